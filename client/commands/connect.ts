@@ -1,0 +1,113 @@
+import { parseTarget, parseTargetParts } from '../../protocol/target.ts';
+import type { Target } from '../../protocol/target.ts';
+import { chooseEgress } from '../egress/choose.ts';
+import { loadEntry, openTunnel } from '../entry/choose.ts';
+import { gatewayTarget } from '../entry/entry.ts';
+import { entryMemory } from '../entry/memory.ts';
+import { report } from '../explain.ts';
+import { Failure, toFailure } from '../failure.ts';
+import { places } from '../places.ts';
+import type { Environment } from '../places.ts';
+import { readSettings } from '../settings.ts';
+import type { Flags } from '../settings.ts';
+import { carry } from '../stdio.ts';
+import { findToken } from '../token/token.ts';
+
+/** From the first packet to the open tunnel; ssh itself should wait longer than this. */
+const openMs = 30_000;
+
+/** The arguments of `connect`: `host` and `port` as they were written. */
+export interface ConnectArguments {
+  readonly flags: Flags;
+  readonly host: string;
+  readonly port?: string;
+}
+
+/** Runs `postern connect` to its exit code. Failures have been told when it returns. */
+export async function connect(args: readonly string[], env: Environment): Promise<number> {
+  let asked: string | undefined;
+  try {
+    const parsed = parseConnect(args);
+    if (parsed === 'help') {
+      const { help } = await import('../help.ts');
+      process.stdout.write(help.connect);
+      return 0;
+    }
+    asked = parsed.host;
+    return await tunnel(parsed, env);
+  } catch (error) {
+    const failure = toFailure(error);
+    report(failure, places(env).state, asked);
+    return failure.facts.exit;
+  }
+}
+
+async function tunnel(parsed: ConnectArguments, env: Environment): Promise<number> {
+  const target = parseAsked(parsed);
+  const settings = readSettings(parsed.flags, env);
+  const { gateway, via, caFile, proxy } = settings;
+  const { token } = findToken(settings.token, gateway, new Date());
+  const egress = chooseEgress({
+    gateway: gatewayTarget(gateway),
+    tls: gateway.protocol === 'https:',
+    proxy,
+    ...(caFile === undefined ? {} : { caFile }),
+  });
+  const signal = AbortSignal.timeout(openMs);
+  const stream = await openTunnel({ gateway, target, token }, egress, {
+    load: loadEntry,
+    memory: entryMemory(settings.places.state),
+    signal,
+    ...(via === undefined ? {} : { via }),
+  });
+  return carry(stream, { input: process.stdin, output: process.stdout, signals: process });
+}
+
+const valued = {
+  '--gateway': 'gateway',
+  '--via': 'via',
+  '--ca-file': 'caFile',
+  '--token-file': 'tokenFile',
+} as const;
+
+/** Reads the arguments by hand: this is on the way of every ssh. Throws `USAGE`. */
+export function parseConnect(args: readonly string[]): ConnectArguments | 'help' {
+  const flags: { -readonly [K in keyof Flags]: Flags[K] } = {};
+  const words: string[] = [];
+  for (let at = 0; at < args.length; at++) {
+    const word = args[at]!;
+    if (word === '--') {
+      words.push(...args.slice(at + 1));
+      break;
+    }
+    if (!word.startsWith('-')) {
+      words.push(word);
+      continue;
+    }
+    if (word === '-h' || word === '--help') return 'help';
+    const [name, attached] = splitFlag(word);
+    if (!Object.hasOwn(valued, name)) throw usage(`connect knows no option ${name}`);
+    const value = attached ?? args[++at];
+    if (value === undefined || value === '') throw usage(`${name} needs a value`);
+    flags[valued[name as keyof typeof valued]] = value;
+  }
+  const [host, port, ...rest] = words;
+  if (host === undefined) throw usage('connect needs a host');
+  if (rest.length > 0) throw usage('connect takes a host and a port, nothing more');
+  return { flags, host, ...(port === undefined ? {} : { port }) };
+}
+
+function splitFlag(word: string): [name: string, value: string | undefined] {
+  const equals = word.indexOf('=');
+  return equals === -1 ? [word, undefined] : [word.slice(0, equals), word.slice(equals + 1)];
+}
+
+/** ssh gives IPv6 addresses without brackets; by hand `box:2222` is handy. Throws `TARGET_INVALID`. */
+function parseAsked({ host, port }: ConnectArguments): Target {
+  if (port !== undefined) return parseTargetParts(host, port);
+  return /^[^[\]]*:[^[\]]*:/.test(host) ? parseTargetParts(host, '22') : parseTarget(host);
+}
+
+function usage(what: string): Failure {
+  return new Failure('USAGE', what, { hint: 'postern connect --help' });
+}

@@ -1,0 +1,67 @@
+import { explain, say } from '../explain.ts';
+import { Failure, toFailure } from '../failure.ts';
+import { help } from '../help.ts';
+import type { HelpTopic } from '../help.ts';
+import type { Environment } from '../places.ts';
+import { printable } from '../printable.ts';
+import { version } from '../version.ts';
+
+type Command = (args: readonly string[], env: Environment) => number | Promise<number>;
+
+const commands: Readonly<Record<string, () => Promise<Command>>> = {
+  status: async () => (await import('./status.ts')).status,
+  setup: async () => (await import('./setup.ts')).setup,
+};
+
+/** Runs any command but `connect` to its exit code. */
+export async function run(
+  command: string | undefined,
+  args: readonly string[],
+  env: Environment,
+): Promise<number> {
+  try {
+    if (command === undefined) {
+      say(help['']);
+      return 2;
+    }
+    if (command === '--version') return print(`postern ${version}\n`);
+    if (command === '--help' || command === '-h') return print(help['']);
+    if (command === 'help') return print(help[topic(args[0])]);
+    if (!Object.hasOwn(commands, command))
+      throw new Failure('USAGE', `there is no command ${printable(command)}`);
+    const end = args.indexOf('--');
+    const options = end === -1 ? args : args.slice(0, end);
+    if (options.includes('--help') || options.includes('-h')) return print(help[command as HelpTopic]);
+    const start = await commands[command]!();
+    return await start(args, env);
+  } catch (error) {
+    const failure = toFailure(isParseError(error) ? usage(error, command) : error);
+    say(explain(failure));
+    return failure.facts.exit;
+  }
+}
+
+function topic(text = ''): HelpTopic {
+  if (Object.hasOwn(help, text)) return text as HelpTopic;
+  throw new Failure('USAGE', `there is no command ${printable(text)}`);
+}
+
+function print(text: string): number {
+  process.stdout.write(text);
+  return 0;
+}
+
+/** What `parseArgs` of Node throws at arguments it does not know. */
+function isParseError(error: unknown): error is Error {
+  const { code } = (error ?? {}) as NodeJS.ErrnoException;
+  return error instanceof Error && code !== undefined && code.startsWith('ERR_PARSE_ARGS_');
+}
+
+function usage(cause: Error, command: string | undefined): Failure {
+  // Node adds advice after the first sentence.
+  const what = cause.message.split('. ')[0]!;
+  return new Failure('USAGE', what.charAt(0).toLowerCase() + what.slice(1), {
+    cause,
+    hint: `postern ${command} --help`,
+  });
+}

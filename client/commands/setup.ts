@@ -1,0 +1,184 @@
+import { rmSync, rmdirSync } from 'node:fs';
+import { join, resolve } from 'node:path';
+import { parseArgs } from 'node:util';
+import { Failure } from '../failure.ts';
+import { readSmall, reason, replaceFile, writePrivate } from '../files.ts';
+import { places } from '../places.ts';
+import type { Environment, Places } from '../places.ts';
+import { printable } from '../printable.ts';
+import { configPath, parseGateway, readConfigFile } from '../settings.ts';
+import type { ConfigFile } from '../settings.ts';
+import { loadTrust } from '../egress/tls.ts';
+import { findSshConfig, withInclude, withoutInclude } from './ssh-config.ts';
+import type { SshConfig } from './ssh-config.ts';
+import { checkPattern, hostBlock, includeLine } from './ssh-snippet.ts';
+
+/** One file to write or to remove; `undefined` bytes mean that there is none. */
+interface Change {
+  readonly path: string;
+  readonly before: Buffer | undefined;
+  readonly after: Buffer | undefined;
+  readonly mode: number;
+}
+
+/** Runs `postern setup`. Throws `USAGE`, `CONFIG_INVALID`, `GATEWAY_UNSET`. */
+export function setup(args: readonly string[], env: Environment): number {
+  const { values } = parseArgs({
+    args: [...args],
+    options: {
+      gateway: { type: 'string' },
+      host: { type: 'string', multiple: true },
+      'ca-file': { type: 'string' },
+      'dry-run': { type: 'boolean' },
+      remove: { type: 'boolean' },
+    },
+  });
+  const here = places(env);
+  const remove = values.remove === true;
+  if (remove && (values.gateway ?? values.host ?? values['ca-file']) !== undefined) {
+    throw new Failure('USAGE', '--remove takes everything away and goes with --dry-run only', {
+      hint: 'postern setup --remove',
+    });
+  }
+  const changes = remove ? removal(here) : addition(here, values, env);
+  const wanted = changes.filter(({ before, after }) => !same(before, after));
+  if (wanted.length === 0) process.stdout.write('nothing to change\n');
+  for (const change of wanted) {
+    if (values['dry-run'] !== true) apply(change);
+    process.stdout.write(
+      values['dry-run'] === true ? preview(change) : `${verb(change)} ${printable(change.path)}\n`,
+    );
+  }
+  if (remove && values['dry-run'] !== true) removeEmpty(here.config);
+  return 0;
+}
+
+interface Wishes {
+  readonly gateway?: string | undefined;
+  readonly host?: readonly string[] | undefined;
+  readonly 'ca-file'?: string | undefined;
+}
+
+function addition(here: Places, wishes: Wishes, env: Environment): Change[] {
+  const before = readConfigFile(here);
+  const gateway = wishes.gateway ?? before?.gateway ?? (env['POSTERN_GATEWAY'] || undefined);
+  if (gateway === undefined) throw new Failure('GATEWAY_UNSET', 'which gateway? name it with --gateway');
+  const caFile = wishes['ca-file'] === undefined ? before?.caFile : resolve(wishes['ca-file']);
+  // Better a refusal now than in the middle of an ssh.
+  loadTrust(caFile);
+  const hosts = (wishes.host ?? before?.hosts ?? []).map(checkPattern);
+  const ssh = hosts.length === 0 ? undefined : findSshConfig(here.home);
+  const config: ConfigFile = {
+    gateway: parseGateway(gateway).href,
+    ...(caFile === undefined ? {} : { caFile }),
+    ...(hosts.length === 0 ? {} : { hosts }),
+    ...(before?.createdSshConfig || (ssh && ssh.bytes === undefined) ? { createdSshConfig: true } : {}),
+  };
+  const own = change(configPath(here), Buffer.from(`${JSON.stringify(config, null, 2)}\n`));
+  if (ssh === undefined) return [own];
+  const snippet = change(
+    snippetPath(here),
+    Buffer.from(hostBlock(hosts, program(), process.platform === 'win32')),
+  );
+  const line = includeLine(snippetPath(here));
+  // The Include comes last: until then nothing has changed for ssh.
+  return [own, snippet, sshChange(ssh, withInclude(ssh.bytes ?? Buffer.alloc(0), line))];
+}
+
+function removal(here: Places): Change[] {
+  const created = configCreated(here);
+  const ssh = findSshConfig(here.home);
+  const rest = ssh.bytes && withoutInclude(ssh.bytes, includeLine(snippetPath(here)));
+  const after = created && rest?.length === 0 ? undefined : rest;
+  return [sshChange(ssh, after), change(snippetPath(here), undefined), change(configPath(here), undefined)];
+}
+
+/** Removing has to work with a damaged file too. */
+function configCreated(here: Places): boolean {
+  try {
+    return readConfigFile(here)?.createdSshConfig === true;
+  } catch {
+    return false;
+  }
+}
+
+/** The two files that run this program, as they are called now. */
+function program(): readonly string[] {
+  const script = resolve(process.argv[1] ?? '');
+  if (/[/\\]_npx[/\\]/.test(script)) {
+    throw new Failure(
+      'CONFIG_INVALID',
+      'npx keeps this program only for a while, and ssh has to find it later',
+      {
+        hint: 'npm install --global postern',
+      },
+    );
+  }
+  return [process.execPath, script];
+}
+
+function snippetPath(here: Places): string {
+  return join(here.config, 'ssh_config');
+}
+
+function sshChange(ssh: SshConfig, after: Buffer | undefined): Change {
+  return { path: ssh.path, before: ssh.bytes, after, mode: ssh.mode };
+}
+
+function change(path: string, after: Buffer | undefined): Change {
+  return { path, before: current(path), after, mode: 0o600 };
+}
+
+function current(path: string): Buffer | undefined {
+  try {
+    return readSmall(path, 1024 * 1024).bytes;
+  } catch (cause) {
+    if (reason(cause) === 'ENOENT' || reason(cause) === 'ENOTDIR') return undefined;
+    throw new Failure('CONFIG_INVALID', `cannot read ${path}: ${reason(cause)}`, { cause });
+  }
+}
+
+function same(before: Buffer | undefined, after: Buffer | undefined): boolean {
+  return before === undefined || after === undefined ? before === after : before.equals(after);
+}
+
+function apply({ path, before, after, mode }: Change): void {
+  try {
+    if (after === undefined) rmSync(path);
+    else if (before === undefined) writePrivate(path, after);
+    else replaceFile(path, after, mode);
+  } catch (cause) {
+    throw new Failure('CONFIG_INVALID', `cannot change ${path}: ${reason(cause)}`, { cause });
+  }
+}
+
+function verb({ before, after }: Change): string {
+  if (after === undefined) return 'removed';
+  return before === undefined ? 'created' : 'changed';
+}
+
+/** What `--dry-run` shows: the lines that come and those that go. */
+function preview(wanted: Change): string {
+  const before = linesOf(wanted.before);
+  const after = linesOf(wanted.after);
+  const head = `would ${verb(wanted).replace(/d$/, '')} ${printable(wanted.path)}\n`;
+  return [head, ...onlyIn(before, after, '-'), ...onlyIn(after, before, '+')].join('');
+}
+
+function linesOf(bytes: Buffer | undefined): readonly string[] {
+  return bytes?.toString().split(/(?<=\n)/) ?? [];
+}
+
+function onlyIn(some: readonly string[], others: readonly string[], mark: string): string[] {
+  return some
+    .filter((line) => !others.includes(line))
+    .map((line) => `${mark} ${printable(line.trimEnd())}\n`);
+}
+
+function removeEmpty(directory: string): void {
+  try {
+    rmdirSync(directory);
+  } catch {
+    // It was never there, or holds something else.
+  }
+}

@@ -1,0 +1,49 @@
+import { quote } from '../../protocol/target.ts';
+import { Failure } from '../failure.ts';
+
+/** `pattern` itself when it can stand in a Host line and mean nothing else. Throws `USAGE`. */
+export function checkPattern(pattern: string): string {
+  if (/^[A-Za-z0-9.*?][A-Za-z0-9.*?-]{0,252}$/.test(pattern)) return pattern;
+  throw new Failure('USAGE', `${quote(pattern)} is not a host pattern: use letters, digits, - . * and ?`, {
+    hint: 'postern setup --help',
+  });
+}
+
+/** The file for ssh that sends `hosts` through `program`: the paths of Node and of this script. */
+export function hostBlock(hosts: readonly string[], program: readonly string[], isWindows: boolean): string {
+  const command = program.map((path) => quotePath(path, isWindows)).join(' ');
+  // A host name of an old ssh may hold anything; on Windows no shell reads the line. `--` ends the options.
+  const arguments_ = isWindows ? '%h %p' : "'%h' '%p'";
+  return `# Written by "postern setup"; change it by running that again.
+Host ${hosts.join(' ')}
+  ProxyCommand ${command} connect -- ${arguments_}
+  # postern gives up after 30 seconds and says why; ssh should not give up before.
+  ConnectTimeout 45
+`;
+}
+
+/** The line in the user's own configuration. Throws `CONFIG_INVALID` for a path that ssh would read differently. */
+export function includeLine(path: string): string {
+  const shown = process.platform === 'win32' ? path.replaceAll('\\', '/') : path;
+  // oxlint-disable-next-line no-control-regex
+  if (/[\x00-\x1f\x7f"'*?[\]\\%$]/.test(shown)) {
+    throw new Failure(
+      'CONFIG_INVALID',
+      `ssh cannot include ${quote(path)}: its name has special characters`,
+      {
+        hint: 'export XDG_CONFIG_HOME=/another/place',
+      },
+    );
+  }
+  return `Include "${shown}"\n`;
+}
+
+/** One word for the shell (or, on Windows, for the program start) that ssh runs, after ssh's own percent expansion. */
+function quotePath(path: string, isWindows: boolean): string {
+  // oxlint-disable-next-line no-control-regex
+  if (/[\x00-\x1f\x7f]/.test(path) || (isWindows && path.includes('"'))) {
+    throw new Failure('CONFIG_INVALID', `ssh cannot run ${quote(path)}: its name has special characters`);
+  }
+  const escaped = path.replaceAll('%', '%%');
+  return isWindows ? `"${escaped}"` : `'${escaped.replaceAll("'", `'\\''`)}'`;
+}

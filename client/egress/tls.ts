@@ -1,0 +1,148 @@
+import { X509Certificate } from 'node:crypto';
+import type { Socket } from 'node:net';
+import { connect, getCACertificates, rootCertificates } from 'node:tls';
+import type { PeerCertificate, TLSSocket } from 'node:tls';
+import { isAddress } from '../../protocol/target.ts';
+import { Failure } from '../failure.ts';
+import { readSmall, reason } from '../files.ts';
+import { printable } from '../printable.ts';
+import type { Egress } from './egress.ts';
+
+/** Whose certificates are believed: `undefined` means those that came with Node. */
+export type Trust = readonly string[] | undefined;
+
+const largestCaFileBytes = 4 * 1024 * 1024;
+
+/** The trust of Node plus the certificates in `caFile`. Throws `CONFIG_INVALID`. */
+export function loadTrust(caFile: string | undefined): Trust {
+  if (caFile === undefined) return undefined;
+  let text: string;
+  try {
+    text = readSmall(caFile, largestCaFileBytes).bytes.toString('latin1');
+  } catch (cause) {
+    throw new Failure('CONFIG_INVALID', `cannot read the CA file ${caFile}: ${reason(cause)}`, { cause });
+  }
+  const added = text.match(/-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----/g) ?? [];
+  if (added.length === 0 || !added.every(isCertificate)) {
+    throw new Failure('CONFIG_INVALID', `the CA file ${caFile} does not hold PEM certificates`);
+  }
+  // The function came with Node 22.15; before it, NODE_EXTRA_CA_CERTS is not heard together with a CA file.
+  const usual = (getCACertificates as typeof getCACertificates | undefined)?.('default') ?? rootCertificates;
+  return [...usual, ...added];
+}
+
+/** `egress` with TLS to the gateway on top. */
+export function secureEgress(egress: Egress, caFile: string | undefined): Egress {
+  return {
+    name: egress.name,
+    async connect(gateway, signal) {
+      const trust = loadTrust(caFile);
+      const socket = await egress.connect(gateway, signal);
+      return secure(socket, gateway.host, { trust, signal });
+    },
+  };
+}
+
+/**
+ * Starts TLS on `socket` as a client of `host` and checks its certificate. Takes the socket over; the caller owns
+ * the result, which has an `error` listener already. Throws `TLS_FAILED`, or `GATEWAY_TIMEOUT` when `signal` aborts.
+ */
+export function secure(
+  socket: Socket,
+  host: string,
+  options: { readonly trust: Trust; readonly signal: AbortSignal },
+): Promise<TLSSocket> {
+  const { trust, signal } = options;
+  return new Promise((resolve, reject) => {
+    let seen: PeerCertificate | undefined;
+    const tls = connect({
+      socket,
+      host,
+      ...(isAddress(host) ? {} : { servername: host }),
+      ALPNProtocols: ['http/1.1'],
+      ...(trust === undefined ? {} : { ca: [...trust] }),
+    });
+    const late = (): void =>
+      void tls.destroy(new Failure('GATEWAY_TIMEOUT', `${host} does not finish the handshake`));
+    signal.addEventListener('abort', late, { once: true });
+    if (signal.aborted) late();
+    const stop = (): void => signal.removeEventListener('abort', late);
+    // Before Node's own listener, which closes the connection when it does not trust the certificate.
+    tls.prependListener('secure', () => (seen = tls.getPeerCertificate()));
+    tls.once('secureConnect', () => {
+      stop();
+      resolve(tls);
+    });
+    tls.on('error', (error) => {
+      stop();
+      socket.destroy();
+      reject(error instanceof Failure ? error : handshakeFailure(error, host, seen));
+    });
+    tls.once('close', () => {
+      stop();
+      reject(new Failure('TLS_FAILED', `${host} closed the connection during the handshake`));
+    });
+  });
+}
+
+const untrusted = new Set([
+  'DEPTH_ZERO_SELF_SIGNED_CERT',
+  'SELF_SIGNED_CERT_IN_CHAIN',
+  'UNABLE_TO_GET_ISSUER_CERT',
+  'UNABLE_TO_GET_ISSUER_CERT_LOCALLY',
+  'UNABLE_TO_VERIFY_LEAF_SIGNATURE',
+  'CERT_UNTRUSTED',
+]);
+
+function handshakeFailure(
+  cause: NodeJS.ErrnoException,
+  host: string,
+  seen: PeerCertificate | undefined,
+): Failure {
+  const { code = '' } = cause;
+  const issuer = nameOf(seen?.issuer);
+  if (untrusted.has(code)) {
+    const by = issuer === undefined ? 'someone' : `"${issuer}"`;
+    return new Failure(
+      'TLS_FAILED',
+      `the certificate of ${host} is issued by ${by}, not trusted here (${code})`,
+      {
+        cause,
+        hint: 'postern setup --ca-file /path/to/company-ca.pem',
+      },
+    );
+  }
+  if (code === 'ERR_TLS_CERT_ALTNAME_INVALID') {
+    const by = issuer === undefined ? '' : `, issued by "${issuer}"`;
+    return new Failure('TLS_FAILED', `${host} showed a certificate for other names${by}`, { cause });
+  }
+  if (code === 'CERT_HAS_EXPIRED') {
+    return new Failure('TLS_FAILED', `the certificate of ${host} has expired, or the clock here is wrong`, {
+      cause,
+    });
+  }
+  if (code === 'ERR_SSL_WRONG_VERSION_NUMBER' || code === 'ERR_SSL_PACKET_LENGTH_TOO_LONG') {
+    return new Failure('TLS_FAILED', `${host} does not speak TLS on this port`, { cause });
+  }
+  if (code === 'ECONNRESET' || code === 'EPIPE') {
+    return new Failure('TLS_FAILED', `${host} closed the connection during the handshake`, { cause });
+  }
+  return new Failure('TLS_FAILED', `the handshake with ${host} failed: ${code || printable(cause.message)}`, {
+    cause,
+  });
+}
+
+function nameOf(name: PeerCertificate['issuer'] | undefined): string | undefined {
+  const text: unknown = name?.O ?? name?.CN;
+  // An attribute that occurs twice is a list.
+  const first: unknown = Array.isArray(text) ? text[0] : text;
+  return typeof first === 'string' ? printable(first).slice(0, 100) : undefined;
+}
+
+function isCertificate(pem: string): boolean {
+  try {
+    return new X509Certificate(pem).raw.length > 0;
+  } catch {
+    return false;
+  }
+}

@@ -1,0 +1,67 @@
+import type { Duplex } from 'node:stream';
+import type { TunnelError } from '../../protocol/errors.ts';
+import type { Egress } from '../egress/egress.ts';
+import { Failure, toFailure } from '../failure.ts';
+import { entryNames } from './entry.ts';
+import type { ClientEntry, EntryName, TunnelRequest } from './entry.ts';
+import type { EntryMemory } from './memory.ts';
+
+/** Gives the entry of a name; loading one may cost time, so only those that are tried are asked for. */
+export type LoadEntry = (name: EntryName) => Promise<ClientEntry>;
+
+/** How to choose among the entries. */
+export interface Choice {
+  readonly load: LoadEntry;
+  /** Try only this one. */
+  readonly via?: EntryName;
+  readonly memory: EntryMemory;
+  readonly signal: AbortSignal;
+}
+
+/** Each entry, loaded when it is needed. */
+export const loadEntry: LoadEntry = async (name) => {
+  if (name === 'websocket') return (await import('./websocket.ts')).websocket;
+  if (name === 'connect-tcp') return (await import('./connect-tcp.ts')).connectTcp;
+  return (await import('./connect.ts')).connect;
+};
+
+/**
+ * Opens the tunnel by the entry that worked here last, else in the usual order. Goes on to the next only when
+ * something on the way did not pass the request: another entry changes nothing about who asks, for what, or how the
+ * gateway is reached. When none passes, the first failure in the usual order is thrown, naming those tried.
+ */
+export async function openTunnel(request: TunnelRequest, egress: Egress, choice: Choice): Promise<Duplex> {
+  const { load, via, memory, signal } = choice;
+  const failures = new Map<EntryName, TunnelError>();
+  for (const name of via === undefined ? order(memory.recall(request.gateway)) : [via]) {
+    try {
+      const entry = await load(name);
+      const tunnel = await entry.open(request, egress, signal);
+      if (via === undefined) memory.keep(request.gateway, name);
+      return tunnel;
+    } catch (error) {
+      const failure = toFailure(error);
+      if (via !== undefined || !isWayBlocked(failure)) throw failure;
+      failures.set(name, failure);
+    }
+  }
+  throw mostTelling(failures);
+}
+
+function order(first: EntryName | undefined): EntryName[] {
+  return first === undefined ? [...entryNames] : [first, ...entryNames.filter((name) => name !== first)];
+}
+
+/** Whether the request did not get through, or not unharmed, to a gateway that knows this entry. */
+function isWayBlocked({ facts }: TunnelError): boolean {
+  return facts.layer === 'http' || facts.layer === 'upgrade';
+}
+
+function mostTelling(failures: ReadonlyMap<EntryName, TunnelError>): Failure {
+  const first = entryNames.map((name) => failures.get(name)).find((failure) => failure !== undefined)!;
+  return new Failure(first.code, `${first.message} (tried ${[...failures.keys()].join(', ')})`, {
+    cause: first,
+    ...(first instanceof Failure && first.requestId !== undefined ? { requestId: first.requestId } : {}),
+    ...(first instanceof Failure && first.hint !== undefined ? { hint: first.hint } : {}),
+  });
+}

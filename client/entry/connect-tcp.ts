@@ -1,0 +1,47 @@
+import { capsuleCodes } from '../../protocol/capsule.ts';
+import { capsuleStream } from '../../stream/capsule-stream.ts';
+import { exchange } from '../exchange.ts';
+import { Failure } from '../failure.ts';
+import { gatewayTarget, tunnelPath } from './entry.ts';
+import type { ClientEntry } from './entry.ts';
+import { refusal, who } from './refusal.ts';
+
+const token = 'connect-tcp';
+const codes = capsuleCodes(token)!;
+
+/** The tunnel by `Upgrade: connect-tcp` and capsules (draft-ietf-httpbis-connect-tcp). */
+export const connectTcp: ClientEntry = {
+  name: 'connect-tcp',
+  async open(request, egress, signal) {
+    const { gateway } = request;
+    const peer = gateway.host;
+    const socket = await egress.connect(gatewayTarget(gateway), signal);
+    const headers = {
+      Host: gateway.host,
+      Connection: 'Upgrade',
+      Upgrade: token,
+      'Capsule-Protocol': '?1',
+      Authorization: `Bearer ${request.token.reveal()}`,
+    };
+    const answer = await exchange(
+      socket,
+      { method: 'GET', path: tunnelPath(request), headers, peer },
+      signal,
+    );
+    if (answer.switched && isOurs(answer.response.headersDistinct['upgrade']))
+      return capsuleStream(socket, codes);
+    const failure = answer.switched
+      ? new Failure(
+          'UPGRADE_REFUSED',
+          `${who(answer.response, peer)} switched to another protocol than ${token}`,
+        )
+      : await refusal(answer, peer);
+    socket.destroy();
+    throw failure;
+  },
+};
+
+/** Exactly one token, and it is what we asked for. */
+function isOurs(upgrade: readonly string[] | undefined): boolean {
+  return upgrade?.length === 1 && upgrade[0]!.toLowerCase() === token;
+}

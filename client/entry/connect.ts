@@ -1,0 +1,23 @@
+import { formatTarget } from '../../protocol/target.ts';
+import { exchange } from '../exchange.ts';
+import { gatewayTarget } from './entry.ts';
+import type { ClientEntry } from './entry.ts';
+import { refusal } from './refusal.ts';
+
+/** The tunnel by HTTP CONNECT (RFC 9110 §9.3.6). A front that routes by path cannot pass it. */
+export const connect: ClientEntry = {
+  name: 'connect',
+  async open(request, egress, signal) {
+    const { gateway } = request;
+    const peer = gateway.host;
+    const socket = await egress.connect(gatewayTarget(gateway), signal);
+    const authority = formatTarget(request.target);
+    // HAProxy refuses a Host that is not the authority.
+    const headers = { Host: authority, 'Proxy-Authorization': `Bearer ${request.token.reveal()}` };
+    const answer = await exchange(socket, { method: 'CONNECT', path: authority, headers, peer }, signal);
+    if (answer.status >= 200 && answer.status < 300) return socket;
+    const failure = await refusal(answer, peer);
+    socket.destroy();
+    throw failure;
+  },
+};

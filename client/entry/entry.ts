@@ -1,0 +1,44 @@
+import type { Duplex } from 'node:stream';
+import type { Secret } from '../../protocol/secret.ts';
+import type { Target } from '../../protocol/target.ts';
+import type { Egress } from '../egress/egress.ts';
+
+/** The ways into a gateway, in the order in which they are tried. */
+export const entryNames = ['websocket', 'connect-tcp', 'connect'] as const;
+export type EntryName = (typeof entryNames)[number];
+
+/** Whether `text` names an entry. */
+export function isEntryName(text: unknown): text is EntryName {
+  return (entryNames as readonly unknown[]).includes(text);
+}
+
+/** A tunnel to be asked for. */
+export interface TunnelRequest {
+  /** The gateway's own URL; ends in a slash. */
+  readonly gateway: URL;
+  readonly target: Target;
+  readonly token: Secret;
+}
+
+/** The client's half of an entry. */
+export interface ClientEntry {
+  readonly name: EntryName;
+  /**
+   * Asks for the tunnel on a connection of its own and gives its byte stream, which the caller then owns.
+   * Throws what `egress` throws, the gateway's refusal with its own code, or, where something else answered,
+   * `HTTP_UNEXPECTED`, `UPGRADE_REFUSED` or `GATEWAY_TIMEOUT`.
+   */
+  open(request: TunnelRequest, egress: Egress, signal: AbortSignal): Promise<Duplex>;
+}
+
+/** The path of a tunnel request under the gateway's URL. */
+export function tunnelPath(request: TunnelRequest): string {
+  const { host, port } = request.target;
+  return `${request.gateway.pathname}tcp/${encodeURIComponent(host)}/${port}/`;
+}
+
+/** The gateway as a target of its own, for the egress. */
+export function gatewayTarget(gateway: URL): Target {
+  const host = gateway.hostname.replace(/^\[|\]$/g, '');
+  return { host, port: Number(gateway.port || (gateway.protocol === 'https:' ? 443 : 80)) };
+}

@@ -1,0 +1,89 @@
+import type { IncomingMessage } from 'node:http';
+import type { Readable } from 'node:stream';
+import { isTunnelErrorCode } from '../../protocol/errors.ts';
+import type { TunnelErrorCode } from '../../protocol/errors.ts';
+import type { Answer } from '../exchange.ts';
+import { Failure } from '../failure.ts';
+import { printable } from '../printable.ts';
+
+const largestProblemBytes = 64 * 1024;
+const problemMs = 1000;
+
+/** Statuses of a server that has understood the request and does not know or want the switch. */
+const unwilling = new Set([400, 405, 426, 501]);
+
+/**
+ * What a refusal means: the gateway's own code where it is the gateway that answers, else `UPGRADE_REFUSED` or
+ * `HTTP_UNEXPECTED` with the status and the name of who did. Reads the body, within 64 KiB and 1 s, and ends it.
+ */
+export async function refusal(
+  answer: Pick<Answer, 'response' | 'status' | 'body'>,
+  peer: string,
+): Promise<Failure> {
+  const { response, status, body } = answer;
+  const isProblem = /^application\/problem\+json\s*(?:;|$)/i.test(response.headers['content-type'] ?? '');
+  const problem = isProblem ? parseProblem(await collect(body, response)) : undefined;
+  body.destroy();
+  if (problem === undefined) return new Failure(codeOf(status), `${who(response, peer)} answered ${status}`);
+  const { code, detail, requestId } = problem;
+  const context = requestId === undefined ? {} : { requestId };
+  return new Failure(code ?? codeOf(status), detail ?? `the gateway answered ${status}`, context);
+}
+
+/** `nginx/1.22.1 at gw.example`: who answered, as far as it says so. */
+export function who(response: IncomingMessage, peer: string): string {
+  const server = response.headers.server;
+  return server === undefined ? peer : `${printable(String(server)).slice(0, 100)} at ${peer}`;
+}
+
+function codeOf(status: number): TunnelErrorCode {
+  return status < 300 || unwilling.has(status) ? 'UPGRADE_REFUSED' : 'HTTP_UNEXPECTED';
+}
+
+interface Problem {
+  readonly code: TunnelErrorCode | undefined;
+  readonly detail: string | undefined;
+  readonly requestId: string | undefined;
+}
+
+/** The members of RFC 9457 that we use; anything else, or of another type, is as if it were not there. */
+function parseProblem(body: string): Problem | undefined {
+  let value: unknown;
+  try {
+    // After a CONNECT the body still has its transfer coding: one chunk is what stands between the braces.
+    value = JSON.parse(body.slice(body.indexOf('{'), body.lastIndexOf('}') + 1));
+  } catch {
+    return undefined;
+  }
+  const { code, detail, title, requestId } = value as Record<string, unknown>;
+  return {
+    code: isTunnelErrorCode(code) ? code : undefined,
+    detail: text(detail) ?? text(title),
+    requestId: text(requestId)?.slice(0, 100),
+  };
+}
+
+function text(value: unknown): string | undefined {
+  return typeof value === 'string' && value !== '' ? value : undefined;
+}
+
+function collect(body: Readable, response: IncomingMessage): Promise<string> {
+  const length = Number(response.headers['content-length'] ?? Infinity);
+  const wanted = Math.min(largestProblemBytes, length);
+  return new Promise((resolve) => {
+    const chunks: Buffer[] = [];
+    let size = 0;
+    const done = (): void => {
+      clearTimeout(timer);
+      body.off('data', onData);
+      resolve(Buffer.concat(chunks).subarray(0, largestProblemBytes).toString());
+    };
+    const onData = (chunk: Buffer): void => {
+      chunks.push(chunk);
+      size += chunk.length;
+      if (size >= wanted) done();
+    };
+    const timer = setTimeout(done, problemMs);
+    body.on('data', onData).once('end', done).once('error', done).once('close', done);
+  });
+}

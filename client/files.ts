@@ -1,0 +1,79 @@
+import { randomBytes } from 'node:crypto';
+import {
+  closeSync,
+  constants,
+  fchmodSync,
+  fstatSync,
+  mkdirSync,
+  openSync,
+  readSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
+import type { Stats } from 'node:fs';
+import { dirname } from 'node:path';
+
+/** Writes `content` so that only this user can read it, in a directory only this user can enter. Throws as `fs` does. */
+export function writePrivate(path: string, content: string | Buffer): void {
+  mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
+  replaceFile(path, content, 0o600);
+}
+
+/** Puts a new file in the place of `path` in one step: readers see the old bytes or the new, never a part. */
+export function replaceFile(path: string, content: string | Buffer, mode: number): void {
+  const temporary = `${path}.${process.pid}.${randomBytes(4).toString('hex')}.tmp`;
+  const file = openSync(temporary, 'wx', mode);
+  try {
+    try {
+      writeFileSync(file, content);
+      // The umask has had its say in `openSync`.
+      fchmodSync(file, mode);
+    } finally {
+      closeSync(file);
+    }
+    renameSync(temporary, path);
+  } catch (error) {
+    rmSync(temporary, { force: true });
+    throw error;
+  }
+}
+
+/** A file that has been read, and what is known of it. */
+export interface SmallFile {
+  readonly bytes: Buffer;
+  readonly stats: Stats;
+}
+
+/**
+ * Reads at most `limit` bytes, whatever `path` turns out to be; throws `RangeError` when there are more.
+ * With `follow: false` a symbolic link is an `ELOOP` error.
+ */
+export function readSmall(path: string, limit: number, options: { follow?: boolean } = {}): SmallFile {
+  const noFollow = options.follow === false ? (constants.O_NOFOLLOW ?? 0) : 0;
+  const file = openSync(path, constants.O_RDONLY | noFollow);
+  try {
+    const buffer = Buffer.alloc(limit + 1);
+    let length = 0;
+    while (length <= limit) {
+      const count = readSync(file, buffer, length, buffer.length - length, null);
+      if (count === 0) return { bytes: buffer.subarray(0, length), stats: fstatSync(file) };
+      length += count;
+    }
+    throw new RangeError(`more than ${limit} bytes`);
+  } finally {
+    closeSync(file);
+  }
+}
+
+/** The system's name for what went wrong (`ENOENT`), or the message where there is none. */
+export function reason(error: unknown): string {
+  const { code, message } = error as NodeJS.ErrnoException;
+  return code ?? message;
+}
+
+/** Whether others than this user and root could have written the file; ssh refuses such files too. */
+export function othersCanWrite(stats: Stats): boolean {
+  if (process.getuid === undefined) return false;
+  return (stats.uid !== 0 && stats.uid !== process.getuid()) || (stats.mode & 0o022) !== 0;
+}

@@ -1,0 +1,28 @@
+import { homedir, userInfo } from 'node:os';
+import { isAbsolute, join } from 'node:path';
+
+/** The variables of the environment, as in `process.env`. */
+export type Environment = Readonly<Record<string, string | undefined>>;
+
+/** Where this user's files are. All absolute. */
+export interface Places {
+  readonly home: string;
+  /** `config.json`, and the `ssh_config` that `setup` generates. */
+  readonly config: string;
+  /** Sign-in, last error, what worked where. */
+  readonly state: string;
+}
+
+/** The XDG directories. A relative path in the environment is ignored, as the XDG specification asks. */
+export function places(env: Environment): Places {
+  const home = absolute(env['HOME']) ?? absolute(homedir()) ?? userInfo().homedir;
+  return {
+    home,
+    config: join(absolute(env['XDG_CONFIG_HOME']) ?? join(home, '.config'), 'postern'),
+    state: join(absolute(env['XDG_STATE_HOME']) ?? join(home, '.local', 'state'), 'postern'),
+  };
+}
+
+function absolute(path: string | undefined): string | undefined {
+  return path !== undefined && isAbsolute(path) ? path : undefined;
+}

@@ -1,0 +1,165 @@
+import { join, resolve } from 'node:path';
+import { Secret } from '../protocol/secret.ts';
+import type { ProxySettings } from './egress/egress.ts';
+import { isEntryName, entryNames } from './entry/entry.ts';
+import type { EntryName } from './entry/entry.ts';
+import { Failure } from './failure.ts';
+import { othersCanWrite, readSmall, reason } from './files.ts';
+import { places } from './places.ts';
+import type { Environment, Places } from './places.ts';
+import type { TokenSources } from './token/token.ts';
+import { quote } from '../protocol/target.ts';
+
+/** What was said on the command line; texts as they were written. */
+export interface Flags {
+  readonly gateway?: string;
+  readonly via?: string;
+  readonly caFile?: string;
+  readonly tokenFile?: string;
+}
+
+/** What `setup` writes and the other commands read. */
+export interface ConfigFile {
+  readonly gateway: string;
+  readonly caFile?: string;
+  readonly hosts?: readonly string[];
+  /** Set when there was no `~/.ssh/config` before `setup`, so that `--remove` can leave none. */
+  readonly createdSshConfig?: true;
+}
+
+/** Everything a command needs to know, decided. Nothing else reads the environment. */
+export interface Settings {
+  readonly gateway: URL;
+  readonly via?: EntryName;
+  readonly caFile?: string;
+  readonly token: TokenSources;
+  readonly proxy: ProxySettings;
+  readonly places: Places;
+}
+
+const largestConfigBytes = 64 * 1024;
+
+/** Flags before environment before file. Throws `USAGE`, `CONFIG_INVALID`, `GATEWAY_UNSET`. */
+export function readSettings(flags: Flags, env: Environment): Settings {
+  const here = places(env);
+  if (flags.via !== undefined && !isEntryName(flags.via)) {
+    throw new Failure('USAGE', `--via is one of ${entryNames.join(', ')}, not ${quote(flags.via)}`);
+  }
+  const config = readConfigFile(here);
+  const gateway = flags.gateway ?? given(env['POSTERN_GATEWAY']) ?? config?.gateway;
+  if (gateway === undefined) throw new Failure('GATEWAY_UNSET', 'no gateway is set');
+  const caFile = flags.caFile ?? given(env['POSTERN_CA_FILE']) ?? config?.caFile;
+  return {
+    gateway: parseGateway(gateway),
+    ...(flags.via === undefined ? {} : { via: flags.via }),
+    ...(caFile === undefined ? {} : { caFile: resolve(caFile) }),
+    token: tokenSources(flags, env, here),
+    proxy: proxySettings(env),
+    places: here,
+  };
+}
+
+/** Where `readSettings` would look for a token. */
+export function tokenSources(flags: Pick<Flags, 'tokenFile'>, env: Environment, here: Places): TokenSources {
+  const file = flags.tokenFile ?? given(env['POSTERN_TOKEN_FILE']);
+  const text = given(env['POSTERN_TOKEN']);
+  return {
+    ...(file === undefined ? {} : { file: resolve(file) }),
+    ...(text === undefined ? {} : { text: new Secret(text) }),
+    state: here.state,
+  };
+}
+
+/**
+ * The gateway's URL with a slash at its end. Throws `CONFIG_INVALID`.
+ * Without TLS the token would travel in the clear, so http is for this machine only.
+ */
+export function parseGateway(text: string): URL {
+  const refuse = (why: string): Failure =>
+    new Failure('CONFIG_INVALID', `${quote(text)} is not a gateway: ${why}`);
+  if (!URL.canParse(text)) throw refuse('write it like https://gw.example/ssh/');
+  const url = new URL(text);
+  if (url.username !== '' || url.password !== '') {
+    throw new Failure('CONFIG_INVALID', 'a gateway URL holds no user name and no password');
+  }
+  if (url.search !== '' || url.hash !== '') throw refuse('it has a query or a fragment');
+  if (url.protocol !== 'https:' && !(url.protocol === 'http:' && isThisMachine(url.hostname))) {
+    throw refuse('it has to start with https://, or the token would travel in the clear');
+  }
+  if (!url.pathname.endsWith('/')) url.pathname += '/';
+  return url;
+}
+
+function isThisMachine(hostname: string): boolean {
+  return hostname === 'localhost' || hostname === '[::1]' || /^127\.\d+\.\d+\.\d+$/.test(hostname);
+}
+
+/** The path of `config.json`. */
+export function configPath(here: Places): string {
+  return join(here.config, 'config.json');
+}
+
+/** What `setup` wrote, or undefined. Throws `CONFIG_INVALID` for a file that is damaged or that others can change. */
+export function readConfigFile(here: Places): ConfigFile | undefined {
+  const path = configPath(here);
+  let file;
+  try {
+    file = readSmall(path, largestConfigBytes);
+  } catch (cause) {
+    if (reason(cause) === 'ENOENT' || reason(cause) === 'ENOTDIR') return undefined;
+    throw invalidConfig(path, reason(cause), cause);
+  }
+  if (othersCanWrite(file.stats)) {
+    throw new Failure('CONFIG_INVALID', `${path} is not used: others can change it`, {
+      hint: `chmod 600 '${path}'`,
+    });
+  }
+  return parseConfigFile(path, file.bytes.toString());
+}
+
+function parseConfigFile(path: string, text: string): ConfigFile {
+  let value: unknown;
+  try {
+    value = JSON.parse(text);
+  } catch (cause) {
+    throw invalidConfig(path, 'it is not JSON', cause);
+  }
+  if (typeof value !== 'object' || value === null || Array.isArray(value))
+    throw invalidConfig(path, 'it is no object');
+  const { gateway, caFile, hosts, createdSshConfig, ...unknown } = value as Record<string, unknown>;
+  const problems = Object.keys(unknown).map((key) => `${quote(key)} is unknown`);
+  if (typeof gateway !== 'string') problems.push('"gateway" has to be a text');
+  if (caFile !== undefined && typeof caFile !== 'string') problems.push('"caFile" has to be a text');
+  if (hosts !== undefined && !isTexts(hosts)) problems.push('"hosts" has to be a list of texts');
+  if (createdSshConfig !== undefined && createdSshConfig !== true)
+    problems.push('"createdSshConfig" has to be true');
+  if (problems.length > 0) throw invalidConfig(path, problems.join('; '));
+  return value as ConfigFile;
+}
+
+function isTexts(value: unknown): boolean {
+  return Array.isArray(value) && value.every((item) => typeof item === 'string');
+}
+
+function invalidConfig(path: string, what: string, cause?: unknown): Failure {
+  return new Failure('CONFIG_INVALID', `cannot use ${path}: ${what}`, {
+    cause,
+    hint: 'postern setup --help',
+  });
+}
+
+/** The lower-case spelling wins, as in curl; an empty one means that there is no proxy. */
+function proxySettings(env: Environment): ProxySettings {
+  const https = env['https_proxy'] ?? env['HTTPS_PROXY'];
+  const all = env['all_proxy'] ?? env['ALL_PROXY'];
+  const except = env['no_proxy'] ?? env['NO_PROXY'];
+  return {
+    ...(https === undefined ? {} : { https }),
+    ...(all === undefined ? {} : { all }),
+    ...(except === undefined ? {} : { except }),
+  };
+}
+
+function given(text: string | undefined): string | undefined {
+  return text === '' ? undefined : text;
+}

@@ -1,0 +1,116 @@
+import { decodeVarint, encodeVarint } from './varint.ts';
+
+/** The two capsule types that carry a TCP byte stream (draft-ietf-httpbis-connect-tcp, "Capsule types"). */
+export interface CapsuleCodes {
+  readonly data: number;
+  readonly finalData: number;
+}
+
+/**
+ * The upgrade tokens we answer to, each with the capsule types of its draft.
+ * IANA has assigned none yet: the bare token means the newest draft, -12.
+ */
+const codesByToken: Readonly<Record<string, CapsuleCodes>> = {
+  'connect-tcp': { data: 0x2028d7f2, finalData: 0x2028d7f3 },
+  'connect-tcp-12': { data: 0x2028d7f2, finalData: 0x2028d7f3 },
+  'connect-tcp-07': { data: 0x2028d7f0, finalData: 0x2028d7f1 },
+};
+
+/** Every `Upgrade` token of connect-tcp we know, the preferred one first. */
+export const connectTcpTokens: readonly string[] = Object.keys(codesByToken);
+
+/** The capsule types that go with an `Upgrade` token, or undefined for a token we do not know. */
+export function capsuleCodes(token: string): CapsuleCodes | undefined {
+  return Object.hasOwn(codesByToken, token) ? codesByToken[token] : undefined;
+}
+
+/** The header of a capsule whose value of `length` bytes follows it. */
+export function capsuleHead(type: number, length: number): Buffer {
+  return Buffer.concat([encodeVarint(type), encodeVarint(length)]);
+}
+
+/**
+ * An empty capsule of a reserved type (RFC 9297 §5.4: 0x29 * N + 0x17), which every receiver skips.
+ * It keeps the timers of proxies on the way from running out.
+ */
+export const keepAliveCapsule: Buffer = capsuleHead(0x17, 0);
+
+/** Bytes of the stream, or its end. */
+export type CapsuleEvent = { readonly kind: 'data'; readonly bytes: Buffer } | { readonly kind: 'end' };
+
+type State =
+  | { readonly name: 'head' }
+  | { readonly name: 'value'; readonly carries: 'data' | 'finalData' | 'nothing'; readonly left: number };
+
+/** A type and a length are at most two integers of 8 bytes. */
+const longestHeadBytes = 16;
+
+/**
+ * Reads a TCP byte stream out of capsules (RFC 9297 §3.2). Bytes are given out as they come, without waiting for
+ * the end of their capsule. Other capsule types are skipped. After an error the decoder is unusable.
+ */
+export class CapsuleDecoder {
+  readonly #codes: CapsuleCodes;
+  #state: State = { name: 'head' };
+  #head: Buffer = Buffer.alloc(0);
+  #ended = false;
+
+  constructor(codes: CapsuleCodes) {
+    this.#codes = codes;
+  }
+
+  /** Whether FINAL_DATA has come to its end: an end of the connection before that is an abort. */
+  get ended(): boolean {
+    return this.#ended;
+  }
+
+  /** Whether the connection may end here without cutting a capsule in two. */
+  get betweenCapsules(): boolean {
+    return this.#state.name === 'head' && this.#head.length === 0;
+  }
+
+  /** What `chunk` brings. Throws `RangeError` for a length no one means, and for data after the end. */
+  *push(chunk: Buffer): Generator<CapsuleEvent> {
+    let at = 0;
+    while (at < chunk.length) {
+      if (this.#state.name === 'head') {
+        at = this.#readHead(chunk, at);
+        if (this.#state.name === 'head') return;
+      } else {
+        const taken = Math.min(this.#state.left, chunk.length - at);
+        if (this.#state.carries !== 'nothing') yield { kind: 'data', bytes: chunk.subarray(at, at + taken) };
+        this.#state = { ...this.#state, left: this.#state.left - taken };
+        at += taken;
+      }
+      if (this.#state.left > 0) continue;
+      const { carries } = this.#state;
+      this.#state = { name: 'head' };
+      if (carries !== 'finalData') continue;
+      this.#ended = true;
+      yield { kind: 'end' };
+    }
+  }
+
+  /** Reads type and length, and gives where they end; the state stays `head` while bytes are missing. */
+  #readHead(chunk: Buffer, at: number): number {
+    const kept = this.#head.length;
+    const bytes = kept === 0 ? chunk : Buffer.concat([this.#head, chunk.subarray(at, at + longestHeadBytes)]);
+    const start = kept === 0 ? at : 0;
+    const type = decodeVarint(bytes, start);
+    const length = type && decodeVarint(bytes, start + type.length);
+    if (!type || !length) {
+      this.#head = Buffer.from(bytes.subarray(start));
+      return chunk.length;
+    }
+    this.#head = Buffer.alloc(0);
+    this.#state = { name: 'value', carries: this.#carries(type.value), left: length.value };
+    return at + type.length + length.length - kept;
+  }
+
+  #carries(type: number): 'data' | 'finalData' | 'nothing' {
+    const carries =
+      type === this.#codes.data ? 'data' : type === this.#codes.finalData ? 'finalData' : 'nothing';
+    if (carries !== 'nothing' && this.#ended) throw new RangeError('data after the final data');
+    return carries;
+  }
+}

@@ -1,0 +1,53 @@
+import { spawn } from 'node:child_process';
+import type { ChildProcess } from 'node:child_process';
+import type { AddressInfo } from 'node:net';
+import type { Readable, Writable } from 'node:stream';
+import ssh2 from 'ssh2';
+
+/** The part of an ssh2 channel that a command's output goes to. */
+interface Channel extends Readable, Writable {
+  readonly stderr: Writable;
+  exit(codeOrSignal: number | string): void;
+}
+
+/**
+ * An SSH server for machines that have no sshd: it lets the one key in, and runs commands and shells as the user it
+ * runs as. Listens on loopback; resolves to the port.
+ */
+export async function startDemoSshServer(hostPrivateKey: string, userPublicKey: string): Promise<number> {
+  const allowed = ssh2.utils.parseKey(userPublicKey);
+  if (allowed instanceof Error) throw allowed;
+  const server = new ssh2.Server({ hostKeys: [hostPrivateKey] }, (client) => {
+    client.on('authentication', (context) => {
+      if (context.method !== 'publickey') return context.reject(['publickey']);
+      const isKey = context.key.algo === allowed.type && context.key.data.equals(allowed.getPublicSSH());
+      const isSigned =
+        !context.signature || allowed.verify(context.blob!, context.signature, context.hashAlgo) === true;
+      if (isKey && isSigned) context.accept();
+      else context.reject();
+    });
+    client.on('session', (acceptSession) => {
+      const session = acceptSession();
+      session.on('pty', (accept) => accept?.());
+      session.on('exec', (accept, _reject, { command }) => connect(accept(), spawn('sh', ['-c', command])));
+      // `script` gives the shell the terminal that Node.js cannot make.
+      session.on('shell', (accept) =>
+        connect(accept(), spawn('script', ['-qfc', process.env.SHELL ?? 'sh', '/dev/null'])),
+      );
+    });
+    client.on('error', () => {});
+  });
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  return (server.address() as AddressInfo).port;
+}
+
+function connect(channel: Channel, child: ChildProcess): void {
+  channel.pipe(child.stdin!);
+  child.stdout!.pipe(channel, { end: false });
+  child.stderr!.pipe(channel.stderr, { end: false });
+  child.on('error', () => channel.exit(127));
+  child.on('close', (code, signal) => {
+    channel.exit(code ?? signal ?? 1);
+    channel.end();
+  });
+}

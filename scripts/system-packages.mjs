@@ -1,0 +1,56 @@
+import { spawnSync } from 'node:child_process';
+import { existsSync, rmSync, writeFileSync } from 'node:fs';
+import { run } from './bootstrap.mjs';
+
+/** The Debian packages of the programs that the tests run. */
+const packages = [
+  'apache2',
+  'caddy',
+  'connect-proxy',
+  'corkscrew',
+  'curl',
+  'git',
+  'haproxy',
+  'iproute2',
+  'mercurial',
+  'ncat',
+  'netcat-openbsd',
+  'nginx-light',
+  'openssh-client',
+  'openssh-server',
+  'openssl',
+  'proxytunnel',
+  'putty-tools',
+  'rsync',
+  'socat',
+  'squid',
+];
+
+const policyFile = '/usr/sbin/policy-rc.d';
+
+/** Installs what is missing, where this is root on Debian. None of the installed services is started. */
+export function installSystemPackages() {
+  const missing = packages.filter((name) => !isInstalled(name));
+  if (missing.length === 0) return;
+  if (process.getuid?.() !== 0 || !existsSync('/usr/bin/apt-get')) {
+    console.log(`postern: not installed here, what needs them is skipped: ${missing.join(' ')}`);
+    return;
+  }
+  console.log(`postern: installing Debian packages: ${missing.join(' ')}`);
+  const policyIsOurs = !existsSync(policyFile);
+  if (policyIsOurs) writeFileSync(policyFile, '#!/bin/sh\nexit 101\n', { mode: 0o755 });
+  try {
+    const env = { ...process.env, DEBIAN_FRONTEND: 'noninteractive' };
+    run('apt-get', ['update', '-q'], { env });
+    run('apt-get', ['install', '-q', '-y', '--no-install-recommends', ...missing], { env });
+  } finally {
+    if (policyIsOurs) rmSync(policyFile);
+  }
+}
+
+function isInstalled(name) {
+  const { status, stdout } = spawnSync('dpkg-query', ['-W', '-f', '${db:Status-Status}', name], {
+    encoding: 'utf8',
+  });
+  return status === 0 && stdout === 'installed';
+}

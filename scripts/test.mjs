@@ -1,0 +1,14 @@
+import { buildClient, continueWith, installPackages, pinnedNode } from './bootstrap.mjs';
+import { installSystemPackages } from './system-packages.mjs';
+
+const files = process.argv.slice(2);
+
+installPackages();
+installSystemPackages();
+buildClient();
+continueWith(process.env.POSTERN_NODE ?? pinnedNode, [
+  '--test',
+  '--test-concurrency=2',
+  '--test-timeout=600000',
+  ...(files.length > 0 ? files : ['test/**/*.test.ts']),
+]);

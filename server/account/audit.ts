@@ -1,0 +1,58 @@
+import { TunnelError, isTunnelErrorCode } from '../../protocol/errors.ts';
+import { formatTarget } from '../../protocol/target.ts';
+import type { SessionObserver, SessionRecord } from '../tunnel/sessions.ts';
+import type { AuditFields, AuditLog } from './audit-log.ts';
+
+const maxAskedCharacters = 300;
+
+/**
+ * Writes down every offer: `refuse`, or `open` before the first byte can pass and `end` when it is over.
+ * With `required`, a tunnel whose opening cannot be written does not open.
+ */
+export function auditObserver(log: AuditLog, required: boolean): SessionObserver {
+  const attempted = new Set<string>();
+  return {
+    async opening(record) {
+      const written = log.append(fieldsOf('open', record));
+      attempted.add(record.id);
+      try {
+        await written;
+      } catch (cause) {
+        if (!required) return;
+        attempted.delete(record.id);
+        throw new TunnelError('AUDIT_UNAVAILABLE', 'the gateway cannot write its audit log', { cause });
+      }
+    },
+    ended(record) {
+      const opened = attempted.delete(record.id);
+      log.appendEventually(fieldsOf(opened && !isTunnelErrorCode(record.end) ? 'end' : 'refuse', record));
+    },
+  };
+}
+
+/** One flat record; fields that are not known are left out. */
+function fieldsOf(event: 'open' | 'end' | 'refuse', record: SessionRecord): AuditFields {
+  const { principal, grant, endedAt } = record;
+  return {
+    time: new Date(endedAt ?? Date.now()).toISOString(),
+    event,
+    session: record.id,
+    entry: record.entry,
+    client: record.remoteAddress,
+    asked: record.asked.slice(0, maxAskedCharacters),
+    issuer: principal?.issuer,
+    subject: principal?.subject,
+    tokenId: principal?.tokenId,
+    target: grant && formatTarget(grant.target),
+    rule: grant?.rule,
+    address: record.dialled,
+    ...(event === 'open' ? {} : { cause: record.end, reason: record.reason }),
+    ...(event === 'end'
+      ? {
+          durationMs: (endedAt ?? 0) - (record.openedAt ?? endedAt ?? 0),
+          bytesFromClient: record.bytesFromClient,
+          bytesFromTarget: record.bytesFromTarget,
+        }
+      : {}),
+  };
+}

@@ -1,0 +1,120 @@
+import { compactVerify } from 'jose';
+import { TunnelError } from '../../protocol/errors.ts';
+import type { SignatureAlgorithm } from '../config/config.ts';
+import type { Authenticator, Principal } from './authenticator.ts';
+import { TokenRefusal, checkClaims, readIdentity } from './claims.ts';
+import type { ClaimsPolicy } from './claims.ts';
+import { readCompact } from './compact.ts';
+import { member } from './json-object.ts';
+import type { JsonObject } from './json-object.ts';
+import type { KeySource } from './jwks.ts';
+
+/** An issuer whose tokens are believed, with the keys to check them. */
+export interface TrustedIssuer extends ClaimsPolicy {
+  /** Compared with the token's `iss` byte by byte. */
+  readonly issuer: string;
+  readonly algorithms: readonly SignatureAlgorithm[];
+  /** The `typ` its tokens must have; undefined: none, `JWT` or `at+jwt`. */
+  readonly typ?: string;
+  readonly keys: KeySource;
+}
+
+export interface JwtOptions {
+  /** The wall clock, in milliseconds since 1970. */
+  readonly now?: () => number;
+}
+
+const maxKeyIdLength = 128;
+
+/**
+ * Believes tokens signed by one of the issuers (RFC 7519, with the checks of RFC 8725). To the caller all refused tokens
+ * look the same; the error's `cause` says what was wrong.
+ */
+export function jwtAuthenticator(
+  issuers: readonly TrustedIssuer[],
+  { now = Date.now }: JwtOptions = {},
+): Authenticator {
+  const byIssuer = new Map(issuers.map((issuer) => [issuer.issuer, issuer]));
+  if (byIssuer.size !== issuers.length) throw new TypeError('an issuer is listed twice');
+
+  async function verify(text: string): Promise<Principal> {
+    const { header, payload } = readCompact(text);
+    const issuer = pickIssuer(payload, byIssuer);
+    const hint = readHeader(header, issuer);
+    await verifySignature(text, issuer, hint);
+    const expiresAt = checkClaims(payload, issuer, now());
+    return { issuer: issuer.issuer, ...readIdentity(payload, issuer.groupsClaim), expiresAt };
+  }
+
+  return {
+    async authenticate(credentials) {
+      if (credentials.kind === 'none')
+        throw new TunnelError('TOKEN_MISSING', 'a token is needed; sign in first');
+      if (credentials.kind === 'unreadable') throw refused(new TokenRefusal('the header cannot be read'));
+      try {
+        return await verify(credentials.token.reveal());
+      } catch (error) {
+        throw error instanceof TunnelError && error.code === 'ISSUER_UNAVAILABLE' ? error : refused(error);
+      }
+    },
+  };
+}
+
+function refused(cause: unknown): TunnelError {
+  return new TunnelError('TOKEN_INVALID', 'the token was not accepted; sign in again', { cause });
+}
+
+function pickIssuer(payload: JsonObject, issuers: ReadonlyMap<string, TrustedIssuer>): TrustedIssuer {
+  const name = member(payload, 'iss');
+  const issuer = typeof name === 'string' ? issuers.get(name) : undefined;
+  if (!issuer) throw new TokenRefusal('iss: not one that is believed');
+  return issuer;
+}
+
+interface KeyHint {
+  readonly alg: SignatureAlgorithm;
+  readonly kid?: string;
+}
+
+/** Only `alg`, `kid` and `typ` count. Keys that the token brings along (`jwk`, `jku`, `x5u`, `x5c`) are never looked at. */
+function readHeader(header: JsonObject, issuer: TrustedIssuer): KeyHint {
+  const alg = issuer.algorithms.find((each) => each === member(header, 'alg'));
+  if (!alg) throw new TokenRefusal('alg: not one of the issuer');
+  for (const name of ['crit', 'b64', 'enc', 'zip']) {
+    if (member(header, name) !== undefined) throw new TokenRefusal(`${name}: not supported`);
+  }
+  checkType(member(header, 'typ'), issuer.typ);
+  const kid = member(header, 'kid');
+  if (kid === undefined) return { alg };
+  if (typeof kid !== 'string' || kid.length > maxKeyIdLength)
+    throw new TokenRefusal('kid: not text, or too long');
+  return { alg, kid };
+}
+
+/** Keeps tokens of other kinds out (RFC 8725 §3.11): a logout token or a DPoP proof is signed by the same issuer. */
+function checkType(typ: unknown, wanted: string | undefined): void {
+  if (typ !== undefined && typeof typ !== 'string') throw new TokenRefusal('typ: not text');
+  const kind = typ === undefined ? undefined : plainType(typ);
+  const right =
+    wanted === undefined ? [undefined, 'jwt', 'at+jwt'].includes(kind) : kind === plainType(wanted);
+  if (!right) throw new TokenRefusal('typ: a token of another kind');
+}
+
+/** RFC 7515 §4.1.9: media types, `application/` may be left out, case does not count. */
+function plainType(typ: string): string {
+  return typ.toLowerCase().replace(/^application\//, '');
+}
+
+async function verifySignature(text: string, issuer: TrustedIssuer, hint: KeyHint): Promise<void> {
+  const keys = await issuer.keys.find(hint);
+  let cause: unknown = new TokenRefusal('kid: no such key');
+  for (const key of keys) {
+    try {
+      await compactVerify(text, key, { algorithms: [hint.alg] });
+      return;
+    } catch (error) {
+      cause = error;
+    }
+  }
+  throw cause;
+}

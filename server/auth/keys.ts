@@ -1,0 +1,166 @@
+import { randomBytes } from 'node:crypto';
+import { constants } from 'node:fs';
+import { link, open, unlink } from 'node:fs/promises';
+import type { FileHandle } from 'node:fs/promises';
+import { dirname } from 'node:path';
+import { CompactSign, calculateJwkThumbprint, exportJWK, generateKeyPair, importJWK } from 'jose';
+import type { CryptoKey, JSONWebKeySet, JWK } from 'jose';
+import { TunnelError } from '../../protocol/errors.ts';
+
+/** The gateway's own key: it signs with the first of its file, and believes them all. */
+export interface SigningKey {
+  readonly kid: string;
+  readonly privateKey: CryptoKey;
+  readonly publicKeys: JSONWebKeySet;
+}
+
+/** `aud` of the gateway's own tokens. */
+export const ownAudience = 'postern';
+
+/** The longest that a token of the gateway's own key may live. */
+export const ownMaxLifetimeMs = 30 * 24 * 3_600_000;
+
+/** `iss` of the gateway's own tokens. */
+export function ownIssuer(publicUrl: URL): string {
+  return publicUrl.href;
+}
+
+/** Loads the key file; makes it with a new key when it is not there. Throws `CONFIG_INVALID`. */
+export async function openKeyFile(file: string): Promise<SigningKey> {
+  const present = await loadKeyFile(file);
+  if (present) return present;
+  await writeNew(file, JSON.stringify({ keys: [await newKey()] }));
+  // Read back: another process may have been first, and its key is the one.
+  const made = await loadKeyFile(file);
+  if (!made) throw new TunnelError('CONFIG_INVALID', `${file} is gone right after it was written`);
+  return made;
+}
+
+/** Loads the key file; undefined when there is none. Throws `CONFIG_INVALID` for one that others can read. */
+export async function loadKeyFile(file: string): Promise<SigningKey | undefined> {
+  const handle = await openIfPresent(file);
+  if (!handle) return undefined;
+  try {
+    await checkPrivate(handle, file);
+    return await readKeys(JSON.parse(await handle.readFile('utf8')) as unknown);
+  } catch (cause) {
+    if (cause instanceof TunnelError) throw cause;
+    throw new TunnelError('CONFIG_INVALID', `${file} is not a set of Ed25519 private keys (JWK)`, { cause });
+  } finally {
+    await handle.close();
+  }
+}
+
+export interface TokenRequest {
+  readonly issuer: string;
+  readonly audience: string;
+  readonly subject: string;
+  readonly groups: readonly string[];
+  /** The token's own allowlist; absent: what the rules allow. */
+  readonly targets?: readonly string[];
+  readonly ttlMs: number;
+  /** The wall clock, in milliseconds since 1970. */
+  readonly now: number;
+}
+
+/** Signs a token (RFC 9068) of few bytes: old CONNECT clients cannot carry long passwords. */
+export async function issueToken(key: SigningKey, request: TokenRequest): Promise<string> {
+  const issued = Math.floor(request.now / 1000);
+  const claims = {
+    iss: request.issuer,
+    aud: request.audience,
+    sub: request.subject,
+    ...(request.groups.length > 0 && { groups: request.groups }),
+    ...(request.targets && { targets: request.targets }),
+    iat: issued,
+    exp: issued + Math.floor(request.ttlMs / 1000),
+    // 72 bits: no two tokens of one key share it.
+    jti: randomBytes(9).toString('base64url'),
+  };
+  return new CompactSign(new TextEncoder().encode(JSON.stringify(claims)))
+    .setProtectedHeader({ alg: 'EdDSA', typ: 'at+jwt', kid: key.kid })
+    .sign(key.privateKey);
+}
+
+async function newKey(): Promise<JWK> {
+  const { privateKey } = await generateKeyPair('EdDSA', { extractable: true });
+  const jwk = await exportJWK(privateKey);
+  // 48 bits of the RFC 7638 thumbprint tell the few keys of one gateway apart, and keep its tokens short.
+  const kid = (await calculateJwkThumbprint(jwk)).slice(0, 8);
+  return { ...jwk, kid, alg: 'EdDSA', use: 'sig' };
+}
+
+async function readKeys(value: unknown): Promise<SigningKey> {
+  const keys = (value as { keys?: readonly JWK[] }).keys ?? [];
+  const publicKeys = keys.map(publicPart);
+  const [first] = keys;
+  if (!first || new Set(publicKeys.map(({ kid }) => kid)).size !== keys.length) {
+    throw new TypeError('no key, or two of the same kid');
+  }
+  const privateKey = (await importJWK({ ...first }, 'EdDSA')) as CryptoKey;
+  if (privateKey.type !== 'private') throw new TypeError('not a private key');
+  return { kid: first.kid!, privateKey, publicKeys: { keys: publicKeys } };
+}
+
+function publicPart({ kty, crv, x, kid }: JWK): JWK {
+  if (kty !== 'OKP' || crv !== 'Ed25519' || !x || !kid) throw new TypeError('not an Ed25519 key with a kid');
+  return { kty, crv, x, kid, alg: 'EdDSA', use: 'sig' };
+}
+
+async function openIfPresent(file: string): Promise<FileHandle | undefined> {
+  try {
+    return await open(file, constants.O_RDONLY);
+  } catch (cause) {
+    if ((cause as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
+    throw new TunnelError('CONFIG_INVALID', `${file} cannot be read`, { cause });
+  }
+}
+
+async function checkPrivate(handle: FileHandle, file: string): Promise<void> {
+  const { mode, uid } = await handle.stat();
+  // Windows has no such modes; there the directory has to be private.
+  if (process.platform === 'win32') return;
+  if ((mode & 0o077) !== 0) {
+    throw new TunnelError('CONFIG_INVALID', `${file} can be read by others; run: chmod 600 ${file}`);
+  }
+  if (uid !== process.geteuid?.() && uid !== 0) {
+    throw new TunnelError('CONFIG_INVALID', `${file} belongs to another user`);
+  }
+}
+
+/** Writes a whole file of mode 0600, or leaves the one that is there; a crash leaves no half of it. */
+async function writeNew(file: string, text: string): Promise<void> {
+  const temporary = `${file}.${process.pid}.${randomBytes(6).toString('hex')}`;
+  try {
+    await writeDurably(temporary, text);
+    try {
+      // Not a rename: that would put this key in the place of one that another process has just begun to use.
+      await link(temporary, file);
+    } finally {
+      await unlink(temporary);
+    }
+    await syncDirectory(dirname(file));
+  } catch (cause) {
+    if ((cause as NodeJS.ErrnoException).code === 'EEXIST') return;
+    throw new TunnelError('CONFIG_INVALID', `${file} cannot be written`, { cause });
+  }
+}
+
+async function writeDurably(file: string, text: string): Promise<void> {
+  const handle = await open(file, 'wx', 0o600);
+  try {
+    await handle.writeFile(`${text}\n`);
+    await handle.sync();
+  } finally {
+    await handle.close();
+  }
+}
+
+async function syncDirectory(directory: string): Promise<void> {
+  const handle = await open(directory, 'r');
+  try {
+    await handle.sync();
+  } finally {
+    await handle.close();
+  }
+}

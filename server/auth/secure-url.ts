@@ -1,0 +1,13 @@
+import { isIP } from 'node:net';
+
+/** Whether nobody on the way can change what the URL gives: https, or http to this machine itself. */
+export function isSecureUrl(url: URL): boolean {
+  return url.protocol === 'https:' || (url.protocol === 'http:' && isLoopbackHost(url.hostname));
+}
+
+/** Whether a URL's host is this machine: `localhost`, `127.0.0.0/8` or `[::1]`. */
+export function isLoopbackHost(hostname: string): boolean {
+  return (
+    hostname === 'localhost' || hostname === '[::1]' || (isIP(hostname) === 4 && hostname.startsWith('127.'))
+  );
+}

@@ -1,0 +1,40 @@
+import type { Writable } from 'node:stream';
+import { ConfigError } from '../config/config-error.ts';
+
+/** What a subcommand may touch of the process. */
+export interface CommandIo {
+  readonly stdout: Writable;
+  readonly stderr: Writable;
+  readonly env: Readonly<Record<string, string | undefined>>;
+}
+
+/** Runs a subcommand with the arguments after its name; gives the exit code. */
+export type Command = (args: string[], io: CommandIo) => Promise<number>;
+
+/** Exit codes of the gateway's subcommands. */
+export const exits = { ok: 0, failure: 1, usage: 2, denied: 77 } as const;
+
+/** The arguments are not what the command takes. */
+export class UsageError extends Error {
+  override readonly name = 'UsageError';
+}
+
+/** `run`, with what an operator can get wrong turned into lines on stderr and exit code 2. */
+export async function runCommand(io: CommandIo, usage: string, run: () => Promise<number>): Promise<number> {
+  try {
+    return await run();
+  } catch (error) {
+    if (error instanceof ConfigError) {
+      io.stderr.write(`${error.format()}\n`);
+      return exits.usage;
+    }
+    if (!isUsageError(error)) throw error;
+    io.stderr.write(`postern-gateway: ${error.message}\nusage: ${usage}\n`);
+    return exits.usage;
+  }
+}
+
+function isUsageError(error: unknown): error is Error {
+  const code = (error as { code?: unknown }).code;
+  return error instanceof UsageError || (typeof code === 'string' && code.startsWith('ERR_PARSE_ARGS_'));
+}

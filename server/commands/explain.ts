@@ -1,0 +1,105 @@
+import { readFile } from 'node:fs/promises';
+import { parseArgs } from 'node:util';
+import { TunnelError } from '../../protocol/errors.ts';
+import { formatTarget, isAddress, parseTarget } from '../../protocol/target.ts';
+import type { Target } from '../../protocol/target.ts';
+import type { Principal } from '../auth/authenticator.ts';
+import { TokenRefusal, readIdentity } from '../auth/claims.ts';
+import { member, parseJsonObject } from '../auth/json-object.ts';
+import { ownIssuer } from '../auth/keys.ts';
+import type { Config } from '../config/config.ts';
+import { defaultConfigFile, loadConfig } from '../config/load.ts';
+import { addressCheck } from '../dial/addresses.ts';
+import { nameResolver } from '../dial/resolve.ts';
+import { rulesPolicy } from '../policy/rules.ts';
+import type { Step } from '../policy/rules.ts';
+import { UsageError, exits, runCommand } from './command.ts';
+import type { CommandIo } from './command.ts';
+
+const usage = 'postern-gateway explain [--config FILE] --as CLAIMS.json <host[:port]>';
+
+/** Says which rule decides about a target and why, and what its address comes to. Exits 77 when it is denied. */
+export function explain(args: string[], io: CommandIo): Promise<number> {
+  return runCommand(io, usage, async () => {
+    const { values, positionals } = parseArgs({
+      args,
+      allowPositionals: true,
+      options: { config: { type: 'string', default: defaultConfigFile }, as: { type: 'string' } },
+    });
+    const [asked, ...more] = positionals;
+    if (asked === undefined || more.length > 0) throw new UsageError('name one target');
+    if (values.as === undefined) throw new UsageError('--as names the file with the claims of the token');
+    const target = readTarget(asked);
+    const config = await loadConfig(values.config, io.env);
+    const principal = await readPrincipal(values.as, config);
+    return await report(config, { principal, target }, io);
+  });
+}
+
+interface Question {
+  readonly principal: Principal;
+  readonly target: Target;
+}
+
+async function report(config: Config, { principal, target }: Question, io: CommandIo): Promise<number> {
+  const say = (line: string) => io.stdout.write(`${line}\n`);
+  say(`${principal.subject} (${principal.issuer}), groups: ${[...principal.groups].join(', ') || 'none'}`);
+  const { grant, steps } = rulesPolicy(config).explain(principal, target);
+  for (const step of steps) say(formatStep(step));
+  if (!grant) {
+    say(`${formatTarget(target)} is denied (TARGET_DENIED)`);
+    return exits.denied;
+  }
+  try {
+    const judged = await judgeAddresses(config, grant.address);
+    for (const step of judged) say(formatStep(step));
+    const allowed = judged.some((step) => step.allows);
+    say(
+      `${formatTarget(target)} is ${allowed ? `allowed by ${grant.rule}` : 'denied by the network policy (ADDRESS_DENIED)'}`,
+    );
+    return allowed ? exits.ok : exits.denied;
+  } catch (error) {
+    if (!(error instanceof TunnelError)) throw error;
+    say(`${formatTarget(target)} is allowed by ${grant.rule}, but ${error.message} (${error.code})`);
+    return error.facts.exit;
+  }
+}
+
+async function judgeAddresses(config: Config, { host, port }: Target): Promise<readonly Step[]> {
+  const check = addressCheck({ network: config.network, ownAddresses: [config.listen, config.admin] });
+  const names = nameResolver({ nameServers: config.network.nameServers });
+  const addresses = isAddress(host) ? [host] : await names.resolve(host, AbortSignal.timeout(10_000));
+  return addresses.map((address) => {
+    const { allowed, why } = check(address, port);
+    return { what: address, allows: allowed, why };
+  });
+}
+
+function formatStep({ what, allows, why }: Step): string {
+  return `  ${allows ? 'yes' : 'no '}  ${what}: ${why}`;
+}
+
+function readTarget(text: string): Target {
+  try {
+    return parseTarget(text);
+  } catch (cause) {
+    throw new UsageError((cause as Error).message, { cause });
+  }
+}
+
+/** The claims of a token as its issuer writes them; without `iss` they are those of the gateway's own token. */
+async function readPrincipal(file: string, config: Config): Promise<Principal> {
+  try {
+    const claims = parseJsonObject(await readFile(file, 'utf8'));
+    const own = ownIssuer(config.publicUrl);
+    const issuer = member(claims, 'iss') ?? own;
+    const trusted = config.issuers.find((each) => each.issuer === issuer);
+    if (typeof issuer !== 'string' || (!trusted && issuer !== own)) {
+      throw new TokenRefusal('iss: not one that is believed');
+    }
+    const identity = readIdentity(claims, trusted?.groupsClaim ?? 'groups');
+    return { issuer, ...identity, expiresAt: new Date(8.64e15) };
+  } catch (cause) {
+    throw new UsageError(`${file}: ${(cause as Error).message}`, { cause });
+  }
+}

@@ -1,0 +1,135 @@
+import { existsSync } from 'node:fs';
+import { readFile } from 'node:fs/promises';
+import { basename, dirname, join, resolve } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { parseArgs } from 'node:util';
+import { formatTarget } from '../../protocol/target.ts';
+import type { Config, ListenAddress } from '../config/config.ts';
+import { loadConfig } from '../config/load.ts';
+import { exampleValues, fillIn } from './fill-in.ts';
+import type { DeployValues } from './fill-in.ts';
+import type { CommandIo } from './command.ts';
+
+interface Front {
+  /** The files to print, from the top of the package. */
+  readonly files: readonly string[];
+  /** How this program spells a unix socket to forward to, as an address and as a URL. */
+  socket(path: string): { readonly upstream: string; readonly upstreamUrl: string };
+}
+
+const fronts: Readonly<Record<string, Front>> = {
+  nginx: {
+    files: ['nginx.conf.example'],
+    socket: (path) => ({ upstream: `unix:${path}`, upstreamUrl: `http://unix:${path}` }),
+  },
+  haproxy: {
+    files: ['deploy/haproxy.cfg'],
+    socket: (path) => ({ upstream: `unix@${path}`, upstreamUrl: `unix@${path}` }),
+  },
+  caddy: {
+    files: ['deploy/Caddyfile'],
+    socket: (path) => ({ upstream: `unix/${path}`, upstreamUrl: `unix/${path}` }),
+  },
+  apache: {
+    files: ['deploy/apache.conf'],
+    socket: (path) => ({ upstream: `unix:${path}`, upstreamUrl: `unix:${path}|http://localhost` }),
+  },
+  systemd: {
+    files: ['deploy/postern-gateway.service', 'deploy/postern-gateway.socket'],
+    socket: (path) => ({ upstream: path, upstreamUrl: path }),
+  },
+};
+
+interface Asked {
+  readonly name: string;
+  readonly front: Front;
+  readonly configFile: string;
+}
+
+/** `postern-gateway print-config`: prints a deploy file filled in for a configuration. Throws `ConfigError`. */
+export async function printConfigCommand(
+  args: string[],
+  { env, stdout, stderr }: CommandIo,
+): Promise<number> {
+  const asked = readArguments(args);
+  if (!asked) {
+    stderr.write(`usage: postern-gateway print-config ${Object.keys(fronts).join('|')} [--config FILE]\n`);
+    return 2;
+  }
+  const config = await loadConfig(asked.configFile, env);
+  if (config.tls && asked.name !== 'systemd') {
+    stderr.write(
+      'postern-gateway: `tls` is set: this gateway is the edge itself, and no web proxy forwards to it\n',
+    );
+    return 2;
+  }
+  const values = deployValues(config, asked);
+  const { files } = asked.front;
+  const texts = await Promise.all(files.map((file) => readFile(join(packageDirectory(), file), 'utf8')));
+  // Where several files are printed, each says where it belongs.
+  const titles = files.map((file) =>
+    files.length > 1 ? `# ${join('/etc/systemd/system', basename(file))}\n` : '',
+  );
+  stdout.write(texts.map((text, index) => titles[index] + fillIn(text, values)).join('\n'));
+  return 0;
+}
+
+function readArguments(args: string[]): Asked | undefined {
+  const { values, positionals } = parseArgs({
+    args,
+    options: { config: { type: 'string', default: 'postern.yaml' } },
+    allowPositionals: true,
+  });
+  const [name, ...more] = positionals;
+  if (name === undefined || more.length > 0 || !Object.hasOwn(fronts, name)) return undefined;
+  return { name, front: fronts[name]!, configFile: resolve(values.config) };
+}
+
+function deployValues(config: Config, asked: Asked): DeployValues {
+  const { publicUrl } = config;
+  // A public URL without TLS names no web proxy yet: its path is all that is known of the place.
+  const { hostname: host, port: written } =
+    publicUrl.protocol === 'https:' ? publicUrl : new URL(exampleValues.publicUrl);
+  const port = written || exampleValues.port;
+  return {
+    publicUrl: `https://${host}${written && `:${written}`}${publicUrl.pathname}`,
+    host,
+    port,
+    prefix: publicUrl.pathname,
+    listen4: `*:${port}`,
+    listen6: `[::]:${port}`,
+    ...upstream(config.listen, asked),
+    certificateFile: exampleValues.certificateFile.replace(exampleValues.host, host),
+    keyFile: exampleValues.keyFile.replace(exampleValues.host, host),
+    command: `${process.execPath} ${mainFile()}`,
+    configFile: asked.configFile,
+  };
+}
+
+/** Everyone's neighbour: a web proxy on this machine reaches an "any address" at the loopback address. */
+const loopbackOf: Readonly<Record<string, string>> = { '0.0.0.0': '127.0.0.1', '::': '::1' };
+
+function upstream(
+  listen: ListenAddress,
+  { name, front }: Asked,
+): Pick<DeployValues, 'upstream' | 'upstreamUrl'> {
+  if (listen.kind === 'unix') return front.socket(resolve(listen.path));
+  // systemd opens the very address; the others connect to it.
+  const host = name === 'systemd' ? listen.host : (loopbackOf[listen.host] ?? listen.host);
+  const address = formatTarget({ host, port: listen.port });
+  return { upstream: address, upstreamUrl: `http://${address}` };
+}
+
+/** Where package.json is: this file is two folders below it in the source tree, and three in `dist`. */
+function packageDirectory(): string {
+  let directory = dirname(fileURLToPath(import.meta.url));
+  while (!existsSync(join(directory, 'package.json')) && directory !== dirname(directory)) {
+    directory = dirname(directory);
+  }
+  return directory;
+}
+
+function mainFile(): string {
+  const extension = import.meta.url.endsWith('.ts') ? 'ts' : 'js';
+  return fileURLToPath(new URL(`../main.${extension}`, import.meta.url));
+}

@@ -1,0 +1,165 @@
+import { readFileSync } from 'node:fs';
+import { writeFile } from 'node:fs/promises';
+import type { Server as HttpServer } from 'node:http';
+import type { Server as TlsServer } from 'node:https';
+import { parseArgs } from 'node:util';
+import fastify from 'fastify';
+import type { FastifyInstance } from 'fastify';
+import type { Logger } from 'pino';
+import { standardLog } from '../account/log.ts';
+import type { Config } from '../config/config.ts';
+import { defaultConfigText } from '../config/defaults.ts';
+import { defaultConfigFile, loadConfig } from '../config/load.ts';
+import { Gateway } from '../gateway.ts';
+import { adminApp, listenAt } from '../listen/admin.ts';
+import { mount } from '../plugin.ts';
+import { notifySystemd, passedSocket } from '../systemd.ts';
+import { runCommand } from './command.ts';
+import type { CommandIo } from './command.ts';
+
+const maxHeaderBytes = 16 * 1024;
+const maxHeaders = 100;
+/** Node looks for connections that are too slow this often; its default of 30 s would make every limit 30 s late. */
+const slowConnectionCheckMs = 2000;
+
+const usage = 'postern-gateway serve [--config FILE] [--init]';
+
+/** `postern-gateway serve`: runs until a signal ends it; resolves to the exit code. */
+export function serve(args: string[], io: CommandIo): Promise<number> {
+  return runCommand(io, usage, () => serveUntilStopped(args, io));
+}
+
+async function serveUntilStopped(args: string[], { env }: CommandIo): Promise<number> {
+  const { values } = parseArgs({
+    args,
+    options: {
+      config: { type: 'string', default: defaultConfigFile },
+      init: { type: 'boolean', default: false },
+    },
+  });
+  if (values.init)
+    await writeFile(values.config, defaultConfigText(), { flag: 'wx', mode: 0o600 }).catch(unlessThere);
+  const config = await loadConfig(values.config, env);
+  const log = standardLog(config.log.level);
+  const gateway = await Gateway.open(config, log);
+  const app = publicApp(config, log);
+  const admin = adminApp(gateway);
+  // A plugin's prefix has no slash at its end.
+  app.register(async (mounted) => mount(mounted, gateway), { prefix: gateway.prefix.slice(0, -1) });
+  await listenAt(admin, config.admin);
+  const passed = passedSocket(env);
+  if (passed === undefined) await listenAt(app, config.listen);
+  else await listenOnPassed(app, passed);
+  log.info({ listen: config.listen, publicUrl: config.publicUrl.href, admin: config.admin }, 'listening');
+  await notifySystemd('READY=1', env);
+
+  onHangUp(async () => {
+    await notifySystemd('RELOADING=1', env);
+    gateway.reopenAudit();
+    await reload(values.config, env, gateway, app, log);
+    await notifySystemd('READY=1', env);
+  });
+  const cause = await stopSignal(log);
+  log.info({ cause, tunnels: gateway.sessions.count }, 'stopping');
+  await notifySystemd('STOPPING=1', env);
+  // Closing the app drains the gateway first; readiness is off from here on.
+  const closed = app.close();
+  app.server.close();
+  await closed;
+  await admin.close();
+  log.info('stopped');
+  await new Promise<void>((resolve) => log.flush(() => resolve()));
+  return cause === 'uncaughtException' ? 1 : 0;
+}
+
+function publicApp(config: Config, log: Logger): FastifyInstance {
+  const { tls, limits, trustedProxies } = config;
+  const common = {
+    loggerInstance: log,
+    disableRequestLogging: true,
+    trustProxy: [...trustedProxies],
+    requestTimeout: limits.preAuthMs,
+    connectionTimeout: limits.preAuthMs,
+    keepAliveTimeout: 65_000,
+    bodyLimit: 64 * 1024,
+    return503OnClosing: false,
+    routerOptions: { maxParamLength: 300 },
+  };
+  const http = { maxHeaderSize: maxHeaderBytes, connectionsCheckingInterval: slowConnectionCheckMs };
+  const app = tls
+    ? fastify({
+        ...common,
+        https: {
+          ...http,
+          ...certificateOf(tls),
+          ALPNProtocols: ['http/1.1'],
+          handshakeTimeout: limits.preAuthMs,
+        },
+      })
+    : fastify({ ...common, http });
+  app.server.headersTimeout = limits.preAuthMs;
+  app.server.maxHeadersCount = maxHeaders;
+  return app as unknown as FastifyInstance;
+}
+
+function certificateOf(tls: NonNullable<Config['tls']>): { cert: Buffer; key: Buffer } {
+  return { cert: readFileSync(tls.certFile), key: readFileSync(tls.keyFile) };
+}
+
+async function listenOnPassed(app: FastifyInstance, fd: number): Promise<void> {
+  await app.ready();
+  await new Promise<void>((resolve, reject) => {
+    app.server.once('error', reject);
+    (app.server as HttpServer).listen({ fd }, resolve);
+  });
+}
+
+/** A configuration that cannot be used changes nothing: the old one stays, and the log says why. */
+async function reload(
+  file: string,
+  env: CommandIo['env'],
+  gateway: Gateway,
+  app: FastifyInstance,
+  log: Logger,
+): Promise<void> {
+  try {
+    const config = await loadConfig(file, env);
+    if (config.tls && gateway.config.tls)
+      (app.server as unknown as TlsServer).setSecureContext(certificateOf(config.tls));
+    await gateway.reload(config);
+    log.info('configuration reloaded');
+  } catch (error) {
+    log.error({ err: error }, 'configuration not reloaded; the old one stays');
+  }
+}
+
+/** Reloads one after the other, however fast the signals come. */
+function onHangUp(reloadOnce: () => Promise<void>): void {
+  let last = Promise.resolve();
+  process.on('SIGHUP', () => (last = last.then(reloadOnce)));
+}
+
+/**
+ * Resolves with what asks the process to stop: SIGTERM, SIGINT, or an error nobody caught, after which the open tunnels
+ * may end in peace but nothing new begins. A second one of any of them ends the process at once.
+ */
+function stopSignal(log: Logger): Promise<string> {
+  return new Promise((resolve) => {
+    let asked = false;
+    const stop = (cause: string): void => {
+      if (asked) process.exit(1);
+      asked = true;
+      resolve(cause);
+    };
+    process.on('SIGTERM', () => stop('SIGTERM'));
+    process.on('SIGINT', () => stop('SIGINT'));
+    process.on('uncaughtException', (error) => {
+      log.fatal({ err: error }, 'an error nobody caught');
+      stop('uncaughtException');
+    });
+  });
+}
+
+function unlessThere(error: unknown): void {
+  if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error;
+}

@@ -1,0 +1,73 @@
+import { parseArgs } from 'node:util';
+import { TunnelError } from '../../protocol/errors.ts';
+import { TokenRefusal, readIdentity } from '../auth/claims.ts';
+import { issueToken, openKeyFile, ownAudience, ownIssuer, ownMaxLifetimeMs } from '../auth/keys.ts';
+import { defaultConfigFile, loadConfig } from '../config/load.ts';
+import { UsageError, exits, runCommand } from './command.ts';
+import type { CommandIo } from './command.ts';
+
+const usage = 'postern-gateway token --subject S [--group G]… [--target T]… [--ttl 8h] [--config FILE]';
+
+/** Prints a token of the gateway's own key, and nothing else, on stdout. */
+export function token(args: string[], io: CommandIo): Promise<number> {
+  return runCommand(io, usage, async () => {
+    const { values } = parseArgs({
+      args,
+      options: {
+        config: { type: 'string', default: defaultConfigFile },
+        subject: { type: 'string' },
+        group: { type: 'string', multiple: true, default: [] },
+        target: { type: 'string', multiple: true },
+        ttl: { type: 'string', default: '8h' },
+      },
+    });
+    const ttlMs = readDuration(values.ttl);
+    const { subject, groups, targets } = checkIdentity({
+      sub: values.subject,
+      groups: values.group,
+      ...(values.target && { targets: values.target }),
+    });
+    const config = await loadConfig(values.config, io.env);
+    const key = await openKey(config.keyFile);
+    const issued = await issueToken(key, {
+      issuer: ownIssuer(config.publicUrl),
+      audience: ownAudience,
+      subject,
+      groups: [...groups],
+      ...(targets && { targets }),
+      ttlMs,
+      now: Date.now(),
+    });
+    io.stdout.write(`${issued}\n`);
+    return exits.ok;
+  });
+}
+
+/** The claims are read as the gateway will read them: a token that it would refuse is not made. */
+function checkIdentity(claims: Record<string, unknown>): ReturnType<typeof readIdentity> {
+  try {
+    return readIdentity(claims, 'groups');
+  } catch (cause) {
+    if (!(cause instanceof TokenRefusal)) throw cause;
+    throw new UsageError(cause.message.replace(/^sub:/, '--subject:'), { cause });
+  }
+}
+
+const units: Readonly<Record<string, number>> = { s: 1000, m: 60_000, h: 3_600_000, d: 86_400_000 };
+
+function readDuration(text: string): number {
+  const [, digits, unit] = /^([1-9]\d{0,7})([smhd])$/.exec(text) ?? [];
+  const durationMs = Number(digits) * (units[unit ?? ''] ?? Number.NaN);
+  if (!(durationMs <= ownMaxLifetimeMs))
+    throw new UsageError('--ttl is a time such as 30m, 8h or 7d, at most 30d');
+  return durationMs;
+}
+
+async function openKey(file: string): ReturnType<typeof openKeyFile> {
+  try {
+    return await openKeyFile(file);
+  } catch (cause) {
+    if (!(cause instanceof TunnelError)) throw cause;
+    throw new UsageError(cause.message, { cause });
+  }
+}

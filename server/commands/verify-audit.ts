@@ -1,0 +1,22 @@
+import { createReadStream } from 'node:fs';
+import { createInterface } from 'node:readline';
+import { brokenLinks } from '../account/audit-log.ts';
+import { UsageError, exits, runCommand } from './command.ts';
+import type { CommandIo } from './command.ts';
+
+const usage = 'postern-gateway verify-audit FILE';
+
+/** `postern-gateway verify-audit FILE`: exit 0 when the chain of the file is whole, 1 when it is not. */
+export function verifyAudit(args: string[], io: CommandIo): Promise<number> {
+  return runCommand(io, usage, async () => {
+    const [file] = args;
+    if (file === undefined || args.length !== 1) throw new UsageError('verify-audit takes one file');
+    let problems = 0;
+    for await (const { line, why } of brokenLinks(createInterface({ input: createReadStream(file) }))) {
+      problems++;
+      io.stdout.write(`${file}:${line}: ${why}\n`);
+    }
+    if (problems === 0) io.stdout.write(`${file}: every line is in its place\n`);
+    return problems === 0 ? exits.ok : exits.failure;
+  });
+}

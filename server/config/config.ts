@@ -1,0 +1,95 @@
+/** Where to listen: a TCP address, or the path of a unix socket. */
+export type ListenAddress =
+  | { readonly kind: 'tcp'; readonly host: string; readonly port: number }
+  | { readonly kind: 'unix'; readonly path: string };
+
+export type SignatureAlgorithm =
+  'ES256' | 'ES384' | 'ES512' | 'EdDSA' | 'RS256' | 'RS384' | 'RS512' | 'PS256' | 'PS384' | 'PS512';
+
+/** An issuer whose tokens are believed, and on what conditions. */
+export interface IssuerConfig {
+  /** Compared with the token's `iss` byte by byte. */
+  readonly issuer: string;
+  readonly audience: string;
+  /** Where its keys are. `discovery`: named by `{issuer}/.well-known/openid-configuration`. */
+  readonly keys:
+    | { readonly kind: 'file'; readonly file: string }
+    | { readonly kind: 'url'; readonly url: URL }
+    | { readonly kind: 'discovery' };
+  readonly algorithms: readonly SignatureAlgorithm[];
+  /** The claim that lists the groups; absent claim: no groups. */
+  readonly groupsClaim: string;
+  /** The `typ` a token's header must have, e.g. `at+jwt`; undefined: any but a type that is known to be another kind. */
+  readonly typ?: string;
+  /** Longest `exp - iat` that is believed. */
+  readonly maxLifetimeMs: number;
+}
+
+/** A name that people use, and where it is. */
+export interface TargetConfig {
+  readonly name: string;
+  /** A host of its own; without a port the port that was asked for is dialled. */
+  readonly host: string;
+  readonly port?: number;
+}
+
+export interface TargetPattern {
+  /** A name, an address, `*.suffix` (one or more labels before it), or `*`. */
+  readonly host: string;
+  /** `*` for any port. A pattern that names none means port 22. */
+  readonly port: number | '*';
+}
+
+export interface RuleConfig {
+  /** `rule 2 (postern.yaml:31)`: what explain and the audit call it. */
+  readonly name: string;
+  readonly groups: readonly string[];
+  readonly subjects: readonly string[];
+  /** Only principals of these issuers; empty: any. */
+  readonly issuers: readonly string[];
+  readonly targets: readonly TargetPattern[];
+}
+
+export interface NetworkConfig {
+  /** CIDR ranges that may be dialled; empty: every ordinary unicast address. */
+  readonly allow: readonly string[];
+  /** CIDR ranges that may never be dialled. */
+  readonly deny: readonly string[];
+  /** Name servers as `address` or `address:port`; empty: the system's. */
+  readonly nameServers: readonly string[];
+}
+
+export interface Limits {
+  readonly tunnels: number;
+  readonly perSubject: number;
+  readonly perAddress: number;
+  readonly preAuthMs: number;
+  readonly dialMs: number;
+  readonly sessionMs: number;
+  /** How long a stopping gateway waits for its tunnels. */
+  readonly graceMs: number;
+}
+
+export type EntryName = 'websocket' | 'connect-tcp' | 'connect';
+
+/** Everything the gateway is told, checked; `parse.ts` is the only reader of raw settings. */
+export interface Config {
+  readonly listen: ListenAddress;
+  readonly tls?: { readonly certFile: string; readonly keyFile: string };
+  readonly admin: ListenAddress;
+  /** Where people reach this gateway; its path is the prefix, and ends in `/`. */
+  readonly publicUrl: URL;
+  readonly trustedProxies: readonly string[];
+  readonly entries: readonly EntryName[];
+  /** Web origins whose pages may open tunnels; requests with any other `Origin` are refused. */
+  readonly origins: readonly string[];
+  /** The gateway's own signing key, made at first need with mode 0600. */
+  readonly keyFile: string;
+  readonly issuers: readonly IssuerConfig[];
+  readonly targets: readonly TargetConfig[];
+  readonly rules: readonly RuleConfig[];
+  readonly network: NetworkConfig;
+  readonly limits: Limits;
+  readonly audit: { readonly file: string; readonly required: boolean };
+  readonly log: { readonly level: 'trace' | 'debug' | 'info' | 'warn' | 'error' | 'silent' };
+}

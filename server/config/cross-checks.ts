@@ -1,0 +1,137 @@
+import { formatTarget, isAddress, sshPort } from '../../protocol/target.ts';
+import { formatPattern } from '../policy/pattern.ts';
+import type { ListenAddress, TargetPattern } from './config.ts';
+import type { Settings } from './schema.ts';
+import { checkDiscoverable, readTargetName } from './text-checks.ts';
+import type { SettingProblem } from './wording.ts';
+
+type Rule = Settings['rules'][number];
+type Issuer = Settings['issuers'][number];
+
+/** The settings that are right one by one: one that has problems of its own is absent, in a list undefined. */
+export type SoundSettings = Partial<Omit<Settings, 'rules' | 'issuers'>> & {
+  readonly rules?: readonly (Rule | undefined)[];
+  readonly issuers?: readonly (Issuer | undefined)[];
+};
+
+/** What is wrong between settings that are right one by one. */
+export function crossCheck(settings: SoundSettings): readonly SettingProblem[] {
+  return [
+    ...checkListeners(settings),
+    ...checkIssuers(settings),
+    ...checkTargets(settings.targets ?? {}),
+    ...(settings.rules ?? []).flatMap((rule, at) => (rule ? checkRule(rule, ['rules', at], settings) : [])),
+  ];
+}
+
+/** The URL of a gateway that is told none: its own door, when that is on this machine only. */
+export function defaultPublicUrl({ listen, tls }: Pick<SoundSettings, 'listen' | 'tls'>): URL | undefined {
+  if (listen?.kind !== 'tcp' || !isLoopback(listen.host)) return undefined;
+  return new URL(`${tls ? 'https' : 'http'}://${formatTarget(listen)}/ssh/`);
+}
+
+function checkListeners(settings: SoundSettings): readonly SettingProblem[] {
+  const { listen, admin } = settings;
+  const problems: SettingProblem[] = [];
+  if (listen && admin && sameListen(listen, admin)) {
+    problems.push({ path: ['admin'], message: 'the admin door must not be the public one' });
+  }
+  if (listen && 'publicUrl' in settings && !settings.publicUrl) {
+    problems.push({ path: ['publicUrl'], message: 'is missing: say where people reach this gateway' });
+  }
+  return problems;
+}
+
+function checkIssuers({ issuers = [], publicUrl }: SoundSettings): readonly SettingProblem[] {
+  return issuers.flatMap((issuer, at) => {
+    if (!issuer) return [];
+    const path = ['issuers', at];
+    const problems = checkKeys(issuer).map((message) => ({ path, message }));
+    if (issuers.findIndex((each) => each?.issuer === issuer.issuer) < at) {
+      problems.push({ path, message: `${issuer.issuer} is listed twice` });
+    }
+    if (issuer.issuer === publicUrl?.href) {
+      problems.push({ path, message: "this is the gateway's own issuer, which it believes by its own key" });
+    }
+    return problems;
+  });
+}
+
+function checkKeys({ issuer, jwksUrl, jwksFile }: Issuer): string[] {
+  if (jwksUrl && jwksFile !== undefined) return ['jwksUrl and jwksFile are both given'];
+  if (jwksUrl || jwksFile !== undefined) return [];
+  try {
+    checkDiscoverable(issuer);
+    return [];
+  } catch (error) {
+    return [(error as Error).message];
+  }
+}
+
+function checkTargets(targets: Settings['targets']): readonly SettingProblem[] {
+  const seen = new Set<string>();
+  return Object.keys(targets).flatMap((key) => {
+    const path = ['targets', key];
+    try {
+      const name = readTargetName(key);
+      if (seen.has(name)) return [{ path, message: `${name} is listed twice` }];
+      seen.add(name);
+      return [];
+    } catch (error) {
+      return [{ path, message: (error as Error).message }];
+    }
+  });
+}
+
+function checkRule(
+  rule: Rule,
+  path: SettingProblem['path'],
+  settings: SoundSettings,
+): readonly SettingProblem[] {
+  const problems: SettingProblem[] = [];
+  if (rule.groups.length === 0 && rule.subjects.length === 0) {
+    problems.push({ path, message: 'it is for nobody: name groups or subjects' });
+  }
+  if (settings.issuers?.every((each) => each !== undefined) && 'publicUrl' in settings) {
+    const known = [...settings.issuers.map((each) => each?.issuer), settings.publicUrl?.href];
+    for (const [at, issuer] of rule.issuers.entries()) {
+      if (!known.includes(issuer)) {
+        problems.push({ path: [...path, 'issuers', at], message: `${issuer} is not among the issuers` });
+      }
+    }
+  }
+  if (settings.targets) {
+    const targets = new Map(
+      Object.entries(settings.targets).map(([name, each]) => [name.toLowerCase(), each]),
+    );
+    for (const [at, pattern] of rule.targets.entries()) {
+      const message = checkPattern(pattern, targets);
+      if (message) problems.push({ path: [...path, 'targets', at], message });
+    }
+  }
+  return problems;
+}
+
+/** A pattern that can never lead anywhere is a mistake: a name of one label is in `targets`, or it is nothing. */
+function checkPattern(
+  pattern: TargetPattern,
+  targets: ReadonlyMap<string, Settings['targets'][string]>,
+): string | undefined {
+  const named = targets.get(pattern.host);
+  if (named?.address.port !== undefined && pattern.port !== '*' && pattern.port !== sshPort) {
+    return `${formatPattern(pattern)} never matches: targets.${pattern.host} has a port of its own, and serves port ${sshPort} only`;
+  }
+  const isSingle = pattern.host !== '*' && !pattern.host.includes('.') && !isAddress(pattern.host);
+  return isSingle && !named
+    ? `${pattern.host} is not in targets; add it, or write a whole DNS name`
+    : undefined;
+}
+
+function sameListen(one: ListenAddress, other: ListenAddress): boolean {
+  if (one.kind === 'unix') return other.kind === 'unix' && one.path === other.path;
+  return other.kind === 'tcp' && one.port === other.port && one.port !== 0 && one.host === other.host;
+}
+
+function isLoopback(host: string): boolean {
+  return host === '::1' || host.startsWith('127.');
+}

@@ -1,0 +1,24 @@
+import { readFile } from 'node:fs/promises';
+import { ConfigError } from './config-error.ts';
+import type { Config } from './config.ts';
+import type { Environment } from './overrides.ts';
+import { parseConfig } from './parse.ts';
+
+/** Where the settings are unless `--config` says otherwise. */
+export const defaultConfigFile = './postern.yaml';
+
+/** Reads and parses the config file. Throws `ConfigError`, also when the file cannot be read. */
+export async function loadConfig(file: string, env: Environment): Promise<Config> {
+  return parseConfig(await readText(file), { file, env });
+}
+
+async function readText(file: string): Promise<string> {
+  try {
+    const bytes = await readFile(file);
+    return new TextDecoder('utf-8', { fatal: true }).decode(bytes);
+  } catch (cause) {
+    const { code } = cause as NodeJS.ErrnoException;
+    const message = code === 'ENOENT' ? 'there is no such file' : `cannot be read (${code ?? 'not UTF-8'})`;
+    throw new ConfigError([{ file, path: '', message }], { cause });
+  }
+}

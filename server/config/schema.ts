@@ -1,0 +1,136 @@
+import { z } from 'zod';
+import {
+  checkPlain,
+  readListen,
+  readNameServer,
+  readOrigin,
+  readPattern,
+  readProxyRange,
+  readPublicUrl,
+  readRange,
+  readSecureUrl,
+  readTargetAddress,
+} from './text-checks.ts';
+
+/** Text that `read` turns into its value; what `read` throws becomes a problem with that message. */
+function text<T>(read: (text: string) => T) {
+  return z
+    .string()
+    .min(1)
+    .max(2048)
+    .transform((value, context): T => {
+      try {
+        return read(value);
+      } catch (error) {
+        context.addIssue({ code: 'custom', message: (error as Error).message });
+        return z.NEVER;
+      }
+    });
+}
+
+const plain = text(checkPlain);
+// The longest time that a timer of Node can hold is 2^31 - 1 ms, some 596 hours.
+const seconds = z.number().positive().max(3600);
+const count = z.int().min(1).max(1_000_000);
+
+const signatureAlgorithm = z.enum([
+  'ES256',
+  'ES384',
+  'ES512',
+  'EdDSA',
+  'RS256',
+  'RS384',
+  'RS512',
+  'PS256',
+  'PS384',
+  'PS512',
+]);
+
+const issuer = z.strictObject({
+  issuer: plain.describe("Compared with the token's iss byte by byte"),
+  audience: plain.describe("What the token's aud must contain"),
+  jwksUrl: text(readSecureUrl).optional().describe('Where its keys are; default: discovered from the issuer'),
+  jwksFile: plain.optional().describe('Or a file with its keys'),
+  algorithms: z.array(signatureAlgorithm).min(1).prefault(['ES256', 'EdDSA', 'RS256']),
+  groupsClaim: plain.prefault('groups').describe('The claim that lists the groups'),
+  typ: plain.optional().describe('The typ its tokens must have, e.g. at+jwt; default: none, JWT or at+jwt'),
+  maxLifetimeHours: z
+    .number()
+    .positive()
+    .max(8784)
+    .prefault(24)
+    .describe('Longest exp - iat that is believed'),
+});
+
+const rule = z.strictObject({
+  name: plain.optional().describe('What explain and the audit call it'),
+  groups: z.array(plain).prefault([]),
+  subjects: z.array(plain).prefault([]),
+  issuers: z.array(plain).prefault([]).describe('Only principals of these issuers; default: any'),
+  targets: z
+    .array(text(readPattern))
+    .min(1)
+    .describe('name, *.suffix, address or *, each with :port or :*; default port 22'),
+});
+
+/** The settings as they are written. What it gives is checked value by value; `build.ts` looks at them together. */
+export const settingsSchema = z.strictObject({
+  listen: text(readListen).prefault('127.0.0.1:8022').describe('The HTTP door behind the web proxy'),
+  tls: z
+    .strictObject({ certFile: plain, keyFile: plain })
+    .optional()
+    .describe('To be the edge itself, without a web proxy before it'),
+  admin: text(readListen).prefault('127.0.0.1:9464').describe('Health, readiness and metrics'),
+  publicUrl: text(readPublicUrl).optional().describe('Where people reach the gateway; ends in /'),
+  trustedProxies: z.array(text(readProxyRange)).prefault([]).describe('Whose forwarded headers are believed'),
+  entries: z
+    .array(z.enum(['websocket', 'connect-tcp', 'connect']))
+    .min(1)
+    .prefault(['websocket', 'connect-tcp', 'connect']),
+  origins: z.array(text(readOrigin)).prefault([]).describe('Web origins whose pages may open tunnels'),
+  keyFile: plain.prefault('./postern-key.json').describe("The gateway's own key, made at first need"),
+  issuers: z.array(issuer).prefault([]).describe('Whose tokens are believed'),
+  targets: z
+    .record(z.string(), z.strictObject({ address: text(readTargetAddress) }))
+    .prefault({})
+    .describe('Names and the addresses they stand for'),
+  rules: z.array(rule).prefault([]).describe('Who may reach what; deny by default'),
+  network: z
+    .strictObject({
+      allow: z
+        .array(text(readRange))
+        .prefault([])
+        .describe('Ranges that may be dialled; default: ordinary addresses'),
+      deny: z.array(text(readRange)).prefault([]).describe('Ranges that may never be dialled'),
+      nameServers: z.array(text(readNameServer)).prefault([]).describe("default: the system's"),
+    })
+    .prefault({}),
+  limits: z
+    .strictObject({
+      tunnels: count.prefault(8000),
+      perSubject: count.prefault(100),
+      perAddress: count.prefault(200),
+      preAuthSeconds: seconds.prefault(10),
+      dialSeconds: seconds.prefault(10),
+      sessionHours: z.number().positive().max(500).prefault(12),
+      graceSeconds: z.number().min(0).max(86_400).prefault(30),
+    })
+    .prefault({}),
+  audit: z
+    .strictObject({
+      file: plain.prefault('./audit.jsonl'),
+      required: z.boolean().prefault(true).describe('Refuse tunnels that cannot be recorded'),
+    })
+    .prefault({}),
+  log: z
+    .strictObject({ level: z.enum(['trace', 'debug', 'info', 'warn', 'error', 'silent']).prefault('info') })
+    .prefault({}),
+});
+
+/** The settings after each value has been read. */
+export type Settings = z.output<typeof settingsSchema>;
+
+/** The JSON Schema of `postern.yaml`, for editors. */
+export function configJsonSchema(): Record<string, unknown> {
+  return { title: 'postern.yaml', ...z.toJSONSchema(settingsSchema, { io: 'input' }) };
+}

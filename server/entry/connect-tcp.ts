@@ -1,0 +1,49 @@
+import { capsuleCodes, connectTcpTokens } from '../../protocol/capsule.ts';
+import { formatResponseHead } from '../../protocol/http-head.ts';
+import { capsuleStream } from '../../stream/capsule-stream.ts';
+import { readCredentials } from './credentials.ts';
+import type { RequestEntry } from './entry.ts';
+import { refuse } from './refusal.ts';
+import { targetInPath } from './target-path.ts';
+
+/** The default template of connect-tcp ("Specifying Proxies via URI Templates"), at the root of the host. */
+const wellKnownPrefix = '/.well-known/masque/tcp/';
+
+/**
+ * `GET {prefix}tcp/{host}/{port}/` or `/.well-known/masque/tcp/{host}/{port}/` with `Upgrade: connect-tcp`
+ * (draft-ietf-httpbis-connect-tcp): the bytes travel in capsules (RFC 9297).
+ */
+export function connectTcpEntry(prefix: string): RequestEntry {
+  const asked = (url: string | undefined): string | undefined =>
+    targetInPath(url, `${prefix}tcp/`) ?? targetInPath(url, wellKnownPrefix);
+
+  return {
+    name: 'connect-tcp',
+    upgrades: connectTcpTokens,
+    matches: (request) => asked(request.url) !== undefined,
+    take(request, { socket, id, remoteAddress, signal }, onOffer) {
+      const token = request.headers.upgrade!.toLowerCase();
+      onOffer({
+        entry: 'connect-tcp',
+        id,
+        asked: asked(request.url)!,
+        credentials: readCredentials(request.headers.authorization),
+        remoteAddress,
+        signal,
+        accept: async () => {
+          signal.throwIfAborted();
+          socket.write(
+            formatResponseHead(101, 'Switching Protocols', [
+              ['Connection', 'Upgrade'],
+              ['Upgrade', token],
+              ['Capsule-Protocol', '?1'],
+              ['Proxy-Status', 'postern'],
+            ]),
+          );
+          return capsuleStream(socket, capsuleCodes(token)!);
+        },
+        reject: (error) => refuse(socket, error, id, { speaksAs: 'origin' }),
+      });
+    },
+  };
+}

@@ -1,0 +1,34 @@
+import { formatResponseHead } from '../../protocol/http-head.ts';
+import { readCredentials } from './credentials.ts';
+import type { RequestEntry } from './entry.ts';
+import { refuse } from './refusal.ts';
+
+/**
+ * `CONNECT host:port` (RFC 9110 §9.3.6), HTTP/1.1 or 1.0: after the 200 the connection itself is the tunnel.
+ * The token comes in `Proxy-Authorization`, or in `Authorization` from clients that talk to us as to an origin.
+ */
+export function connectEntry(): RequestEntry {
+  return {
+    name: 'connect',
+    upgrades: [],
+    matches: (request) => request.method === 'CONNECT',
+    take(request, { socket, id, remoteAddress, signal }, onOffer) {
+      const { authorization, 'proxy-authorization': proxyAuthorization } = request.headers;
+      onOffer({
+        entry: 'connect',
+        id,
+        asked: request.url ?? '',
+        credentials: readCredentials(proxyAuthorization ?? authorization),
+        remoteAddress,
+        signal,
+        accept: async () => {
+          signal.throwIfAborted();
+          // nc and corkscrew know no other 2xx, and a 2xx has no body headers (RFC 9110 §9.3.6).
+          socket.write(formatResponseHead(200, 'Connection established', []));
+          return socket;
+        },
+        reject: (error) => refuse(socket, error, id, { speaksAs: 'proxy' }),
+      });
+    },
+  };
+}

@@ -1,0 +1,51 @@
+import type { IncomingMessage } from 'node:http';
+import type { Socket } from 'node:net';
+import type { Duplex } from 'node:stream';
+import type { TunnelError } from '../../protocol/errors.ts';
+import type { Credentials } from '../auth/authenticator.ts';
+
+/** A request for a tunnel, neither accepted nor refused. Nothing in it is trusted. */
+export interface Offer {
+  /** The name of the entry it came through. */
+  readonly entry: string;
+  /** Names this offer in the answer, the log and the audit. */
+  readonly id: string;
+  /** The target as the caller wrote it; the pipeline parses it. */
+  readonly asked: string;
+  readonly credentials: Credentials;
+  readonly remoteAddress: string;
+  /** Aborted when the caller's connection has closed. */
+  readonly signal: AbortSignal;
+  /**
+   * Switches protocols and gives the tunnel's byte stream, which the caller then owns.
+   * Destroying the stream with an error aborts the tunnel at the peer; ending it is an EOF.
+   * Rejects when the socket closes first. Call at most one of `accept` and `reject`, once.
+   */
+  accept(): Promise<Duplex>;
+  /** Says no in this protocol's own words and closes the connection. */
+  reject(error: TunnelError): void;
+}
+
+/** Called once for most connections; an entry that multiplexes calls it per tunnel. */
+export type OnOffer = (offer: Offer) => void;
+
+/** A connection that asks for something, with what the listener already knows about it. */
+export interface Incoming {
+  /** Has an `error` listener; its early bytes have been put back. */
+  readonly socket: Socket;
+  /** The caller's address: the peer, or what a trusted proxy says of it. */
+  readonly remoteAddress: string;
+  readonly id: string;
+  /** Aborted when the socket has closed. */
+  readonly signal: AbortSignal;
+}
+
+/** An entry that is reached by an HTTP request: an upgrade or a CONNECT. */
+export interface RequestEntry {
+  readonly name: string;
+  /** The tokens of the `Upgrade` header this entry answers to; empty for CONNECT. */
+  readonly upgrades: readonly string[];
+  matches(request: IncomingMessage): boolean;
+  /** Takes the connection over: the entry then owns `incoming.socket`. Throws a TunnelError, and takes nothing, for a request it cannot read. */
+  take(request: IncomingMessage, incoming: Incoming, onOffer: OnOffer): void;
+}

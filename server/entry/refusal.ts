@@ -1,0 +1,77 @@
+import { STATUS_CODES } from 'node:http';
+import type { Socket } from 'node:net';
+import { TunnelError } from '../../protocol/errors.ts';
+import { formatResponseHead } from '../../protocol/http-head.ts';
+import { closeGently } from '../../stream/close.ts';
+
+/** What a refusal says besides its code: where a challenge goes depends on the protocol that was spoken. */
+export interface RefusalStyle {
+  /** `origin`: 401 and WWW-Authenticate. `proxy`: 407 and Proxy-Authenticate (RFC 9110 §11.7). */
+  readonly speaksAs: 'origin' | 'proxy';
+}
+
+/** The body of a refusal (RFC 9457). */
+export interface Problem {
+  readonly type: string;
+  readonly title: string;
+  readonly status: number;
+  readonly detail: string;
+  readonly code: string;
+  readonly requestId: string;
+}
+
+const challenges = ['Bearer realm="postern"', 'Basic realm="postern", charset="UTF-8"'];
+const retryAfterSeconds = 5;
+
+/**
+ * The error as a stranger may see it: whether a token was missing or bad, and why, is for the audit alone.
+ */
+export function shownToCaller(error: TunnelError): TunnelError {
+  if (error.facts.status === 401)
+    return new TunnelError('TOKEN_INVALID', 'sign in: the request brought no valid token');
+  if (error.facts.status === 0)
+    return new TunnelError('INTERNAL', 'the gateway failed; its log has the cause');
+  return error;
+}
+
+/** The problem document for an error, already in the form a stranger may see. */
+export function problemOf(error: TunnelError, requestId: string, status = error.facts.status): Problem {
+  return {
+    type: `urn:postern:error:${error.code}`,
+    title: STATUS_CODES[status] ?? 'Error',
+    status,
+    detail: error.message,
+    code: error.code,
+    requestId,
+  };
+}
+
+/**
+ * Answers no, and closes the connection: a refused CONNECT or upgrade is never used again (RFC 9931, and
+ * HAProxy would send another client's request into it). Takes the socket over. The body is never empty, because
+ * PuTTY waits for a byte after the head.
+ */
+export function refuse(socket: Socket, error: TunnelError, requestId: string, style: RefusalStyle): void {
+  if (socket.destroyed) return;
+  const shown = shownToCaller(error);
+  const status = shown.facts.status === 401 && style.speaksAs === 'proxy' ? 407 : shown.facts.status;
+  const body = `${JSON.stringify(problemOf(shown, requestId, status))}\n`;
+  // Some CONNECT clients show nothing but the reason phrase.
+  const reason = `${STATUS_CODES[status]} (${shown.code})`;
+  const headers: [string, string][] = [
+    ['Content-Type', 'application/problem+json'],
+    ['Content-Length', String(Buffer.byteLength(body))],
+    ['Cache-Control', 'no-store'],
+    ['X-Request-Id', requestId],
+    ['Connection', shown.facts.status === 426 ? 'close, Upgrade' : 'close'],
+  ];
+  if (status === 401) headers.push(['WWW-Authenticate', challenges[0]!]);
+  if (status === 407) for (const challenge of challenges) headers.push(['Proxy-Authenticate', challenge]);
+  if (status === 426) headers.push(['Upgrade', 'websocket, connect-tcp']);
+  if (shown.facts.retry && (status === 429 || status === 503))
+    headers.push(['Retry-After', String(retryAfterSeconds)]);
+  if (shown.facts.proxyStatus) {
+    headers.push(['Proxy-Status', `postern; error=${shown.facts.proxyStatus}; details="${shown.code}"`]);
+  }
+  closeGently(socket, formatResponseHead(status, reason, headers) + body);
+}

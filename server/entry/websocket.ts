@@ -1,0 +1,80 @@
+import type { IncomingMessage } from 'node:http';
+import type { Duplex } from 'node:stream';
+import { WebSocketServer } from 'ws';
+import type { ServerOptions, WebSocket } from 'ws';
+import { TunnelError } from '../../protocol/errors.ts';
+import { eofSubprotocol, maxMessageBytes, webSocketStream } from '../../stream/websocket-stream.ts';
+import { readCredentials } from './credentials.ts';
+import type { Incoming, OnOffer, RequestEntry } from './entry.ts';
+import { refuse } from './refusal.ts';
+import { targetInPath } from './target-path.ts';
+
+/** The key of RFC 6455 §4.1: 16 bytes in base64. */
+const keyForm = /^[A-Za-z0-9+/]{21}[AQgw]==$/;
+
+// `closeTimeout` is in ws 8.19 and not in its types yet.
+const serverOptions: ServerOptions & { closeTimeout: number } = {
+  noServer: true,
+  perMessageDeflate: false,
+  maxPayload: maxMessageBytes,
+  closeTimeout: 1000,
+  clientTracking: false,
+  handleProtocols: (offered) => (offered.has(eofSubprotocol) ? eofSubprotocol : ([...offered][0] ?? false)),
+};
+
+/**
+ * `GET {prefix}tcp/{host}/{port}/`, or `{prefix}proxy/{host}/{port}` as huproxy's clients ask, with
+ * `Upgrade: websocket`: the binary messages are the bytes.
+ */
+export function webSocketEntry(prefix: string): RequestEntry {
+  const server = new WebSocketServer(serverOptions);
+  const asked = (url: string | undefined): string | undefined =>
+    targetInPath(url, `${prefix}tcp/`) ?? targetInPath(url, `${prefix}proxy/`);
+
+  return {
+    name: 'websocket',
+    upgrades: ['websocket'],
+    matches: (request) => asked(request.url) !== undefined,
+    take(request, incoming, onOffer: OnOffer) {
+      const { socket, id, remoteAddress, signal } = incoming;
+      if (
+        request.headers['sec-websocket-version'] !== '13' ||
+        !keyForm.test(request.headers['sec-websocket-key'] ?? '')
+      ) {
+        throw new TunnelError(
+          'REQUEST_INVALID',
+          'this is not a WebSocket handshake (RFC 6455 section 4.2.1)',
+        );
+      }
+      onOffer({
+        entry: 'websocket',
+        id,
+        asked: asked(request.url)!,
+        credentials: readCredentials(request.headers.authorization),
+        remoteAddress,
+        signal,
+        accept: () => accept(server, request, incoming),
+        reject: (error) => refuse(socket, error, id, { speaksAs: 'origin' }),
+      });
+    },
+  };
+}
+
+async function accept(
+  server: WebSocketServer,
+  request: IncomingMessage,
+  incoming: Incoming,
+): Promise<Duplex> {
+  const { socket, signal } = incoming;
+  return new Promise((resolve, reject) => {
+    // `handleUpgrade` calls back only when the handshake succeeds.
+    const gone = (): void => reject(new Error('the client went away'));
+    if (signal.aborted) return gone();
+    signal.addEventListener('abort', gone, { once: true });
+    server.handleUpgrade(request, socket, Buffer.alloc(0), (webSocket: WebSocket) => {
+      resolve(
+        webSocketStream(webSocket, { eof: webSocket.protocol === eofSubprotocol ? 'message' : 'close' }),
+      );
+    });
+  });
+}

@@ -1,0 +1,41 @@
+import type { IncomingMessage } from 'node:http';
+import { TunnelError } from '../../protocol/errors.ts';
+
+/** Header fields of which a request that opens a tunnel may have one at most. */
+const single = new Set([
+  'host',
+  'authorization',
+  'proxy-authorization',
+  'upgrade',
+  'origin',
+  'sec-websocket-key',
+  'sec-websocket-version',
+]);
+
+/**
+ * Checks what Node's parser lets through and a tunnel must not be built on: two requests that a proxy and we could
+ * read differently. Throws `REQUEST_INVALID`, and `ORIGIN_DENIED` for a web page that is not listed.
+ */
+export function checkRequest(request: IncomingMessage, origins: readonly string[]): void {
+  const seen = new Set<string>();
+  for (let at = 0; at < request.rawHeaders.length; at += 2) {
+    const name = request.rawHeaders[at]!.toLowerCase();
+    if (name === 'content-length' || name === 'transfer-encoding') throw invalid('it has a body');
+    if (single.has(name) && seen.has(name)) throw invalid(`it has two ${name} fields`);
+    seen.add(name);
+  }
+  const { method, httpVersion } = request;
+  if (httpVersion === '1.1' ? !seen.has('host') : method !== 'CONNECT' || httpVersion !== '1.0') {
+    throw invalid(httpVersion === '1.1' ? 'it has no Host field' : 'it is not HTTP/1.1');
+  }
+  if (method !== 'CONNECT' && method !== 'GET') throw invalid('an upgrade is a GET');
+  if (seen.has('authorization') && seen.has('proxy-authorization')) throw invalid('it signs in twice');
+  const { origin } = request.headers;
+  if (origin !== undefined && !origins.includes(origin)) {
+    throw new TunnelError('ORIGIN_DENIED', 'web pages of this origin may not open tunnels');
+  }
+}
+
+function invalid(why: string): TunnelError {
+  return new TunnelError('REQUEST_INVALID', `this request cannot open a tunnel: ${why}`);
+}

@@ -1,0 +1,117 @@
+import { randomBytes } from 'node:crypto';
+import type { IncomingMessage, Server } from 'node:http';
+import type { Socket } from 'node:net';
+import { TunnelError, toTunnelError } from '../../protocol/errors.ts';
+import type { Incoming, OnOffer, RequestEntry } from '../entry/entry.ts';
+import { refuse } from '../entry/refusal.ts';
+import type { RemoteAddress } from './remote-address.ts';
+import { checkRequest } from './request-rules.ts';
+
+export interface RequestListenerOptions {
+  readonly entries: readonly RequestEntry[];
+  /** Paths below it belong to the gateway whether or not an entry knows them. */
+  readonly prefix: string;
+  readonly origins: readonly string[];
+  readonly remoteAddress: RemoteAddress;
+  readonly onOffer: OnOffer;
+  /** Told of requests that were refused before they became an offer. */
+  readonly onMalformed: (incoming: Incoming, asked: string, error: TunnelError) => void;
+}
+
+type UpgradeListener = (request: IncomingMessage, socket: Socket, head: Buffer) => void;
+
+/**
+ * Takes over the `upgrade` and `connect` requests of an HTTP server. Upgrades that belong to somebody else (another
+ * path, listened for by another plugin) go to the listeners that were there before, which `release` puts back.
+ * Call it when every other listener is in place.
+ */
+export function takeTunnelRequests(server: Server, options: RequestListenerOptions): { release(): void } {
+  const others = server.listeners('upgrade') as UpgradeListener[];
+  const upgrade: UpgradeListener = (request, socket, head) => {
+    socket.on('error', ignore);
+    if (others.length > 0 && !isOurs(request, options)) {
+      for (const listener of others) listener.call(server, request, socket, head);
+      return;
+    }
+    take(request, socket, head, options);
+  };
+  const connect: UpgradeListener = (request, socket, head) => {
+    socket.on('error', ignore);
+    take(request, socket, head, options);
+  };
+  server.removeAllListeners('upgrade');
+  server.on('upgrade', upgrade);
+  server.on('connect', connect);
+  return {
+    release() {
+      server.off('upgrade', upgrade);
+      server.off('connect', connect);
+      for (const listener of others) server.on('upgrade', listener);
+    },
+  };
+}
+
+/**
+ * Node takes its own error listener away before it emits `upgrade` or `connect`. Without this one, a reset that
+ * arrives while we think would end the process, and every tunnel in it.
+ */
+const ignore = (): void => {};
+
+function isOurs(request: IncomingMessage, options: RequestListenerOptions): boolean {
+  return request.url!.startsWith(options.prefix) || options.entries.some((entry) => entry.matches(request));
+}
+
+function take(request: IncomingMessage, socket: Socket, head: Buffer, options: RequestListenerOptions): void {
+  const incoming = receive(request, socket, head, options.remoteAddress);
+  const asked = request.url ?? '';
+  try {
+    checkRequest(request, options.origins);
+    const token = request.method === 'CONNECT' ? undefined : request.headers.upgrade!.toLowerCase();
+    chooseEntry(request, token, options).take(request, incoming, options.onOffer);
+  } catch (error) {
+    const refusal = toTunnelError(error);
+    refuse(socket, refusal, incoming.id, { speaksAs: request.method === 'CONNECT' ? 'proxy' : 'origin' });
+    options.onMalformed(incoming, asked, refusal);
+  }
+}
+
+function receive(
+  request: IncomingMessage,
+  socket: Socket,
+  head: Buffer,
+  remoteAddress: RemoteAddress,
+): Incoming {
+  const closed = new AbortController();
+  socket.once('close', () => closed.abort());
+  // Before anything is awaited: after a FIN these bytes could no longer be put back.
+  if (head.length > 0) socket.unshift(head);
+  socket.setNoDelay(true);
+  socket.setKeepAlive(true, 25_000);
+  socket.setTimeout(0);
+  return {
+    socket,
+    remoteAddress: remoteAddress(request),
+    id: randomBytes(9).toString('base64url'),
+    signal: closed.signal,
+  };
+}
+
+/** Throws `ENTRY_UNKNOWN` where nothing answers, `REQUEST_INVALID` for a token other than exactly one we know. */
+function chooseEntry(
+  request: IncomingMessage,
+  token: string | undefined,
+  options: RequestListenerOptions,
+): RequestEntry {
+  const spoken = options.entries.filter(({ upgrades }) =>
+    token === undefined ? upgrades.length === 0 : upgrades.includes(token),
+  );
+  const known = spoken.find((entry) => entry.matches(request));
+  if (known) return known;
+  if (spoken.length === 0 && token !== undefined) {
+    throw new TunnelError(
+      'REQUEST_INVALID',
+      'this request cannot open a tunnel: its Upgrade token is not known here',
+    );
+  }
+  throw new TunnelError('ENTRY_UNKNOWN', 'there is no tunnel at this path');
+}

@@ -1,0 +1,117 @@
+import type { Socket } from 'node:net';
+import { TunnelError, toTunnelError } from '../protocol/errors.ts';
+import { parseTarget } from '../protocol/target.ts';
+import type { Authenticator, Principal } from './auth/authenticator.ts';
+import type { Limits } from './config/config.ts';
+import type { Dialer } from './dial/dialer.ts';
+import type { Offer } from './entry/entry.ts';
+import type { TunnelCounts } from './policy/limits.ts';
+import type { Grant, Policy } from './policy/policy.ts';
+import { abort } from '../stream/close.ts';
+import { bridge } from './tunnel/bridge.ts';
+import type { BridgeEnd } from './tunnel/bridge.ts';
+import type { EndReason, Session, Sessions } from './tunnel/sessions.ts';
+
+/** What decides about offers. A reload puts a new one in its place; tunnels that are open keep theirs. */
+export interface Pipeline {
+  readonly authenticator: Authenticator;
+  readonly policy: Policy;
+  readonly dialer: Dialer;
+  readonly limits: Limits;
+}
+
+/** What stays the same for the life of the process. */
+export interface Premises {
+  readonly sessions: Sessions;
+  readonly counts: TunnelCounts;
+  readonly draining: () => boolean;
+}
+
+/**
+ * The life of a tunnel: identify, authenticate, authorize, dial, accept, bridge, account. Never rejects; the offer is
+ * answered and its session ended in every branch. Dial comes before accept, so that every refusal still has a status.
+ */
+export async function serve(
+  offer: Offer,
+  { sessions, counts, draining }: Premises,
+  pipeline: Pipeline,
+): Promise<void> {
+  const { limits } = pipeline;
+  const session = sessions.begin(offer);
+  const leave: (() => void)[] = [];
+  let target: Socket | undefined;
+  let answered = false;
+  try {
+    if (draining()) throw new TunnelError('DRAINING', 'the gateway is stopping; try again');
+    leave.push(counts.enterFrom(offer.remoteAddress, limits));
+    const asked = parseTarget(offer.asked, 'required');
+    const principal = await authenticate(offer, pipeline);
+    session.identified(principal);
+    const grant = pipeline.policy.decide(principal, asked);
+    session.granted(grant);
+    leave.push(counts.enterAs(principal, limits));
+    target = await dial(offer, grant, session, pipeline);
+    await session.opening();
+    answered = true;
+    const client = await offer.accept();
+    session.opened();
+    const how = await bridgeFor(limits.sessionMs, session, () => bridge(client, target!, session.signal));
+    session.end(how, { bytesFromClient: target.bytesWritten, bytesFromTarget: target.bytesRead });
+  } catch (error) {
+    if (target) abort(target);
+    if (answered || offer.signal.aborted) return session.end('CLIENT_GONE');
+    const refusal = session.signal.aborted
+      ? new TunnelError('DRAINING', 'the gateway is stopping; try again')
+      : toTunnelError(error);
+    offer.reject(refusal);
+    session.end(refusal.code, { reason: reasonOf(refusal) });
+  } finally {
+    for (const undo of leave) undo();
+  }
+}
+
+/** Throws what the authenticator throws, and `SIGN_IN_TIMEOUT` when it takes too long. */
+async function authenticate(offer: Offer, { authenticator, limits }: Pipeline): Promise<Principal> {
+  const late = Promise.withResolvers<never>();
+  const timer = setTimeout(
+    () => late.reject(new TunnelError('SIGN_IN_TIMEOUT', 'checking the token took too long; try again')),
+    limits.preAuthMs,
+  );
+  const gone = (): void => late.reject(new Error('the client went away'));
+  offer.signal.addEventListener('abort', gone, { once: true });
+  try {
+    return await Promise.race([authenticator.authenticate(offer.credentials), late.promise]);
+  } finally {
+    clearTimeout(timer);
+    offer.signal.removeEventListener('abort', gone);
+  }
+}
+
+async function dial(offer: Offer, grant: Grant, session: Session, { dialer }: Pipeline): Promise<Socket> {
+  const startedAt = performance.now();
+  const target = await dialer.dial(grant, AbortSignal.any([offer.signal, session.signal]));
+  session.dialled(`${target.remoteAddress}:${target.remotePort}`, performance.now() - startedAt);
+  return target;
+}
+
+/** Bridges for at most `sessionMs`; what ended it early is told instead of `ENDED`. */
+async function bridgeFor(
+  sessionMs: number,
+  session: Session,
+  run: () => Promise<BridgeEnd>,
+): Promise<BridgeEnd | EndReason> {
+  const timer = setTimeout(() => session.abort('SESSION_EXPIRED'), sessionMs);
+  timer.unref();
+  try {
+    const how = await run();
+    return how === 'ENDED' ? (session.signal.reason as EndReason) : how;
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+/** What lies behind a refusal, for the log and the audit. */
+function reasonOf(error: TunnelError): string {
+  const { cause } = error;
+  return cause instanceof Error ? `${error.message}: ${cause.message}` : error.message;
+}

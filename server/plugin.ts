@@ -1,0 +1,42 @@
+import type { Server } from 'node:http';
+import type { FastifyInstance } from 'fastify';
+import { parseConfig } from './config/parse.ts';
+import { loadConfig } from './config/load.ts';
+import { Gateway } from './gateway.ts';
+
+export interface PosternOptions {
+  /** The path of a `postern.yaml`, or its content as an object. */
+  readonly config: string | object;
+  /** Where Fastify mounts the plugin; the path of `publicUrl` is taken from here. */
+  readonly prefix?: string;
+}
+
+/**
+ * The gateway as a Fastify plugin: `app.register(postern, { prefix: '/ssh', config })`. It stands beside other routes
+ * and other WebSocket plugins, whose upgrades it leaves alone; CONNECT requests of the whole server are its own.
+ * `listen`, `admin` and `tls` of the configuration belong to the app and are not used. Closing the app waits for open
+ * tunnels up to `limits.graceSeconds`. Rejects with `ConfigError` when the configuration cannot be used.
+ */
+export async function postern(app: FastifyInstance, options: PosternOptions): Promise<void> {
+  const config =
+    typeof options.config === 'string'
+      ? await loadConfig(options.config, {})
+      : parseConfig(JSON.stringify(options.config), { file: 'config', env: {} });
+  const publicUrl = new URL(`${app.prefix}/`, config.publicUrl);
+  mount(app, await Gateway.open({ ...config, publicUrl }, app.log));
+}
+
+/** Puts an open gateway into an app that is mounted at its prefix, and closes it with the app. */
+export function mount(app: FastifyInstance, gateway: Gateway): void {
+  gateway.routes(app);
+  let attached: { release(): void } | undefined;
+  app.addHook('onReady', async () => {
+    // Now every plugin has its listeners in place.
+    attached = gateway.attach(app.server as Server);
+  });
+  app.addHook('preClose', () => gateway.drain());
+  app.addHook('onClose', async () => {
+    attached?.release();
+    await gateway.close();
+  });
+}

@@ -1,0 +1,119 @@
+import { TunnelError } from '../../protocol/errors.ts';
+import { formatTarget, sshPort } from '../../protocol/target.ts';
+import type { Target } from '../../protocol/target.ts';
+import type { Principal } from '../auth/authenticator.ts';
+import type { RuleConfig, TargetConfig, TargetPattern } from '../config/config.ts';
+import { formatPattern, parsePattern, patternMatches } from './pattern.ts';
+import type { Grant, Policy } from './policy.ts';
+
+/** What the rules are made of, as the config has them. */
+export interface RulesOptions {
+  readonly rules: readonly RuleConfig[];
+  readonly targets: readonly TargetConfig[];
+}
+
+/** One step of a decision: what was looked at, whether it speaks for the tunnel, and why. */
+export interface Step {
+  readonly what: string;
+  readonly allows: boolean;
+  readonly why: string;
+}
+
+/** A decision with its reasons, for the operator: it names rules, which the caller must not see. */
+export interface Explanation {
+  readonly allowed: boolean;
+  readonly grant?: Grant;
+  /** Every rule in order, then the token's own targets where it has them, then the address. */
+  readonly steps: readonly Step[];
+}
+
+/** A policy that can say how it decides. */
+export interface RulesPolicy extends Policy {
+  explain(principal: Principal, target: Target): Explanation;
+}
+
+/**
+ * Deny by default. The first rule that matches allows; then the token's own targets may narrow it; then the name is
+ * turned into the address it stands for.
+ */
+export function rulesPolicy({ rules, targets }: RulesOptions): RulesPolicy {
+  const byName = new Map(targets.map((target) => [target.name, target]));
+
+  return {
+    decide(principal, target) {
+      const rule = rules.find((rule) => judgeRule(rule, principal, target).allows);
+      const address = judgeAddress(byName.get(target.host), target);
+      if (!rule || !judgeClaim(principal, target).allows || !address.at) throw denied(target);
+      return { target, address: address.at, rule: rule.name };
+    },
+
+    explain(principal, target) {
+      const ruleSteps = rules.map((rule) => ({ what: rule.name, ...judgeRule(rule, principal, target) }));
+      const claim = judgeClaim(principal, target);
+      const address = judgeAddress(byName.get(target.host), target);
+      const rule = ruleSteps.find((step) => step.allows);
+      const steps: Step[] = [...ruleSteps];
+      if (principal.targets) steps.push({ what: "the token's own targets", ...claim });
+      steps.push({ what: 'the address', allows: address.at !== undefined, why: address.why });
+      if (!rule || !claim.allows || !address.at) return { allowed: false, steps };
+      return { allowed: true, steps, grant: { target, address: address.at, rule: rule.what } };
+    },
+  };
+}
+
+/** Says no without a word about the rules: what they are is not for the caller to learn. */
+function denied(target: Target): TunnelError {
+  return new TunnelError('TARGET_DENIED', `you may not reach ${formatTarget(target)}`);
+}
+
+interface Verdict {
+  readonly allows: boolean;
+  readonly why: string;
+}
+
+const no = (why: string): Verdict => ({ allows: false, why });
+const yes = (why: string): Verdict => ({ allows: true, why });
+
+function judgeRule(rule: RuleConfig, principal: Principal, target: Target): Verdict {
+  if (rule.issuers.length > 0 && !rule.issuers.includes(principal.issuer))
+    return no('it is for other issuers');
+  const who = judgeWho(rule, principal);
+  if (!who) return no('neither the subject nor a group is in it');
+  const pattern = findMatch(rule.targets, target);
+  if (!pattern) return no(`${who}, but no pattern matches ${formatTarget(target)}`);
+  return yes(`${who}, pattern ${formatPattern(pattern)}`);
+}
+
+function judgeWho(rule: RuleConfig, principal: Principal): string | undefined {
+  if (rule.subjects.includes(principal.subject)) return `subject ${principal.subject}`;
+  const group = rule.groups.find((group) => principal.groups.has(group));
+  return group === undefined ? undefined : `group ${group}`;
+}
+
+function judgeClaim(principal: Principal, target: Target): Verdict {
+  if (!principal.targets) return yes('the token does not narrow');
+  // The authenticator has refused tokens whose patterns cannot be read; should one come here, it throws and nothing is opened.
+  const pattern = findMatch(principal.targets.map(parsePattern), target);
+  return pattern
+    ? yes(`pattern ${formatPattern(pattern)}`)
+    : no(`no pattern matches ${formatTarget(target)}`);
+}
+
+interface AddressVerdict {
+  readonly at?: Target;
+  readonly why: string;
+}
+
+function judgeAddress(named: TargetConfig | undefined, target: Target): AddressVerdict {
+  if (!named) return { at: target, why: 'not in targets: it is taken as it stands' };
+  const at = { host: named.host, port: named.port ?? target.port };
+  // A name with a port of its own stands for one SSH server. Another port asked of it is another service: not this one.
+  if (named.port !== undefined && target.port !== sshPort) {
+    return { why: `targets.${named.name} has a port of its own and serves port ${sshPort} only` };
+  }
+  return { at, why: `targets.${named.name} is ${formatTarget(at)}` };
+}
+
+function findMatch(patterns: readonly TargetPattern[], target: Target): TargetPattern | undefined {
+  return patterns.find((pattern) => patternMatches(pattern, target));
+}

@@ -1,0 +1,162 @@
+import type { TunnelErrorCode } from '../../protocol/errors.ts';
+import type { Principal } from '../auth/authenticator.ts';
+import type { Offer } from '../entry/entry.ts';
+import type { Grant } from '../policy/policy.ts';
+import type { BridgeEnd } from './bridge.ts';
+
+/** Why a session ended: how its tunnel did, or the code it was refused with, or who ended it. */
+export type SessionEnd = BridgeEnd | TunnelErrorCode | EndReason;
+
+/** Why the gateway itself ends a tunnel. */
+export type EndReason = 'SESSION_EXPIRED' | 'GATEWAY_STOPPED' | 'CLIENT_GONE';
+
+/** All that is known of one offer; what is not known yet is absent. Times are milliseconds since the epoch. */
+export interface SessionRecord {
+  readonly id: string;
+  readonly entry: string;
+  readonly asked: string;
+  readonly remoteAddress: string;
+  readonly offeredAt: number;
+  readonly principal?: Principal;
+  readonly grant?: Grant;
+  /** The address that was dialled. */
+  readonly dialled?: string;
+  /** When the first byte could pass. */
+  readonly openedAt?: number;
+  readonly dialMs?: number;
+  readonly endedAt?: number;
+  readonly end?: SessionEnd;
+  /** For the log and the audit, never for the caller: what lies behind a refusal. */
+  readonly reason?: string;
+  readonly bytesFromClient: number;
+  readonly bytesFromTarget: number;
+}
+
+/** Told of every session. None of these may throw. */
+export interface SessionObserver {
+  /** Resolves when the record is safe; a rejection refuses the tunnel. Called before the first byte can pass. */
+  opening?(record: SessionRecord): Promise<void>;
+  opened?(record: SessionRecord): void;
+  /** Called once for every offer, refused ones too. */
+  ended(record: SessionRecord): void;
+}
+
+/** One offer, from its arrival to its end. */
+export interface Session {
+  readonly record: SessionRecord;
+  /** Aborted by expiry, kill and stop; the reason is an `EndReason`. */
+  readonly signal: AbortSignal;
+  identified(principal: Principal): void;
+  granted(grant: Grant): void;
+  dialled(address: string, dialMs: number): void;
+  /** Rejects with `AUDIT_UNAVAILABLE` when the opening cannot be recorded. */
+  opening(): Promise<void>;
+  opened(): void;
+  /** Aborts the tunnel; its bridge then ends. */
+  abort(reason: EndReason): void;
+  /** The only way out; calls after the first change nothing. */
+  end(how: SessionEnd, more?: { bytesFromClient?: number; bytesFromTarget?: number; reason?: string }): void;
+}
+
+/** The sessions of this process, and those who watch them. */
+export class Sessions {
+  readonly #observers: readonly SessionObserver[];
+  readonly #live = new Map<string, LiveSession>();
+  #onEmpty: (() => void)[] = [];
+
+  constructor(observers: readonly SessionObserver[]) {
+    this.#observers = observers;
+  }
+
+  get count(): number {
+    return this.#live.size;
+  }
+
+  *records(): Generator<SessionRecord> {
+    for (const session of this.#live.values()) yield session.record;
+  }
+
+  begin(offer: Offer): Session {
+    const session = new LiveSession(offer, this.#observers, () => this.#remove(offer.id));
+    this.#live.set(offer.id, session);
+    return session;
+  }
+
+  /** Aborts every session. */
+  endAll(reason: EndReason): void {
+    for (const session of this.#live.values()) session.abort(reason);
+  }
+
+  /** Resolves when no session is left. */
+  async empty(): Promise<void> {
+    if (this.#live.size > 0) await new Promise<void>((resolve) => this.#onEmpty.push(resolve));
+  }
+
+  #remove(id: string): void {
+    this.#live.delete(id);
+    if (this.#live.size > 0) return;
+    const waiting = this.#onEmpty;
+    this.#onEmpty = [];
+    for (const resolve of waiting) resolve();
+  }
+}
+
+class LiveSession implements Session {
+  record: SessionRecord;
+  readonly #observers: readonly SessionObserver[];
+  readonly #remove: () => void;
+  readonly #abort = new AbortController();
+
+  constructor(offer: Offer, observers: readonly SessionObserver[], remove: () => void) {
+    this.#observers = observers;
+    this.#remove = remove;
+    this.record = {
+      id: offer.id,
+      entry: offer.entry,
+      asked: offer.asked,
+      remoteAddress: offer.remoteAddress,
+      offeredAt: Date.now(),
+      bytesFromClient: 0,
+      bytesFromTarget: 0,
+    };
+  }
+
+  get signal(): AbortSignal {
+    return this.#abort.signal;
+  }
+
+  abort(reason: EndReason): void {
+    this.#abort.abort(reason);
+  }
+
+  identified(principal: Principal): void {
+    this.record = { ...this.record, principal };
+  }
+
+  granted(grant: Grant): void {
+    this.record = { ...this.record, grant };
+  }
+
+  dialled(dialled: string, dialMs: number): void {
+    this.record = { ...this.record, dialled, dialMs };
+  }
+
+  async opening(): Promise<void> {
+    for (const observer of this.#observers) await observer.opening?.(this.record);
+  }
+
+  opened(): void {
+    this.record = { ...this.record, openedAt: Date.now() };
+    for (const observer of this.#observers) observer.opened?.(this.record);
+  }
+
+  end(
+    how: SessionEnd,
+    more: { bytesFromClient?: number; bytesFromTarget?: number; reason?: string } = {},
+  ): void {
+    if (this.record.end !== undefined) return;
+    this.record = { ...this.record, ...more, end: how, endedAt: Date.now() };
+    this.#remove();
+    for (const observer of this.#observers) observer.ended(this.record);
+  }
+}

@@ -1,0 +1,96 @@
+import type { Socket } from 'node:net';
+import { Duplex } from 'node:stream';
+import { CapsuleDecoder, capsuleHead, keepAliveCapsule } from '../protocol/capsule.ts';
+import type { CapsuleCodes } from '../protocol/capsule.ts';
+import { abort, closeGently } from './close.ts';
+import { everyInterval, keepAliveMs } from './keep-alive.ts';
+
+type Callback = (error?: Error | null) => void;
+
+/**
+ * The tunnel inside a connection that speaks capsules: EOF travels as FINAL_DATA, so each direction ends by itself,
+ * and an end of the connection without it is an abort, here an `ECONNRESET` error.
+ * Takes the socket over: ending both ways closes it, destroying the stream aborts it.
+ */
+export function capsuleStream(
+  socket: Socket,
+  codes: CapsuleCodes,
+  options: { keepAliveMs?: number } = {},
+): Duplex {
+  return new CapsuleStream(socket, codes, options.keepAliveMs ?? keepAliveMs);
+}
+
+class CapsuleStream extends Duplex {
+  readonly #socket: Socket;
+  readonly #codes: CapsuleCodes;
+  readonly #decoder: CapsuleDecoder;
+  readonly #stopBeating: () => void;
+
+  constructor(socket: Socket, codes: CapsuleCodes, intervalMs: number) {
+    super({ allowHalfOpen: true });
+    this.#socket = socket;
+    this.#codes = codes;
+    this.#decoder = new CapsuleDecoder(codes);
+    this.#stopBeating = everyInterval(intervalMs, () => {
+      if (socket.writable && socket.writableLength === 0) socket.write(keepAliveCapsule);
+    });
+    socket.on('data', (chunk: Buffer) => this.#receive(chunk));
+    socket.on('error', (error) => this.destroy(error));
+    socket.on('end', () => this.#connectionEnded());
+    socket.on('close', () => this.#connectionEnded());
+    socket.pause();
+  }
+
+  override _read(): void {
+    this.#socket.resume();
+  }
+
+  override _write(chunk: Buffer, _encoding: BufferEncoding, callback: Callback): void {
+    this.#send(chunk, callback);
+  }
+
+  override _writev(chunks: { chunk: Buffer }[], callback: Callback): void {
+    this.#send(Buffer.concat(chunks.map(({ chunk }) => chunk)), callback);
+  }
+
+  override _final(callback: Callback): void {
+    this.#socket.write(capsuleHead(this.#codes.finalData, 0), callback);
+  }
+
+  override _destroy(error: Error | null, callback: Callback): void {
+    this.#stopBeating();
+    if (error || !this.#decoder.ended || !this.writableFinished) abort(this.#socket);
+    else closeGently(this.#socket);
+    callback(error);
+  }
+
+  #send(bytes: Buffer, callback: Callback): void {
+    if (bytes.length === 0) return callback();
+    this.#socket.cork();
+    this.#socket.write(capsuleHead(this.#codes.data, bytes.length));
+    this.#socket.write(bytes, callback);
+    this.#socket.uncork();
+  }
+
+  #receive(chunk: Buffer): void {
+    try {
+      for (const event of this.#decoder.push(chunk)) {
+        if (event.kind === 'end') this.push(null);
+        else if (event.bytes.length > 0 && !this.push(event.bytes)) this.#socket.pause();
+      }
+    } catch (error) {
+      this.destroy(error as Error);
+    }
+  }
+
+  #connectionEnded(): void {
+    // After its FINAL_DATA the peer has nothing more to say; it may still be reading, unless the socket is gone.
+    if (this.#decoder.ended && (this.writableFinished || !this.#socket.destroyed)) return;
+    this.destroy(connectionReset());
+  }
+}
+
+/** What Node says of a reset: a tunnel that ends without its EOF ends the same way. */
+export function connectionReset(): Error {
+  return Object.assign(new Error('the connection ended before the tunnel did'), { code: 'ECONNRESET' });
+}

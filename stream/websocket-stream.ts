@@ -1,0 +1,130 @@
+import { Duplex } from 'node:stream';
+import type { WebSocket } from 'ws';
+import { connectionReset } from './capsule-stream.ts';
+import { everyInterval, keepAliveMs } from './keep-alive.ts';
+
+/** The subprotocol in which an empty binary message is the sender's EOF. */
+export const eofSubprotocol = 'postern.tcp.v1';
+
+/** Largest message either side sends, and the gateway takes. */
+export const maxMessageBytes = 64 * 1024;
+
+/** Bytes that may wait in a socket before a write has to wait too. */
+const maxWaitingBytes = 256 * 1024;
+
+type Callback = (error?: Error | null) => void;
+
+export interface WebSocketStreamOptions {
+  /**
+   * How our EOF is told. `message`: an empty binary message, after which the peer may go on sending.
+   * `close`: a Close frame, for peers that know nothing better; their Close 1000 is then their EOF.
+   */
+  readonly eof: 'message' | 'close';
+  readonly keepAliveMs?: number;
+}
+
+/**
+ * The tunnel inside a WebSocket whose binary messages are its bytes. Call it in the very tick of `open`: messages that
+ * come earlier are lost. An empty message is always the peer's EOF. A connection that ends without EOF is an
+ * `ECONNRESET` error, as is a peer that answers no ping. Takes the WebSocket over: ending both ways closes it,
+ * destroying the stream aborts it.
+ */
+export function webSocketStream(socket: WebSocket, options: WebSocketStreamOptions): Duplex {
+  return new WebSocketStream(socket, options);
+}
+
+class WebSocketStream extends Duplex {
+  readonly #socket: WebSocket;
+  readonly #eof: 'message' | 'close';
+  readonly #stopBeating: () => void;
+  #received = false;
+  #unanswered = 0;
+
+  constructor(socket: WebSocket, options: WebSocketStreamOptions) {
+    super({ allowHalfOpen: true });
+    this.#socket = socket;
+    this.#eof = options.eof;
+    this.#stopBeating = everyInterval(options.keepAliveMs ?? keepAliveMs, () => this.#beat());
+    socket.on('message', (data: Buffer, isBinary: boolean) => this.#receive(data, isBinary));
+    socket.on('pong', () => (this.#unanswered = 0));
+    socket.on('error', (error) => this.destroy(error));
+    socket.on('close', (code: number) => this.#connectionEnded(code));
+    socket.pause();
+  }
+
+  override _read(): void {
+    this.#socket.resume();
+  }
+
+  override _write(chunk: Buffer, _encoding: BufferEncoding, callback: Callback): void {
+    if (this.#socket.readyState !== this.#socket.OPEN) return callback(connectionReset());
+    // An empty message would be our EOF.
+    if (chunk.length === 0) return callback();
+    for (let at = maxMessageBytes; at < chunk.length; at += maxMessageBytes) {
+      this.#socket.send(chunk.subarray(at - maxMessageBytes, at), { binary: true }, ignore);
+    }
+    const last = chunk.subarray(Math.floor((chunk.length - 1) / maxMessageBytes) * maxMessageBytes);
+    if (this.#socket.bufferedAmount + last.length > maxWaitingBytes) {
+      this.#socket.send(last, { binary: true }, callback);
+    } else {
+      this.#socket.send(last, { binary: true }, ignore);
+      callback();
+    }
+  }
+
+  override _final(callback: Callback): void {
+    if (this.#socket.readyState !== this.#socket.OPEN) return callback();
+    if (this.#eof === 'message') return this.#socket.send(Buffer.alloc(0), { binary: true }, callback);
+    this.#socket.close(1000);
+    callback();
+  }
+
+  override _destroy(error: Error | null, callback: Callback): void {
+    this.#stopBeating();
+    if (error || !this.#received || !this.writableFinished) this.#socket.terminate();
+    else this.#socket.close(1000);
+    // A paused WebSocket would never read the peer's Close frame.
+    this.#socket.resume();
+    callback(error);
+  }
+
+  #receive(data: Buffer, isBinary: boolean): void {
+    if (this.destroyed) return;
+    if (!isBinary) return this.#refuse(1003, 'a text message');
+    if (data.length === 0) return this.#receiveEnd();
+    if (this.#received) return this.#refuse(1002, 'data after the end');
+    if (!this.push(data)) this.#socket.pause();
+  }
+
+  #receiveEnd(): void {
+    if (this.#received) return;
+    this.#received = true;
+    this.push(null);
+  }
+
+  #refuse(closeCode: number, what: string): void {
+    this.#socket.close(closeCode, what);
+    this.destroy(new Error(`the peer sent ${what}`));
+  }
+
+  #connectionEnded(code: number): void {
+    // 1005: a Close frame without a code.
+    const orderly = this.#received || (this.#eof === 'close' && (code === 1000 || code === 1005));
+    if (!orderly) return void this.destroy(connectionReset());
+    this.#receiveEnd();
+    if (this.writableEnded) return;
+    // A peer that has said Close reads nothing more; what is still to be written cannot arrive.
+    this.#stopBeating();
+  }
+
+  #beat(): void {
+    // While we do not read, for back-pressure, answers wait with everything else.
+    if (this.#socket.isPaused) return void (this.#unanswered = 0);
+    if (this.#unanswered >= 2) return void this.destroy(connectionReset());
+    this.#unanswered++;
+    this.#socket.ping(undefined, undefined, ignore);
+  }
+}
+
+/** A failed send also closes the WebSocket, and that is where it is handled. */
+const ignore: Callback = () => {};

@@ -1,0 +1,136 @@
+import assert from 'node:assert/strict';
+import { mkdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { PassThrough } from 'node:stream';
+import { describe, it } from 'node:test';
+import { direct } from '../../../client/egress/direct.ts';
+import { openTunnel } from '../../../client/entry/choose.ts';
+import { entryNames } from '../../../client/entry/entry.ts';
+import type { EntryName } from '../../../client/entry/entry.ts';
+import { entryMemory } from '../../../client/entry/memory.ts';
+import { Failure } from '../../../client/failure.ts';
+import { isTunnelErrorCode, tunnelErrors } from '../../../protocol/errors.ts';
+import type { TunnelErrorCode } from '../../../protocol/errors.ts';
+import { temporaryDirectory, tunnelRequest } from '../support.ts';
+
+type Outcome = TunnelErrorCode | 'opens';
+
+const request = tunnelRequest(1);
+const signal = new AbortController().signal;
+
+/** Runs the choice over entries with these outcomes, in the order of `entryNames`; gives what was tried and the end. */
+async function choose(
+  state: string,
+  outcomes: readonly Outcome[],
+  via?: EntryName,
+): Promise<{ tried: EntryName[]; end: string; message: string }> {
+  const tried: EntryName[] = [];
+  const load = async (name: EntryName) => ({
+    name,
+    open: async () => {
+      tried.push(name);
+      const outcome = outcomes[entryNames.indexOf(name)]!;
+      if (isTunnelErrorCode(outcome)) throw new Failure(outcome, `by ${name}`, { requestId: name });
+      return new PassThrough();
+    },
+  });
+  try {
+    await openTunnel(request, direct, { load, memory: entryMemory(state), signal, ...(via ? { via } : {}) });
+    return { tried, end: 'opens', message: '' };
+  } catch (error) {
+    const { code, message } = error as Failure;
+    return { tried, end: code, message };
+  }
+}
+
+describe('openTunnel()', () => {
+  for (const [outcomes, tried, end] of [
+    [['opens', 'opens', 'opens'], 1, 'opens'],
+    [['UPGRADE_REFUSED', 'opens', 'opens'], 2, 'opens'],
+    [['HTTP_UNEXPECTED', 'ENTRY_UNKNOWN', 'opens'], 3, 'opens'],
+    [['UPGRADE_REQUIRED', 'HTTP_UNEXPECTED', 'HTTP_UNEXPECTED'], 3, 'UPGRADE_REQUIRED'],
+    [['HTTP_UNEXPECTED', 'TARGET_DENIED', 'opens'], 2, 'TARGET_DENIED'],
+  ] as const) {
+    it(`tries ${tried} of ${outcomes.join(', ')} and ends with ${end}`, async (t) => {
+      const done = await choose(temporaryDirectory(t), outcomes);
+      assert.deepEqual(done.tried, entryNames.slice(0, tried));
+      assert.equal(done.end, end);
+    });
+  }
+
+  for (const code of Object.keys(tunnelErrors) as TunnelErrorCode[]) {
+    const { layer }: { layer: string } = tunnelErrors[code];
+    const goesOn = layer === 'http' || layer === 'upgrade';
+    it(`${goesOn ? 'goes on' : 'stops'} after ${code}`, async (t) => {
+      const done = await choose(temporaryDirectory(t), [code, 'opens', 'opens']);
+      assert.deepEqual(done.tried.length, goesOn ? 2 : 1);
+    });
+  }
+
+  it('remembers what worked, tries it first, and the others when it fails', async (t) => {
+    const state = temporaryDirectory(t);
+    await choose(state, ['UPGRADE_REFUSED', 'opens', 'opens']);
+    assert.deepEqual((await choose(state, ['opens', 'opens', 'opens'])).tried, ['connect-tcp']);
+    const back = await choose(state, ['opens', 'HTTP_UNEXPECTED', 'opens']);
+    assert.deepEqual(back.tried, ['connect-tcp', 'websocket']);
+    assert.deepEqual((await choose(state, ['opens', 'opens', 'opens'])).tried, ['websocket']);
+  });
+
+  it('names those it tried, and the first in the usual order decides', async (t) => {
+    const state = temporaryDirectory(t);
+    entryMemory(state).keep(request.gateway, 'connect');
+    const done = await choose(state, ['UPGRADE_REFUSED', 'HTTP_UNEXPECTED', 'HTTP_UNEXPECTED']);
+    assert.equal(done.end, 'UPGRADE_REFUSED');
+    assert.match(done.message, /connect, websocket, connect-tcp/);
+  });
+
+  it('tries only the one that is asked for, and remembers nothing of it', async (t) => {
+    const state = temporaryDirectory(t);
+    assert.deepEqual(await choose(state, ['opens', 'UPGRADE_REFUSED', 'opens'], 'connect-tcp'), {
+      tried: ['connect-tcp'],
+      end: 'UPGRADE_REFUSED',
+      message: 'by connect-tcp',
+    });
+    await choose(state, ['opens', 'opens', 'opens'], 'connect');
+    assert.equal(entryMemory(state).recall(request.gateway), undefined);
+  });
+});
+
+describe('entryMemory()', () => {
+  for (const damage of [
+    '',
+    '{',
+    'null',
+    '[1]',
+    '7',
+    '{"http://127.0.0.1:1/ssh/":"__proto__"}',
+    'x'.repeat(1 << 17),
+  ]) {
+    it(`takes ${JSON.stringify(damage.slice(0, 40))} for nothing and writes it anew`, (t) => {
+      const state = temporaryDirectory(t);
+      writeFileSync(join(state, 'entries.json'), damage);
+      const memory = entryMemory(state);
+      assert.equal(memory.recall(request.gateway), undefined);
+      memory.keep(request.gateway, 'connect');
+      assert.equal(memory.recall(request.gateway), 'connect');
+    });
+  }
+
+  it('does not mind a directory that cannot be written', (t) => {
+    const state = join(temporaryDirectory(t), 'file');
+    writeFileSync(state, '');
+    entryMemory(join(state, 'state')).keep(request.gateway, 'connect');
+    mkdirSync(join(state, '..', 's', 'entries.json'), { recursive: true });
+    entryMemory(join(state, '..', 's')).keep(request.gateway, 'connect');
+  });
+
+  it('is for this user only and does not grow without end', (t) => {
+    const state = join(temporaryDirectory(t), 'state');
+    for (let at = 1; at <= 50; at++)
+      entryMemory(state).keep(new URL(`https://gw${at}.example/`), 'websocket');
+    const path = join(state, 'entries.json');
+    assert.equal(Object.keys(JSON.parse(readFileSync(path, 'utf8')) as object).length, 32);
+    assert.equal(entryMemory(state).recall(new URL('https://gw50.example/')), 'websocket');
+    assert.equal(statSync(path).mode & 0o777, 0o600);
+  });
+});

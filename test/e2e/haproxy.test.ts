@@ -1,0 +1,3 @@
+import { testPath } from './battery.ts';
+
+testPath('haproxy', ['websocket', 'connect-tcp', 'connect']);

@@ -1,0 +1,186 @@
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { networkInterfaces } from 'node:os';
+import { join } from 'node:path';
+import { exampleValues, fillIn } from '../../../server/commands/fill-in.ts';
+import type { Certificates } from './certificates.ts';
+import { findProgram, packageDirectory } from './needs.ts';
+import { freePort, output, start, type Running } from './process.ts';
+import type { Scratch } from './scratch.ts';
+
+/** The programs that stand in front of the gateway, and where each file we ship for them is. */
+export const fronts = {
+  nginx: { file: 'nginx.conf.example', start: startNginx },
+  haproxy: { file: 'deploy/haproxy.cfg', start: startHaproxy },
+  apache: { file: 'deploy/apache.conf', start: startApache },
+  caddy: { file: 'deploy/Caddyfile', start: startCaddy },
+} as const;
+
+export type FrontName = keyof typeof fronts;
+
+/** Where a front listens and whom it forwards to. */
+export interface FrontPlan {
+  readonly certificates: Certificates;
+  /** The loopback port for TLS. */
+  readonly port: number;
+  /** The loopback port of the gateway. */
+  readonly upstreamPort: number;
+  /** A loopback port without TLS for the clients of the CONNECT entry that have none (HAProxy). */
+  readonly plainPort?: number;
+}
+
+/** Starts the program with the very file that we ship, filled in with the ports and certificates of the plan. */
+export function startFront(scratch: Scratch, name: FrontName, plan: FrontPlan): Promise<Running> {
+  const shipped = readFileSync(join(packageDirectory, fronts[name].file), 'utf8');
+  const file = scratch.path(`${name}.shipped`);
+  const upstream = `127.0.0.1:${plan.upstreamPort}`;
+  const { certificates } = plan;
+  writeFileSync(
+    file,
+    fillIn(shipped, {
+      ...exampleValues,
+      publicUrl: `https://localhost:${plan.port}/ssh/`,
+      host: 'localhost',
+      port: String(plan.port),
+      listen4: `127.0.0.1:${plan.port}`,
+      listen6: `${secondLoopback}:${plan.port}`,
+      upstream,
+      upstreamUrl: `http://${upstream}`,
+      certificateFile: name === 'haproxy' ? certificates.combinedFile : certificates.certificateFile,
+      keyFile: certificates.keyFile,
+    }),
+  );
+  return fronts[name].start(scratch, file, plan);
+}
+
+/** Stands for `[::]`, of which a machine without IPv6 knows nothing. */
+const secondLoopback = Object.values(networkInterfaces()).some((all) =>
+  all?.some((one) => one.address === '::1'),
+)
+  ? '[::1]'
+  : '127.0.0.2';
+
+const isRoot = process.getuid?.() === 0;
+
+function startNginx(scratch: Scratch, shipped: string, { port }: FrontPlan): Promise<Running> {
+  const main = scratch.path('nginx.conf');
+  const temporary = ['client_body', 'proxy', 'fastcgi', 'uwsgi', 'scgi'].map(
+    (name) => `${name}_temp_path ${scratch.path('nginx-temp')};`,
+  );
+  writeFileSync(
+    main,
+    `${isRoot ? 'user root;' : ''} daemon off; worker_processes 1; error_log stderr warn; pid ${scratch.path('nginx.pid')};
+     events { worker_connections 1024; }
+     http { access_log ${scratch.path('nginx.access.log')}; ${temporary.join(' ')} include ${shipped}; }`,
+  );
+  return start(scratch, [findProgram('nginx')!, '-e', 'stderr', '-c', main], { port });
+}
+
+function startHaproxy(scratch: Scratch, shipped: string, { port, plainPort }: FrontPlan): Promise<Running> {
+  const files = ['-f', shipped];
+  if (plainPort !== undefined) {
+    const plain = scratch.path('haproxy.plain');
+    writeFileSync(plain, `frontend plain\n  bind 127.0.0.1:${plainPort}\n  default_backend postern\n`);
+    files.push('-f', plain);
+  }
+  return start(scratch, [findProgram('haproxy')!, '-db', ...files], { port });
+}
+
+function startApache(scratch: Scratch, shipped: string, { port }: FrontPlan): Promise<Running> {
+  const modules = ['mpm_event', 'authz_core', 'ssl', 'headers', 'proxy', 'proxy_http', 'reqtimeout'];
+  const main = scratch.path('apache.main');
+  writeFileSync(
+    main,
+    `ServerRoot ${scratch.directory}
+ServerName localhost
+DefaultRuntimeDir ${scratch.directory}
+PidFile ${scratch.path('apache.pid')}
+ErrorLog ${scratch.path('apache.log')}
+Listen 127.0.0.1:${port}
+${modules.map((name) => `LoadModule ${name}_module ${apacheModules}/mod_${name}.so`).join('\n')}
+${isRoot ? 'User www-data\nGroup www-data' : ''}
+ThreadsPerChild 64
+MaxRequestWorkers 128
+Include ${shipped}
+`,
+  );
+  const argv = [findProgram('apache2')!, '-D', 'FOREGROUND', '-f', main];
+  return start(scratch, argv, { port, logFile: scratch.path('apache.log') });
+}
+
+const apacheModules = '/usr/lib/apache2/modules';
+
+function startCaddy(scratch: Scratch, shipped: string, { port }: FrontPlan): Promise<Running> {
+  const main = scratch.path('Caddyfile');
+  writeFileSync(
+    main,
+    `{
+	admin off
+	auto_https disable_redirects
+	default_bind 127.0.0.1
+}
+import ${shipped}
+`,
+  );
+  const argv = [findProgram('caddy')!, 'run', '--config', main, '--adapter', 'caddyfile'];
+  return start(scratch, argv, {
+    port,
+    env: {
+      HOME: scratch.directory,
+      XDG_DATA_HOME: scratch.path('caddy'),
+      XDG_CONFIG_HOME: scratch.path('caddy'),
+    },
+  });
+}
+
+/** A corporate proxy: squid that wants a password and allows CONNECT to one port only. */
+export interface CorporateProxy {
+  /** With the user and the password in it. */
+  readonly url: string;
+  readonly urlWithoutPassword: string;
+  readonly running: Running;
+  /** Its access log: one line for each request. */
+  accessLog(): string;
+}
+
+/** Starts squid; to it, gw.example is 127.0.0.1. */
+export async function startSquid(scratch: Scratch, allowedPort: number): Promise<CorporateProxy> {
+  const port = await freePort();
+  const [passwords, hosts, logs] = [
+    scratch.path('squid.passwords'),
+    scratch.path('squid.hosts'),
+    scratch.path('squid'),
+  ];
+  const hash = (await output(['openssl', 'passwd', '-apr1', 'correct horse'])).toString().trim();
+  writeFileSync(passwords, `alice:${hash}\n`, { mode: 0o644 });
+  writeFileSync(hosts, '127.0.0.1 gw.example\n', { mode: 0o644 });
+  mkdirSync(logs);
+  if (isRoot) await output(['chown', 'proxy', logs]);
+  const main = scratch.path('squid.conf');
+  writeFileSync(
+    main,
+    `http_port 127.0.0.1:${port}
+pid_filename none
+hosts_file ${hosts}
+access_log stdio:${join(logs, 'access.log')}
+cache_log ${join(logs, 'cache.log')}
+cache deny all
+coredump_dir ${logs}
+shutdown_lifetime 0 seconds
+auth_param basic program /usr/lib/squid/basic_ncsa_auth ${passwords}
+auth_param basic realm corporate
+acl known proxy_auth REQUIRED
+acl tls_port port ${allowedPort}
+http_access deny !CONNECT
+http_access deny CONNECT !tls_port
+http_access allow known
+http_access deny all
+`,
+  );
+  const running = await start(scratch, [findProgram('squid')!, '-N', '-f', main], { port });
+  return {
+    url: `http://alice:correct%20horse@127.0.0.1:${port}`,
+    urlWithoutPassword: `http://127.0.0.1:${port}`,
+    running,
+    accessLog: () => readFileSync(join(logs, 'access.log'), 'utf8'),
+  };
+}

@@ -1,0 +1,105 @@
+import { createServer, type Server, type Socket } from 'node:net';
+import { makeCertificates, type Certificates } from './certificates.ts';
+import { startGateway, type Gateway } from './gateway.ts';
+import { freePort, type Environment } from './process.ts';
+import { startFront, startSquid, type CorporateProxy, type FrontName } from './proxies.ts';
+import type { Scratch } from './scratch.ts';
+import { box, clientCommand, prepareSsh, type Ssh } from './ssh.ts';
+import { startSshd, type Sshd } from './sshd.ts';
+
+/** How the client gets to the gateway: straight, through a web proxy, or through squid and then nginx. */
+export type Path = 'direct' | FrontName | 'squid';
+
+export type Via = 'websocket' | 'connect-tcp' | 'connect';
+
+/** Everything between an ssh and an sshd, running. */
+export interface World {
+  readonly scratch: Scratch;
+  readonly sshd: Sshd;
+  readonly gateway: Gateway;
+  readonly certificates: Certificates;
+  /** Where the client finds the gateway. */
+  readonly url: string;
+  readonly corporateProxy?: CorporateProxy;
+  /** The port of the target `first`. */
+  readonly first: number;
+  /** What the client is told by environment. */
+  readonly env: Environment;
+  /** ssh with the client as its ProxyCommand; without an entry the client chooses. */
+  ssh(via?: Via): Ssh;
+}
+
+/** How much the targets `first` and `last` send. */
+export const talkBytes = 5 * 1024 * 1024;
+
+/**
+ * Starts sshd, gateway and whatever stands before it. Besides `box` there are two targets that speak no SSH:
+ * `first` sends `talkBytes` and ends, `last` does so after it has read the caller's end of input.
+ */
+export async function openWorld(scratch: Scratch, path: Path): Promise<World> {
+  const [certificates, sshd] = await Promise.all([makeCertificates(scratch), startSshd(scratch)]);
+  const [first, last] = [await listen(scratch, talk), await listen(scratch, talkLast)];
+  const publicPort = path === 'direct' ? undefined : await freePort();
+  const gateway = await startGateway(scratch, {
+    targets: { [box]: `127.0.0.1:${sshd.port}`, first: `127.0.0.1:${first}`, last: `127.0.0.1:${last}` },
+    ...(publicPort === undefined ? { tls: certificates } : { publicPort }),
+  });
+  const port = publicPort ?? gateway.port;
+  if (path !== 'direct') {
+    const front = path === 'squid' ? 'nginx' : path;
+    await startFront(scratch, front, { certificates, port, upstreamPort: gateway.port });
+  }
+  const corporateProxy = path === 'squid' ? await startSquid(scratch, port) : undefined;
+  const url = `https://${corporateProxy ? 'gw.example' : 'localhost'}:${port}/ssh/`;
+  const env = {
+    POSTERN_GATEWAY: url,
+    POSTERN_TOKEN_FILE: gateway.tokenFile,
+    POSTERN_CA_FILE: certificates.authorityFile,
+    ...(corporateProxy && { HTTPS_PROXY: corporateProxy.url }),
+  };
+  return {
+    scratch,
+    sshd,
+    gateway,
+    certificates,
+    url,
+    first,
+    env,
+    ...(corporateProxy && { corporateProxy }),
+    ssh: (via) =>
+      prepareSsh(scratch, {
+        sshd,
+        env,
+        name: via ?? 'auto',
+        proxyCommand: clientCommand('connect', ...(via ? ['--via', via] : []), '%h', '%p').join(' '),
+      }),
+  };
+}
+
+function talk(socket: Socket): void {
+  socket.resume();
+  socket.end(Buffer.alloc(talkBytes, 'first'));
+}
+
+function talkLast(socket: Socket): void {
+  socket.resume();
+  socket.on('end', () => socket.end(Buffer.alloc(talkBytes, 'last')));
+}
+
+/** Listens on a loopback port until the end of the test file. */
+export async function listen(scratch: Scratch, onSocket: (socket: Socket) => void): Promise<number> {
+  const sockets = new Set<Socket>();
+  const server: Server = createServer({ allowHalfOpen: true }, (socket) => {
+    sockets.add(socket);
+    socket.on('close', () => sockets.delete(socket));
+    socket.on('error', () => {});
+    onSocket(socket);
+  });
+  const port = await freePort();
+  await new Promise<void>((resolve) => server.listen(port, '127.0.0.1', () => resolve()));
+  scratch.onEnd(() => {
+    server.close();
+    for (const socket of sockets) socket.destroy();
+  });
+  return port;
+}

@@ -1,0 +1,181 @@
+import { once } from 'node:events';
+import { createServer } from 'node:http';
+import type { Server } from 'node:http';
+import { connect, createServer as createTcpServer } from 'node:net';
+import type { AddressInfo, Server as TcpServer, Socket } from 'node:net';
+import { buffer } from 'node:stream/consumers';
+import { TunnelError } from '../../../protocol/errors.ts';
+import type { Authenticator } from '../../../server/auth/authenticator.ts';
+import type { Limits } from '../../../server/config/config.ts';
+import type { Dialer } from '../../../server/dial/dialer.ts';
+import { requestEntries } from '../../../server/entry/index.ts';
+import { remoteAddressBehind } from '../../../server/listen/remote-address.ts';
+import { takeTunnelRequests } from '../../../server/listen/requests.ts';
+import { serve } from '../../../server/pipeline.ts';
+import type { Pipeline } from '../../../server/pipeline.ts';
+import { TunnelCounts } from '../../../server/policy/limits.ts';
+import { Sessions } from '../../../server/tunnel/sessions.ts';
+import type { SessionObserver, SessionRecord } from '../../../server/tunnel/sessions.ts';
+
+export const generousLimits: Limits = {
+  tunnels: 1000,
+  perSubject: 1000,
+  perAddress: 1000,
+  preAuthMs: 5000,
+  dialMs: 5000,
+  sessionMs: 3_600_000,
+  graceMs: 1000,
+};
+
+/** Lets the token `good` in, as the subject `alice`. */
+export const oneToken: Authenticator = {
+  async authenticate(credentials) {
+    if (credentials.kind === 'none') throw new TunnelError('TOKEN_MISSING', 'no token');
+    if (credentials.kind !== 'token' || credentials.token.reveal() !== 'good') {
+      throw new TunnelError('TOKEN_INVALID', 'bad token');
+    }
+    return { issuer: 'test', subject: 'alice', groups: new Set(), expiresAt: new Date(Date.now() + 60_000) };
+  },
+};
+
+/** Dials what was asked for, on loopback. */
+export const loopbackDialer: Dialer = {
+  async dial({ address }, signal) {
+    const socket = connect({ host: '127.0.0.1', port: address.port, allowHalfOpen: true });
+    socket.on('error', () => {});
+    await once(socket, 'connect', { signal });
+    return socket;
+  },
+};
+
+export interface Parts {
+  readonly server: Server;
+  readonly port: number;
+  readonly sessions: Sessions;
+  /** The record of every offer that is over. */
+  readonly ended: SessionRecord[];
+  /** Resolves when that many offers are over. */
+  endedCount(count: number): Promise<void>;
+  close(): Promise<void>;
+}
+
+/** A real HTTP server with all entries under `/ssh/`, and a pipeline whose parts a test may replace. */
+export async function startParts(
+  replace: Partial<Pipeline> & { observers?: readonly SessionObserver[]; draining?: () => boolean } = {},
+): Promise<Parts> {
+  const ended: SessionRecord[] = [];
+  let changed: () => void = () => {};
+  const watch: SessionObserver = {
+    ended(record) {
+      ended.push(record);
+      changed();
+    },
+  };
+  const sessions = new Sessions([...(replace.observers ?? []), watch]);
+  const pipeline: Pipeline = {
+    authenticator: oneToken,
+    policy: { decide: (_principal, target) => ({ target, address: target, rule: 'rule 1' }) },
+    dialer: loopbackDialer,
+    limits: generousLimits,
+    ...replace,
+  };
+  const premises = { sessions, counts: new TunnelCounts(), draining: replace.draining ?? (() => false) };
+  const server = createServer((_request, response) => void response.end('an ordinary answer\n'));
+  takeTunnelRequests(server, {
+    entries: requestEntries('/ssh/', ['websocket', 'connect-tcp', 'connect']),
+    prefix: '/ssh/',
+    origins: ['https://listed.example'],
+    remoteAddress: remoteAddressBehind([]),
+    onOffer: (offer) => void serve(offer, premises, pipeline),
+    onMalformed(incoming, asked, error) {
+      const offer = { ...incoming, entry: 'none', asked, credentials: { kind: 'none' } as const };
+      sessions.begin({ ...offer, accept: () => Promise.reject(error), reject() {} }).end(error.code);
+    },
+  });
+  server.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  return {
+    server,
+    port: portOf(server),
+    sessions,
+    ended,
+    async endedCount(count) {
+      while (ended.length < count) await new Promise<void>((resolve) => (changed = resolve));
+    },
+    async close() {
+      server.closeAllConnections();
+      server.close();
+      sessions.endAll('GATEWAY_STOPPED');
+      await sessions.empty();
+    },
+  };
+}
+
+/** A TCP server on a free port of loopback; `onSocket` owns each socket. */
+export async function startTarget(
+  onSocket: (socket: Socket) => void,
+): Promise<{ port: number; close(): void }> {
+  const sockets = new Set<Socket>();
+  const server = createTcpServer({ allowHalfOpen: true }, (socket) => {
+    sockets.add(socket);
+    socket.on('error', () => {});
+    socket.once('close', () => sockets.delete(socket));
+    onSocket(socket);
+  });
+  server.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  return {
+    port: portOf(server),
+    close() {
+      server.close();
+      for (const socket of sockets) socket.destroy();
+    },
+  };
+}
+
+/** A target that sends back what it gets, and ends when its peer ends. */
+export function startEcho(): Promise<{ port: number; close(): void }> {
+  return startTarget((socket) => socket.pipe(socket));
+}
+
+/** A raw connection to a port of loopback. */
+export async function dial(port: number): Promise<Socket> {
+  const socket = connect({ host: '127.0.0.1', port, allowHalfOpen: true });
+  await once(socket, 'connect');
+  return socket;
+}
+
+/** Sends a request as it is, and gives everything that comes back until the connection ends. */
+export async function exchange(port: number, request: string | Buffer): Promise<string> {
+  const socket = await dial(port);
+  socket.write(request);
+  const answer = (await buffer(socket)).toString('latin1');
+  socket.destroy();
+  return answer;
+}
+
+/** Reads up to and with the blank line that ends a head; what follows stays in the socket. */
+export async function readHead(socket: Socket): Promise<string> {
+  let head = '';
+  while (!head.endsWith('\r\n\r\n')) {
+    const byte = socket.read(1) as Buffer | null;
+    if (byte) head += byte.toString('latin1');
+    else if (socket.readableEnded || socket.destroyed)
+      throw new Error(`no whole head, only ${JSON.stringify(head)}`);
+    else await Promise.race([once(socket, 'readable'), once(socket, 'end')]);
+  }
+  return head;
+}
+
+export function statusOf(answer: string): number {
+  return Number(/^HTTP\/1\.1 (\d{3}) /.exec(answer)?.[1]);
+}
+
+/** The `code` of the problem document in a raw answer. */
+export function codeOf(answer: string): string {
+  return (JSON.parse(answer.slice(answer.indexOf('\r\n\r\n') + 4)) as { code: string }).code;
+}
+
+function portOf(server: Server | TcpServer): number {
+  return (server.address() as AddressInfo).port;
+}
