@@ -1,9 +1,7 @@
-import { connect } from './commands/connect.ts';
-
 /** Only `connect` is on the way of every ssh; whatever the others need is loaded when one of them is asked for. */
 async function main(): Promise<number> {
   const [command, ...args] = process.argv.slice(2);
-  if (command === 'connect') return connect(args, process.env);
+  if (command === 'connect') return (await import('./commands/connect.ts')).connect(args, process.env);
   const { run } = await import('./commands/run.ts');
   return run(command, args, process.env);
 }

@@ -85,7 +85,7 @@ export class AuditLog {
   }
 
   #run(): void {
-    this.#running ??= this.#writeAll().finally(() => (this.#running = undefined));
+    this.#running ??= this.#writeAll();
   }
 
   async #writeAll(): Promise<void> {
@@ -96,6 +96,8 @@ export class AuditLog {
       this.#waiting = [];
       await this.#flush(batch);
     }
+    // In the same turn as the last look at what waits: whatever comes later starts a new run.
+    this.#running = undefined;
   }
 
   async #flush(batch: readonly Waiting[]): Promise<void> {

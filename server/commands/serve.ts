@@ -1,9 +1,8 @@
 import { readFileSync } from 'node:fs';
 import { writeFile } from 'node:fs/promises';
-import type { Server as HttpServer } from 'node:http';
 import type { Server as TlsServer } from 'node:https';
 import { parseArgs } from 'node:util';
-import fastify from 'fastify';
+import fastify, { LogController } from 'fastify';
 import type { FastifyInstance } from 'fastify';
 import type { Logger } from 'pino';
 import { standardLog } from '../account/log.ts';
@@ -11,7 +10,9 @@ import type { Config } from '../config/config.ts';
 import { defaultConfigText } from '../config/defaults.ts';
 import { defaultConfigFile, loadConfig } from '../config/load.ts';
 import { Gateway } from '../gateway.ts';
-import { adminApp, listenAt } from '../listen/admin.ts';
+import { adminApp } from '../listen/admin.ts';
+import { describeDoor, listen } from '../listen/listen.ts';
+import type { Door } from '../listen/listen.ts';
 import { mount } from '../plugin.ts';
 import { notifySystemd, passedSocket } from '../systemd.ts';
 import { runCommand } from './command.ts';
@@ -46,11 +47,19 @@ async function serveUntilStopped(args: string[], { env }: CommandIo): Promise<nu
   const admin = adminApp(gateway);
   // A plugin's prefix has no slash at its end.
   app.register(async (mounted) => mount(mounted, gateway), { prefix: gateway.prefix.slice(0, -1) });
-  await listenAt(admin, config.admin);
   const passed = passedSocket(env);
-  if (passed === undefined) await listenAt(app, config.listen);
-  else await listenOnPassed(app, passed);
-  log.info({ listen: config.listen, publicUrl: config.publicUrl.href, admin: config.admin }, 'listening');
+  const door: Door = passed === undefined ? config.listen : { kind: 'passed', fd: passed };
+  try {
+    await listen(admin, config.admin, 'owner');
+    await listen(app, door, 'everyone');
+  } catch (error) {
+    await Promise.all([admin.close(), app.close()]);
+    throw error;
+  }
+  log.info(
+    { listen: describeDoor(door), admin: describeDoor(config.admin), publicUrl: config.publicUrl.href },
+    'listening',
+  );
   await notifySystemd('READY=1', env);
 
   onHangUp(async () => {
@@ -62,10 +71,10 @@ async function serveUntilStopped(args: string[], { env }: CommandIo): Promise<nu
   const cause = await stopSignal(log);
   log.info({ cause, tunnels: gateway.sessions.count }, 'stopping');
   await notifySystemd('STOPPING=1', env);
-  // Closing the app drains the gateway first; readiness is off from here on.
-  const closed = app.close();
   app.server.close();
-  await closed;
+  await gateway.drain();
+  app.server.closeAllConnections();
+  await app.close();
   await admin.close();
   log.info('stopped');
   await new Promise<void>((resolve) => log.flush(() => resolve()));
@@ -76,7 +85,7 @@ function publicApp(config: Config, log: Logger): FastifyInstance {
   const { tls, limits, trustedProxies } = config;
   const common = {
     loggerInstance: log,
-    disableRequestLogging: true,
+    logController: new LogController({ disableRequestLogging: true }),
     trustProxy: [...trustedProxies],
     requestTimeout: limits.preAuthMs,
     connectionTimeout: limits.preAuthMs,
@@ -104,14 +113,6 @@ function publicApp(config: Config, log: Logger): FastifyInstance {
 
 function certificateOf(tls: NonNullable<Config['tls']>): { cert: Buffer; key: Buffer } {
   return { cert: readFileSync(tls.certFile), key: readFileSync(tls.keyFile) };
-}
-
-async function listenOnPassed(app: FastifyInstance, fd: number): Promise<void> {
-  await app.ready();
-  await new Promise<void>((resolve, reject) => {
-    app.server.once('error', reject);
-    (app.server as HttpServer).listen({ fd }, resolve);
-  });
 }
 
 /** A configuration that cannot be used changes nothing: the old one stays, and the log says why. */

@@ -1,5 +1,5 @@
-import { parse } from 'yaml';
 import type { ConfigProblem } from './config-error.ts';
+import { readDocument } from './document.ts';
 import type { SettingPath } from './document.ts';
 import { isRecord, isText, keysOf, schemaAt } from './schema-walk.ts';
 import { settingsSchema } from './schema.ts';
@@ -46,7 +46,7 @@ function readOverride(name: string, raw: string): Override | ConfigProblem {
   try {
     return { name, path, value: readValue(raw, path) };
   } catch (error) {
-    return { file: name, path: path.join('.'), message: `not a YAML value: ${(error as Error).message}` };
+    return { file: name, path: path.join('.'), message: (error as Error).message };
   }
 }
 
@@ -76,14 +76,12 @@ function chosenKey(segment: string): string | undefined {
 
 /** YAML, as in the file; but a setting that is text takes what YAML would read as something else, such as `[::]:8022`. */
 function readValue(raw: string, path: SettingPath): unknown {
-  const text = isText(schemaAt(settingsSchema, path));
-  try {
-    const value = parse(raw, { schema: 'core', prettyErrors: false, maxAliasCount: 0 }) as unknown;
-    return text && typeof value !== 'string' ? raw : value;
-  } catch (error) {
-    if (text) return raw;
-    throw error;
-  }
+  const isPlain = isText(schemaAt(settingsSchema, path));
+  const { value, problems } = readDocument(raw, '');
+  const [problem] = problems;
+  if (isPlain && (problem || typeof value !== 'string')) return raw;
+  if (problem) throw new RangeError(problem.message);
+  return value;
 }
 
 function setAt(settings: unknown, path: readonly string[], value: unknown): unknown {

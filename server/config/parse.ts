@@ -48,14 +48,16 @@ interface Origin {
 /** The settings without a problem, so that what is wrong between them is reported along with the rest. */
 function soundSettings(raw: unknown): SoundSettings {
   if (typeof raw !== 'object' || raw === null || Array.isArray(raw)) return {};
-  const sound = Object.entries(settingsSchema.shape).flatMap(([key, schema]) => {
+  const sound: [string, unknown][] = [];
+  for (const [key, schema] of Object.entries(settingsSchema.shape)) {
     const value = (raw as Record<string, unknown>)[key];
     const parsed = schema.safeParse(value);
-    if (parsed.success) return [[key, parsed.data]];
-    const isList = (key === 'rules' || key === 'issuers') && Array.isArray(value);
-    return isList ? [[key, value.map((each) => (schema.safeParse([each]).data as readonly unknown[] | undefined)?.[0])]] : [];
-  });
-  return Object.fromEntries(sound) as SoundSettings;
+    if (parsed.success) sound.push([key, parsed.data]);
+    else if ((key === 'rules' || key === 'issuers') && Array.isArray(value)) {
+      sound.push([key, value.map((each) => (schema.safeParse([each]).data as unknown[] | undefined)?.[0])]);
+    }
+  }
+  return Object.fromEntries(sound);
 }
 
 /** A `publicUrl` of undefined says that there is none and none can be made up; one that is absent, that it is broken. */

@@ -1,8 +1,5 @@
-import { unlink } from 'node:fs/promises';
-import { createConnection } from 'node:net';
 import fastify from 'fastify';
 import type { FastifyInstance } from 'fastify';
-import type { ListenAddress } from '../config/config.ts';
 
 export interface AdminSource {
   /** Why no new tunnel would open now; empty when ready. */
@@ -28,28 +25,4 @@ export function adminApp(source: AdminSource): FastifyInstance {
     reply.type(source.metrics.contentType).send(await source.metrics.text()),
   );
   return app;
-}
-
-/** Listens where the configuration says; a unix socket that a dead process left behind is replaced. */
-export async function listenAt(app: FastifyInstance, address: ListenAddress): Promise<void> {
-  if (address.kind === 'tcp') {
-    // For `localhost` Fastify would open a second server, which knows nothing of CONNECT.
-    const host = address.host === 'localhost' ? '127.0.0.1' : address.host;
-    return void (await app.listen({ host, port: address.port }));
-  }
-  if (!(await isAnswered(address.path))) await unlink(address.path).catch(() => {});
-  const before = process.umask(0o177);
-  try {
-    await app.listen({ path: address.path });
-  } finally {
-    process.umask(before);
-  }
-}
-
-function isAnswered(path: string): Promise<boolean> {
-  return new Promise((resolve) => {
-    const socket = createConnection(path);
-    socket.once('connect', () => resolve(true)).once('error', () => resolve(false));
-    socket.once('connect', () => socket.destroy());
-  });
 }

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { mkdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
-import fc from 'fast-check';
+import { assert as check, property, string } from 'fast-check';
 import { explain, readLastError, report } from '../../client/explain.ts';
 import { Failure } from '../../client/failure.ts';
 import { tunnelErrors } from '../../protocol/errors.ts';
@@ -33,8 +33,8 @@ describe('explain()', () => {
   }
 
   it('never lets a peer write to the terminal: no control or direction character gets through', () => {
-    fc.assert(
-      fc.property(fc.string({ unit: 'binary' }), fc.string({ unit: 'binary' }), (message, requestId) => {
+    check(
+      property(string({ unit: 'binary' }), string({ unit: 'binary' }), (message, requestId) => {
         const text = explain(new Failure('HTTP_UNEXPECTED', message, { requestId, hint: message }));
         assert.match(text, /^[^\p{C}\p{Zl}\p{Zp}]*\n(?:[^\p{C}\p{Zl}\p{Zp}]*\n)?$/u);
       }),

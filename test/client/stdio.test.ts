@@ -38,7 +38,10 @@ async function run(
   });
   t.after(() => child.kill('SIGKILL'));
   child.stdin?.on('error', () => {});
-  const outputs = [child.stdout ? readAll(child.stdout) : Buffer.alloc(0), readAll(child.stderr!)];
+  const outputs = [
+    child.stdout ? readAll(child.stdout) : Promise.resolve(Buffer.alloc(0)),
+    readAll(child.stderr!),
+  ];
   const exited = once(child, 'exit') as Promise<[number | null]>;
   const ended = Promise.all([exited, ...outputs] as const).then(([[code], out, err]) => ({
     code,
@@ -197,11 +200,11 @@ describe('postern connect, as a process', () => {
   }
 });
 
-describe('carry()', () => {
-  function stdio() {
-    return { input: new PassThrough(), output: new PassThrough(), signals: new EventEmitter() };
-  }
+function stdio() {
+  return { input: new PassThrough(), output: new PassThrough(), signals: new EventEmitter() };
+}
 
+describe('carry()', () => {
   it('leaves no listener for signals behind', async () => {
     const ends = stdio();
     const tunnel = new PassThrough();

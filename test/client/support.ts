@@ -70,8 +70,11 @@ export function tunnelRequest(port: number): TunnelRequest {
 
 /** A JWT nobody has signed. */
 export function unsignedToken(claims: object): string {
-  const part = (value: object): string => Buffer.from(JSON.stringify(value)).toString('base64url');
-  return `${part({ alg: 'ES256' })}.${part(claims)}.c2ln`;
+  return `${encoded({ alg: 'ES256' })}.${encoded(claims)}.c2ln`;
+}
+
+function encoded(value: object): string {
+  return Buffer.from(JSON.stringify(value)).toString('base64url');
 }
 
 /** What a stream gives until its end; unlike `for await`, leaves its other direction alone. */

@@ -44,7 +44,10 @@ export function testPath(path: Path, entries: readonly Via[], more?: (world: () 
       assert.equal(stdout.toString(), 'by itself\n');
     });
 
-    for (const via of entries) describe(`via ${via}`, () => battery(() => world, via));
+    for (const via of entries) {
+      // Most of the time of a test is spent waiting for one of many processes.
+      describe(`via ${via}`, { concurrency: 3 }, () => battery(() => world, via));
+    }
     more?.(() => world);
   });
 }
@@ -113,12 +116,13 @@ function battery(world: () => World, via: Via): void {
     rmSync(file);
   });
 
+  // Its old protocol is `-O`.
   for (const [name, flags] of [
     ['scp', []],
-    ['scp with its old protocol', ['-O']],
+    ['scp-O', ['-O']],
   ] as const) {
     it(`${name} copies there and back`, async () => {
-      const [file, there, back] = [here('scp'), here('scp-there'), here('scp-back')];
+      const [file, there, back] = [here(name), here(`${name}-there`), here(`${name}-back`)];
       writeFileSync(file, randomBytes(mebibyte));
       await ok(ssh.command(['scp', '-q', ...flags, '-F', ssh.configFile, file, `${box}:${there}`]));
       await ok(ssh.command(['scp', '-q', ...flags, '-F', ssh.configFile, `${box}:${there}`, back]));
@@ -175,16 +179,13 @@ function battery(world: () => World, via: Via): void {
   it('sessions share one tunnel with ControlMaster and ControlPersist', async () => {
     const control = ['-o', `ControlPath=${here('cm')}`];
     const shared = [...control, '-o', 'ControlMaster=auto', '-o', 'ControlPersist=60'];
-    const tunnels = opened(world());
+    const noGateway = { POSTERN_GATEWAY: 'https://127.0.0.1:1/' };
     const one = await ok(ssh.run([...shared, box, 'echo one']));
     assert.equal(one.stdout.toString(), 'one\n');
     await ok(ssh.run([...control, '-O', 'check', box]));
-    const two = await ok(
-      ssh.run([...shared, box, 'echo two'], { env: { POSTERN_GATEWAY: 'https://nowhere.invalid/' } }),
-    );
+    const two = await ok(ssh.run([...shared, box, 'echo two'], { env: noGateway }));
     assert.equal(two.stdout.toString(), 'two\n');
     await ok(ssh.run([...control, '-O', 'exit', box]));
-    assert.equal(opened(world()) - tunnels, 1);
   });
 
   it('ports are forwarded with -L, -R and -D', async () => {
@@ -256,11 +257,6 @@ function throughClient(world: World, via: Via, target: string, input?: Buffer): 
     env,
     ...(input ? { input } : { openInput: true }),
   });
-}
-
-/** How many tunnels the audit says were opened. */
-function opened(world: World): number {
-  return readFileSync(world.gateway.auditFile, 'utf8').match(/"event":"open/g)?.length ?? 0;
 }
 
 /** What comes back from an echo on a loopback port. */

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { isIP } from 'node:net';
 import { describe, it } from 'node:test';
-import fc from 'fast-check';
+import * as fc from 'fast-check';
 import { TunnelError } from '../../protocol/errors.ts';
 import {
   formatTarget,
@@ -171,28 +171,26 @@ describe('parseTarget()', () => {
 
   it('gives canonical targets or TARGET_INVALID, whatever the text', () => {
     const piece = fc.constantFrom(
-      ...[
-        '127',
-        '0',
-        '1',
-        '.',
-        ':',
-        '[',
-        ']',
-        '::',
-        'ffff',
-        'box',
-        'A',
-        '-',
-        '0x7f',
-        '22',
-        '65535',
-        '%',
-        '\0',
-        '。',
-        '１',
-        'K',
-      ],
+      '127',
+      '0',
+      '1',
+      '.',
+      ':',
+      '[',
+      ']',
+      '::',
+      'ffff',
+      'box',
+      'A',
+      '-',
+      '0x7f',
+      '22',
+      '65535',
+      '%',
+      '\0',
+      '。',
+      '１',
+      'K',
     );
     const text = fc.oneof(
       fc.string({ unit: 'binary', maxLength: 40 }),

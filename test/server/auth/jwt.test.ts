@@ -3,7 +3,7 @@ import { Buffer } from 'node:buffer';
 import { createHmac, generateKeyPairSync, sign } from 'node:crypto';
 import type { KeyObject } from 'node:crypto';
 import { describe, it } from 'node:test';
-import fc from 'fast-check';
+import * as fc from 'fast-check';
 import type { JWK } from 'jose';
 import { TunnelError } from '../../../protocol/errors.ts';
 import { Secret } from '../../../protocol/secret.ts';
@@ -45,7 +45,12 @@ const issuer: TrustedIssuer = {
   keys,
 };
 const typed: TrustedIssuer = { ...issuer, issuer: 'https://typed.example', typ: 'at+jwt' };
-const odd: TrustedIssuer = { ...issuer, issuer: 'https://odd.example', groupsClaim: '__proto__', keys: fixedKeys({ keys: [] }) };
+const odd: TrustedIssuer = {
+  ...issuer,
+  issuer: 'https://odd.example',
+  groupsClaim: '__proto__',
+  keys: fixedKeys({ keys: [] }),
+};
 const authenticator = jwtAuthenticator([issuer, typed, odd], { now: () => nowMs });
 
 type Json = Record<string, unknown>;
@@ -71,7 +76,11 @@ function authenticate(text: string): Promise<Principal> {
 }
 
 /** The one face that every refused token has. */
-const refusal = { name: 'TunnelError', code: 'TOKEN_INVALID', message: 'the token was not accepted; sign in again' };
+const refusal = {
+  name: 'TunnelError',
+  code: 'TOKEN_INVALID',
+  message: 'the token was not accepted; sign in again',
+};
 
 describe('jwtAuthenticator() accepts', () => {
   const good: readonly (readonly [string, string])[] = [
@@ -87,8 +96,14 @@ describe('jwtAuthenticator() accepts', () => {
     ['exp within the skew', token({}, { exp: now - 29, iat: now - 60 })],
     ['iat within the skew', token({}, { iat: now + 30 })],
     ['nbf within the skew', token({}, { nbf: now + 30 })],
-    ['a key of its own, unread', token({ jwk: jwk(ec.publicKey, {}), jku: 'http://127.0.0.1:1/', x5u: 'x', x5c: ['x'] })],
-    ['members named __proto__ and constructor', signWithMembers('"__proto__":{"sub":"root"},"constructor":{"a":1}')],
+    [
+      'a key of its own, unread',
+      token({ jwk: jwk(ec.publicKey, {}), jku: 'http://127.0.0.1:1/', x5u: 'x', x5c: ['x'] }),
+    ],
+    [
+      'members named __proto__ and constructor',
+      signWithMembers('"__proto__":{"sub":"root"},"constructor":{"a":1}'),
+    ],
     ['the longest lifetime', token({}, { iat: now, exp: now + 24 * 3600 })],
   ];
   for (const [name, text] of good) {
@@ -100,7 +115,10 @@ describe('jwtAuthenticator() accepts', () => {
   }
 
   it('and says who it is', async () => {
-    const text = token({}, { groups: ['dev', 'ops', 'dev'], targets: ['box:22', '*.dev.example'], jti: 'j1', exp: now + 60 });
+    const text = token(
+      {},
+      { groups: ['dev', 'ops', 'dev'], targets: ['box:22', '*.dev.example'], jti: 'j1', exp: now + 60 },
+    );
     assert.deepEqual(await authenticate(text), {
       issuer: issuer.issuer,
       subject: 'alice',
@@ -147,7 +165,10 @@ describe('jwtAuthenticator() refuses', () => {
     ['white space inside', `${head}. ${body}.${signature}`],
     ['padding', `${sound}=`],
     ['padding in the header', `${head}==.${body}.${signature}`],
-    ['the alphabet of plain base64', `${head}.${body}.${signature.replaceAll('-', '+').replaceAll('_', '/')}+`],
+    [
+      'the alphabet of plain base64',
+      `${head}.${body}.${signature.replaceAll('-', '+').replaceAll('_', '/')}+`,
+    ],
     ['stray bits at the end', `${head}.${body}.${strayBits}`],
     ['a changed signature', `${head}.${body}.${encode(Buffer.alloc(64, 7))}`],
     ['a signature of zeros (CVE-2022-21449)', `${head}.${body}.${encode(Buffer.alloc(64))}`],
@@ -166,7 +187,10 @@ describe('jwtAuthenticator() refuses', () => {
     ['a claim named twice in disguise', signWithMembers('"\\u0073ub":"root"')],
     ['a member named twice inside a claim', signWithMembers('"act":{"sub":"a","sub":"b"}')],
     ['__proto__ named twice', signWithMembers('"__proto__":1,"__proto__":2')],
-    ['a header member named twice', signText('{"alg":"ES256","kid":"ec","kid":"rsa"}', JSON.stringify(claims))],
+    [
+      'a header member named twice',
+      signText('{"alg":"ES256","kid":"ec","kid":"rsa"}', JSON.stringify(claims)),
+    ],
     ['alg none', `${encode('{"alg":"none"}')}.${body}.${signature}`],
     ['alg none without signature', `${encode('{"alg":"none"}')}.${body}.`],
     ['HS256 with the public key as secret', hmac(spki)],
@@ -181,18 +205,106 @@ describe('jwtAuthenticator() refuses', () => {
   ];
 
   const headers: readonly Json[] = [
-    ...[undefined, null, 1, '', 'none', 'None', 'HS256', 'es256', 'ES384', 'PS256', 'RSA1_5', ['ES256'], {}].map((alg) => ({ alg })),
-    ...['', 'nope', 'k'.repeat(129), 'k'.repeat(2048), '../../etc/passwd', "' or 1=1", '__proto__', 1, null, ['ec']].map((kid) => ({ kid })),
-    ...['dpop+jwt', 'logout+jwt', 'secevent+jwt', 'postern-ticket+jwt', 'token-introspection+jwt', 'application/dpop+jwt'].map((typ) => ({ typ })),
+    ...[
+      undefined,
+      null,
+      1,
+      '',
+      'none',
+      'None',
+      'HS256',
+      'es256',
+      'ES384',
+      'PS256',
+      'RSA1_5',
+      ['ES256'],
+      {},
+    ].map((alg) => ({ alg })),
+    ...[
+      '',
+      'nope',
+      'k'.repeat(129),
+      'k'.repeat(2048),
+      '../../etc/passwd',
+      "' or 1=1",
+      '__proto__',
+      1,
+      null,
+      ['ec'],
+    ].map((kid) => ({ kid })),
+    ...[
+      'dpop+jwt',
+      'logout+jwt',
+      'secevent+jwt',
+      'postern-ticket+jwt',
+      'token-introspection+jwt',
+      'application/dpop+jwt',
+    ].map((typ) => ({ typ })),
     ...['', 'JWE', 'at+jwt ', 'x/at+jwt', 1, null, ['JWT']].map((typ) => ({ typ })),
-    ...[{ crit: ['b64'], b64: false }, { crit: [] }, { crit: ['exp'] }, { b64: true }, { b64: false }, { enc: 'A128GCM' }, { zip: 'DEF' }],
+    ...[
+      { crit: ['b64'], b64: false },
+      { crit: [] },
+      { crit: ['exp'] },
+      { b64: true },
+      { b64: false },
+      { enc: 'A128GCM' },
+      { zip: 'DEF' },
+    ],
   ];
 
-  const times = [undefined, null, '', `${now + 60}`, true, [], {}, [now + 60], { valueOf: now }];
+  const times: readonly unknown[] = [
+    undefined,
+    null,
+    '',
+    `${now + 60}`,
+    true,
+    [],
+    {},
+    [now + 60],
+    { valueOf: now },
+  ];
   const bodies: readonly Json[] = [
-    ...[undefined, null, '', 'https://id.example/', 'https://ID.example', 'https://evil', 1, ['https://id.example'], {}].map((iss) => ({ iss })),
-    ...[undefined, null, '', 'Postern', 'postern ', 'other', 1, [], ['other'], [['postern']], ['postern', 1], { postern: 1 }].map((aud) => ({ aud })),
-    ...[undefined, null, '', 1, [], {}, 'a'.repeat(257), 'a\nb', 'a\0', '\u001b[31m', 'a\u202Eb', 'a\u2028b', '\uD800', ['alice']].map((sub) => ({ sub })),
+    ...[
+      undefined,
+      null,
+      '',
+      'https://id.example/',
+      'https://ID.example',
+      'https://evil',
+      1,
+      ['https://id.example'],
+      {},
+    ].map((iss) => ({ iss })),
+    ...[
+      undefined,
+      null,
+      '',
+      'Postern',
+      'postern ',
+      'other',
+      1,
+      [],
+      ['other'],
+      [['postern']],
+      ['postern', 1],
+      { postern: 1 },
+    ].map((aud) => ({ aud })),
+    ...[
+      undefined,
+      null,
+      '',
+      1,
+      [],
+      {},
+      'a'.repeat(257),
+      'a\nb',
+      'a\0',
+      '\u001b[31m',
+      'a\u202Eb',
+      'a\u2028b',
+      '\uD800',
+      ['alice'],
+    ].map((sub) => ({ sub })),
     ...times.map((exp) => ({ exp })),
     ...times.map((iat) => ({ iat })),
     ...[null, '', `${now}`, [], now + 31, 1e300].map((nbf) => ({ nbf })),
@@ -201,8 +313,34 @@ describe('jwtAuthenticator() refuses', () => {
     { iat: now - 10, exp: now - 10 },
     { iat: now - 10, exp: now - 20 },
     { iat: now, exp: now + 24 * 3600 + 1 },
-    ...[null, 1, true, {}, [1], [null], [['dev']], [''], ['a\nb'], '', 'a'.repeat(257), Array.from({ length: 1001 }, (_, at) => `${at}`)].map((groups) => ({ groups })),
-    ...[null, 'box', 1, {}, [1], [''], ['*foo'], ['box', 'a b'], [['box']], ['box:0'], ['10.0.0.0/8'], ['127.1']].map((targets) => ({ targets })),
+    ...[
+      null,
+      1,
+      true,
+      {},
+      [1],
+      [null],
+      [['dev']],
+      [''],
+      ['a\nb'],
+      '',
+      'a'.repeat(257),
+      Array.from({ length: 1001 }, (_, at) => `${at}`),
+    ].map((groups) => ({ groups })),
+    ...[
+      null,
+      'box',
+      1,
+      {},
+      [1],
+      [''],
+      ['*foo'],
+      ['box', 'a b'],
+      [['box']],
+      ['box:0'],
+      ['10.0.0.0/8'],
+      ['127.1'],
+    ].map((targets) => ({ targets })),
     ...[null, 1, '', {}, 'x'.repeat(257), 'a\nb'].map((jti) => ({ jti })),
     ...[null, {}, { jkt: 'x' }, 'x', false].map((cnf) => ({ cnf })),
   ];
@@ -232,9 +370,9 @@ describe('jwtAuthenticator() refuses', () => {
     const text = fc.oneof(
       fc.array(part, { maxLength: 5 }).map((parts) => parts.join('.')),
       fc.string({ unit: 'binary', maxLength: 100 }),
-      fc.tuple(fc.nat(sound.length - 1), fc.string({ minLength: 1, maxLength: 2 })).map(
-        ([at, put]) => sound.slice(0, at) + put + sound.slice(at + 1),
-      ),
+      fc
+        .tuple(fc.nat(sound.length - 1), fc.string({ minLength: 1, maxLength: 2 }))
+        .map(([at, put]) => sound.slice(0, at) + put + sound.slice(at + 1)),
     );
     const property = fc.asyncProperty(text, async (text) => {
       if (text === sound) return;
@@ -244,7 +382,10 @@ describe('jwtAuthenticator() refuses', () => {
   });
 
   it('any claims that are well signed and not as they should be, without widening', async () => {
-    const anything = fc.oneof(fc.jsonValue({ maxDepth: 2 }), fc.constantFrom<unknown>(now, 'postern', ['dev'], ['box']));
+    const anything = fc.oneof(
+      fc.jsonValue({ maxDepth: 2 }),
+      fc.constantFrom<unknown>(now, 'postern', ['dev'], ['box']),
+    );
     const name = fc.constantFrom('aud', 'sub', 'exp', 'iat', 'nbf', 'groups', 'targets', 'jti');
     const property = fc.asyncProperty(fc.dictionary(name, anything), async (changed) => {
       let principal: Principal;
@@ -256,7 +397,10 @@ describe('jwtAuthenticator() refuses', () => {
       }
       const { sub = 'alice', groups = [], targets } = changed as Json;
       assert.equal(principal.subject, sub);
-      assert.deepEqual(principal.groups, new Set(typeof groups === 'string' ? [groups] : (groups as string[])));
+      assert.deepEqual(
+        principal.groups,
+        new Set(typeof groups === 'string' ? [groups] : (groups as string[])),
+      );
       assert.deepEqual(principal.targets, targets);
     });
     await fc.assert(property, { numRuns });

@@ -27,10 +27,15 @@ const request = {
 };
 
 function authenticate(key: SigningKey, text: string) {
-  const issuer = {
-    ...{ issuer: request.issuer, audience: ownAudience, groupsClaim: 'groups', typ: 'at+jwt' },
-    ...{ algorithms: ['EdDSA'] as const, maxLifetimeMs: 3_600_000, keys: fixedKeys(key.publicKeys) },
-  };
+  const issuer = ({
+	issuer: request.issuer,
+	audience: ownAudience,
+	groupsClaim: 'groups',
+	typ: 'at+jwt',
+	algorithms: ['EdDSA'] as const,
+	maxLifetimeMs: 36e5,
+	keys: fixedKeys(key.publicKeys)
+});
   const authenticator = jwtAuthenticator([issuer], { now: () => request.now });
   return authenticator.authenticate({ kind: 'token', token: new Secret(text) });
 }
@@ -69,7 +74,17 @@ describe('openKeyFile()', () => {
     });
   }
 
-  for (const text of ['', 'x', 'null', '[]', '{}', '{"keys":[]}', '{"keys":[{}]}', '{"keys":[null]}', '{"keys":[{"kty":"oct","k":"x","kid":"a"}]}']) {
+  for (const text of [
+    '',
+    'x',
+    'null',
+    '[]',
+    '{}',
+    '{"keys":[]}',
+    '{"keys":[{}]}',
+    '{"keys":[null]}',
+    '{"keys":[{"kty":"oct","k":"x","kid":"a"}]}',
+  ]) {
     it(`refuses a file with ${JSON.stringify(text)}, and does not write over it`, async (t) => {
       const file = join(await directory(t), 'key.json');
       await writeFile(file, text, { mode: 0o600 });
@@ -121,7 +136,9 @@ describe('issueToken()', () => {
 
   it('never makes the same token twice', async (t) => {
     const key = await openKeyFile(join(await directory(t), 'key.json'));
-    const issued = await Promise.all(Array.from({ length: 50 }, () => issueToken(key, { ...request, groups: [] })));
+    const issued = await Promise.all(
+      Array.from({ length: 50 }, () => issueToken(key, { ...request, groups: [] })),
+    );
     assert.equal(new Set(issued).size, 50);
   });
 });

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import fc from 'fast-check';
+import * as fc from 'fast-check';
 import { isAddress, parseTarget, quote } from '../../../protocol/target.ts';
 import type { Target } from '../../../protocol/target.ts';
 import { formatPattern, parsePattern, patternMatches } from '../../../server/policy/pattern.ts';
@@ -33,9 +33,45 @@ describe('parsePattern()', () => {
   }
 
   const refused = [
-    ...['', ':', ':22', ':*', '*:', '*:0', '*:**', 'box:', 'box:22:*', 'box:*:22', 'box:*:*', '**', '*.', '*..a', '*foo'],
-    ...['*.*', '*.*.a', 'a.*', 'a.*.b', 'f*o.example', '*-a.example', '[*]', '*[::1]', '*.[::1]', '*.1.2.3.4', '*.0.0.1'],
-    ...['*.1', '*.0x7f', '*box', '*@box', ' *', '* ', '*\n', '*.a b', '10.0.0.0/8', '[fd00::]/8', '::1', '*.-a', '*.a-'],
+    '',
+    ':',
+    ':22',
+    ':*',
+    '*:',
+    '*:0',
+    '*:**',
+    'box:',
+    'box:22:*',
+    'box:*:22',
+    'box:*:*',
+    '**',
+    '*.',
+    '*..a',
+    '*foo',
+    '*.*',
+    '*.*.a',
+    'a.*',
+    'a.*.b',
+    'f*o.example',
+    '*-a.example',
+    '[*]',
+    '*[::1]',
+    '*.[::1]',
+    '*.1.2.3.4',
+    '*.0.0.1',
+    '*.1',
+    '*.0x7f',
+    '*box',
+    '*@box',
+    ' *',
+    '* ',
+    '*\n',
+    '*.a b',
+    '10.0.0.0/8',
+    '[fd00::]/8',
+    '::1',
+    '*.-a',
+    '*.a-',
   ];
   for (const text of refused) {
     it(`refuses ${quote(text)}`, () => {
@@ -78,10 +114,17 @@ describe('patternMatches()', () => {
     const host = fc.oneof(name, fc.constantFrom('10.0.0.5', '[fd00::5]'));
     const port = fc.constantFrom('', ':22', ':23', ':2222');
     const target = fc.tuple(host, port).map((parts) => parts.join(''));
-    const star = fc.oneof(host, name.map((each) => `*.${each}`), fc.constant('*'));
+    const star = fc.oneof(
+      host,
+      name.map((each) => `*.${each}`),
+      fc.constant('*'),
+    );
     const pattern = fc.tuple(star, fc.oneof(port, fc.constant(':*'))).map((parts) => parts.join(''));
     const property = fc.property(pattern, target, (pattern, target) => {
-      assert.equal(patternMatches(parsePattern(pattern), parseTarget(target)), oracle(pattern, parseTarget(target)));
+      assert.equal(
+        patternMatches(parsePattern(pattern), parseTarget(target)),
+        oracle(pattern, parseTarget(target)),
+      );
     });
     fc.assert(property, { numRuns });
   });

@@ -12,7 +12,10 @@ const targets = [
   { name: 'db', host: 'db.internal.example' },
 ];
 
-function rule(name: string, parts: { [K in 'groups' | 'subjects' | 'issuers' | 'targets']?: string[] }): RuleConfig {
+function rule(
+  name: string,
+  parts: { [K in 'groups' | 'subjects' | 'issuers' | 'targets']?: string[] },
+): RuleConfig {
   const { groups = [], subjects = [], issuers = [], targets: patterns = [] } = parts;
   return { name, groups, subjects, issuers, targets: patterns.map(parsePattern) };
 }

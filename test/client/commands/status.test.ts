@@ -1,0 +1,75 @@
+import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
+import { join } from 'node:path';
+import { describe, it } from 'node:test';
+import { describe as describeStatus } from '../../../client/commands/status.ts';
+import type { Status } from '../../../client/commands/status.ts';
+import { report } from '../../../client/explain.ts';
+import { Failure } from '../../../client/failure.ts';
+import { temporaryDirectory, unsignedToken } from '../support.ts';
+
+const main = join(import.meta.dirname, '../../../client/main.ts');
+
+function status(env: Record<string, string>, ...args: string[]) {
+  return spawnSync(process.execPath, [main, 'status', ...args], { env, encoding: 'utf8' });
+}
+
+describe('postern status', () => {
+  it('says who, where and until when, and what went wrong last', (t) => {
+    const home = temporaryDirectory(t);
+    report(
+      new Failure('TARGET_DENIED', 'no', { requestId: 'r1' }),
+      join(home, '.local/state/postern'),
+      'db1',
+    );
+    const env = {
+      HOME: home,
+      POSTERN_GATEWAY: 'https://gw.example/ssh',
+      POSTERN_TOKEN: unsignedToken({ sub: 'alice', iss: 'https://id.example', exp: 4_000_000_000 }),
+    };
+    const { status: code, stdout } = status(env, '--json');
+    const { lastError, ...rest } = JSON.parse(stdout) as Status;
+    assert.equal(code, 0);
+    assert.deepEqual(rest, {
+      version: 1,
+      gateway: 'https://gw.example/ssh/',
+      signedIn: true,
+      subject: 'alice',
+      issuer: 'https://id.example',
+      expiresAt: '2096-10-02T07:06:40.000Z',
+      tokenFrom: 'POSTERN_TOKEN',
+    });
+    assert.deepEqual(
+      [lastError?.code, lastError?.target, lastError?.requestId],
+      ['TARGET_DENIED', 'db1', 'r1'],
+    );
+    const text = status(env).stdout;
+    for (const part of ['alice', 'https://gw.example/ssh/', '2096-10-02', 'TARGET_DENIED']) {
+      assert.ok(text.includes(part), part);
+    }
+    assert.ok(!text.includes(env.POSTERN_TOKEN));
+  });
+
+  for (const [what, env, expected] of [
+    ['no token', {}, 77],
+    ['an expired token', { POSTERN_TOKEN: unsignedToken({ exp: 1 }) }, 77],
+    ['a token file that is not there', { POSTERN_TOKEN_FILE: '/does/not/exist' }, 78],
+    ['a token that says nothing', { POSTERN_TOKEN: 'ticket' }, 0],
+    ['a gateway that is none', { POSTERN_GATEWAY: 'http://gw.example/' }, 78],
+  ] as const) {
+    it(`exits ${expected} for ${what}`, (t) => {
+      const home = temporaryDirectory(t);
+      const { status: code } = status(
+        { HOME: home, POSTERN_GATEWAY: 'https://gw.example/', ...env },
+        '--json',
+      );
+      assert.equal(code, expected);
+    });
+  }
+
+  it('does not let a token write to the terminal', () => {
+    const text = describeStatus({ version: 1, gateway: 'x', signedIn: true, subject: '\x1b[2J\nroot' });
+    assert.match(text, /^[\x20-\x7e\n]*$/);
+    assert.equal(text.split('\n').length, 4);
+  });
+});

@@ -1,0 +1,70 @@
+import assert from 'node:assert/strict';
+import { join } from 'node:path';
+import { describe, it } from 'node:test';
+import { Secret } from '../../../protocol/secret.ts';
+import { trustedIssuers } from '../../../server/auth/issuers.ts';
+import { jwtAuthenticator } from '../../../server/auth/jwt.ts';
+import { openKeyFile } from '../../../server/auth/keys.ts';
+import { token } from '../../../server/commands/token.ts';
+import { defaultConfigText } from '../../../server/config/defaults.ts';
+import { loadConfig } from '../../../server/config/load.ts';
+import { directoryWith, run } from './bench.ts';
+
+describe('postern-gateway token', () => {
+  it('prints a token, and only that, which the gateway believes', async (t) => {
+    const at = await directoryWith(t, { 'postern.yaml': defaultConfigText() });
+    const file = join(at, 'postern.yaml');
+    const args = [
+      '--config',
+      file,
+      '--subject',
+      'ci-bot',
+      '--group',
+      'dev',
+      '--group',
+      'ops',
+      '--target',
+      'box:22',
+      '--ttl',
+      '30d',
+    ];
+    const { code, stdout, stderr } = await run(token, args);
+    assert.deepEqual([code, stderr], [0, '']);
+    assert.match(stdout, /^[\w-]+\.[\w-]+\.[\w-]+\n$/);
+
+    const config = await loadConfig(file, {});
+    const authenticator = jwtAuthenticator(trustedIssuers(config, await openKeyFile(config.keyFile)));
+    const principal = await authenticator.authenticate({ kind: 'token', token: new Secret(stdout.trim()) });
+    assert.equal(principal.issuer, config.publicUrl.href);
+    assert.equal(principal.subject, 'ci-bot');
+    assert.deepEqual([[...principal.groups], principal.targets], [['dev', 'ops'], ['box:22']]);
+  });
+
+  const wrong: readonly (readonly string[])[] = [
+    [],
+    ['--subject', ''],
+    ['--subject', 'a\nb'],
+    ['--subject', 'a', '--group', ''],
+    ['--subject', 'a', '--target', '*foo'],
+    ['--subject', 'a', '--ttl', '8'],
+    ['--subject', 'a', '--ttl', '0h'],
+    ['--subject', 'a', '--ttl', '-1h'],
+    ['--subject', 'a', '--ttl', '31d'],
+    ['--subject', 'a', '--ttl', '1e3s'],
+    ['--subject', 'a', 'more'],
+    ['--subject', 'a', '--nothing'],
+  ];
+  for (const args of wrong) {
+    it(`exits 2 for ${JSON.stringify(args)}, with nothing on stdout`, async (t) => {
+      const at = await directoryWith(t, { 'postern.yaml': defaultConfigText() });
+      const { code, stdout, stderr } = await run(token, ['--config', join(at, 'postern.yaml'), ...args]);
+      assert.deepEqual([code, stdout], [2, '']);
+      assert.match(stderr, /usage: /);
+    });
+  }
+
+  it('exits 2 when the key cannot be kept', async (t) => {
+    const at = await directoryWith(t, { 'postern.yaml': 'keyFile: nowhere/key.json' });
+    assert.equal((await run(token, ['--config', join(at, 'postern.yaml'), '--subject', 'a'])).code, 2);
+  });
+});
