@@ -45,9 +45,9 @@ export interface LastError {
 export function explain(error: TunnelError): string {
   const hint = hintOf(error);
   const request = requestIdOf(error);
-  const what = printable(error.message) + (request === undefined ? '' : `, request ${printable(request)}`);
+  const what = shown(error.message) + (request === undefined ? '' : `, request ${shown(request)}`);
   const first = `postern: ${layerNames[error.facts.layer]}${what} (${error.code})\n`;
-  return hint ? `${first}postern: hint: ${printable(hint)}\n` : first;
+  return hint ? `${first}postern: hint: ${shown(hint)}\n` : first;
 }
 
 /**
@@ -63,10 +63,10 @@ export function report(error: TunnelError, state: string, target?: string): void
     time: new Date().toISOString(),
     code: error.code,
     layer: error.facts.layer,
-    message: printable(error.message),
-    ...(request === undefined ? {} : { requestId: printable(request) }),
-    ...(hint ? { hint: printable(hint) } : {}),
-    ...(target === undefined ? {} : { target: printable(target) }),
+    message: shown(error.message),
+    ...(request === undefined ? {} : { requestId: shown(request) }),
+    ...(hint ? { hint: shown(hint) } : {}),
+    ...(target === undefined ? {} : { target: shown(target) }),
   };
   try {
     writePrivate(lastErrorFile(state), `${JSON.stringify(entry)}\n`);
@@ -100,6 +100,11 @@ export function say(text: string): void {
   // ssh may have put the terminal into raw mode.
   writeAll(tty, text.replaceAll('\n', '\r\n'));
   closeSync(tty);
+}
+
+/** Text that may come from a peer, for a terminal. A peer may have echoed what we sent: a token is never shown. */
+function shown(text: string): string {
+  return printable(text).replace(/eyJ[\w-]{8,}(?:\.[\w-]*)*/g, '[token]');
 }
 
 function lastErrorFile(state: string): string {

@@ -29,6 +29,7 @@ export function carry(tunnel: Duplex, stdio: Stdio): Promise<number> {
     const { input, output, signals } = stdio;
     const timers: NodeJS.Timeout[] = [];
     let settled = false;
+    let exit = 0;
 
     const settle = (result: number | Failure): void => {
       if (settled) return;
@@ -49,7 +50,7 @@ export function carry(tunnel: Duplex, stdio: Stdio): Promise<number> {
     };
 
     // Bytes of the caller that are already on their way get a moment; a peer that reads nothing cannot keep us.
-    const goodbye = (exit: number): void => {
+    const goodbye = (): void => {
       timers.push(setTimeout(() => settle(exit), leaveMs));
       tunnel.once('finish', () => settle(exit));
       if (tunnel.writableFinished) settle(exit);
@@ -57,24 +58,33 @@ export function carry(tunnel: Duplex, stdio: Stdio): Promise<number> {
     };
 
     const lose = (cause?: Error): void => {
-      flushed(() => settle(new Failure('TUNNEL_LOST', lostMessage(cause), cause ? { cause } : {})));
+      // A far side that has ended may refuse what it is still sent.
+      const end = tunnel.readableEnded
+        ? exit
+        : new Failure('TUNNEL_LOST', lostMessage(cause), cause ? { cause } : {});
+      flushed(() => settle(end));
     };
 
+    // An orderly end is one that the far side answers: the EOF goes out first, and its own is waited for a moment.
     const leave = (signal: keyof typeof signalExits): void => {
-      timers.push(setTimeout(() => goodbye(signalExits[signal]), inputEndMs));
+      exit = signalExits[signal];
+      timers.push(
+        setTimeout(() => void (tunnel.writableEnded || tunnel.end()), inputEndMs),
+        setTimeout(() => settle(exit), leaveMs),
+      );
     };
     const onHangup = (): void => leave('SIGHUP');
     const onTerminate = (): void => leave('SIGTERM');
     signals.on('SIGHUP', onHangup).on('SIGTERM', onTerminate);
 
-    tunnel.on('end', () => flushed(() => goodbye(0)));
+    tunnel.on('end', () => flushed(goodbye));
     tunnel.on('error', lose);
     tunnel.on('close', () => {
       if (!tunnel.readableEnded) lose();
     });
-    output.on('error', () => settle(0));
+    output.on('error', () => settle(exit));
     input.on('error', (cause) => {
-      if (isGone(cause)) settle(0);
+      if (isGone(cause)) settle(exit);
       else settle(new Failure('TUNNEL_LOST', `cannot read the input: ${cause.message}`, { cause }));
     });
 

@@ -6,7 +6,8 @@ import type { Environment } from '../places.ts';
 import { printable } from '../printable.ts';
 import { version } from '../version.ts';
 
-type Command = (args: readonly string[], env: Environment) => number | Promise<number>;
+type Print = (text: string) => void;
+type Command = (args: readonly string[], env: Environment, print: Print) => number;
 
 const commands: Readonly<Record<string, () => Promise<Command>>> = {
   status: async () => (await import('./status.ts')).status,
@@ -24,16 +25,16 @@ export async function run(
       say(help['']);
       return 2;
     }
-    if (command === '--version') return print(`postern ${version}\n`);
-    if (command === '--help' || command === '-h') return print(help['']);
-    if (command === 'help') return print(help[topic(args[0])]);
+    if (command === '--version') return show(`postern ${version}\n`);
+    if (command === '--help' || command === '-h') return show(help['']);
+    if (command === 'help') return show(help[topic(args[0])]);
     if (!Object.hasOwn(commands, command))
       throw new Failure('USAGE', `there is no command ${printable(command)}`);
     const end = args.indexOf('--');
     const options = end === -1 ? args : args.slice(0, end);
-    if (options.includes('--help') || options.includes('-h')) return print(help[command as HelpTopic]);
+    if (options.includes('--help') || options.includes('-h')) return show(help[command as HelpTopic]);
     const start = await commands[command]!();
-    return await start(args, env);
+    return start(args, env, print);
   } catch (error) {
     const failure = toFailure(isParseError(error) ? usage(error, command) : error);
     say(explain(failure));
@@ -46,8 +47,12 @@ function topic(text = ''): HelpTopic {
   throw new Failure('USAGE', `there is no command ${printable(text)}`);
 }
 
-function print(text: string): number {
+function print(text: string): void {
   process.stdout.write(text);
+}
+
+function show(text: string): number {
+  print(text);
   return 0;
 }
 

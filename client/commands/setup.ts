@@ -22,7 +22,7 @@ interface Change {
 }
 
 /** Runs `postern setup`. Throws `USAGE`, `CONFIG_INVALID`, `GATEWAY_UNSET`. */
-export function setup(args: readonly string[], env: Environment): number {
+export function setup(args: readonly string[], env: Environment, print: (text: string) => void): number {
   const { values } = parseArgs({
     args: [...args],
     options: {
@@ -42,12 +42,10 @@ export function setup(args: readonly string[], env: Environment): number {
   }
   const changes = remove ? removal(here) : addition(here, values, env);
   const wanted = changes.filter(({ before, after }) => !same(before, after));
-  if (wanted.length === 0) process.stdout.write('nothing to change\n');
+  if (wanted.length === 0) print('nothing to change\n');
   for (const change of wanted) {
     if (values['dry-run'] !== true) apply(change);
-    process.stdout.write(
-      values['dry-run'] === true ? preview(change) : `${verb(change)} ${printable(change.path)}\n`,
-    );
+    print(values['dry-run'] === true ? preview(change) : `${verb(change)} ${printable(change.path)}\n`);
   }
   if (remove && values['dry-run'] !== true) removeEmpty(here.config);
   return 0;

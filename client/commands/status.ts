@@ -24,7 +24,7 @@ export interface Status {
 }
 
 /** Runs `postern status`. Exits 77 when there is no token that could work. */
-export function status(args: readonly string[], env: Environment): number {
+export function status(args: readonly string[], env: Environment, print: (text: string) => void): number {
   const { values } = parseArgs({
     args: [...args],
     options: { json: { type: 'boolean' }, gateway: { type: 'string' }, 'token-file': { type: 'string' } },
@@ -42,7 +42,7 @@ export function status(args: readonly string[], env: Environment): number {
     ...signIn(() => findToken(settings.token, settings.gateway, now)),
     ...(lastError === undefined ? {} : { lastError }),
   };
-  process.stdout.write(values.json ? `${JSON.stringify(found, null, 2)}\n` : describe(found));
+  print(values.json ? `${JSON.stringify(found, null, 2)}\n` : describe(found));
   return found.signedIn ? 0 : 77;
 }
 

@@ -12,6 +12,7 @@ export interface Peer {
   readonly name: string;
   readonly unreachable: TunnelErrorCode;
   readonly timeout: TunnelErrorCode;
+  /** What may help when nothing answers at all. */
   readonly hint?: string;
 }
 
@@ -36,7 +37,8 @@ export function openTcp(peer: Peer, signal: AbortSignal): Promise<Socket> {
       // Of several addresses Node gives up one for the next after 250 ms, less than a round trip by satellite.
       autoSelectFamilyAttemptTimeout: 1000,
     });
-    const late = (): void => void socket.destroy(new Failure(peer.timeout, `${peer.name} does not answer`));
+    const late = (): void =>
+      void socket.destroy(new Failure(peer.timeout, `${peer.name} does not answer`, hintOf(peer)));
     const timer = setTimeout(late, connectMs);
     const stop = (): void => {
       clearTimeout(timer);
@@ -59,9 +61,15 @@ export function openTcp(peer: Peer, signal: AbortSignal): Promise<Socket> {
 function unreachable(peer: Peer, cause: NodeJS.ErrnoException): Failure {
   const code = cause.code ?? 'unknown error';
   const what = words[code];
+  // Who refuses has been reached: another way there would end at the same door.
+  const context = code === 'ECONNREFUSED' ? { cause } : { cause, ...hintOf(peer) };
   return new Failure(
     code === 'ETIMEDOUT' ? peer.timeout : peer.unreachable,
     `cannot reach ${peer.name}: ${what === undefined ? code : `${what}, ${code}`}`,
-    { cause, ...(peer.hint === undefined ? {} : { hint: peer.hint }) },
+    context,
   );
+}
+
+function hintOf({ hint }: Peer): { hint?: string } {
+  return hint === undefined ? {} : { hint };
 }

@@ -60,6 +60,8 @@ export function secure(
       host,
       ...(isAddress(host) ? {} : { servername: host }),
       ALPNProtocols: ['http/1.1'],
+      // Said aloud, or NODE_TLS_REJECT_UNAUTHORIZED could turn it off.
+      rejectUnauthorized: true,
       ...(trust === undefined ? {} : { ca: [...trust] }),
     });
     const late = (): void =>

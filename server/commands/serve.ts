@@ -102,6 +102,8 @@ function publicApp(config: Config, log: Logger): FastifyInstance {
           ...http,
           ...certificateOf(tls),
           ALPNProtocols: ['http/1.1'],
+          // As it is for plain HTTP; without it a client's EOF would cut off what the target still says.
+          allowHalfOpen: true,
           handshakeTimeout: limits.preAuthMs,
         },
       })

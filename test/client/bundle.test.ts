@@ -1,12 +1,13 @@
 import assert from 'node:assert/strict';
-import { spawnSync } from 'node:child_process';
+import { spawn, spawnSync } from 'node:child_process';
+import { once } from 'node:events';
 import { mkdirSync, readFileSync, readdirSync, statSync, writeFileSync } from 'node:fs';
+import { createServer as createTlsServer } from 'node:https';
 import { join } from 'node:path';
 import { before, describe, it } from 'node:test';
 import type { TestContext } from 'node:test';
-import { spawn } from 'node:child_process';
-import { once } from 'node:events';
 import { entryNames } from '../../client/entry/entry.ts';
+import { authority, certificate, key } from './certificates.ts';
 import { gatewayDouble } from './entry/gateway-double.ts';
 import { answering, closedPort, listen, readAll, temporaryDirectory, unsignedToken } from './support.ts';
 
@@ -159,6 +160,22 @@ for (const [name, node] of nodes()) {
       assert.match(stderr, /tried websocket, connect-tcp, connect.*\(HTTP_UNEXPECTED\)/);
       // oxlint-disable-next-line no-control-regex
       assert.doesNotMatch(stderr, /[\x00-\x09\x0b-\x1f]/);
+    });
+
+    it('opens a tunnel over TLS, with a certificate that only the CA file vouches for', async (t) => {
+      const server = gatewayDouble(
+        (tunnel) => void tunnel.end('hello'),
+        createTlsServer({ key, cert: certificate }),
+      );
+      const POSTERN_GATEWAY = `https://localhost:${await listen(t, server)}/ssh/`;
+      const caFile = join(temporaryDirectory(t), 'ca.pem');
+      writeFileSync(caFile, authority);
+      const env = { ...token, POSTERN_GATEWAY, https_proxy: '' };
+      const done = await postern(t, env, 'connect', '--ca-file', caFile, 'box', '22');
+      assert.deepEqual(done, { status: 0, stdout: 'hello', stderr: '' });
+      const refused = await postern(t, env, 'connect', 'box', '22');
+      assert.equal(refused.status, 69);
+      assert.match(refused.stderr, /Example Inspection CA.*\(TLS_FAILED\)\npostern: hint: .*--ca-file/);
     });
 
     for (const via of entryNames) {

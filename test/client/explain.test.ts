@@ -7,7 +7,7 @@ import { explain, readLastError, report } from '../../client/explain.ts';
 import { Failure } from '../../client/failure.ts';
 import { tunnelErrors } from '../../protocol/errors.ts';
 import type { TunnelErrorCode } from '../../protocol/errors.ts';
-import { temporaryDirectory } from './support.ts';
+import { temporaryDirectory, unsignedToken } from './support.ts';
 
 describe('explain()', () => {
   it('says what happened, in which layer, and one command', () => {
@@ -40,6 +40,12 @@ describe('explain()', () => {
       }),
     );
     assert.match(explain(new Failure('INTERNAL', '\x1b]0;owned\x07\u202e\u009b')), /^[\x20-\x7e]*\n$/);
+  });
+
+  it('never shows a token that a peer has echoed', () => {
+    const token = unsignedToken({ sub: 'canary' });
+    const text = explain(new Failure('HTTP_UNEXPECTED', `bad header Bearer ${token}`, { requestId: token }));
+    for (const part of token.split('.').slice(0, 2)) assert.ok(!text.includes(part));
   });
 
   it('keeps a long message short', () => {

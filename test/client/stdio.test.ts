@@ -5,8 +5,7 @@ import { createHash, randomBytes } from 'node:crypto';
 import { EventEmitter, once } from 'node:events';
 import { openSync, closeSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { PassThrough } from 'node:stream';
-import type { Duplex } from 'node:stream';
+import { Duplex, PassThrough } from 'node:stream';
 import { describe, it } from 'node:test';
 import type { TestContext } from 'node:test';
 import { carry } from '../../client/stdio.ts';
@@ -221,6 +220,32 @@ describe('carry()', () => {
     const carried = carry(tunnel, ends);
     ends.signals.emit('SIGHUP');
     assert.equal(await carried, 129);
+  });
+
+  for (const signal of ['SIGHUP', 'SIGTERM']) {
+    it(`waits at ${signal} for the far side to answer the goodbye, and no longer`, async () => {
+      const ends = stdio();
+      const tunnel = new PassThrough();
+      const carried = carry(tunnel, ends);
+      const started = performance.now();
+      ends.signals.emit(signal);
+      assert.ok((await carried) > 128);
+      assert.ok(tunnel.readableEnded && performance.now() - started < 200);
+    });
+  }
+
+  it('does not call a session lost that the far side has ended, when that side takes no more bytes', async () => {
+    const ends = stdio();
+    const tunnel = new Duplex({
+      read: () => {},
+      write: (_chunk, _encoding, callback) => setImmediate(callback, new Error('reset')),
+    });
+    const carried = carry(tunnel, ends);
+    tunnel.push('bye');
+    tunnel.push(null);
+    tunnel.once('end', () => ends.input.write('too late'));
+    assert.equal(await carried, 0);
+    assert.equal(String(ends.output.read()), 'bye');
   });
 
   it('passes an input that cannot be read on as a failure, not as its end', async () => {

@@ -38,8 +38,7 @@ const doors: readonly Door[] = [
   { name: 'behind HAProxy', port: () => haproxyPlainPort },
 ];
 
-before(async () => {
-  if (lacking.skip) return;
+async function openDoors(): Promise<void> {
   [certificates, sshd] = await Promise.all([makeCertificates(scratch), startSshd(scratch)]);
   const pair = await generateKeyPair('EdDSA');
   signingKey = pair.privateKey;
@@ -66,7 +65,7 @@ before(async () => {
   });
   token = readFileSync(gateway.tokenFile, 'utf8').trim();
   shortToken = await sign({});
-});
+}
 
 const programs = [
   'ncat',
@@ -120,7 +119,7 @@ const clients: readonly StockClient[] = [
     command: (port, token) => ({
       proxyCommand: `ncat --proxy 127.0.0.1:${port} --proxy-type http --proxy-auth user:${token} %h %p`,
     }),
-    refusal: /407|Proxy/,
+    refusal: /Proxy returned status code 407/,
   },
   {
     name: 'corkscrew',
@@ -129,8 +128,9 @@ const clients: readonly StockClient[] = [
       writeFileSync(file, `user:${token}\n`, { mode: 0o600 });
       return { proxyCommand: `corkscrew 127.0.0.1 ${port} %h %p ${file}` };
     },
-    refusal: /407|Proxy could not open connection|TOKEN_INVALID/,
-    tooLong: { length: 6000, says: /4\d\d|closed|Proxy could not open connection/ },
+    refusal: /Proxy could not open connection to box: .*\(TOKEN_INVALID\)/,
+    // It sends half a request: the gateway, or HAProxy, waits for the rest no longer than for any other.
+    tooLong: { length: 6000, says: /closed by remote host/ },
   },
   {
     name: 'connect-proxy',
@@ -138,153 +138,157 @@ const clients: readonly StockClient[] = [
       proxyCommand: `connect-proxy -H user@127.0.0.1:${port} %h %p`,
       env: { HTTP_PROXY_PASSWORD: token },
     }),
-    refusal: /FATAL|failed|closed/i,
+    refusal: /Authentication failed/,
   },
   {
     name: 'socat',
     command: (port, token) => ({
       proxyCommand: `socat - PROXY:127.0.0.1:%h:%p,proxyport=${port},proxyauth=user:${token}`,
     }),
-    refusal: /407|Proxy Authentication Required|TOKEN_INVALID/,
-    tooLong: { length: 2100, says: /4\d\d|too long|syntax|closed/i },
+    refusal: /Proxy Authentication Required \(TOKEN_INVALID\)/,
+    tooLong: { length: 2100, says: /option too long/ },
   },
   {
     name: 'proxytunnel -H',
     // HAProxy answers 400 when Host does not say what the request line says: -o.
     command: (port, token) => ({
-      proxyCommand: `proxytunnel -q -p 127.0.0.1:${port} -d %h:%p -o %h:%p -H "Proxy-Authorization: Bearer ${token}"`,
+      proxyCommand: `proxytunnel -p 127.0.0.1:${port} -d %h:%p -o %h:%p -H "Proxy-Authorization: Bearer ${token}"`,
     }),
-    refusal: /407|closed/i,
-    tooLong: { length: 1100, says: /4\d\d|closed/i },
+    refusal: /407 Proxy Authentication Required \(TOKEN_INVALID\)/,
+    tooLong: { length: 1100, says: /407|closed by remote host/ },
   },
 ];
 
-describe('stock clients at the CONNECT entry', lacking, () => {
-  for (const { name: where, port } of doors) {
-    describe(where, () => {
-      for (const { name, command, refusal, tooLong } of clients) {
-        it(`${name} carries ssh`, async () => {
-          const { proxyCommand, env } = command(port(), token);
-          const { code, stdout, stderr } = await ssh(proxyCommand, env).run([box, 'echo over it; exit 7']);
+describe('without a program of ours on the way in', lacking, () => {
+  before(openDoors);
+
+  describe('stock clients at the CONNECT entry', () => {
+    for (const { name: where, port } of doors) {
+      describe(where, { concurrency: 4 }, () => {
+        for (const { name, command, refusal, tooLong } of clients) {
+          it(`${name} carries ssh`, async () => {
+            const { proxyCommand, env } = command(port(), token);
+            const { code, stdout, stderr } = await ssh(proxyCommand, env).run([box, 'echo over it; exit 7']);
+            assert.deepEqual([code, stdout.toString()], [7, 'over it\n'], stderr.toString());
+          });
+
+          it(`${name} says that a wrong token was refused`, async () => {
+            const { proxyCommand, env } = command(port(), 'no.such.token');
+            const { code, stderr } = await ssh(proxyCommand, env).run([box, 'true']);
+            assert.equal(code, 255);
+            assert.match(stderr.toString(), refusal);
+          });
+
+          if (!tooLong) continue;
+          it(`${name} does not hang with a token of more than ${tooLong.length} characters`, async () => {
+            const { proxyCommand, env } = command(port(), await signLong(tooLong.length));
+            const { code, stderr } = await ssh(proxyCommand, env).run([box, 'true']);
+            assert.equal(code, 255);
+            assert.match(stderr.toString(), tooLong.says);
+          });
+        }
+
+        it('proxytunnel -P cuts a token after 80 characters: it is refused', async () => {
+          const command = `proxytunnel -p 127.0.0.1:${port()} -d %h:%p -o %h:%p -P user:${shortToken}`;
+          const { code, stderr } = await ssh(command).run([box, 'true']);
+          assert.equal(code, 255);
+          assert.match(stderr.toString(), /407 Proxy Authentication Required \(TOKEN_INVALID\)/);
+        });
+
+        it('nc carries ssh with a short token, which it asks for', async () => {
+          const { configFile, env } = ssh(`nc -X connect -x 127.0.0.1:${port()} -P user %h %p`);
+          const answers = [{ prompt: /password.*: ?$/i, type: shortToken }];
+          const { code, stdout } = await runInTerminal(
+            `ssh -F ${configFile} ${box} 'echo over it; exit 7'`,
+            answers,
+            env,
+          );
+          assert.match(stdout.toString(), /over it/);
+          assert.equal(code, 7);
+        });
+
+        it('nc cuts a token after 255 characters, and says that it was refused', async () => {
+          const { configFile, env } = ssh(`nc -X connect -x 127.0.0.1:${port()} -P user %h %p`);
+          const prompt = /password.*: ?$/i;
+          const type = await signLong(300);
+          const answers = [1, 2, 3].map(() => ({ prompt, type }));
+          const { code, stdout } = await runInTerminal(`ssh -F ${configFile} ${box} true`, answers, env);
+          assert.equal(code, 255);
+          assert.match(stdout.toString(), /Proxy authentication failed/);
+        });
+
+        it('plink logs in through its own HTTP proxy settings', async () => {
+          const { code, stdout, stderr } = await plink(port(), token);
           assert.deepEqual([code, stdout.toString()], [7, 'over it\n'], stderr.toString());
         });
 
-        it(`${name} says that a wrong token was refused`, async () => {
-          const { proxyCommand, env } = command(port(), 'no.such.token');
-          const { code, stderr } = await ssh(proxyCommand, env).run([box, 'true']);
-          assert.equal(code, 255);
-          assert.match(stderr.toString(), refusal);
+        it('plink says that a wrong token was refused', async () => {
+          const { code, stderr } = await plink(port(), 'no.such.token');
+          assert.notEqual(code, 0);
+          assert.match(stderr.toString(), /Proxy error/);
         });
 
-        if (!tooLong) continue;
-        it(`${name} does not hang with a token of more than ${tooLong.length} characters`, async () => {
-          const { proxyCommand, env } = command(port(), await signLong(tooLong.length));
-          const { code, stderr } = await ssh(proxyCommand, env).run([box, 'true']);
-          assert.equal(code, 255);
-          assert.match(stderr.toString(), tooLong.says);
+        for (const [how, credentials] of [
+          ['a Basic password', () => ['--proxy-user', `user:${token}`]],
+          ['a Bearer header', () => ['--proxy-header', `Proxy-Authorization: Bearer ${token}`]],
+        ] as const) {
+          it(`curl sees the SSH banner with ${how}`, async () => {
+            const { stdout, stderr } = await curl(['-x', `http://127.0.0.1:${port()}`, ...credentials()]);
+            assert.match(stdout.toString('latin1'), /^SSH-2\.0-OpenSSH/, stderr.toString());
+          });
+        }
+
+        it('curl says that a wrong token was refused', async () => {
+          const { code, stderr } = await curl([
+            '-x',
+            `http://127.0.0.1:${port()}`,
+            '--proxy-user',
+            'user:no.such.token',
+          ]);
+          assert.equal(code, 56);
+          assert.match(stderr.toString(), /407/);
         });
-      }
-
-      it('proxytunnel -P cuts a token after 80 characters: it is refused', async () => {
-        const command = `proxytunnel -q -p 127.0.0.1:${port()} -d %h:%p -o %h:%p -P user:${shortToken}`;
-        const { code, stderr } = await ssh(command).run([box, 'true']);
-        assert.equal(code, 255);
-        assert.match(stderr.toString(), /407|closed/i);
       });
+    }
 
-      it('nc carries ssh with a short token, which it asks for', async () => {
-        const { configFile, env } = ssh(`nc -X connect -x 127.0.0.1:${port()} -P user %h %p`);
-        const answers = [{ prompt: /password.*: ?$/i, type: shortToken }];
-        const { code, stdout } = await runInTerminal(
-          `ssh -F ${configFile} ${box} 'echo over it; exit 7'`,
-          answers,
-          env,
-        );
-        assert.match(stdout.toString(), /over it/);
-        assert.equal(code, 7);
-      });
-
-      it('nc cuts a token after 255 characters, and says that it was refused', async () => {
-        const { configFile, env } = ssh(`nc -X connect -x 127.0.0.1:${port()} -P user %h %p`);
-        const prompt = /password.*: ?$/i;
-        const type = await signLong(300);
-        const answers = [1, 2, 3].map(() => ({ prompt, type }));
-        const { code, stdout } = await runInTerminal(`ssh -F ${configFile} ${box} true`, answers, env);
-        assert.equal(code, 255);
-        assert.match(stdout.toString(), /407|Authentication/);
-      });
-
-      it('plink logs in through its own HTTP proxy settings', async () => {
-        const { code, stdout, stderr } = await plink(port(), token);
-        assert.deepEqual([code, stdout.toString()], [7, 'over it\n'], stderr.toString());
-      });
-
-      it('plink says that a wrong token was refused', async () => {
-        const { code, stderr } = await plink(port(), 'no.such.token');
-        assert.notEqual(code, 0);
-        assert.match(stderr.toString(), /407|proxy/i);
-      });
-
-      for (const [how, credentials] of [
-        ['a Basic password', () => ['--proxy-user', `user:${token}`]],
-        ['a Bearer header', () => ['--proxy-header', `Proxy-Authorization: Bearer ${token}`]],
-      ] as const) {
-        it(`curl sees the SSH banner with ${how}`, async () => {
-          const { stdout, stderr } = await curl(['-x', `http://127.0.0.1:${port()}`, ...credentials()]);
-          assert.match(stdout.toString('latin1'), /^SSH-2\.0-OpenSSH/, stderr.toString());
-        });
-      }
-
-      it('curl says that a wrong token was refused', async () => {
-        const { code, stderr } = await curl([
-          '-x',
-          `http://127.0.0.1:${port()}`,
-          '--proxy-user',
-          'user:no.such.token',
-        ]);
-        assert.equal(code, 56);
-        assert.match(stderr.toString(), /407/);
-      });
+    it('proxytunnel carries ssh through TLS to HAProxy', async () => {
+      const tls = `-E -C ${certificates.authorityFile} -p localhost:${haproxyPort}`;
+      const command = `proxytunnel ${tls} -d %h:%p -o %h:%p -H "Proxy-Authorization: Bearer ${token}"`;
+      const { code, stdout, stderr } = await ssh(command).run([box, 'echo over it; exit 7']);
+      assert.deepEqual([code, stdout.toString()], [7, 'over it\n'], stderr.toString());
     });
-  }
 
-  it('proxytunnel carries ssh through TLS to HAProxy', async () => {
-    const tls = `-E -C ${certificates.authorityFile} -p localhost:${haproxyPort}`;
-    const command = `proxytunnel -q ${tls} -d %h:%p -o %h:%p -H "Proxy-Authorization: Bearer ${token}"`;
-    const { code, stdout, stderr } = await ssh(command).run([box, 'echo over it; exit 7']);
-    assert.deepEqual([code, stdout.toString()], [7, 'over it\n'], stderr.toString());
+    it('curl sees the SSH banner through TLS to HAProxy', async () => {
+      const proxy = ['-x', `https://localhost:${haproxyPort}`, '--proxy-cacert', certificates.authorityFile];
+      const { stdout, stderr } = await curl([...proxy, '--proxy-user', `user:${token}`]);
+      assert.match(stdout.toString('latin1'), /^SSH-2\.0-OpenSSH/, stderr.toString());
+    });
   });
 
-  it('curl sees the SSH banner through TLS to HAProxy', async () => {
-    const proxy = ['-x', `https://localhost:${haproxyPort}`, '--proxy-cacert', certificates.authorityFile];
-    const { stdout, stderr } = await curl([...proxy, '--proxy-user', `user:${token}`]);
-    assert.match(stdout.toString('latin1'), /^SSH-2\.0-OpenSSH/, stderr.toString());
-  });
-});
+  describe('a plain WebSocket client at the huproxy path', () => {
+    it('gets the SSH banner as a binary message', async () => {
+      const socket = open({ authorization: `Bearer ${token}` });
+      const [data, isBinary] = (await once(socket, 'message')) as [Buffer, boolean];
+      assert.equal(isBinary, true);
+      assert.match(data.toString('latin1'), /^SSH-2\.0-OpenSSH/);
+      socket.close(1000);
+      const [code] = (await once(socket, 'close')) as [number];
+      assert.equal(code, 1000);
+    });
 
-describe('a plain WebSocket client at the huproxy path', lacking, () => {
-  it('gets the SSH banner as a binary message', async () => {
-    const socket = open({ authorization: `Bearer ${token}` });
-    const [data, isBinary] = (await once(socket, 'message')) as [Buffer, boolean];
-    assert.equal(isBinary, true);
-    assert.match(data.toString('latin1'), /^SSH-2\.0-OpenSSH/);
-    socket.close(1000);
-    const [code] = (await once(socket, 'close')) as [number];
-    assert.equal(code, 1000);
-  });
+    it('may use Basic with any user, as huproxyclient does', async () => {
+      const socket = open({ authorization: `Basic ${Buffer.from(`user:${token}`).toString('base64')}` });
+      await once(socket, 'message');
+      socket.terminate();
+    });
 
-  it('may use Basic with any user, as huproxyclient does', async () => {
-    const socket = open({ authorization: `Basic ${Buffer.from(`user:${token}`).toString('base64')}` });
-    await once(socket, 'message');
-    socket.terminate();
-  });
-
-  it('is refused with 401 and without a token before any upgrade', async () => {
-    const socket = open({});
-    socket.on('error', () => {});
-    const [request, response] = await once(socket, 'unexpected-response');
-    assert.equal(response.statusCode, 401);
-    request.destroy();
+    it('is refused with 401 and without a token before any upgrade', async () => {
+      const socket = open({});
+      socket.on('error', () => {});
+      const [request, response] = await once(socket, 'unexpected-response');
+      assert.equal(response.statusCode, 401);
+      request.destroy();
+    });
   });
 });
 

@@ -12,7 +12,7 @@ import {
   sshPort,
 } from '../../protocol/target.ts';
 
-const numRuns = Number(process.env['POSTERN_FUZZ_RUNS'] ?? 2000);
+const numRuns = Number(process.env['POSTERN_FUZZ_RUNS'] ?? 1000);
 
 describe('parseTarget()', () => {
   const accepted: readonly (readonly [string, string, number])[] = [

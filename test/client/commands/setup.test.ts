@@ -16,16 +16,21 @@ import { join } from 'node:path';
 import { describe, it } from 'node:test';
 import type { TestContext } from 'node:test';
 import { checkPattern, hostBlock, includeLine } from '../../../client/commands/ssh-snippet.ts';
+import { setup as runSetup } from '../../../client/commands/setup.ts';
 import { withInclude, withoutInclude } from '../../../client/commands/ssh-config.ts';
 import { authority } from '../certificates.ts';
 import { temporaryDirectory } from '../support.ts';
 
-const main = join(import.meta.dirname, '../../../client/main.ts');
 const full = ['--gateway', 'https://gw.example/ssh', '--host', '*.corp.example', '--host', 'box'];
 
-/** Runs `postern setup` in a home of its own. */
-function setup(home: string, ...args: string[]): { status: number | null; stdout: string; stderr: string } {
-  return spawnSync(process.execPath, [main, 'setup', ...args], { env: { HOME: home }, encoding: 'utf8' });
+/** Runs `postern setup` in a home of its own and gives what it printed. */
+function setup(home: string, ...args: string[]): string {
+  const printed: string[] = [];
+  assert.equal(
+    runSetup(args, { HOME: home }, (text) => printed.push(text)),
+    0,
+  );
+  return printed.join('');
 }
 
 function homeWithConfig(t: TestContext, content: string | Buffer): string {
@@ -47,8 +52,7 @@ const userConfigs: readonly [what: string, content: Buffer][] = [
 describe('postern setup', () => {
   it('writes its own two files and one line at the top, for this user only', (t) => {
     const home = homeWithConfig(t, 'Host *\n  User me\n');
-    const { status, stderr } = setup(home, ...full);
-    assert.deepEqual([status, stderr], [0, '']);
+    setup(home, ...full);
     const own = join(home, '.config', 'postern');
     assert.deepEqual(JSON.parse(readFileSync(join(own, 'config.json'), 'utf8')), {
       gateway: 'https://gw.example/ssh/',
@@ -67,11 +71,11 @@ describe('postern setup', () => {
   for (const [what, content] of userConfigs) {
     it(`gives back ${what} byte for byte, however often it ran`, (t) => {
       const home = homeWithConfig(t, content);
-      for (const args of [full, full, [], ['--host', 'other']]) assert.equal(setup(home, ...args).status, 0);
+      for (const args of [full, full, [], ['--host', 'other']]) setup(home, ...args);
       const changed = readFileSync(join(home, '.ssh', 'config'));
       assert.ok(changed.subarray(-content.length || changed.length).equals(content));
       assert.equal(changed.toString('latin1').match(/^Include /gm)?.length, 1);
-      assert.equal(setup(home, '--remove').status, 0);
+      setup(home, '--remove');
       assert.ok(readFileSync(join(home, '.ssh', 'config')).equals(content));
       assert.ok(!existsSync(join(home, '.config', 'postern')));
     });
@@ -79,11 +83,11 @@ describe('postern setup', () => {
 
   it('creates a missing ~/.ssh/config and takes it away again', (t) => {
     const home = temporaryDirectory(t);
-    assert.equal(setup(home, ...full).status, 0);
+    setup(home, ...full);
     assert.equal(statSync(join(home, '.ssh')).mode & 0o777, 0o700);
     assert.equal(statSync(join(home, '.ssh', 'config')).mode & 0o777, 0o600);
-    assert.equal(setup(home).status, 0);
-    assert.equal(setup(home, '--remove').status, 0);
+    setup(home);
+    setup(home, '--remove');
     assert.ok(!existsSync(join(home, '.ssh', 'config')));
   });
 
@@ -91,18 +95,17 @@ describe('postern setup', () => {
     const home = homeWithConfig(t, 'Host *\n');
     setup(home, ...full);
     const before = statSync(join(home, '.ssh', 'config'));
-    assert.equal(setup(home, ...full).stdout, 'nothing to change\n');
+    assert.equal(setup(home, ...full), 'nothing to change\n');
     assert.equal(statSync(join(home, '.ssh', 'config')).ino, before.ino);
   });
 
   it('changes nothing in a dry run, and says what it would change', (t) => {
     const home = temporaryDirectory(t);
-    const { status, stdout } = setup(home, ...full, '--dry-run');
-    assert.equal(status, 0);
+    const stdout = setup(home, ...full, '--dry-run');
     assert.match(stdout, /^\+ Include "/m);
     assert.deepEqual(readdirSync(home), []);
     setup(home, ...full);
-    assert.match(setup(home, '--remove', '--dry-run').stdout, /^- Include "/m);
+    assert.match(setup(home, '--remove', '--dry-run'), /^- Include "/m);
     assert.ok(existsSync(join(home, '.ssh', 'config')));
   });
 
@@ -114,11 +117,11 @@ describe('postern setup', () => {
     writeFileSync(real, '# mine\n');
     chmodSync(real, 0o644);
     symlinkSync('../dotfiles/ssh_config', join(home, '.ssh', 'config'));
-    assert.equal(setup(home, ...full).status, 0);
+    setup(home, ...full);
     assert.ok(lstatSync(join(home, '.ssh', 'config')).isSymbolicLink());
     assert.match(readFileSync(real, 'utf8'), /^Include ".*"\n# mine\n$/);
     assert.equal(statSync(real).mode & 0o777, 0o644);
-    assert.equal(setup(home, '--remove').status, 0);
+    setup(home, '--remove');
     assert.equal(readFileSync(real, 'utf8'), '# mine\n');
   });
 
@@ -127,7 +130,7 @@ describe('postern setup', () => {
     mkdirSync(join(home, '.ssh'));
     mkdirSync(join(home, 'dotfiles'));
     symlinkSync('../dotfiles/ssh_config', join(home, '.ssh', 'config'));
-    assert.equal(setup(home, ...full).status, 0);
+    setup(home, ...full);
     assert.equal(readlinkSync(join(home, '.ssh', 'config')), '../dotfiles/ssh_config');
     assert.match(readFileSync(join(home, 'dotfiles', 'ssh_config'), 'utf8'), /^Include "/);
   });
@@ -137,7 +140,7 @@ describe('postern setup', () => {
     const ca = join(home, 'ca.pem');
     writeFileSync(ca, authority);
     setup(home, ...full);
-    assert.equal(setup(home, '--ca-file', ca).status, 0);
+    setup(home, '--ca-file', ca);
     const config = JSON.parse(
       readFileSync(join(home, '.config', 'postern', 'config.json'), 'utf8'),
     ) as object;
@@ -151,22 +154,22 @@ describe('postern setup', () => {
 
   it('leaves ssh alone as long as no hosts are named', (t) => {
     const home = temporaryDirectory(t);
-    assert.equal(setup(home, '--gateway', 'https://gw.example/').status, 0);
+    setup(home, '--gateway', 'https://gw.example/');
     assert.ok(!existsSync(join(home, '.ssh')));
   });
 
-  for (const [args, status] of [
-    [[], 78],
-    [['--gateway', 'http://gw.example/'], 78],
-    [['--gateway', 'https://gw.example/', '--host', 'a b'], 2],
-    [['--gateway', 'https://gw.example/', '--ca-file', '/does/not/exist'], 78],
-    [['--remove', '--host', 'a'], 2],
-    [['--frob'], 2],
-    [['box'], 2],
+  for (const [args, code] of [
+    [[], 'GATEWAY_UNSET'],
+    [['--gateway', 'http://gw.example/'], 'CONFIG_INVALID'],
+    [['--gateway', 'https://gw.example/', '--host', 'a b'], 'USAGE'],
+    [['--gateway', 'https://gw.example/', '--ca-file', '/does/not/exist'], 'CONFIG_INVALID'],
+    [['--remove', '--host', 'a'], 'USAGE'],
+    [['--frob'], 'ERR_PARSE_ARGS_UNKNOWN_OPTION'],
+    [['box'], 'ERR_PARSE_ARGS_UNEXPECTED_POSITIONAL'],
   ] as const) {
     it(`refuses ${args.join(' ') || 'no gateway'} and changes nothing`, (t) => {
       const home = temporaryDirectory(t);
-      assert.equal(setup(home, ...args).status, status);
+      assert.throws(() => setup(home, ...args), { code });
       assert.deepEqual(readdirSync(home), []);
     });
   }
@@ -174,7 +177,15 @@ describe('postern setup', () => {
   it('says so when ~/.ssh/config is not a file', (t) => {
     const home = temporaryDirectory(t);
     mkdirSync(join(home, '.ssh', 'config'), { recursive: true });
-    assert.equal(setup(home, ...full).status, 78);
+    assert.throws(() => setup(home, ...full), { code: 'CONFIG_INVALID' });
+  });
+
+  it('takes away what is left of it when its own file is damaged', (t) => {
+    const home = homeWithConfig(t, 'Host *\n');
+    setup(home, ...full);
+    writeFileSync(join(home, '.config', 'postern', 'config.json'), '{');
+    setup(home, '--remove');
+    assert.equal(readFileSync(join(home, '.ssh', 'config'), 'utf8'), 'Host *\n');
   });
 
   it('is understood by ssh', (t) => {
@@ -189,7 +200,7 @@ describe('postern setup', () => {
     );
     if (error) return t.skip('there is no ssh here');
     assert.equal(status, 0);
-    assert.match(stdout, /^proxycommand '.+' '.+main\.ts' connect -- '%h' '%p'$/m);
+    assert.match(stdout, /^proxycommand '.+' '.+' connect -- '%h' '%p'$/m);
     assert.match(stdout, /^connecttimeout 45$/m);
     assert.match(stdout, /^user me$/m);
   });

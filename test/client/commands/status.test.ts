@@ -1,17 +1,16 @@
 import assert from 'node:assert/strict';
-import { spawnSync } from 'node:child_process';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
-import { describe as describeStatus } from '../../../client/commands/status.ts';
+import { describe as describeStatus, status as runStatus } from '../../../client/commands/status.ts';
 import type { Status } from '../../../client/commands/status.ts';
 import { report } from '../../../client/explain.ts';
 import { Failure } from '../../../client/failure.ts';
 import { temporaryDirectory, unsignedToken } from '../support.ts';
 
-const main = join(import.meta.dirname, '../../../client/main.ts');
-
 function status(env: Record<string, string>, ...args: string[]) {
-  return spawnSync(process.execPath, [main, 'status', ...args], { env, encoding: 'utf8' });
+  const printed: string[] = [];
+  const code = runStatus(args, env, (text) => printed.push(text));
+  return { code, stdout: printed.join('') };
 }
 
 describe('postern status', () => {
@@ -27,7 +26,7 @@ describe('postern status', () => {
       POSTERN_GATEWAY: 'https://gw.example/ssh',
       POSTERN_TOKEN: unsignedToken({ sub: 'alice', iss: 'https://id.example', exp: 4_000_000_000 }),
     };
-    const { status: code, stdout } = status(env, '--json');
+    const { code, stdout } = status(env, '--json');
     const { lastError, ...rest } = JSON.parse(stdout) as Status;
     assert.equal(code, 0);
     assert.deepEqual(rest, {
@@ -53,17 +52,15 @@ describe('postern status', () => {
   for (const [what, env, expected] of [
     ['no token', {}, 77],
     ['an expired token', { POSTERN_TOKEN: unsignedToken({ exp: 1 }) }, 77],
-    ['a token file that is not there', { POSTERN_TOKEN_FILE: '/does/not/exist' }, 78],
+    ['a token file that is not there', { POSTERN_TOKEN_FILE: '/does/not/exist' }, 'CONFIG_INVALID'],
     ['a token that says nothing', { POSTERN_TOKEN: 'ticket' }, 0],
-    ['a gateway that is none', { POSTERN_GATEWAY: 'http://gw.example/' }, 78],
+    ['a gateway that is none', { POSTERN_GATEWAY: 'http://gw.example/' }, 'CONFIG_INVALID'],
   ] as const) {
-    it(`exits ${expected} for ${what}`, (t) => {
+    it(`ends with ${expected} for ${what}`, (t) => {
       const home = temporaryDirectory(t);
-      const { status: code } = status(
-        { HOME: home, POSTERN_GATEWAY: 'https://gw.example/', ...env },
-        '--json',
-      );
-      assert.equal(code, expected);
+      const whole = { HOME: home, POSTERN_GATEWAY: 'https://gw.example/', ...env };
+      if (typeof expected === 'number') assert.equal(status(whole, '--json').code, expected);
+      else assert.throws(() => status(whole, '--json'), { code: expected });
     });
   }
 

@@ -50,6 +50,14 @@ describe('secureEgress()', () => {
     });
   });
 
+  it('checks certificates whatever the environment says', async (t) => {
+    const port = await listen(t, createTlsServer({ key, cert: certificate }));
+    process.env['NODE_TLS_REJECT_UNAUTHORIZED'] = '0';
+    t.after(() => delete process.env['NODE_TLS_REJECT_UNAUTHORIZED']);
+    const opened = secureEgress(direct, undefined).connect({ host: 'localhost', port }, never);
+    await assert.rejects(opened, { code: 'TLS_FAILED' });
+  });
+
   for (const answer of [
     'HTTP/1.1 400 Bad Request\r\n\r\n',
     'SSH-2.0-x\r\n',
@@ -74,6 +82,12 @@ describe('secureEgress()', () => {
     await assert.rejects(secureEgress(direct, undefined).connect(target, AbortSignal.timeout(50)), {
       code: 'GATEWAY_TIMEOUT',
     });
+  });
+
+  it('does not begin when time is up already', async (t) => {
+    const port = await listen(t, createServer());
+    const opened = direct.connect({ host: 'localhost', port }, AbortSignal.abort());
+    await assert.rejects(opened, { code: 'GATEWAY_TIMEOUT' });
   });
 
   it('says when nothing listens', async () => {

@@ -1,5 +1,5 @@
 import { createServer } from 'node:http';
-import type { IncomingMessage } from 'node:http';
+import type { IncomingMessage, Server } from 'node:http';
 import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { WebSocketServer } from 'ws';
@@ -8,13 +8,15 @@ import { capsuleStream } from '../../../stream/capsule-stream.ts';
 import { eofSubprotocol, webSocketStream } from '../../../stream/websocket-stream.ts';
 
 /** A gateway of a few lines that says yes to everything: `serve` gets each tunnel with the request for it. */
-export function gatewayDouble(serve: (tunnel: Duplex, request: IncomingMessage) => void) {
+export function gatewayDouble(
+  serve: (tunnel: Duplex, request: IncomingMessage) => void,
+  server: Server = createServer(),
+): Server {
   const onTunnel: typeof serve = (tunnel, request) =>
     serve(
       tunnel.on('error', () => {}),
       request,
     );
-  const server = createServer();
   const webSockets = new WebSocketServer({ noServer: true, handleProtocols: () => eofSubprotocol });
   server.on('upgrade', (request, socket: Socket, head) => {
     socket.on('error', () => {});

@@ -21,8 +21,6 @@ export interface World {
   /** Where the client finds the gateway. */
   readonly url: string;
   readonly corporateProxy?: CorporateProxy;
-  /** The port of the target `first`. */
-  readonly first: number;
   /** What the client is told by environment. */
   readonly env: Environment;
   /** ssh with the client as its ProxyCommand; without an entry the client chooses. */
@@ -63,7 +61,6 @@ export async function openWorld(scratch: Scratch, path: Path): Promise<World> {
     gateway,
     certificates,
     url,
-    first,
     env,
     ...(corporateProxy && { corporateProxy }),
     ssh: (via) =>

@@ -12,7 +12,7 @@ import { fixedKeys } from '../../../server/auth/jwks.ts';
 import { jwtAuthenticator } from '../../../server/auth/jwt.ts';
 import type { TrustedIssuer } from '../../../server/auth/jwt.ts';
 
-const numRuns = Number(process.env['POSTERN_FUZZ_RUNS'] ?? 500);
+const numRuns = Number(process.env['POSTERN_FUZZ_RUNS'] ?? 200);
 const nowMs = 1_800_000_000_000;
 const now = nowMs / 1000;
 
@@ -241,15 +241,13 @@ describe('jwtAuthenticator() refuses', () => {
       'application/dpop+jwt',
     ].map((typ) => ({ typ })),
     ...['', 'JWE', 'at+jwt ', 'x/at+jwt', 1, null, ['JWT']].map((typ) => ({ typ })),
-    ...[
-      { crit: ['b64'], b64: false },
-      { crit: [] },
-      { crit: ['exp'] },
-      { b64: true },
-      { b64: false },
-      { enc: 'A128GCM' },
-      { zip: 'DEF' },
-    ],
+    { crit: ['b64'], b64: false },
+    { crit: [] },
+    { crit: ['exp'] },
+    { b64: true },
+    { b64: false },
+    { enc: 'A128GCM' },
+    { zip: 'DEF' },
   ];
 
   const times: readonly unknown[] = [

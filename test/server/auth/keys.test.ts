@@ -27,15 +27,15 @@ const request = {
 };
 
 function authenticate(key: SigningKey, text: string) {
-  const issuer = ({
-	issuer: request.issuer,
-	audience: ownAudience,
-	groupsClaim: 'groups',
-	typ: 'at+jwt',
-	algorithms: ['EdDSA'] as const,
-	maxLifetimeMs: 36e5,
-	keys: fixedKeys(key.publicKeys)
-});
+  const issuer = {
+    issuer: request.issuer,
+    audience: ownAudience,
+    groupsClaim: 'groups',
+    typ: 'at+jwt',
+    algorithms: ['EdDSA'] as const,
+    maxLifetimeMs: 36e5,
+    keys: fixedKeys(key.publicKeys),
+  };
   const authenticator = jwtAuthenticator([issuer], { now: () => request.now });
   return authenticator.authenticate({ kind: 'token', token: new Secret(text) });
 }

@@ -138,7 +138,7 @@ function oracle(pattern: string, { host, port }: Target): boolean {
   if (plain === '*') return true;
   if (!plain.startsWith('*.')) return plain === host;
   if (isAddress(host)) return false;
-  const want = plain.split('.').slice(1).reverse();
-  const have = host.split('.').reverse();
+  const want = plain.split('.').slice(1).toReversed();
+  const have = host.split('.').toReversed();
   return have.length > want.length && want.every((label, at) => label === have[at]);
 }
