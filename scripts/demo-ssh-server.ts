@@ -22,7 +22,7 @@ export async function startDemoSshServer(hostPrivateKey: string, userPublicKey: 
       if (context.method !== 'publickey') return context.reject(['publickey']);
       const isKey = context.key.algo === allowed.type && context.key.data.equals(allowed.getPublicSSH());
       const isSigned =
-        !context.signature || allowed.verify(context.blob!, context.signature, context.hashAlgo) === true;
+        !context.signature || allowed.verify(context.blob!, context.signature, context.hashAlgo);
       if (isKey && isSigned) context.accept();
       else context.reject();
     });

@@ -1,4 +1,3 @@
-import type { Server } from 'node:http';
 import type { FastifyInstance } from 'fastify';
 import { parseConfig } from './config/parse.ts';
 import { loadConfig } from './config/load.ts';
@@ -32,7 +31,7 @@ export function mount(app: FastifyInstance, gateway: Gateway): void {
   let attached: { release(): void } | undefined;
   app.addHook('onReady', async () => {
     // Now every plugin has its listeners in place.
-    attached = gateway.attach(app.server as Server);
+    attached = gateway.attach(app.server);
   });
   app.addHook('preClose', () => gateway.drain());
   app.addHook('onClose', async () => {

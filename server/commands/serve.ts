@@ -139,7 +139,9 @@ async function reload(
 /** Reloads one after the other, however fast the signals come. */
 function onHangUp(reloadOnce: () => Promise<void>): void {
   let last = Promise.resolve();
-  process.on('SIGHUP', () => (last = last.then(reloadOnce)));
+  process.on('SIGHUP', () => {
+    last = last.then(reloadOnce);
+  });
 }
 
 /**

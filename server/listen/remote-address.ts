@@ -16,7 +16,7 @@ export function remoteAddressBehind(trustedProxies: readonly string[]): RemoteAd
     // A unix socket has no address: whoever may connect to it is the proxy.
     let nearest = request.socket.remoteAddress ?? '127.0.0.1';
     const said = String(request.headers['x-forwarded-for'] ?? '').split(',');
-    for (const entry of said.reverse()) {
+    for (const entry of said.toReversed()) {
       const address = entry.trim();
       if (!trusted(nearest, 0) || isIP(address) === 0) break;
       nearest = address;

@@ -8,7 +8,15 @@ import { clientBundle, needs } from './support/needs.ts';
 import { answers, freePort, run, start, type Outcome } from './support/process.ts';
 import { openScratch } from './support/scratch.ts';
 import { box, clientCommand, type Ssh } from './support/ssh.ts';
-import { listen, openWorld, talkBytes, type Path, type Via, type World } from './support/world.ts';
+import {
+  listen,
+  openWorld,
+  signInSeconds,
+  talkBytes,
+  type Path,
+  type Via,
+  type World,
+} from './support/world.ts';
 
 const mebibyte = 1024 * 1024;
 
@@ -99,6 +107,11 @@ function battery(world: () => World, via: Via): void {
   it('late output arrives although the input ended at once', async () => {
     const { stdout } = await ok(ssh.run([box, 'sleep 1; echo late']));
     assert.equal(stdout.toString(), 'late\n');
+  });
+
+  it('a session may be silent for longer than signing in may take', async () => {
+    const { stdout } = await ok(ssh.run([box, `sleep ${signInSeconds + 1}; echo still here`]));
+    assert.equal(stdout.toString(), 'still here\n');
   });
 
   it('a binary stream of 100 MiB arrives unchanged each way', async () => {

@@ -155,7 +155,7 @@ const clients: readonly StockClient[] = [
       proxyCommand: `proxytunnel -p 127.0.0.1:${port} -d %h:%p -o %h:%p -H "Proxy-Authorization: Bearer ${token}"`,
     }),
     refusal: /407 Proxy Authentication Required \(TOKEN_INVALID\)/,
-    tooLong: { length: 1100, says: /407|closed by remote host/ },
+    tooLong: { length: 1100, says: /closed by remote host/ },
   },
 ];
 

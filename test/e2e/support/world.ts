@@ -30,6 +30,9 @@ export interface World {
 /** How much the targets `first` and `last` send. */
 export const talkBytes = 5 * 1024 * 1024;
 
+/** How long a caller may take to sign in; sessions must not end with it. */
+export const signInSeconds = 5;
+
 /**
  * Starts sshd, gateway and whatever stands before it. Besides `box` there are two targets that speak no SSH:
  * `first` sends `talkBytes` and ends, `last` does so after it has read the caller's end of input.
@@ -41,6 +44,7 @@ export async function openWorld(scratch: Scratch, path: Path): Promise<World> {
   const gateway = await startGateway(scratch, {
     targets: { [box]: `127.0.0.1:${sshd.port}`, first: `127.0.0.1:${first}`, last: `127.0.0.1:${last}` },
     ...(publicPort === undefined ? { tls: certificates } : { publicPort }),
+    settings: { limits: { preAuthSeconds: signInSeconds } },
   });
   const port = publicPort ?? gateway.port;
   if (path !== 'direct') {

@@ -64,11 +64,11 @@ export async function startParts(
   replace: Partial<Pipeline> & { observers?: readonly SessionObserver[]; draining?: () => boolean } = {},
 ): Promise<Parts> {
   const ended: SessionRecord[] = [];
-  let changed: () => void = () => {};
+  let changed: (() => void) | undefined;
   const watch: SessionObserver = {
     ended(record) {
       ended.push(record);
-      changed();
+      changed?.();
     },
   };
   const sessions = new Sessions([...(replace.observers ?? []), watch]);
