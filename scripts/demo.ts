@@ -15,7 +15,8 @@ import { startDemoSshServer } from './demo-ssh-server.ts';
 const execute = promisify(execFile);
 const root = fileURLToPath(new URL('..', import.meta.url));
 const once = process.argv.includes('--once');
-const sshdPath = '/usr/sbin/sshd';
+/** Where sshd is; where there is none, the server of the npm package ssh2 takes its place. */
+const sshdPath = process.env.POSTERN_DEMO_SSHD ?? '/usr/sbin/sshd';
 const readyWithinMs = 15_000;
 
 const folder = await mkdtemp(join(tmpdir(), 'postern-demo-'));

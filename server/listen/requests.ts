@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import type { IncomingMessage, Server } from 'node:http';
 import type { Socket } from 'node:net';
+import type { Duplex } from 'node:stream';
 import { TunnelError, toTunnelError } from '../../protocol/errors.ts';
 import type { Incoming, OnOffer, RequestEntry } from '../entry/entry.ts';
 import { refuse } from '../entry/refusal.ts';
@@ -18,7 +19,7 @@ export interface RequestListenerOptions {
   readonly onMalformed: (incoming: Incoming, asked: string, error: TunnelError) => void;
 }
 
-type UpgradeListener = (request: IncomingMessage, socket: Socket, head: Buffer) => void;
+type UpgradeListener = (request: IncomingMessage, stream: Duplex, head: Buffer) => void;
 
 /**
  * Takes over the `upgrade` and `connect` requests of an HTTP server. Upgrades that belong to somebody else (another
@@ -27,17 +28,17 @@ type UpgradeListener = (request: IncomingMessage, socket: Socket, head: Buffer) 
  */
 export function takeTunnelRequests(server: Server, options: RequestListenerOptions): { release(): void } {
   const others = server.listeners('upgrade') as UpgradeListener[];
-  const upgrade: UpgradeListener = (request, socket, head) => {
-    socket.on('error', ignore);
+  const upgrade: UpgradeListener = (request, stream, head) => {
+    stream.on('error', ignore);
     if (others.length > 0 && !isOurs(request, options)) {
-      for (const listener of others) listener.call(server, request, socket, head);
+      for (const listener of others) listener.call(server, request, stream, head);
       return;
     }
-    take(request, socket, head, options);
+    take(request, head, options);
   };
-  const connect: UpgradeListener = (request, socket, head) => {
-    socket.on('error', ignore);
-    take(request, socket, head, options);
+  const connect: UpgradeListener = (request, stream, head) => {
+    stream.on('error', ignore);
+    take(request, head, options);
   };
   server.removeAllListeners('upgrade');
   server.on('upgrade', upgrade);
@@ -61,7 +62,10 @@ function isOurs(request: IncomingMessage, options: RequestListenerOptions): bool
   return request.url!.startsWith(options.prefix) || options.entries.some((entry) => entry.matches(request));
 }
 
-function take(request: IncomingMessage, socket: Socket, head: Buffer, options: RequestListenerOptions): void {
+function take(request: IncomingMessage, head: Buffer, options: RequestListenerOptions): void {
+  // From Node 26 on, a request whose body is still to come brings a stream in its socket's place. It is refused, there.
+  const { socket } = request;
+  socket.on('error', ignore);
   const incoming = receive(request, socket, head, options.remoteAddress);
   const asked = request.url ?? '';
   try {

@@ -50,7 +50,8 @@ export function webRoutes(app: FastifyInstance, { config }: { config: Config }):
 
 function refuseRequest(request: FastifyRequest, reply: FastifyReply, error: TunnelError): FastifyReply {
   const { status } = error.facts;
-  if (status === 426) void reply.header('Upgrade', 'websocket, connect-tcp').header('Connection', 'Upgrade');
+  if (status === 426)
+    void reply.header('Upgrade', 'websocket, connect-tcp').header('Connection', 'close, Upgrade');
   return reply
     .code(status)
     .header('Cache-Control', 'no-store')

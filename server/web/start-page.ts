@@ -13,7 +13,7 @@ h1 { font-size: 1.75rem; line-height: 1.2; margin: 0 0 0.5rem; }
 h2 { font-size: 1.125rem; margin: 2.25rem 0 0.5rem; }
 p { margin: 0.5rem 0; }
 .lead { color: var(--soft); }
-pre { background: var(--code); border: 1px solid var(--edge); border-radius: 0.5rem; padding: 0.875rem 1rem; overflow-x: auto; }
+pre { background: var(--code); border: 1px solid var(--edge); border-radius: 0.5rem; padding: 0.875rem 1rem; white-space: pre-wrap; overflow-wrap: anywhere; }
 code { font: 0.9375rem/1.5 ui-monospace, monospace; }
 `;
 

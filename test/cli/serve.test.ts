@@ -214,20 +214,23 @@ describe('postern-gateway serve', () => {
     const [door, adminDoor] = [scratch.path('door.sock'), scratch.path('admin.sock')];
     const configFile = scratch.path('unix.yaml');
     const settings = {
-      listen: door,
-      admin: adminDoor,
+      listen: `unix:${door}`,
+      admin: `unix:${adminDoor}`,
       publicUrl: 'http://localhost/ssh/',
       audit: { file: scratch.path('unix.jsonl') },
+      keyFile: scratch.path('unix.key'),
     };
-    writeFileSync(configFile, JSON.stringify({ ...settings, keyFile: scratch.path('unix.key') }));
+    writeFileSync(configFile, JSON.stringify(settings));
     for (const signal of ['SIGKILL', 'SIGTERM'] as const) {
       const child = spawn(gatewayCommand[0]!, [gatewayCommand[1]!, 'serve', '--config', configFile], {
-        stdio: 'ignore',
+        stdio: 'inherit',
       });
-      while ((await run(['curl', '-sf', '--unix-socket', adminDoor, 'http://x/readyz'])).code !== 0)
-        await delay(50);
+      const ask = (socket: string, path: string): ReturnType<typeof run> =>
+        run(['curl', '-sf', '--unix-socket', socket, `http://localhost${path}`]);
+      while (child.exitCode === null && (await ask(adminDoor, '/readyz')).code !== 0) await delay(50);
+      assert.equal(child.exitCode, null);
       assert.equal(statSync(adminDoor).mode & 0o777, 0o600);
-      assert.equal((await run(['curl', '-sf', '--unix-socket', door, 'http://x/ssh/'])).code, 0);
+      assert.equal((await ask(door, '/ssh/')).code, 0);
       child.kill(signal);
       await once(child, 'exit');
     }

@@ -164,7 +164,7 @@ function battery(world: () => World, via: Via): void {
   });
 
   it('git clones and pushes', async () => {
-    const [bare, work, copy] = [here('git-bare'), here('git-work'), here('git-copy')];
+    const [bare, work] = [here('git-bare'), here('git-work')];
     const author = ['-c', 'user.name=tester', '-c', 'user.email=tester@gw.example'];
     await git('init', '-q', '--bare', bare);
     await git('clone', '-q', `${box}:${bare}`, work);
@@ -172,12 +172,12 @@ function battery(world: () => World, via: Via): void {
     await git('-C', work, 'add', '.');
     await git('-C', work, ...author, 'commit', '-q', '-m', 'one');
     await git('-C', work, 'push', '-q', 'origin', 'HEAD');
-    await git('clone', '-q', `${box}:${bare}`, copy);
-    assert.deepEqual(readFileSync(`${copy}/file`), readFileSync(`${work}/file`));
+    const { stdout } = await git('-C', bare, 'cat-file', 'blob', 'HEAD:file');
+    assert.deepEqual(stdout, readFileSync(`${work}/file`));
   });
 
   it('hg clones and pushes', async () => {
-    const [central, work, copy] = [here('hg-central'), here('hg-work'), here('hg-copy')];
+    const [central, work] = [here('hg-central'), here('hg-work')];
     const config = ['--config', `ui.ssh=ssh -F ${ssh.configFile}`, '--config', 'ui.username=tester'];
     const hg = (...args: string[]): Promise<Outcome> => ok(ssh.command(['hg', ...config, ...args]));
     await hg('init', central);
@@ -185,8 +185,8 @@ function battery(world: () => World, via: Via): void {
     writeFileSync(`${work}/file`, randomBytes(mebibyte));
     await hg('--cwd', work, 'commit', '-q', '-A', '-m', 'one');
     await hg('--cwd', work, 'push', '-q');
-    await hg('clone', '-q', `ssh://${box}/${central}`, copy);
-    assert.deepEqual(readFileSync(`${copy}/file`), readFileSync(`${work}/file`));
+    const { stdout } = await hg('--cwd', central, 'cat', '-r', 'tip', 'file');
+    assert.deepEqual(stdout, readFileSync(`${work}/file`));
   });
 
   it('sessions share one tunnel with ControlMaster and ControlPersist', async () => {
@@ -227,12 +227,12 @@ function battery(world: () => World, via: Via): void {
   });
 
   it('a session goes on while it changes its keys (RekeyLimit 1M)', async () => {
-    const bytes = randomBytes(8 * mebibyte);
+    const bytes = randomBytes(4 * mebibyte);
     const rekey = ['-o', 'RekeyLimit=1M', '-o', 'LogLevel=DEBUG1'];
     const { stdout, stderr } = await ok(ssh.run([...rekey, box, 'cat'], { input: bytes }));
     assert.equal(sha256(stdout), sha256(bytes));
     const changes = stderr.toString().match(/SSH2_MSG_NEWKEYS sent/g)?.length ?? 0;
-    assert.ok(changes > 5, `the keys changed ${changes} times`);
+    assert.ok(changes > 3, `the keys changed ${changes} times`);
   });
 
   it('20 sessions work at once', async () => {
