@@ -1,11 +1,5 @@
 #!/usr/bin/env node
-import { check } from './commands/check.ts';
 import type { Command } from './commands/command.ts';
-import { explain } from './commands/explain.ts';
-import { printConfigCommand } from './commands/print-config.ts';
-import { serve } from './commands/serve.ts';
-import { token } from './commands/token.ts';
-import { verifyAudit } from './commands/verify-audit.ts';
 import { nodeProblem } from './node-floor.ts';
 import { version } from './version.ts';
 
@@ -36,13 +30,14 @@ Environment: POSTERN__SECTION__KEY overrides a setting, for example POSTERN__LIM
 Exit codes: 0 done, 1 failure, 2 usage or a configuration with problems, 77 denied (explain), 78 this Node.js is too old.
 `;
 
-const commands: Readonly<Record<string, Command>> = {
-  serve,
-  check,
-  explain,
-  token,
-  'print-config': printConfigCommand,
-  'verify-audit': verifyAudit,
+/** Each is loaded when it is asked for: a token should not wait for a web server. */
+const commands: Readonly<Record<string, () => Promise<Command>>> = {
+  serve: async () => (await import('./commands/serve.ts')).serve,
+  check: async () => (await import('./commands/check.ts')).check,
+  explain: async () => (await import('./commands/explain.ts')).explain,
+  token: async () => (await import('./commands/token.ts')).token,
+  'print-config': async () => (await import('./commands/print-config.ts')).printConfigCommand,
+  'verify-audit': async () => (await import('./commands/verify-audit.ts')).verifyAudit,
 };
 
 /** Runs one command; resolves to the exit code. */
@@ -52,20 +47,16 @@ async function main([name, ...args]: string[]): Promise<number> {
   if (name === '-h' || name === '--help' || args.includes('--help') || args.includes('-h'))
     return say(stdout, help, 0);
   if (name === undefined) return say(stderr, help, 2);
-  const command = Object.hasOwn(commands, name) ? commands[name] : undefined;
-  if (!command)
+  const load = Object.hasOwn(commands, name) ? commands[name] : undefined;
+  if (!load)
     return say(stderr, `postern-gateway: there is no command "${name}"; see postern-gateway --help\n`, 2);
   const problem = nodeProblem();
   if (problem) return say(stderr, `postern-gateway: ${problem}\n`, 78);
   try {
+    const command = await load();
     return await command(args, { stdout, stderr, env });
   } catch (error) {
-    return say(
-      stderr,
-      `postern-gateway: ${(error as Error).message}
-`,
-      1,
-    );
+    return say(stderr, `postern-gateway: ${(error as Error).message}\n`, 1);
   }
 }
 

@@ -26,7 +26,7 @@ export interface WebSocketStreamOptions {
 /**
  * The tunnel inside a WebSocket whose binary messages are its bytes. Call it in the very tick of `open`: messages that
  * come earlier are lost. An empty message is always the peer's EOF. A connection that ends without EOF is an
- * `ECONNRESET` error, as is a peer that answers no ping. Takes the WebSocket over: ending both ways closes it,
+ * `ECONNRESET` error, as is a peer that sends nothing and answers no ping. Takes the WebSocket over: ending both ways closes it,
  * destroying the stream aborts it.
  */
 export function webSocketStream(socket: WebSocket, options: WebSocketStreamOptions): Duplex {
@@ -90,6 +90,8 @@ class WebSocketStream extends Duplex {
 
   #receive(data: Buffer, isBinary: boolean): void {
     if (this.destroyed) return;
+    // Whoever sends is alive; its answer to a ping may be far behind.
+    this.#unanswered = 0;
     if (!isBinary) return this.#refuse(1003, 'a text message');
     if (data.length === 0) return this.#receiveEnd();
     if (this.#received) return this.#refuse(1002, 'data after the end');

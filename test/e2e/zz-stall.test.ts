@@ -14,7 +14,7 @@ it('x', async () => {
   let stalled = false;
   const watched = async (what: string, via: any, f: () => Promise<any>) => {
     const t = Date.now();
-    const timer = setTimeout(() => { stalled = true; console.log('STALL', what, via, Date.now() - t00); console.log(spawnSync('sh', ['-c', `ss -tnpoi '( src 127.0.0.1 )' | grep -v TIME-WAIT; ps -eo pid,ppid,stat,time,wchan:20,args | grep -E 'postern|ssh|haproxy' | grep -v grep | cut -c1-160`]).stdout.toString()); console.log(w.gateway.running.log().slice(-1500)); }, 20000);
+    const timer = setTimeout(() => { stalled = true; console.log('STALL', what, via, Date.now() - t00); console.log(spawnSync('sh', ['-c', `for p in $(ps -eo pid,wchan:30,args | grep futex | grep "postern.cjs connect" | grep -v grep | awk '{print $1}'); do ls -l /proc/$p/fd; grep -E "Sig|Shd" /proc/$p/status; for t in /proc/$p/task/*; do cat $t/comm $t/wchan; echo; done; gdb -p $p -batch -ex 'thread apply all bt 25' 2>/dev/null; done`]).stdout.toString()); }, 20000);
     const o = await f(); clearTimeout(timer);
     const ms = Date.now() - t; if (o.code !== 0 || ms > 9000) console.log(what, via, o.code, ms, o.stderr.toString().slice(0, 200));
   };
