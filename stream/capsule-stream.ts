@@ -38,6 +38,8 @@ class CapsuleStream extends Duplex {
     socket.on('error', (error) => this.destroy(error));
     socket.on('end', () => this.#connectionEnded());
     socket.on('close', () => this.#connectionEnded());
+    // A FIN that came before the tunnel has had its event already.
+    if (socket.readableEnded || socket.destroyed) process.nextTick(() => this.#connectionEnded());
     socket.pause();
   }
 

@@ -12,6 +12,8 @@ export const maxMessageBytes = 64 * 1024;
 /** Bytes that may wait in a socket before a write has to wait too. */
 const maxWaitingBytes = 256 * 1024;
 
+const closedLingerMs = 30_000;
+
 type Callback = (error?: Error | null) => void;
 
 export interface WebSocketStreamOptions {
@@ -21,6 +23,8 @@ export interface WebSocketStreamOptions {
    */
   readonly eof: 'message' | 'close';
   readonly keepAliveMs?: number;
+  /** How long the reader of an EOF that came by Close may go on writing, to nobody. */
+  readonly lingerMs?: number;
 }
 
 /**
@@ -36,6 +40,7 @@ export function webSocketStream(socket: WebSocket, options: WebSocketStreamOptio
 class WebSocketStream extends Duplex {
   readonly #socket: WebSocket;
   readonly #eof: 'message' | 'close';
+  readonly #lingerMs: number;
   readonly #stopBeating: () => void;
   #received = false;
   #unanswered = 0;
@@ -44,6 +49,7 @@ class WebSocketStream extends Duplex {
     super({ allowHalfOpen: true });
     this.#socket = socket;
     this.#eof = options.eof;
+    this.#lingerMs = options.lingerMs ?? closedLingerMs;
     this.#stopBeating = everyInterval(options.keepAliveMs ?? keepAliveMs, () => this.#beat());
     socket.on('message', (data: Buffer, isBinary: boolean) => this.#receive(data, isBinary));
     socket.on('pong', () => (this.#unanswered = 0));
@@ -113,17 +119,26 @@ class WebSocketStream extends Duplex {
     // 1005: a Close frame without a code.
     const orderly = this.#received || (this.#eof === 'close' && (code === 1000 || code === 1005));
     if (!orderly) return void this.destroy(connectionReset());
-    this.#receiveEnd();
-    if (this.writableEnded) return;
-    // A peer that has said Close reads nothing more; what is still to be written cannot arrive.
     this.#stopBeating();
+    this.#receiveEnd();
+    if (this.writableFinished) return;
+    // What is still to be written cannot arrive. To a peer that says EOF by a message, that is an abort.
+    if (this.#eof === 'message') return void this.destroy(connectionReset());
+    // Of the others it was the EOF. Who reads it may close in its own time, but not keep the tunnel for ever.
+    if (this.readableEnded) this.#linger();
+    else this.once('end', () => this.#linger());
+  }
+
+  #linger(): void {
+    setTimeout(() => this.destroy(connectionReset()), this.#lingerMs).unref();
   }
 
   #beat(): void {
-    // While we do not read, for back-pressure, answers wait with everything else.
-    if (this.#socket.isPaused) return void (this.#unanswered = 0);
-    if (this.#unanswered >= 2) return void this.destroy(connectionReset());
-    this.#unanswered++;
+    // What waits to be written is a beat itself, and a peer that does not read has not seen our pings.
+    if (this.#socket.bufferedAmount > 0) return void (this.#unanswered = 0);
+    if (this.#unanswered >= 2 && !this.#socket.isPaused) return void this.destroy(connectionReset());
+    // While we do not read, for back-pressure, answers wait with everything else; a dead connection still shows.
+    this.#unanswered = this.#socket.isPaused ? 0 : this.#unanswered + 1;
     this.#socket.ping(undefined, undefined, ignore);
   }
 }

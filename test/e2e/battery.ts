@@ -57,6 +57,12 @@ export function testPath(path: Path, entries: readonly Via[], more?: (world: () 
       describe(`via ${via}`, { concurrency: 3 }, () => battery(() => world, via));
     }
     more?.(() => world);
+
+    it('the gateway has nothing to complain about', () => {
+      const lines = world.gateway.running.log().trim().split('\n');
+      const complaints = lines.filter((line) => !/^\{"level":[1-3]0,/.test(line));
+      assert.deepEqual(complaints, []);
+    });
   });
 }
 

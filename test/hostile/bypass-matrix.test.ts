@@ -152,7 +152,7 @@ interface Regime {
   /** The allowlist of the token itself. */
   readonly claim?: readonly string[];
   /** Where the gateway may go when it is asked for this, as `host port`; undefined: it is denied. */
-  readonly oracle: (host: string, port: number, isName: boolean) => string | undefined;
+  readonly oracle: (host: string, port: number) => string | undefined;
 }
 
 const rule = {
@@ -261,7 +261,7 @@ const own = { kind: 'tcp', host: '10.0.0.9', port: 443 } as const;
 
 function expected(meaning: Meaning, port: number | undefined, regime: Regime): string {
   if (meaning.kind === 'nothing' || port === undefined) return 'not a target';
-  const at = regime.oracle(meaning.host, port, meaning.kind === 'name');
+  const at = regime.oracle(meaning.host, port);
   if (at === undefined) return 'TARGET_DENIED';
   const isClosed = meaning.kind === 'closed' || at === `${own.host} ${own.port}`;
   return isClosed ? 'ADDRESS_DENIED' : `dialled ${at}`;
@@ -318,9 +318,13 @@ describe('the bypass matrix', () => {
           ports.map(([port, number]) => ({ entry, host, port, meaning, number, request: ask(host, port) })),
         ),
       );
+      // Short form: without the cells in which host and port are both nothing, 20,000 are left.
+      const chosen = cells.filter(
+        ({ meaning, number }) => process.env.POSTERN_LONG || meaning !== nothing || number !== undefined,
+      );
       const due: string[] = [];
       const wrong: string[] = [];
-      const waiting = cells.values();
+      const waiting = chosen.values();
       const worker = async (): Promise<void> => {
         for (const { entry, host, port, meaning, number, request } of waiting) {
           const wanted = expected(meaning, number, regime);

@@ -1,0 +1,186 @@
+import assert from 'node:assert/strict';
+import { existsSync, readFileSync, readdirSync } from 'node:fs';
+import { dirname, join, relative, resolve } from 'node:path';
+import { describe, it } from 'node:test';
+import { fileURLToPath } from 'node:url';
+import { help } from '../client/help.ts';
+import { tunnelErrors } from '../protocol/errors.ts';
+import { configJsonSchema } from '../server/config/schema.ts';
+import { run } from './e2e/support/process.ts';
+
+const root = fileURLToPath(new URL('..', import.meta.url));
+
+const pages: readonly string[] = [
+  'README.md',
+  'SECURITY.md',
+  ...readdirSync(join(root, 'docs'), { recursive: true, encoding: 'utf8' })
+    .filter((name) => name.endsWith('.md'))
+    .map((name) => join('docs', name)),
+];
+
+function read(page: string): string {
+  return readFileSync(join(root, page), 'utf8');
+}
+
+/** The cells of a page's table rows, under one heading or anywhere. */
+function rowsOf(page: string, heading?: string): readonly (readonly string[])[] {
+  const text = heading === undefined ? read(page) : sectionOf(page, heading);
+  return text
+    .split('\n')
+    .filter((line) => line.startsWith('| '))
+    .map((line) =>
+      line
+        .split(/(?<!\\)\|/)
+        .slice(1, -1)
+        .map((cell) => cell.trim()),
+    );
+}
+
+function sectionOf(page: string, heading: string): string {
+  const [, rest = ''] = read(page).split(`\n## ${heading}\n`);
+  return rest.split('\n## ')[0]!;
+}
+
+describe('docs/errors.md', () => {
+  const rows = rowsOf('docs/errors.md', 'Codes').slice(2);
+
+  it('has the codes of protocol/errors.ts, no other, in the same order', () => {
+    assert.deepEqual(
+      rows.map(([code]) => code),
+      Object.keys(tunnelErrors).map((code) => `\`${code}\``),
+    );
+  });
+
+  for (const [code, facts] of Object.entries(tunnelErrors)) {
+    it(`says of ${code} what protocol/errors.ts says, what it means and what to do`, () => {
+      const [, status, retry, exit, layer, proxyStatus, meaning, advice] =
+        rows.find(([name]) => name === `\`${code}\``) ?? [];
+      assert.deepEqual(
+        [status, retry, exit, layer, proxyStatus],
+        [
+          facts.status === 0 ? '–' : String(facts.status),
+          facts.retry ? 'yes' : 'no',
+          String(facts.exit),
+          facts.layer,
+          'proxyStatus' in facts ? `\`${facts.proxyStatus}\`` : '–',
+        ],
+      );
+      assert.ok(meaning && advice);
+    });
+  }
+});
+
+/** A part of a JSON Schema, as far as the page is about it. */
+interface Schema {
+  readonly type?: string;
+  readonly default?: unknown;
+  readonly properties?: Readonly<Record<string, Schema>>;
+  readonly additionalProperties?: Schema | false;
+  readonly required?: readonly string[];
+  readonly items?: Schema;
+}
+
+/** Every key below `schema`, with what the page has to say of its default. */
+function keysBelow(schema: Schema, prefix: string): readonly (readonly [key: string, given: string])[] {
+  const named = Object.entries(schema.properties ?? {}).flatMap(([name, each]) => {
+    const key = `${prefix}${name}`;
+    const given = schema.required?.includes(name) ? 'required' : defaultOf(each);
+    const inside = each.items ? keysBelow(each.items, `${key}[].`) : keysBelow(each, `${key}.`);
+    return [[key, given] as const, ...inside];
+  });
+  const free = schema.additionalProperties ? keysBelow(schema.additionalProperties, `${prefix}NAME.`) : [];
+  return [...named, ...free];
+}
+
+function defaultOf(schema: Schema): string {
+  return schema.default === undefined ? '–' : `\`${JSON.stringify(schema.default)}\``;
+}
+
+describe('docs/configuration.md', () => {
+  const rows = rowsOf('docs/configuration.md', 'Every key').slice(2);
+  const keys = keysBelow(configJsonSchema(), '');
+
+  it('has every key of postern.yaml with its default, no other, in the same order', () => {
+    assert.deepEqual(
+      rows.map(([key, given]) => `${key} ${given}`),
+      keys.map(([key, given]) => `\`${key}\` ${given}`),
+    );
+  });
+});
+
+describe('the pages', () => {
+  for (const page of pages) {
+    it(`${page} has links that lead somewhere`, () => {
+      // What stands in code is no link.
+      const text = read(page)
+        .replaceAll(/^ *```[^]*?^ *```/gm, '')
+        .replaceAll(/`[^`\n]*`/g, '`');
+      const links = [...text.matchAll(/\]\(([^)\s]+)\)/g)].map(([, link]) => link!);
+      for (const link of links.filter((each) => !/^[a-z]+:/.test(each))) {
+        const [path = '', anchor] = link.split('#');
+        const file = path === '' ? page : relative(root, resolve(root, dirname(page), path));
+        assert.ok(!file.startsWith('..') && existsSync(join(root, file)), link);
+        if (anchor !== undefined) assert.ok(anchorsOf(file).includes(anchor), link);
+      }
+    });
+  }
+
+  it('README leads to every page of docs, directly or by a folder', () => {
+    const readme = read('README.md');
+    const folders = ['docs/decisions/', 'docs/changes/'];
+    for (const page of pages.filter((each) => each.startsWith('docs/'))) {
+      assert.ok(folders.some((folder) => page.startsWith(folder)) || readme.includes(`(${page}`), page);
+    }
+  });
+});
+
+/** The anchors of a page's headings, as the usual web views make them. */
+function anchorsOf(page: string): readonly string[] {
+  return [...read(page).matchAll(/^#+ (.+)$/gm)].map(([, title]) =>
+    title!
+      .toLowerCase()
+      .replaceAll(/[^\p{L}\p{N} _-]/gu, '')
+      .replaceAll(' ', '-'),
+  );
+}
+
+describe('the commands', () => {
+  const everything = pages.map(read).join('\n');
+
+  it('README has npm commands that package.json has', () => {
+    const { scripts } = JSON.parse(read('package.json')) as { scripts: Record<string, string> };
+    const named = [...read('README.md').matchAll(/\bnpm (?:run ([\w:]+)|(test|start))/g)];
+    assert.ok(named.length > 2);
+    for (const [command, name, word] of named) {
+      const script = scripts[name ?? word!];
+      assert.ok(script, command);
+      const file = /scripts\/\S+/.exec(script)?.[0];
+      assert.ok(file && existsSync(join(root, file)), script);
+    }
+  });
+
+  it('every option and variable of postern --help is explained', () => {
+    for (const text of Object.values(help)) assertMentions(everything, text);
+  });
+
+  it('every option and command of postern-gateway --help is explained', async () => {
+    const { stdout } = await run([process.execPath, join(root, 'server/main.ts'), '--help']);
+    assertMentions(everything, stdout.toString());
+    const commands = [...stdout.toString().matchAll(/^ {2}([a-z][a-z-]+) {2,}/gm)].map(([, name]) => name!);
+    assert.ok(commands.length > 3);
+    const rows = rowsOf('docs/configuration.md', 'Commands');
+    assert.deepEqual(
+      rows.slice(2).map(([command]) => /^`postern-gateway ([a-z-]+)/.exec(command!)?.[1]),
+      commands,
+    );
+  });
+});
+
+function assertMentions(everything: string, text: string): void {
+  const options = text.match(/(?<![\w-])--[a-z][a-z-]+/g) ?? [];
+  const variables = text.match(/\b(?:POSTERN_[A-Z_]+|[A-Z]+_PROXY)\b/g) ?? [];
+  for (const word of [...options, ...variables]) {
+    if (word.startsWith('POSTERN__')) continue;
+    assert.match(everything, new RegExp(`(?<![\\w-])${word}(?![\\w-])`), word);
+  }
+}

@@ -1,0 +1,46 @@
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import type { Principal } from '../../../server/auth/authenticator.ts';
+import { TunnelCounts } from '../../../server/policy/limits.ts';
+import { generousLimits } from '../support/gateway-parts.ts';
+
+function principal(issuer: string, subject: string): Principal {
+  return { issuer, subject, groups: new Set(), expiresAt: new Date() };
+}
+
+describe('the counts of tunnels', () => {
+  it('come back to nothing, in any order', () => {
+    const counts = new TunnelCounts();
+    const limits = { ...generousLimits, tunnels: 3, perAddress: 2 };
+    for (let round = 0; round < 3; round++) {
+      const leave = [
+        counts.enterFrom('a', limits),
+        counts.enterFrom('b', limits),
+        counts.enterFrom('a', limits),
+      ];
+      assert.throws(() => counts.enterFrom('c', limits), { code: 'LIMIT_TUNNELS' });
+      leave[1]!();
+      assert.throws(() => counts.enterFrom('a', limits), { code: 'LIMIT_ADDRESS' });
+      leave[2]!();
+      leave[0]!();
+    }
+  });
+
+  it('keep the same subject of two issuers apart', () => {
+    const counts = new TunnelCounts();
+    const limits = { ...generousLimits, perSubject: 1 };
+    counts.enterAs(principal('one', 'x'), limits);
+    counts.enterAs(principal('two', 'x'), limits);
+    counts.enterAs(principal('one","x', ''), limits);
+    assert.throws(() => counts.enterAs(principal('one', 'x'), limits), { code: 'LIMIT_SUBJECT' });
+  });
+
+  it('do not count an offer that an address had no room for', () => {
+    const counts = new TunnelCounts();
+    const limits = { ...generousLimits, tunnels: 2, perAddress: 1 };
+    counts.enterFrom('a', limits);
+    for (let at = 0; at < 5; at++)
+      assert.throws(() => counts.enterFrom('a', limits), { code: 'LIMIT_ADDRESS' });
+    counts.enterFrom('b', limits);
+  });
+});
