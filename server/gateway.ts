@@ -69,7 +69,7 @@ export class Gateway {
     this.#audit = audit;
     this.metrics = metrics;
     this.sessions = new Sessions([
-      auditObserver(audit, settings.config.audit.required),
+      auditObserver(audit, () => this.config.audit.required),
       metrics,
       logObserver(log),
     ]);
@@ -94,7 +94,7 @@ export class Gateway {
 
   /** Registers what browsers and clients see besides tunnels; `app` must be mounted at the prefix. */
   routes(app: FastifyInstance): void {
-    webRoutes(app, { config: this.config });
+    webRoutes(app, () => this.config);
   }
 
   /** Takes tunnel requests from an HTTP server, when all its other listeners are in place. Returns what stops it. */
@@ -102,7 +102,7 @@ export class Gateway {
     return takeTunnelRequests(server, {
       entries: requestEntries(this.prefix, this.config.entries),
       prefix: this.prefix,
-      origins: this.config.origins,
+      origins: () => this.config.origins,
       remoteAddress: (request) => this.#settings.remoteAddress(request),
       onOffer: (offer) => void this.#serve(offer),
       onMalformed: (incoming, asked, error) => this.#recordMalformed(incoming, asked, error),
@@ -115,7 +115,8 @@ export class Gateway {
    * new ones cannot be used.
    */
   async reload(config: Config): Promise<void> {
-    const { listen, admin, publicUrl, entries, audit } = this.config;
+    const { listen, admin, publicUrl, entries } = this.config;
+    const audit = { file: this.config.audit.file, required: config.audit.required };
     this.#settings = await settingsFrom({ ...config, listen, admin, publicUrl, entries, audit }, this.#log);
   }
 
@@ -157,7 +158,6 @@ export class Gateway {
       reject() {},
     });
     session.end(error.code, { reason: error.message });
-    this.#log.info({ session: id, code: error.code }, 'malformed request');
   }
 }
 

@@ -7,24 +7,30 @@ const help = `Runs the gateway:  postern-gateway serve --config /etc/postern/pos
 
 Usage: postern-gateway <command> [options]
 
-Commands:
-  serve                   take SSH in through the web server; SIGHUP reloads, SIGTERM drains
-  check                   say every problem of the configuration, with file and line
-  explain                 say which rule decides for a person and a host, and why
-  token                   make a token with the gateway's own key
-  print-config            print the configuration for nginx, haproxy, caddy, apache or systemd
-  verify-audit            check that no line of the audit log was changed or taken out
+  serve [--init]
+      take SSH in through the web server; SIGHUP reloads, SIGTERM drains
+      --init            write a configuration with safe defaults first, if there is none
+  check
+      say every problem of the configuration, with file and line
+  explain --as CLAIMS.json <host[:port]>
+      say which rule decides for a person and a host, and why
+      --as CLAIMS.json  a file with the claims of a token, such as {"sub": "alice", "groups": ["dev"]}
+  token --subject S [--group G]... [--target T]... [--ttl 8h]
+      make a token with the gateway's own key, and print it
+      --subject S       whose token it is; rules name subjects and groups
+      --group G         a group of that person, as often as needed
+      --target T        narrow the token to a target pattern, as often as needed
+      --ttl T           how long it is good: 30m, 8h, 7d (default: 8h, at most 30d)
+  print-config nginx|haproxy|caddy|apache|systemd
+      print a configuration for the program before the gateway, filled in
+  verify-audit FILE
+      check that no line of the audit log was changed or taken out
 
-Options:
-  --config FILE           the configuration (default: postern.yaml)
-  --init                  with serve: write a configuration with safe defaults if there is none
-  -h, --help              this text; after a command: its own
-  --version               the version
+Options of every command but verify-audit:
+  --config FILE         the configuration (default: ./postern.yaml)
 
-postern-gateway explain --as CLAIMS.json <host[:port]>
-postern-gateway token --subject S [--group G]... [--target T]... [--ttl 8h]
-postern-gateway print-config nginx|haproxy|caddy|apache|systemd
-postern-gateway verify-audit FILE
+  -h, --help            this text
+  --version             the version
 
 Environment: POSTERN__SECTION__KEY overrides a setting, for example POSTERN__LIMITS__TUNNELS=100.
 Exit codes: 0 done, 1 failure, 2 usage or a configuration with problems, 77 denied (explain), 78 this Node.js is too old.
@@ -43,7 +49,7 @@ const commands: Readonly<Record<string, () => Promise<Command>>> = {
 /** Runs one command; resolves to the exit code. */
 async function main([name, ...args]: string[]): Promise<number> {
   const { stdout, stderr, env } = process;
-  if (name === '--version') return say(stdout, `${version}\n`, 0);
+  if (name === '--version') return say(stdout, `postern-gateway ${version}\n`, 0);
   if (name === '-h' || name === '--help' || args.includes('--help') || args.includes('-h'))
     return say(stdout, help, 0);
   if (name === undefined) return say(stderr, help, 2);

@@ -7,9 +7,9 @@ const maxAskedCharacters = 300;
 
 /**
  * Writes down every offer: `refuse`, or `open` before the first byte can pass and `end` when it is over.
- * With `required`, a tunnel whose opening cannot be written does not open.
+ * While `required`, a tunnel whose opening cannot be written does not open.
  */
-export function auditObserver(log: AuditLog, required: boolean): SessionObserver {
+export function auditObserver(log: AuditLog, required: () => boolean): SessionObserver {
   const attempted = new Set<string>();
   return {
     async opening(record) {
@@ -18,7 +18,7 @@ export function auditObserver(log: AuditLog, required: boolean): SessionObserver
       try {
         await written;
       } catch (cause) {
-        if (!required) return;
+        if (!required()) return;
         attempted.delete(record.id);
         throw new TunnelError('AUDIT_UNAVAILABLE', 'the gateway cannot write its audit log', { cause });
       }

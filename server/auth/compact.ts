@@ -17,7 +17,7 @@ const maxTokenBytes = 8192;
 export function readCompact(token: string): CompactToken {
   if (token.length > maxTokenBytes) throw new SyntaxError(`longer than ${maxTokenBytes} bytes`);
   const parts = token.split('.');
-  if (parts.length !== 3) throw new SyntaxError(`${parts.length} parts instead of 3`);
+  if (parts.length !== 3) throw new SyntaxError(`it has ${parts.length} of the 3 parts of a token`);
   const [header, payload] = parts.map(decodePart);
   return { header: parseJsonObject(decodeText(header!)), payload: parseJsonObject(decodeText(payload!)) };
 }

@@ -123,7 +123,9 @@ async function checkPrivate(handle: FileHandle, file: string): Promise<void> {
   if ((mode & 0o077) !== 0) {
     throw new TunnelError('CONFIG_INVALID', `${file} can be read by others; run: chmod 600 ${file}`);
   }
-  if (uid !== process.geteuid?.() && uid !== 0) {
+  // Root reads it for the user that the gateway runs as: `postern-gateway token` beside a service.
+  const user = process.geteuid?.();
+  if (user !== 0 && uid !== user && uid !== 0) {
     throw new TunnelError('CONFIG_INVALID', `${file} belongs to another user`);
   }
 }

@@ -1,4 +1,5 @@
 import type { Writable } from 'node:stream';
+import { TunnelError } from '../../protocol/errors.ts';
 import { ConfigError } from '../config/config-error.ts';
 
 /** What a subcommand may touch of the process. */
@@ -26,6 +27,10 @@ export async function runCommand(io: CommandIo, usage: string, run: () => Promis
   } catch (error) {
     if (error instanceof ConfigError) {
       io.stderr.write(`${error.format()}\n`);
+      return exits.usage;
+    }
+    if (error instanceof TunnelError) {
+      io.stderr.write(`postern-gateway: ${error.message} (${error.code})\n`);
       return exits.usage;
     }
     if (!isUsageError(error)) throw error;

@@ -1,5 +1,4 @@
 import { parseArgs } from 'node:util';
-import { TunnelError } from '../../protocol/errors.ts';
 import { TokenRefusal, readIdentity } from '../auth/claims.ts';
 import { issueToken, openKeyFile, ownAudience, ownIssuer, ownMaxLifetimeMs } from '../auth/keys.ts';
 import { defaultConfigFile, loadConfig } from '../config/load.ts';
@@ -21,6 +20,7 @@ export function token(args: string[], io: CommandIo): Promise<number> {
         ttl: { type: 'string', default: '8h' },
       },
     });
+    if (values.subject === undefined) throw new UsageError('--subject is missing: whose token is it?');
     const ttlMs = readDuration(values.ttl);
     const { subject, groups, targets } = checkIdentity({
       sub: values.subject,
@@ -28,7 +28,7 @@ export function token(args: string[], io: CommandIo): Promise<number> {
       ...(values.target && { targets: values.target }),
     });
     const config = await loadConfig(values.config, io.env);
-    const key = await openKey(config.keyFile);
+    const key = await openKeyFile(config.keyFile);
     const issued = await issueToken(key, {
       issuer: ownIssuer(config.publicUrl),
       audience: ownAudience,
@@ -61,13 +61,4 @@ function readDuration(text: string): number {
   if (!(durationMs <= ownMaxLifetimeMs))
     throw new UsageError('--ttl is a time such as 30m, 8h or 7d, at most 30d');
   return durationMs;
-}
-
-async function openKey(file: string): ReturnType<typeof openKeyFile> {
-  try {
-    return await openKeyFile(file);
-  } catch (cause) {
-    if (!(cause instanceof TunnelError)) throw cause;
-    throw new UsageError(cause.message, { cause });
-  }
 }

@@ -1,4 +1,5 @@
-import { createReadStream } from 'node:fs';
+import { constants, createReadStream } from 'node:fs';
+import { access } from 'node:fs/promises';
 import { createInterface } from 'node:readline';
 import { brokenLinks } from '../account/audit-log.ts';
 import { UsageError, exits, runCommand } from './command.ts';
@@ -11,6 +12,9 @@ export function verifyAudit(args: string[], io: CommandIo): Promise<number> {
   return runCommand(io, usage, async () => {
     const [file] = args;
     if (file === undefined || args.length !== 1) throw new UsageError('verify-audit takes one file');
+    await access(file, constants.R_OK).catch((cause: unknown) => {
+      throw new UsageError(`${file} cannot be read`, { cause });
+    });
     let problems = 0;
     for await (const { line, why } of brokenLinks(createInterface({ input: createReadStream(file) }))) {
       problems++;

@@ -73,7 +73,7 @@ const rule = z.strictObject({
     .describe('name, *.suffix, address or *, each with :port or :*; default port 22'),
 });
 
-/** The settings as they are written. What it gives is checked value by value; `build.ts` looks at them together. */
+/** The settings as they are written. What it gives is checked value by value; `cross-checks.ts` looks at them together. */
 export const settingsSchema = z.strictObject({
   listen: text(readListen).prefault('127.0.0.1:8022').describe('The HTTP door behind the web proxy'),
   tls: z

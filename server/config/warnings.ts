@@ -50,8 +50,13 @@ async function checkWritable(file: string): Promise<void> {
   }
 }
 
-function openDoors({ listen, admin, tls }: Config): string[] {
+function openDoors({ listen, admin, tls, trustedProxies }: Config): string[] {
   const warnings: string[] = [];
+  if ((listen.kind === 'unix' || !isOpen(listen.host)) && !tls && trustedProxies.length === 0) {
+    warnings.push(
+      'trustedProxies: empty, so that everyone who comes through the web proxy counts as one address; name the proxy',
+    );
+  }
   if (listen.kind === 'tcp' && isOpen(listen.host) && !tls) {
     warnings.push(
       'listen: other machines can reach this door, and it has no tls; put a web proxy with TLS before it',

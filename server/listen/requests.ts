@@ -12,7 +12,7 @@ export interface RequestListenerOptions {
   readonly entries: readonly RequestEntry[];
   /** Paths below it belong to the gateway whether or not an entry knows them. */
   readonly prefix: string;
-  readonly origins: readonly string[];
+  readonly origins: () => readonly string[];
   readonly remoteAddress: RemoteAddress;
   readonly onOffer: OnOffer;
   /** Told of requests that were refused before they became an offer. */
@@ -67,9 +67,10 @@ function take(request: IncomingMessage, head: Buffer, options: RequestListenerOp
   const { socket } = request;
   socket.on('error', ignore);
   const incoming = receive(request, socket, head, options.remoteAddress);
-  const asked = request.url ?? '';
+  // A query belongs to no tunnel, and somebody's secret may be in it.
+  const [asked = ''] = (request.url ?? '').split('?');
   try {
-    checkRequest(request, options.origins);
+    checkRequest(request, options.origins());
     const token = request.method === 'CONNECT' ? undefined : request.headers.upgrade!.toLowerCase();
     chooseEntry(request, token, options).take(request, incoming, options.onOffer);
   } catch (error) {

@@ -16,13 +16,14 @@ const pageHeaders = {
  * What the gateway answers to ordinary requests below its prefix: a page for people, the discovery document for
  * clients, and a clear no for everything else.
  */
-export function webRoutes(app: FastifyInstance, { config }: { config: Config }): void {
-  const page = startPage(config);
-  const discovery = discoveryDocument(config);
-
-  app.get('/', (_request, reply) => reply.headers(pageHeaders).type('text/html; charset=utf-8').send(page));
+export function webRoutes(app: FastifyInstance, config: () => Config): void {
+  app.get('/', (_request, reply) =>
+    reply.headers(pageHeaders).type('text/html; charset=utf-8').send(startPage(config())),
+  );
   app.get('/.well-known/postern', (_request, reply) =>
-    reply.headers({ 'X-Content-Type-Options': 'nosniff', 'Cache-Control': 'max-age=60' }).send(discovery),
+    reply
+      .headers({ 'X-Content-Type-Options': 'nosniff', 'Cache-Control': 'max-age=60' })
+      .send(discoveryDocument(config())),
   );
   for (const path of ['/tcp/*', '/proxy/*']) {
     app.all(path, (request, reply) =>

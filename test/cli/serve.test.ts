@@ -29,6 +29,11 @@ async function assertEchoes(tunnel: Socket): Promise<void> {
   assert.equal(String((await once(tunnel, 'data'))[0]), 'still here?');
 }
 
+/** Asks over a unix socket. */
+function ask(socket: string, path: string): ReturnType<typeof run> {
+  return run(['curl', '-sf', '--unix-socket', socket, `http://localhost${path}`]);
+}
+
 async function admin(gateway: Gateway, path: string): Promise<{ status: number; text: string }> {
   const response = await fetch(`http://127.0.0.1:${gateway.adminPort}${path}`);
   return { status: response.status, text: await response.text() };
@@ -225,8 +230,6 @@ describe('postern-gateway serve', () => {
       const child = spawn(gatewayCommand[0]!, [gatewayCommand[1]!, 'serve', '--config', configFile], {
         stdio: 'inherit',
       });
-      const ask = (socket: string, path: string): ReturnType<typeof run> =>
-        run(['curl', '-sf', '--unix-socket', socket, `http://localhost${path}`]);
       while (child.exitCode === null && (await ask(adminDoor, '/readyz')).code !== 0) await delay(50);
       assert.equal(child.exitCode, null);
       assert.equal(statSync(adminDoor).mode & 0o777, 0o600);
@@ -277,6 +280,9 @@ describe('postern-gateway serve', () => {
       assert.equal(code, 0);
       assert.match(stdout.toString(), /^Runs the gateway: {2}postern-gateway serve/);
     }
-    assert.match((await run([...gatewayCommand, '--version'])).stdout.toString(), /^\d+\.\d+\.\d+\n$/);
+    assert.match(
+      (await run([...gatewayCommand, '--version'])).stdout.toString(),
+      /^postern-gateway \d+\.\d+\.\d+\n$/,
+    );
   });
 });

@@ -120,6 +120,7 @@ describe('a stream over a WebSocket', () => {
     let pings = 0;
     peer.on('ping', () => pings++);
     alive.resume();
+    // oxlint-disable-next-line no-unmodified-loop-condition
     while (pings < 6) await once(peer, 'ping');
     assert.equal(alive.destroyed, false);
     alive.destroy();

@@ -21,7 +21,7 @@ async function audited(
   const file = join(folder, 'audit.jsonl');
   const log = new AuditLog(file);
   await log.start();
-  const gateway = await startParts({ ...more, observers: [auditObserver(log, true)] });
+  const gateway = await startParts({ ...more, observers: [auditObserver(log, () => true)] });
   await run(gateway);
   await gateway.close();
   await log.close();
@@ -68,7 +68,7 @@ describe('the audit', () => {
     const file = join(folder, 'audit.jsonl');
     const log = new AuditLog(file);
     await log.start();
-    const gateway = await startParts({ observers: [auditObserver(log, true)] });
+    const gateway = await startParts({ observers: [auditObserver(log, () => true)] });
     const echo = await startEcho();
     const tunnel = await connectPeer.open(gateway.port, `localhost:${echo.port}`);
     // The 200 has just arrived.
@@ -131,7 +131,7 @@ describe('the audit', () => {
     ] as const) {
       const log = new AuditLog('/dev/full');
       await log.start();
-      const gateway = await startParts({ observers: [auditObserver(log, required)] });
+      const gateway = await startParts({ observers: [auditObserver(log, () => required)] });
       const head = `CONNECT localhost:${echo.port} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer good\r\n\r\n`;
       if (wanted) assert.equal(codeOf(await exchange(gateway.port, head)), wanted);
       else (await connectPeer.open(gateway.port, `localhost:${echo.port}`)).destroy();

@@ -84,7 +84,7 @@ export async function startParts(
   takeTunnelRequests(server, {
     entries: requestEntries('/ssh/', ['websocket', 'connect-tcp', 'connect']),
     prefix: '/ssh/',
-    origins: ['https://listed.example'],
+    origins: () => ['https://listed.example'],
     remoteAddress: remoteAddressBehind([]),
     onOffer: (offer) => void serve(offer, premises, pipeline),
     onMalformed(incoming, asked, error) {
