@@ -6,10 +6,22 @@ async function main(): Promise<number> {
   return run(command, args, process.env);
 }
 
+const lingerMs = 300;
+
 async function start(): Promise<void> {
   process.exitCode = await main();
-  // ssh's end of the input may stay open. One turn of the loop lets the last bytes of the tunnel go out.
-  if (process.argv[2] === 'connect') setImmediate(() => process.exit());
+  if (process.argv[2] === 'connect') leave();
+}
+
+/**
+ * Ends by itself once nothing is left to do: `process.exit()` can wait for ever for a compiler thread that is at work
+ * (nodejs/node#54918, seen after large transfers). Only what is held up elsewhere, such as a name server that does not
+ * answer, is cut off.
+ */
+function leave(): void {
+  // ssh's end of the input may stay open.
+  process.stdin.destroy();
+  setTimeout(() => process.exit(), lingerMs).unref();
 }
 
 void start();

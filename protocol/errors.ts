@@ -30,6 +30,8 @@ export type Layer =
 export const tunnelErrors = {
   // The request itself.
   REQUEST_INVALID: { status: 400, retry: false, exit: 1, layer: 'http' },
+  HEADERS_TOO_LARGE: { status: 431, retry: false, exit: 1, layer: 'http' },
+  REQUEST_TIMEOUT: { status: 408, retry: true, exit: 75, layer: 'http' },
   TARGET_INVALID: { status: 400, retry: false, exit: 2, layer: 'usage' },
   ENTRY_UNKNOWN: { status: 404, retry: false, exit: 78, layer: 'upgrade' },
   UPGRADE_REQUIRED: { status: 426, retry: false, exit: 69, layer: 'upgrade' },

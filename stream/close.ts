@@ -10,7 +10,7 @@ const refusedLingerMs = 1000;
 const endedLingerMs = 30_000;
 
 /** Says `last` and closes: the peer has at most a second to go away itself. The socket is ours to the end. */
-export function closeAfter(last: string | Buffer, socket: Socket): void {
+export function closeAfter(socket: Socket, last: string | Buffer): void {
   socket.end(last);
   linger(socket, refusedLingerMs);
 }

@@ -2,8 +2,7 @@ import { TunnelError, isTunnelErrorCode } from '../../protocol/errors.ts';
 import { formatTarget } from '../../protocol/target.ts';
 import type { SessionObserver, SessionRecord } from '../tunnel/sessions.ts';
 import type { AuditFields, AuditLog } from './audit-log.ts';
-
-const maxAskedCharacters = 300;
+import { withoutSecrets } from './without-secrets.ts';
 
 /**
  * Writes down every offer: `refuse`, or `open` before the first byte can pass and `end` when it is over.
@@ -39,14 +38,16 @@ function fieldsOf(event: 'open' | 'end' | 'refuse', record: SessionRecord): Audi
     session: record.id,
     entry: record.entry,
     client: record.remoteAddress,
-    asked: record.asked.slice(0, maxAskedCharacters),
+    asked: withoutSecrets(record.asked),
     issuer: principal?.issuer,
     subject: principal?.subject,
     tokenId: principal?.tokenId,
     target: grant && formatTarget(grant.target),
     rule: grant?.rule,
     address: record.dialled,
-    ...(event === 'open' ? {} : { cause: record.end, reason: record.reason }),
+    ...(event === 'open'
+      ? {}
+      : { cause: record.end, reason: record.reason && withoutSecrets(record.reason) }),
     ...(event === 'end'
       ? {
           durationMs: (endedAt ?? 0) - (record.openedAt ?? endedAt ?? 0),

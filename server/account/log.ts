@@ -3,6 +3,7 @@ import type { Logger } from 'pino';
 import { isTunnelErrorCode, tunnelErrors } from '../../protocol/errors.ts';
 import { formatTarget } from '../../protocol/target.ts';
 import type { SessionObserver } from '../tunnel/sessions.ts';
+import { withoutSecrets } from './without-secrets.ts';
 
 /** What of a log the gateway uses: pino's, or that of the Fastify app it is mounted in. */
 export type Log = Pick<Logger, 'info' | 'warn' | 'error'>;
@@ -17,11 +18,15 @@ export function standardLog(level: string): Logger {
   return pino(
     {
       level,
-      redact: secretFields.flatMap((name) => [
-        `req.headers["${name}"]`,
-        `headers["${name}"]`,
-        `err.headers["${name}"]`,
-      ]),
+      redact: [
+        // A request that cannot be parsed, as it came.
+        'err.rawPacket',
+        ...secretFields.flatMap((name) => [
+          `req.headers["${name}"]`,
+          `headers["${name}"]`,
+          `err.headers["${name}"]`,
+        ]),
+      ],
     },
     pino.destination({ dest: 1, sync: false, maxLength: maxUnwrittenBytes }),
   );
@@ -68,7 +73,7 @@ export function logObserver(log: Log): SessionObserver {
         code: end,
         client: remoteAddress,
         subject: principal?.subject,
-        reason: record.reason,
+        reason: record.reason && withoutSecrets(record.reason),
       };
       if (tunnelErrors[end].layer === 'gateway') log.error(fields, 'offer refused');
       else log.info(fields, 'offer refused');

@@ -1,16 +1,21 @@
 import { readFileSync } from 'node:fs';
 import { writeFile } from 'node:fs/promises';
 import type { Server as TlsServer } from 'node:https';
+import type { Socket } from 'node:net';
 import { parseArgs } from 'node:util';
 import fastify, { LogController } from 'fastify';
 import type { FastifyInstance } from 'fastify';
 import type { Logger } from 'pino';
+import { TunnelError } from '../../protocol/errors.ts';
+import type { TunnelErrorCode } from '../../protocol/errors.ts';
 import { standardLog } from '../account/log.ts';
 import type { Config } from '../config/config.ts';
 import { defaultConfigText } from '../config/defaults.ts';
 import { defaultConfigFile, loadConfig } from '../config/load.ts';
+import { refuse } from '../entry/refusal.ts';
 import { Gateway } from '../gateway.ts';
 import { adminApp } from '../listen/admin.ts';
+import { newRequestId } from '../listen/requests.ts';
 import { describeDoor, listen } from '../listen/listen.ts';
 import type { Door } from '../listen/listen.ts';
 import { mount } from '../plugin.ts';
@@ -88,7 +93,9 @@ function publicApp(config: Config, log: Logger): FastifyInstance {
     logController: new LogController({ disableRequestLogging: true }),
     trustProxy: [...trustedProxies],
     requestTimeout: limits.preAuthMs,
-    connectionTimeout: limits.preAuthMs,
+    // Longer than the time for the head, so that a slow caller gets its 408.
+    connectionTimeout: limits.preAuthMs + 5000,
+    clientErrorHandler: refuseUnreadable,
     keepAliveTimeout: 65_000,
     bodyLimit: 64 * 1024,
     return503OnClosing: false,
@@ -111,6 +118,21 @@ function publicApp(config: Config, log: Logger): FastifyInstance {
   app.server.headersTimeout = limits.preAuthMs;
   app.server.maxHeadersCount = maxHeaders;
   return app as unknown as FastifyInstance;
+}
+
+/** What Node's parser could not read, or did not get in time. */
+const parserCodes: Readonly<Record<string, TunnelErrorCode>> = {
+  HPE_HEADER_OVERFLOW: 'HEADERS_TOO_LARGE',
+  ERR_HTTP_REQUEST_TIMEOUT: 'REQUEST_TIMEOUT',
+};
+
+function refuseUnreadable(error: NodeJS.ErrnoException, socket: Socket): void {
+  socket.on('error', () => {});
+  if (error.code === 'ECONNRESET' || !socket.writable) return void socket.destroy();
+  const code = parserCodes[error.code ?? ''] ?? 'REQUEST_INVALID';
+  refuse(socket, new TunnelError(code, 'this is not an HTTP request that can be read'), newRequestId(), {
+    speaksAs: 'origin',
+  });
 }
 
 function certificateOf(tls: NonNullable<Config['tls']>): { cert: Buffer; key: Buffer } {
@@ -152,7 +174,8 @@ function stopSignal(log: Logger): Promise<string> {
   return new Promise((resolve) => {
     let asked = false;
     const stop = (cause: string): void => {
-      if (asked) process.exit(1);
+      // Not `process.exit()`, which waits for threads that are compiling.
+      if (asked) process.kill(process.pid, 'SIGKILL');
       asked = true;
       resolve(cause);
     };

@@ -2,7 +2,7 @@ import { STATUS_CODES } from 'node:http';
 import type { Socket } from 'node:net';
 import { TunnelError } from '../../protocol/errors.ts';
 import { formatResponseHead } from '../../protocol/http-head.ts';
-import { closeGently } from '../../stream/close.ts';
+import { closeAfter } from '../../stream/close.ts';
 
 /** What a refusal says besides its code: where a challenge goes depends on the protocol that was spoken. */
 export interface RefusalStyle {
@@ -73,5 +73,5 @@ export function refuse(socket: Socket, error: TunnelError, requestId: string, st
   if (shown.facts.proxyStatus) {
     headers.push(['Proxy-Status', `postern; error=${shown.facts.proxyStatus}; details="${shown.code}"`]);
   }
-  closeGently(socket, formatResponseHead(status, reason, headers) + body);
+  closeAfter(socket, formatResponseHead(status, reason, headers) + body);
 }

@@ -12,12 +12,10 @@ import { targetInPath } from './target-path.ts';
 /** The key of RFC 6455 §4.1: 16 bytes in base64. */
 const keyForm = /^[A-Za-z0-9+/]{21}[AQgw]==$/;
 
-// `closeTimeout` is in ws 8.19 and not in its types yet.
-const serverOptions: ServerOptions & { closeTimeout: number } = {
+const serverOptions: ServerOptions = {
   noServer: true,
   perMessageDeflate: false,
   maxPayload: maxMessageBytes,
-  closeTimeout: 1000,
   clientTracking: false,
   handleProtocols: (offered) => (offered.has(eofSubprotocol) ? eofSubprotocol : ([...offered][0] ?? false)),
 };

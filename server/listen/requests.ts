@@ -80,6 +80,11 @@ function take(request: IncomingMessage, head: Buffer, options: RequestListenerOp
   }
 }
 
+/** Names a request in its answer, the log and the audit: 72 random bits. */
+export function newRequestId(): string {
+  return randomBytes(9).toString('base64url');
+}
+
 function receive(
   request: IncomingMessage,
   socket: Socket,
@@ -90,13 +95,15 @@ function receive(
   socket.once('close', () => closed.abort());
   // Before anything is awaited: after a FIN these bytes could no longer be put back.
   if (head.length > 0) socket.unshift(head);
+  // The two ways of the bridge, the entry and ourselves each listen for the end of it.
+  socket.setMaxListeners(20);
   socket.setNoDelay(true);
   socket.setKeepAlive(true, 25_000);
   socket.setTimeout(0);
   return {
     socket,
     remoteAddress: remoteAddress(request),
-    id: randomBytes(9).toString('base64url'),
+    id: newRequestId(),
     signal: closed.signal,
   };
 }

@@ -13,8 +13,7 @@ import { upgradeHead, webSocketFields } from '../server/support/peers.ts';
 
 /** What a spelling means: a name, an address that may be dialled, one that is closed, or nothing at all. */
 type Meaning =
-  | { readonly kind: 'name' | 'ordinary' | 'closed'; readonly host: string }
-  | { readonly kind: 'nothing' };
+  { readonly kind: 'name' | 'ordinary' | 'closed'; readonly host: string } | { readonly kind: 'nothing' };
 
 const nothing: Meaning = { kind: 'nothing' };
 const name = (host: string): Meaning => ({ kind: 'name', host });
@@ -330,7 +329,8 @@ describe('the bypass matrix', () => {
           const wanted = expected(meaning, number, regime);
           const decided = decisionIn(await exchange(gateway.port, Buffer.from(request)));
           if (wanted.startsWith('dialled ')) due.push(wanted.slice(8));
-          if (decided !== wanted) wrong.push(`${entry} ${JSON.stringify([host, port])}: ${decided}, not ${wanted}`);
+          if (decided !== wanted)
+            wrong.push(`${entry} ${JSON.stringify([host, port])}: ${decided}, not ${wanted}`);
         }
       };
       await Promise.all(Array.from({ length: 24 }, worker));

@@ -3,14 +3,20 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
-import { dial, exchange, readHead, startEcho, startParts, statusOf } from '../server/support/gateway-parts.ts';
+import {
+  dial,
+  exchange,
+  readHead,
+  startEcho,
+  startParts,
+  statusOf,
+} from '../server/support/gateway-parts.ts';
 import type { Parts } from '../server/support/gateway-parts.ts';
 import { connectTcpPeer, upgradeHead, webSocketFields } from '../server/support/peers.ts';
 
 const good = 'Authorization: Bearer good\r\n';
 const path = '/ssh/tcp/localhost/1/';
-const filler = (count: number): string =>
-  Array.from({ length: count }, (_, at) => `X-${at}: 1\r\n`).join('');
+const filler = (count: number): string => Array.from({ length: count }, (_, at) => `X-${at}: 1\r\n`).join('');
 const upgrade = (more: string): string => upgradeHead(path, 'connect-tcp', more);
 const connect = (more: string): string => `CONNECT localhost:1 HTTP/1.1\r\nHost: a\r\n${more}\r\n`;
 
@@ -58,7 +64,10 @@ const unfinished: Readonly<Record<string, string>> = {
 
 const accepted: Readonly<Record<string, (port: number) => string>> = {
   'Connection: close, Upgrade': (port) =>
-    upgradeHead(`/ssh/tcp/localhost/${port}/`, 'connect-tcp', good).replace('Upgrade\r\n', 'close, Upgrade\r\n'),
+    upgradeHead(`/ssh/tcp/localhost/${port}/`, 'connect-tcp', good).replace(
+      'Upgrade\r\n',
+      'close, Upgrade\r\n',
+    ),
   'names of fields in any case': (port) =>
     upgradeHead(`/ssh/tcp/localhost/${port}/`, 'Connect-TCP', good.toUpperCase().replace('GOOD', 'good'))
       .replace('Connection: Upgrade', 'cOnNeCtIoN: uPgRaDe')
