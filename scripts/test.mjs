@@ -8,6 +8,7 @@ installSystemPackages();
 buildClient();
 continueWith(process.env.POSTERN_NODE ?? pinnedNode, [
   '--test',
+  '--test-reporter=spec',
   '--test-concurrency=2',
   '--test-timeout=600000',
   ...(files.length > 0 ? files : ['test/**/*.test.ts']),
