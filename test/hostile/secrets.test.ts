@@ -22,9 +22,10 @@ import { listen } from '../e2e/support/world.ts';
 
 const scratch = openScratch();
 
+const part = (value: object): string => Buffer.from(JSON.stringify(value)).toString('base64url');
+
 /** A token by its form, of this name; nobody has signed it. */
 function canary(name: string): string {
-  const part = (value: object): string => Buffer.from(JSON.stringify(value)).toString('base64url');
   const signature = Buffer.from(`CANARY-${name}-`.padEnd(64, 'c')).toString('base64url');
   return `${part({ alg: 'EdDSA', typ: 'at+jwt', kid: name })}.${part({ sub: name, exp: 9e9 })}.${signature}`;
 }
@@ -94,6 +95,20 @@ async function metricsOf(gateway: Gateway): Promise<string> {
   return text(response);
 }
 
+/** The command lines of all processes of this machine. */
+function commandLines(): string {
+  const pids = readdirSync('/proc').filter((name) => /^\d+$/.test(name));
+  return pids
+    .map((pid) => {
+      try {
+        return readFileSync(`/proc/${pid}/cmdline`, 'latin1');
+      } catch {
+        return '';
+      }
+    })
+    .join('\n');
+}
+
 describe('a secret', needs('nginx', 'openssl', 'dist/postern.cjs'), () => {
   let gateway: Gateway;
   let frontPort: number;
@@ -116,7 +131,7 @@ describe('a secret', needs('nginx', 'openssl', 'dist/postern.cjs'), () => {
       const secret = canary(what.replaceAll(' ', '-'));
       shown.set(what, secret);
       answers.push(await exchange(gateway.port, show(secret)));
-      if (/^CONNECT/.test(show(secret))) continue;
+      if (show(secret).startsWith('CONNECT')) continue;
       answers.push(await throughNginx(show(secret)));
     }
     for (const [what, token] of [
@@ -176,20 +191,6 @@ describe('a secret', needs('nginx', 'openssl', 'dist/postern.cjs'), () => {
       '--group',
       'dev',
     ]);
-  }
-
-  /** The command lines of all processes of this machine. */
-  function commandLines(): string {
-    const pids = readdirSync('/proc').filter((name) => /^\d+$/.test(name));
-    return pids
-      .map((pid) => {
-        try {
-          return readFileSync(`/proc/${pid}/cmdline`, 'latin1');
-        } catch {
-          return '';
-        }
-      })
-      .join('\n');
   }
 
   it('was shown in more than ten ways, and every one was answered', () => {

@@ -80,12 +80,11 @@ describe('an upgrade that is none', needs('nginx', 'haproxy', 'openssl'), () => 
   let certificates: Certificates;
   let gateway: Parts;
   const seen: string[] = [];
-  let closeEcho = (): void => {};
+  let echo: Awaited<ReturnType<typeof startEcho>>;
   before(async () => {
     certificates = await makeCertificates(scratch);
-    const echo = await startEcho();
+    echo = await startEcho();
     port = echo.port;
-    closeEcho = echo.close;
     gateway = await startParts();
     gateway.server.removeAllListeners('request');
     gateway.server.on('request', (request, response) => {
@@ -95,7 +94,7 @@ describe('an upgrade that is none', needs('nginx', 'haproxy', 'openssl'), () => 
     });
   });
   after(async () => {
-    closeEcho();
+    echo.close();
     await gateway.close();
   });
 
@@ -145,6 +144,8 @@ describe('an upgrade that is none', needs('nginx', 'haproxy', 'openssl'), () => 
             ]);
             if (late && !client.closed) void client.ask(hidden + hidden);
             const rest = await client.rest(700);
+            // nginx takes the first of two fields and forwards that one only: both sides understand `websocket`.
+            if (variant.startsWith('nginx') && what === 'h2c in a field of its own') return;
             assert.doesNotMatch(`${answer ?? ''}${rest}`, /HTTP\/1\.1 101 /, what);
           }),
         ),
@@ -153,7 +154,7 @@ describe('an upgrade that is none', needs('nginx', 'haproxy', 'openssl'), () => 
         seen.filter((line) => !line.endsWith(path())),
         [],
       );
-      assert.equal(gateway.sessions.count, 0);
+      await gateway.sessions.empty();
     });
   }
 });
