@@ -27,6 +27,8 @@ export interface Premises {
   readonly draining: () => boolean;
 }
 
+const openingMs = 5000;
+
 /**
  * The life of a tunnel: identify, authenticate, authorize, dial, accept, bridge, account. Never rejects; the offer is
  * answered and its session ended in every branch. Dial comes before accept, so that every refusal still has a status.
@@ -51,7 +53,7 @@ export async function serve(
     session.granted(grant);
     leave.push(counts.enterAs(principal, limits));
     target = await dial(offer, grant, session, pipeline);
-    await session.opening();
+    await withinOpeningTime(offer, session);
     answered = true;
     const client = await offer.accept();
     session.opened();
@@ -84,6 +86,21 @@ async function authenticate(offer: Offer, { authenticator, limits }: Pipeline): 
   } finally {
     clearTimeout(timer);
     offer.signal.removeEventListener('abort', gone);
+  }
+}
+
+/** A disk that neither takes the record nor says no is a disk that cannot be written. */
+async function withinOpeningTime(offer: Offer, session: Session): Promise<void> {
+  const late = Promise.withResolvers<never>();
+  const giveUp = (): void =>
+    late.reject(new TunnelError('AUDIT_UNAVAILABLE', 'the gateway cannot write its audit log'));
+  const timer = setTimeout(giveUp, openingMs);
+  offer.signal.addEventListener('abort', giveUp, { once: true });
+  try {
+    await Promise.race([session.opening(), late.promise]);
+  } finally {
+    clearTimeout(timer);
+    offer.signal.removeEventListener('abort', giveUp);
   }
 }
 

@@ -18,7 +18,7 @@ interface Waiting {
   readonly settle?: (error?: Error) => void;
 }
 
-/** Records that wait for a full disk to have room; beyond that they are counted as lost. */
+/** Records that wait for a disk that is full or does not answer; beyond that they are counted as lost. */
 const maxKept = 10_000;
 const retryMs = 1000;
 const tailBytes = 64 * 1024;
@@ -65,6 +65,7 @@ export class AuditLog {
 
   /** Writes the record when that is possible; it survives a full disk, within bounds. */
   appendEventually(fields: AuditFields): void {
+    if (this.#waiting.length >= maxKept) return this.#options.onLost?.(1);
     this.#waiting.push({ fields });
     this.#run();
   }

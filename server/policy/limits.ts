@@ -1,3 +1,4 @@
+import ipaddr from 'ipaddr.js';
 import { TunnelError } from '../../protocol/errors.ts';
 import type { Principal } from '../auth/authenticator.ts';
 import type { Limits } from '../config/config.ts';
@@ -14,7 +15,7 @@ export class TunnelCounts {
       throw new TunnelError('LIMIT_TUNNELS', 'the gateway has all the tunnels it may have');
     const leave = enter(
       this.#byAddress,
-      address,
+      neighbourhood(address),
       limits.perAddress,
       'LIMIT_ADDRESS',
       'too many tunnels from your address',
@@ -31,6 +32,12 @@ export class TunnelCounts {
     const key = JSON.stringify([principal.issuer, principal.subject]);
     return enter(this.#bySubject, key, limits.perSubject, 'LIMIT_SUBJECT', 'you have too many tunnels open');
   }
+}
+
+/** One network of a customer counts as one address: an IPv4 address, or the /64 of an IPv6 one (RFC 6177). */
+function neighbourhood(address: string): string {
+  if (!ipaddr.IPv6.isValid(address)) return address;
+  return ipaddr.IPv6.parse(address).parts.slice(0, 4).join(':');
 }
 
 function enter(

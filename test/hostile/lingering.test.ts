@@ -170,7 +170,7 @@ describe('a stream over a WebSocket', () => {
   });
 
   it('whose peer stops reading for a while, as a stopped process does, is not taken for dead', async () => {
-    const [stream, peer] = await pair({ eof: 'message', keepAliveMs: 10 });
+    const [stream, peer] = await pair({ eof: 'message', keepAliveMs: 50 });
     peer.pause();
     const bytes = Buffer.alloc(32 * 1024 * 1024);
     stream.end(bytes);

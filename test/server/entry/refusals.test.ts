@@ -8,6 +8,7 @@ import {
   dial,
   exchange,
   generousLimits,
+  loopbackDialer,
   startEcho,
   startParts,
   statusOf,
@@ -151,6 +152,19 @@ for (const [name, ask] of Object.entries(ways)) {
     it('comes while the gateway drains', async () => {
       const parts = await startParts({ draining: () => true });
       assert.equal(codeOf(await exchange(parts.port, ask('box:22'))), 'DRAINING');
+      await parts.close();
+    });
+
+    it('comes when the opening cannot be recorded in time', { timeout: 20_000 }, async () => {
+      const parts = await startParts({
+        dialer: {
+          dial: () =>
+            loopbackDialer.dial({ target: self, address: self, rule: '' }, AbortSignal.timeout(5000)),
+        },
+        observers: [{ opening: () => new Promise(() => {}), ended() {} }],
+      });
+      const self = { host: 'localhost', port: parts.port };
+      assert.equal(codeOf(await exchange(parts.port, ask('box:22'))), 'AUDIT_UNAVAILABLE');
       await parts.close();
     });
 

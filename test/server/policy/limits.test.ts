@@ -35,6 +35,14 @@ describe('the counts of tunnels', () => {
     assert.throws(() => counts.enterAs(principal('one', 'x'), limits), { code: 'LIMIT_SUBJECT' });
   });
 
+  it('take the addresses of one IPv6 network as one', () => {
+    const counts = new TunnelCounts();
+    const limits = { ...generousLimits, perAddress: 1 };
+    counts.enterFrom('2001:db8:1:2::1', limits);
+    counts.enterFrom('2001:db8:1:3::1', limits);
+    assert.throws(() => counts.enterFrom('2001:db8:1:2:ffff::9', limits), { code: 'LIMIT_ADDRESS' });
+  });
+
   it('do not count an offer that an address had no room for', () => {
     const counts = new TunnelCounts();
     const limits = { ...generousLimits, tunnels: 2, perAddress: 1 };
