@@ -1,14 +1,8 @@
 import { spawn } from 'node:child_process';
 import type { ChildProcess } from 'node:child_process';
 import type { AddressInfo } from 'node:net';
-import type { Readable, Writable } from 'node:stream';
 import ssh2 from 'ssh2';
-
-/** The part of an ssh2 channel that a command's output goes to. */
-interface Channel extends Readable, Writable {
-  readonly stderr: Writable;
-  exit(codeOrSignal: number | string): void;
-}
+import type { ServerChannel } from 'ssh2';
 
 /**
  * An SSH server for machines that have no sshd: it lets the one key in, and runs commands and shells as the user it
@@ -41,13 +35,14 @@ export async function startDemoSshServer(hostPrivateKey: string, userPublicKey: 
   return (server.address() as AddressInfo).port;
 }
 
-function connect(channel: Channel, child: ChildProcess): void {
+function connect(channel: ServerChannel, child: ChildProcess): void {
   channel.pipe(child.stdin!);
   child.stdout!.pipe(channel, { end: false });
   child.stderr!.pipe(channel.stderr, { end: false });
   child.on('error', () => channel.exit(127));
   child.on('close', (code, signal) => {
-    channel.exit(code ?? signal ?? 1);
+    if (signal) channel.exit(signal);
+    else channel.exit(code ?? 1);
     channel.end();
   });
 }
