@@ -249,6 +249,7 @@ function battery(world: () => World, via: Via): void {
     assert.deepEqual(
       outcomes.map(({ code, stdout }) => [code, stdout.toString()]),
       numbers.map((number) => [number, `${number}\n`]),
+      outcomes.map(({ stderr }) => stderr.toString()).join(''),
     );
   });
 

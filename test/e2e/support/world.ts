@@ -31,7 +31,7 @@ export interface World {
 export const talkBytes = 5 * 1024 * 1024;
 
 /** How long a caller may take to sign in; sessions must not end with it. */
-export const signInSeconds = 5;
+export const signInSeconds = 10;
 
 /**
  * Starts sshd, gateway and whatever stands before it. Besides `box` there are two targets that speak no SSH:
