@@ -11,9 +11,11 @@ export const answerMs = 16_000;
 
 /** One request on a connection of its own. */
 export interface Question {
-  readonly method: 'GET' | 'CONNECT';
+  readonly method: 'GET' | 'POST' | 'CONNECT';
   readonly path: string;
   readonly headers: OutgoingHttpHeaders;
+  /** What a POST brings. */
+  readonly body?: string;
   /** Who is asked, for messages. */
   readonly peer: string;
   readonly answerMs?: number;
@@ -40,7 +42,7 @@ export function exchange(socket: Socket, question: Question, signal: AbortSignal
     const request = httpRequest({
       method,
       path,
-      headers: { ...headers, 'User-Agent': `postern/${version}` },
+      headers: { 'User-Agent': `postern/${version}`, ...headers },
       createConnection: () => socket,
     });
     const stopWaiting = limitWait(question, signal, (failure) => request.destroy(failure));
@@ -61,7 +63,7 @@ export function exchange(socket: Socket, question: Question, signal: AbortSignal
       socket.destroy();
       reject(noAnswer(error, peer));
     });
-    request.end();
+    request.end(question.body);
   });
 }
 

@@ -10,8 +10,9 @@ const hints: Partial<Record<TunnelErrorCode, string>> = {
   USAGE: 'postern --help',
   TARGET_INVALID: 'postern connect --help',
   GATEWAY_UNSET: 'postern setup --gateway https://gw.example/ssh/',
-  TOKEN_MISSING: 'export POSTERN_TOKEN_FILE=/path/to/token',
+  TOKEN_MISSING: 'postern login',
   TOKEN_INVALID: 'postern status',
+  SIGN_IN_FAILED: 'postern login',
 };
 
 /** How a layer is called towards people; our own arguments and files need no name. */

@@ -7,17 +7,29 @@ export interface FailureContext extends ErrorOptions {
   readonly hint?: string;
   /** The gateway's name for the refused request, to quote to its operator. */
   readonly requestId?: string;
+  /** What the refusal says about how to ask better. */
+  readonly challenge?: Challenge;
+}
+
+/** What an answer tells those who have to prove something. */
+export interface Challenge {
+  /** `DPoP-Nonce`: the next proof has to hold it (RFC 9449 §8). */
+  readonly nonce?: string;
+  /** `Date`: what time it is there, in milliseconds since the epoch. */
+  readonly date?: number;
 }
 
 /** A `TunnelError` as the client sees it: with a hint and the gateway's request id, where there are any. */
 export class Failure extends TunnelError {
   readonly hint: string | undefined;
   readonly requestId: string | undefined;
+  readonly challenge: Challenge | undefined;
 
   constructor(code: TunnelErrorCode, message: string, context: FailureContext = {}) {
     super(code, message, context);
     this.hint = context.hint;
     this.requestId = context.requestId;
+    this.challenge = context.challenge;
   }
 }
 

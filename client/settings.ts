@@ -7,6 +7,7 @@ import { Failure } from './failure.ts';
 import { othersCanWrite, readSmall, reason } from './files.ts';
 import { places } from './places.ts';
 import type { Environment, Places } from './places.ts';
+import type { BrowserSettings } from './token/browser.ts';
 import type { TokenSources } from './token/token.ts';
 import { quote } from '../protocol/target.ts';
 
@@ -35,6 +36,14 @@ export interface Settings {
   readonly token: TokenSources;
   readonly proxy: ProxySettings;
   readonly places: Places;
+  readonly asking: Asking;
+}
+
+/** Whether and how a person may be asked to sign in. */
+export interface Asking {
+  /** False in CI and with `POSTERN_NO_INPUT`: nobody is there. */
+  readonly isAllowed: boolean;
+  readonly browser: BrowserSettings;
 }
 
 const largestConfigBytes = 64 * 1024;
@@ -56,6 +65,20 @@ export function readSettings(flags: Flags, env: Environment): Settings {
     token: tokenSources(flags, env, here),
     proxy: proxySettings(env),
     places: here,
+    asking: asking(env),
+  };
+}
+
+function asking(env: Environment): Asking {
+  const isOn = (name: string): boolean => !['', '0', 'false'].includes(env[name] ?? '');
+  const [command, systemRoot] = [given(env['BROWSER']), given(env['SystemRoot'])];
+  return {
+    isAllowed: !isOn('CI') && !isOn('POSTERN_NO_INPUT'),
+    browser: {
+      hasDisplay: given(env['DISPLAY']) !== undefined || given(env['WAYLAND_DISPLAY']) !== undefined,
+      ...(command === undefined ? {} : { command }),
+      ...(systemRoot === undefined ? {} : { systemRoot }),
+    },
   };
 }
 

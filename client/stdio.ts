@@ -1,5 +1,6 @@
 import type { EventEmitter } from 'node:events';
 import type { Duplex, Readable, Writable } from 'node:stream';
+import { TunnelEnded } from '../stream/tunnel-ended.ts';
 import { Failure } from './failure.ts';
 
 /** Where the SSH stream comes from and goes to, and who tells us to leave. */
@@ -22,7 +23,7 @@ const inputEndMs = 20;
  * Carries bytes between the tunnel and the caller until the tunnel's end has come and all of it is written; whether
  * the input has ended does not matter then. An end of the input is passed on and ends only that direction.
  * Resolves to the exit code: 0, also when the reader of the output has gone, or that of the signal.
- * Rejects with `TUNNEL_LOST`. Takes the tunnel over; on return the process should exit.
+ * Rejects with `TUNNEL_LOST`, or with why the gateway has ended the tunnel. Takes the tunnel over; on return the process should exit.
  */
 export function carry(tunnel: Duplex, stdio: Stdio): Promise<number> {
   return new Promise((resolve, reject) => {
@@ -61,7 +62,9 @@ export function carry(tunnel: Duplex, stdio: Stdio): Promise<number> {
       // A far side that has ended may refuse what it is still sent.
       const end = tunnel.readableEnded
         ? exit
-        : new Failure('TUNNEL_LOST', lostMessage(cause), cause ? { cause } : {});
+        : cause instanceof TunnelEnded
+          ? new Failure(cause.code, cause.message, { cause })
+          : new Failure('TUNNEL_LOST', lostMessage(cause), cause ? { cause } : {});
       flushed(() => settle(end));
     };
 

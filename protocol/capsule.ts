@@ -1,3 +1,5 @@
+import { isEndReason } from './end-reason.ts';
+import type { EndReason } from './end-reason.ts';
 import { decodeVarint, encodeVarint } from './varint.ts';
 
 /** The two capsule types that carry a TCP byte stream (draft-ietf-httpbis-connect-tcp, "Capsule types"). */
@@ -35,12 +37,25 @@ export function capsuleHead(type: number, length: number): Buffer {
  */
 export const keepAliveCapsule: Buffer = capsuleHead(0x17, 0);
 
-/** Bytes of the stream, or its end. */
-export type CapsuleEvent = { readonly kind: 'data'; readonly bytes: Buffer } | { readonly kind: 'end' };
+/** Ours: why the tunnel is over, in ASCII. Receivers that do not know it skip it (RFC 9297 §3.2), and see an abort. */
+const reasonType = 0x37a1c9e5;
+const longestReasonBytes = 32;
+
+/** What goes before an abort, for those who know it. */
+export function reasonCapsule(reason: EndReason): Buffer {
+  return Buffer.concat([capsuleHead(reasonType, reason.length), Buffer.from(reason, 'latin1')]);
+}
+
+/** Bytes of the stream, its end, or why there will be no end. */
+export type CapsuleEvent =
+  | { readonly kind: 'data'; readonly bytes: Buffer }
+  | { readonly kind: 'end' }
+  | { readonly kind: 'reason'; readonly reason: EndReason };
+
+type Carries = 'data' | 'finalData' | 'reason' | 'nothing';
 
 type State =
-  | { readonly name: 'head' }
-  | { readonly name: 'value'; readonly carries: 'data' | 'finalData' | 'nothing'; readonly left: number };
+  { readonly name: 'head' } | { readonly name: 'value'; readonly carries: Carries; readonly left: number };
 
 /** A type and a length are at most two integers of 8 bytes. */
 const longestHeadBytes = 16;
@@ -53,6 +68,7 @@ export class CapsuleDecoder {
   readonly #codes: CapsuleCodes;
   #state: State = { name: 'head' };
   #head: Buffer = Buffer.alloc(0);
+  #reason = '';
   #ended = false;
 
   constructor(codes: CapsuleCodes) {
@@ -78,13 +94,20 @@ export class CapsuleDecoder {
         if (this.#state.name === 'head') return;
       } else {
         const taken = Math.min(this.#state.left, chunk.length - at);
-        if (this.#state.carries !== 'nothing') yield { kind: 'data', bytes: chunk.subarray(at, at + taken) };
+        const bytes = chunk.subarray(at, at + taken);
+        if (this.#state.carries === 'reason') this.#reason += bytes.toString('latin1');
+        else if (this.#state.carries !== 'nothing') yield { kind: 'data', bytes };
         this.#state = { ...this.#state, left: this.#state.left - taken };
         at += taken;
       }
       if (this.#state.left > 0) continue;
       const { carries } = this.#state;
       this.#state = { name: 'head' };
+      if (carries === 'reason') {
+        const reason = this.#reason;
+        this.#reason = '';
+        if (isEndReason(reason)) yield { kind: 'reason', reason };
+      }
       if (carries !== 'finalData') continue;
       this.#ended = true;
       yield { kind: 'end' };
@@ -103,11 +126,12 @@ export class CapsuleDecoder {
       return chunk.length;
     }
     this.#head = Buffer.alloc(0);
-    this.#state = { name: 'value', carries: this.#carries(type.value), left: length.value };
+    this.#state = { name: 'value', carries: this.#carries(type.value, length.value), left: length.value };
     return at + type.length + length.length - kept;
   }
 
-  #carries(type: number): 'data' | 'finalData' | 'nothing' {
+  #carries(type: number, length: number): Carries {
+    if (type === reasonType) return length <= longestReasonBytes ? 'reason' : 'nothing';
     const carries =
       type === this.#codes.data ? 'data' : type === this.#codes.finalData ? 'finalData' : 'nothing';
     if (carries !== 'nothing' && this.#ended) throw new RangeError('data after the final data');

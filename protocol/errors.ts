@@ -56,6 +56,7 @@ export const tunnelErrors = {
   // The gateway.
   DRAINING: { status: 503, retry: true, exit: 75, layer: 'gateway' },
   AUDIT_UNAVAILABLE: { status: 503, retry: true, exit: 75, layer: 'gateway' },
+  STORE_UNAVAILABLE: { status: 503, retry: true, exit: 75, layer: 'gateway' },
   INTERNAL: { status: 500, retry: true, exit: 1, layer: 'gateway', proxyStatus: 'proxy_internal_error' },
   // The next hop.
   NAME_NOT_FOUND: { status: 502, retry: false, exit: 69, layer: 'target', proxyStatus: 'dns_error' },
@@ -86,9 +87,15 @@ export const tunnelErrors = {
   PROXY_REFUSED: { status: 0, retry: false, exit: 69, layer: 'proxy' },
   GATEWAY_UNREACHABLE: { status: 0, retry: true, exit: 69, layer: 'network' },
   GATEWAY_TIMEOUT: { status: 0, retry: true, exit: 75, layer: 'network' },
+  SIGN_IN_FAILED: { status: 0, retry: false, exit: 77, layer: 'sign-in' },
   TLS_FAILED: { status: 0, retry: false, exit: 69, layer: 'tls' },
   HTTP_UNEXPECTED: { status: 0, retry: false, exit: 69, layer: 'http' },
   UPGRADE_REFUSED: { status: 0, retry: false, exit: 69, layer: 'upgrade' },
+  // The gateway has ended an open tunnel, and said why (protocol/end-reason.ts).
+  TUNNEL_REVOKED: { status: 0, retry: false, exit: 77, layer: 'sign-in' },
+  TUNNEL_KILLED: { status: 403, retry: false, exit: 77, layer: 'policy' },
+  TUNNEL_EXPIRED: { status: 0, retry: true, exit: 75, layer: 'policy' },
+  TUNNEL_STOPPED: { status: 0, retry: true, exit: 75, layer: 'gateway' },
   TUNNEL_LOST: { status: 0, retry: true, exit: 75, layer: 'tunnel' },
 } as const satisfies Record<string, ErrorFacts>;
 

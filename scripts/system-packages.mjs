@@ -6,6 +6,7 @@ import { run } from './bootstrap.mjs';
 const packages = [
   'apache2',
   'caddy',
+  'chromium',
   'connect-proxy',
   'corkscrew',
   'curl',

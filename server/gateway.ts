@@ -2,17 +2,31 @@ import type { Server } from 'node:http';
 import type { FastifyInstance } from 'fastify';
 import type { TunnelError } from '../protocol/errors.ts';
 import { AuditLog } from './account/audit-log.ts';
-import { auditObserver } from './account/audit.ts';
+import { auditObserver, revocationFields, ticketFields } from './account/audit.ts';
 import { logObserver } from './account/log.ts';
 import type { Log } from './account/log.ts';
 import { Metrics } from './account/metrics.ts';
+import type { Authenticator } from './auth/authenticator.ts';
+import { proofChecker } from './auth/dpop.ts';
+import type { ProofChecker } from './auth/dpop.ts';
+import { gatewayAuthenticator } from './auth/gateway-authenticator.ts';
 import { jwtAuthenticator } from './auth/jwt.ts';
 import { trustedIssuers } from './auth/issuers.ts';
-import { openKeyFile } from './auth/keys.ts';
+import { openKeyFile, ownMaxLifetimeMs } from './auth/keys.ts';
+import { concerns, openRevocations } from './auth/revocations.ts';
+import type { Revocations } from './auth/revocations.ts';
+import { ticketBook } from './auth/tickets.ts';
+import type { Tickets } from './auth/tickets.ts';
 import type { Config } from './config/config.ts';
 import { tcpDialer } from './dial/tcp.ts';
 import { requestEntries } from './entry/index.ts';
 import type { Incoming, Offer } from './entry/entry.ts';
+import { isToEnd } from './listen/control.ts';
+import type { Killing } from './listen/control.ts';
+import { openLogin } from './login/login.ts';
+import type { Login } from './login/login.ts';
+import { openSigningKeys } from './login/signing-keys.ts';
+import type { SigningKeys } from './login/signing-keys.ts';
 import { remoteAddressBehind } from './listen/remote-address.ts';
 import type { RemoteAddress } from './listen/remote-address.ts';
 import { takeTunnelRequests } from './listen/requests.ts';
@@ -20,14 +34,31 @@ import { serve } from './pipeline.ts';
 import type { Pipeline } from './pipeline.ts';
 import { TunnelCounts } from './policy/limits.ts';
 import { rulesPolicy } from './policy/rules.ts';
+import { openEmbeddedStore } from './store/embedded.ts';
+import type { Store } from './store/store.ts';
 import { Sessions } from './tunnel/sessions.ts';
+import { apiRoutes } from './web/api.ts';
 import { webRoutes } from './web/routes.ts';
+
+/** Clocks that are far apart must not bring a token back. */
+const dayMs = 24 * 3_600_000;
 
 /** What a reload replaces, all of it at once. */
 interface Settings {
   readonly config: Config;
+  /** Of tokens; that of the pipeline takes tickets too. */
+  readonly tokens: Authenticator;
   readonly pipeline: Pipeline;
   readonly remoteAddress: RemoteAddress;
+}
+
+/** What survives a reload, and most of it a restart. */
+interface State {
+  readonly store: Store;
+  readonly revocations: Revocations & { close(): void };
+  readonly tickets: Tickets;
+  readonly proofs: ProofChecker;
+  readonly signingKeys: SigningKeys;
 }
 
 /** All the parts of a gateway, put together from a configuration. It listens to nothing by itself. */
@@ -36,11 +67,13 @@ export class Gateway {
   readonly sessions: Sessions;
   readonly #log: Log;
   readonly #audit: AuditLog;
+  readonly #state: State;
   readonly #counts = new TunnelCounts();
   #settings: Settings;
+  #login: Login | undefined;
   #draining = false;
 
-  /** Throws when the audit file or the key cannot be used; nothing is left open then. */
+  /** Throws when the audit file, the store or the key cannot be used; nothing is left open then. */
   static async open(config: Config, log: Log): Promise<Gateway> {
     const metrics = new Metrics();
     const audit = new AuditLog(config.audit.file, {
@@ -55,16 +88,23 @@ export class Gateway {
       },
     });
     await audit.start();
+    let state: State | undefined;
     try {
-      return new Gateway(await settingsFrom(config, log), log, audit, metrics);
+      state = await openState(config, log);
+      const settings = await settingsFrom(config, state, log);
+      const gateway = new Gateway({ settings, state, log, audit, metrics });
+      gateway.#login = await gateway.#openLogin();
+      return gateway;
     } catch (error) {
+      await state?.store.close();
       await audit.close();
       throw error;
     }
   }
 
-  private constructor(settings: Settings, log: Log, audit: AuditLog, metrics: Metrics) {
+  private constructor({ settings, state, log, audit, metrics }: Opened) {
     this.#settings = settings;
+    this.#state = state;
     this.#log = log;
     this.#audit = audit;
     this.metrics = metrics;
@@ -73,6 +113,14 @@ export class Gateway {
       metrics,
       logObserver(log),
     ]);
+    state.revocations.onRevoked((revocation, reason) => {
+      audit.appendEventually(revocationFields(revocation, reason));
+      this.sessions.endWhere(
+        ({ principal }) => principal !== undefined && concerns(revocation, principal),
+        'REVOKED',
+        reason,
+      );
+    });
   }
 
   get config(): Config {
@@ -95,6 +143,33 @@ export class Gateway {
   /** Registers what browsers and clients see besides tunnels; `app` must be mounted at the prefix. */
   routes(app: FastifyInstance): void {
     webRoutes(app, () => this.config);
+    this.#login?.routes(app);
+    apiRoutes(app, {
+      authenticator: () => this.#settings.tokens,
+      rules: () => this.config.rules,
+      sessions: this.sessions,
+      revocations: this.#state.revocations,
+      tickets: this.#state.tickets,
+      onTicket: (made) => this.#audit.appendEventually(ticketFields(made)),
+    });
+  }
+
+  #openLogin(): Promise<Login> {
+    const { store, revocations, tickets, signingKeys } = this.#state;
+    return openLogin({
+      store,
+      revocations,
+      tickets,
+      keys: signingKeys,
+      sessions: this.sessions,
+      config: () => this.config,
+      onTicket: (made) => this.#audit.appendEventually(ticketFields(made)),
+      remoteAddress: (request) => this.#settings.remoteAddress(request),
+      onTrouble: (err) => this.#log.error({ err }, 'a sign-in failed'),
+      onSignIn: ({ id, subject, kind, remoteAddress }) =>
+        this.#log.info({ signIn: id, subject, kind, client: remoteAddress }, 'signed in'),
+      onRefused: (refused) => this.#log.warn(refused, 'sign-in refused'),
+    });
   }
 
   /** Takes tunnel requests from an HTTP server, when all its other listeners are in place. Returns what stops it. */
@@ -111,13 +186,30 @@ export class Gateway {
 
   /**
    * Puts rules, targets, issuers, limits and the network policy of `config` in place of the old ones, for new tunnels.
-   * Where to listen, the prefix, the entries and the audit file stay until a restart. Throws and changes nothing when the
+   * Where to listen, the prefix, the entries, the audit file, the store, the times of sign-ins and the device flow stay
+   * until a restart. Throws and changes nothing when the
    * new ones cannot be used.
    */
   async reload(config: Config): Promise<void> {
-    const { listen, admin, publicUrl, entries } = this.config;
+    const { listen, admin, control, publicUrl, entries, store } = this.config;
     const audit = { file: this.config.audit.file, required: config.audit.required };
-    this.#settings = await settingsFrom({ ...config, listen, admin, publicUrl, entries, audit }, this.#log);
+    const { sessionMs, accessTokenMs, deviceFlow } = this.config.signIn;
+    const signIn = { ...config.signIn, sessionMs, accessTokenMs, deviceFlow };
+    const kept = { listen, admin, control, publicUrl, entries, store, audit, signIn };
+    this.#settings = await settingsFrom({ ...config, ...kept }, this.#state, this.#log);
+  }
+
+  /** Ends sessions for the operator, and revokes what they could come back with where that is asked. */
+  async kill(killing: Killing): Promise<number> {
+    const { tokenId, subject, issuer, revoke, reason } = killing;
+    const ended = this.sessions.endWhere((record) => isToEnd(killing, record), 'KILLED', reason);
+    const { revocations } = this.#state;
+    if (tokenId !== undefined) await revocations.revoke({ kind: 'token', tokenId }, reason);
+    if (revoke && subject !== undefined) {
+      const from = issuer === undefined ? {} : { issuer };
+      await revocations.revoke({ kind: 'subject', subject, ...from, issuedBefore: Date.now() }, reason);
+    }
+    return ended;
   }
 
   /** Goes on in a new audit file of the same name, after rotation. */
@@ -138,11 +230,21 @@ export class Gateway {
     this.#draining = true;
     this.sessions.endAll('GATEWAY_STOPPED');
     await this.sessions.empty();
+    this.#login?.close();
+    this.#state.signingKeys.close();
+    this.#state.revocations.close();
+    await this.#state.store.close();
     await this.#audit.close();
   }
 
   #serve(offer: Offer): Promise<void> {
-    const premises = { sessions: this.sessions, counts: this.#counts, draining: () => this.#draining };
+    const { revocations } = this.#state;
+    const premises = {
+      sessions: this.sessions,
+      counts: this.#counts,
+      revocations,
+      draining: () => this.#draining,
+    };
     return serve(offer, premises, this.#settings.pipeline);
   }
 
@@ -161,15 +263,40 @@ export class Gateway {
   }
 }
 
-async function settingsFrom(config: Config, log: Log): Promise<Settings> {
+interface Opened {
+  readonly settings: Settings;
+  readonly state: State;
+  readonly log: Log;
+  readonly audit: AuditLog;
+  readonly metrics: Metrics;
+}
+
+async function openState(config: Config, log: Log): Promise<State> {
+  const store = await openEmbeddedStore(config.store.file);
+  const lifetimes = config.issuers.map((issuer) => issuer.maxLifetimeMs);
+  const revocations = await openRevocations(store, {
+    keepMs: Math.max(ownMaxLifetimeMs, config.signIn.sessionMs, ...lifetimes) + dayMs,
+    onTrouble: (err) => log.error({ err }, 'the list of revocations cannot be read'),
+  });
+  const proofs = proofChecker({ origin: config.publicUrl.origin });
+  const signingKeys = await openSigningKeys(store, {
+    onTrouble: (err) => log.error({ err }, 'the signing keys cannot be read'),
+  });
+  return { store, revocations, tickets: ticketBook(store), proofs, signingKeys };
+}
+
+async function settingsFrom(config: Config, state: State, log: Log): Promise<Settings> {
   const issuers = trustedIssuers(config, await openKeyFile(config.keyFile), {
+    signInKeys: state.signingKeys.source,
     onTrouble: (issuer, err) => log.warn({ issuer, err }, 'the keys of an issuer cannot be loaded'),
   });
+  const tokens = jwtAuthenticator(issuers, { proofs: state.proofs });
   return {
     config,
+    tokens,
     remoteAddress: remoteAddressBehind(config.trustedProxies),
     pipeline: {
-      authenticator: jwtAuthenticator(issuers),
+      authenticator: gatewayAuthenticator(tokens, state.tickets),
       policy: rulesPolicy(config),
       dialer: tcpDialer({
         network: config.network,

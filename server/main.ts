@@ -21,6 +21,22 @@ Usage: postern-gateway <command> [options]
       --group G         a group of that person, as often as needed
       --target T        narrow the token to a target pattern, as often as needed
       --ttl T           how long it is good: 30m, 8h, 7d (default: 8h, at most 30d)
+  user add NAME [--group G]... | passwd NAME | groups NAME [--group G]... | disable NAME | enable NAME | list
+      accounts of the gateway itself, for people without an identity provider
+      --group G         a group of that person, as often as needed
+      --totp            with a one-time code; prints what an authenticator app takes
+      --no-totp         without one any more
+      --password-stdin  take the password from the first line of stdin, not from the terminal
+      --json            list as JSON
+  sessions [--json]
+      show the sessions of the running gateway
+  kill SESSION... | --subject S [--revoke] | --target T | --token ID [--reason TEXT]
+      end sessions of the running gateway
+      --subject S       all of that person
+      --revoke          and believe nothing that was given to that person until now
+      --target T        all to that host, or host:port
+      --token ID        all of that token (jti), which is not believed any more
+      --reason TEXT     for the log and the audit
   print-config nginx|haproxy|caddy|apache|systemd
       print a configuration for the program before the gateway, filled in
   verify-audit FILE
@@ -42,6 +58,9 @@ const commands: Readonly<Record<string, () => Promise<Command>>> = {
   check: async () => (await import('./commands/check.ts')).check,
   explain: async () => (await import('./commands/explain.ts')).explain,
   token: async () => (await import('./commands/token.ts')).token,
+  user: async () => (await import('./commands/user.ts')).user,
+  sessions: async () => (await import('./commands/sessions.ts')).sessions,
+  kill: async () => (await import('./commands/kill.ts')).kill,
   'print-config': async () => (await import('./commands/print-config.ts')).printConfigCommand,
   'verify-audit': async () => (await import('./commands/verify-audit.ts')).verifyAudit,
 };
@@ -60,7 +79,15 @@ async function main([name, ...args]: string[]): Promise<number> {
   if (problem) return say(stderr, `postern-gateway: ${problem}\n`, 78);
   try {
     const command = await load();
-    return await command(args, { stdout, stderr, env });
+    return await command(args, {
+      // Opened when it is read: a service may have none.
+      get stdin() {
+        return process.stdin;
+      },
+      stdout,
+      stderr,
+      env,
+    });
   } catch (error) {
     return say(stderr, `postern-gateway: ${(error as Error).message}\n`, 1);
   }

@@ -1,7 +1,10 @@
 import type { Socket } from 'node:net';
+import type { EndReason } from '../protocol/end-reason.ts';
 import { TunnelError, toTunnelError } from '../protocol/errors.ts';
 import { parseTarget } from '../protocol/target.ts';
 import type { Authenticator, Principal } from './auth/authenticator.ts';
+import { TokenRefusal } from './auth/claims.ts';
+import type { Revocations } from './auth/revocations.ts';
 import type { Limits } from './config/config.ts';
 import type { Dialer } from './dial/dialer.ts';
 import type { Offer } from './entry/entry.ts';
@@ -10,7 +13,7 @@ import type { Grant, Policy } from './policy/policy.ts';
 import { abort } from '../stream/close.ts';
 import { bridge } from './tunnel/bridge.ts';
 import type { BridgeEnd } from './tunnel/bridge.ts';
-import type { EndReason, Session, Sessions } from './tunnel/sessions.ts';
+import type { Session, Sessions } from './tunnel/sessions.ts';
 
 /** What decides about offers. A reload puts a new one in its place; tunnels that are open keep theirs. */
 export interface Pipeline {
@@ -24,6 +27,7 @@ export interface Pipeline {
 export interface Premises {
   readonly sessions: Sessions;
   readonly counts: TunnelCounts;
+  readonly revocations: Pick<Revocations, 'isRevoked'>;
   readonly draining: () => boolean;
 }
 
@@ -35,7 +39,7 @@ const openingMs = 5000;
  */
 export async function serve(
   offer: Offer,
-  { sessions, counts, draining }: Premises,
+  { sessions, counts, revocations, draining }: Premises,
   pipeline: Pipeline,
 ): Promise<void> {
   const { limits } = pipeline;
@@ -49,6 +53,8 @@ export async function serve(
     const asked = parseTarget(offer.asked, 'required');
     const principal = await authenticate(offer, pipeline);
     session.identified(principal);
+    // In one step with the line before: a revocation that comes from now on finds the session by its principal.
+    if (revocations.isRevoked(principal)) throw revoked();
     const grant = pipeline.policy.decide(principal, asked);
     session.granted(grant);
     leave.push(counts.enterAs(principal, limits));
@@ -63,13 +69,26 @@ export async function serve(
     if (target) abort(target);
     if (answered || offer.signal.aborted) return session.end('CLIENT_GONE');
     const refusal = session.signal.aborted
-      ? new TunnelError('DRAINING', 'the gateway is stopping; try again')
+      ? refusalFor(session.signal.reason as EndReason)
       : toTunnelError(error);
     offer.reject(refusal);
     session.end(refusal.code, { reason: reasonOf(refusal) });
   } finally {
     for (const undo of leave) undo();
   }
+}
+
+/** To the caller the same as any token that is not accepted. */
+function revoked(): TunnelError {
+  const cause = new TokenRefusal('revoked');
+  return new TunnelError('TOKEN_INVALID', 'the token was not accepted; sign in again', { cause });
+}
+
+/** What is said to an offer that the gateway ends before it has answered. */
+function refusalFor(reason: EndReason): TunnelError {
+  if (reason === 'REVOKED') return revoked();
+  if (reason === 'KILLED') return new TunnelError('TUNNEL_KILLED', 'the operator has ended this session');
+  return new TunnelError('DRAINING', 'the gateway is stopping; try again');
 }
 
 /** Throws what the authenticator throws, and `SIGN_IN_TIMEOUT` when it takes too long. */

@@ -1,16 +1,18 @@
 import type { Socket } from 'node:net';
 import { Duplex } from 'node:stream';
-import { CapsuleDecoder, capsuleHead, keepAliveCapsule } from '../protocol/capsule.ts';
+import { CapsuleDecoder, capsuleHead, keepAliveCapsule, reasonCapsule } from '../protocol/capsule.ts';
 import type { CapsuleCodes } from '../protocol/capsule.ts';
-import { abort, closeGently } from './close.ts';
+import { abort, abortAfter, closeGently } from './close.ts';
 import { everyInterval, keepAliveMs } from './keep-alive.ts';
+import { TunnelEnded, tunnelEnded } from './tunnel-ended.ts';
 
 type Callback = (error?: Error | null) => void;
 
 /**
  * The tunnel inside a connection that speaks capsules: EOF travels as FINAL_DATA, so each direction ends by itself,
- * and an end of the connection without it is an abort, here an `ECONNRESET` error.
- * Takes the socket over: ending both ways closes it, destroying the stream aborts it.
+ * and an end of the connection without it is an abort, here an `ECONNRESET` error, or a `TunnelEnded` where the peer has
+ * said why. Takes the socket over: ending both ways closes it, destroying the stream aborts it, with a `TunnelEnded` so
+ * that the peer learns the reason.
  */
 export function capsuleStream(
   socket: Socket,
@@ -63,7 +65,8 @@ class CapsuleStream extends Duplex {
 
   override _destroy(error: Error | null, callback: Callback): void {
     this.#stopBeating();
-    if (error || !this.#decoder.ended || !this.writableFinished) abort(this.#socket);
+    if (error instanceof TunnelEnded) abortAfter(reasonCapsule(error.reason), this.#socket);
+    else if (error || !this.#decoder.ended || !this.writableFinished) abort(this.#socket);
     else closeGently(this.#socket);
     callback(error);
   }
@@ -80,7 +83,8 @@ class CapsuleStream extends Duplex {
     let useful = 0;
     try {
       for (const event of this.#decoder.push(chunk)) {
-        if (event.kind === 'end') this.push(null);
+        if (event.kind === 'reason') this.destroy(tunnelEnded(event.reason));
+        else if (event.kind === 'end') this.push(null);
         else if (event.bytes.length > 0 && !this.push(event.bytes)) this.#full = true;
         if (event.kind === 'data') useful += event.bytes.length;
       }

@@ -1,7 +1,11 @@
+import type { EventEmitter } from 'node:events';
 import type { Socket } from 'node:net';
 
 /** A stranger gets this long to read why it is refused. */
 const refusedLingerMs = 1000;
+
+/** A tunnel that the gateway ends is over at once; its connection stays this long for the peer to read why. */
+const reasonLingerMs = 500;
 
 /**
  * The end of a tunnel may be megabytes behind in the buffers of the kernel and of proxies. Should the peer say anything
@@ -21,6 +25,20 @@ export function closeGently(socket: Socket): void {
   linger(socket, endedLingerMs);
   // A process that is done need not wait: the kernel delivers what it has.
   socket.unref();
+}
+
+/** Says `last`, which is no orderly end, and breaks off when the peer has had half a second. The socket is ours to the end. */
+export function abortAfter(last: Buffer, socket: Socket): void {
+  socket.end(last);
+  socket.resume();
+  afterReason(socket, () => abort(socket));
+}
+
+/** Calls `then` in half a second, unless the connection has closed by then. */
+export function afterReason(connection: EventEmitter, then: () => void): void {
+  const timer = setTimeout(then, reasonLingerMs);
+  timer.unref();
+  connection.once('close', () => clearTimeout(timer));
 }
 
 function linger(socket: Socket, lingerMs: number): void {

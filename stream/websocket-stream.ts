@@ -1,7 +1,10 @@
 import { Duplex } from 'node:stream';
 import type { WebSocket } from 'ws';
+import { endReasons, reasonOfCloseCode } from '../protocol/end-reason.ts';
 import { connectionReset } from './capsule-stream.ts';
+import { afterReason } from './close.ts';
 import { everyInterval, keepAliveMs } from './keep-alive.ts';
+import { TunnelEnded, tunnelEnded } from './tunnel-ended.ts';
 
 /** The subprotocol in which an empty binary message is the sender's EOF. */
 export const eofSubprotocol = 'postern.tcp.v1';
@@ -30,8 +33,9 @@ export interface WebSocketStreamOptions {
 /**
  * The tunnel inside a WebSocket whose binary messages are its bytes. Call it in the very tick of `open`: messages that
  * come earlier are lost. An empty message is always the peer's EOF. A connection that ends without EOF is an
- * `ECONNRESET` error, as is a peer that sends nothing and answers no ping. Takes the WebSocket over: ending both ways closes it,
- * destroying the stream aborts it.
+ * `ECONNRESET` error, as is a peer that sends nothing and answers no ping; where the peer says why it ends the tunnel,
+ * a `TunnelEnded`. Takes the WebSocket over: ending both ways closes it, destroying the stream aborts it, with a
+ * `TunnelEnded` so that the peer learns the reason.
  */
 export function webSocketStream(socket: WebSocket, options: WebSocketStreamOptions): Duplex {
   return new WebSocketStream(socket, options);
@@ -87,11 +91,17 @@ class WebSocketStream extends Duplex {
 
   override _destroy(error: Error | null, callback: Callback): void {
     this.#stopBeating();
-    if (error || !this.#received || !this.writableFinished) this.#socket.terminate();
+    if (error instanceof TunnelEnded) this.#closeBecause(error);
+    else if (error || !this.#received || !this.writableFinished) this.#socket.terminate();
     else this.#socket.close(1000);
     // A paused WebSocket would never read the peer's Close frame.
     this.#socket.resume();
     callback(error);
+  }
+
+  #closeBecause({ reason }: TunnelEnded): void {
+    this.#socket.close(endReasons[reason].closeCode, reason);
+    afterReason(this.#socket, () => this.#socket.terminate());
   }
 
   #receive(data: Buffer, isBinary: boolean): void {
@@ -118,7 +128,10 @@ class WebSocketStream extends Duplex {
   #connectionEnded(code: number): void {
     // 1005: a Close frame without a code.
     const orderly = this.#received || (this.#eof === 'close' && (code === 1000 || code === 1005));
-    if (!orderly) return void this.destroy(connectionReset());
+    if (!orderly) {
+      const reason = reasonOfCloseCode(code);
+      return void this.destroy(reason ? tunnelEnded(reason) : connectionReset());
+    }
     this.#stopBeating();
     this.#receiveEnd();
     if (this.writableFinished) return;

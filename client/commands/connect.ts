@@ -1,17 +1,19 @@
+import type { Duplex } from 'node:stream';
 import { parseTarget, parseTargetParts } from '../../protocol/target.ts';
 import type { Target } from '../../protocol/target.ts';
-import { chooseEgress } from '../egress/choose.ts';
+import type { Egress } from '../egress/egress.ts';
 import { loadEntry, openTunnel } from '../entry/choose.ts';
-import { gatewayTarget } from '../entry/entry.ts';
 import { entryMemory } from '../entry/memory.ts';
 import { report } from '../explain.ts';
 import { Failure, toFailure } from '../failure.ts';
 import { places } from '../places.ts';
 import type { Environment } from '../places.ts';
 import { readSettings } from '../settings.ts';
-import type { Flags } from '../settings.ts';
+import type { Flags, Settings } from '../settings.ts';
 import { carry } from '../stdio.ts';
-import { findToken } from '../token/token.ts';
+import { hasTerminal } from '../terminal.ts';
+import { withPass } from '../token/pass.ts';
+import { wayOut } from '../way-out.ts';
 
 /** From the first packet to the open tunnel; ssh itself should wait longer than this. */
 const openMs = 30_000;
@@ -45,22 +47,48 @@ export async function connect(args: readonly string[], env: Environment): Promis
 async function tunnel(parsed: ConnectArguments, env: Environment): Promise<number> {
   const target = parseAsked(parsed);
   const settings = readSettings(parsed.flags, env);
-  const { gateway, via, caFile, proxy } = settings;
-  const { token } = findToken(settings.token, gateway, new Date());
-  const egress = chooseEgress({
-    gateway: gatewayTarget(gateway),
-    tls: gateway.protocol === 'https:',
-    proxy,
-    ...(caFile === undefined ? {} : { caFile }),
-  });
-  const signal = AbortSignal.timeout(openMs);
-  const stream = await openTunnel({ gateway, target, token }, egress, {
-    load: loadEntry,
-    memory: entryMemory(settings.places.state),
-    signal,
-    ...(via === undefined ? {} : { via }),
-  });
+  const egress = wayOut(settings);
+  let stream;
+  try {
+    stream = await open(target, settings, egress);
+  } catch (error) {
+    if (!(error instanceof Failure && error.code === 'TOKEN_MISSING' && maySignIn(settings))) throw error;
+    await signInFirst(settings, egress);
+    stream = await open(target, settings, egress);
+  }
   return carry(stream, { input: process.stdin, output: process.stdout, signals: process });
+}
+
+function open(target: Target, settings: Settings, egress: Egress): Promise<Duplex> {
+  const { gateway, via, token: sources, places: here } = settings;
+  const signal = AbortSignal.timeout(openMs);
+  return withPass({ sources, gateway, egress, signal }, ({ token, prove }) =>
+    openTunnel({ gateway, target, token, ...(prove === undefined ? {} : { prove }) }, egress, {
+      load: loadEntry,
+      memory: entryMemory(here.state),
+      signal,
+      ...(via === undefined ? {} : { via }),
+    }),
+  );
+}
+
+/** Somebody has to be there to see a browser come up; scripts and IDEs get an answer at once. */
+function maySignIn({ asking }: Settings): boolean {
+  return asking.isAllowed && hasTerminal();
+}
+
+/** ssh may lose its patience in the meantime; the sign-in is finished all the same, for the next one. */
+async function signInFirst(settings: Settings, egress: Egress): Promise<void> {
+  const { gateway, asking, places: here } = settings;
+  const { signInOnce } = await import('../token/single-sign-in.ts');
+  await signInOnce({
+    state: here.state,
+    gateway,
+    egress,
+    device: false,
+    browser: asking.browser,
+    hangup: 'finish',
+  });
 }
 
 const valued = {

@@ -7,10 +7,14 @@ import { printable } from '../printable.ts';
 import { version } from '../version.ts';
 
 type Print = (text: string) => void;
-type Command = (args: readonly string[], env: Environment, print: Print) => number;
+type Command = (args: readonly string[], env: Environment, print: Print) => number | Promise<number>;
 
 const commands: Readonly<Record<string, () => Promise<Command>>> = {
+  login: async () => (await import('./login.ts')).login,
+  logout: async () => (await import('./logout.ts')).logout,
   status: async () => (await import('./status.ts')).status,
+  hosts: async () => (await import('./hosts.ts')).hosts,
+  ticket: async () => (await import('./ticket.ts')).ticket,
   setup: async () => (await import('./setup.ts')).setup,
 };
 
@@ -34,7 +38,7 @@ export async function run(
     const options = end === -1 ? args : args.slice(0, end);
     if (options.includes('--help') || options.includes('-h')) return show(help[command as HelpTopic]);
     const start = await commands[command]!();
-    return start(args, env, print);
+    return await start(args, env, print);
   } catch (error) {
     const failure = toFailure(isParseError(error) ? usage(error, command) : error);
     say(explain(failure));

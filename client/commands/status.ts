@@ -1,88 +1,140 @@
 import { parseArgs } from 'node:util';
+import { askAccess } from '../api.ts';
+import type { LiveSession } from '../api.ts';
 import { readLastError } from '../explain.ts';
 import type { LastError } from '../explain.ts';
-import { Failure } from '../failure.ts';
+import { Failure, toFailure } from '../failure.ts';
 import type { Environment } from '../places.ts';
 import { printable } from '../printable.ts';
-import { readSettings } from '../settings.ts';
+import type { Settings } from '../settings.ts';
 import { readClaims } from '../token/claims.ts';
-import { findToken } from '../token/token.ts';
+import { readSignIn, signInDirectory, signInPath } from '../token/sign-in.ts';
+import { givenToken } from '../token/token.ts';
+import type { FoundToken } from '../token/token.ts';
+import { gatewayOptions, settingsWith } from './options.ts';
 
 /** What `postern status --json` prints; `version` counts changes of this shape. */
 export interface Status {
   readonly version: 1;
   readonly gateway: string;
   readonly signedIn: boolean;
+  /** Whether the gateway has said so, or only the token. */
+  readonly confirmed: boolean;
   readonly subject?: string;
   readonly issuer?: string;
+  readonly groups?: readonly string[];
+  /** When the token ends; that of a sign-in is renewed before. */
   readonly expiresAt?: string;
+  /** When the gateway ends what this person has. */
+  readonly until?: string;
   /** Where the token came from: a file, or the name of a variable. */
   readonly tokenFrom?: string;
-  /** Why there is no usable token. */
+  /** The tunnels of this person that are open now, from wherever. */
+  readonly sessions?: readonly LiveSession[];
+  /** Why there is no usable token, or why the gateway has not said anything. */
   readonly problem?: { readonly code: string; readonly message: string };
   readonly lastError?: LastError;
 }
 
-/** Runs `postern status`. Exits 77 when there is no token that could work. */
-export function status(args: readonly string[], env: Environment, print: (text: string) => void): number {
+/** Runs `postern status`. Exits 77 when there is no token that could work, else as the failure to ask the gateway. */
+export async function status(
+  args: readonly string[],
+  env: Environment,
+  print: (text: string) => void,
+): Promise<number> {
   const { values } = parseArgs({
     args: [...args],
-    options: { json: { type: 'boolean' }, gateway: { type: 'string' }, 'token-file': { type: 'string' } },
+    options: { ...gatewayOptions, offline: { type: 'boolean' } },
   });
-  const now = new Date();
-  const { gateway, 'token-file': tokenFile } = values;
-  const settings = readSettings(
-    { ...(gateway === undefined ? {} : { gateway }), ...(tokenFile === undefined ? {} : { tokenFile }) },
-    env,
-  );
+  const settings = settingsWith(values, env);
   const lastError = readLastError(settings.places.state);
+  const { facts, exit } = await look(settings, values.offline === true);
   const found: Status = {
     version: 1,
     gateway: settings.gateway.href,
-    ...signIn(() => findToken(settings.token, settings.gateway, now)),
+    ...facts,
     ...(lastError === undefined ? {} : { lastError }),
   };
   print(values.json ? `${JSON.stringify(found, null, 2)}\n` : describe(found));
-  return found.signedIn ? 0 : 77;
+  return exit;
 }
 
-type SignIn = Pick<Status, 'signedIn' | 'subject' | 'issuer' | 'expiresAt' | 'tokenFrom' | 'problem'>;
+type Facts = Omit<Status, 'version' | 'gateway' | 'lastError'>;
 
-function signIn(find: () => ReturnType<typeof findToken>): SignIn {
+async function look(settings: Settings, isOffline: boolean): Promise<{ facts: Facts; exit: number }> {
+  const local = readLocal(settings);
+  if (isOffline || !local.signedIn) return { facts: local, exit: local.signedIn ? 0 : 77 };
   try {
-    const { token, from } = find();
-    const { subject, issuer, expiresAt } = readClaims(token) ?? {};
+    const { subject, groups, until, sessions } = await askAccess(settings);
+    const said = {
+      groups,
+      sessions,
+      ...(subject === undefined ? {} : { subject }),
+      ...(until === undefined ? {} : { until }),
+    };
+    // A renewal on the way has changed what is here.
+    return { facts: { ...readLocal(settings), ...said, confirmed: true }, exit: 0 };
+  } catch (error) {
+    const { code, message, facts } = toFailure(error);
+    const problem = { code, message };
+    if (facts.layer !== 'sign-in' || facts.retry) return { facts: { ...local, problem }, exit: facts.exit };
+    return { facts: { signedIn: false, confirmed: true, problem }, exit: facts.exit };
+  }
+}
+
+/** What the files here say. */
+function readLocal({ token: sources, gateway, places }: Settings): Facts {
+  try {
+    const found = givenToken(sources, new Date()) ?? kept(places.state, gateway);
+    const { subject, issuer, expiresAt } = readClaims(found.token) ?? {};
     return {
       signedIn: true,
+      confirmed: false,
       ...(subject === undefined ? {} : { subject }),
       ...(issuer === undefined ? {} : { issuer }),
       ...(expiresAt === undefined ? {} : { expiresAt: expiresAt.toISOString() }),
-      tokenFrom: from,
+      tokenFrom: found.from,
     };
   } catch (error) {
     if (!(error instanceof Failure) || error.facts.layer !== 'sign-in') throw error;
-    return { signedIn: false, problem: { code: error.code, message: error.message } };
+    return { signedIn: false, confirmed: false, problem: { code: error.code, message: error.message } };
   }
+}
+
+function kept(state: string, gateway: URL): FoundToken {
+  const signIn = readSignIn(state, gateway);
+  if (signIn === undefined) throw new Failure('TOKEN_MISSING', `you are not signed in at ${gateway.href}`);
+  return { token: signIn.accessToken, from: signInPath(signInDirectory(state, gateway)) };
 }
 
 /** The status as lines for people. */
 export function describe(status: Status): string {
-  const { subject, issuer, expiresAt, tokenFrom, problem, lastError } = status;
+  const { subject, issuer, groups = [], sessions = [], expiresAt, until, problem, lastError } = status;
+  const unconfirmed = status.signedIn && problem;
   const lines: [label: string, value: string | undefined][] = [
     ['gateway', status.gateway],
-    [
-      'you',
-      problem ? `not signed in: ${problem.message} (${problem.code})` : (subject ?? 'the token does not say'),
-    ],
+    ['you', status.signedIn ? (subject ?? 'the token does not say') : notSignedIn(problem)],
+    ['groups', groups.length === 0 ? undefined : groups.join(', ')],
     ['issuer', issuer],
-    ['until', problem ? undefined : (expiresAt ?? 'the token does not say')],
-    ['token', tokenFrom],
+    ['until', status.signedIn ? (until ?? expiresAt ?? 'the token does not say') : undefined],
+    ['token', status.tokenFrom],
+    ['not asked', unconfirmed ? `${unconfirmed.message} (${unconfirmed.code})` : undefined],
+    ...sessions.map(({ target, since, id }): [string, string] => [
+      'open',
+      [target, since && `since ${since}`, id].filter((part) => part !== undefined).join(', '),
+    ]),
     ['last error', lastError && lastErrorLine(lastError)],
     ['hint', lastError?.hint],
   ];
   return lines
     .flatMap(([label, value]) => (value === undefined ? [] : [`${label.padEnd(12)}${printable(value)}\n`]))
     .join('');
+}
+
+function notSignedIn(problem: Status['problem']): string {
+  if (problem === undefined) return 'not signed in';
+  const prefix = problem.code === 'TOKEN_MISSING' ? '' : 'not signed in: ';
+  return `${prefix}${problem.message} (${problem.code})`;
 }
 
 function lastErrorLine({ time, target, message, code, requestId }: LastError): string {

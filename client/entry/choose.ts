@@ -33,7 +33,8 @@ export const loadEntry: LoadEntry = async (name) => {
 export async function openTunnel(request: TunnelRequest, egress: Egress, choice: Choice): Promise<Duplex> {
   const { load, via, memory, signal } = choice;
   const failures = new Map<EntryName, TunnelError>();
-  for (const name of via === undefined ? order(memory.recall(request.gateway)) : [via]) {
+  const isBound = request.prove !== undefined;
+  for (const name of via === undefined ? order(memory.recall(request.gateway), isBound) : [via]) {
     try {
       const entry = await load(name);
       const tunnel = await entry.open(request, egress, signal);
@@ -45,11 +46,14 @@ export async function openTunnel(request: TunnelRequest, egress: Egress, choice:
       failures.set(name, failure);
     }
   }
-  throw mostTelling(failures);
+  throw mostTelling(failures, isBound);
 }
 
-function order(first: EntryName | undefined): EntryName[] {
-  return first === undefined ? [...entryNames] : [first, ...entryNames.filter((name) => name !== first)];
+/** CONNECT cannot carry the proof of a bound token, so it is not even tried with one. */
+function order(recalled: EntryName | undefined, isBound: boolean): EntryName[] {
+  const usable = entryNames.filter((name) => !isBound || name !== 'connect');
+  const first = usable.filter((name) => name === recalled);
+  return [...first, ...usable.filter((name) => name !== recalled)];
 }
 
 /** Whether the request did not get through, or not unharmed, to a gateway that knows this entry. */
@@ -57,9 +61,10 @@ function isWayBlocked({ facts }: TunnelError): boolean {
   return facts.layer === 'http' || facts.layer === 'upgrade';
 }
 
-function mostTelling(failures: ReadonlyMap<EntryName, TunnelError>): Failure {
+function mostTelling(failures: ReadonlyMap<EntryName, TunnelError>, isBound: boolean): Failure {
   const first = entryNames.map((name) => failures.get(name)).find((failure) => failure !== undefined)!;
-  return new Failure(first.code, `${first.message} (tried ${[...failures.keys()].join(', ')})`, {
+  const rest = isBound ? '; connect is for tokens and tickets only' : '';
+  return new Failure(first.code, `${first.message} (tried ${[...failures.keys()].join(', ')}${rest})`, {
     cause: first,
     ...(first instanceof Failure && first.requestId !== undefined ? { requestId: first.requestId } : {}),
     ...(first instanceof Failure && first.hint !== undefined ? { hint: first.hint } : {}),

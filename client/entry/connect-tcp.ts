@@ -2,6 +2,7 @@ import { capsuleCodes } from '../../protocol/capsule.ts';
 import { capsuleStream } from '../../stream/capsule-stream.ts';
 import { exchange } from '../exchange.ts';
 import { Failure } from '../failure.ts';
+import { passHeaders } from '../token/pass.ts';
 import { gatewayTarget, tunnelPath } from './entry.ts';
 import type { ClientEntry } from './entry.ts';
 import { refusal, who } from './refusal.ts';
@@ -21,7 +22,7 @@ export const connectTcp: ClientEntry = {
       Connection: 'Upgrade',
       Upgrade: token,
       'Capsule-Protocol': '?1',
-      Authorization: `Bearer ${request.token.reveal()}`,
+      ...passHeaders(request, 'GET', new URL(tunnelPath(request), gateway)),
     };
     const answer = await exchange(
       socket,

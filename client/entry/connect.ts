@@ -1,5 +1,6 @@
 import { formatTarget } from '../../protocol/target.ts';
 import { exchange } from '../exchange.ts';
+import { Failure } from '../failure.ts';
 import { gatewayTarget } from './entry.ts';
 import type { ClientEntry } from './entry.ts';
 import { refusal } from './refusal.ts';
@@ -9,6 +10,7 @@ export const connect: ClientEntry = {
   name: 'connect',
   async open(request, egress, signal) {
     const { gateway } = request;
+    if (request.prove !== undefined) throw cannotProve();
     const peer = gateway.host;
     const socket = await egress.connect(gatewayTarget(gateway), signal);
     const authority = formatTarget(request.target);
@@ -21,3 +23,10 @@ export const connect: ClientEntry = {
     throw failure;
   },
 };
+
+/** The target of a CONNECT is no URL, and a proof is about one. */
+function cannotProve(): Failure {
+  return new Failure('UPGRADE_REFUSED', 'connect cannot carry the proof that a sign-in comes with', {
+    hint: 'postern ticket --help',
+  });
+}

@@ -2,6 +2,7 @@ import type { Duplex } from 'node:stream';
 import type { Secret } from '../../protocol/secret.ts';
 import type { Target } from '../../protocol/target.ts';
 import type { Egress } from '../egress/egress.ts';
+import type { Prove } from '../token/proof-key.ts';
 
 /** The ways into a gateway, in the order in which they are tried. */
 export const entryNames = ['websocket', 'connect-tcp', 'connect'] as const;
@@ -18,6 +19,8 @@ export interface TunnelRequest {
   readonly gateway: URL;
   readonly target: Target;
   readonly token: Secret;
+  /** For a token that is bound to a key. */
+  readonly prove?: Prove;
 }
 
 /** The client's half of an entry. */

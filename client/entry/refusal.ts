@@ -4,6 +4,7 @@ import { isTunnelErrorCode } from '../../protocol/errors.ts';
 import type { TunnelErrorCode } from '../../protocol/errors.ts';
 import type { Answer } from '../exchange.ts';
 import { Failure } from '../failure.ts';
+import type { Challenge } from '../failure.ts';
 import { printable } from '../printable.ts';
 
 const largestProblemBytes = 64 * 1024;
@@ -26,8 +27,19 @@ export async function refusal(
   body.destroy();
   if (problem === undefined) return new Failure(codeOf(status), `${who(response, peer)} answered ${status}`);
   const { code, detail, requestId } = problem;
-  const context = requestId === undefined ? {} : { requestId };
+  const context = { challenge: challengeOf(response), ...(requestId === undefined ? {} : { requestId }) };
   return new Failure(code ?? codeOf(status), detail ?? `the gateway answered ${status}`, context);
+}
+
+/** What an answer tells those who have to prove something. */
+export function challengeOf({ headers }: Pick<IncomingMessage, 'headers'>): Challenge {
+  const nonce = headers['dpop-nonce'];
+  const date = Date.parse(headers.date ?? '');
+  return {
+    // RFC 9449 §8.1: visible characters without `"` and `\\`.
+    ...(typeof nonce === 'string' && /^[\x21\x23-\x5b\x5d-\x7e]{1,1024}$/.test(nonce) ? { nonce } : {}),
+    ...(Number.isNaN(date) ? {} : { date }),
+  };
 }
 
 /** `nginx/1.22.1 at gw.example`: who answered, as far as it says so. */

@@ -5,6 +5,7 @@ import { eofSubprotocol, webSocketStream } from '../../stream/websocket-stream.t
 import { limitWait, noAnswer } from '../exchange.ts';
 import { Failure } from '../failure.ts';
 import { printable } from '../printable.ts';
+import { passHeaders } from '../token/pass.ts';
 import { version } from '../version.ts';
 import { gatewayTarget, tunnelPath } from './entry.ts';
 import type { ClientEntry } from './entry.ts';
@@ -17,12 +18,13 @@ export const websocket: ClientEntry = {
   name: 'websocket',
   async open(request, egress, signal) {
     const { gateway } = request;
+    const url = new URL(tunnelPath(request), gateway);
     const socket = await egress.connect(gatewayTarget(gateway), signal);
     try {
       return await handshake(
-        new WebSocket(new URL(tunnelPath(request), gateway), [eofSubprotocol], {
+        new WebSocket(url, [eofSubprotocol], {
           createConnection: () => socket,
-          headers: { Authorization: `Bearer ${request.token.reveal()}`, 'User-Agent': `postern/${version}` },
+          headers: { ...passHeaders(request, 'GET', url), 'User-Agent': `postern/${version}` },
           maxPayload: largestMessageBytes,
           perMessageDeflate: false,
         }),

@@ -1,16 +1,15 @@
-import { join } from 'node:path';
 import { Secret } from '../../protocol/secret.ts';
 import { Failure } from '../failure.ts';
 import { readSmall, reason } from '../files.ts';
 import { readClaims } from './claims.ts';
 
-/** Where a token may be; the first that is given is the one. */
+/** Where a token may be; the first that is given is the one, and without any the sign-in counts. */
 export interface TokenSources {
   /** `--token-file`, else `POSTERN_TOKEN_FILE`; absolute. */
   readonly file?: string;
   /** `POSTERN_TOKEN`. */
   readonly text?: Secret;
-  /** The directory of `sign-in.json`. */
+  /** Where sign-ins are. */
   readonly state: string;
 }
 
@@ -27,12 +26,12 @@ const largestTokenBytes = 8 * 1024;
 const skewMs = 30_000;
 
 /**
- * The token for `gateway`. Throws `TOKEN_MISSING`, `TOKEN_INVALID` for one that has expired or cannot be one, and
- * `CONFIG_INVALID` for a file that cannot be read or that others can read.
+ * The token that was given, or undefined. Throws `TOKEN_INVALID` for one that has expired or cannot be one, and
+ * `CONFIG_INVALID` for a file that cannot be read.
  */
-export function findToken(sources: TokenSources, gateway: URL, now: Date): FoundToken {
-  const found = fromFile(sources.file) ?? fromText(sources.text) ?? fromSignIn(sources.state, gateway);
-  if (found === undefined) throw new Failure('TOKEN_MISSING', `there is no token for ${gateway.href}`);
+export function givenToken(sources: Omit<TokenSources, 'state'>, now: Date): FoundToken | undefined {
+  const found = fromFile(sources.file) ?? fromText(sources.text);
+  if (found === undefined) return undefined;
   checkShape(found);
   const expiresAt = readClaims(found.token)?.expiresAt;
   if (expiresAt !== undefined && expiresAt.getTime() + skewMs <= now.getTime()) {
@@ -53,48 +52,6 @@ function fromFile(path: string | undefined): FoundToken | undefined {
 
 function fromText(text: Secret | undefined): FoundToken | undefined {
   return text && { token: new Secret(text.reveal().trim()), from: 'POSTERN_TOKEN' };
-}
-
-/** What a sign-in left. It is for one gateway and goes to no other. */
-function fromSignIn(state: string, gateway: URL): FoundToken | undefined {
-  const path = join(state, 'sign-in.json');
-  const signIn = readSignIn(path);
-  if (signIn === undefined || signIn.gateway !== gateway.href) return undefined;
-  return { token: new Secret(signIn.token), from: path };
-}
-
-function readSignIn(path: string): { readonly gateway: string; readonly token: string } | undefined {
-  let file;
-  try {
-    file = readSmall(path, largestFileBytes, { follow: false });
-  } catch (cause) {
-    if (reason(cause) === 'ENOENT') return undefined;
-    const what = reason(cause) === 'ELOOP' ? 'it is a symbolic link' : reason(cause);
-    throw unusable(path, what, cause);
-  }
-  if (process.getuid !== undefined) {
-    if (!file.stats.isFile() || file.stats.uid !== process.getuid())
-      throw unusable(path, 'it is not a file of yours');
-    if ((file.stats.mode & 0o077) !== 0) {
-      throw new Failure('CONFIG_INVALID', `the sign-in in ${path} is not used: others can read it`, {
-        hint: `chmod 600 '${path}'`,
-      });
-    }
-  }
-  try {
-    const { gateway, token } = JSON.parse(file.bytes.toString()) as Record<string, unknown>;
-    if (typeof gateway === 'string' && typeof token === 'string') return { gateway, token };
-  } catch {
-    // Said below.
-  }
-  throw unusable(path, 'it is damaged');
-}
-
-function unusable(path: string, what: string, cause?: unknown): Failure {
-  return new Failure('CONFIG_INVALID', `the sign-in in ${path} is not used: ${what}`, {
-    cause,
-    hint: `rm '${path}'`,
-  });
 }
 
 /** A token is one word of visible characters (RFC 6750 §2.1); anything else could not stand in a header. */

@@ -1,6 +1,8 @@
 import { TunnelError, isTunnelErrorCode } from '../../protocol/errors.ts';
 import { formatTarget } from '../../protocol/target.ts';
+import type { Revocation } from '../auth/revocations.ts';
 import type { SessionObserver, SessionRecord } from '../tunnel/sessions.ts';
+import type { MadeTicket } from '../web/api.ts';
 import type { AuditFields, AuditLog } from './audit-log.ts';
 import { withoutSecrets } from './without-secrets.ts';
 
@@ -29,6 +31,19 @@ export function auditObserver(log: AuditLog, required: () => boolean): SessionOb
   };
 }
 
+/** The record of something that is no longer believed. */
+export function revocationFields({ kind, ...what }: Revocation, reason: string): AuditFields {
+  return { time: new Date().toISOString(), event: 'revoke', kind, ...what, reason };
+}
+
+/** The record of a ticket that was made. */
+export function ticketFields({ principal, client, targets, uses, expiresAt }: MadeTicket): AuditFields {
+  const { issuer, subject, tokenId, signInId } = principal;
+  const time = new Date().toISOString();
+  const until = expiresAt.toISOString();
+  return { time, event: 'ticket', client, issuer, subject, tokenId, signInId, targets, uses, until };
+}
+
 /** One flat record; fields that are not known are left out. */
 function fieldsOf(event: 'open' | 'end' | 'refuse', record: SessionRecord): AuditFields {
   const { principal, grant, endedAt } = record;
@@ -42,6 +57,7 @@ function fieldsOf(event: 'open' | 'end' | 'refuse', record: SessionRecord): Audi
     issuer: principal?.issuer,
     subject: principal?.subject,
     tokenId: principal?.tokenId,
+    signInId: principal?.signInId,
     target: grant && formatTarget(grant.target),
     rule: grant?.rule,
     address: record.dialled,

@@ -2,9 +2,22 @@ import type { Secret } from '../../protocol/secret.ts';
 
 /** What a caller showed to say who it is: a token, nothing, or a header that cannot be read. */
 export type Credentials =
-  | { readonly kind: 'token'; readonly token: Secret }
+  | {
+      readonly kind: 'token';
+      readonly token: Secret;
+      /** How the token came: a bound token counts only with its proof (RFC 9449). */
+      readonly proof?: Proof;
+    }
   | { readonly kind: 'none' }
   | { readonly kind: 'unreadable' };
+
+/** What a `DPoP` field brought, with the request it must be about (RFC 9449 §4.3). */
+export interface Proof {
+  readonly jwt: Secret;
+  readonly method: string;
+  /** The path of the request, without its query. */
+  readonly path: string;
+}
 
 /** Who asks, as a verified token says. */
 export interface Principal {
@@ -15,6 +28,11 @@ export interface Principal {
   readonly targets?: readonly string[];
   /** The token's `jti`, for the audit and for revocation. */
   readonly tokenId?: string;
+  /** The sign-in the token comes from (claim `sid`): ending it ends every tunnel opened with it. */
+  readonly signInId?: string;
+  /** The thumbprint of the key the token is bound to (claim `cnf.jkt`), proven. */
+  readonly keyThumbprint?: string;
+  readonly issuedAt: Date;
   readonly expiresAt: Date;
 }
 

@@ -1,3 +1,4 @@
+import type { ClaimCondition } from '../config/config.ts';
 import { parsePattern } from '../policy/pattern.ts';
 import type { Principal } from './authenticator.ts';
 import { member } from './json-object.ts';
@@ -13,10 +14,15 @@ export interface ClaimsPolicy {
   readonly audience: string;
   readonly groupsClaim: string;
   readonly maxLifetimeMs: number;
+  /** Conditions on further claims; all must hold. */
+  readonly claims?: readonly ClaimCondition[];
 }
 
 /** Who the claims are about. */
-export type Identity = Pick<Principal, 'subject' | 'groups' | 'targets' | 'tokenId'>;
+export type Identity = Pick<Principal, 'subject' | 'groups' | 'targets' | 'tokenId' | 'signInId'>;
+
+/** From when to when a token is good. */
+export type Lifetime = Pick<Principal, 'issuedAt' | 'expiresAt'>;
 
 /** Clocks differ: the tolerance for `exp`, `nbf` and `iat`. */
 const skewMs = 30_000;
@@ -24,8 +30,8 @@ const maxTextLength = 256;
 const maxGroups = 1000;
 const maxTargets = 256;
 
-/** When the token ends. Throws `TokenRefusal` unless audience and times are all there and right at `nowMs`. */
-export function checkClaims(claims: JsonObject, policy: ClaimsPolicy, nowMs: number): Date {
+/** Throws `TokenRefusal` unless audience, times and further conditions are all there and right at `nowMs`. */
+export function checkClaims(claims: JsonObject, policy: ClaimsPolicy, nowMs: number): Lifetime {
   checkAudience(member(claims, 'aud'), policy.audience);
   const issuedMs = readTime(claims, 'iat');
   const expiresMs = readTime(claims, 'exp');
@@ -36,20 +42,46 @@ export function checkClaims(claims: JsonObject, policy: ClaimsPolicy, nowMs: num
   if (member(claims, 'nbf') !== undefined && readTime(claims, 'nbf') - skewMs > nowMs) {
     throw new TokenRefusal('nbf: not valid yet');
   }
-  // A key-bound token (RFC 7800) is worth nothing without its proof, and no proof is read yet.
-  if (member(claims, 'cnf') !== undefined) throw new TokenRefusal('cnf: bound to a key');
-  return new Date(expiresMs);
+  for (const condition of policy.claims ?? []) checkCondition(claims, condition);
+  return { issuedAt: new Date(issuedMs), expiresAt: new Date(expiresMs) };
+}
+
+function checkCondition(claims: JsonObject, { claim, values }: ClaimCondition): void {
+  const found = member(claims, claim);
+  const said: readonly unknown[] = Array.isArray(found) ? found : [found];
+  // `includes` compares without conversion: 1 is not "1".
+  if (!said.some((each) => (values as readonly unknown[]).includes(each)))
+    throw new TokenRefusal(`${claim}: not as the issuer's entry says`);
+}
+
+/** The thumbprint of the key that the token is bound to (RFC 9449 §6.1), if it is. Throws `TokenRefusal` for a binding of any other kind. */
+export function readBinding(claims: JsonObject): string | undefined {
+  const confirmation = member(claims, 'cnf');
+  if (confirmation === undefined) return undefined;
+  if (typeof confirmation !== 'object' || confirmation === null || Array.isArray(confirmation))
+    throw new TokenRefusal('cnf: not an object');
+  const thumbprint = member(confirmation as JsonObject, 'jkt');
+  if (
+    Object.keys(confirmation).length !== 1 ||
+    typeof thumbprint !== 'string' ||
+    !/^[A-Za-z0-9_-]{43}$/.test(thumbprint)
+  ) {
+    throw new TokenRefusal('cnf: bound in a way that is not known here');
+  }
+  return thumbprint;
 }
 
 /** Reads who the claims are about. Throws `TokenRefusal` for any claim of a wrong form, since to skip it could widen. */
 export function readIdentity(claims: JsonObject, groupsClaim: string): Identity {
   const tokenId = member(claims, 'jti');
+  const signInId = member(claims, 'sid');
   const targets = readTargets(member(claims, 'targets'));
   return {
     subject: readText(member(claims, 'sub'), 'sub'),
     groups: readGroups(member(claims, groupsClaim)),
     ...(targets && { targets }),
     ...(tokenId !== undefined && { tokenId: readText(tokenId, 'jti') }),
+    ...(signInId !== undefined && { signInId: readText(signInId, 'sid') }),
   };
 }
 

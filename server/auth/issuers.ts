@@ -4,6 +4,7 @@ import type { KeySource, KeyTimes, LoadKeys } from './jwks.ts';
 import type { TrustedIssuer } from './jwt.ts';
 import { ownAudience, ownIssuer, ownMaxLifetimeMs } from './keys.ts';
 import type { SigningKey } from './keys.ts';
+import { signInIssuer } from './sign-in-issuer.ts';
 import { keysFromDiscovery, keysFromFile, keysFromUrl } from './load-keys.ts';
 
 const minuteMs = 60_000;
@@ -21,13 +22,15 @@ const fileTimes: KeyTimes = { ...remoteTimes, refreshMs: minuteMs, maxAgeMs: min
 export interface IssuersOptions {
   /** Told each time the keys of an issuer could not be loaded. */
   readonly onTrouble?: (issuer: string, error: unknown) => void;
+  /** The keys of the gateway's own sign-in; absent: it has none. */
+  readonly signInKeys?: KeySource;
 }
 
-/** Everyone whose tokens the gateway believes: the issuers of the config, and its own key. */
+/** Everyone whose tokens the gateway believes: the issuers of the config, its own key, and its own sign-in. */
 export function trustedIssuers(
   config: Config,
   key: SigningKey,
-  { onTrouble }: IssuersOptions = {},
+  { onTrouble, signInKeys }: IssuersOptions = {},
 ): readonly TrustedIssuer[] {
   const own: TrustedIssuer = {
     issuer: ownIssuer(config.publicUrl),
@@ -42,7 +45,20 @@ export function trustedIssuers(
     ...issuer,
     keys: issuerKeys(issuer, (error) => onTrouble?.(issuer.issuer, error)),
   }));
-  return [own, ...others];
+  return [own, ...(signInKeys ? [signInAs(config, signInKeys)] : []), ...others];
+}
+
+/** What people get by signing in: tokens of minutes, from the authorization server in this very process. */
+function signInAs({ publicUrl, signIn }: Config, keys: KeySource): TrustedIssuer {
+  return {
+    issuer: signInIssuer(publicUrl),
+    audience: ownAudience,
+    algorithms: ['ES256'],
+    groupsClaim: 'groups',
+    typ: 'at+jwt',
+    maxLifetimeMs: signIn.accessTokenMs,
+    keys,
+  };
 }
 
 function issuerKeys({ issuer, keys }: IssuerConfig, onTrouble: (error: unknown) => void): KeySource {

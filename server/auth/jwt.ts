@@ -1,10 +1,11 @@
 import { compactVerify } from 'jose';
 import { TunnelError } from '../../protocol/errors.ts';
 import type { SignatureAlgorithm } from '../config/config.ts';
-import type { Authenticator, Principal } from './authenticator.ts';
-import { TokenRefusal, checkClaims, readIdentity } from './claims.ts';
+import type { Authenticator, Principal, Proof } from './authenticator.ts';
+import { TokenRefusal, checkClaims, readBinding, readIdentity } from './claims.ts';
 import type { ClaimsPolicy } from './claims.ts';
 import { readCompact } from './compact.ts';
+import type { ProofChecker } from './dpop.ts';
 import { member } from './json-object.ts';
 import type { JsonObject } from './json-object.ts';
 import type { KeySource } from './jwks.ts';
@@ -20,6 +21,8 @@ export interface TrustedIssuer extends ClaimsPolicy {
 }
 
 export interface JwtOptions {
+  /** Checks the proofs of bound tokens; absent: bound tokens are refused. */
+  readonly proofs?: ProofChecker;
   /** The wall clock, in milliseconds since 1970. */
   readonly now?: () => number;
 }
@@ -32,18 +35,37 @@ const maxKeyIdLength = 128;
  */
 export function jwtAuthenticator(
   issuers: readonly TrustedIssuer[],
-  { now = Date.now }: JwtOptions = {},
+  { now = Date.now, proofs }: JwtOptions = {},
 ): Authenticator {
   const byIssuer = new Map(issuers.map((issuer) => [issuer.issuer, issuer]));
   if (byIssuer.size !== issuers.length) throw new TypeError('an issuer is listed twice');
 
-  async function verify(text: string): Promise<Principal> {
+  async function verify(text: string, proof: Proof | undefined): Promise<Principal> {
     const { header, payload } = readCompact(text);
     const issuer = pickIssuer(payload, byIssuer);
     const hint = readHeader(header, issuer);
     await verifySignature(text, issuer, hint);
-    const expiresAt = checkClaims(payload, issuer, now());
-    return { issuer: issuer.issuer, ...readIdentity(payload, issuer.groupsClaim), expiresAt };
+    const lifetime = checkClaims(payload, issuer, now());
+    const identity = readIdentity(payload, issuer.groupsClaim);
+    const keyThumbprint = readBinding(payload);
+    await checkBinding(text, keyThumbprint, proof);
+    return {
+      issuer: issuer.issuer,
+      ...identity,
+      ...(keyThumbprint !== undefined && { keyThumbprint }),
+      ...lifetime,
+    };
+  }
+
+  /** A bound token without its proof may be stolen; a proof for a token that is not bound is a mistake of somebody. */
+  async function checkBinding(token: string, keyThumbprint: string | undefined, proof: Proof | undefined) {
+    if (keyThumbprint === undefined) {
+      if (proof) throw new TokenRefusal('DPoP: the token is not bound to a key');
+      return;
+    }
+    if (!proof) throw new TokenRefusal('DPoP: the token is bound to a key, and there is no proof');
+    if (!proofs) throw new TokenRefusal('DPoP: no proofs are read here');
+    await proofs.check(proof, { token, keyThumbprint });
   }
 
   return {
@@ -52,7 +74,7 @@ export function jwtAuthenticator(
         throw new TunnelError('TOKEN_MISSING', 'a token is needed; sign in first');
       if (credentials.kind === 'unreadable') throw refused(new TokenRefusal('the header cannot be read'));
       try {
-        return await verify(credentials.token.reveal());
+        return await verify(credentials.token.reveal(), credentials.proof);
       } catch (error) {
         throw error instanceof TunnelError && error.code === 'ISSUER_UNAVAILABLE' ? error : refused(error);
       }

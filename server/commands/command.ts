@@ -1,9 +1,10 @@
-import type { Writable } from 'node:stream';
+import type { Readable, Writable } from 'node:stream';
 import { TunnelError } from '../../protocol/errors.ts';
 import { ConfigError } from '../config/config-error.ts';
 
 /** What a subcommand may touch of the process. */
 export interface CommandIo {
+  readonly stdin: Readable & { readonly isTTY?: boolean; setRawMode?(raw: boolean): unknown };
   readonly stdout: Writable;
   readonly stderr: Writable;
   readonly env: Readonly<Record<string, string | undefined>>;
@@ -31,7 +32,7 @@ export async function runCommand(io: CommandIo, usage: string, run: () => Promis
     }
     if (error instanceof TunnelError) {
       io.stderr.write(`postern-gateway: ${error.message} (${error.code})\n`);
-      return exits.usage;
+      return error.code === 'STORE_UNAVAILABLE' ? exits.failure : exits.usage;
     }
     if (!isUsageError(error)) throw error;
     io.stderr.write(`postern-gateway: ${error.message}\nusage: ${usage}\n`);

@@ -98,7 +98,7 @@ async function readPrincipal(file: string, config: Config): Promise<Principal> {
       throw new TokenRefusal('iss: not one that is believed');
     }
     const identity = readIdentity(claims, trusted?.groupsClaim ?? 'groups');
-    return { issuer, ...identity, expiresAt: new Date(8.64e15) };
+    return { issuer, ...identity, issuedAt: new Date(), expiresAt: new Date(8.64e15) };
   } catch (cause) {
     throw new UsageError(`${file}: ${(cause as Error).message}`, { cause });
   }

@@ -15,6 +15,7 @@ import { defaultConfigFile, loadConfig } from '../config/load.ts';
 import { refuse } from '../entry/refusal.ts';
 import { Gateway } from '../gateway.ts';
 import { adminApp } from '../listen/admin.ts';
+import { controlApp } from '../listen/control.ts';
 import { newRequestId } from '../listen/requests.ts';
 import { describeDoor, listen } from '../listen/listen.ts';
 import type { Door } from '../listen/listen.ts';
@@ -50,15 +51,20 @@ async function serveUntilStopped(args: string[], { env }: CommandIo): Promise<nu
   const gateway = await Gateway.open(config, log);
   const app = publicApp(config, log);
   const admin = adminApp(gateway);
+  const control = controlApp({
+    sessions: () => gateway.sessions.records(),
+    kill: (killing) => gateway.kill(killing),
+  });
   // A plugin's prefix has no slash at its end.
   app.register(async (mounted) => mount(mounted, gateway), { prefix: gateway.prefix.slice(0, -1) });
   const passed = passedSocket(env);
   const door: Door = passed === undefined ? config.listen : { kind: 'passed', fd: passed };
   try {
     await listen(admin, config.admin, 'owner');
+    await listen(control, config.control, 'owner');
     await listen(app, door, 'everyone');
   } catch (error) {
-    await Promise.all([admin.close(), app.close()]);
+    await Promise.all([admin.close(), control.close(), app.close()]);
     throw error;
   }
   log.info(
@@ -81,6 +87,7 @@ async function serveUntilStopped(args: string[], { env }: CommandIo): Promise<nu
   app.server.closeAllConnections();
   await app.close();
   await admin.close();
+  await control.close();
   log.info('stopped');
   await new Promise<void>((resolve) => log.flush(() => resolve()));
   return cause === 'uncaughtException' ? 1 : 0;

@@ -23,6 +23,44 @@ export interface IssuerConfig {
   readonly typ?: string;
   /** Longest `exp - iat` that is believed. */
   readonly maxLifetimeMs: number;
+  /** Claims that a token must have, each with one of these values. */
+  readonly claims: readonly ClaimCondition[];
+}
+
+/** A claim has to have one of the values; a claim that is a list, to have one of them in it. */
+export interface ClaimCondition {
+  readonly claim: string;
+  readonly values: readonly (string | number | boolean)[];
+}
+
+/** An identity provider (OpenID Connect) at which people sign in. */
+export interface ProviderConfig {
+  /** Stands in paths: lower case letters, digits and `-`. */
+  readonly name: string;
+  /** What people see. */
+  readonly title: string;
+  readonly issuer: string;
+  readonly clientId: string;
+  /** Absent: the provider knows us as a public client. */
+  readonly clientSecretFile?: string;
+  readonly scopes: readonly string[];
+  readonly subjectClaim: string;
+  readonly groupsClaim: string;
+  /** Their groups → ours; a group that is not in it is dropped. Absent: theirs are ours. */
+  readonly groups?: ReadonlyMap<string, string>;
+  /** Goes before what `subjectClaim` says, so that no two providers, and no account of the gateway, share a subject. */
+  readonly subjectPrefix: string;
+}
+
+/** How people sign in with a browser. */
+export interface SignInConfig {
+  /** Whether the gateway's own accounts may sign in (`postern-gateway user`). */
+  readonly accounts: boolean;
+  /** How long a sign-in lasts; then people sign in again. */
+  readonly sessionMs: number;
+  readonly accessTokenMs: number;
+  readonly deviceFlow: boolean;
+  readonly providers: readonly ProviderConfig[];
 }
 
 /** A name that people use, and where it is. */
@@ -77,6 +115,8 @@ export interface Config {
   readonly listen: ListenAddress;
   readonly tls?: { readonly certFile: string; readonly keyFile: string };
   readonly admin: ListenAddress;
+  /** The unix socket for `sessions` and `kill`; its owner alone may connect. */
+  readonly control: Extract<ListenAddress, { kind: 'unix' }>;
   /** Where people reach this gateway; its path is the prefix, and ends in `/`. */
   readonly publicUrl: URL;
   readonly trustedProxies: readonly string[];
@@ -85,6 +125,9 @@ export interface Config {
   readonly origins: readonly string[];
   /** The gateway's own signing key, made at first need with mode 0600. */
   readonly keyFile: string;
+  /** What has to survive a restart: accounts, sign-ins, tickets, revocations. */
+  readonly store: { readonly file: string };
+  readonly signIn: SignInConfig;
   readonly issuers: readonly IssuerConfig[];
   readonly targets: readonly TargetConfig[];
   readonly rules: readonly RuleConfig[];

@@ -1,4 +1,5 @@
 import { formatTarget, isAddress, sshPort } from '../../protocol/target.ts';
+import { signInIssuer } from '../auth/sign-in-issuer.ts';
 import { formatPattern } from '../policy/pattern.ts';
 import type { ListenAddress, TargetPattern } from './config.ts';
 import type { Settings } from './schema.ts';
@@ -19,6 +20,7 @@ export function crossCheck(settings: SoundSettings): readonly SettingProblem[] {
   return [
     ...checkListeners(settings),
     ...checkIssuers(settings),
+    ...checkProviders(settings),
     ...checkTargets(settings.targets ?? {}),
     ...(settings.rules ?? []).flatMap((rule, at) => (rule ? checkRule(rule, ['rules', at], settings) : [])),
   ];
@@ -52,6 +54,33 @@ function checkIssuers({ issuers = [], publicUrl }: SoundSettings): readonly Sett
     }
     if (issuer.issuer === publicUrl?.href) {
       problems.push({ path, message: "this is the gateway's own issuer, which it believes by its own key" });
+    }
+    if (publicUrl && issuer.issuer === signInIssuer(publicUrl)) {
+      problems.push({ path, message: "this is the gateway's own sign-in, whose keys it has" });
+    }
+    return problems;
+  });
+}
+
+/** Two people must never share a subject: rules and limits could not tell them apart. */
+function checkProviders({ signIn }: SoundSettings): readonly SettingProblem[] {
+  if (!signIn) return [];
+  const prefixes = signIn.providers.map(({ name, subjectPrefix = `${name}:` }) => subjectPrefix);
+  return signIn.providers.flatMap(({ name }, at) => {
+    const path = ['signIn', 'providers', at];
+    const problems: SettingProblem[] = [];
+    if (signIn.providers.findIndex((each) => each.name === name) < at) {
+      problems.push({ path, message: `${name} is listed twice` });
+    } else if (prefixes.some((each, other) => other !== at && prefixes[at]!.startsWith(each))) {
+      problems.push({
+        path,
+        message: 'its subjects could be those of another provider: change subjectPrefix',
+      });
+    }
+    // Names of accounts have no colon.
+    if (signIn.accounts && !prefixes[at]!.includes(':')) {
+      const message = `its subjects could be names of accounts: end subjectPrefix with :, or set signIn.accounts: false`;
+      problems.push({ path, message });
     }
     return problems;
   });
@@ -93,7 +122,8 @@ function checkRule(
     problems.push({ path, message: 'it is for nobody: name groups or subjects' });
   }
   if (settings.issuers?.every((each) => each !== undefined) && 'publicUrl' in settings) {
-    const known = [...settings.issuers.map((each) => each?.issuer), settings.publicUrl?.href];
+    const own = settings.publicUrl && [settings.publicUrl.href, signInIssuer(settings.publicUrl)];
+    const known = [...settings.issuers.map((each) => each?.issuer), ...(own ?? [])];
     for (const [at, issuer] of rule.issuers.entries()) {
       if (!known.includes(issuer)) {
         problems.push({ path: [...path, 'issuers', at], message: `${issuer} is not among the issuers` });

@@ -8,6 +8,8 @@ export function defaultConfigText(): string {
 listen: 127.0.0.1:8022
 # Health, readiness and metrics. Never put this on the public door.
 admin: 127.0.0.1:9464
+# For postern-gateway sessions and kill, on this machine only.
+control: unix:./postern-control.sock
 # Where people reach the gateway; the path ends in /.
 publicUrl: http://127.0.0.1:8022/ssh/
 # Whose X-Forwarded-For is believed: the web proxy on this machine.
@@ -15,6 +17,14 @@ trustedProxies: [127.0.0.0/8, "::1"]
 
 # The gateway's own key, made at first need. Its tokens come from: postern-gateway token --subject you --group dev
 keyFile: ./postern-key.json
+# Accounts, sign-ins, tickets and revocations.
+store: { file: ./postern.db }
+# People sign in with: postern login. Their accounts come from: postern-gateway user add you --group dev
+signIn:
+  accounts: true
+  sessionHours: 12
+#  providers:
+#    - { name: corp, title: Example Corp, issuer: https://id.example, clientId: postern, clientSecretFile: ./corp.secret }
 # Whose tokens are believed besides.
 issuers: []
 #  - issuer: https://id.example

@@ -1,7 +1,7 @@
 import { basename, dirname, resolve } from 'node:path';
 import { ConfigError } from './config-error.ts';
 import type { ConfigProblem } from './config-error.ts';
-import type { Config, IssuerConfig, RuleConfig } from './config.ts';
+import type { Config, IssuerConfig, ProviderConfig, RuleConfig } from './config.ts';
 import { crossCheck, defaultPublicUrl } from './cross-checks.ts';
 import type { SoundSettings } from './cross-checks.ts';
 import { readDocument } from './document.ts';
@@ -85,11 +85,20 @@ function build(settings: Settings, origin: Origin): Config {
     listen: settings.listen,
     ...(tls && { tls: { certFile: at(tls.certFile), keyFile: at(tls.keyFile) } }),
     admin: settings.admin,
+    control: { kind: 'unix', path: at(settings.control) },
     publicUrl,
     trustedProxies: settings.trustedProxies,
     entries: [...new Set(settings.entries)],
     origins: settings.origins,
     keyFile: at(settings.keyFile),
+    store: { file: at(settings.store.file) },
+    signIn: {
+      accounts: settings.signIn.accounts,
+      sessionMs: settings.signIn.sessionHours * 3_600_000,
+      accessTokenMs: settings.signIn.accessTokenMinutes * 60_000,
+      deviceFlow: settings.signIn.deviceFlow,
+      providers: settings.signIn.providers.map((provider) => buildProvider(provider, at)),
+    },
     issuers: settings.issuers.map((issuer) => buildIssuer(issuer, at)),
     targets: Object.entries(targets).map(([name, { address }]) => ({ name: name.toLowerCase(), ...address })),
     rules: settings.rules.map((rule, index) => buildRule(rule, index, origin)),
@@ -109,7 +118,8 @@ function build(settings: Settings, origin: Origin): Config {
 }
 
 function buildIssuer(settings: Settings['issuers'][number], at: (path: string) => string): IssuerConfig {
-  const { issuer, audience, jwksUrl, jwksFile, algorithms, groupsClaim, typ, maxLifetimeHours } = settings;
+  const { issuer, audience, jwksUrl, jwksFile, algorithms, groupsClaim, typ, maxLifetimeHours, claims } =
+    settings;
   return {
     issuer,
     audience,
@@ -118,6 +128,22 @@ function buildIssuer(settings: Settings['issuers'][number], at: (path: string) =
     groupsClaim,
     ...(typ !== undefined && { typ }),
     maxLifetimeMs: maxLifetimeHours * 3_600_000,
+    claims: Object.entries(claims).map(([claim, wanted]) => ({ claim, values: [wanted].flat() })),
+  };
+}
+
+function buildProvider(
+  settings: Settings['signIn']['providers'][number],
+  at: (path: string) => string,
+): ProviderConfig {
+  const { name, title = name, clientSecretFile, groups, subjectPrefix = `${name}:`, ...rest } = settings;
+  return {
+    ...rest,
+    name,
+    title,
+    ...(clientSecretFile !== undefined && { clientSecretFile: at(clientSecretFile) }),
+    ...(groups && { groups: new Map(Object.entries(groups)) }),
+    subjectPrefix,
   };
 }
 

@@ -1,10 +1,13 @@
 import { z } from 'zod';
 import {
   checkPlain,
+  readControl,
   readListen,
   readNameServer,
+  readIssuerUrl,
   readOrigin,
   readPattern,
+  readProviderName,
   readProxyRange,
   readPublicUrl,
   readRange,
@@ -46,6 +49,8 @@ const signatureAlgorithm = z.enum([
   'PS512',
 ]);
 
+const claimValue = z.union([plain, z.number(), z.boolean()]);
+
 const issuer = z.strictObject({
   issuer: plain.describe("Compared with the token's iss byte by byte"),
   audience: plain.describe("What the token's aud must contain"),
@@ -60,6 +65,30 @@ const issuer = z.strictObject({
     .max(8784)
     .prefault(24)
     .describe('Longest exp - iat that is believed'),
+  claims: z
+    .record(plain, z.union([claimValue, z.array(claimValue).min(1)]))
+    .prefault({})
+    .describe('Claims that its tokens must have: a value, or a list of which one must be there'),
+});
+
+const provider = z.strictObject({
+  name: text(readProviderName).describe('Stands in paths: lower case letters, digits and -'),
+  title: plain.optional().describe('What people see; default: the name'),
+  issuer: text(readIssuerUrl).describe('Its metadata is at {issuer}/.well-known/openid-configuration'),
+  clientId: plain,
+  clientSecretFile: plain.optional().describe('A file with nothing else in it; default: a public client'),
+  scopes: z.array(plain).min(1).prefault(['openid', 'profile']),
+  subjectClaim: plain.prefault('sub'),
+  groupsClaim: plain.prefault('groups'),
+  groups: z
+    .record(plain, plain)
+    .optional()
+    .describe('Their groups and what we call them, others are dropped; default: theirs'),
+  subjectPrefix: z
+    .string()
+    .max(100)
+    .optional()
+    .describe('Goes before every subject; default: the name and :'),
 });
 
 const rule = z.strictObject({
@@ -81,6 +110,9 @@ export const settingsSchema = z.strictObject({
     .optional()
     .describe('To be the edge itself, without a web proxy before it'),
   admin: text(readListen).prefault('127.0.0.1:9464').describe('Health, readiness and metrics'),
+  control: text(readControl)
+    .prefault('unix:./postern-control.sock')
+    .describe('The unix socket of postern-gateway sessions and kill, for its owner alone'),
   publicUrl: text(readPublicUrl).optional().describe('Where people reach the gateway; ends in /'),
   trustedProxies: z.array(text(readProxyRange)).prefault([]).describe('Whose forwarded headers are believed'),
   entries: z
@@ -89,6 +121,19 @@ export const settingsSchema = z.strictObject({
     .prefault(['websocket', 'connect-tcp', 'connect']),
   origins: z.array(text(readOrigin)).prefault([]).describe('Web origins whose pages may open tunnels'),
   keyFile: plain.prefault('./postern-key.json').describe("The gateway's own key, made at first need"),
+  store: z
+    .strictObject({ file: plain.prefault('./postern.db') })
+    .prefault({})
+    .describe('Accounts, sign-ins, tickets and revocations'),
+  signIn: z
+    .strictObject({
+      accounts: z.boolean().prefault(true).describe('Accounts of the gateway: postern-gateway user'),
+      sessionHours: z.number().positive().max(8784).prefault(12).describe('How long a sign-in lasts'),
+      accessTokenMinutes: z.number().min(1).max(60).prefault(10),
+      deviceFlow: z.boolean().prefault(false).describe('Sign in on another device, by a code'),
+      providers: z.array(provider).prefault([]).describe('OpenID Connect'),
+    })
+    .prefault({}),
   issuers: z.array(issuer).prefault([]).describe('Whose tokens are believed'),
   targets: z
     .record(z.string(), z.strictObject({ address: text(readTargetAddress) }))

@@ -20,6 +20,26 @@ export function readListen(text: string): ListenAddress {
   return { kind: 'tcp', host, port: Number(port) };
 }
 
+/** `unix:` and a path, which may be relative. */
+export function readControl(text: string): string {
+  const path = checkPlain(text.startsWith('unix:') ? text.slice('unix:'.length) : '');
+  if (path === '') throw new RangeError('write a unix socket, such as unix:./postern-control.sock');
+  return path;
+}
+
+/** The name of an identity provider. */
+export function readProviderName(text: string): string {
+  if (!/^[a-z0-9][a-z0-9-]{0,31}$/.test(text))
+    throw new RangeError('use up to 32 lower case letters, digits and -');
+  return text;
+}
+
+/** The URL of an identity provider whose metadata can be fetched safely. */
+export function readIssuerUrl(text: string): string {
+  readSecureUrl(text);
+  return text;
+}
+
 /** The address of a target: a host of its own, with or without a port. */
 export function readTargetAddress(text: string): { readonly host: string; readonly port?: number } {
   const { host, port } = inWords(() => parseTarget(text));

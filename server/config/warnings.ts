@@ -11,6 +11,8 @@ export async function findWarnings(config: Config): Promise<readonly string[]> {
     trouble(`keyFile ${config.keyFile}`, () => checkKeyFile(config.keyFile)),
     trouble('tls', () => checkTls(config)),
     trouble(`audit.file ${config.audit.file}`, () => checkWritable(config.audit.file)),
+    trouble(`store.file ${config.store.file}`, () => checkWritable(config.store.file)),
+    trouble(`control ${config.control.path}`, () => access(dirname(config.control.path), constants.W_OK)),
     ...config.issuers.map(({ issuer, keys }) =>
       trouble(`the keys of ${issuer}`, async () => keys.kind === 'file' && (await keysFromFile(keys.file)())),
     ),

@@ -47,6 +47,8 @@ function wordIssue(issue: z.core.$ZodIssue): string {
       return `must be ${issue.inclusive ? 'at least' : 'more than'} ${issue.minimum}`;
     case 'too_big':
       return issue.origin === 'string' ? 'is too long' : `must be at most ${issue.maximum}`;
+    case 'invalid_union':
+      return 'must be text, a number, true or false, or a list of such';
     default:
       return issue.message;
   }

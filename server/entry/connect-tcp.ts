@@ -1,7 +1,7 @@
 import { capsuleCodes, connectTcpTokens } from '../../protocol/capsule.ts';
 import { formatResponseHead } from '../../protocol/http-head.ts';
 import { capsuleStream } from '../../stream/capsule-stream.ts';
-import { readCredentials } from './credentials.ts';
+import { readProvenCredentials } from './credentials.ts';
 import type { RequestEntry } from './entry.ts';
 import { refuse } from './refusal.ts';
 import { targetInPath } from './target-path.ts';
@@ -27,7 +27,7 @@ export function connectTcpEntry(prefix: string): RequestEntry {
         entry: 'connect-tcp',
         id,
         asked: asked(request.url)!,
-        credentials: readCredentials(request.headers.authorization),
+        credentials: readProvenCredentials(request),
         remoteAddress,
         signal,
         accept: async () => {

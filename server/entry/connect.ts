@@ -5,7 +5,9 @@ import { refuse } from './refusal.ts';
 
 /**
  * `CONNECT host:port` (RFC 9110 §9.3.6), HTTP/1.1 or 1.0: after the 200 the connection itself is the tunnel.
- * The token comes in `Proxy-Authorization`, or in `Authorization` from clients that talk to us as to an origin.
+ * The token comes in `Proxy-Authorization`, or in `Authorization` from clients that talk to us as to an origin. A proof
+ * cannot be read here, since a CONNECT has no URL to be about (RFC 9449 §4.2): tokens that are bound to a key are
+ * refused, and tickets are what such clients use.
  */
 export function connectEntry(): RequestEntry {
   return {

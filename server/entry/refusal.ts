@@ -2,6 +2,7 @@ import { STATUS_CODES } from 'node:http';
 import type { Socket } from 'node:net';
 import { TunnelError } from '../../protocol/errors.ts';
 import { formatResponseHead } from '../../protocol/http-head.ts';
+import { proofAlgorithms } from '../auth/proof-algorithms.ts';
 import { closeAfter } from '../../stream/close.ts';
 
 /** What a refusal says besides its code: where a challenge goes depends on the protocol that was spoken. */
@@ -20,7 +21,12 @@ export interface Problem {
   readonly requestId: string;
 }
 
-const challenges = ['Bearer realm="postern"', 'Basic realm="postern", charset="UTF-8"'];
+/** What `WWW-Authenticate` offers: tokens, and tokens with proof. */
+export const originChallenges: readonly string[] = [
+  'Bearer realm="postern"',
+  `DPoP algs="${proofAlgorithms.join(' ')}"`,
+];
+const proxyChallenges = ['Bearer realm="postern"', 'Basic realm="postern", charset="UTF-8"'];
 const retryAfterSeconds = 5;
 
 /**
@@ -63,10 +69,13 @@ export function refuse(socket: Socket, error: TunnelError, requestId: string, st
     ['Content-Length', String(Buffer.byteLength(body))],
     ['Cache-Control', 'no-store'],
     ['X-Request-Id', requestId],
+    // A client whose clock is wrong learns here what time its proofs have to say.
+    ['Date', new Date().toUTCString()],
     ['Connection', shown.facts.status === 426 ? 'close, Upgrade' : 'close'],
   ];
-  if (status === 401) headers.push(['WWW-Authenticate', challenges[0]!]);
-  if (status === 407) for (const challenge of challenges) headers.push(['Proxy-Authenticate', challenge]);
+  if (status === 401) for (const challenge of originChallenges) headers.push(['WWW-Authenticate', challenge]);
+  if (status === 407)
+    for (const challenge of proxyChallenges) headers.push(['Proxy-Authenticate', challenge]);
   if (status === 426) headers.push(['Upgrade', 'websocket, connect-tcp']);
   if (shown.facts.retry && (status === 429 || status === 503))
     headers.push(['Retry-After', String(retryAfterSeconds)]);

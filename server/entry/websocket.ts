@@ -4,7 +4,7 @@ import { WebSocketServer } from 'ws';
 import type { ServerOptions, WebSocket } from 'ws';
 import { TunnelError } from '../../protocol/errors.ts';
 import { eofSubprotocol, maxMessageBytes, webSocketStream } from '../../stream/websocket-stream.ts';
-import { readCredentials } from './credentials.ts';
+import { readProvenCredentials } from './credentials.ts';
 import type { Incoming, OnOffer, RequestEntry } from './entry.ts';
 import { refuse } from './refusal.ts';
 import { targetInPath } from './target-path.ts';
@@ -48,7 +48,7 @@ export function webSocketEntry(prefix: string): RequestEntry {
         entry: 'websocket',
         id,
         asked: asked(request.url)!,
-        credentials: readCredentials(request.headers.authorization),
+        credentials: readProvenCredentials(request),
         remoteAddress,
         signal,
         accept: () => accept(server, request, incoming),

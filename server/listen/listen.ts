@@ -7,6 +7,9 @@ import type { ListenAddress } from '../config/config.ts';
 /** Where a server listens: an address of the configuration, or a descriptor that systemd has opened. */
 export type Door = ListenAddress | { readonly kind: 'passed'; readonly fd: number };
 
+/** `sun_path` of Linux, without its last zero. */
+const maxSocketPathBytes = 107;
+
 /**
  * Makes an app listen. `everyone` may connect to a unix socket, or only the user the gateway runs as; one that a dead
  * process left behind is replaced. Rejects with the error of `listen`, with a message for people.
@@ -17,6 +20,11 @@ export async function listen(
   whoMayConnect: 'everyone' | 'owner',
 ): Promise<void> {
   await app.ready();
+  if (door.kind === 'unix' && Buffer.byteLength(door.path) > maxSocketPathBytes) {
+    throw new Error(
+      `cannot listen on ${door.path}: the path of a unix socket is at most ${maxSocketPathBytes} bytes`,
+    );
+  }
   if (door.kind === 'unix' && !(await isAnswered(door.path))) await unlink(door.path).catch(() => {});
   const before = process.umask(whoMayConnect === 'owner' ? 0o177 : 0o111);
   try {

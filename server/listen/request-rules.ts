@@ -8,6 +8,7 @@ const single = new Set([
   'proxy-authorization',
   'upgrade',
   'origin',
+  'dpop',
   'sec-websocket-key',
   'sec-websocket-version',
 ]);

@@ -42,3 +42,22 @@ function parseAs(stand: string, text: string): Target {
     throw new TunnelError('TARGET_INVALID', `${quote(text)} is not a target pattern: ${why}`, { cause });
   }
 }
+
+/** The pattern for the targets that both name; undefined when there is none. */
+export function narrower(one: TargetPattern, other: TargetPattern): TargetPattern | undefined {
+  const host = narrowerHost(one.host, other.host);
+  const port = one.port === '*' ? other.port : one.port;
+  if (host === undefined || (other.port !== '*' && other.port !== port)) return undefined;
+  return { host, port };
+}
+
+/** Suffixes lie one inside the other, or apart. */
+function narrowerHost(one: string, other: string): string | undefined {
+  if (covers(other, one)) return one;
+  return covers(one, other) ? other : undefined;
+}
+
+function covers(wide: string, host: string): boolean {
+  if (wide === '*' || wide === host) return true;
+  return wide.startsWith('*.') && host !== '*' && !isAddress(host) && host.endsWith(wide.slice(1));
+}

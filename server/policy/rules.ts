@@ -74,6 +74,12 @@ interface Verdict {
 const no = (why: string): Verdict => ({ allows: false, why });
 const yes = (why: string): Verdict => ({ allows: true, why });
 
+/** Whether a rule is for the principal, whatever the target. */
+export function isFor(rule: RuleConfig, principal: Principal): boolean {
+  const fits = rule.issuers.length === 0 || rule.issuers.includes(principal.issuer);
+  return fits && judgeWho(rule, principal) !== undefined;
+}
+
 function judgeRule(rule: RuleConfig, principal: Principal, target: Target): Verdict {
   if (rule.issuers.length > 0 && !rule.issuers.includes(principal.issuer))
     return no('it is for other issuers');

@@ -1,11 +1,13 @@
 import { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
+import { isEndReason } from '../../protocol/end-reason.ts';
 import { abort } from '../../stream/close.ts';
+import { tunnelEnded } from '../../stream/tunnel-ended.ts';
 
 /**
  * How a tunnel ended. `CLOSED`: both ways, in order. `CLIENT_LOST`, `TARGET_LOST`: that side broke off.
- * `ENDED`: the signal was aborted.
+ * `ENDED`: the signal was aborted; the client is told the reason where its protocol has room for it.
  */
 export type BridgeEnd = 'CLOSED' | 'CLIENT_LOST' | 'TARGET_LOST' | 'ENDED';
 
@@ -21,7 +23,10 @@ export async function bridge(client: Duplex, target: Socket, signal: AbortSignal
     end = how;
     abort(target);
     if (client instanceof Socket) abort(client);
-    else client.destroy(new Error(how));
+    else
+      client.destroy(
+        how === 'ENDED' && isEndReason(signal.reason) ? tunnelEnded(signal.reason) : new Error(how),
+      );
   };
   // These come before the listeners of the pipelines, which would close the other side in an orderly way.
   client.on('error', () => broke('CLIENT_LOST'));

@@ -1,14 +1,12 @@
+import type { EndReason } from '../../protocol/end-reason.ts';
 import type { TunnelErrorCode } from '../../protocol/errors.ts';
 import type { Principal } from '../auth/authenticator.ts';
 import type { Offer } from '../entry/entry.ts';
 import type { Grant } from '../policy/policy.ts';
 import type { BridgeEnd } from './bridge.ts';
 
-/** Why a session ended: how its tunnel did, or the code it was refused with, or who ended it. */
-export type SessionEnd = BridgeEnd | TunnelErrorCode | EndReason;
-
-/** Why the gateway itself ends a tunnel. */
-export type EndReason = 'SESSION_EXPIRED' | 'GATEWAY_STOPPED' | 'CLIENT_GONE';
+/** Why a session ended: how its tunnel did, or the code it was refused with, or why the gateway ended it. */
+export type SessionEnd = BridgeEnd | TunnelErrorCode | EndReason | 'CLIENT_GONE';
 
 /** All that is known of one offer; what is not known yet is absent. Times are milliseconds since the epoch. */
 export interface SessionRecord {
@@ -26,7 +24,7 @@ export interface SessionRecord {
   readonly dialMs?: number;
   readonly endedAt?: number;
   readonly end?: SessionEnd;
-  /** For the log and the audit, never for the caller: what lies behind a refusal. */
+  /** For the log and the audit, never for the caller: what lies behind a refusal, or who ended a tunnel and why. */
   readonly reason?: string;
   readonly bytesFromClient: number;
   readonly bytesFromTarget: number;
@@ -52,8 +50,8 @@ export interface Session {
   /** Rejects with `AUDIT_UNAVAILABLE` when the opening cannot be recorded. */
   opening(): Promise<void>;
   opened(): void;
-  /** Aborts the tunnel; its bridge then ends. */
-  abort(reason: EndReason): void;
+  /** Aborts the tunnel; its bridge then ends. `why` is for the log and the audit. */
+  abort(reason: EndReason, why?: string): void;
   /** The only way out; calls after the first change nothing. */
   end(how: SessionEnd, more?: { bytesFromClient?: number; bytesFromTarget?: number; reason?: string }): void;
 }
@@ -87,6 +85,13 @@ export class Sessions {
     for (const session of this.#live.values()) session.abort(reason);
   }
 
+  /** Aborts the sessions that match, opening ones too. Gives how many. */
+  endWhere(matches: (record: SessionRecord) => boolean, reason: EndReason, why: string): number {
+    const ending = [...this.#live.values()].filter(({ record }) => matches(record));
+    for (const session of ending) session.abort(reason, why);
+    return ending.length;
+  }
+
   /** Resolves when no session is left. */
   async empty(): Promise<void> {
     if (this.#live.size > 0) await new Promise<void>((resolve) => this.#onEmpty.push(resolve));
@@ -106,6 +111,7 @@ class LiveSession implements Session {
   readonly #observers: readonly SessionObserver[];
   readonly #remove: () => void;
   readonly #abort = new AbortController();
+  #why: string | undefined;
 
   constructor(offer: Offer, observers: readonly SessionObserver[], remove: () => void) {
     this.#observers = observers;
@@ -125,7 +131,9 @@ class LiveSession implements Session {
     return this.#abort.signal;
   }
 
-  abort(reason: EndReason): void {
+  abort(reason: EndReason, why?: string): void {
+    if (this.#abort.signal.aborted) return;
+    this.#why = why;
     this.#abort.abort(reason);
   }
 
@@ -155,7 +163,14 @@ class LiveSession implements Session {
     more: { bytesFromClient?: number; bytesFromTarget?: number; reason?: string } = {},
   ): void {
     if (this.record.end !== undefined) return;
-    this.record = { ...this.record, ...more, end: how, endedAt: Date.now() };
+    const reason = this.#why ?? more.reason;
+    this.record = {
+      ...this.record,
+      ...more,
+      ...(reason !== undefined && { reason }),
+      end: how,
+      endedAt: Date.now(),
+    };
     this.#remove();
     for (const observer of this.#observers) observer.ended(this.record);
   }

@@ -1,4 +1,5 @@
 import type { Config } from '../config/config.ts';
+import { signInIssuer } from '../auth/sign-in-issuer.ts';
 import { version } from '../version.ts';
 
 /** The oldest client that this gateway still serves. */
@@ -11,6 +12,10 @@ export interface DiscoveryDocument {
   readonly publicUrl: string;
   readonly entries: readonly string[];
   readonly limits: { readonly sessionSeconds: number };
+  /** Where people sign in. */
+  readonly signIn: { readonly issuer: string; readonly clientId: string; readonly deviceFlow: boolean };
+  /** Relative to `publicUrl`. */
+  readonly api: { readonly access: string; readonly tickets: string };
 }
 
 export function discoveryDocument(config: Config): DiscoveryDocument {
@@ -20,5 +25,11 @@ export function discoveryDocument(config: Config): DiscoveryDocument {
     publicUrl: config.publicUrl.href,
     entries: config.entries,
     limits: { sessionSeconds: config.limits.sessionMs / 1000 },
+    signIn: {
+      issuer: signInIssuer(config.publicUrl),
+      clientId: 'postern',
+      deviceFlow: config.signIn.deviceFlow,
+    },
+    api: { access: 'api/access', tickets: 'api/tickets' },
   };
 }

@@ -1,16 +1,10 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import { TunnelError, toTunnelError } from '../../protocol/errors.ts';
 import type { Config } from '../config/config.ts';
-import { problemOf } from '../entry/refusal.ts';
+import { originChallenges, problemOf, shownToCaller } from '../entry/refusal.ts';
 import { discoveryDocument } from './discovery.ts';
-import { pageStyleSource, startPage } from './start-page.ts';
-
-const pageHeaders = {
-  'Content-Security-Policy': `default-src 'none'; style-src '${pageStyleSource}'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'`,
-  'Referrer-Policy': 'no-referrer',
-  'X-Content-Type-Options': 'nosniff',
-  'Cache-Control': 'no-store',
-} as const;
+import { pageHeaders } from './page.ts';
+import { startPage } from './start-page.ts';
 
 /**
  * What the gateway answers to ordinary requests below its prefix: a page for people, the discovery document for
@@ -18,7 +12,7 @@ const pageHeaders = {
  */
 export function webRoutes(app: FastifyInstance, config: () => Config): void {
   app.get('/', (_request, reply) =>
-    reply.headers(pageHeaders).type('text/html; charset=utf-8').send(startPage(config())),
+    reply.headers(pageHeaders()).type('text/html; charset=utf-8').send(startPage(config())),
   );
   app.get('/.well-known/postern', (_request, reply) =>
     reply
@@ -41,6 +35,12 @@ export function webRoutes(app: FastifyInstance, config: () => Config): void {
     refuseRequest(request, reply, new TunnelError('ENTRY_UNKNOWN', 'there is nothing at this path')),
   );
   app.setErrorHandler((error, request, reply) => {
+    if (error instanceof TunnelError && error.facts.layer !== 'gateway') {
+      const { cause } = error;
+      const reason = cause instanceof Error ? cause.message : error.message;
+      request.log.info({ code: error.code, client: request.ip, reason }, 'request refused');
+      return refuseRequest(request, reply, shownToCaller(error));
+    }
     const statusCode = (error as { statusCode?: number }).statusCode ?? 500;
     if (statusCode < 500)
       return refuseRequest(request, reply, new TunnelError('REQUEST_INVALID', 'bad request'));
@@ -53,6 +53,7 @@ function refuseRequest(request: FastifyRequest, reply: FastifyReply, error: Tunn
   const { status } = error.facts;
   if (status === 426)
     void reply.header('Upgrade', 'websocket, connect-tcp').header('Connection', 'close, Upgrade');
+  if (status === 401) void reply.header('WWW-Authenticate', originChallenges);
   return reply
     .code(status)
     .header('Cache-Control', 'no-store')

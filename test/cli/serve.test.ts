@@ -198,6 +198,8 @@ describe('postern-gateway serve', () => {
       listen: '127.0.0.1:1',
       admin: `127.0.0.1:${adminPort}`,
       audit: { file: scratch.path('activated.jsonl') },
+      store: { file: scratch.path('activated.db') },
+      control: `unix:${scratch.path('activated.ctl')}`,
     };
     writeFileSync(configFile, JSON.stringify({ ...listen, keyFile: scratch.path('activated.key') }));
     const script = `LISTEN_FDS=1 LISTEN_PID=$$ exec "$@"`;
@@ -228,6 +230,8 @@ describe('postern-gateway serve', () => {
       admin: `unix:${adminDoor}`,
       publicUrl: 'http://localhost/ssh/',
       audit: { file: scratch.path('unix.jsonl') },
+      store: { file: scratch.path('unix.db') },
+      control: `unix:${scratch.path('control.sock')}`,
       keyFile: scratch.path('unix.key'),
     };
     writeFileSync(configFile, JSON.stringify(settings));

@@ -48,7 +48,7 @@ describe('exchange()', () => {
     const socket = await direct.connect({ host: '127.0.0.1', port }, never);
     const headers = { Host: 'box:22' };
     await exchange(socket, { method: 'CONNECT', path: 'box:22', headers, peer: 'x' }, never);
-    assert.match(seen, /^CONNECT box:22 HTTP\/1\.1\r\nHost: box:22\r\nUser-Agent: postern\/[\d.]+\r\n\r\n$/);
+    assert.match(seen, /^CONNECT box:22 HTTP\/1\.1\r\nUser-Agent: postern\/[\d.]+\r\nHost: box:22\r\n\r\n$/);
     socket.destroy();
   });
 });

@@ -294,7 +294,7 @@ describe('without a program of ours on the way in', lacking, () => {
 
 /** curl is not 8-bit clean here: it shows the banner, and is no ProxyCommand. */
 function curl(args: readonly string[]): Promise<Outcome> {
-  return run(['curl', '-sS', '-p', '--max-time', '2', ...args, `telnet://${box}:22`], { openInput: true });
+  return run(['curl', '-sS', '-p', '--max-time', '6', ...args, `telnet://${box}:22`], { openInput: true });
 }
 
 async function plink(port: number, password: string): Promise<Outcome> {

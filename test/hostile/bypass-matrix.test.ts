@@ -282,6 +282,7 @@ function authenticatorOf(claim: readonly string[] | undefined): Authenticator {
       issuer: 'https://id.example',
       subject: 'alice',
       groups: new Set(['dev']),
+      issuedAt: new Date(),
       expiresAt: new Date(Date.now() + 60_000),
       ...(claim && { targets: claim }),
     }),

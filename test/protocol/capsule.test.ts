@@ -7,6 +7,7 @@ import {
   capsuleHead,
   connectTcpTokens,
   keepAliveCapsule,
+  reasonCapsule,
 } from '../../protocol/capsule.ts';
 import { decodeVarint, encodeVarint } from '../../protocol/varint.ts';
 
@@ -100,7 +101,7 @@ describe('connect-tcp capsules', () => {
     const runs = Number(process.env.POSTERN_FUZZ_RUNS ?? 2000);
     const part = fc.oneof(
       fc.uint8Array({ maxLength: 20 }),
-      fc.constantFrom(stream, keepAliveCapsule, capsule(codes.data, 'x')),
+      fc.constantFrom(stream, keepAliveCapsule, reasonCapsule('KILLED'), capsule(codes.data, 'x')),
     );
     fc.assert(
       fc.property(fc.array(part, { maxLength: 5 }), fc.nat(), (parts, cut) => {
@@ -123,6 +124,38 @@ describe('connect-tcp capsules', () => {
       }),
       { numRuns: runs },
     );
+  });
+});
+
+describe('the reason capsule', () => {
+  const reasonsIn = (...chunks: Buffer[]): string[] => {
+    const decoder = new CapsuleDecoder(codes);
+    return chunks.flatMap((chunk) =>
+      [...decoder.push(chunk)].flatMap((event) => (event.kind === 'reason' ? [event.reason] : [])),
+    );
+  };
+  const whole = Buffer.concat([capsule(codes.data, 'x'), reasonCapsule('REVOKED'), reasonCapsule('KILLED')]);
+
+  it('is read however it is split', () => {
+    for (let at = 0; at <= whole.length; at++)
+      assert.deepEqual(
+        reasonsIn(whole.subarray(0, at), whole.subarray(at)),
+        ['REVOKED', 'KILLED'],
+        `split at ${at}`,
+      );
+    assert.deepEqual(reasonsIn(...Array.from(whole, (byte) => Buffer.of(byte))), ['REVOKED', 'KILLED']);
+  });
+
+  it('is skipped with a reason that nobody knows, and when it is too long', () => {
+    const type = decodeVarint(reasonCapsule('REVOKED'), 0)!.value;
+    const unknown = ['', 'constructor', 'REVOKED ', 'x'.repeat(33), 'x'.repeat(70_000)].map((text) =>
+      capsule(type, text),
+    );
+    assert.deepEqual(reasonsIn(...unknown, reasonCapsule('REVOKED')), ['REVOKED']);
+  });
+
+  it('does not clash with the reserved types (RFC 9297 section 5.4)', () => {
+    assert.notEqual((decodeVarint(reasonCapsule('REVOKED'), 0)!.value - 0x17) % 0x29, 0);
   });
 });
 

@@ -31,6 +31,7 @@ for (const order of ['after', 'before'] as const) {
       const config = {
         publicUrl,
         keyFile,
+        store: { file: join(folder, 'postern.db') },
         targets: { echo: { address: `127.0.0.1:${echo.port}` } },
         rules: [{ groups: ['dev'], targets: ['echo'] }],
         network: { allow: ['127.0.0.1/32'] },

@@ -7,14 +7,15 @@ import { report } from '../../../client/explain.ts';
 import { Failure } from '../../../client/failure.ts';
 import { temporaryDirectory, unsignedToken } from '../support.ts';
 
-function status(env: Record<string, string>, ...args: string[]) {
+/** Without asking the gateway: test/client/login/ has one to ask. */
+async function status(env: Record<string, string>, ...args: string[]) {
   const printed: string[] = [];
-  const code = runStatus(args, env, (text) => printed.push(text));
+  const code = await runStatus([...args, '--offline'], env, (text) => printed.push(text));
   return { code, stdout: printed.join('') };
 }
 
 describe('postern status', () => {
-  it('says who, where and until when, and what went wrong last', (t) => {
+  it('says who, where and until when, and what went wrong last', async (t) => {
     const home = temporaryDirectory(t);
     report(
       new Failure('TARGET_DENIED', 'no', { requestId: 'r1' }),
@@ -26,13 +27,14 @@ describe('postern status', () => {
       POSTERN_GATEWAY: 'https://gw.example/ssh',
       POSTERN_TOKEN: unsignedToken({ sub: 'alice', iss: 'https://id.example', exp: 4_000_000_000 }),
     };
-    const { code, stdout } = status(env, '--json');
+    const { code, stdout } = await status(env, '--json');
     const { lastError, ...rest } = JSON.parse(stdout) as Status;
     assert.equal(code, 0);
     assert.deepEqual(rest, {
       version: 1,
       gateway: 'https://gw.example/ssh/',
       signedIn: true,
+      confirmed: false,
       subject: 'alice',
       issuer: 'https://id.example',
       expiresAt: '2096-10-02T07:06:40.000Z',
@@ -42,7 +44,7 @@ describe('postern status', () => {
       [lastError?.code, lastError?.target, lastError?.requestId],
       ['TARGET_DENIED', 'db1', 'r1'],
     );
-    const text = status(env).stdout;
+    const text = (await status(env)).stdout;
     for (const part of ['alice', 'https://gw.example/ssh/', '2096-10-02', 'TARGET_DENIED']) {
       assert.ok(text.includes(part), part);
     }
@@ -56,16 +58,22 @@ describe('postern status', () => {
     ['a token that says nothing', { POSTERN_TOKEN: 'ticket' }, 0],
     ['a gateway that is none', { POSTERN_GATEWAY: 'http://gw.example/' }, 'CONFIG_INVALID'],
   ] as const) {
-    it(`ends with ${expected} for ${what}`, (t) => {
+    it(`ends with ${expected} for ${what}`, async (t) => {
       const home = temporaryDirectory(t);
       const whole = { HOME: home, POSTERN_GATEWAY: 'https://gw.example/', ...env };
-      if (typeof expected === 'number') assert.equal(status(whole, '--json').code, expected);
-      else assert.throws(() => status(whole, '--json'), { code: expected });
+      if (typeof expected === 'number') assert.equal((await status(whole, '--json')).code, expected);
+      else await assert.rejects(status(whole, '--json'), { code: expected });
     });
   }
 
   it('does not let a token write to the terminal', () => {
-    const text = describeStatus({ version: 1, gateway: 'x', signedIn: true, subject: '\x1b[2J\nroot' });
+    const text = describeStatus({
+      version: 1,
+      gateway: 'x',
+      signedIn: true,
+      confirmed: false,
+      subject: '\x1b[2J\nroot',
+    });
     assert.match(text, /^[\x20-\x7e\n]*$/);
     assert.equal(text.split('\n').length, 4);
   });

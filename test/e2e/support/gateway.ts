@@ -41,6 +41,8 @@ export async function startGateway(scratch: Scratch, options: GatewayOptions): P
     ...(options.tls && { tls: { certFile: options.tls.certificateFile, keyFile: options.tls.keyFile } }),
     trustedProxies: ['127.0.0.0/8'],
     keyFile: scratch.path(`${name}.key`),
+    store: { file: scratch.path(`${name}.db`) },
+    control: `unix:${scratch.path(`${name}.ctl`)}`,
     targets: Object.fromEntries(
       Object.entries(options.targets).map(([target, address]) => [target, { address }]),
     ),

@@ -117,7 +117,13 @@ describe('jwtAuthenticator() accepts', () => {
   it('and says who it is', async () => {
     const text = token(
       {},
-      { groups: ['dev', 'ops', 'dev'], targets: ['box:22', '*.dev.example'], jti: 'j1', exp: now + 60 },
+      {
+        groups: ['dev', 'ops', 'dev'],
+        targets: ['box:22', '*.dev.example'],
+        jti: 'j1',
+        sid: 's1',
+        exp: now + 60,
+      },
     );
     assert.deepEqual(await authenticate(text), {
       issuer: issuer.issuer,
@@ -125,6 +131,8 @@ describe('jwtAuthenticator() accepts', () => {
       groups: new Set(['dev', 'ops']),
       targets: ['box:22', '*.dev.example'],
       tokenId: 'j1',
+      signInId: 's1',
+      issuedAt: new Date(nowMs - 60_000),
       expiresAt: new Date(nowMs + 60_000),
     });
   });
@@ -340,7 +348,14 @@ describe('jwtAuthenticator() refuses', () => {
       ['127.1'],
     ].map((targets) => ({ targets })),
     ...[null, 1, '', {}, 'x'.repeat(257), 'a\nb'].map((jti) => ({ jti })),
+    ...[null, 1, '', {}, 'x'.repeat(257), 'a\nb'].map((sid) => ({ sid })),
     ...[null, {}, { jkt: 'x' }, 'x', false].map((cnf) => ({ cnf })),
+    // Bound, and no proof; bound in another way besides.
+    ...[{ jkt: 'x'.repeat(43) }, { jkt: 'x'.repeat(43), 'x5t#S256': 'y' }, { 'x5t#S256': 'y' }].map(
+      (cnf) => ({
+        cnf,
+      }),
+    ),
   ];
 
   const cases = [
@@ -384,7 +399,7 @@ describe('jwtAuthenticator() refuses', () => {
       fc.jsonValue({ maxDepth: 2 }),
       fc.constantFrom<unknown>(now, 'postern', ['dev'], ['box']),
     );
-    const name = fc.constantFrom('aud', 'sub', 'exp', 'iat', 'nbf', 'groups', 'targets', 'jti');
+    const name = fc.constantFrom('cnf', 'sid', 'aud', 'sub', 'exp', 'iat', 'nbf', 'groups', 'targets', 'jti');
     const property = fc.asyncProperty(fc.dictionary(name, anything), async (changed) => {
       let principal: Principal;
       try {
@@ -411,3 +426,40 @@ function describeJson(value: Json): string {
     .join(', ');
   return text.slice(0, 60);
 }
+
+describe('conditions on claims', () => {
+  const conditioned = jwtAuthenticator(
+    [
+      {
+        ...issuer,
+        claims: [
+          { claim: 'repository', values: ['org/one', 'org/two'] },
+          { claim: 'protected', values: [true] },
+        ],
+      },
+    ],
+    { now: () => nowMs },
+  );
+  const table: [claims: Json, holds: boolean][] = [
+    [{ repository: 'org/one', protected: true }, true],
+    [{ repository: 'org/two', protected: true }, true],
+    [{ repository: ['x', 'org/two'], protected: [true] }, true],
+    [{ repository: 'org/three', protected: true }, false],
+    [{ repository: 'org/one', protected: 'true' }, false],
+    [{ repository: 'org/one', protected: 1 }, false],
+    [{ repository: 'org/one' }, false],
+    [{ protected: true }, false],
+    [{ repository: { 0: 'org/one' }, protected: true }, false],
+    [{ repository: [['org/one']], protected: true }, false],
+    [{ repository: [], protected: true }, false],
+    [{ repository: 'ORG/ONE', protected: true }, false],
+    [{}, false],
+  ];
+  for (const [body, holds] of table) {
+    it(`${describeJson(body)} ${holds ? 'hold' : 'do not hold'}`, async () => {
+      const asked = conditioned.authenticate({ kind: 'token', token: new Secret(token({}, body)) });
+      if (holds) assert.equal((await asked).subject, 'alice');
+      else await assert.rejects(asked, refusal);
+    });
+  }
+});

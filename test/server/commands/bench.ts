@@ -1,7 +1,7 @@
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { Writable } from 'node:stream';
+import { Readable, Writable } from 'node:stream';
 import type { TestContext } from 'node:test';
 import type { Command } from '../../../server/commands/command.ts';
 
@@ -23,7 +23,12 @@ export async function directoryWith(
 }
 
 /** Runs a subcommand as the process would, and keeps what it says. */
-export async function run(command: Command, args: string[], env: Record<string, string> = {}): Promise<Ran> {
+export async function run(
+  command: Command,
+  args: string[],
+  env: Record<string, string> = {},
+  input = '',
+): Promise<Ran> {
   const said = { stdout: '', stderr: '' };
   const keep = (name: keyof typeof said) =>
     new Writable({
@@ -32,6 +37,11 @@ export async function run(command: Command, args: string[], env: Record<string, 
         done();
       },
     });
-  const code = await command(args, { stdout: keep('stdout'), stderr: keep('stderr'), env });
+  const code = await command(args, {
+    stdin: Readable.from(input === '' ? [] : [Buffer.from(input)]),
+    stdout: keep('stdout'),
+    stderr: keep('stderr'),
+    env,
+  });
   return { code, ...said };
 }

@@ -45,6 +45,7 @@ async function print(
     stdout,
     stderr,
     env: {},
+    stdin: process.stdin,
   });
   return { code, stdout: stdout.text, stderr: stderr.text };
 }
@@ -115,7 +116,12 @@ describe('print-config', () => {
   for (const name of ['', 'squid', '__proto__', 'nginx extra']) {
     it(`knows no ${JSON.stringify(name)}`, async () => {
       const [stdout, stderr] = [new Collector(), new Collector()];
-      const code = await printConfigCommand(name.split(' '), { stdout, stderr, env: {} });
+      const code = await printConfigCommand(name.split(' '), {
+        stdout,
+        stderr,
+        env: {},
+        stdin: process.stdin,
+      });
       assert.deepEqual([code, stdout.text], [2, '']);
     });
   }

@@ -45,6 +45,63 @@ describe('parseConfig() reads', () => {
     });
   });
 
+  it('what survives a restart, and signing in, by default', () => {
+    const config = parse('');
+    assert.equal(config.store.file, '/etc/postern/postern.db');
+    assert.deepEqual(config.control, { kind: 'unix', path: '/etc/postern/postern-control.sock' });
+    assert.deepEqual(config.signIn, {
+      accounts: true,
+      sessionMs: 432e5,
+      accessTokenMs: 6e5,
+      deviceFlow: false,
+      providers: [],
+    });
+  });
+
+  it('identity providers, and conditions on claims', () => {
+    const config = parse(`
+control: unix:/run/postern/control.sock
+signIn:
+  sessionHours: 8
+  providers:
+    - { name: corp, issuer: https://id.example, clientId: us, clientSecretFile: s.txt, groups: { eng: dev } }
+    - { name: b, title: B, issuer: https://b.example/t/1, clientId: c, subjectClaim: email, subjectPrefix: 'b/x:' }
+issuers:
+  - issuer: https://ci.example
+    audience: postern
+    claims: { repository: org/one, ref: [main, 1], protected: true }
+rules: [{ groups: [dev], issuers: [http://127.0.0.1:8022/ssh/oauth], targets: ['*'] }]`);
+    assert.equal(config.control.path, '/run/postern/control.sock');
+    const common = { scopes: ['openid', 'profile'], groupsClaim: 'groups' };
+    assert.deepEqual(config.signIn.providers, [
+      {
+        ...common,
+        name: 'corp',
+        title: 'corp',
+        issuer: 'https://id.example',
+        clientId: 'us',
+        clientSecretFile: '/etc/postern/s.txt',
+        subjectClaim: 'sub',
+        groups: new Map([['eng', 'dev']]),
+        subjectPrefix: 'corp:',
+      },
+      {
+        ...common,
+        name: 'b',
+        title: 'B',
+        issuer: 'https://b.example/t/1',
+        clientId: 'c',
+        subjectClaim: 'email',
+        subjectPrefix: 'b/x:',
+      },
+    ]);
+    assert.deepEqual(config.issuers[0]!.claims, [
+      { claim: 'repository', values: ['org/one'] },
+      { claim: 'ref', values: ['main', 1] },
+      { claim: 'protected', values: [true] },
+    ]);
+  });
+
   it('the default file', () => {
     const config = parse(defaultConfigText());
     assert.deepEqual(config.targets, [{ name: 'box', host: '127.0.0.1', port: 22 }]);
@@ -273,6 +330,48 @@ describe('parseConfig() reports', () => {
       'problems between settings beside those within',
       'log: 1\nrules:\n  - { groups: 1, targets: [a.b] }\n  - { targets: [box] }',
       ['1 log', '3 rules[0].groups', '4 rules[1]', '4 rules[1].targets[0]'],
+    ],
+    ['a control socket that is none', 'control: 127.0.0.1:1', ['1 control']],
+    ['a control socket without a path', "control: 'unix:'", ['1 control']],
+    [
+      'a condition that is no value',
+      'issuers:\n  - { issuer: https://x, audience: a, claims: { a: { b: 1 } } }',
+      ['2 issuers[0].claims.a'],
+    ],
+    [
+      'a condition that nothing meets',
+      'issuers:\n  - { issuer: https://x, audience: a, claims: { a: [] } }',
+      ['2 issuers[0].claims.a'],
+    ],
+    [
+      'a provider over http',
+      'signIn:\n  providers:\n    - { name: a, issuer: http://id.example, clientId: c }',
+      ['3 signIn.providers[0].issuer'],
+    ],
+    [
+      'a provider whose name is no part of a path',
+      'signIn:\n  providers:\n    - { name: A/b, issuer: https://x, clientId: c }',
+      ['3 signIn.providers[0].name'],
+    ],
+    [
+      'a provider that is listed twice',
+      'signIn:\n  providers:\n    - { name: a, issuer: https://x, clientId: c }\n    - { name: a, issuer: https://y, clientId: c, subjectPrefix: "b:" }',
+      ['4 signIn.providers[1]'],
+    ],
+    [
+      'providers that could share a subject',
+      'signIn:\n  providers:\n    - { name: a, issuer: https://x, clientId: c, subjectPrefix: "p:" }\n    - { name: b, issuer: https://y, clientId: c, subjectPrefix: "p:q:" }',
+      ['4 signIn.providers[1]'],
+    ],
+    [
+      'a provider that could share a subject with an account',
+      'signIn:\n  providers:\n    - { name: a, issuer: https://x, clientId: c, subjectPrefix: "" }',
+      ['3 signIn.providers[0]'],
+    ],
+    [
+      "the gateway's own sign-in among the issuers",
+      'publicUrl: https://gw.example/ssh/\nissuers:\n  - { issuer: https://gw.example/ssh/oauth, audience: postern }',
+      ['3 issuers[0]'],
     ],
     ['control characters', 'keyFile: "a\\nb"', ['1 keyFile']],
     [

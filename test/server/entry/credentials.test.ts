@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { inspect } from 'node:util';
 import { describe, it } from 'node:test';
-import { readCredentials } from '../../../server/entry/credentials.ts';
+import { readCredentials, readProvenCredentials } from '../../../server/entry/credentials.ts';
 
 function shown(field: string | undefined): string {
   const credentials = readCredentials(field);
@@ -26,6 +26,30 @@ const table: [field: string | undefined, is: string][] = [
   [basic('user:'), 'unreadable'],
   ['Basic %%%', 'unreadable'],
 ];
+
+const proven: [headers: Record<string, string>, is: string][] = [
+  [{}, 'none'],
+  [{ authorization: 'Bearer abc' }, 'token abc'],
+  [{ authorization: 'DPoP abc', dpop: 'proof' }, 'token abc proof GET /ssh/tcp/box/22/'],
+  [{ authorization: 'dpop abc', dpop: 'proof' }, 'token abc proof GET /ssh/tcp/box/22/'],
+  [{ authorization: 'DPoP abc' }, 'unreadable'],
+  [{ authorization: 'DPoP abc', dpop: '' }, 'unreadable'],
+  [{ authorization: 'DPoP', dpop: 'proof' }, 'unreadable'],
+  [{ dpop: 'proof' }, 'unreadable'],
+  [{ authorization: 'Bearer abc', dpop: 'proof' }, 'unreadable'],
+  [{ authorization: basic('user:abc'), dpop: 'proof' }, 'unreadable'],
+];
+
+describe('credentials with a proof', () => {
+  for (const [headers, is] of proven) {
+    it(`${JSON.stringify(headers)} are: ${is}`, () => {
+      const found = readProvenCredentials({ method: 'GET', url: '/ssh/tcp/box/22/?a=b', headers });
+      const { proof } = found.kind === 'token' ? found : {};
+      const about = proof ? ` ${proof.jwt.reveal()} ${proof.method} ${proof.path}` : '';
+      assert.equal(found.kind === 'token' ? `token ${found.token.reveal()}${about}` : found.kind, is);
+    });
+  }
+});
 
 describe('credentials', () => {
   for (const [field, is] of table) {

@@ -5,7 +5,7 @@ import { TunnelCounts } from '../../../server/policy/limits.ts';
 import { generousLimits } from '../support/gateway-parts.ts';
 
 function principal(issuer: string, subject: string): Principal {
-  return { issuer, subject, groups: new Set(), expiresAt: new Date() };
+  return { issuer, subject, groups: new Set(), issuedAt: new Date(), expiresAt: new Date() };
 }
 
 describe('the counts of tunnels', () => {

@@ -37,7 +37,14 @@ interface Who {
 }
 
 function who({ subject = 'alice', issuer = 'https://id', groups = [], targets }: Who): Principal {
-  return { subject, issuer, groups: new Set(groups), expiresAt: new Date(0), ...(targets && { targets }) };
+  return {
+    subject,
+    issuer,
+    groups: new Set(groups),
+    issuedAt: new Date(0),
+    expiresAt: new Date(0),
+    ...(targets && { targets }),
+  };
 }
 
 const dev: Who = { groups: ['dev'] };

@@ -6,6 +6,7 @@ import type { AddressInfo, Server as TcpServer, Socket } from 'node:net';
 import { buffer } from 'node:stream/consumers';
 import { TunnelError } from '../../../protocol/errors.ts';
 import type { Authenticator } from '../../../server/auth/authenticator.ts';
+import type { Revocations } from '../../../server/auth/revocations.ts';
 import type { Limits } from '../../../server/config/config.ts';
 import type { Dialer } from '../../../server/dial/dialer.ts';
 import { requestEntries } from '../../../server/entry/index.ts';
@@ -34,7 +35,13 @@ export const oneToken: Authenticator = {
     if (credentials.kind !== 'token' || credentials.token.reveal() !== 'good') {
       throw new TunnelError('TOKEN_INVALID', 'bad token');
     }
-    return { issuer: 'test', subject: 'alice', groups: new Set(), expiresAt: new Date(Date.now() + 60_000) };
+    return {
+      issuer: 'test',
+      subject: 'alice',
+      groups: new Set(),
+      issuedAt: new Date(),
+      expiresAt: new Date(Date.now() + 60_000),
+    };
   },
 };
 
@@ -61,7 +68,11 @@ export interface Parts {
 
 /** A real HTTP server with all entries under `/ssh/`, and a pipeline whose parts a test may replace. */
 export async function startParts(
-  replace: Partial<Pipeline> & { observers?: readonly SessionObserver[]; draining?: () => boolean } = {},
+  replace: Partial<Pipeline> & {
+    observers?: readonly SessionObserver[];
+    draining?: () => boolean;
+    revocations?: Pick<Revocations, 'isRevoked'>;
+  } = {},
 ): Promise<Parts> {
   const ended: SessionRecord[] = [];
   let changed: (() => void) | undefined;
@@ -79,7 +90,12 @@ export async function startParts(
     limits: generousLimits,
     ...replace,
   };
-  const premises = { sessions, counts: new TunnelCounts(), draining: replace.draining ?? (() => false) };
+  const premises = {
+    sessions,
+    counts: new TunnelCounts(),
+    draining: replace.draining ?? (() => false),
+    revocations: replace.revocations ?? { isRevoked: () => false },
+  };
   const server = createServer((_request, response) => void response.end('an ordinary answer\n'));
   takeTunnelRequests(server, {
     entries: requestEntries('/ssh/', ['websocket', 'connect-tcp', 'connect']),

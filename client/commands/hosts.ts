@@ -1,0 +1,25 @@
+import { askAccess } from '../api.ts';
+import type { Environment } from '../places.ts';
+import { printable } from '../printable.ts';
+import { readOptions } from './options.ts';
+
+/** What `postern hosts --json` prints; `version` counts changes of this shape. */
+export interface Hosts {
+  readonly version: 1;
+  readonly gateway: string;
+  readonly hosts: readonly { readonly pattern: string }[];
+}
+
+/** Runs `postern hosts`: what you may reach, as the gateway has it now. */
+export async function hosts(
+  args: readonly string[],
+  env: Environment,
+  print: (text: string) => void,
+): Promise<number> {
+  const { settings, json } = readOptions(args, env);
+  const access = await askAccess(settings);
+  const found: Hosts = { version: 1, gateway: settings.gateway.href, hosts: access.hosts };
+  if (json) print(`${JSON.stringify(found, undefined, 2)}\n`);
+  else print(access.hosts.map(({ pattern }) => `${printable(pattern)}\n`).join(''));
+  return 0;
+}

@@ -1,0 +1,53 @@
+import { parseArgs } from 'node:util';
+import { Failure } from '../failure.ts';
+import { writePrivate } from '../files.ts';
+import type { Environment } from '../places.ts';
+import { configPath, readConfigFile } from '../settings.ts';
+import type { Settings } from '../settings.ts';
+import { signInOnce } from '../token/single-sign-in.ts';
+import { wayOut } from '../way-out.ts';
+import { settingsWith } from './options.ts';
+
+/** Runs `postern login`. */
+export async function login(args: readonly string[], env: Environment): Promise<number> {
+  const { values, positionals } = parseArgs({
+    args: [...args],
+    options: {
+      device: { type: 'boolean' },
+      'no-browser': { type: 'boolean' },
+      gateway: { type: 'string' },
+      'ca-file': { type: 'string' },
+    },
+    allowPositionals: true,
+  });
+  if (positionals.length > 1) throw usage('login takes one gateway');
+  if (positionals.length === 1 && values.gateway !== undefined)
+    throw usage('login takes one gateway, not two');
+  const settings = settingsWith({ ...values, gateway: positionals[0] ?? values.gateway }, env);
+  const { asking, gateway, places } = settings;
+  await signInOnce({
+    state: places.state,
+    gateway,
+    egress: wayOut(settings),
+    device: values.device === true,
+    ...(asking.isAllowed && values['no-browser'] !== true ? { browser: asking.browser } : {}),
+    hangup: 'leave',
+  });
+  remember(settings);
+  return 0;
+}
+
+/** The first gateway that somebody signs in at is theirs, as if `setup` had been told. */
+function remember({ gateway, caFile, places }: Settings): void {
+  if (readConfigFile(places) !== undefined) return;
+  const config = { gateway: gateway.href, ...(caFile === undefined ? {} : { caFile }) };
+  try {
+    writePrivate(configPath(places), `${JSON.stringify(config, undefined, 2)}\n`);
+  } catch {
+    // The sign-in counts; the gateway has to be named again next time.
+  }
+}
+
+function usage(what: string): Failure {
+  return new Failure('USAGE', what, { hint: 'postern login --help' });
+}

@@ -1,0 +1,69 @@
+import { parseArgs } from 'node:util';
+import { ask, unexpected } from '../ask.ts';
+import type { Egress } from '../egress/egress.ts';
+import { say } from '../explain.ts';
+import { Failure, toFailure } from '../failure.ts';
+import type { Environment } from '../places.ts';
+import { withRenewalLock } from '../token/renewal.ts';
+import { readSignIn, removeSignIn, signInDirectory } from '../token/sign-in.ts';
+import type { SignIn } from '../token/sign-in.ts';
+import { wayOut } from '../way-out.ts';
+import { settingsWith } from './options.ts';
+
+const logoutMs = 30_000;
+
+/** Runs `postern logout`: forgets the sign-in here whatever happens, and has the gateway end it. */
+export async function logout(args: readonly string[], env: Environment): Promise<number> {
+  const { values, positionals } = parseArgs({
+    args: [...args],
+    options: { gateway: { type: 'string' }, 'ca-file': { type: 'string' } },
+    allowPositionals: true,
+  });
+  if (positionals.length > 1)
+    throw new Failure('USAGE', 'logout takes one gateway', { hint: 'postern logout --help' });
+  const settings = settingsWith({ ...values, gateway: positionals[0] ?? values.gateway }, env);
+  const { gateway, places } = settings;
+  const directory = signInDirectory(places.state, gateway);
+  const signal = AbortSignal.timeout(logoutMs);
+  const signIn = await withRenewalLock(directory, signal, async () => {
+    const found = readUsable(places.state, gateway);
+    removeSignIn(directory);
+    return found;
+  });
+  if (signIn === undefined) {
+    say(`postern: you were not signed in at ${gateway.href}\n`);
+    return 0;
+  }
+  try {
+    await revoke(signIn, wayOut(settings), signal);
+  } catch (error) {
+    const { code, message } = toFailure(error);
+    throw new Failure(code, `signed out here, but the gateway could not be told: ${message}`, {
+      cause: error,
+      hint: '',
+    });
+  }
+  say(`postern: signed out at ${gateway.href}\n`);
+  return 0;
+}
+
+/** Whatever state the files are in, they can be removed. */
+function readUsable(state: string, gateway: URL): SignIn | undefined {
+  try {
+    return readSignIn(state, gateway);
+  } catch {
+    return undefined;
+  }
+}
+
+/** RFC 7009. The gateway ends the whole sign-in with its refresh token. */
+async function revoke(signIn: SignIn, egress: Egress, signal: AbortSignal): Promise<void> {
+  const { revocationEndpoint: url, refreshToken, accessToken, clientId } = signIn;
+  if (url === undefined) throw new Failure('HTTP_UNEXPECTED', 'it offers no way to');
+  const token = (refreshToken ?? accessToken).reveal();
+  const hint = refreshToken === undefined ? 'access_token' : 'refresh_token';
+  const form = { token, token_type_hint: hint, client_id: clientId };
+  const reply = await ask(egress, { method: 'POST', url, form }, signal);
+  reply.answer.response.destroy();
+  if (reply.answer.status !== 200) throw unexpected(reply, `answered ${reply.answer.status}`);
+}

@@ -1,0 +1,42 @@
+import { parseArgs } from 'node:util';
+import type { Environment } from '../places.ts';
+import { readSettings } from '../settings.ts';
+import type { Settings } from '../settings.ts';
+
+/** The options of the commands that ask a gateway, for `parseArgs`. */
+export const gatewayOptions = {
+  json: { type: 'boolean' },
+  gateway: { type: 'string' },
+  'ca-file': { type: 'string' },
+  'token-file': { type: 'string' },
+} as const;
+
+/** What stands in those options. */
+export interface GatewayValues {
+  readonly json?: boolean | undefined;
+  readonly gateway?: string | undefined;
+  readonly 'ca-file'?: string | undefined;
+  readonly 'token-file'?: string | undefined;
+}
+
+/** Settings with the options of such a command. Throws as `readSettings`. */
+export function settingsWith(values: GatewayValues, env: Environment): Settings {
+  const { gateway, 'ca-file': caFile, 'token-file': tokenFile } = values;
+  return readSettings(
+    {
+      ...(gateway === undefined ? {} : { gateway }),
+      ...(caFile === undefined ? {} : { caFile }),
+      ...(tokenFile === undefined ? {} : { tokenFile }),
+    },
+    env,
+  );
+}
+
+/** Reads the arguments of a command that has these options and nothing else. Throws as `parseArgs` and `readSettings`. */
+export function readOptions(
+  args: readonly string[],
+  env: Environment,
+): { readonly settings: Settings; readonly json: boolean } {
+  const { values } = parseArgs({ args: [...args], options: gatewayOptions });
+  return { settings: settingsWith(values, env), json: values.json === true };
+}

@@ -1,0 +1,78 @@
+import { createHash, createPrivateKey, generateKeyPairSync, randomBytes, sign } from 'node:crypto';
+import type { KeyObject } from 'node:crypto';
+
+/** The key that a sign-in is bound to. The private half never leaves this machine. */
+export interface ProofKey {
+  readonly privateKey: KeyObject;
+  readonly publicJwk: PublicJwk;
+  /** Its SHA-256 thumbprint (RFC 7638), what a bound token names it by. */
+  readonly thumbprint: string;
+}
+
+/** An ES256 key as a proof shows it. */
+export interface PublicJwk {
+  readonly crv: 'P-256';
+  readonly kty: 'EC';
+  readonly x: string;
+  readonly y: string;
+}
+
+/** A new key, and the private JWK to keep it by. */
+export function makeProofKey(): { readonly key: ProofKey; readonly privateJwk: string } {
+  const { privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
+  const privateJwk = JSON.stringify(privateKey.export({ format: 'jwk' }));
+  return { key: readProofKey(privateJwk)!, privateJwk };
+}
+
+/** The key of a private JWK; undefined for anything else. */
+export function readProofKey(privateJwk: string): ProofKey | undefined {
+  try {
+    const jwk = JSON.parse(privateJwk) as Readonly<Record<string, unknown>>;
+    const { kty, crv, x, y } = jwk;
+    if (kty !== 'EC' || crv !== 'P-256' || typeof x !== 'string' || typeof y !== 'string') return undefined;
+    const publicJwk = { crv, kty, x, y } as const;
+    return {
+      privateKey: createPrivateKey({ key: { ...jwk }, format: 'jwk' }),
+      publicJwk,
+      // These members in this order, without white space: RFC 7638 §3.
+      thumbprint: createHash('sha256').update(JSON.stringify(publicJwk)).digest('base64url'),
+    };
+  } catch {
+    return undefined;
+  }
+}
+
+/** Makes the `DPoP` field for one request, with all else decided. */
+export type Prove = (method: 'GET' | 'POST', url: URL) => string;
+
+/** What a proof is about. */
+export interface ProofFacts {
+  readonly method: 'GET' | 'POST';
+  readonly url: URL;
+  /** Milliseconds since the epoch, by the clock of who checks it. */
+  readonly now: number;
+  /** The access token that the proof comes with. */
+  readonly token?: string;
+  /** What the server asked to find in it. */
+  readonly nonce?: string;
+}
+
+/** The value of a `DPoP` field, for one request (RFC 9449 §4.2). */
+export function prove(key: ProofKey, { method, url, now, token, nonce }: ProofFacts): string {
+  const head = encode({ typ: 'dpop+jwt', alg: 'ES256', jwk: key.publicJwk });
+  const claims = encode({
+    jti: randomBytes(16).toString('base64url'),
+    htm: method,
+    htu: `${url.origin}${url.pathname}`,
+    iat: Math.floor(now / 1000),
+    ...(token === undefined ? {} : { ath: createHash('sha256').update(token).digest('base64url') }),
+    ...(nonce === undefined ? {} : { nonce }),
+  });
+  const signed = Buffer.from(`${head}.${claims}`);
+  const signature = sign('sha256', signed, { key: key.privateKey, dsaEncoding: 'ieee-p1363' });
+  return `${head}.${claims}.${signature.toString('base64url')}`;
+}
+
+function encode(value: object): string {
+  return Buffer.from(JSON.stringify(value)).toString('base64url');
+}

@@ -1,0 +1,147 @@
+import { createHash } from 'node:crypto';
+import type { Store } from '../store/store.ts';
+import type { Principal } from './authenticator.ts';
+
+/** What is no longer believed. A record is kept as long as a token it could concern may live. */
+export type Revocation =
+  | { readonly kind: 'token'; readonly tokenId: string }
+  | { readonly kind: 'signIn'; readonly signInId: string }
+  /** Everything of a subject that was issued before `issuedBefore` (milliseconds since the epoch). */
+  | {
+      readonly kind: 'subject';
+      /** Absent: the subject of every issuer. */
+      readonly issuer?: string;
+      readonly subject: string;
+      readonly issuedBefore: number;
+    };
+
+/** What a revocation is compared with. To ask about a refresh, `issuedAt` is when the sign-in began. */
+export type Revocable = Pick<Principal, 'issuer' | 'subject' | 'tokenId' | 'signInId' | 'issuedAt'>;
+
+/** The list of revocations, and those who must act on a new one. */
+export interface Revocations {
+  /** Synchronous: asked at every open, from memory. */
+  isRevoked(principal: Revocable): boolean;
+  /** Durable when it resolves; listeners are called before that. Rejects with `STORE_UNAVAILABLE`; it holds in this process all the same. */
+  revoke(revocation: Revocation, reason: string): Promise<void>;
+  /** Called for each new revocation, of this process or another. Returns what stops it. */
+  onRevoked(listener: (revocation: Revocation, reason: string) => void): () => void;
+}
+
+export interface RevocationsOptions {
+  /** How long a token can live that the gateway believes. */
+  readonly keepMs?: number;
+  /** Told when the list cannot be read again after another process has changed it. */
+  readonly onTrouble?: (error: unknown) => void;
+  /** The wall clock, in milliseconds since 1970. */
+  readonly now?: () => number;
+}
+
+/** The longest that an issuer's tokens may live by configuration, and a day for clocks. */
+const defaultKeepMs = 367 * 24 * 3_600_000;
+const forgetMs = 3_600_000;
+
+/** Whether the revocation is about the principal. */
+export function concerns(revocation: Revocation, principal: Revocable): boolean {
+  if (revocation.kind === 'token') return revocation.tokenId === principal.tokenId;
+  if (revocation.kind === 'signIn') return revocation.signInId === principal.signInId;
+  return (
+    revocation.subject === principal.subject &&
+    (revocation.issuer === undefined || revocation.issuer === principal.issuer) &&
+    principal.issuedAt.getTime() < revocation.issuedBefore
+  );
+}
+
+/** Loads the list from the store and follows what other processes add to it. `close` stops that. */
+export async function openRevocations(
+  store: Store,
+  options: RevocationsOptions = {},
+): Promise<Revocations & { close(): void }> {
+  const { keepMs = defaultKeepMs, onTrouble, now = Date.now } = options;
+  /** By what `nameOf` says: of a subject the latest counts. */
+  const list = new Map<string, Entry>();
+  const listeners = new Set<(revocation: Revocation, reason: string) => void>();
+  let forgetAt = now() + forgetMs;
+
+  function take(entry: Entry): void {
+    const name = nameOf(entry.revocation);
+    const known = list.get(name);
+    if (known && !isLater(entry.revocation, known.revocation)) return;
+    list.set(name, entry);
+    for (const listener of listeners) listener(entry.revocation, entry.reason);
+  }
+
+  async function load(): Promise<void> {
+    for (const [, value] of await store.list('revocations')) take(value as Entry);
+  }
+
+  function forgetOld(): void {
+    if (now() < forgetAt) return;
+    forgetAt = now() + forgetMs;
+    for (const [name, { until }] of list) if (until <= now()) list.delete(name);
+  }
+
+  await load();
+  const stop = store.watch('revocations', () => void load().catch((error: unknown) => onTrouble?.(error)));
+
+  return {
+    isRevoked({ issuer, subject, tokenId, signInId, issuedAt }) {
+      if (tokenId !== undefined && list.has(nameOf({ kind: 'token', tokenId }))) return true;
+      if (signInId !== undefined && list.has(nameOf({ kind: 'signIn', signInId }))) return true;
+      return [undefined, issuer].some((of) => {
+        const entry = list.get(subjectName(of, subject));
+        return entry !== undefined && concerns(entry.revocation, { issuer, subject, issuedAt });
+      });
+    },
+
+    async revoke(revocation, reason) {
+      forgetOld();
+      const entry: Entry = { revocation, reason, until: now() + keepMs };
+      take(entry);
+      const name = nameOf(revocation);
+      await store.update(
+        'revocations',
+        keyOf(name),
+        (value) => {
+          const known = value as Entry | undefined;
+          return known && !isLater(revocation, known.revocation) ? known : entry;
+        },
+        { expiresAt: entry.until },
+      );
+    },
+
+    onRevoked(listener) {
+      listeners.add(listener);
+      return () => void listeners.delete(listener);
+    },
+
+    close: stop,
+  };
+}
+
+interface Entry {
+  readonly revocation: Revocation;
+  readonly reason: string;
+  /** When every token it could concern has expired. */
+  readonly until: number;
+}
+
+/** What a revocation is about, the same for all that replace each other. */
+function nameOf(revocation: Revocation): string {
+  if (revocation.kind === 'token') return JSON.stringify(['token', revocation.tokenId]);
+  if (revocation.kind === 'signIn') return JSON.stringify(['signIn', revocation.signInId]);
+  return subjectName(revocation.issuer, revocation.subject);
+}
+
+function subjectName(issuer: string | undefined, subject: string): string {
+  return JSON.stringify(['subject', issuer ?? null, subject]);
+}
+
+function isLater(one: Revocation, other: Revocation): boolean {
+  return one.kind === 'subject' && other.kind === 'subject' && one.issuedBefore > other.issuedBefore;
+}
+
+/** Of one length, whatever the subject is. */
+function keyOf(name: string): string {
+  return createHash('sha256').update(name).digest('base64url');
+}

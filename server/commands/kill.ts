@@ -1,0 +1,41 @@
+import { parseArgs } from 'node:util';
+import { defaultConfigFile, loadConfig } from '../config/load.ts';
+import { UsageError, exits, runCommand } from './command.ts';
+import type { CommandIo } from './command.ts';
+import { askGateway } from './control-request.ts';
+
+const usage =
+  'postern-gateway kill (SESSION… | --subject S [--revoke] | --target HOST[:PORT] | --token ID) [--reason TEXT] [--config FILE]';
+
+/** Ends sessions of the running gateway. Exits 1 when there were none, unless something was revoked. */
+export function kill(args: string[], io: CommandIo): Promise<number> {
+  return runCommand(io, usage, async () => {
+    const { values, positionals } = parseArgs({
+      args,
+      allowPositionals: true,
+      options: {
+        config: { type: 'string', default: defaultConfigFile },
+        subject: { type: 'string' },
+        target: { type: 'string' },
+        token: { type: 'string' },
+        revoke: { type: 'boolean', default: false },
+        reason: { type: 'string' },
+      },
+    });
+    const { subject, target, token, revoke, reason } = values;
+    if (positionals.length === 0 && (subject ?? target ?? token) === undefined)
+      throw new UsageError('name sessions, --subject, --target or --token');
+    if (revoke && (subject === undefined || target !== undefined || positionals.length > 0))
+      throw new UsageError('--revoke goes with --subject alone');
+    const { ended } = (await askGateway(await loadConfig(values.config, io.env), '/kill', {
+      ...(positionals.length > 0 && { sessions: positionals }),
+      subject,
+      target,
+      tokenId: token,
+      revoke,
+      reason,
+    })) as { ended: number };
+    io.stdout.write(`${ended} ${ended === 1 ? 'session' : 'sessions'} ended\n`);
+    return ended > 0 || revoke || token !== undefined ? exits.ok : exits.failure;
+  });
+}

@@ -1,0 +1,159 @@
+import { parseArgs } from 'node:util';
+import { openRevocations } from '../auth/revocations.ts';
+import { signInIssuer } from '../auth/sign-in-issuer.ts';
+import type { Config } from '../config/config.ts';
+import { defaultConfigFile, loadConfig } from '../config/load.ts';
+import { AccountError, addAccount, changeAccount, isAccountName, listAccounts } from '../login/accounts.ts';
+import type { Account } from '../login/accounts.ts';
+import { newOneTimeSecret, oneTimeUrl } from '../login/one-time-code.ts';
+import { openEmbeddedStore } from '../store/embedded.ts';
+import type { Store } from '../store/store.ts';
+import { UsageError, exits, runCommand } from './command.ts';
+import type { CommandIo } from './command.ts';
+import { readNewPassword } from './passwords.ts';
+
+const usage = `postern-gateway user add NAME [--group G]… [--totp] [--password-stdin] [--config FILE]
+       postern-gateway user passwd NAME [--totp | --no-totp] [--password-stdin]
+       postern-gateway user groups NAME [--group G]…
+       postern-gateway user disable|enable NAME
+       postern-gateway user list [--json]`;
+
+interface Values {
+  readonly group: string[];
+  readonly totp: boolean;
+  readonly noTotp: boolean;
+  readonly passwordStdin: boolean;
+  readonly json: boolean;
+}
+
+interface Work {
+  readonly config: Config;
+  readonly store: Store;
+  readonly io: CommandIo;
+  readonly values: Values;
+}
+
+/** Accounts of the gateway itself, for people without an identity provider. The gateway need not run. */
+export function user(args: string[], io: CommandIo): Promise<number> {
+  return runCommand(io, usage, async () => {
+    const [action = '', ...rest] = args;
+    const act = Object.hasOwn(actions, action) ? actions[action] : undefined;
+    if (!act)
+      throw new UsageError(action === '' ? 'say what to do' : `user knows no ${JSON.stringify(action)}`);
+    const { values, positionals } = parseArgs({
+      args: rest,
+      allowPositionals: true,
+      options: { config: { type: 'string', default: defaultConfigFile }, ...flagsOf(action) },
+    });
+    const flags = values as Record<string, unknown>;
+    const given: Values = {
+      group: (flags['group'] as string[] | undefined) ?? [],
+      totp: flags['totp'] === true,
+      noTotp: flags['no-totp'] === true,
+      passwordStdin: flags['password-stdin'] === true,
+      json: flags['json'] === true,
+    };
+    const name = readName(action, positionals);
+    const config = await loadConfig(values.config, io.env);
+    const store = await openEmbeddedStore(config.store.file);
+    try {
+      await act(name, { config, store, io, values: given });
+      return exits.ok;
+    } catch (error) {
+      if (!(error instanceof AccountError)) throw error;
+      throw new UsageError(error.message, { cause: error });
+    } finally {
+      await store.close();
+    }
+  });
+}
+
+const flag = { type: 'boolean' } as const;
+const groups = { group: { type: 'string', multiple: true } } as const;
+
+function flagsOf(action: string): NonNullable<Parameters<typeof parseArgs>[0]>['options'] {
+  if (action === 'add') return { ...groups, totp: flag, 'password-stdin': flag };
+  if (action === 'passwd') return { totp: flag, 'no-totp': flag, 'password-stdin': flag };
+  if (action === 'groups') return groups;
+  return action === 'list' ? { json: flag } : {};
+}
+
+function readName(action: string, positionals: readonly string[]): string {
+  const [name, ...more] = positionals;
+  if (action === 'list' && name === undefined) return '';
+  if (action === 'list' || name === undefined || more.length > 0)
+    throw new UsageError(action === 'list' ? 'list takes no name' : 'name one account');
+  if (!isAccountName(name))
+    throw new UsageError(`${JSON.stringify(name)} is no name: use a-z, 0-9, . _ @ and -, at most 64`);
+  return name;
+}
+
+const actions: Readonly<Record<string, (name: string, work: Work) => Promise<void>>> = {
+  async add(name, work) {
+    const { store, io, values } = work;
+    // Before anybody types a password for nothing.
+    if ((await store.get('accounts', name)) !== undefined)
+      throw new AccountError(`there is an account ${name} already`);
+    const password = await readNewPassword(io, values.passwordStdin);
+    const oneTimeSecret = values.totp ? newOneTimeSecret() : undefined;
+    await addAccount(store, { name, password, groups: values.group, oneTimeSecret });
+    if (oneTimeSecret !== undefined) showSecret(name, oneTimeSecret, work);
+  },
+
+  async passwd(name, work) {
+    const { store, io, values } = work;
+    if (values.totp && values.noTotp) throw new UsageError('--totp or --no-totp, not both');
+    if ((await store.get('accounts', name)) === undefined)
+      throw new AccountError(`there is no account ${name}`);
+    const password = await readNewPassword(io, values.passwordStdin);
+    const oneTimeSecret = values.totp ? newOneTimeSecret() : undefined;
+    const code = values.noTotp
+      ? { oneTimeSecret: null }
+      : oneTimeSecret === undefined
+        ? {}
+        : { oneTimeSecret };
+    await changeAccount(store, name, { password, ...code });
+    await endSignIns(name, 'the password was changed', work);
+    if (oneTimeSecret !== undefined) showSecret(name, oneTimeSecret, work);
+  },
+
+  async groups(name, { store, values }) {
+    await changeAccount(store, name, { groups: values.group });
+  },
+
+  async disable(name, work) {
+    await changeAccount(work.store, name, { disabled: true });
+    await endSignIns(name, 'the account was disabled', work);
+  },
+
+  async enable(name, { store }) {
+    await changeAccount(store, name, { disabled: false });
+  },
+
+  async list(_name, { store, io, values }) {
+    const accounts = await listAccounts(store);
+    if (values.json) io.stdout.write(`${JSON.stringify(accounts, undefined, 2)}\n`);
+    else for (const account of accounts) io.stdout.write(`${lineOf(account)}\n`);
+  },
+};
+
+/** Everything that the account has been given until now is worth nothing; the running gateway ends its tunnels. */
+async function endSignIns(name: string, reason: string, { config, store }: Work): Promise<void> {
+  const revocations = await openRevocations(store);
+  try {
+    const issuer = signInIssuer(config.publicUrl);
+    await revocations.revoke({ kind: 'subject', issuer, subject: name, issuedBefore: Date.now() }, reason);
+  } finally {
+    revocations.close();
+  }
+}
+
+function lineOf({ name, groups: of, disabled, hasOneTimeCode }: Account): string {
+  const notes = [of.join(','), ...(hasOneTimeCode ? ['totp'] : []), ...(disabled ? ['disabled'] : [])];
+  return [name, ...notes.filter((note) => note !== '')].join('  ');
+}
+
+/** The only time that it is shown. */
+function showSecret(name: string, secret: string, { config, io }: Work): void {
+  io.stdout.write(`${oneTimeUrl(secret, { issuer: config.publicUrl.hostname, account: name })}\n`);
+}

@@ -1,0 +1,66 @@
+import { createHmac, timingSafeEqual } from 'node:crypto';
+import type { IncomingHttpHeaders } from 'node:http';
+import type { FastifyInstance } from 'fastify';
+
+/** What a form has sent, each field once. */
+export type Form = ReadonlyMap<string, string>;
+
+/** Why a form is not taken: it is from another site, or from a page of an earlier sign-in. */
+export class FormRefusal extends Error {
+  override readonly name = 'FormRefusal';
+}
+
+/** Lets the routes of `app` read forms. A field that comes twice makes the form unreadable. */
+export function readForms(app: FastifyInstance): void {
+  app.removeAllContentTypeParsers();
+  app.addContentTypeParser(
+    'application/x-www-form-urlencoded',
+    { parseAs: 'string', bodyLimit: 16 * 1024 },
+    (_request, body, done) => {
+      const fields = [...new URLSearchParams(body as string)];
+      const form = new Map(fields);
+      if (form.size === fields.length) done(null, form);
+      else done(Object.assign(new Error('a field comes twice'), { statusCode: 400 }));
+    },
+  );
+}
+
+/** Makes and checks the hidden field that proves a form to be from a page of ours. */
+export class FormTokens {
+  readonly #publicUrl: URL;
+  readonly #secrets: () => readonly string[];
+
+  /** `secrets`: the first makes tokens, all of them check. */
+  constructor(publicUrl: URL, secrets: () => readonly string[]) {
+    this.#publicUrl = publicUrl;
+    this.#secrets = secrets;
+  }
+
+  /** The token for the forms of one sign-in. */
+  of(signIn: string): string {
+    return sign(this.#secrets()[0]!, signIn);
+  }
+
+  /** The fields of a form that the person has sent from a page of this sign-in. Throws `FormRefusal`. */
+  check(request: { readonly headers: IncomingHttpHeaders; readonly body: unknown }, signIn: string): Form {
+    const { origin, 'sec-fetch-site': site } = request.headers;
+    if (site !== undefined && site !== 'same-origin') throw new FormRefusal('from another site');
+    // Without a referrer, browsers say `null` (Fetch §3.2).
+    if (origin !== undefined && origin !== 'null' && origin !== this.#publicUrl.origin)
+      throw new FormRefusal('from another origin');
+    const form: Form = request.body instanceof Map ? (request.body as Form) : new Map<string, string>();
+    const given = form.get('token') ?? '';
+    if (!this.#secrets().some((secret) => sameText(given, sign(secret, signIn))))
+      throw new FormRefusal('the token is missing or of another sign-in');
+    return form;
+  }
+}
+
+function sign(secret: string, signIn: string): string {
+  return createHmac('sha256', secret).update(`form\0${signIn}`).digest('base64url');
+}
+
+function sameText(one: string, other: string): boolean {
+  const [a, b] = [Buffer.from(one), Buffer.from(other)];
+  return a.length === b.length && timingSafeEqual(a, b);
+}

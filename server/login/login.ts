@@ -1,0 +1,96 @@
+import type { FastifyInstance } from 'fastify';
+import { ownAudience } from '../auth/keys.ts';
+import type { Revocations } from '../auth/revocations.ts';
+import type { Config, ProviderConfig } from '../config/config.ts';
+import type { Store } from '../store/store.ts';
+import { accessRoutes } from './access-routes.ts';
+import type { AccessParts } from './access-routes.ts';
+import { AuthorizationServer } from './authorization-server.ts';
+import { FormTokens, readForms } from './forms.ts';
+import { Identities } from './identities.ts';
+import { logoutRoutes } from './logout-routes.ts';
+import { identityProvider } from './providers.ts';
+import type { IdentityProvider } from './providers.ts';
+import { answerErrorsWithPages } from './replies.ts';
+import { signInRoutes } from './sign-in-routes.ts';
+import type { RefusedAttempt } from './sign-in-routes.ts';
+import { SignIns } from './sign-ins.ts';
+import type { SignIn } from './sign-ins.ts';
+import type { SigningKeys } from './signing-keys.ts';
+import { signInIssuer } from '../auth/sign-in-issuer.ts';
+
+export interface LoginParts extends Pick<AccessParts, 'sessions' | 'tickets' | 'onTicket' | 'remoteAddress'> {
+  readonly store: Store;
+  readonly revocations: Revocations;
+  readonly keys: SigningKeys;
+  /** As it is now; `publicUrl` and the times and flows of `signIn` stay as they are at first. */
+  readonly config: () => Config;
+  readonly onTrouble: (error: unknown) => void;
+  readonly onSignIn: (signIn: SignIn) => void;
+  /** Told of each wrong password, and of each attempt that came too soon. */
+  readonly onRefused: (refused: RefusedAttempt) => void;
+}
+
+/** Signing in with a browser: the authorization server, its pages, and the page of one's own access. */
+export interface Login {
+  /** `app` must be mounted at the prefix. */
+  routes(app: FastifyInstance): void;
+  close(): void;
+}
+
+/** A key lives for weeks; its successor may be an hour late. */
+const refreshMs = 3_600_000;
+
+/** Opens the sign-in of a gateway. The store and the keys stay their owner's. */
+export async function openLogin(parts: LoginParts): Promise<Login> {
+  const { store, keys, config, onTrouble } = parts;
+  const { publicUrl, signIn } = config();
+  const signIns = new SignIns(store, parts.revocations, { issuer: signInIssuer(publicUrl) });
+  const identities = new Identities(store, () => config().signIn.accounts);
+  const common = { ...parts, publicUrl, signIns, identities };
+  const server = await AuthorizationServer.open({
+    ...common,
+    times: signIn,
+    deviceFlow: signIn.deviceFlow,
+    audience: ownAudience,
+  });
+  const forms = new FormTokens(publicUrl, () => keys.secrets);
+  const providers = providersOf(publicUrl, config);
+  const settings = () => ({ ...config().signIn, providers: providers() });
+  const refreshing = setInterval(() => void keys.refresh().catch(onTrouble), refreshMs).unref();
+
+  return {
+    routes(app) {
+      app.register(async (oauth) => {
+        // The authorization server reads the bodies itself.
+        oauth.removeAllContentTypeParsers();
+        oauth.addContentTypeParser('*', (_request, _payload, done) => done(null));
+        oauth.all('/oauth/*', async (request, reply) => {
+          reply.hijack();
+          await server.answer(request.raw, reply.raw);
+        });
+      });
+      app.register(async (pages) => {
+        readForms(pages);
+        answerErrorsWithPages(pages, publicUrl, onTrouble);
+        signInRoutes(pages, { ...common, server, forms, settings });
+        accessRoutes(pages, { ...common, server, forms, rules: () => config().rules });
+        logoutRoutes(pages, { ...common, providers: () => config().signIn.providers });
+      });
+    },
+    close: () => clearInterval(refreshing),
+  };
+}
+
+/** The providers of the configuration, each made once for as long as its settings stay. */
+function providersOf(publicUrl: URL, config: () => Config): () => readonly IdentityProvider[] {
+  const made = new WeakMap<ProviderConfig, IdentityProvider>();
+  return () =>
+    config().signIn.providers.map((settings) => {
+      const present = made.get(settings);
+      if (present) return present;
+      const provider = identityProvider(settings, new URL(`callback/${settings.name}`, publicUrl));
+      made.set(settings, provider);
+      return provider;
+    });
+}

@@ -1,0 +1,55 @@
+import { randomBytes, scrypt, timingSafeEqual } from 'node:crypto';
+import type { BinaryLike, ScryptOptions } from 'node:crypto';
+
+/** A password as it is kept: salted and hashed by scrypt (RFC 7914), with the cost it was made at. */
+export interface PasswordHash {
+  readonly cost: number;
+  readonly salt: string;
+  readonly hash: string;
+}
+
+/** 128 MiB and about half a second for each guess (OWASP: N=2^17, r=8, p=1). */
+const cost = 2 ** 17;
+const blockSize = 8;
+const hashBytes = 32;
+const saltBytes = 16;
+
+/** The shortest that may be set; what is longer than the most is refused rather than cut. */
+export const passwordLengths = { least: 10, most: 1024 } as const;
+
+/** Hashes a new password. Throws `RangeError` when it is too short or too long. */
+export async function hashPassword(password: string): Promise<PasswordHash> {
+  const { least, most } = passwordLengths;
+  if (Array.from(password).length < least || password.length > most)
+    throw new RangeError(`a password has ${least} to ${most} characters`);
+  const salt = randomBytes(saltBytes);
+  const hash = await derive(password, salt, cost);
+  return { cost, salt: salt.toString('base64url'), hash: hash.toString('base64url') };
+}
+
+/** Takes as long for a wrong password as for the right one. */
+export async function isPassword(password: string, kept: PasswordHash): Promise<boolean> {
+  const wanted = Buffer.from(kept.hash, 'base64url');
+  const found = await derive(
+    password.slice(0, passwordLengths.most + 1),
+    Buffer.from(kept.salt, 'base64url'),
+    kept.cost,
+  );
+  return wanted.length === found.length && timingSafeEqual(wanted, found);
+}
+
+/** The hash of no password: compared with where there is no account, so that this takes as long. */
+export const nobody: PasswordHash = {
+  cost,
+  salt: randomBytes(saltBytes).toString('base64url'),
+  hash: randomBytes(hashBytes).toString('base64url'),
+};
+
+function derive(password: string, salt: BinaryLike, costOfHash: number): Promise<Buffer> {
+  // Keyboards write one letter in several ways (RFC 8265 §4.2.2: NFC).
+  const text = password.normalize('NFC');
+  const options: ScryptOptions = { N: costOfHash, r: blockSize, p: 1, maxmem: 256 * costOfHash * blockSize };
+  return new Promise((resolve, reject) => {
+    scrypt(text, salt, hashBytes, options, (error, hash) => (error ? reject(error) : resolve(hash)));
+  });
+}

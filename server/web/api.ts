@@ -1,0 +1,148 @@
+import type { FastifyInstance, FastifyRequest } from 'fastify';
+import { z } from 'zod';
+import { TunnelError } from '../../protocol/errors.ts';
+import { formatTarget } from '../../protocol/target.ts';
+import type { Authenticator, Principal } from '../auth/authenticator.ts';
+import { TokenRefusal } from '../auth/claims.ts';
+import type { Revocations } from '../auth/revocations.ts';
+import { ticketLimits } from '../auth/tickets.ts';
+import type { Tickets } from '../auth/tickets.ts';
+import type { RuleConfig } from '../config/config.ts';
+import { readProvenCredentials } from '../entry/credentials.ts';
+import { formatPattern, parsePattern } from '../policy/pattern.ts';
+import { reachOf } from '../policy/reach.ts';
+import type { Sessions } from '../tunnel/sessions.ts';
+
+/** What the API is made of. */
+export interface ApiParts {
+  /** Of tokens only: a ticket opens tunnels and nothing else. */
+  readonly authenticator: () => Authenticator;
+  readonly revocations: Pick<Revocations, 'isRevoked'>;
+  readonly rules: () => readonly RuleConfig[];
+  readonly sessions: Pick<Sessions, 'records'>;
+  readonly tickets: Pick<Tickets, 'issue'>;
+  /** Told of each ticket that is made. */
+  readonly onTicket: (made: MadeTicket) => void;
+}
+
+/** A ticket that was made, without the ticket. */
+export interface MadeTicket {
+  readonly principal: Principal;
+  readonly client: string;
+  readonly targets: readonly string[] | undefined;
+  readonly uses: number;
+  readonly expiresAt: Date;
+}
+
+/** A tunnel of the caller's own. Times are as `Date` writes them in JSON. */
+export interface OwnSession {
+  readonly id: string;
+  readonly target: string;
+  readonly entry: string;
+  readonly client: string;
+  readonly since: string;
+}
+
+/** `GET api/access`: who the caller is, and what they may reach. */
+export interface Access {
+  readonly issuer: string;
+  readonly subject: string;
+  readonly groups: readonly string[];
+  /** When this token ends; a client renews it before. */
+  readonly until: string;
+  /** Target patterns, each with its port. */
+  readonly hosts: readonly { readonly pattern: string }[];
+  readonly sessions: readonly OwnSession[];
+}
+
+/** `POST api/tickets`: the answer. */
+export interface IssuedTicket {
+  readonly ticket: string;
+  readonly expiresAt: string;
+}
+
+const ticketRequest = z.strictObject({
+  targets: z.array(z.string().min(1).max(300).refine(isPattern)).min(1).max(ticketLimits.targets).optional(),
+  ttlSeconds: z
+    .int()
+    .min(1)
+    .max(ticketLimits.ttlMs / 1000)
+    .default(300),
+  uses: z.int().min(1).max(ticketLimits.uses).default(1),
+});
+
+/**
+ * What programs ask besides tunnels, as JSON: with a token in `Authorization`, never with a cookie, so that no page of
+ * another origin can ask. Errors are for the error handler of the app.
+ */
+export function apiRoutes(app: FastifyInstance, parts: ApiParts): void {
+  app.get('/api/access', async (request, reply) => {
+    const principal = await authenticate(request, parts);
+    return reply.headers(headers).send(accessOf(principal, parts));
+  });
+  app.post('/api/tickets', async (request, reply) => {
+    const principal = await authenticate(request, parts);
+    const asked = ticketRequest.safeParse(request.body ?? {});
+    if (!asked.success)
+      throw new TunnelError('REQUEST_INVALID', `this is no request for a ticket: ${wordsOf(asked.error)}`);
+    const { targets, ttlSeconds, uses } = asked.data;
+    const { ticket, expiresAt } = await parts.tickets.issue(principal, {
+      targets,
+      ttlMs: ttlSeconds * 1000,
+      uses,
+    });
+    parts.onTicket({ principal, client: request.ip, targets, uses, expiresAt });
+    const issued: IssuedTicket = { ticket, expiresAt: expiresAt.toISOString() };
+    return reply.code(201).headers(headers).send(issued);
+  });
+}
+
+const headers = { 'Cache-Control': 'no-store', 'X-Content-Type-Options': 'nosniff' } as const;
+
+async function authenticate(request: FastifyRequest, parts: ApiParts): Promise<Principal> {
+  const principal = await parts.authenticator().authenticate(readProvenCredentials(request.raw));
+  if (parts.revocations.isRevoked(principal)) {
+    const cause = new TokenRefusal('revoked');
+    throw new TunnelError('TOKEN_INVALID', 'the token was not accepted; sign in again', { cause });
+  }
+  return principal;
+}
+
+function accessOf(principal: Principal, { rules, sessions }: ApiParts): Access {
+  const { issuer, subject, groups, expiresAt } = principal;
+  return {
+    issuer,
+    subject,
+    groups: [...groups],
+    until: expiresAt.toISOString(),
+    hosts: reachOf(rules(), principal).map((pattern) => ({ pattern: formatPattern(pattern) })),
+    sessions: ownSessions(sessions, principal),
+  };
+}
+
+/** The open tunnels of a person. */
+export function ownSessions(
+  sessions: Pick<Sessions, 'records'>,
+  { issuer, subject }: Pick<Principal, 'issuer' | 'subject'>,
+): readonly OwnSession[] {
+  return [...sessions.records()].flatMap(({ id, entry, remoteAddress, principal, grant, openedAt }) => {
+    if (principal?.issuer !== issuer || principal.subject !== subject || !grant || openedAt === undefined)
+      return [];
+    const since = new Date(openedAt).toISOString();
+    return [{ id, target: formatTarget(grant.target), entry, client: remoteAddress, since }];
+  });
+}
+
+function isPattern(text: string): boolean {
+  try {
+    parsePattern(text);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+function wordsOf(error: z.ZodError): string {
+  const [issue] = error.issues;
+  return `${issue?.path.join('.') || 'the body'}: ${issue?.message}`;
+}

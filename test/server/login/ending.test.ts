@@ -1,0 +1,118 @@
+import assert from 'node:assert/strict';
+import { createHash } from 'node:crypto';
+import { once } from 'node:events';
+import type { Socket } from 'node:net';
+import { after, before, describe, it } from 'node:test';
+import { openRevocations } from '../../../server/auth/revocations.ts';
+import { openEmbeddedStore } from '../../../server/store/embedded.ts';
+import { startEcho } from '../support/gateway-parts.ts';
+import { rawUpgrade, upgradeHead } from '../support/peers.ts';
+import {
+  Browser,
+  begin,
+  codeFields,
+  hidden,
+  makeKey,
+  requestTokens,
+  signIn,
+  startTestGateway,
+} from './support.ts';
+import type { TestGateway, TestKey, TokenAnswer } from './support.ts';
+
+describe('ending', () => {
+  let gateway: TestGateway;
+  let echo: Awaited<ReturnType<typeof startEcho>>;
+  let browser: Browser;
+  let key: TestKey;
+  let tokens: TokenAnswer;
+
+  before(async () => {
+    echo = await startEcho();
+    gateway = await startTestGateway({
+      targets: { echo: { address: `127.0.0.1:${echo.port}` } },
+      rules: [{ groups: ['dev'], targets: ['echo'] }],
+      network: { allow: ['127.0.0.1/32'] },
+    });
+  });
+  after(async () => {
+    await gateway.close();
+    echo.close();
+  });
+
+  /** A browser and a program of alice, both signed in, and a tunnel of the program. */
+  async function open(): Promise<Socket> {
+    const { url } = gateway;
+    [browser, key] = [new Browser(), await makeKey()];
+    const beginning = begin(url);
+    const back = await signIn(browser, url, beginning);
+    tokens = await requestTokens(url, key, codeFields(beginning, back.location));
+    return tunnel(tokens.access_token);
+  }
+
+  async function tunnel(token: string): Promise<Socket> {
+    const target = new URL('tcp/echo/22/', gateway.url);
+    const ath = createHash('sha256').update(token).digest('base64url');
+    const proof = await key.prove('GET', target.href, { ath });
+    const socket = await rawUpgrade(
+      Number(target.port),
+      upgradeHead(target.pathname, 'connect-tcp', `Authorization: DPoP ${token}\r\nDPoP: ${proof}\r\n`),
+    );
+    socket.on('error', () => {});
+    socket.on('end', () => socket.destroy());
+    socket.resume();
+    return socket;
+  }
+
+  async function refresh(): Promise<TokenAnswer> {
+    return requestTokens(gateway.url, key, {
+      grant_type: 'refresh_token',
+      refresh_token: tokens.refresh_token,
+    });
+  }
+
+  it('a session by its button ends the tunnel, and no more', async () => {
+    const socket = await open();
+    const page = await browser.get(`${gateway.url}access`);
+    const [, id] = /end-session"[^]*?name="id" value="([^"]+)"/.exec(page.text)!;
+    const closed = once(socket, 'close');
+    const answer = await browser.post(`${gateway.url}access/end-session`, {
+      id: id!,
+      token: hidden(page.text, 'token'),
+    });
+    assert.equal(answer.status, 303);
+    await closed;
+    assert.doesNotMatch((await browser.get(`${gateway.url}access`)).text, /end-session"/);
+    (await tunnel((await refresh()).access_token)).destroy();
+  });
+
+  it('a sign-in by its button ends the tunnel within a second', async () => {
+    const socket = await open();
+    const page = await browser.get(`${gateway.url}access`);
+    const { sid: id } = JSON.parse(
+      Buffer.from(tokens.access_token.split('.')[1]!, 'base64url').toString(),
+    ) as { sid: string };
+    const [closed, asked] = [once(socket, 'close'), performance.now()];
+    await browser.post(`${gateway.url}access/end-sign-in`, { id, token: hidden(page.text, 'token') });
+    await closed;
+    assert.ok(performance.now() - asked < 1000);
+    assert.equal((await refresh()).error, 'invalid_grant');
+  });
+
+  it('everything of a person, from another process, ends the tunnel, the program and the browser within a second', async () => {
+    const socket = await open();
+    const store = await openEmbeddedStore(gateway.storeFile);
+    const revocations = await openRevocations(store);
+    const [closed, asked] = [once(socket, 'close'), performance.now()];
+    await revocations.revoke({ kind: 'subject', subject: 'alice', issuedBefore: Date.now() }, 'test');
+    await closed;
+    assert.ok(performance.now() - asked < 1000);
+    assert.equal((await refresh()).error, 'invalid_grant');
+    assert.equal((await browser.get(`${gateway.url}access`)).status, 303);
+    revocations.close();
+    await store.close();
+    // Who signs in anew is signed in. (A tunnel may have to wait for the next second: `iat` has no fractions.)
+    const beginning = begin(gateway.url);
+    const back = await signIn(new Browser(), gateway.url, beginning);
+    assert.equal((await requestTokens(gateway.url, key, codeFields(beginning, back.location))).status, 200);
+  });
+});
