@@ -32,8 +32,9 @@ async function readLine(stdin: CommandIo['stdin']): Promise<string> {
 
 /** Asks on stderr, so that stdout stays for what is printed. In raw mode nothing is echoed, and the keys are ours to read. */
 function ask({ stdin, stderr }: CommandIo, question: string): Promise<string> {
-  stderr.write(question);
+  // First: whoever types as soon as the question stands there must not see it.
   stdin.setRawMode?.(true);
+  stderr.write(question);
   const decoder = new StringDecoder('utf8');
   let typed = '';
   return new Promise((resolve, reject) => {
