@@ -80,9 +80,9 @@ function take(request: IncomingMessage, head: Buffer, options: RequestListenerOp
   }
 }
 
-/** Names a request in its answer, the log and the audit: 72 random bits. */
+/** Names a request in its answer, the log and the audit: 72 random bits, and never like an option of a command. */
 export function newRequestId(): string {
-  return randomBytes(9).toString('base64url');
+  return randomBytes(9).toString('base64url').replace(/^-/, '_');
 }
 
 function receive(

@@ -272,7 +272,10 @@ describe('a gateway with state', () => {
     const killed = await command(['kill', String(shown.id), '--reason', 'too loud']);
     assert.deepEqual([killed.code, killed.stdout.toString()], [0, '1 session ended\n']);
     assert.equal(await ended, 'TUNNEL_KILLED');
-    const record = audit('end').find(({ session }) => session === shown.id);
+    // The record follows the end of the tunnel.
+    const recorded = () => audit('end').find(({ session }) => session === shown.id);
+    while (!recorded()) await delay(10);
+    const record = recorded();
     assert.deepEqual([record?.cause, record?.reason], ['KILLED', 'too loud']);
     assert.equal((await command(['kill', String(shown.id)])).code, 1);
     const { control } = settings() as unknown as { control: string };
@@ -315,7 +318,7 @@ describe('a gateway with state', () => {
     );
     assert.equal(statusOf(await exchange(gateway.port, connectHead(ticket))), 407);
     assert.equal((await api(token)).status, 401);
-    assert.equal(audit('revoke').at(-1)?.reason, 'left');
+    while (audit('revoke').at(-1)?.reason !== 'left') await delay(10);
     const one = await tokenOf('grace', { jti: 'the one' });
     assert.equal((await command(['kill', '--token', 'the one'])).code, 0);
     assert.equal(
