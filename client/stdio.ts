@@ -64,7 +64,9 @@ export function carry(tunnel: Duplex, stdio: Stdio): Promise<number> {
         ? exit
         : cause instanceof TunnelEnded
           ? new Failure(cause.code, cause.message, { cause })
-          : new Failure('TUNNEL_LOST', lostMessage(cause), cause ? { cause } : {});
+          : cause instanceof Failure
+            ? cause
+            : new Failure('TUNNEL_LOST', lostMessage(cause), cause ? { cause } : {});
       flushed(() => settle(end));
     };
 

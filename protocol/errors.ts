@@ -78,6 +78,9 @@ export const tunnelErrors = {
     layer: 'gateway',
     proxyStatus: 'connection_limit_reached',
   },
+  // Coming back to a tunnel whose connection was lost.
+  TUNNEL_GONE: { status: 410, retry: false, exit: 75, layer: 'gateway' },
+  REJOIN_INVALID: { status: 409, retry: false, exit: 1, layer: 'tunnel' },
   // Seen by the client only.
   USAGE: { status: 0, retry: false, exit: 2, layer: 'usage' },
   CONFIG_INVALID: { status: 0, retry: false, exit: 78, layer: 'configuration' },
@@ -91,11 +94,12 @@ export const tunnelErrors = {
   TLS_FAILED: { status: 0, retry: false, exit: 69, layer: 'tls' },
   HTTP_UNEXPECTED: { status: 0, retry: false, exit: 69, layer: 'http' },
   UPGRADE_REFUSED: { status: 0, retry: false, exit: 69, layer: 'upgrade' },
-  // The gateway has ended an open tunnel, and said why (protocol/end-reason.ts).
-  TUNNEL_REVOKED: { status: 0, retry: false, exit: 77, layer: 'sign-in' },
+  // The gateway has ended a tunnel, and said why (protocol/end-reason.ts), on the tunnel or when its client comes back.
+  TUNNEL_REVOKED: { status: 410, retry: false, exit: 77, layer: 'sign-in' },
   TUNNEL_KILLED: { status: 403, retry: false, exit: 77, layer: 'policy' },
-  TUNNEL_EXPIRED: { status: 0, retry: true, exit: 75, layer: 'policy' },
-  TUNNEL_STOPPED: { status: 0, retry: true, exit: 75, layer: 'gateway' },
+  TUNNEL_SHED: { status: 410, retry: false, exit: 75, layer: 'gateway' },
+  TUNNEL_EXPIRED: { status: 410, retry: true, exit: 75, layer: 'policy' },
+  TUNNEL_STOPPED: { status: 410, retry: true, exit: 75, layer: 'gateway' },
   TUNNEL_LOST: { status: 0, retry: true, exit: 75, layer: 'tunnel' },
 } as const satisfies Record<string, ErrorFacts>;
 

@@ -1,3 +1,4 @@
+import { randomBytes } from 'node:crypto';
 import type { Server } from 'node:http';
 import type { FastifyInstance } from 'fastify';
 import type { TunnelError } from '../protocol/errors.ts';
@@ -20,7 +21,7 @@ import type { Tickets } from './auth/tickets.ts';
 import type { Config } from './config/config.ts';
 import { tcpDialer } from './dial/tcp.ts';
 import { requestEntries } from './entry/index.ts';
-import type { Incoming, Offer } from './entry/entry.ts';
+import type { Incoming, Offer, RejoinOffer } from './entry/entry.ts';
 import { isToEnd } from './listen/control.ts';
 import type { Killing } from './listen/control.ts';
 import { openLogin } from './login/login.ts';
@@ -30,12 +31,13 @@ import type { SigningKeys } from './login/signing-keys.ts';
 import { remoteAddressBehind } from './listen/remote-address.ts';
 import type { RemoteAddress } from './listen/remote-address.ts';
 import { takeTunnelRequests } from './listen/requests.ts';
-import { serve } from './pipeline.ts';
+import { rejoin, serve } from './pipeline.ts';
 import type { Pipeline } from './pipeline.ts';
 import { TunnelCounts } from './policy/limits.ts';
 import { rulesPolicy } from './policy/rules.ts';
 import { openEmbeddedStore } from './store/embedded.ts';
 import type { Store } from './store/store.ts';
+import { Relays } from './tunnel/relays.ts';
 import { Sessions } from './tunnel/sessions.ts';
 import { apiRoutes } from './web/api.ts';
 import { webRoutes } from './web/routes.ts';
@@ -65,6 +67,7 @@ interface State {
 export class Gateway {
   readonly metrics: Metrics;
   readonly sessions: Sessions;
+  readonly relays: Relays;
   readonly #log: Log;
   readonly #audit: AuditLog;
   readonly #state: State;
@@ -113,6 +116,11 @@ export class Gateway {
       metrics,
       logObserver(log),
     ]);
+    this.relays = new Relays({
+      sessions: this.sessions,
+      instance: randomBytes(6).toString('base64url'),
+      ...this.config.resume,
+    });
     state.revocations.onRevoked((revocation, reason) => {
       audit.appendEventually(revocationFields(revocation, reason));
       this.sessions.endWhere(
@@ -175,7 +183,7 @@ export class Gateway {
   /** Takes tunnel requests from an HTTP server, when all its other listeners are in place. Returns what stops it. */
   attach(server: Server): { release(): void } {
     return takeTunnelRequests(server, {
-      entries: requestEntries(this.prefix, this.config.entries),
+      entries: requestEntries(this.prefix, this.config.entries, () => this.relays),
       prefix: this.prefix,
       origins: () => this.config.origins,
       remoteAddress: (request) => this.#settings.remoteAddress(request),
@@ -191,11 +199,11 @@ export class Gateway {
    * new ones cannot be used.
    */
   async reload(config: Config): Promise<void> {
-    const { listen, admin, control, publicUrl, entries, store } = this.config;
+    const { listen, admin, control, publicUrl, entries, resume, store } = this.config;
     const audit = { file: this.config.audit.file, required: config.audit.required };
     const { sessionMs, accessTokenMs, deviceFlow } = this.config.signIn;
     const signIn = { ...config.signIn, sessionMs, accessTokenMs, deviceFlow };
-    const kept = { listen, admin, control, publicUrl, entries, store, audit, signIn };
+    const kept = { listen, admin, control, publicUrl, entries, resume, store, audit, signIn };
     this.#settings = await settingsFrom({ ...config, ...kept }, this.#state, this.#log);
   }
 
@@ -237,15 +245,17 @@ export class Gateway {
     await this.#audit.close();
   }
 
-  #serve(offer: Offer): Promise<void> {
+  #serve(offer: Offer | RejoinOffer): Promise<void> {
     const { revocations } = this.#state;
     const premises = {
       sessions: this.sessions,
+      relays: this.relays,
       counts: this.#counts,
       revocations,
       draining: () => this.#draining,
     };
-    return serve(offer, premises, this.#settings.pipeline);
+    const { pipeline } = this.#settings;
+    return 'sid' in offer ? rejoin(offer, premises, pipeline) : serve(offer, premises, pipeline);
   }
 
   #recordMalformed({ id, remoteAddress, signal }: Incoming, asked: string, error: TunnelError): void {
@@ -256,7 +266,6 @@ export class Gateway {
       remoteAddress,
       signal,
       credentials: { kind: 'none' },
-      accept: () => Promise.reject(error),
       reject() {},
     });
     session.end(error.code, { reason: error.message });

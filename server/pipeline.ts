@@ -7,12 +7,13 @@ import { TokenRefusal } from './auth/claims.ts';
 import type { Revocations } from './auth/revocations.ts';
 import type { Limits } from './config/config.ts';
 import type { Dialer } from './dial/dialer.ts';
-import type { Offer } from './entry/entry.ts';
+import type { Offer, RejoinOffer, Request } from './entry/entry.ts';
 import type { TunnelCounts } from './policy/limits.ts';
 import type { Grant, Policy } from './policy/policy.ts';
 import { abort } from '../stream/close.ts';
 import { bridge } from './tunnel/bridge.ts';
 import type { BridgeEnd } from './tunnel/bridge.ts';
+import type { RelayTunnel, Relays } from './tunnel/relays.ts';
 import type { Session, Sessions } from './tunnel/sessions.ts';
 
 /** What decides about offers. A reload puts a new one in its place; tunnels that are open keep theirs. */
@@ -26,6 +27,7 @@ export interface Pipeline {
 /** What stays the same for the life of the process. */
 export interface Premises {
   readonly sessions: Sessions;
+  readonly relays: Pick<Relays, 'find' | 'rejoin'>;
   readonly counts: TunnelCounts;
   readonly revocations: Pick<Revocations, 'isRevoked'>;
   readonly draining: () => boolean;
@@ -78,6 +80,53 @@ export async function serve(
   }
 }
 
+/**
+ * The shorter life of a request to go on with a tunnel that is there: authenticate, find the tunnel of this principal,
+ * authorize again, accept, attach. Nothing is dialled, and a gateway that is stopping takes it too. Never rejects.
+ */
+export async function rejoin(
+  offer: RejoinOffer,
+  { sessions, relays, counts, revocations }: Premises,
+  pipeline: Pipeline,
+): Promise<void> {
+  const session = sessions.begin(offer);
+  let leave: (() => void) | undefined;
+  let answered = false;
+  try {
+    leave = counts.enterFrom(offer.remoteAddress, pipeline.limits);
+    const principal = await authenticate(offer, pipeline);
+    session.identified(principal);
+    if (revocations.isRevoked(principal)) throw revoked();
+    const tunnel = relays.find(offer.sid, principal);
+    session.granted(authorizeAgain(tunnel, principal, pipeline));
+    tunnel.check(offer);
+    answered = true;
+    relays.rejoin(tunnel, await offer.accept(), offer);
+    session.end('RESUMED', { reason: `tunnel ${tunnel.session?.record.id}` });
+  } catch (error) {
+    if (answered || offer.signal.aborted) return session.end('CLIENT_GONE');
+    const refusal = session.signal.aborted
+      ? refusalFor(session.signal.reason as EndReason)
+      : toTunnelError(error);
+    offer.reject(refusal);
+    session.end(refusal.code, { reason: reasonOf(refusal) });
+  } finally {
+    leave?.();
+  }
+}
+
+/** Who may not reach the target any more does not keep the tunnel to it either. Throws `TARGET_DENIED`. */
+function authorizeAgain(tunnel: RelayTunnel, principal: Principal, { policy }: Pipeline): Grant {
+  if (tunnel.target === undefined)
+    throw new TunnelError('TUNNEL_GONE', 'the gateway does not have this session any more');
+  try {
+    return policy.decide(principal, tunnel.target);
+  } catch (error) {
+    tunnel.session?.abort('REVOKED', 'the rules do not allow it any more');
+    throw error;
+  }
+}
+
 /** To the caller the same as any token that is not accepted. */
 function revoked(): TunnelError {
   const cause = new TokenRefusal('revoked');
@@ -92,7 +141,7 @@ function refusalFor(reason: EndReason): TunnelError {
 }
 
 /** Throws what the authenticator throws, and `SIGN_IN_TIMEOUT` when it takes too long. */
-async function authenticate(offer: Offer, { authenticator, limits }: Pipeline): Promise<Principal> {
+async function authenticate(offer: Request, { authenticator, limits }: Pipeline): Promise<Principal> {
   const late = Promise.withResolvers<never>();
   const timer = setTimeout(
     () => late.reject(new TunnelError('SIGN_IN_TIMEOUT', 'checking the token took too long; try again')),

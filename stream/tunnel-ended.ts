@@ -15,6 +15,7 @@ export class TunnelEnded extends TunnelError {
 const endWords: Readonly<Record<EndReason, string>> = {
   REVOKED: 'the sign-in was ended',
   KILLED: 'the operator has ended this session',
+  SHED: 'the gateway had no room to keep the session while its connection was gone',
   SESSION_EXPIRED: 'the longest time that a session may last is over',
   GATEWAY_STOPPED: 'the gateway has stopped',
 };

@@ -3,8 +3,9 @@ import { parseTarget, parseTargetParts } from '../../protocol/target.ts';
 import type { Target } from '../../protocol/target.ts';
 import type { Egress } from '../egress/egress.ts';
 import { loadEntry, openTunnel } from '../entry/choose.ts';
+import type { Later } from '../entry/entry.ts';
 import { entryMemory } from '../entry/memory.ts';
-import { report } from '../explain.ts';
+import { report, say } from '../explain.ts';
 import { Failure, toFailure } from '../failure.ts';
 import { places } from '../places.ts';
 import type { Environment } from '../places.ts';
@@ -62,8 +63,12 @@ async function tunnel(parsed: ConnectArguments, env: Environment): Promise<numbe
 function open(target: Target, settings: Settings, egress: Egress): Promise<Duplex> {
   const { gateway, via, token: sources, places: here } = settings;
   const signal = AbortSignal.timeout(openMs);
+  const later: Later = {
+    withPass: (signal, use) => withPass({ sources, gateway, egress, signal }, use),
+    say,
+  };
   return withPass({ sources, gateway, egress, signal }, ({ token, prove }) =>
-    openTunnel({ gateway, target, token, ...(prove === undefined ? {} : { prove }) }, egress, {
+    openTunnel({ gateway, target, token, ...(prove === undefined ? {} : { prove }), later }, egress, {
       load: loadEntry,
       memory: entryMemory(here.state),
       signal,

@@ -20,6 +20,7 @@ export interface Choice {
 
 /** Each entry, loaded when it is needed. */
 export const loadEntry: LoadEntry = async (name) => {
+  if (name === 'relay') return (await import('./relay.ts')).relay;
   if (name === 'websocket') return (await import('./websocket.ts')).websocket;
   if (name === 'connect-tcp') return (await import('./connect-tcp.ts')).connectTcp;
   return (await import('./connect.ts')).connect;

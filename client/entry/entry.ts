@@ -5,7 +5,7 @@ import type { Egress } from '../egress/egress.ts';
 import type { Prove } from '../token/proof-key.ts';
 
 /** The ways into a gateway, in the order in which they are tried. */
-export const entryNames = ['websocket', 'connect-tcp', 'connect'] as const;
+export const entryNames = ['relay', 'websocket', 'connect-tcp', 'connect'] as const;
 export type EntryName = (typeof entryNames)[number];
 
 /** Whether `text` names an entry. */
@@ -21,6 +21,29 @@ export interface TunnelRequest {
   readonly token: Secret;
   /** For a token that is bound to a key. */
   readonly prove?: Prove;
+  /** For tunnels that come back later, perhaps after a renewal. Absent: with the same token again. */
+  readonly later?: Later;
+}
+
+/** What a tunnel needs besides when it outlives its connections. */
+export interface Later {
+  /** Runs `use` with a pass that is good now, and again with a better one when the gateway does not take it. */
+  withPass<T>(signal: AbortSignal, use: (pass: ShownPass) => Promise<T>): Promise<T>;
+  /** Tells the person at the terminal. */
+  say(line: string): void;
+  /** Where what is learned about connections is kept. */
+  readonly ages?: ConnectionAges;
+}
+
+/** What shows who asks. */
+export type ShownPass = Pick<TunnelRequest, 'token' | 'prove'>;
+
+/** How old connections get here before something cuts them. */
+export interface ConnectionAges {
+  /** The age to stay below, in milliseconds; undefined while nothing is known. */
+  readonly limitMs: number | undefined;
+  /** Notes the age at which a connection was cut without a reason. */
+  cutAt(ageMs: number): void;
 }
 
 /** The client's half of an entry. */

@@ -1,4 +1,5 @@
 import type { IncomingMessage } from 'node:http';
+import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { WebSocket } from 'ws';
 import { eofSubprotocol, webSocketStream } from '../../stream/websocket-stream.ts';
@@ -19,26 +20,54 @@ export const websocket: ClientEntry = {
   async open(request, egress, signal) {
     const { gateway } = request;
     const url = new URL(tunnelPath(request), gateway);
+    const headers = passHeaders(request, 'GET', url);
     const socket = await egress.connect(gatewayTarget(gateway), signal);
-    try {
-      return await handshake(
-        new WebSocket(url, [eofSubprotocol], {
-          createConnection: () => socket,
-          headers: { ...passHeaders(request, 'GET', url), 'User-Agent': `postern/${version}` },
-          maxPayload: largestMessageBytes,
-          perMessageDeflate: false,
-        }),
-        gateway.host,
-        signal,
-      );
-    } catch (error) {
-      socket.destroy();
-      throw error;
-    }
+    return openWebSocket(socket, { url, subprotocol: eofSubprotocol, headers, signal }, byMessage);
   },
 };
 
-function handshake(socket: WebSocket, peer: string, signal: AbortSignal): Promise<Duplex> {
+function byMessage(webSocket: WebSocket): Duplex {
+  return webSocketStream(webSocket, { eof: 'message' });
+}
+
+/** A WebSocket to be asked for. */
+export interface WebSocketQuestion {
+  readonly url: URL;
+  readonly subprotocol: string;
+  readonly headers: Readonly<Record<string, string>>;
+  readonly signal: AbortSignal;
+}
+
+/**
+ * Opens a WebSocket on `socket`, which it takes over, and gives what `use` makes of it in the very tick in which it
+ * opens: messages may follow in the next. Throws as `ClientEntry.open` does.
+ */
+export async function openWebSocket<T>(
+  socket: Socket,
+  { url, subprotocol, headers, signal }: WebSocketQuestion,
+  use: (webSocket: WebSocket) => T,
+): Promise<T> {
+  try {
+    const webSocket = new WebSocket(url, [subprotocol], {
+      createConnection: () => socket,
+      headers: { ...headers, 'User-Agent': `postern/${version}` },
+      maxPayload: largestMessageBytes,
+      perMessageDeflate: false,
+    });
+    return await handshake(webSocket, { peer: url.host, signal, use });
+  } catch (error) {
+    socket.destroy();
+    throw error;
+  }
+}
+
+interface Handshake<T> {
+  readonly peer: string;
+  readonly signal: AbortSignal;
+  readonly use: (webSocket: WebSocket) => T;
+}
+
+function handshake<T>(socket: WebSocket, { peer, signal, use }: Handshake<T>): Promise<T> {
   return new Promise((resolve, reject) => {
     let switched: IncomingMessage | undefined;
     const fail = (failure: Failure): void => {
@@ -50,8 +79,7 @@ function handshake(socket: WebSocket, peer: string, signal: AbortSignal): Promis
     socket.once('upgrade', (response) => (switched = response));
     socket.once('open', () => {
       stopWaiting();
-      // In this very tick: messages may follow in the next.
-      resolve(webSocketStream(socket, { eof: 'message' }));
+      resolve(use(socket));
     });
     socket.once('unexpected-response', (_request, response) => {
       stopWaiting();

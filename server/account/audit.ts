@@ -7,7 +7,8 @@ import type { AuditFields, AuditLog } from './audit-log.ts';
 import { withoutSecrets } from './without-secrets.ts';
 
 /**
- * Writes down every offer: `refuse`, or `open` before the first byte can pass and `end` when it is over.
+ * Writes down every offer: `refuse`, or `open` before the first byte can pass and `end` when it is over; in between
+ * `detach` and `resume` of a tunnel that loses its connection and gets another one.
  * While `required`, a tunnel whose opening cannot be written does not open.
  */
 export function auditObserver(log: AuditLog, required: () => boolean): SessionObserver {
@@ -24,7 +25,15 @@ export function auditObserver(log: AuditLog, required: () => boolean): SessionOb
         throw new TunnelError('AUDIT_UNAVAILABLE', 'the gateway cannot write its audit log', { cause });
       }
     },
+    detached(record, how) {
+      log.appendEventually({ ...fieldsOf('detach', record), how });
+    },
+    resumed(record, { requestId, cause, awayMs, replayedBytes }) {
+      log.appendEventually({ ...fieldsOf('resume', record), requestId, cause, awayMs, replayedBytes });
+    },
     ended(record) {
+      // What is to be said of it the tunnel's own record says.
+      if (record.end === 'RESUMED') return;
       const opened = attempted.delete(record.id);
       log.appendEventually(fieldsOf(opened && !isTunnelErrorCode(record.end) ? 'end' : 'refuse', record));
     },
@@ -45,7 +54,10 @@ export function ticketFields({ principal, client, targets, uses, expiresAt }: Ma
 }
 
 /** One flat record; fields that are not known are left out. */
-function fieldsOf(event: 'open' | 'end' | 'refuse', record: SessionRecord): AuditFields {
+function fieldsOf(
+  event: 'open' | 'detach' | 'resume' | 'end' | 'refuse',
+  record: SessionRecord,
+): AuditFields {
   const { principal, grant, endedAt } = record;
   return {
     time: new Date(endedAt ?? Date.now()).toISOString(),
@@ -61,14 +73,15 @@ function fieldsOf(event: 'open' | 'end' | 'refuse', record: SessionRecord): Audi
     target: grant && formatTarget(grant.target),
     rule: grant?.rule,
     address: record.dialled,
-    ...(event === 'open'
-      ? {}
-      : { cause: record.end, reason: record.reason && withoutSecrets(record.reason) }),
+    ...(event === 'end' || event === 'refuse'
+      ? { cause: record.end, reason: record.reason && withoutSecrets(record.reason) }
+      : {}),
     ...(event === 'end'
       ? {
           durationMs: (endedAt ?? 0) - (record.openedAt ?? endedAt ?? 0),
           bytesFromClient: record.bytesFromClient,
           bytesFromTarget: record.bytesFromTarget,
+          ...(record.resumes > 0 && { resumes: record.resumes }),
         }
       : {}),
   };

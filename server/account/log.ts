@@ -47,7 +47,14 @@ export function logObserver(log: Log): SessionObserver {
         'tunnel opened',
       );
     },
+    detached({ id }, how) {
+      log.info({ session: id, how }, 'tunnel detached');
+    },
+    resumed({ id, remoteAddress }, { cause, awayMs, replayedBytes }) {
+      log.info({ session: id, client: remoteAddress, cause, awayMs, replayedBytes }, 'tunnel resumed');
+    },
     ended(record) {
+      if (record.end === 'RESUMED') return;
       const {
         id,
         entry,

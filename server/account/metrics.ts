@@ -1,7 +1,18 @@
 import { Counter, Gauge, Histogram, Registry, collectDefaultMetrics } from '@prometheus-io/client';
 import { isTunnelErrorCode } from '../../protocol/errors.ts';
+import type { CarrierEnd } from '../../stream/relay-carrier.ts';
 import type { SessionObserver } from '../tunnel/sessions.ts';
 import { version } from '../version.ts';
+
+/** Where a connection was lost, as far as its end says. */
+const layers: Readonly<Record<CarrierEnd['how'], string>> = {
+  closed: 'websocket',
+  reset: 'tcp',
+  dropped: 'tcp',
+  silent: 'network',
+  replaced: 'client',
+  violation: 'relay',
+};
 
 /** The gateway's figures, in the text format of Prometheus; no user and no target is a label. */
 export class Metrics implements SessionObserver {
@@ -13,6 +24,11 @@ export class Metrics implements SessionObserver {
   readonly #bytes: Counter<'direction'>;
   readonly #dialSeconds: Histogram;
   readonly #tunnelSeconds: Histogram;
+  readonly #detached: Gauge;
+  readonly #disconnects: Counter<'how' | 'layer'>;
+  readonly #resumes: Counter<'cause'>;
+  readonly #resumeSeconds: Histogram;
+  readonly #replayedBytes: Counter;
   readonly #auditFailures: Counter;
   readonly #auditLost: Counter;
 
@@ -61,6 +77,34 @@ export class Metrics implements SessionObserver {
       buckets: [1, 10, 60, 600, 3600, 6 * 3600, 24 * 3600],
       registers,
     });
+    this.#detached = new Gauge({
+      name: 'postern_tunnels_detached',
+      help: 'Resumable tunnels that wait for another connection',
+      registers,
+    });
+    this.#disconnects = new Counter({
+      name: 'postern_disconnects_total',
+      help: 'Connections that resumable tunnels have lost, by how the gateway saw it and in which layer',
+      labelNames: ['how', 'layer'],
+      registers,
+    });
+    this.#resumes = new Counter({
+      name: 'postern_resumes_total',
+      help: 'Resumable tunnels that went on on another connection, by the cause that the client gives',
+      labelNames: ['cause'],
+      registers,
+    });
+    this.#resumeSeconds = new Histogram({
+      name: 'postern_resume_seconds',
+      help: 'How long resumable tunnels had no connection; 0 when the new one came first',
+      buckets: [0, 0.1, 0.5, 1, 2, 5, 15, 60, 300, 900],
+      registers,
+    });
+    this.#replayedBytes = new Counter({
+      name: 'postern_replayed_bytes_total',
+      help: 'Bytes that were sent to clients once more',
+      registers,
+    });
     this.#auditFailures = new Counter({
       name: 'postern_audit_failures_total',
       help: 'Times the audit log began to fail',
@@ -86,8 +130,22 @@ export class Metrics implements SessionObserver {
     if (dialMs !== undefined) this.#dialSeconds.observe(dialMs / 1000);
   };
 
+  readonly detached: NonNullable<SessionObserver['detached']> = (_record, how) => {
+    this.#detached.inc();
+    this.#disconnects.inc({ how, layer: layers[how] });
+  };
+
+  readonly resumed: NonNullable<SessionObserver['resumed']> = (_record, resume) => {
+    if (resume.wasDetached) this.#detached.dec();
+    this.#resumes.inc({ cause: resume.cause });
+    this.#resumeSeconds.observe(resume.awayMs / 1000);
+    this.#replayedBytes.inc(resume.replayedBytes);
+  };
+
   readonly ended: SessionObserver['ended'] = (record) => {
     const { entry, end, openedAt, endedAt } = record;
+    if (end === 'RESUMED') return;
+    if (record.detachedAt !== undefined) this.#detached.dec();
     if (isTunnelErrorCode(end)) return this.#refused.inc({ entry, code: end });
     this.#closed.inc({ entry, cause: end ?? 'CLOSED' });
     if (openedAt === undefined) return;

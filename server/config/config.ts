@@ -108,7 +108,19 @@ export interface Limits {
   readonly graceMs: number;
 }
 
-export type EntryName = 'websocket' | 'connect-tcp' | 'connect';
+/** Tunnels that outlive their connections. */
+export interface ResumeConfig {
+  /** How long a tunnel without a connection is kept. */
+  readonly keepMs: number;
+  /** What one tunnel may keep for sending it again, in each direction. */
+  readonly windowBytes: number;
+  /** What all of them together may keep; then those without a connection are ended, the oldest first. */
+  readonly totalBytes: number;
+  /** How old connections get on the way to here; clients come back before. Absent: they find out. */
+  readonly carrierMs?: number;
+}
+
+export type EntryName = 'relay' | 'websocket' | 'connect-tcp' | 'connect';
 
 /** Everything the gateway is told, checked; `parse.ts` is the only reader of raw settings. */
 export interface Config {
@@ -133,6 +145,7 @@ export interface Config {
   readonly rules: readonly RuleConfig[];
   readonly network: NetworkConfig;
   readonly limits: Limits;
+  readonly resume: ResumeConfig;
   readonly audit: { readonly file: string; readonly required: boolean };
   readonly log: { readonly level: 'trace' | 'debug' | 'info' | 'warn' | 'error' | 'silent' };
 }

@@ -1,7 +1,7 @@
 import { basename, dirname, resolve } from 'node:path';
 import { ConfigError } from './config-error.ts';
 import type { ConfigProblem } from './config-error.ts';
-import type { Config, IssuerConfig, ProviderConfig, RuleConfig } from './config.ts';
+import type { Config, IssuerConfig, ProviderConfig, ResumeConfig, RuleConfig } from './config.ts';
 import { crossCheck, defaultPublicUrl } from './cross-checks.ts';
 import type { SoundSettings } from './cross-checks.ts';
 import { readDocument } from './document.ts';
@@ -112,8 +112,18 @@ function build(settings: Settings, origin: Origin): Config {
       sessionMs: limits.sessionHours * 3_600_000,
       graceMs: limits.graceSeconds * 1000,
     },
+    resume: buildResume(settings.resume),
     audit: { file: at(audit.file), required: audit.required },
     log: settings.log,
+  };
+}
+
+function buildResume({ keepMinutes, windowKiB, totalMiB, carrierMinutes }: Settings['resume']): ResumeConfig {
+  return {
+    keepMs: keepMinutes * 60_000,
+    windowBytes: windowKiB * 1024,
+    totalBytes: totalMiB * 1024 * 1024,
+    ...(carrierMinutes !== undefined && { carrierMs: Math.round(carrierMinutes * 60_000) }),
   };
 }
 

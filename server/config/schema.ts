@@ -116,9 +116,9 @@ export const settingsSchema = z.strictObject({
   publicUrl: text(readPublicUrl).optional().describe('Where people reach the gateway; ends in /'),
   trustedProxies: z.array(text(readProxyRange)).prefault([]).describe('Whose forwarded headers are believed'),
   entries: z
-    .array(z.enum(['websocket', 'connect-tcp', 'connect']))
+    .array(z.enum(['relay', 'websocket', 'connect-tcp', 'connect']))
     .min(1)
-    .prefault(['websocket', 'connect-tcp', 'connect']),
+    .prefault(['relay', 'websocket', 'connect-tcp', 'connect']),
   origins: z.array(text(readOrigin)).prefault([]).describe('Web origins whose pages may open tunnels'),
   keyFile: plain.prefault('./postern-key.json').describe("The gateway's own key, made at first need"),
   store: z
@@ -161,6 +161,30 @@ export const settingsSchema = z.strictObject({
       graceSeconds: z.number().min(0).max(86_400).prefault(30),
     })
     .prefault({}),
+  resume: z
+    .strictObject({
+      keepMinutes: z
+        .number()
+        .positive()
+        .max(1440)
+        .prefault(15)
+        .describe('How long a tunnel without a connection is kept'),
+      windowKiB: z
+        .int()
+        .min(64)
+        .max(4096)
+        .prefault(1024)
+        .describe('What one tunnel may keep for sending it again, each way'),
+      totalMiB: z.int().min(1).max(1_000_000).prefault(256).describe('What all of them together may keep'),
+      carrierMinutes: z
+        .number()
+        .positive()
+        .max(10_000)
+        .optional()
+        .describe('When something on the way cuts connections; clients come back before'),
+    })
+    .prefault({})
+    .describe('Tunnels that outlive their connections'),
   audit: z
     .strictObject({
       file: plain.prefault('./audit.jsonl'),

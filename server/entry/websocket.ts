@@ -12,13 +12,24 @@ import { targetInPath } from './target-path.ts';
 /** The key of RFC 6455 §4.1: 16 bytes in base64. */
 const keyForm = /^[A-Za-z0-9+/]{21}[AQgw]==$/;
 
-const serverOptions: ServerOptions = {
+/** What every WebSocket here is like. */
+export const webSocketOptions: ServerOptions = {
   noServer: true,
   perMessageDeflate: false,
   maxPayload: maxMessageBytes,
   clientTracking: false,
+};
+
+const serverOptions: ServerOptions = {
+  ...webSocketOptions,
   handleProtocols: (offered) => (offered.has(eofSubprotocol) ? eofSubprotocol : ([...offered][0] ?? false)),
 };
+
+/** Throws `REQUEST_INVALID` for what `ws` would refuse in words of its own. */
+export function checkHandshake({ headers }: IncomingMessage): void {
+  if (headers['sec-websocket-version'] === '13' && keyForm.test(headers['sec-websocket-key'] ?? '')) return;
+  throw new TunnelError('REQUEST_INVALID', 'this is not a WebSocket handshake (RFC 6455 section 4.2.1)');
+}
 
 /**
  * `GET {prefix}tcp/{host}/{port}/`, or `{prefix}proxy/{host}/{port}` as huproxy's clients ask, with
@@ -35,15 +46,7 @@ export function webSocketEntry(prefix: string): RequestEntry {
     matches: (request) => asked(request.url) !== undefined,
     take(request, incoming, onOffer: OnOffer) {
       const { socket, id, remoteAddress, signal } = incoming;
-      if (
-        request.headers['sec-websocket-version'] !== '13' ||
-        !keyForm.test(request.headers['sec-websocket-key'] ?? '')
-      ) {
-        throw new TunnelError(
-          'REQUEST_INVALID',
-          'this is not a WebSocket handshake (RFC 6455 section 4.2.1)',
-        );
-      }
+      checkHandshake(request);
       onOffer({
         entry: 'websocket',
         id,

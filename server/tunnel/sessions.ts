@@ -1,12 +1,13 @@
 import type { EndReason } from '../../protocol/end-reason.ts';
 import type { TunnelErrorCode } from '../../protocol/errors.ts';
+import type { CarrierEnd } from '../../stream/relay-carrier.ts';
 import type { Principal } from '../auth/authenticator.ts';
-import type { Offer } from '../entry/entry.ts';
+import type { Request } from '../entry/entry.ts';
 import type { Grant } from '../policy/policy.ts';
 import type { BridgeEnd } from './bridge.ts';
 
 /** Why a session ended: how its tunnel did, or the code it was refused with, or why the gateway ended it. */
-export type SessionEnd = BridgeEnd | TunnelErrorCode | EndReason | 'CLIENT_GONE';
+export type SessionEnd = BridgeEnd | TunnelErrorCode | EndReason | 'CLIENT_GONE' | 'RESUMED';
 
 /** All that is known of one offer; what is not known yet is absent. Times are milliseconds since the epoch. */
 export interface SessionRecord {
@@ -21,6 +22,10 @@ export interface SessionRecord {
   readonly dialled?: string;
   /** When the first byte could pass. */
   readonly openedAt?: number;
+  /** Since when a resumable tunnel has no connection. */
+  readonly detachedAt?: number;
+  /** How often a resumable tunnel has got another connection. */
+  readonly resumes: number;
   readonly dialMs?: number;
   readonly endedAt?: number;
   readonly end?: SessionEnd;
@@ -35,8 +40,27 @@ export interface SessionObserver {
   /** Resolves when the record is safe; a rejection refuses the tunnel. Called before the first byte can pass. */
   opening?(record: SessionRecord): Promise<void>;
   opened?(record: SessionRecord): void;
+  /** A resumable tunnel has lost its connection, and waits. */
+  detached?(record: SessionRecord, how: CarrierEnd['how']): void;
+  /** A resumable tunnel goes on on another connection. */
+  resumed?(record: SessionRecord, resume: Resume): void;
   /** Called once for every offer, refused ones too. */
   ended(record: SessionRecord): void;
+}
+
+/** How a resumable tunnel got another connection. */
+export interface Resume {
+  /** The request that brought it. */
+  readonly requestId: string;
+  readonly remoteAddress: string;
+  /** Why the client has come back, as it says. */
+  readonly cause: string;
+  /** Whether there was no connection when the new one came. */
+  readonly wasDetached: boolean;
+  /** How long there was none. */
+  readonly awayMs: number;
+  /** What the gateway had to send once more. */
+  readonly replayedBytes: number;
 }
 
 /** One offer, from its arrival to its end. */
@@ -50,6 +74,8 @@ export interface Session {
   /** Rejects with `AUDIT_UNAVAILABLE` when the opening cannot be recorded. */
   opening(): Promise<void>;
   opened(): void;
+  detached(how: CarrierEnd['how']): void;
+  resumed(resume: Omit<Resume, 'awayMs' | 'wasDetached'>): void;
   /** Aborts the tunnel; its bridge then ends. `why` is for the log and the audit. */
   abort(reason: EndReason, why?: string): void;
   /** The only way out; calls after the first change nothing. */
@@ -74,7 +100,11 @@ export class Sessions {
     for (const session of this.#live.values()) yield session.record;
   }
 
-  begin(offer: Offer): Session {
+  find(id: string): Session | undefined {
+    return this.#live.get(id);
+  }
+
+  begin(offer: Request): Session {
     const session = new LiveSession(offer, this.#observers, () => this.#remove(offer.id));
     this.#live.set(offer.id, session);
     return session;
@@ -113,7 +143,7 @@ class LiveSession implements Session {
   readonly #abort = new AbortController();
   #why: string | undefined;
 
-  constructor(offer: Offer, observers: readonly SessionObserver[], remove: () => void) {
+  constructor(offer: Request, observers: readonly SessionObserver[], remove: () => void) {
     this.#observers = observers;
     this.#remove = remove;
     this.record = {
@@ -122,6 +152,7 @@ class LiveSession implements Session {
       asked: offer.asked,
       remoteAddress: offer.remoteAddress,
       offeredAt: Date.now(),
+      resumes: 0,
       bytesFromClient: 0,
       bytesFromTarget: 0,
     };
@@ -156,6 +187,19 @@ class LiveSession implements Session {
   opened(): void {
     this.record = { ...this.record, openedAt: Date.now() };
     for (const observer of this.#observers) observer.opened?.(this.record);
+  }
+
+  detached(how: CarrierEnd['how']): void {
+    this.record = { ...this.record, detachedAt: Date.now() };
+    for (const observer of this.#observers) observer.detached?.(this.record, how);
+  }
+
+  resumed(what: Omit<Resume, 'awayMs' | 'wasDetached'>): void {
+    const { detachedAt, ...record } = this.record;
+    const wasDetached = detachedAt !== undefined;
+    const awayMs = wasDetached ? Math.max(0, Date.now() - detachedAt) : 0;
+    this.record = { ...record, resumes: record.resumes + 1, remoteAddress: what.remoteAddress };
+    for (const observer of this.#observers) observer.resumed?.(this.record, { ...what, wasDetached, awayMs });
   }
 
   end(

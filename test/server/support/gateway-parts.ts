@@ -12,9 +12,11 @@ import type { Dialer } from '../../../server/dial/dialer.ts';
 import { requestEntries } from '../../../server/entry/index.ts';
 import { remoteAddressBehind } from '../../../server/listen/remote-address.ts';
 import { takeTunnelRequests } from '../../../server/listen/requests.ts';
-import { serve } from '../../../server/pipeline.ts';
+import { rejoin, serve } from '../../../server/pipeline.ts';
 import type { Pipeline } from '../../../server/pipeline.ts';
 import { TunnelCounts } from '../../../server/policy/limits.ts';
+import { Relays } from '../../../server/tunnel/relays.ts';
+import type { RelaysOptions } from '../../../server/tunnel/relays.ts';
 import { Sessions } from '../../../server/tunnel/sessions.ts';
 import type { SessionObserver, SessionRecord } from '../../../server/tunnel/sessions.ts';
 
@@ -59,6 +61,7 @@ export interface Parts {
   readonly server: Server;
   readonly port: number;
   readonly sessions: Sessions;
+  readonly relays: Relays;
   /** The record of every offer that is over. */
   readonly ended: SessionRecord[];
   /** Resolves when that many offers are over. */
@@ -72,6 +75,7 @@ export async function startParts(
     observers?: readonly SessionObserver[];
     draining?: () => boolean;
     revocations?: Pick<Revocations, 'isRevoked'>;
+    relays?: Partial<RelaysOptions>;
   } = {},
 ): Promise<Parts> {
   const ended: SessionRecord[] = [];
@@ -90,22 +94,32 @@ export async function startParts(
     limits: generousLimits,
     ...replace,
   };
+  const relays = new Relays({
+    sessions,
+    instance: 'test',
+    keepMs: 60_000,
+    windowBytes: 256 * 1024,
+    totalBytes: 64 * 1024 * 1024,
+    ...replace.relays,
+  });
   const premises = {
     sessions,
+    relays,
     counts: new TunnelCounts(),
     draining: replace.draining ?? (() => false),
     revocations: replace.revocations ?? { isRevoked: () => false },
   };
   const server = createServer((_request, response) => void response.end('an ordinary answer\n'));
   takeTunnelRequests(server, {
-    entries: requestEntries('/ssh/', ['websocket', 'connect-tcp', 'connect']),
+    entries: requestEntries('/ssh/', ['relay', 'websocket', 'connect-tcp', 'connect'], () => relays),
     prefix: '/ssh/',
     origins: () => ['https://listed.example'],
     remoteAddress: remoteAddressBehind([]),
-    onOffer: (offer) => void serve(offer, premises, pipeline),
+    onOffer: (offer) =>
+      void ('sid' in offer ? rejoin(offer, premises, pipeline) : serve(offer, premises, pipeline)),
     onMalformed(incoming, asked, error) {
       const offer = { ...incoming, entry: 'none', asked, credentials: { kind: 'none' } as const };
-      sessions.begin({ ...offer, accept: () => Promise.reject(error), reject() {} }).end(error.code);
+      sessions.begin({ ...offer, reject() {} }).end(error.code);
     },
   });
   server.listen(0, '127.0.0.1');
@@ -114,6 +128,7 @@ export async function startParts(
     server,
     port: portOf(server),
     sessions,
+    relays,
     ended,
     async endedCount(count) {
       while (ended.length < count) await new Promise<void>((resolve) => (changed = resolve));

@@ -1,0 +1,251 @@
+import type { Duplex } from 'node:stream';
+import type { TunnelError, TunnelErrorCode } from '../../protocol/errors.ts';
+import { rejoinCauses } from '../../protocol/rejoin-cause.ts';
+import type { RejoinCause } from '../../protocol/rejoin-cause.ts';
+import type { RelayJoined } from '../../protocol/relay-frame.ts';
+import type { Carrier, CarrierEnd } from '../../stream/relay-carrier.ts';
+import { RelayStream } from '../../stream/relay-stream.ts';
+import type { ConnectionAges } from '../entry/entry.ts';
+import { Failure, toFailure } from '../failure.ts';
+import { watchSurroundings } from './surroundings.ts';
+import { Tries } from './tries.ts';
+
+/** What a request to go on says. */
+export interface Rejoin {
+  /** How far we have taken what the gateway sent. */
+  readonly received: number;
+  readonly cause: RejoinCause;
+  /** The number of the request, higher than that of every one before; taken when it is made. */
+  readonly nextCount: () => number;
+  /** Told when the gateway, or a proxy before it, has been reached. */
+  readonly onConnected: () => void;
+}
+
+export interface Rejoined {
+  readonly carrier: Carrier;
+  readonly joined: RelayJoined;
+}
+
+export interface ResumptionOptions {
+  readonly windowBytes: number;
+  /** How long the gateway keeps the tunnel, and we try. */
+  readonly keepMs: number;
+  /** The age to which connections live on the way, as the gateway says. */
+  readonly carrierMs?: number;
+  readonly ages?: ConnectionAges;
+  readonly say: (line: string) => void;
+  /** Asks the gateway to go on; the caller owns the carrier, which is held. */
+  readonly rejoin: (asked: Rejoin, signal: AbortSignal) => Promise<Rejoined>;
+}
+
+/** A silence that people notice is explained after this time. */
+const quietMs = 3000;
+/** After a wake-up or a change of the network: the answer to a ping has to come within this time. */
+const probeMs = 2000;
+/** The new connection is there this much before the old one is expected to be cut. */
+const beforeCut = 0.9;
+/** Requests that overtake each other on the way make the gateway refuse the slower one. */
+const mostOvertaken = 3;
+
+/** Keeps a tunnel going over the loss of its connections, and changes them before they are lost where that is known. */
+export class Resumption {
+  readonly #options: ResumptionOptions;
+  readonly #stream: RelayStream;
+  #tries: Tries<Rejoined> | undefined;
+  #cause: RejoinCause = 'reset';
+  /** Set while a dead connection would be the fault of something that we know. */
+  #doubted: RejoinCause | undefined;
+  #attachedAt = performance.now();
+  #lostAt: number | undefined;
+  #count = 0;
+  #overtaken = 0;
+  #lastFailure: TunnelError | undefined;
+  #ageTimer: NodeJS.Timeout | undefined;
+
+  constructor(options: ResumptionOptions) {
+    this.#options = options;
+    this.#stream = new RelayStream({
+      isPlain: false,
+      windowBytes: options.windowBytes,
+      onDetached: (end) => this.#lost(end),
+      onMove: () => void this.#comeBack('move'),
+    });
+  }
+
+  /** Starts the tunnel on its first carrier, which it takes over, and gives its bytes. */
+  start(carrier: Carrier): Duplex {
+    const surroundings = watchSurroundings({
+      onWake: () => this.#doubt('wake'),
+      onNetworkChange: () => this.#doubt('network'),
+    });
+    this.#stream.once('close', () => {
+      surroundings.stop();
+      clearTimeout(this.#ageTimer);
+      this.#tries?.stop(new Failure('TUNNEL_LOST', 'the session has ended'));
+    });
+    this.#stream.attach(carrier, { peerReceived: 0, from: 0 });
+    this.#attached();
+    return this.#stream;
+  }
+
+  /** The connection may be dead without knowing it. Who is trying already tries again at once. */
+  #doubt(cause: RejoinCause): void {
+    this.#tries?.hurry();
+    if (!this.#stream.isAttached) return;
+    this.#doubted = cause;
+    this.#stream.probe(probeMs);
+  }
+
+  #lost(end: CarrierEnd): void {
+    this.#lostAt = performance.now();
+    clearTimeout(this.#ageTimer);
+    const cause = end.how === 'silent' ? (this.#doubted ?? 'silent') : causes[end.how];
+    if (end.how !== 'silent') this.#options.ages?.cutAt(this.#lostAt - this.#attachedAt);
+    void this.#comeBack(cause);
+  }
+
+  #attached(): void {
+    this.#attachedAt = performance.now();
+    this.#lostAt = undefined;
+    this.#doubted = undefined;
+    clearTimeout(this.#ageTimer);
+    const limitMs = this.#options.carrierMs ?? this.#options.ages?.limitMs;
+    if (limitMs === undefined) return;
+    this.#ageTimer = setTimeout(() => void this.#comeBack('age'), limitMs * beforeCut);
+    this.#ageTimer.unref();
+  }
+
+  /** Tries until there is another connection, the time is over, or the gateway has said no. Never rejects. */
+  async #comeBack(cause: RejoinCause): Promise<void> {
+    this.#cause = cause;
+    if (this.#tries !== undefined) return this.#tries.hurry();
+    this.#overtaken = 0;
+    const telling = this.#tellWhenLong();
+    try {
+      this.#tries = new Tries({
+        attempt: (signal, reached) => this.#attempt(signal, reached),
+        pauseMs: (number) => (this.#stream.isAttached ? calmPauseMs(number) : urgentPauseMs(number)),
+        limitMs: tryLimitMs,
+        review: (error) => this.#review(error),
+        discard: ({ carrier }) => carrier.drop(),
+      });
+      const { carrier, joined } = await this.#tries.run();
+      this.#goOn(carrier, joined);
+      telling.resumed();
+    } catch (error) {
+      this.#giveUp(error);
+    } finally {
+      telling.stop();
+      this.#tries = undefined;
+    }
+    // It may have been lost again before its promise was seen.
+    if (this.#lostAt !== undefined && !this.#stream.destroyed) void this.#comeBack(this.#cause);
+  }
+
+  #attempt(signal: AbortSignal, reached: () => void): Promise<Rejoined> {
+    return this.#options.rejoin(
+      {
+        received: this.#stream.received,
+        cause: this.#cause,
+        nextCount: () => ++this.#count,
+        onConnected: reached,
+      },
+      signal,
+    );
+  }
+
+  /** Stops the tries when there is no use in going on. */
+  #review(error: unknown): void {
+    if (error !== undefined) {
+      const failure = toFailure(error);
+      this.#lastFailure = failure;
+      if (failure.code === 'REJOIN_INVALID' && ++this.#overtaken < mostOvertaken) return;
+      if (finalCodes.has(failure.code)) return this.#tries?.stop(failure);
+    }
+    const { keepMs } = this.#options;
+    if (this.#lostAt === undefined || performance.now() - this.#lostAt < keepMs) return;
+    const [minutes, cause] = [Math.round(keepMs / 60_000), this.#lastFailure];
+    const why = cause === undefined ? '' : `: ${cause.message}`;
+    const what = `the connection could not be restored within ${minutes} minutes${why}`;
+    this.#tries?.stop(new Failure('TUNNEL_LOST', what, { cause }));
+  }
+
+  #goOn(carrier: Carrier, joined: RelayJoined): void {
+    if (this.#stream.destroyed) return carrier.drop();
+    try {
+      this.#stream.attach(carrier, { peerReceived: joined.received, from: joined.from ?? 0 });
+    } catch (cause) {
+      carrier.drop();
+      throw new Failure('TUNNEL_LOST', 'the gateway goes on at a place where the session is not', { cause });
+    }
+    this.#attached();
+  }
+
+  #giveUp(error: unknown): void {
+    if (this.#stream.destroyed) return;
+    // Both ends have said everything; that the gateway has forgotten about it does no harm.
+    if (this.#stream.hasEnded) this.#stream.destroy();
+    else this.#stream.destroy(toFailure(error));
+  }
+
+  #tellWhenLong(): { resumed(): void; stop(): void } {
+    const startedAt = Date.now();
+    let told = false;
+    const timer = setTimeout(() => {
+      if (this.#lostAt === undefined) return;
+      told = true;
+      this.#options.say(`postern: reconnecting… (${rejoinCauses[this.#cause]})\n`);
+    }, quietMs);
+    timer.unref();
+    return {
+      resumed: () => {
+        if (!told) return;
+        const seconds = Math.round((Date.now() - startedAt) / 1000);
+        this.#options.say(`postern: resumed after ${seconds} s\n`);
+      },
+      stop: () => clearTimeout(timer),
+    };
+  }
+}
+
+const causes: Readonly<Record<Exclude<CarrierEnd['how'], 'silent'>, RejoinCause>> = {
+  reset: 'reset',
+  dropped: 'dropped',
+  closed: 'closed',
+  replaced: 'dropped',
+  violation: 'reset',
+};
+
+/** What does not get better by asking again. All else may be a hotel's sign-in page or a proxy that restarts. */
+const finalCodes: ReadonlySet<TunnelErrorCode> = new Set([
+  'REQUEST_INVALID',
+  'ORIGIN_DENIED',
+  'TOKEN_MISSING',
+  'TOKEN_INVALID',
+  'CONFIG_INVALID',
+  'TARGET_DENIED',
+  'ADDRESS_DENIED',
+  'TUNNEL_GONE',
+  'REJOIN_INVALID',
+  'TUNNEL_REVOKED',
+  'TUNNEL_KILLED',
+  'TUNNEL_SHED',
+  'TUNNEL_EXPIRED',
+  'TUNNEL_STOPPED',
+]);
+
+/** At first at once, then once in a second, so that a network that comes back is soon noticed; after minutes less often. */
+function urgentPauseMs(number: number): number {
+  const base = number < 2 ? 250 : number < 300 ? 1000 : 5000;
+  return base * (0.8 + 0.4 * Math.random());
+}
+
+/** While the old connection still works nobody is in a hurry. */
+function calmPauseMs(number: number): number {
+  return Math.min(60_000, 1000 * 2 ** number) * (0.8 + 0.4 * Math.random());
+}
+
+/** Every eighth try takes its time, for networks that are slow rather than broken. */
+function tryLimitMs(number: number): number {
+  return number % 8 === 7 ? 20_000 : 5000;
+}

@@ -1,0 +1,90 @@
+export interface TriesOptions<T> {
+  /** One try. Calls `reached` when somebody answers at all. */
+  readonly attempt: (signal: AbortSignal, reached: () => void) => Promise<T>;
+  /** After how long the next try follows the one with this number, counted from 0. */
+  readonly pauseMs: (number: number) => number;
+  /** How long the try with this number may take. */
+  readonly limitMs: (number: number) => number;
+  /** Told of each try that failed, and before each new one without an error; may call `stop`. */
+  readonly review: (error?: unknown) => void;
+  /** Takes a result that came when there was one already. */
+  readonly discard: (result: T) => void;
+}
+
+/**
+ * Tries until one try succeeds. As long as nobody answers, the next one does not wait for the one before: a network that
+ * comes back should not find us waiting for a lost packet. As soon as somebody does, it waits: whoever is busy would
+ * only be busier.
+ */
+export class Tries<T> {
+  readonly #options: TriesOptions<T>;
+  readonly #result = Promise.withResolvers<T>();
+  readonly #over = new AbortController();
+  #number = 0;
+  #answering = 0;
+  #timer: NodeJS.Timeout | undefined;
+  /** The next try waits only for an answer. */
+  #due = false;
+
+  constructor(options: TriesOptions<T>) {
+    this.#options = options;
+  }
+
+  /** Starts. Resolves to the first result; rejects with what `stop` is called with. */
+  run(): Promise<T> {
+    this.#try();
+    return this.#result.promise;
+  }
+
+  /** Makes the next try now, as if it were the first. */
+  hurry(): void {
+    if (this.#over.signal.aborted || this.#answering > 0) return;
+    this.#number = 0;
+    this.#try();
+  }
+
+  stop(error: unknown): void {
+    this.#end();
+    this.#result.reject(error);
+  }
+
+  #try(): void {
+    clearTimeout(this.#timer);
+    this.#due = false;
+    this.#options.review();
+    if (this.#over.signal.aborted) return;
+    const number = this.#number++;
+    this.#timer = setTimeout(() => this.#tryWhenNobodyAnswers(), this.#options.pauseMs(number));
+    void this.#attempt(number);
+  }
+
+  #tryWhenNobodyAnswers(): void {
+    if (this.#answering > 0) this.#due = true;
+    else this.#try();
+  }
+
+  async #attempt(number: number): Promise<void> {
+    const signal = AbortSignal.any([this.#over.signal, AbortSignal.timeout(this.#options.limitMs(number))]);
+    let answering = 0;
+    const reached = (): void => {
+      this.#answering += 1 - answering;
+      answering = 1;
+    };
+    try {
+      const result = await this.#options.attempt(signal, reached);
+      if (this.#over.signal.aborted) return this.#options.discard(result);
+      this.#end();
+      this.#result.resolve(result);
+    } catch (error) {
+      if (!this.#over.signal.aborted) this.#options.review(error);
+    } finally {
+      this.#answering -= answering;
+      if (this.#due && !this.#over.signal.aborted) this.#tryWhenNobodyAnswers();
+    }
+  }
+
+  #end(): void {
+    clearTimeout(this.#timer);
+    this.#over.abort();
+  }
+}

@@ -1,0 +1,205 @@
+import type { Buffer } from 'node:buffer';
+import { ReplayBuffer } from './replay-buffer.ts';
+import { RelayViolation, relayCloseCodes } from './relay-frame.ts';
+
+/** The life of one end of a resumable tunnel. `docs/entry/relay.md` shows it as a picture. */
+export const relaySteps = {
+  detached: { attached: 'attached', ended: 'closed' },
+  attached: { attached: 'attached', carrierLost: 'detached', ended: 'closed' },
+  closed: {},
+} as const satisfies Record<string, Record<string, string>>;
+
+export type RelayState = keyof typeof relaySteps;
+export type RelayEvent = 'attached' | 'carrierLost' | 'ended';
+
+/** The state after `event`. Throws `TypeError` for an event that cannot come in this state. */
+export function stepRelay(state: RelayState, event: RelayEvent): RelayState {
+  const next = (relaySteps[state] as Partial<Record<RelayEvent, RelayState>>)[event];
+  if (next === undefined) throw new TypeError(`${event} while ${state}`);
+  return next;
+}
+
+export interface RelayOptions {
+  /** How many bytes the other end takes before it acknowledges some; Infinity: as many as come. */
+  readonly peerWindowBytes: number;
+  /** How many bytes it may send before we acknowledge some; more is a violation. */
+  readonly windowBytes: number;
+}
+
+/** The next thing to say: data, or the EOF that stands at a position. */
+export type Outgoing =
+  { readonly kind: 'data'; readonly bytes: Buffer } | { readonly kind: 'end'; readonly at: number };
+
+/**
+ * One end of a resumable tunnel: what was sent and may have to be sent again, and what has arrived. Carriers come and
+ * go; the bytes of the tunnel do not repeat and none is missing. Knows no connection and no time.
+ */
+export class Relay {
+  readonly #windowBytes: number;
+  readonly #peerWindowBytes: number;
+  readonly #replay = new ReplayBuffer();
+  #state: RelayState = 'detached';
+  /** The next position to say on this carrier, and the highest ever said on any. */
+  #next = 0;
+  #said = 0;
+  /** The other end has taken everything before this position. */
+  #acknowledged = 0;
+  #outgoingEnd: number | undefined;
+  /** Where the carrier's data stands, and how far it has been taken; the first may be behind after a change of carriers. */
+  #arriving = 0;
+  #received = 0;
+  #incomingEnd: number | undefined;
+  /** The position of the last acknowledgement that was said, on any carrier. */
+  #told = 0;
+
+  constructor({ windowBytes, peerWindowBytes }: RelayOptions) {
+    this.#windowBytes = windowBytes;
+    this.#peerWindowBytes = peerWindowBytes;
+  }
+
+  get state(): RelayState {
+    return this.#state;
+  }
+
+  /** How far the other end's data has arrived; its EOF counts as one. */
+  get received(): number {
+    return this.#received;
+  }
+
+  /** How far the other end has taken what we sent, as far as we know. */
+  get acknowledged(): number {
+    return this.#acknowledged;
+  }
+
+  /** How far we have said that we have taken what has arrived: where a new carrier's data starts. */
+  get told(): number {
+    return this.#told;
+  }
+
+  /** Bytes that are kept because they may have to be sent again. */
+  get keptBytes(): number {
+    return this.#replay.end - this.#replay.start;
+  }
+
+  /** Whether everything has been taken by the other end, the EOF too. */
+  get isDelivered(): boolean {
+    return this.#outgoingEnd !== undefined && this.#acknowledged > this.#outgoingEnd;
+  }
+
+  /** Whether the other end's EOF has come. */
+  get hasEnded(): boolean {
+    return this.#incomingEnd !== undefined;
+  }
+
+  /** Adds bytes to be sent. They are kept, and must not be changed. */
+  write(bytes: Buffer): void {
+    if (this.#outgoingEnd !== undefined) throw new TypeError('write after the end');
+    this.#replay.append(bytes);
+  }
+
+  /** Adds the EOF. */
+  end(): void {
+    this.#outgoingEnd ??= this.#replay.end;
+  }
+
+  /** What to say next on the carrier, at most `most` bytes of it; undefined when there is nothing, or no room over there. */
+  next(most: number): Outgoing | undefined {
+    if (this.#state !== 'attached') return undefined;
+    if (this.#next < this.#replay.end) return this.#nextData(most);
+    if (this.#outgoingEnd === undefined || this.#next > this.#outgoingEnd) return undefined;
+    this.#advance(this.#outgoingEnd + 1);
+    return { kind: 'end', at: this.#outgoingEnd };
+  }
+
+  /** Takes data from the carrier, and gives what of it is new. Throws `RelayViolation`. */
+  take(bytes: Buffer): Buffer {
+    const known = Math.min(bytes.length, this.#received - this.#arriving);
+    const fresh = bytes.subarray(known);
+    if (fresh.length > 0) {
+      if (this.#incomingEnd !== undefined) throw violation('data after the end');
+      if (this.#received + fresh.length - this.#told > this.#windowBytes)
+        throw violation('more than the window holds');
+    }
+    this.#arriving += bytes.length;
+    this.#received = Math.max(this.#received, this.#arriving);
+    return fresh;
+  }
+
+  /** Takes the EOF from the carrier; whether it is new. Throws `RelayViolation`. */
+  takeEnd(at: number): boolean {
+    if (at !== this.#arriving || (this.#incomingEnd ?? this.#received) !== at)
+      throw violation('an end at another place');
+    const isNew = this.#incomingEnd === undefined;
+    this.#incomingEnd = at;
+    this.#arriving = at + 1;
+    this.#received = at + 1;
+    return isNew;
+  }
+
+  /** Hears that everything before `at` has been taken over there. Throws `RelayViolation`. */
+  hear(at: number): void {
+    if (!this.couldAcknowledge(at))
+      throw new RelayViolation(
+        relayCloseCodes.BAD_ACK,
+        'an acknowledgement of what was not sent, or backwards',
+      );
+    this.#acknowledged = at;
+    this.#replay.dropBefore(Math.min(at, this.#replay.end));
+  }
+
+  /** Whether the other end can have taken everything before `at`. */
+  couldAcknowledge(at: number): boolean {
+    return Number.isSafeInteger(at) && at >= this.#acknowledged && at <= this.#said;
+  }
+
+  /** Notes that everything before `at` is said to have been taken. */
+  tell(at: number): void {
+    this.#told = Math.max(this.#told, at);
+  }
+
+  /**
+   * Goes on on a new carrier, in the place of the one before, if any: the other end has taken everything before
+   * `peerReceived`, and its first byte here will stand at `from`. Returns how many bytes will be sent once more.
+   * Throws `RelayViolation`, and changes nothing then.
+   */
+  attach({ peerReceived, from }: { readonly peerReceived: number; readonly from: number }): number {
+    const state = stepRelay(this.#state, 'attached');
+    // What lies between could never come.
+    if (!Number.isSafeInteger(from) || from < 0 || from > this.#received)
+      throw violation('a carrier that leaves bytes out');
+    this.hear(peerReceived);
+    this.#state = state;
+    this.#next = peerReceived;
+    this.#arriving = from;
+    return this.#said - peerReceived;
+  }
+
+  /** The carrier is gone. What was said on it and not acknowledged will be said again. */
+  detach(): void {
+    this.#state = stepRelay(this.#state, 'carrierLost');
+  }
+
+  /** The tunnel is over; nothing is kept any more. */
+  close(): void {
+    if (this.#state === 'closed') return;
+    this.#state = stepRelay(this.#state, 'ended');
+    this.#replay.dropBefore(this.#replay.end);
+  }
+
+  #nextData(most: number): Outgoing | undefined {
+    const room = this.#acknowledged + this.#peerWindowBytes - this.#next;
+    if (room <= 0) return undefined;
+    const bytes = this.#replay.read(this.#next, Math.min(most, room));
+    this.#advance(this.#next + bytes.length);
+    return { kind: 'data', bytes };
+  }
+
+  #advance(position: number): void {
+    this.#next = position;
+    this.#said = Math.max(this.#said, position);
+  }
+}
+
+function violation(what: string): RelayViolation {
+  return new RelayViolation(relayCloseCodes.INVALID_DATA, what);
+}

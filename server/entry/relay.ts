@@ -1,0 +1,136 @@
+import type { IncomingMessage } from 'node:http';
+import { WebSocketServer } from 'ws';
+import type { WebSocket } from 'ws';
+import { TunnelError } from '../../protocol/errors.ts';
+import type { RelayCodec } from '../../protocol/relay-frame.ts';
+import { isRejoinCause } from '../../protocol/rejoin-cause.ts';
+import { relayV1, relayV1Subprotocol } from '../../protocol/relay-v1.ts';
+import { relayV4, relayV4Subprotocols } from '../../protocol/relay-v4.ts';
+import { webSocketCarrier } from '../../stream/relay-carrier.ts';
+import type { Carrier } from '../../stream/relay-carrier.ts';
+import type { Relays } from '../tunnel/relays.ts';
+import { readProvenCredentials } from './credentials.ts';
+import type { Incoming, RejoinProof, RequestEntry } from './entry.ts';
+import { refuse } from './refusal.ts';
+import { checkHandshake, webSocketOptions } from './websocket.ts';
+
+/** The header of DATA in relay v4 comes on top. */
+const maxMessageBytes = 64 * 1024 + 16;
+
+/**
+ * `GET {prefix}v4/connect?host=…&port=…` and `GET {prefix}v4/reconnect?sid=…&ack=…` with `Upgrade: websocket`: tunnels
+ * that outlive their connections, by relay v4 or, with the subprotocol `postern.relay.v1`, in words of our own.
+ */
+export function relayEntry(prefix: string, relays: () => Relays): RequestEntry {
+  const server = new WebSocketServer({
+    ...webSocketOptions,
+    maxPayload: maxMessageBytes,
+    handleProtocols: (offered) => chooseSubprotocol(offered) ?? false,
+  });
+  const asked = (url: string | undefined): Asked | undefined => readUrl(url, prefix);
+
+  return {
+    name: 'relay',
+    upgrades: ['websocket'],
+    matches: (request) => asked(request.url) !== undefined,
+    take(request, incoming, onOffer) {
+      const { socket, id, remoteAddress, signal } = incoming;
+      checkHandshake(request);
+      const codec = codecOf(request);
+      const accept = (): Promise<Carrier> => switchTo(server, request, { incoming, codec });
+      const common = {
+        entry: 'relay',
+        id,
+        credentials: readProvenCredentials(request),
+        remoteAddress,
+        signal,
+        reject: (error: TunnelError) => refuse(socket, error, id, { speaksAs: 'origin' }),
+      };
+      const what = asked(request.url)!;
+      if (what.kind === 'connect') {
+        const isPlain = codec === relayV4;
+        const open = async () => relays().open(id, await accept(), { isPlain });
+        onOffer({ ...common, asked: targetIn(what.query), accept: open });
+      } else {
+        onOffer({ ...common, asked: '', ...readRejoin(what.query, request, codec), accept });
+      }
+    },
+  };
+}
+
+interface Asked {
+  readonly kind: 'connect' | 'reconnect';
+  readonly query: URLSearchParams;
+}
+
+function readUrl(url: string | undefined, prefix: string): Asked | undefined {
+  const [path, ...query] = (url ?? '').split('?');
+  const kind =
+    path === `${prefix}v4/connect` ? 'connect' : path === `${prefix}v4/reconnect` ? 'reconnect' : undefined;
+  return kind && { kind, query: new URLSearchParams(query.join('?')) };
+}
+
+/** What clients ask for besides (`project`, `zone`, `dstUsername` …) says nothing here. */
+function targetIn(query: URLSearchParams): string {
+  const host = single(query, 'host') ?? single(query, 'instance') ?? '';
+  const port = single(query, 'port') ?? '22';
+  return host.includes(':') && !host.startsWith('[') ? `[${host}]:${port}` : `${host}:${port}`;
+}
+
+function readRejoin(query: URLSearchParams, { headers }: IncomingMessage, codec: RelayCodec) {
+  const sid = single(query, 'sid') ?? '';
+  const received = single(query, 'ack') ?? '';
+  if (!/^[\w.-]{1,128}$/.test(sid) || !/^[0-9]{1,20}$/.test(received))
+    throw new TunnelError('REQUEST_INVALID', 'reconnect names a session and a position');
+  const { proof, cause } = readRejoinField(headers['postern-rejoin'], codec);
+  return { sid, received: Number(received), cause, ...(proof && { proof }) };
+}
+
+/** `Postern-Rejoin: count=3, mac=…, cause=reset` (docs/entry/relay.md). */
+function readRejoinField(
+  field: string | readonly string[] | undefined,
+  codec: RelayCodec,
+): { readonly proof?: RejoinProof; readonly cause: string } {
+  if (codec === relayV4 && field === undefined) return { cause: 'unknown' };
+  const [, count, mac, cause] =
+    /^count=([1-9][0-9]{0,14}), mac=([\w-]{43}), cause=([a-z]{1,20})$/.exec(String(field)) ?? [];
+  if (count === undefined || mac === undefined || codec === relayV4)
+    throw new TunnelError('REQUEST_INVALID', 'the field Postern-Rejoin cannot be read');
+  return { proof: { count: Number(count), mac }, cause: isRejoinCause(cause) ? cause : 'unknown' };
+}
+
+function single(query: URLSearchParams, name: string): string | undefined {
+  const values = query.getAll(name);
+  if (values.length > 1) throw new TunnelError('REQUEST_INVALID', `${name} is there twice`);
+  return values[0];
+}
+
+function chooseSubprotocol(offered: ReadonlySet<string>): string | undefined {
+  return [relayV1Subprotocol, ...relayV4Subprotocols].find((name) => offered.has(name));
+}
+
+/** Throws `REQUEST_INVALID` for a subprotocol that is none of ours. */
+function codecOf({ headers }: IncomingMessage): RelayCodec {
+  const offered = new Set((headers['sec-websocket-protocol'] ?? '').split(/ *, */));
+  const chosen = chooseSubprotocol(offered);
+  if (chosen === undefined)
+    throw new TunnelError('REQUEST_INVALID', `the relay speaks ${relayV1Subprotocol} and relay v4`);
+  return chosen === relayV1Subprotocol ? relayV1 : relayV4;
+}
+
+function switchTo(
+  server: WebSocketServer,
+  request: IncomingMessage,
+  { incoming, codec }: { readonly incoming: Incoming; readonly codec: RelayCodec },
+): Promise<Carrier> {
+  const { socket, signal } = incoming;
+  return new Promise((resolve, reject) => {
+    // `handleUpgrade` calls back only when the handshake succeeds.
+    const gone = (): void => reject(new Error('the client went away'));
+    if (signal.aborted) return gone();
+    signal.addEventListener('abort', gone, { once: true });
+    server.handleUpgrade(request, socket, Buffer.alloc(0), (webSocket: WebSocket) =>
+      resolve(webSocketCarrier(webSocket, codec)),
+    );
+  });
+}

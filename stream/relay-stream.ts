@@ -1,0 +1,342 @@
+import { Duplex } from 'node:stream';
+import { endReasons, reasonOfCloseCode } from '../protocol/end-reason.ts';
+import { Relay } from '../protocol/relay.ts';
+import { RelayViolation, relayCloseCodes } from '../protocol/relay-frame.ts';
+import type { RelayFrame } from '../protocol/relay-frame.ts';
+import { connectionReset } from './capsule-stream.ts';
+import { everyInterval, keepAliveMs } from './keep-alive.ts';
+import type { Carrier, CarrierEnd } from './relay-carrier.ts';
+import { TunnelEnded, tunnelEnded } from './tunnel-ended.ts';
+
+/** What each side may leave unacknowledged when nothing else was agreed on. */
+export const defaultWindowBytes = 1024 * 1024;
+
+/** The close code of `postern.relay.v1` for a tunnel that was broken off, which is not to be resumed. */
+export const abortedCloseCode = 4410;
+
+/** Bytes that may wait in a connection before we wait too. */
+const maxWaitingBytes = 256 * 1024;
+
+/** What has been taken is acknowledged after this time at the latest. */
+const acknowledgeMs = 200;
+
+/** A peer that leaves two pings unanswered is gone. */
+const mostUnanswered = 2;
+
+/** What all resumable tunnels of a process keep for sending it again. */
+export interface ReplayBudget {
+  /** Counts bytes that are kept, or, below zero, are not any more. */
+  add(bytes: number): void;
+  /** Whether there is more than there may be. A tunnel then keeps next to nothing. */
+  readonly isOver: boolean;
+}
+
+export interface RelayStreamOptions {
+  /** Whether the peer knows windows, EOF and pings (`postern.relay.v1`), or none of them (relay v4). */
+  readonly isPlain: boolean;
+  readonly windowBytes: number;
+  readonly keepAliveMs?: number;
+  readonly budget?: ReplayBudget;
+  /** Told when a carrier has gone and the tunnel waits for another one. */
+  readonly onDetached?: (end: CarrierEnd) => void;
+  /** Told when the peer asks for another carrier. */
+  readonly onMove?: () => void;
+}
+
+type Callback = (error?: Error | null) => void;
+
+/** Below this a tunnel may keep bytes even when all of them together keep too many. */
+const leastKeptBytes = 64 * 1024;
+
+/**
+ * A tunnel that outlives its connections. Carriers are attached and get lost; bytes go on where they stopped. What the
+ * stream has taken it keeps until the peer has acknowledged it; beyond the window, writing waits. It finishes when the
+ * peer has taken everything, the EOF too. Destroying it with a `TunnelEnded` tells the peer the reason, where there is a
+ * carrier to tell it on.
+ */
+export class RelayStream extends Duplex {
+  readonly #relay: Relay;
+  readonly #options: RelayStreamOptions;
+  readonly #acknowledgeBytes: number;
+  #carrier: Carrier | undefined;
+  #stopBeating: (() => void) | undefined;
+  #unanswered = 0;
+  #pings = 0;
+  #acknowledging: NodeJS.Timeout | undefined;
+  #writing: Callback | undefined;
+  #finishing: Callback | undefined;
+  /** Relay v4: the peer has closed, and nobody will read what is still written. */
+  #left = false;
+
+  constructor(options: RelayStreamOptions) {
+    super({ allowHalfOpen: true });
+    const { isPlain, windowBytes } = options;
+    this.#options = options;
+    this.#relay = new Relay({
+      windowBytes: isPlain ? Infinity : windowBytes,
+      peerWindowBytes: isPlain ? Infinity : windowBytes,
+    });
+    this.#acknowledgeBytes = isPlain ? 32 * 1024 : Math.floor(windowBytes / 4);
+  }
+
+  get isAttached(): boolean {
+    return this.#carrier !== undefined;
+  }
+
+  /** What has been taken of the peer's bytes; a new carrier starts from here. */
+  get received(): number {
+    this.#tell();
+    return this.#relay.told;
+  }
+
+  /** How far the peer has taken ours, as far as we know. */
+  get acknowledged(): number {
+    return this.#relay.acknowledged;
+  }
+
+  /** Whether the peer can have taken everything before `position`. */
+  couldAcknowledge(position: number): boolean {
+    return this.#relay.couldAcknowledge(position);
+  }
+
+  /** Whether the peer has said all it had to say, and it has arrived. */
+  get hasEnded(): boolean {
+    return this.#relay.hasEnded;
+  }
+
+  get keptBytes(): number {
+    return this.#relay.keptBytes;
+  }
+
+  /**
+   * Goes on on `carrier`, in the place of the one before, if any. The peer has taken everything before `peerReceived`,
+   * and starts to send from `from`. Takes the carrier over. Returns how many bytes are sent once more. Throws
+   * `RelayViolation`, and takes nothing then.
+   */
+  attach(carrier: Carrier, positions: { readonly peerReceived: number; readonly from: number }): number {
+    const keptBefore = this.#relay.keptBytes;
+    const again = this.#relay.attach(positions);
+    this.#freed(keptBefore);
+    this.#carrier?.drop();
+    this.#carrier = carrier;
+    this.#unanswered = 0;
+    this.#stopBeating ??= everyInterval(this.#options.keepAliveMs ?? keepAliveMs, () => this.#beat());
+    carrier.listen({
+      frame: (frame) => this.#receive(frame),
+      drained: () => this.#pump(),
+      ended: (end) => this.#carrierEnded(end),
+    });
+    this.#pump();
+    return again;
+  }
+
+  /** Asks the peer to come back on another carrier, where it knows how. */
+  askToMove(): void {
+    this.#carrier?.send({ kind: 'move' });
+  }
+
+  /** Sends a ping now; unless something comes within `deadlineMs`, the carrier is lost. */
+  probe(deadlineMs: number): void {
+    const carrier = this.#carrier;
+    if (carrier === undefined || this.#options.isPlain) return;
+    this.#ping();
+    setTimeout(() => {
+      if (this.#unanswered > 0) this.#lose(carrier, { how: 'silent' });
+    }, deadlineMs).unref();
+  }
+
+  /** Gives the carrier up; the tunnel waits for another one. */
+  dropCarrier(): void {
+    if (this.#carrier) this.#lose(this.#carrier, { how: 'reset' });
+  }
+
+  override _read(): void {
+    if (this.#options.isPlain) this.#carrier?.resume();
+    this.#considerTelling();
+  }
+
+  override _write(chunk: Buffer, _encoding: BufferEncoding, callback: Callback): void {
+    if (this.#left) return callback();
+    this.#relay.write(chunk);
+    this.#options.budget?.add(chunk.length);
+    this.#pump();
+    if (this.#mayKeepMore()) callback();
+    else this.#writing = callback;
+  }
+
+  override _final(callback: Callback): void {
+    if (this.#left) return callback();
+    this.#relay.end();
+    this.#finishing = callback;
+    this.#pump();
+    this.#finishIfDelivered();
+  }
+
+  override _destroy(error: Error | null, callback: Callback): void {
+    this.#stopBeating?.();
+    clearTimeout(this.#acknowledging);
+    const isOrderly = error === null && this.#relay.hasEnded && this.writableFinished;
+    const kept = this.#relay.keptBytes;
+    this.#tell();
+    this.#closeCarrier(error, isOrderly);
+    this.#relay.close();
+    this.#freed(kept);
+    callback(error);
+  }
+
+  #closeCarrier(error: Error | null, isOrderly: boolean): void {
+    const carrier = this.#carrier;
+    this.#carrier = undefined;
+    if (carrier === undefined) return;
+    if (error instanceof TunnelEnded) carrier.close(endReasons[error.reason].closeCode, error.reason);
+    else if (isOrderly) carrier.close(1000, '');
+    else if (this.#options.isPlain) carrier.close(relayCloseCodes.TARGET_LOST, '');
+    else carrier.close(abortedCloseCode, 'ABORTED');
+  }
+
+  #receive(frame: RelayFrame): void {
+    // Whoever sends is alive; its answer to a ping may be far behind.
+    this.#unanswered = 0;
+    switch (frame.kind) {
+      case 'data':
+        return this.#receiveData(frame.bytes);
+      case 'end':
+        if (this.#relay.takeEnd(frame.at)) this.push(null);
+        return this.#tellNow();
+      case 'ack':
+        return this.#receiveAcknowledgement(frame.at);
+      case 'ping':
+        return this.#carrier?.send({ kind: 'pong', id: frame.id });
+      case 'pong':
+        return;
+      case 'move':
+        return this.#options.onMove?.();
+      default:
+        throw new RelayViolation(relayCloseCodes.INVALID_TAG, 'a greeting in the middle');
+    }
+  }
+
+  #receiveData(bytes: Buffer): void {
+    const fresh = this.#relay.take(bytes);
+    if (fresh.length > 0 && !this.push(fresh) && this.#options.isPlain) {
+      // A peer that knows no window is held back by the connection itself.
+      if (this.readableLength > this.#options.windowBytes) this.#carrier?.pause();
+    }
+    this.#considerTelling();
+  }
+
+  #receiveAcknowledgement(at: number): void {
+    const kept = this.#relay.keptBytes;
+    this.#relay.hear(at);
+    this.#freed(kept);
+    this.#pump();
+    this.#finishIfDelivered();
+  }
+
+  #freed(keptBefore: number): void {
+    const freed = keptBefore - this.#relay.keptBytes;
+    if (freed === 0) return;
+    this.#options.budget?.add(-freed);
+    if (this.#writing === undefined || !this.#mayKeepMore()) return;
+    const callback = this.#writing;
+    this.#writing = undefined;
+    callback();
+  }
+
+  #mayKeepMore(): boolean {
+    const { windowBytes, budget } = this.#options;
+    return this.#relay.keptBytes < (budget?.isOver ? leastKeptBytes : windowBytes);
+  }
+
+  #finishIfDelivered(): void {
+    if (this.#finishing === undefined || !this.#relay.isDelivered) return;
+    const callback = this.#finishing;
+    this.#finishing = undefined;
+    callback();
+  }
+
+  #pump(): void {
+    const carrier = this.#carrier;
+    if (carrier === undefined) return;
+    while (carrier.waitingBytes < maxWaitingBytes) {
+      const outgoing = this.#relay.next(carrier.codec.maxDataBytes);
+      if (outgoing === undefined) return;
+      // Relay v4 has no other word for an EOF; the peer's Close frame then says that everything has arrived.
+      if (outgoing.kind === 'end' && this.#options.isPlain) return this.#carrier?.end(1000);
+      carrier.send(outgoing);
+    }
+  }
+
+  /** What the reader has not taken yet counts as not taken, so that a window is also what a slow reader can cost. */
+  #tell(): void {
+    this.#relay.tell(this.#relay.received - this.readableLength);
+  }
+
+  #considerTelling(): void {
+    const due = this.#relay.received - this.readableLength - this.#relay.told;
+    if (due >= this.#acknowledgeBytes) this.#tellNow();
+    else if (due > 0 && this.#carrier) this.#acknowledging ??= this.#tellLater();
+  }
+
+  #tellLater(): NodeJS.Timeout {
+    const timer = setTimeout(() => this.#tellNow(), acknowledgeMs);
+    timer.unref();
+    return timer;
+  }
+
+  #tellNow(): void {
+    clearTimeout(this.#acknowledging);
+    this.#acknowledging = undefined;
+    const before = this.#relay.told;
+    this.#tell();
+    if (this.#relay.told > before) this.#carrier?.send({ kind: 'ack', at: this.#relay.told });
+  }
+
+  #beat(): void {
+    const carrier = this.#carrier;
+    if (carrier === undefined) return;
+    // A peer of relay v4 answers nothing.
+    if (!this.#options.isPlain && this.#unanswered >= mostUnanswered)
+      return this.#lose(carrier, { how: 'silent' });
+    this.#ping();
+  }
+
+  #ping(): void {
+    this.#unanswered++;
+    this.#carrier?.send({ kind: 'ping', id: this.#pings++ });
+  }
+
+  #lose(carrier: Carrier, end: CarrierEnd): void {
+    carrier.drop();
+    this.#carrierEnded(end);
+  }
+
+  #carrierEnded(end: CarrierEnd): void {
+    this.#carrier = undefined;
+    if (this.destroyed) return;
+    if (end.how === 'violation') return void this.destroy(end.error);
+    if (end.how === 'closed' && this.#options.isPlain) return this.#peerLeft();
+    if (end.how === 'closed') {
+      const reason = reasonOfCloseCode(end.code);
+      if (reason) return void this.destroy(tunnelEnded(reason));
+      if (isFinal(end.code)) return void this.destroy(connectionReset());
+    }
+    this.#relay.detach();
+    this.#options.onDetached?.(end);
+  }
+
+  /** A Close frame of relay v4 ends both ways, whichever side says it first. */
+  #peerLeft(): void {
+    this.#left = true;
+    if (!this.#relay.hasEnded) this.push(null);
+    const waiting = [this.#writing, this.#finishing];
+    this.#writing = undefined;
+    this.#finishing = undefined;
+    for (const callback of waiting) callback?.();
+  }
+}
+
+/** Close codes after which a tunnel of `postern.relay.v1` is over; all others may come from something on the way. */
+function isFinal(code: number): boolean {
+  return code === abortedCloseCode || (Object.values(relayCloseCodes) as readonly number[]).includes(code);
+}

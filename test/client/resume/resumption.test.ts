@@ -1,0 +1,98 @@
+import assert from 'node:assert/strict';
+import { createHash, randomBytes } from 'node:crypto';
+import { once } from 'node:events';
+import { createServer } from 'node:net';
+import type { AddressInfo, Server, Socket } from 'node:net';
+import type { Duplex } from 'node:stream';
+import { buffer } from 'node:stream/consumers';
+import { after, before, describe, it } from 'node:test';
+import { direct } from '../../../client/egress/direct.ts';
+import { relay } from '../../../client/entry/relay.ts';
+import { Secret } from '../../../protocol/secret.ts';
+import { startParts } from '../../server/support/gateway-parts.ts';
+import type { Parts } from '../../server/support/gateway-parts.ts';
+import { startFaultProxy } from '../../support/fault-proxy.ts';
+import type { Fault, FaultProxy } from '../../support/fault-proxy.ts';
+
+describe('a resumable tunnel', () => {
+  let parts: Parts;
+  let proxy: FaultProxy;
+  let echo: Server;
+
+  before(async () => {
+    parts = await startParts();
+    proxy = await startFaultProxy(parts.port);
+    echo = createServer({ allowHalfOpen: true }, (socket) => {
+      socket.on('error', () => {});
+      socket.pipe(socket);
+    }).listen(0, '127.0.0.1');
+    await once(echo, 'listening');
+  });
+  after(async () => {
+    proxy.close();
+    echo.close();
+    await parts.close();
+  });
+
+  async function open(target: Server = echo): Promise<Duplex> {
+    const { port } = target.address() as AddressInfo;
+    const request = {
+      gateway: new URL(`http://127.0.0.1:${proxy.port}/ssh/`),
+      target: { host: '127.0.0.1', port },
+      token: new Secret('good'),
+    };
+    return relay.open(request, direct, AbortSignal.timeout(10_000));
+  }
+
+  it('carries bytes both ways, and each EOF by itself', async () => {
+    const tunnel = await open();
+    tunnel.end('hello');
+    assert.equal((await buffer(tunnel)).toString(), 'hello');
+  });
+
+  for (const fault of ['reset', 'end'] as const satisfies readonly Fault[]) {
+    it(`loses and repeats nothing when the connection is cut again and again (${fault})`, async () => {
+      const sent = randomBytes(8 * 1024 * 1024);
+      const from = proxy.count;
+      proxy.cutAfter(2_000_000, fault);
+      const tunnel = await open();
+      tunnel.end(sent);
+      const received = await buffer(tunnel);
+      proxy.cutAfter(Infinity, fault);
+      assert.equal(hash(received), hash(sent));
+      assert.ok(proxy.count - from >= 3, `${proxy.count - from} connections`);
+    });
+  }
+
+  it('waits through a time without a gateway', async () => {
+    const tunnel = await open();
+    tunnel.write('before ');
+    await once(tunnel, 'readable');
+    proxy.isUp = false;
+    proxy.cut('reset');
+    tunnel.end('after');
+    setTimeout(() => (proxy.isUp = true), 1500);
+    assert.equal((await buffer(tunnel)).toString(), 'before after');
+  });
+
+  it('keeps half-close: an EOF of the target leaves the other way open through a cut', async () => {
+    const heard = Promise.withResolvers<Buffer>();
+    const target = createServer({ allowHalfOpen: true }, (socket: Socket) => {
+      socket.on('error', () => {});
+      socket.end('goodbye');
+      heard.resolve(buffer(socket));
+    }).listen(0, '127.0.0.1');
+    await once(target, 'listening');
+    const tunnel = await open(target);
+    tunnel.resume();
+    await once(tunnel, 'end');
+    proxy.cut('reset');
+    tunnel.end('still here');
+    assert.equal((await heard.promise).toString(), 'still here');
+    target.close();
+  });
+});
+
+function hash(bytes: Buffer): string {
+  return createHash('sha256').update(bytes).digest('hex');
+}
