@@ -93,6 +93,7 @@ async function signInFirst(settings: Settings, egress: Egress): Promise<void> {
     device: false,
     browser: asking.browser,
     hangup: 'finish',
+    wanted: 'a sign-in',
   });
 }
 

@@ -32,6 +32,7 @@ export async function login(args: readonly string[], env: Environment): Promise<
     device: values.device === true,
     ...(asking.isAllowed && values['no-browser'] !== true ? { browser: asking.browser } : {}),
     hangup: 'leave',
+    wanted: 'a new sign-in',
   });
   remember(settings);
   return 0;

@@ -72,13 +72,14 @@ async function currentSignIn(place: PassPlace): Promise<SignIn> {
   const signIn = readSignIn(place.sources.state, place.gateway);
   if (signIn === undefined)
     throw new Failure('TOKEN_MISSING', `you are not signed in at ${place.gateway.href}`);
-  if (Date.now() < signIn.renewAt) return signIn;
+  const { refreshToken, renewAt, expiresAt } = signIn;
+  if (Date.now() < (refreshToken === undefined ? expiresAt : renewAt)) return signIn;
   try {
     return await renewed(place, signIn);
   } catch (error) {
     // The last seconds of a token are worth something when the renewal has only not got through.
     const isOver = error instanceof Failure && error.code === 'TOKEN_MISSING';
-    if (isOver || Date.now() >= signIn.expiresAt) throw error;
+    if (isOver || Date.now() >= expiresAt) throw error;
     return signIn;
   }
 }

@@ -8,7 +8,9 @@ import { readSignIn, removeSignIn, signInDirectory, writeSignIn } from './sign-i
 import type { SignIn } from './sign-in.ts';
 import { requestTokens } from './token-request.ts';
 
-/** Longer than a renewal can take (`askMs`), so that only a holder that has stopped is passed over. */
+/** A renewal may ask twice. */
+const renewMs = 15_000;
+/** Longer than that, so that only a holder that has stopped is passed over: a refresh token is for one use. */
 const patienceMs = 20_000;
 
 /** Where a sign-in is and the way to its gateway. */
@@ -31,11 +33,14 @@ export async function renew(place: SignInPlace, spent: Secret, clockOffsetMs?: n
     if (current === undefined) throw ended(place.gateway);
     if (current.accessToken.reveal() !== spent.reveal()) return current;
     const { refreshToken, key, clientId, tokenEndpoint: endpoint } = current;
-    if (refreshToken === undefined) throw ended(place.gateway);
+    if (refreshToken === undefined) {
+      removeSignIn(directory);
+      throw ended(place.gateway);
+    }
     const answer = await requestTokens(
       { endpoint, clientId, key, clockOffsetMs: clockOffsetMs ?? current.clockOffsetMs },
       { grant_type: 'refresh_token', refresh_token: refreshToken.reveal() },
-      place,
+      { egress: place.egress, signal: AbortSignal.any([place.signal, AbortSignal.timeout(renewMs)]) },
     );
     if (answer.kind === 'refused') {
       if (answer.error !== 'invalid_grant') {

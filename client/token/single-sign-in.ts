@@ -1,4 +1,4 @@
-import { existsSync, rmSync } from 'node:fs';
+import { rmSync } from 'node:fs';
 import { constants } from 'node:os';
 import { join } from 'node:path';
 import type { Egress } from '../egress/egress.ts';
@@ -34,6 +34,8 @@ export interface SignInRequest {
   readonly browser?: BrowserSettings;
   /** What a hangup means: with `leave` that nobody is waiting any more; ssh may just have lost its patience. */
   readonly hangup: 'leave' | 'finish';
+  /** What to end up with: one that is made after this call, or any. */
+  readonly wanted: 'a new sign-in' | 'a sign-in';
 }
 
 /**
@@ -43,16 +45,17 @@ export interface SignInRequest {
 export async function signInOnce(request: SignInRequest): Promise<SignIn> {
   const directory = signInDirectory(request.state, request.gateway);
   const turn = new Turn(directory);
-  const before = thumbprint(request);
+  const before = request.wanted === 'a new sign-in' ? usable(request)?.key.thumbprint : undefined;
   const finished = (): SignIn | undefined => {
-    const now = thumbprint(request);
-    return now === undefined || now === before ? undefined : readSignIn(request.state, request.gateway);
+    const now = usable(request);
+    return now?.key.thumbprint === before ? undefined : now;
   };
   const waited = await turn.take(() => finished() !== undefined);
+  // Also with the turn taken at once: somebody may have finished just before that, or since the caller looked.
   const byAnother = finished();
   if (waited === 'not needed' && byAnother !== undefined) return byAnother;
-  // A holder that dies leaves its URL behind; one that gives up does not.
-  if (byAnother !== undefined || (waited === 'waited' && !turn.wasLeftBehind)) {
+  // A holder that dies has not given up.
+  if (byAnother !== undefined || (waited === 'waited' && !turn.tookOver)) {
     turn.end();
     if (byAnother !== undefined) return byAnother;
     throw new Failure('SIGN_IN_FAILED', 'the sign-in that was under way did not come to an end');
@@ -113,9 +116,9 @@ function invitation(url: URL, how: { readonly code: string | undefined; readonly
   return `postern: ${what}\n${url.href}\n`;
 }
 
-function thumbprint({ state, gateway }: SignInRequest): string | undefined {
+function usable({ state, gateway }: SignInRequest): SignIn | undefined {
   try {
-    return readSignIn(state, gateway)?.key.thumbprint;
+    return readSignIn(state, gateway);
   } catch {
     // What cannot be used now is what this sign-in puts right.
     return undefined;
@@ -132,9 +135,9 @@ class Turn {
     this.#urlPath = join(directory, 'sign-in.url');
   }
 
-  /** Whether a holder went away without an end. */
-  get wasLeftBehind(): boolean {
-    return existsSync(this.#urlPath);
+  /** Whether the one whose turn it was went away without an end. */
+  get tookOver(): boolean {
+    return this.#lock.tookOver;
   }
 
   /** Waits for the turn, or until it is not needed any more. */
@@ -143,12 +146,8 @@ class Turn {
     let waited = false;
     let shown: string | undefined;
     while (!this.#try()) {
-      if (this.#lock.look() === 'abandoned') {
-        this.#lock.clear();
-        continue;
-      }
       waited = true;
-      shown ??= this.#show();
+      shown = this.#show(shown);
       await this.#lock.pause(signal).catch((cause: unknown) => {
         throw new Failure('SIGN_IN_TIMEOUT', 'another postern does not finish signing in', { cause });
       });
@@ -176,8 +175,8 @@ class Turn {
     const signals = ['SIGHUP', 'SIGINT', 'SIGTERM'] as const;
     for (const signal of signals) process.on(signal, leave);
     try {
-      // There from the first moment, so that whoever finds it knows of an end that was none.
-      writePrivate(this.#urlPath, '');
+      // That of a holder which has gone leads nowhere.
+      rmSync(this.#urlPath, { force: true });
       return await work();
     } finally {
       for (const signal of signals) process.off(signal, leave);
@@ -200,17 +199,18 @@ class Turn {
     }
   }
 
-  /** Shows the URL of who is signing in, once it is there. */
-  #show(): string | undefined {
+  /** Shows the URL of who is signing in, once it is there, unless it was shown before; says which was last. */
+  #show(shown: string | undefined): string | undefined {
     let value: unknown;
     try {
       value = JSON.parse(readSecretFile(this.#urlPath) ?? '');
     } catch {
-      return undefined;
+      return shown;
     }
     const { url, code } = (value ?? {}) as Readonly<Record<string, unknown>>;
-    if (typeof url !== 'string' || !URL.canParse(url)) return undefined;
+    if (typeof url !== 'string' || !URL.canParse(url)) return shown;
     const { href } = new URL(url);
+    if (href === shown) return shown;
     const typed = typeof code === 'string' ? ` and type the code ${printable(code)}` : '';
     say(`postern: a sign-in is under way; open${typed === '' ? '\n' : ' '}${href}${typed}\n`);
     return href;
