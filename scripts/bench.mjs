@@ -1,4 +1,5 @@
-import { continueWith, installPackages, pinnedNode } from './bootstrap.mjs';
+import { buildClient, continueWith, installPackages, pinnedNode } from './bootstrap.mjs';
 
 installPackages();
+buildClient();
 continueWith(pinnedNode, ['bench/bench.ts', ...process.argv.slice(2)]);

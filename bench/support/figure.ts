@@ -1,0 +1,33 @@
+/** How to measure. */
+export interface Effort {
+  /** Fewer and shorter rounds: whether it works, not what it comes to. */
+  readonly quick: boolean;
+  /** For files; it goes away afterwards. */
+  readonly folder: string;
+}
+
+/** One line of a table: what it is about, and a number for each column. */
+export interface Row<Column extends string = string> {
+  readonly what: string;
+  readonly values: Readonly<Record<Column, number>>;
+}
+
+/** Something to measure, with its table. */
+export interface Figure<Column extends string = string> {
+  /** What `--only` takes. */
+  readonly name: string;
+  readonly title: string;
+  /** Their headings and how many digits they have after the point. */
+  readonly columns: Readonly<Record<Column, readonly [heading: string, digits: number]>>;
+  readonly measure: (effort: Effort) => Promise<readonly Row<Column>[]>;
+}
+
+/** The value that as many are above as below. */
+export function median(values: readonly number[]): number {
+  return quantile(values, 0.5);
+}
+
+/** The value that this share is below. */
+export function quantile(values: readonly number[], share: number): number {
+  return values.toSorted((a, b) => a - b)[Math.floor(values.length * share)]!;
+}
