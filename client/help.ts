@@ -6,21 +6,27 @@ postern takes SSH through the web server's door: it is the ProxyCommand of ssh,
 and the SSH session stays end to end.
 
 Commands:
-  connect <host> [<port>]   open a tunnel; stdin and stdout are the SSH stream
-  status                    who you are, at which gateway, until when
   setup                     make ssh use postern for the hosts you name
+  login [<gateway>]         sign in with the browser
+  logout [<gateway>]        sign out
+  status                    who you are, at which gateway, until when
+  hosts                     what you may reach
+  ticket <host>...          a password for programs that know nothing else
+  connect <host> [<port>]   open a tunnel; stdin and stdout are the SSH stream
 
 Options:
-  -h, --help                this text; also after a command
+  -h, --help                this text; after a command, that of the command
   --version                 the version
 
 Environment:
   POSTERN_GATEWAY           URL of the gateway, like https://gw.example/ssh/
-  POSTERN_TOKEN_FILE        file with the token
+  POSTERN_TOKEN_FILE        file with a token, instead of signing in
   POSTERN_TOKEN             the token itself; a file is safer
   POSTERN_CA_FILE           more certificates to trust, in PEM
   HTTPS_PROXY, ALL_PROXY, NO_PROXY
                             the way out of a company network
+  BROWSER                   command that opens a URL, not the system's own
+  POSTERN_NO_INPUT=1, CI=1  nobody is there to be asked: never open a browser
 `,
   connect: `ssh -o ProxyCommand='postern connect %h %p' box.corp
 
@@ -29,6 +35,9 @@ Usage: postern connect [options] [--] <host> [<port>]
 Opens a tunnel to host:port (22 if not said) through the gateway. stdin and
 stdout are the SSH stream; stderr says what went wrong and in which layer.
 An IPv6 address is written without brackets, as ssh gives it.
+
+Where nobody has signed in yet and there is a terminal, the browser opens first.
+Otherwise that is an error at once; sign in beforehand: postern login
 
 Options:
   --gateway URL      the gateway, like https://gw.example/ssh/
@@ -44,21 +53,93 @@ gateway: http://[user:password@]host[:port], or https:// for TLS to the proxy.
 Exit codes: 0 the session has ended, 2 usage, 69 gateway or target unavailable,
 75 temporary, 77 not signed in or denied, 78 configuration, 1 anything else.
 `,
+  login: `postern login https://gw.example/ssh/
+
+Usage: postern login [options] [<gateway>]
+
+Opens the browser to sign in, and keeps the sign-in for ssh and the other
+commands. Its key never leaves this machine. The first gateway that you sign in
+at becomes the one that is meant where none is named.
+
+Options:
+  --no-browser       open no browser, only print the URL. It has to be opened on
+                     this machine: the browser comes back to it
+  --device           for a machine without a browser: print a code, to be typed
+                     in a browser anywhere. The gateway has to allow it
+  --gateway URL      the same as <gateway>
+  --ca-file FILE     more certificates to trust, in PEM
+  -h, --help         this text
+
+Of several that want to sign in at once, one does; the others wait for it.
+
+Exit codes: 0 signed in, 2 usage, 69 gateway unavailable, 75 nobody signed in
+in time, 77 refused, 78 configuration.
+`,
+  logout: `postern logout
+
+Usage: postern logout [options] [<gateway>]
+
+Forgets the sign-in on this machine, and has the gateway end it: open tunnels
+that it began end too. When the gateway cannot be told, the sign-in here is
+forgotten all the same.
+
+Options:
+  --gateway URL      the same as <gateway>
+  --ca-file FILE     more certificates to trust, in PEM
+  -h, --help         this text
+
+Exit codes: 0 signed out, or you were not signed in; 69 or 75 the gateway could
+not be told.
+`,
   status: `postern status
 
-Usage: postern status [--json] [--gateway URL] [--token-file FILE]
+Usage: postern status [options]
 
-Says who you are, at which gateway and until when, as your token has it, and
-what went wrong in the last connect that failed. Asks nobody.
+Says who you are, at which gateway and until when, which tunnels you have open,
+and what went wrong in the last connect that failed. Asks the gateway; when that
+cannot be reached, says what is known here.
+
+Options:
+  --json             the same for programs
+  --offline          do not ask the gateway
+  --gateway URL      another gateway than the one set up
+  --token-file FILE  file with a token, instead of the sign-in
+  --ca-file FILE     more certificates to trust, in PEM
+  -h, --help         this text
+
+Exit codes: 0 you are signed in, 77 you are not, 69 or 75 the gateway could not
+be asked, 78 configuration.
+`,
+  hosts: `postern hosts
+
+Usage: postern hosts [options]
+
+Says what you may reach, one host:port on each line, as the gateway has it now.
+A * stands for any name.
 
 Options:
   --json             the same for programs
   --gateway URL      another gateway than the one set up
-  --token-file FILE  file with the token
+  --token-file FILE  file with a token, instead of the sign-in
+  --ca-file FILE     more certificates to trust, in PEM
   -h, --help         this text
+`,
+  ticket: `postern ticket box --ttl 5m
 
-Exit codes: 0 there is a token that has not expired, 77 there is none,
-78 configuration.
+Usage: postern ticket [options] <host[:port]>...
+
+Prints a ticket: a password for a program that can send one to an HTTP proxy
+and knows nothing of sign-ins. Any user name goes with it. It opens tunnels to
+these hosts only, a few times and for a short while.
+
+Options:
+  --ttl TIME         how long it is good: 90s, 5m, 1h (default: 5m)
+  --uses N           for how many tunnels (default: 1)
+  --json             the same for programs
+  --gateway URL      another gateway than the one set up
+  --token-file FILE  file with a token, instead of the sign-in
+  --ca-file FILE     more certificates to trust, in PEM
+  -h, --help         this text
 `,
   setup: `postern setup --gateway https://gw.example/ssh/ --host '*.corp.example'
 
@@ -79,7 +160,7 @@ Options:
 
 With other programs:
   git, hg, rsync, scp, sftp   use ssh and its configuration: nothing to do
-  VS Code Remote-SSH          the same; get a token first, it shows no prompts
+  VS Code Remote-SSH          the same; sign in first, it shows no prompts
   Ansible                     the same; for hosts that are not set up:
                               ansible_ssh_common_args: >-
                                 -o ProxyCommand="postern connect %h %p"

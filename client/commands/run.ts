@@ -9,7 +9,7 @@ import { version } from '../version.ts';
 type Print = (text: string) => void;
 type Command = (args: readonly string[], env: Environment, print: Print) => number | Promise<number>;
 
-const commands: Readonly<Record<string, () => Promise<Command>>> = {
+const commands: Readonly<Record<Exclude<HelpTopic, '' | 'connect'>, () => Promise<Command>>> = {
   login: async () => (await import('./login.ts')).login,
   logout: async () => (await import('./logout.ts')).logout,
   status: async () => (await import('./status.ts')).status,
@@ -32,18 +32,21 @@ export async function run(
     if (command === '--version') return show(`postern ${version}\n`);
     if (command === '--help' || command === '-h') return show(help['']);
     if (command === 'help') return show(help[topic(args[0])]);
-    if (!Object.hasOwn(commands, command))
-      throw new Failure('USAGE', `there is no command ${printable(command)}`);
+    if (!isCommand(command)) throw new Failure('USAGE', `there is no command ${printable(command)}`);
     const end = args.indexOf('--');
     const options = end === -1 ? args : args.slice(0, end);
-    if (options.includes('--help') || options.includes('-h')) return show(help[command as HelpTopic]);
-    const start = await commands[command]!();
+    if (options.includes('--help') || options.includes('-h')) return show(help[command]);
+    const start = await commands[command]();
     return await start(args, env, print);
   } catch (error) {
     const failure = toFailure(isParseError(error) ? usage(error, command) : error);
     say(explain(failure));
     return failure.facts.exit;
   }
+}
+
+function isCommand(text: string): text is keyof typeof commands {
+  return Object.hasOwn(commands, text);
 }
 
 function topic(text = ''): HelpTopic {

@@ -6,6 +6,7 @@ import { createServer as createTlsServer } from 'node:https';
 import { join } from 'node:path';
 import { before, describe, it } from 'node:test';
 import type { TestContext } from 'node:test';
+import { help } from '../../client/help.ts';
 import { entryNames } from '../../client/entry/entry.ts';
 import { authority, certificate, key } from './certificates.ts';
 import { gatewayDouble } from './entry/gateway-double.ts';
@@ -85,12 +86,14 @@ for (const [name, node] of nodes()) {
       });
     });
 
-    for (const args of [['--help'], ['help'], ['connect', '--help'], ['setup', '-h'], ['help', 'status']]) {
+    const topics = Object.keys(help).filter((topic) => topic !== '');
+    const questions = [['--help'], ['help'], ['setup', '-h'], ['help', 'status']];
+    for (const args of [...questions, ...topics.map((topic) => [topic, '--help'])]) {
       it(`helps with ${args.join(' ')}: an example first, within 80 columns`, async (t) => {
         const { status, stdout, stderr } = await postern(t, {}, ...args);
         assert.deepEqual([status, stderr], [0, '']);
         assert.match(stdout.split('\n')[0]!, /^(?:ssh|postern) .*/);
-        assert.ok(stdout.split('\n').every((line) => line.length <= 100));
+        assert.ok(stdout.split('\n').every((line) => line.length <= 90));
       });
     }
 
