@@ -4,12 +4,16 @@ import { appendFileSync, mkdtempSync, rmSync } from 'node:fs';
 import { cpus, loadavg, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
+import { bulk } from './bulk.ts';
 import { connects } from './connect.ts';
+import { keystroke } from './keystroke.ts';
+import { memory } from './memory.ts';
 import { opens } from './opens.ts';
 import { pages } from './pages.ts';
+import { rejoins } from './rejoin.ts';
 import type { Figure, Row } from './support/figure.ts';
 
-const figures: readonly Figure[] = [opens, connects, pages];
+const figures: readonly Figure[] = [opens, connects, pages, bulk, keystroke, memory, rejoins];
 
 const { values } = parseArgs({
   options: { quick: { type: 'boolean', default: false }, only: { type: 'string', multiple: true } },

@@ -1,7 +1,7 @@
 import { spawn } from 'node:child_process';
 import type { ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
-import { readFileSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { connect, createServer } from 'node:net';
 import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
@@ -17,9 +17,18 @@ export interface BenchGateway {
   readonly child: ChildProcess;
 }
 
-/** Starts a gateway that lets the group `dev` reach this port as `box`. The caller ends it. */
-export async function startGateway(folder: string, targetPort: number): Promise<BenchGateway> {
+/**
+ * Starts a gateway that lets the group `dev` reach this port as `box`. Several in one folder need names. The caller
+ * ends it.
+ */
+export async function startGateway(
+  parent: string,
+  targetPort: number,
+  name = 'gateway',
+): Promise<BenchGateway> {
   const port = await freePort();
+  const folder = join(parent, name);
+  mkdirSync(folder);
   const [jwks, config] = [join(folder, 'jwks.json'), join(folder, 'postern.yaml')];
   writeFileSync(jwks, JSON.stringify(issuerKeys()));
   writeFileSync(
