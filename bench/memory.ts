@@ -3,8 +3,6 @@ import { readFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import type { AddressInfo } from 'node:net';
 import type { Duplex } from 'node:stream';
-import { join } from 'node:path';
-import { mkdirSync } from 'node:fs';
 import { setTimeout as delay } from 'node:timers/promises';
 import { entryNames } from '../client/entry/entry.ts';
 import type { EntryName } from '../client/entry/entry.ts';
@@ -15,6 +13,9 @@ import { openTunnel } from './support/tunnels.ts';
 
 type MemoryRow = Row<'kibEach'>;
 
+/** The collector takes its time. */
+const settleMs = 5000;
+
 /** What a tunnel costs the gateway while nothing is said in it. */
 export const memory = {
   name: 'memory',
@@ -24,48 +25,48 @@ export const memory = {
 } as const satisfies Figure<keyof MemoryRow['values']>;
 
 async function run({ quick, folder }: Effort): Promise<readonly MemoryRow[]> {
-  const count = quick ? 500 : 2000;
+  const [first, more] = quick ? [500, 1000] : [1000, 3000];
   const target = createServer((socket) => void socket.on('error', () => {}).write('SSH-2.0-bench\r\n'));
   target.listen(0, '127.0.0.1');
   await once(target, 'listening');
   const targetPort = (target.address() as AddressInfo).port;
   try {
     const rows: MemoryRow[] = [];
-    for (const entry of entryNames) rows.push(...(await measure(entry, { folder, targetPort, count })));
+    for (const entry of entryNames) rows.push(...(await measure(entry, { folder, targetPort, first, more })));
     return rows;
   } finally {
     target.close();
   }
 }
 
+interface Parts {
+  readonly folder: string;
+  readonly targetPort: number;
+  readonly first: number;
+  readonly more: number;
+}
+
 async function measure(
   entry: EntryName,
-  {
-    folder,
-    targetPort,
-    count,
-  }: { readonly folder: string; readonly targetPort: number; readonly count: number },
+  { folder, targetPort, first, more }: Parts,
 ): Promise<readonly MemoryRow[]> {
-  mkdirSync(join(folder, entry));
-  const gateway = await startGateway(join(folder, entry), targetPort);
+  const gateway = await startGateway(folder, targetPort, entry);
   const proxy = await startFaultProxy(gateway.port);
   const tunnels: Duplex[] = [];
+  const rssSince = (before: number): number => (rssKiBOf(gateway.child.pid!) - before) / more;
   try {
-    // What the first ones cost is code and not tunnels.
-    tunnels.push(...(await open(entry, proxy.port, 100)));
-    await delay(2000);
+    // What the first ones cost is code, and room that the heap makes, more than tunnels.
+    tunnels.push(...(await open(entry, proxy.port, first)));
+    await delay(settleMs);
     const before = rssKiBOf(gateway.child.pid!);
-    tunnels.push(...(await open(entry, proxy.port, count)));
-    await delay(3000);
-    const rows = [
-      { what: entry as string, values: { kibEach: (rssKiBOf(gateway.child.pid!) - before) / count } },
-    ];
+    tunnels.push(...(await open(entry, proxy.port, more)));
+    await delay(settleMs);
+    const rows: MemoryRow[] = [{ what: entry, values: { kibEach: rssSince(before) } }];
     if (entry !== 'relay') return rows;
     proxy.isUp = false;
     proxy.cut('reset');
-    await delay(5000);
-    const kibEach = (rssKiBOf(gateway.child.pid!) - before) / count;
-    return [...rows, { what: 'relay, without a connection', values: { kibEach } }];
+    await delay(settleMs);
+    return [...rows, { what: 'relay, without a connection', values: { kibEach: rssSince(before) } }];
   } finally {
     for (const tunnel of tunnels) tunnel.destroy();
     gateway.child.kill('SIGKILL');
