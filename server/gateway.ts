@@ -14,6 +14,7 @@ import { gatewayAuthenticator } from './auth/gateway-authenticator.ts';
 import { jwtAuthenticator } from './auth/jwt.ts';
 import { trustedIssuers } from './auth/issuers.ts';
 import { openKeyFile, ownMaxLifetimeMs } from './auth/keys.ts';
+import { sharedReplayMemory } from './auth/replay.ts';
 import { concerns, openRevocations } from './auth/revocations.ts';
 import type { Revocations } from './auth/revocations.ts';
 import { ticketBook } from './auth/tickets.ts';
@@ -282,16 +283,22 @@ interface Opened {
 
 async function openState(config: Config, log: Log): Promise<State> {
   const store = await openEmbeddedStore(config.store.file);
-  const lifetimes = config.issuers.map((issuer) => issuer.maxLifetimeMs);
-  const revocations = await openRevocations(store, {
-    keepMs: Math.max(ownMaxLifetimeMs, config.signIn.sessionMs, ...lifetimes) + dayMs,
-    onTrouble: (err) => log.error({ err }, 'the list of revocations cannot be read'),
-  });
-  const proofs = proofChecker({ origin: config.publicUrl.origin });
-  const signingKeys = await openSigningKeys(store, {
-    onTrouble: (err) => log.error({ err }, 'the signing keys cannot be read'),
-  });
-  return { store, revocations, tickets: ticketBook(store), proofs, signingKeys };
+  try {
+    const lifetimes = config.issuers.map((issuer) => issuer.maxLifetimeMs);
+    const replays = sharedReplayMemory(await store.seen());
+    const signingKeys = await openSigningKeys(store, {
+      onTrouble: (err) => log.error({ err }, 'the signing keys cannot be read'),
+    });
+    const revocations = await openRevocations(store, {
+      keepMs: Math.max(ownMaxLifetimeMs, config.signIn.sessionMs, ...lifetimes) + dayMs,
+      onTrouble: (err) => log.error({ err }, 'the list of revocations cannot be read'),
+    });
+    const proofs = proofChecker({ origin: config.publicUrl.origin, replays });
+    return { store, revocations, tickets: ticketBook(store), proofs, signingKeys };
+  } catch (error) {
+    await store.close();
+    throw error;
+  }
 }
 
 async function settingsFrom(config: Config, state: State, log: Log): Promise<Settings> {

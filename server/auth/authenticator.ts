@@ -37,6 +37,6 @@ export interface Principal {
 }
 
 export interface Authenticator {
-  /** Throws `TOKEN_MISSING`, `TOKEN_INVALID`, `ISSUER_UNAVAILABLE`. */
+  /** Throws `TOKEN_MISSING`, `TOKEN_INVALID`, `ISSUER_UNAVAILABLE`, `STORE_UNAVAILABLE`. */
   authenticate(credentials: Credentials): Promise<Principal>;
 }
