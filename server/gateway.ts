@@ -210,10 +210,11 @@ export class Gateway {
 
   /** Ends sessions for the operator, and revokes what they could come back with where that is asked. */
   async kill(killing: Killing): Promise<number> {
-    const { tokenId, subject, issuer, revoke, reason } = killing;
+    const { tokenId, keyThumbprint, subject, issuer, revoke, reason } = killing;
     const ended = this.sessions.endWhere((record) => isToEnd(killing, record), 'KILLED', reason);
     const { revocations } = this.#state;
     if (tokenId !== undefined) await revocations.revoke({ kind: 'token', tokenId }, reason);
+    if (keyThumbprint !== undefined) await revocations.revoke({ kind: 'key', keyThumbprint }, reason);
     if (revoke && subject !== undefined) {
       const from = issuer === undefined ? {} : { issuer };
       await revocations.revoke({ kind: 'subject', subject, ...from, issuedBefore: Date.now() }, reason);

@@ -30,7 +30,7 @@ Usage: postern-gateway <command> [options]
       --json            list as JSON
   sessions [--json]
       show the sessions of the running gateway
-  kill SESSION... | --subject S [--revoke] | --target T | --token ID [--reason TEXT]
+  kill SESSION... | --subject S [--revoke] | --target T | --token ID | --key THUMBPRINT [--reason TEXT]
       end sessions of the running gateway
       --subject S       all of that person
       --revoke          and believe nothing that was given to that person until now

@@ -30,8 +30,12 @@ export interface Principal {
   readonly tokenId?: string;
   /** The sign-in the token comes from (claim `sid`): ending it ends every tunnel opened with it. */
   readonly signInId?: string;
-  /** The thumbprint of the key the token is bound to (claim `cnf.jkt`), proven. */
+  /** The thumbprint of the key the token is bound to (claim `cnf.jkt`), proven; for a ticket, when it was made. */
   readonly keyThumbprint?: string;
+  /**
+   * What revocations of a subject go by: the token's `iat`, which often has whole seconds only; for a token of the
+   * gateway's own sign-in, when the person showed who they are.
+   */
   readonly issuedAt: Date;
   readonly expiresAt: Date;
 }

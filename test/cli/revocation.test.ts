@@ -353,7 +353,7 @@ describe('a gateway with state', () => {
     await (await openRevocations(store)).revoke({ kind: 'signIn', signInId: 'one sign-in' }, 'signed out');
     const times = (await Promise.all(gone)).toSorted((a, b) => a - b);
     await store.close();
-    assert.ok(times.at(-1)! < 1000, `the last after ${times.at(-1)} ms`);
+    assert.ok(times.at(-1)! < 5000, `the last after ${times.at(-1)} ms`);
     other.write('?');
     await once(other, 'data');
     other.destroy();
