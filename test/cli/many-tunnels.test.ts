@@ -30,6 +30,18 @@ interface Holder {
   readonly key?: ProofKey;
 }
 
+/** When the other side has ended it or broken it off. */
+async function over(socket: Socket): Promise<number> {
+  socket.resume();
+  await Promise.race([once(socket, 'end'), once(socket, 'close')]);
+  socket.destroy();
+  return performance.now();
+}
+
+async function command(node: Gateway, ...args: string[]): Promise<string> {
+  return (await output([...gatewayCommand, ...args, '--config', node.configFile])).toString();
+}
+
 describe('many tunnels through two gateways with one store', () => {
   let echo: Awaited<ReturnType<typeof startEcho>>;
   let nodes: readonly Gateway[];
@@ -86,16 +98,6 @@ describe('many tunnels through two gateways with one store', () => {
     return tunnels;
   }
 
-  /** When the other side has ended it or broken it off. */
-  async function over(socket: Socket): Promise<number> {
-    socket.resume();
-    await Promise.race([once(socket, 'end'), once(socket, 'close')]);
-    socket.destroy();
-    return performance.now();
-  }
-
-  const command = async (node: Gateway, ...args: string[]): Promise<string> =>
-    (await output([...gatewayCommand, ...args, '--config', node.configFile])).toString();
   const both = async (...args: string[]): Promise<void> => {
     await Promise.all(nodes.map((node) => command(node, 'kill', ...args)));
   };
@@ -116,7 +118,7 @@ describe('many tunnels through two gateways with one store', () => {
   const ways: readonly {
     readonly what: string;
     readonly holder: Partial<Holder>;
-    end(holder: Holder, reason: string): Promise<void>;
+    readonly end: (holder: Holder, reason: string) => Promise<void>;
     /** Whether what they were opened with is good no more. */
     readonly revokes: boolean;
   }[] = [
