@@ -8,6 +8,7 @@ import { logObserver } from './account/log.ts';
 import type { Log } from './account/log.ts';
 import { Metrics } from './account/metrics.ts';
 import type { Authenticator } from './auth/authenticator.ts';
+import { coverMs } from './auth/cover.ts';
 import { proofChecker } from './auth/dpop.ts';
 import type { ProofChecker } from './auth/dpop.ts';
 import { gatewayAuthenticator } from './auth/gateway-authenticator.ts';
@@ -255,6 +256,7 @@ export class Gateway {
       counts: this.#counts,
       revocations,
       draining: () => this.#draining,
+      coverMs,
     };
     const { pipeline } = this.#settings;
     return 'sid' in offer ? rejoin(offer, premises, pipeline) : serve(offer, premises, pipeline);
