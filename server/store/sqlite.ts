@@ -56,7 +56,7 @@ function make(file: string): number {
 const resultWords: Readonly<Record<number, string>> = {
   5: 'another process holds it',
   8: 'it is read-only',
-  10: 'the disk failed',
+  10: 'the disk failed, or is full',
   11: 'it is damaged; put a backup in its place, or move it away: people then sign in anew, and accounts are made anew',
   13: 'the disk is full, or the file is as large as it may be',
   14: 'it cannot be opened',

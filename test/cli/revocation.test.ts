@@ -360,6 +360,21 @@ describe('a gateway with state', () => {
     while (audit('end').filter(({ cause }) => cause === 'REVOKED').length < 200) await delay(10);
   });
 
+  it('says clearly that there is no room for its store, and does not start', async () => {
+    const file = scratch.path('full.db');
+    const configFile = scratch.path('full.yaml');
+    const of = { listen: '127.0.0.1:0', admin: '127.0.0.1:0', store: { file } };
+    writeFileSync(configFile, JSON.stringify({ ...settings(), ...of }));
+    // A limit on the size of files is a full disk that needs no disk; ignored, the signal becomes an error.
+    const limit = ['sh', '-c', 'trap "" XFSZ; ulimit -f 4; exec "$0" "$@"'];
+    const { code, stderr } = await run([...limit, ...gatewayCommand, 'serve', '--config', configFile]);
+    assert.equal(code, 1);
+    assert.match(
+      stderr.toString(),
+      /^postern-gateway: the store .*full\.db cannot be used: the disk (?:is full|failed).* \(STORE_UNAVAILABLE\)\n$/,
+    );
+  });
+
   it('says clearly that its store is damaged, and does not start', async () => {
     const file = scratch.path('damaged.db');
     writeFileSync(file, 'a letter to somebody '.repeat(1000), { mode: 0o600 });
