@@ -12,6 +12,7 @@ import { grantScope, SignInGrants, webClientId } from './grants.ts';
 import type { GrantParts, LoginResult } from './grants.ts';
 import { importQuietly } from './oidc-provider.ts';
 import type { OidcProvider } from './oidc-provider.ts';
+import type { Rechecks } from './rechecks.ts';
 import { RequestRate } from './request-rate.ts';
 import { isLoopbackRedirect } from './redirect-uri.ts';
 import type { SigningKeys } from './signing-keys.ts';
@@ -20,6 +21,7 @@ export interface AuthorizationServerParts extends GrantParts {
   readonly publicUrl: URL;
   readonly store: Store;
   readonly keys: SigningKeys;
+  readonly rechecks: Pick<Rechecks, 'mayGoOn'>;
   readonly deviceFlow: boolean;
   /** `aud` of the access tokens. */
   readonly audience: string;
@@ -121,6 +123,8 @@ export class AuthorizationServer {
     const { accountId: subject } = session;
     const signInId = session.grantIdFor(webClientId);
     if (subject === undefined || signInId === undefined) return undefined;
+    const { rechecks, times } = this.#parts;
+    if (!(await rechecks.mayGoOn(subject, times.accessTokenMs))) return undefined;
     const [signIn, identity] = await Promise.all([
       this.#parts.signIns.find(signInId),
       this.#parts.identities.find(subject),
@@ -208,7 +212,7 @@ function isRemembered({ method, path }: { method: string; path: string }): boole
 }
 
 function configuration(
-  { publicUrl, keys, identities, signIns, times, deviceFlow, audience }: AuthorizationServerParts,
+  { publicUrl, keys, identities, signIns, rechecks, times, deviceFlow, audience }: AuthorizationServerParts,
   {
     grants,
     codes,
@@ -238,7 +242,8 @@ function configuration(
     expiresWithSession: () => false,
     issueRefreshToken: (_context, client) => client.grantTypeAllowed('refresh_token'),
     rotateRefreshToken: true,
-    findAccount: async (_context, subject, token) => {
+    findAccount: async (context, subject, token) => {
+      if (context.oidc.route === 'token' && !(await rechecks.mayGoOn(subject, 0))) return undefined;
       const [identity, signIn] = await Promise.all([
         identities.find(subject),
         token?.grantId === undefined || signIns.find(token.grantId),

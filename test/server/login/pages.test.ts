@@ -427,7 +427,7 @@ describe('guessing', () => {
         return { browser, xsrf: hidden(page.text, 'xsrf') };
       }),
     );
-    const letters = [...'BCDFGHJKLMNPQRSTVWXZ'];
+    const letters = 'BCDFGHJKLMNPQRSTVWXZ';
     const answers = await Promise.all(
       forms.map(({ browser, xsrf }, at) => {
         const code = `BBBB-BB${letters[Math.floor(at / 20)]}${letters[at % 20]}`;
