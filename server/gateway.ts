@@ -8,12 +8,14 @@ import { logObserver } from './account/log.ts';
 import type { Log } from './account/log.ts';
 import { Metrics } from './account/metrics.ts';
 import type { Authenticator } from './auth/authenticator.ts';
+import { coverMs } from './auth/cover.ts';
 import { proofChecker } from './auth/dpop.ts';
 import type { ProofChecker } from './auth/dpop.ts';
 import { gatewayAuthenticator } from './auth/gateway-authenticator.ts';
 import { jwtAuthenticator } from './auth/jwt.ts';
 import { trustedIssuers } from './auth/issuers.ts';
 import { openKeyFile, ownMaxLifetimeMs } from './auth/keys.ts';
+import { sharedReplayMemory } from './auth/replay.ts';
 import { concerns, openRevocations } from './auth/revocations.ts';
 import type { Revocations } from './auth/revocations.ts';
 import { ticketBook } from './auth/tickets.ts';
@@ -209,10 +211,11 @@ export class Gateway {
 
   /** Ends sessions for the operator, and revokes what they could come back with where that is asked. */
   async kill(killing: Killing): Promise<number> {
-    const { tokenId, subject, issuer, revoke, reason } = killing;
+    const { tokenId, keyThumbprint, subject, issuer, revoke, reason } = killing;
     const ended = this.sessions.endWhere((record) => isToEnd(killing, record), 'KILLED', reason);
     const { revocations } = this.#state;
     if (tokenId !== undefined) await revocations.revoke({ kind: 'token', tokenId }, reason);
+    if (keyThumbprint !== undefined) await revocations.revoke({ kind: 'key', keyThumbprint }, reason);
     if (revoke && subject !== undefined) {
       const from = issuer === undefined ? {} : { issuer };
       await revocations.revoke({ kind: 'subject', subject, ...from, issuedBefore: Date.now() }, reason);
@@ -253,6 +256,7 @@ export class Gateway {
       counts: this.#counts,
       revocations,
       draining: () => this.#draining,
+      coverMs,
     };
     const { pipeline } = this.#settings;
     return 'sid' in offer ? rejoin(offer, premises, pipeline) : serve(offer, premises, pipeline);
@@ -282,16 +286,22 @@ interface Opened {
 
 async function openState(config: Config, log: Log): Promise<State> {
   const store = await openEmbeddedStore(config.store.file);
-  const lifetimes = config.issuers.map((issuer) => issuer.maxLifetimeMs);
-  const revocations = await openRevocations(store, {
-    keepMs: Math.max(ownMaxLifetimeMs, config.signIn.sessionMs, ...lifetimes) + dayMs,
-    onTrouble: (err) => log.error({ err }, 'the list of revocations cannot be read'),
-  });
-  const proofs = proofChecker({ origin: config.publicUrl.origin });
-  const signingKeys = await openSigningKeys(store, {
-    onTrouble: (err) => log.error({ err }, 'the signing keys cannot be read'),
-  });
-  return { store, revocations, tickets: ticketBook(store), proofs, signingKeys };
+  try {
+    const lifetimes = config.issuers.map((issuer) => issuer.maxLifetimeMs);
+    const replays = sharedReplayMemory(await store.seen());
+    const signingKeys = await openSigningKeys(store, {
+      onTrouble: (err) => log.error({ err }, 'the signing keys cannot be read'),
+    });
+    const revocations = await openRevocations(store, {
+      keepMs: Math.max(ownMaxLifetimeMs, config.signIn.sessionMs, ...lifetimes) + dayMs,
+      onTrouble: (err) => log.error({ err }, 'the list of revocations cannot be read'),
+    });
+    const proofs = proofChecker({ origin: config.publicUrl.origin, replays });
+    return { store, revocations, tickets: ticketBook(store), proofs, signingKeys };
+  } catch (error) {
+    await store.close();
+    throw error;
+  }
 }
 
 async function settingsFrom(config: Config, state: State, log: Log): Promise<Settings> {

@@ -30,12 +30,13 @@ Usage: postern-gateway <command> [options]
       --json            list as JSON
   sessions [--json]
       show the sessions of the running gateway
-  kill SESSION... | --subject S [--revoke] | --target T | --token ID [--reason TEXT]
+  kill SESSION... | --subject S [--revoke] | --target T | --token ID | --key THUMBPRINT [--reason TEXT]
       end sessions of the running gateway
       --subject S       all of that person
       --revoke          and believe nothing that was given to that person until now
       --target T        all to that host, or host:port
       --token ID        all of that token (jti), which is not believed any more
+      --key THUMBPRINT  all of the tokens that are bound to that key, which are not believed any more
       --reason TEXT     for the log and the audit
   print-config nginx|haproxy|caddy|apache|systemd
       print a configuration for the program before the gateway, filled in

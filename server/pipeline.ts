@@ -4,6 +4,7 @@ import { TunnelError, toTunnelError } from '../protocol/errors.ts';
 import { parseTarget } from '../protocol/target.ts';
 import type { Authenticator, Principal } from './auth/authenticator.ts';
 import { TokenRefusal } from './auth/claims.ts';
+import { startCover } from './auth/cover.ts';
 import type { Revocations } from './auth/revocations.ts';
 import type { Limits } from './config/config.ts';
 import type { Dialer } from './dial/dialer.ts';
@@ -31,6 +32,8 @@ export interface Premises {
   readonly counts: TunnelCounts;
   readonly revocations: Pick<Revocations, 'isRevoked'>;
   readonly draining: () => boolean;
+  /** How long a refusal takes at least whose reason is not for the caller to learn. */
+  readonly coverMs: number;
 }
 
 const openingMs = 5000;
@@ -41,11 +44,12 @@ const openingMs = 5000;
  */
 export async function serve(
   offer: Offer,
-  { sessions, counts, revocations, draining }: Premises,
+  { sessions, counts, revocations, draining, coverMs }: Premises,
   pipeline: Pipeline,
 ): Promise<void> {
   const { limits } = pipeline;
   const session = sessions.begin(offer);
+  const cover = startCover(coverMs);
   const leave: (() => void)[] = [];
   let target: Socket | undefined;
   let answered = false;
@@ -73,9 +77,11 @@ export async function serve(
     const refusal = session.signal.aborted
       ? refusalFor(session.signal.reason as EndReason)
       : toTunnelError(error);
+    if (isCovered(refusal)) await cover.over;
     offer.reject(refusal);
     session.end(refusal.code, { reason: reasonOf(refusal) });
   } finally {
+    cover.drop();
     for (const undo of leave) undo();
   }
 }
@@ -86,10 +92,11 @@ export async function serve(
  */
 export async function rejoin(
   offer: RejoinOffer,
-  { sessions, relays, counts, revocations }: Premises,
+  { sessions, relays, counts, revocations, coverMs }: Premises,
   pipeline: Pipeline,
 ): Promise<void> {
   const session = sessions.begin(offer);
+  const cover = startCover(coverMs);
   let leave: (() => void) | undefined;
   let answered = false;
   try {
@@ -108,9 +115,11 @@ export async function rejoin(
     const refusal = session.signal.aborted
       ? refusalFor(session.signal.reason as EndReason)
       : toTunnelError(error);
+    if (isCovered(refusal)) await cover.over;
     offer.reject(refusal);
     session.end(refusal.code, { reason: reasonOf(refusal) });
   } finally {
+    cover.drop();
     leave?.();
   }
 }
@@ -125,6 +134,11 @@ function authorizeAgain(tunnel: RelayTunnel, principal: Principal, { policy }: P
     tunnel.session?.abort('REVOKED', 'the rules do not allow it any more');
     throw error;
   }
+}
+
+/** What was wrong with a token, and whether a target that is denied is one of the gateway's, is the same answer at the same time. */
+function isCovered({ code, facts }: TunnelError): boolean {
+  return facts.status === 401 || code === 'TARGET_DENIED';
 }
 
 /** To the caller the same as any token that is not accepted. */

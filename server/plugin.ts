@@ -2,6 +2,8 @@ import type { FastifyInstance } from 'fastify';
 import { parseConfig } from './config/parse.ts';
 import { loadConfig } from './config/load.ts';
 import { Gateway } from './gateway.ts';
+import { controlApp } from './listen/control.ts';
+import { listen } from './listen/listen.ts';
 
 export interface PosternOptions {
   /** The path of a `postern.yaml`, or its content as an object. */
@@ -15,6 +17,9 @@ export interface PosternOptions {
  * and other WebSocket plugins, whose upgrades it leaves alone; CONNECT requests of the whole server are its own.
  * `listen`, `admin` and `tls` of the configuration belong to the app and are not used. Closing the app waits for open
  * tunnels up to `limits.graceSeconds`. Rejects with `ConfigError` when the configuration cannot be used.
+ *
+ * The control socket, for `postern-gateway sessions` and `kill`, is there for a configuration in a file, which those
+ * commands are told, and for one that names `control`.
  */
 export async function postern(app: FastifyInstance, options: PosternOptions): Promise<void> {
   const config =
@@ -22,7 +27,20 @@ export async function postern(app: FastifyInstance, options: PosternOptions): Pr
       ? await loadConfig(options.config, {})
       : parseConfig(JSON.stringify(options.config), { file: 'config', env: {} });
   const publicUrl = new URL(`${app.prefix}/`, config.publicUrl);
-  mount(app, await Gateway.open({ ...config, publicUrl }, app.log));
+  const gateway = await Gateway.open({ ...config, publicUrl }, app.log);
+  mount(app, gateway);
+  if (typeof options.config === 'object' && !('control' in options.config)) return;
+  const control = controlOf(gateway);
+  app.addHook('onReady', () => listen(control, config.control, 'owner'));
+  app.addHook('onClose', () => control.close());
+}
+
+/** What answers `postern-gateway sessions` and `kill`, to be put on the control socket. */
+export function controlOf(gateway: Gateway): FastifyInstance {
+  return controlApp({
+    sessions: () => gateway.sessions.records(),
+    kill: (killing) => gateway.kill(killing),
+  });
 }
 
 /** Puts an open gateway into an app that is mounted at its prefix, and closes it with the app. */

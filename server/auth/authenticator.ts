@@ -30,13 +30,17 @@ export interface Principal {
   readonly tokenId?: string;
   /** The sign-in the token comes from (claim `sid`): ending it ends every tunnel opened with it. */
   readonly signInId?: string;
-  /** The thumbprint of the key the token is bound to (claim `cnf.jkt`), proven. */
+  /** The thumbprint of the key the token is bound to (claim `cnf.jkt`), proven; for a ticket, when it was made. */
   readonly keyThumbprint?: string;
+  /**
+   * What revocations of a subject go by: the token's `iat`, which often has whole seconds only; for a token of the
+   * gateway's own sign-in, when the person showed who they are.
+   */
   readonly issuedAt: Date;
   readonly expiresAt: Date;
 }
 
 export interface Authenticator {
-  /** Throws `TOKEN_MISSING`, `TOKEN_INVALID`, `ISSUER_UNAVAILABLE`. */
+  /** Throws `TOKEN_MISSING`, `TOKEN_INVALID`, `ISSUER_UNAVAILABLE`, `STORE_UNAVAILABLE`. */
   authenticate(credentials: Credentials): Promise<Principal>;
 }

@@ -14,6 +14,8 @@ export interface ClaimsPolicy {
   readonly audience: string;
   readonly groupsClaim: string;
   readonly maxLifetimeMs: number;
+  /** Its tokens say in `auth_time` when the person showed who they are, and that is what revocations go by. */
+  readonly saysSignInTime?: boolean;
   /** Conditions on further claims; all must hold. */
   readonly claims?: readonly ClaimCondition[];
 }
@@ -21,7 +23,7 @@ export interface ClaimsPolicy {
 /** Who the claims are about. */
 export type Identity = Pick<Principal, 'subject' | 'groups' | 'targets' | 'tokenId' | 'signInId'>;
 
-/** From when to when a token is good. */
+/** When it was given, and until when it is good. */
 export type Lifetime = Pick<Principal, 'issuedAt' | 'expiresAt'>;
 
 /** Clocks differ: the tolerance for `exp`, `nbf` and `iat`. */
@@ -43,7 +45,8 @@ export function checkClaims(claims: JsonObject, policy: ClaimsPolicy, nowMs: num
     throw new TokenRefusal('nbf: not valid yet');
   }
   for (const condition of policy.claims ?? []) checkCondition(claims, condition);
-  return { issuedAt: new Date(issuedMs), expiresAt: new Date(expiresMs) };
+  const givenMs = policy.saysSignInTime ? readTime(claims, 'auth_time') : issuedMs;
+  return { issuedAt: new Date(givenMs), expiresAt: new Date(expiresMs) };
 }
 
 function checkCondition(claims: JsonObject, { claim, values }: ClaimCondition): void {

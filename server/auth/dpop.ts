@@ -6,7 +6,7 @@ import { readCompact } from './compact.ts';
 import { member } from './json-object.ts';
 import type { JsonObject } from './json-object.ts';
 import type { proofAlgorithms } from './proof-algorithms.ts';
-import { seenBefore } from './replay.ts';
+import type { ReplayMemory } from './replay.ts';
 
 /** What a proof has to be about. */
 export interface Bound {
@@ -17,13 +17,14 @@ export interface Bound {
 
 /** Checks that who shows a token also holds the key it is bound to (RFC 9449). */
 export interface ProofChecker {
-  /** Rejects with `TokenRefusal`; of proofs that are the same only the first is good. */
+  /** Rejects with `TokenRefusal`, of proofs that are the same for all but the first; with `STORE_UNAVAILABLE` when that cannot be told. */
   check(proof: Proof, bound: Bound): Promise<void>;
 }
 
 export interface ProofOptions {
   /** Scheme, host and port that callers use: those of `publicUrl`. */
   readonly origin: string;
+  readonly replays: ReplayMemory;
   /** The wall clock, in milliseconds since 1970. */
   readonly now?: () => number;
 }
@@ -33,10 +34,11 @@ const windowMs = 60_000;
 const maxProofBytes = 4096;
 const maxIdLength = 128;
 
-/** A checker for one process: it remembers the proofs it has seen for as long as they could come again. */
-export function proofChecker({ origin, now = Date.now }: ProofOptions): ProofChecker {
-  const wasSeen = seenBefore({ keepMs: 2 * windowMs + 1000, now });
+/** A proof from a clock that is ahead by the whole window could come again for twice that time. */
+const keepMs = 2 * windowMs + 1000;
 
+/** A checker that remembers proofs for as long as they could come again. */
+export function proofChecker({ origin, replays, now = Date.now }: ProofOptions): ProofChecker {
   return {
     async check({ jwt, method, path }, { token, keyThumbprint }) {
       const text = jwt.reveal();
@@ -53,7 +55,8 @@ export function proofChecker({ origin, now = Date.now }: ProofOptions): ProofChe
       if (typeof id !== 'string' || id.length === 0 || id.length > maxIdLength)
         throw refusal('jti: missing or too long');
       // Last, so that a proof which is refused for anything else uses nothing up.
-      if (wasSeen(sha256(JSON.stringify([keyThumbprint, id])))) throw refusal('jti: seen before');
+      if (!replays.isNew(JSON.stringify([keyThumbprint, id]), now() + keepMs))
+        throw refusal('jti: seen before');
     },
   };
 }

@@ -57,6 +57,7 @@ function signInAs({ publicUrl, signIn }: Config, keys: KeySource): TrustedIssuer
     groupsClaim: 'groups',
     typ: 'at+jwt',
     maxLifetimeMs: signIn.accessTokenMs,
+    saysSignInTime: true,
     keys,
   };
 }

@@ -76,10 +76,15 @@ export function jwtAuthenticator(
       try {
         return await verify(credentials.token.reveal(), credentials.proof);
       } catch (error) {
-        throw error instanceof TunnelError && error.code === 'ISSUER_UNAVAILABLE' ? error : refused(error);
+        throw isOurTrouble(error) ? error : refused(error);
       }
     },
   };
+}
+
+/** Nothing was wrong with the token, as far as it was looked at. */
+function isOurTrouble(error: unknown): boolean {
+  return error instanceof TunnelError && ['ISSUER_UNAVAILABLE', 'STORE_UNAVAILABLE'].includes(error.code);
 }
 
 function refused(cause: unknown): TunnelError {

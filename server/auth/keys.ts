@@ -65,7 +65,8 @@ export interface TokenRequest {
 
 /** Signs a token (RFC 9068) of few bytes: old CONNECT clients cannot carry long passwords. */
 export async function issueToken(key: SigningKey, request: TokenRequest): Promise<string> {
-  const issued = Math.floor(request.now / 1000);
+  // With its milliseconds, so that a token which is made right after a revocation is told from one of right before.
+  const issued = request.now / 1000;
   const claims = {
     iss: request.issuer,
     aud: request.audience,
@@ -73,7 +74,7 @@ export async function issueToken(key: SigningKey, request: TokenRequest): Promis
     ...(request.groups.length > 0 && { groups: request.groups }),
     ...(request.targets && { targets: request.targets }),
     iat: issued,
-    exp: issued + Math.floor(request.ttlMs / 1000),
+    exp: Math.floor(issued + request.ttlMs / 1000),
     // 72 bits: no two tokens of one key share it.
     jti: randomBytes(9).toString('base64url'),
   };

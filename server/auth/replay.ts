@@ -1,28 +1,30 @@
-export interface SeenOptions {
-  /** An id is remembered for at least this long. */
-  readonly keepMs: number;
-  /** The wall clock, in milliseconds since 1970. */
-  readonly now: () => number;
+import type { Seen } from '../store/store.ts';
+
+/** Ids of one generation in the memory of this process. */
+const maxIds = 10_000;
+
+/**
+ * Tells whether an id comes for the first time, and remembers it. Throws `STORE_UNAVAILABLE` when that cannot be known;
+ * the id then counts as used.
+ */
+export interface ReplayMemory {
+  isNew(id: string, until: number): boolean;
 }
 
 /**
- * Tells whether an id has come before, and remembers it. Two sets take turns: when the newer one is `keepMs` old, the
- * older one is dropped as a whole, so that nothing has to be swept.
+ * The memory that all processes of a store share. What this process has just seen it need not ask for: so a flood of
+ * one proof costs no write.
  */
-export function seenBefore({ keepMs, now }: SeenOptions): (id: string) => boolean {
+export function sharedReplayMemory(seen: Seen): ReplayMemory {
+  // Two sets take turns, so that nothing has to be swept; what they forget, `seen` still knows.
   let newer = new Set<string>();
   let older = new Set<string>();
-  let begun = now();
-  return (id) => {
-    const age = now() - begun;
-    // A clock that was set back makes it remember longer.
-    if (age >= keepMs) {
-      older = age >= 2 * keepMs ? new Set() : newer;
-      newer = new Set();
-      begun = now();
-    }
-    if (newer.has(id) || older.has(id)) return true;
-    newer.add(id);
-    return false;
+  return {
+    isNew(id, until) {
+      if (newer.has(id) || older.has(id)) return false;
+      if (newer.size >= maxIds) [older, newer] = [newer, new Set()];
+      newer.add(id);
+      return seen.add(id, until);
+    },
   };
 }

@@ -6,7 +6,9 @@ import type { Principal } from './authenticator.ts';
 export type Revocation =
   | { readonly kind: 'token'; readonly tokenId: string }
   | { readonly kind: 'signIn'; readonly signInId: string }
-  /** Everything of a subject that was issued before `issuedBefore` (milliseconds since the epoch). */
+  /** Every token that is bound to the key. */
+  | { readonly kind: 'key'; readonly keyThumbprint: string }
+  /** Everything of a subject that was issued at `issuedBefore` (milliseconds since the epoch) or earlier. */
   | {
       readonly kind: 'subject';
       /** Absent: the subject of every issuer. */
@@ -15,8 +17,11 @@ export type Revocation =
       readonly issuedBefore: number;
     };
 
-/** What a revocation is compared with. To ask about a refresh, `issuedAt` is when the sign-in began. */
-export type Revocable = Pick<Principal, 'issuer' | 'subject' | 'tokenId' | 'signInId' | 'issuedAt'>;
+/** What a revocation is compared with. */
+export type Revocable = Pick<
+  Principal,
+  'issuer' | 'subject' | 'tokenId' | 'signInId' | 'keyThumbprint' | 'issuedAt'
+>;
 
 /** The list of revocations, and those who must act on a new one. */
 export interface Revocations {
@@ -45,10 +50,13 @@ const forgetMs = 3_600_000;
 export function concerns(revocation: Revocation, principal: Revocable): boolean {
   if (revocation.kind === 'token') return revocation.tokenId === principal.tokenId;
   if (revocation.kind === 'signIn') return revocation.signInId === principal.signInId;
+  if (revocation.kind === 'key') return revocation.keyThumbprint === principal.keyThumbprint;
   return (
     revocation.subject === principal.subject &&
     (revocation.issuer === undefined || revocation.issuer === principal.issuer) &&
-    principal.issuedAt.getTime() < revocation.issuedBefore
+    // A time of whole seconds may be up to a second too early: a token of the second of the revocation is refused,
+    // whether it was made before or after.
+    principal.issuedAt.getTime() <= revocation.issuedBefore
   );
 }
 
@@ -85,9 +93,10 @@ export async function openRevocations(
   const stop = store.watch('revocations', () => void load().catch((error: unknown) => onTrouble?.(error)));
 
   return {
-    isRevoked({ issuer, subject, tokenId, signInId, issuedAt }) {
+    isRevoked({ issuer, subject, tokenId, signInId, keyThumbprint, issuedAt }) {
       if (tokenId !== undefined && list.has(nameOf({ kind: 'token', tokenId }))) return true;
       if (signInId !== undefined && list.has(nameOf({ kind: 'signIn', signInId }))) return true;
+      if (keyThumbprint !== undefined && list.has(nameOf({ kind: 'key', keyThumbprint }))) return true;
       return [undefined, issuer].some((of) => {
         const entry = list.get(subjectName(of, subject));
         return entry !== undefined && concerns(entry.revocation, { issuer, subject, issuedAt });
@@ -130,6 +139,7 @@ interface Entry {
 function nameOf(revocation: Revocation): string {
   if (revocation.kind === 'token') return JSON.stringify(['token', revocation.tokenId]);
   if (revocation.kind === 'signIn') return JSON.stringify(['signIn', revocation.signInId]);
+  if (revocation.kind === 'key') return JSON.stringify(['key', revocation.keyThumbprint]);
   return subjectName(revocation.issuer, revocation.subject);
 }
 

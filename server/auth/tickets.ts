@@ -43,7 +43,10 @@ export function looksLikeTicket(credential: string): boolean {
   return credential.startsWith(prefix);
 }
 
-interface StoredTicket extends Pick<Principal, 'issuer' | 'subject' | 'targets' | 'tokenId' | 'signInId'> {
+interface StoredTicket extends Pick<
+  Principal,
+  'issuer' | 'subject' | 'targets' | 'tokenId' | 'signInId' | 'keyThumbprint'
+> {
   readonly groups: readonly string[];
   readonly issuedAt: number;
   readonly expiresAt: number;
@@ -56,7 +59,7 @@ export function ticketBook(store: Store, { now = Date.now }: TicketsOptions = {}
     async issue(principal, { targets, ttlMs, uses }) {
       const ticket = `${prefix}${randomBytes(32).toString('base64url')}`;
       const narrowed = narrowTargets(principal, targets);
-      const { issuer, subject, groups, tokenId, signInId, issuedAt } = principal;
+      const { issuer, subject, groups, tokenId, signInId, keyThumbprint, issuedAt } = principal;
       const wanted = now() + ttlMs;
       // A sign-in is renewed for as long as it lasts, and ends the ticket with it; any other token just ends.
       const expiresAt = signInId === undefined ? Math.min(wanted, principal.expiresAt.getTime()) : wanted;
@@ -67,6 +70,8 @@ export function ticketBook(store: Store, { now = Date.now }: TicketsOptions = {}
         ...(narrowed && { targets: narrowed }),
         ...(tokenId !== undefined && { tokenId }),
         ...(signInId !== undefined && { signInId }),
+        // Not needed to use it, but who revokes the key means what was got with it too.
+        ...(keyThumbprint !== undefined && { keyThumbprint }),
         issuedAt: issuedAt.getTime(),
         expiresAt,
         usesLeft: uses,

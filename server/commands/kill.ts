@@ -5,7 +5,7 @@ import type { CommandIo } from './command.ts';
 import { askGateway } from './control-request.ts';
 
 const usage =
-  'postern-gateway kill (SESSION… | --subject S [--revoke] | --target HOST[:PORT] | --token ID) [--reason TEXT] [--config FILE]';
+  'postern-gateway kill (SESSION… | --subject S [--revoke] | --target HOST[:PORT] | --token ID | --key THUMBPRINT) [--reason TEXT] [--config FILE]';
 
 /** Ends sessions of the running gateway. Exits 1 when there were none, unless something was revoked. */
 export function kill(args: string[], io: CommandIo): Promise<number> {
@@ -18,13 +18,14 @@ export function kill(args: string[], io: CommandIo): Promise<number> {
         subject: { type: 'string' },
         target: { type: 'string' },
         token: { type: 'string' },
+        key: { type: 'string' },
         revoke: { type: 'boolean', default: false },
         reason: { type: 'string' },
       },
     });
-    const { subject, target, token, revoke, reason } = values;
-    if (positionals.length === 0 && (subject ?? target ?? token) === undefined)
-      throw new UsageError('name sessions, --subject, --target or --token');
+    const { subject, target, token, key, revoke, reason } = values;
+    if (positionals.length === 0 && (subject ?? target ?? token ?? key) === undefined)
+      throw new UsageError('name sessions, --subject, --target, --token or --key');
     if (revoke && (subject === undefined || target !== undefined || positionals.length > 0))
       throw new UsageError('--revoke goes with --subject alone');
     const { ended } = (await askGateway(await loadConfig(values.config, io.env), '/kill', {
@@ -32,10 +33,11 @@ export function kill(args: string[], io: CommandIo): Promise<number> {
       subject,
       target,
       tokenId: token,
+      keyThumbprint: key,
       revoke,
       reason,
     })) as { ended: number };
     io.stdout.write(`${ended} ${ended === 1 ? 'session' : 'sessions'} ended\n`);
-    return ended > 0 || revoke || token !== undefined ? exits.ok : exits.failure;
+    return ended > 0 || revoke || (token ?? key) !== undefined ? exits.ok : exits.failure;
   });
 }

@@ -15,11 +15,10 @@ import { defaultConfigFile, loadConfig } from '../config/load.ts';
 import { refuse } from '../entry/refusal.ts';
 import { Gateway } from '../gateway.ts';
 import { adminApp } from '../listen/admin.ts';
-import { controlApp } from '../listen/control.ts';
 import { newRequestId } from '../listen/requests.ts';
 import { describeDoor, listen } from '../listen/listen.ts';
 import type { Door } from '../listen/listen.ts';
-import { mount } from '../plugin.ts';
+import { controlOf, mount } from '../plugin.ts';
 import { notifySystemd, passedSocket } from '../systemd.ts';
 import { runCommand } from './command.ts';
 import type { CommandIo } from './command.ts';
@@ -51,10 +50,7 @@ async function serveUntilStopped(args: string[], { env }: CommandIo): Promise<nu
   const gateway = await Gateway.open(config, log);
   const app = publicApp(config, log);
   const admin = adminApp(gateway);
-  const control = controlApp({
-    sessions: () => gateway.sessions.records(),
-    kill: (killing) => gateway.kill(killing),
-  });
+  const control = controlOf(gateway);
   // A plugin's prefix has no slash at its end.
   app.register(async (mounted) => mount(mounted, gateway), { prefix: gateway.prefix.slice(0, -1) });
   const passed = passedSocket(env);

@@ -48,6 +48,8 @@ export interface ProviderConfig {
   readonly groupsClaim: string;
   /** Their groups → ours; a group that is not in it is dropped. Absent: theirs are ours. */
   readonly groups?: ReadonlyMap<string, string>;
+  /** It is asked again, with each token, whether a person may still sign in and what groups they have. */
+  readonly recheck: boolean;
   /** Goes before what `subjectClaim` says, so that no two providers, and no account of the gateway, share a subject. */
   readonly subjectPrefix: string;
 }

@@ -84,6 +84,10 @@ const provider = z.strictObject({
     .record(plain, plain)
     .optional()
     .describe('Their groups and what we call them, others are dropped; default: theirs'),
+  recheck: z
+    .boolean()
+    .prefault(false)
+    .describe('Ask it again with each token; it has to give refresh tokens'),
   subjectPrefix: z
     .string()
     .max(100)

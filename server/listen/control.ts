@@ -14,6 +14,7 @@ export interface ShownSession {
   readonly subject?: string;
   readonly signIn?: string;
   readonly tokenId?: string;
+  readonly keyThumbprint?: string;
   readonly target?: string;
   readonly address?: string;
   readonly since: number;
@@ -37,13 +38,16 @@ const killing = z
     issuer: text.optional(),
     target: text.optional(),
     tokenId: text.optional(),
+    keyThumbprint: text.optional(),
     /** Nothing that was issued to the subject before now is believed any more. */
     revoke: z.boolean().default(false),
     reason: z.string().max(300).default('ended by the operator'),
   })
-  .refine(({ sessions, subject, target, tokenId }) => sessions ?? subject ?? target ?? tokenId, {
-    message: 'name sessions, a subject, a target or a token',
-  })
+  .refine(
+    ({ sessions, subject, target, tokenId, keyThumbprint }) =>
+      sessions ?? subject ?? target ?? tokenId ?? keyThumbprint,
+    { message: 'name sessions, a subject, a target, a token or a key' },
+  )
   .refine(
     ({ revoke, subject, sessions, target }) => !revoke || (subject !== undefined && !sessions && !target),
     {
@@ -71,6 +75,7 @@ export function isToEnd(asked: Killing, record: SessionRecord): boolean {
     (asked.subject === undefined || asked.subject === principal?.subject) &&
     (asked.issuer === undefined || asked.issuer === principal?.issuer) &&
     (asked.tokenId === undefined || asked.tokenId === principal?.tokenId) &&
+    (asked.keyThumbprint === undefined || asked.keyThumbprint === principal?.keyThumbprint) &&
     (asked.target === undefined ||
       (grant !== undefined && [formatTarget(grant.target), grant.target.host].includes(asked.target)))
   );
@@ -94,6 +99,7 @@ function shown({
     ...(principal && { issuer: principal.issuer, subject: principal.subject }),
     ...(principal?.signInId !== undefined && { signIn: principal.signInId }),
     ...(principal?.tokenId !== undefined && { tokenId: principal.tokenId }),
+    ...(principal?.keyThumbprint !== undefined && { keyThumbprint: principal.keyThumbprint }),
     ...(grant && { target: formatTarget(grant.target) }),
     ...(dialled !== undefined && { address: dialled }),
     since: openedAt ?? offeredAt,

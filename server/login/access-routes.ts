@@ -54,7 +54,7 @@ export function accessRoutes(app: FastifyInstance, parts: AccessParts): void {
       subject: identity.subject,
       groups: new Set(identity.groups),
       signInId: signIn.id,
-      issuedAt: new Date(signIn.startedAt),
+      issuedAt: new Date(signIn.provenAt),
       expiresAt: new Date(signIn.expiresAt),
     };
   }

@@ -93,10 +93,16 @@ export class SignInGrants {
 
   /** What the access token says besides the usual. */
   async claims(token: AccessToken): Promise<Record<string, unknown>> {
-    const identity = await this.#parts.identities.find(token.accountId ?? '');
-    if (!identity) throw new Error('nobody of this name may sign in any more');
+    const [identity, signIn] = await Promise.all([
+      this.#parts.identities.find(token.accountId ?? ''),
+      this.#parts.signIns.find(token.grantId ?? ''),
+    ]);
+    if (!identity || !signIn)
+      throw new Error('nobody of this name may sign in any more, or the sign-in is over');
     return {
-      sid: token.grantId,
+      sid: signIn.id,
+      // With its milliseconds: revocations go by it.
+      auth_time: signIn.provenAt / 1000,
       groups: identity.groups,
       ...(identity.provider !== undefined && { idp: identity.provider }),
     };
@@ -135,6 +141,7 @@ export class SignInGrants {
       context,
       {
         subject: login.accountId,
+        provenAt: this.#now(),
         expiresAt: this.#now() + this.#parts.times.sessionMs,
         kind: 'browser',
         remoteAddress: this.#address(context),
@@ -175,6 +182,11 @@ export class SignInGrants {
 }
 
 /** What a program's sign-in has from the browser's that it was made with. */
-function inherited({ subject, expiresAt, origin }: SignIn): Pick<SignIn, 'subject' | 'expiresAt' | 'origin'> {
-  return { subject, expiresAt, ...(origin && { origin }) };
+function inherited({
+  subject,
+  provenAt,
+  expiresAt,
+  origin,
+}: SignIn): Pick<SignIn, 'subject' | 'provenAt' | 'expiresAt' | 'origin'> {
+  return { subject, provenAt, expiresAt, ...(origin && { origin }) };
 }

@@ -11,6 +11,7 @@ import { Identities } from './identities.ts';
 import { logoutRoutes } from './logout-routes.ts';
 import { identityProvider } from './providers.ts';
 import type { IdentityProvider } from './providers.ts';
+import { Rechecks } from './rechecks.ts';
 import { answerErrorsWithPages } from './replies.ts';
 import { signInRoutes } from './sign-in-routes.ts';
 import type { RefusedAttempt } from './sign-in-routes.ts';
@@ -47,7 +48,9 @@ export async function openLogin(parts: LoginParts): Promise<Login> {
   const { publicUrl, signIn } = config();
   const signIns = new SignIns(store, parts.revocations, { issuer: signInIssuer(publicUrl) });
   const identities = new Identities(store, () => config().signIn.accounts);
-  const common = { ...parts, publicUrl, signIns, identities };
+  const providers = providersOf(publicUrl, config);
+  const rechecks = new Rechecks({ store, identities, signIns, providers, onTrouble });
+  const common = { ...parts, publicUrl, signIns, identities, rechecks };
   const server = await AuthorizationServer.open({
     ...common,
     times: signIn,
@@ -55,7 +58,6 @@ export async function openLogin(parts: LoginParts): Promise<Login> {
     audience: ownAudience,
   });
   const forms = new FormTokens(publicUrl, () => keys.secrets);
-  const providers = providersOf(publicUrl, config);
   const settings = () => ({ ...config().signIn, providers: providers() });
   const refreshing = setInterval(() => void keys.refresh().catch(onTrouble), refreshMs).unref();
 

@@ -30,6 +30,8 @@ export interface Arrival {
   readonly identity: Identity;
   /** By what the provider will name them when it ends their session. */
   readonly origin: Origin;
+  /** What the provider can be asked with again; where `recheck` is on. */
+  readonly refreshToken?: string;
 }
 
 /** An identity provider of the configuration, found when it is first needed. */
@@ -39,6 +41,8 @@ export interface IdentityProvider {
   depart(): Promise<{ readonly url: URL; readonly departure: Departure }>;
   /** Who came back, by the URL that they came back to. Rejects with `ProviderRefusal`. */
   arrive(url: URL, departure: Departure): Promise<Arrival>;
+  /** What the provider says of them now; the refresh token is used up. Rejects with `ProviderRefusal`. */
+  recheck(refreshToken: string, origin: Origin): Promise<Arrival>;
 }
 
 /** Metadata is read again after this time, and a provider that was down is asked again at each sign-in. */
@@ -84,8 +88,40 @@ export function identityProvider(config: ProviderConfig, redirectUri: URL): Iden
 
     async arrive(url, departure) {
       const { openid, server } = await client();
-      const claims = await exchange(openid, server, config, { url, departure });
-      return { identity: identityOf(claims, config), origin: originOf(claims, config) };
+      return asking(config, async () => {
+        const tokens = await openid.authorizationCodeGrant(server, url, {
+          expectedState: departure.state,
+          expectedNonce: departure.nonce,
+          pkceCodeVerifier: departure.verifier,
+          idTokenExpected: true,
+        });
+        const claims = await claimsOf({ openid, server }, config, tokens);
+        const arrival = { identity: identityOf(claims, config), origin: originOf(claims, config) };
+        if (!config.recheck) return arrival;
+        const { refresh_token: refreshToken } = tokens;
+        if (refreshToken === undefined)
+          throw new ProviderRefusal(
+            'provider_refused',
+            `${config.name} gives no refresh token to recheck with`,
+          );
+        return { ...arrival, refreshToken };
+      });
+    },
+
+    async recheck(refreshToken, origin) {
+      const { openid, server } = await client();
+      return asking(config, async () => {
+        const tokens = await openid.refreshTokenGrant(server, refreshToken);
+        const claims = await claimsOf({ openid, server }, config, tokens, origin.subject);
+        if (claims['sub'] !== origin.subject)
+          throw new ProviderRefusal('provider_refused', `${config.name} speaks of somebody else`);
+        // Not every provider gives a new one each time (RFC 6749 §6).
+        return {
+          identity: identityOf(claims, config),
+          origin,
+          refreshToken: tokens.refresh_token ?? refreshToken,
+        };
+      });
     },
   };
 }
@@ -119,31 +155,29 @@ async function discover(config: ProviderConfig): Promise<Client> {
 
 type Claims = Readonly<Record<string, unknown>>;
 
-async function exchange(
-  openid: OpenIdClient,
-  server: Configuration,
-  config: ProviderConfig,
-  { url, departure }: { readonly url: URL; readonly departure: Departure },
+/** What the provider says of the person: in the ID token, and what that leaves out, in the user information. */
+async function claimsOf(
+  { openid, server }: Client,
+  { groupsClaim, subjectClaim }: ProviderConfig,
+  tokens: Awaited<ReturnType<OpenIdClient['refreshTokenGrant']>>,
+  subject?: string,
 ): Promise<Claims> {
+  const claims: Claims = tokens.claims() ?? {};
+  if (groupsClaim in claims && subjectClaim in claims) return claims;
+  if (server.serverMetadata().userinfo_endpoint === undefined) return claims;
+  // OpenID Connect Core 1.0 §5.4.
+  const expected = subject ?? String(claims['sub']);
+  return { ...(await openid.fetchUserInfo(server, tokens.access_token, expected)), ...claims };
+}
+
+/** Asks a provider; whatever goes wrong becomes a `ProviderRefusal`. */
+async function asking<T>(config: ProviderConfig, ask: () => Promise<T>): Promise<T> {
   try {
-    const tokens = await openid.authorizationCodeGrant(server, url, {
-      expectedState: departure.state,
-      expectedNonce: departure.nonce,
-      pkceCodeVerifier: departure.verifier,
-      idTokenExpected: true,
-    });
-    const claims: Claims = tokens.claims() ?? {};
-    if (config.groupsClaim in claims && config.subjectClaim in claims) return claims;
-    if (server.serverMetadata().userinfo_endpoint === undefined) return claims;
-    // What the ID token leaves out, the provider may say here (OpenID Connect Core 1.0 §5.4).
-    return { ...(await openid.fetchUserInfo(server, tokens.access_token, String(claims['sub']))), ...claims };
+    return await ask();
   } catch (cause) {
-    const down = isDown(cause);
-    throw new ProviderRefusal(
-      down ? 'provider_down' : 'provider_refused',
-      `sign-in at ${config.name} failed`,
-      { cause },
-    );
+    if (cause instanceof ProviderRefusal) throw cause;
+    const code = isDown(cause) ? 'provider_down' : 'provider_refused';
+    throw new ProviderRefusal(code, `sign-in at ${config.name} failed`, { cause });
   }
 }
 

@@ -14,6 +14,7 @@ import type { LoginResult } from './grants.ts';
 import type { Identities } from './identities.ts';
 import { ProviderRefusal } from './providers.ts';
 import type { IdentityProvider } from './providers.ts';
+import type { Rechecks } from './rechecks.ts';
 import { PageError } from './replies.ts';
 
 export interface SignInParts {
@@ -21,6 +22,7 @@ export interface SignInParts {
   readonly store: Store;
   readonly server: AuthorizationServer;
   readonly identities: Identities;
+  readonly rechecks: Rechecks;
   readonly forms: FormTokens;
   readonly remoteAddress: RemoteAddress;
   /** As the configuration has them now. */
@@ -187,7 +189,8 @@ export function signInRoutes(app: FastifyInstance, parts: SignInParts): void {
         'subject_unusable',
         `${arrival.identity.subject} is an account of the gateway`,
       );
-    await departures.arrived(away.uid, arrival);
+    await parts.rechecks.keep(arrival, expiresAt);
+    await departures.arrived(away.uid, { identity: arrival.identity, origin: arrival.origin });
     return reply
       .header('Set-Cookie', setCookie(cookie, '', 0))
       .redirect(`${publicUrl.pathname}sign-in/${away.uid}/continue`, 303);

@@ -11,6 +11,8 @@ export interface SignIn {
   readonly kind: 'browser' | 'program' | 'device';
   /** Milliseconds since 1970, as are all times here. */
   readonly startedAt: number;
+  /** When the person showed who they are: a program has it from the browser's sign-in that it was made with. */
+  readonly provenAt: number;
   readonly expiresAt: number;
   readonly remoteAddress: string;
   /** What the program or the browser calls itself. */
@@ -106,8 +108,8 @@ export class SignIns {
     await this.#revocations.revoke({ kind: 'signIn', signInId: id }, reason);
   }
 
-  #isRevoked({ id, subject, startedAt }: SignIn): boolean {
-    const issuedAt = new Date(startedAt);
+  #isRevoked({ id, subject, provenAt }: SignIn): boolean {
+    const issuedAt = new Date(provenAt);
     return this.#revocations.isRevoked({ issuer: this.#issuer, subject, signInId: id, issuedAt });
   }
 

@@ -1,8 +1,7 @@
-import { closeSync, constants, existsSync, fchownSync, fstatSync, openSync, statSync } from 'node:fs';
-import { dirname } from 'node:path';
 import type { DatabaseSync, StatementSync } from 'node:sqlite';
-import { TunnelError } from '../../protocol/errors.ts';
-import type { PutOptions, Store, Table } from './store.ts';
+import { SeenInFile } from './seen.ts';
+import { DamagedError, NewerError, inWords, makePrivate, sqlite } from './sqlite.ts';
+import type { PutOptions, Seen, Store, Table } from './store.ts';
 
 export interface EmbeddedStoreOptions {
   /** The wall clock, in milliseconds since 1970. */
@@ -24,7 +23,7 @@ export async function openEmbeddedStore(
   file: string,
   { now = Date.now }: EmbeddedStoreOptions = {},
 ): Promise<Store> {
-  checkPrivate(file);
+  makePrivate(file);
   return inWords(file, () => {
     const { DatabaseSync } = sqlite();
     const database = new DatabaseSync(file);
@@ -36,48 +35,6 @@ export async function openEmbeddedStore(
       throw error;
     }
   });
-}
-
-/** Node 22 warns on stderr that the module is experimental; it is the same that later ones call stable. */
-function sqlite(): typeof import('node:sqlite') {
-  const emitWarning = Object.getOwnPropertyDescriptor(process, 'emitWarning')!;
-  Object.defineProperty(process, 'emitWarning', { ...emitWarning, value: () => {} });
-  try {
-    return process.getBuiltinModule('node:sqlite');
-  } finally {
-    Object.defineProperty(process, 'emitWarning', emitWarning);
-  }
-}
-
-/** Makes the file if it is not there; SQLite gives the files beside it the same mode. */
-function checkPrivate(file: string): void {
-  const descriptor = openOrMake(file);
-  try {
-    const { mode } = fstatSync(descriptor);
-    // Windows has no such modes; there the directory has to be private.
-    if (process.platform !== 'win32' && (mode & 0o077) !== 0) {
-      throw unusable(file, `it can be read by others; run: chmod 600 ${file}`);
-    }
-  } finally {
-    closeSync(descriptor);
-  }
-}
-
-function openOrMake(file: string): number {
-  try {
-    return existsSync(file) ? openSync(file, constants.O_RDWR) : make(file);
-  } catch (cause) {
-    const { code } = cause as NodeJS.ErrnoException;
-    throw unusable(file, `it cannot be opened for writing (${code})`, cause);
-  }
-}
-
-function make(file: string): number {
-  const descriptor = openSync(file, constants.O_RDWR | constants.O_CREAT, 0o600);
-  // Root makes it for the user that the gateway runs as: `postern-gateway user add` before the first start.
-  const { uid, gid } = statSync(dirname(file));
-  if (process.geteuid?.() === 0) fchownSync(descriptor, uid, gid);
-  return descriptor;
 }
 
 function prepare(database: DatabaseSync): void {
@@ -101,9 +58,6 @@ function prepare(database: DatabaseSync): void {
     COMMIT`);
 }
 
-class DamagedError extends Error {}
-class NewerError extends Error {}
-
 interface Row {
   readonly value: string;
   readonly expiresAt: number | null;
@@ -119,6 +73,7 @@ class EmbeddedStore implements Store {
   readonly #known = new Map<string, number>();
   readonly #sweeping: NodeJS.Timeout;
   #watching: NodeJS.Timeout | undefined;
+  #seen: SeenInFile | undefined;
   #dataVersion = 0;
 
   constructor(database: DatabaseSync, file: string, now: () => number) {
@@ -192,9 +147,23 @@ class EmbeddedStore implements Store {
     return () => void watchers.delete(changed);
   }
 
+  async seen(): Promise<Seen> {
+    // Of several processes that start at once, one may put a new file in the place of a damaged one; the others wait.
+    return this.#run(() => {
+      this.#statement('BEGIN IMMEDIATE').run();
+      try {
+        this.#seen ??= new SeenInFile(`${this.#file}-seen`, this.#now);
+        return this.#seen;
+      } finally {
+        this.#statement('ROLLBACK').run();
+      }
+    });
+  }
+
   async close(): Promise<void> {
     clearInterval(this.#sweeping);
     clearInterval(this.#watching);
+    this.#seen?.close();
     if (this.#database.isOpen) this.#database.close();
   }
 
@@ -286,32 +255,4 @@ class EmbeddedStore implements Store {
       // What has expired is not given out in any case.
     }
   }
-}
-
-/** What SQLite's result codes mean to the operator (https://sqlite.org/rescode.html). */
-const resultWords: Readonly<Record<number, string>> = {
-  5: 'another process holds it',
-  8: 'it is read-only',
-  10: 'the disk failed',
-  11: 'it is damaged; put a backup in its place, or move it away: people then sign in anew, and accounts are made anew',
-  13: 'the disk is full',
-  14: 'it cannot be opened',
-  26: 'it is not a store of this gateway',
-};
-
-function inWords<T>(file: string, work: () => T): T {
-  try {
-    return work();
-  } catch (cause) {
-    if (cause instanceof DamagedError) throw unusable(file, resultWords[11]!, cause);
-    if (cause instanceof NewerError) throw unusable(file, 'a newer gateway has written it', cause);
-    const { code, errcode } = cause as { code?: unknown; errcode?: unknown };
-    if (code !== 'ERR_SQLITE_ERROR' || typeof errcode !== 'number') throw cause;
-    // The low byte is the kind, the rest says more (extended result codes).
-    throw unusable(file, resultWords[errcode & 0xff] ?? (cause as Error).message, cause);
-  }
-}
-
-function unusable(file: string, why: string, cause?: unknown): TunnelError {
-  return new TunnelError('STORE_UNAVAILABLE', `the store ${file} cannot be used: ${why}`, { cause });
 }

@@ -1,6 +1,5 @@
 /** The tables of the store, each a map from a key to a JSON value. */
-export type Table =
-  'accounts' | 'oauth' | 'revocations' | 'tickets' | 'signInAttempts' | 'proofs' | 'signingKeys';
+export type Table = 'accounts' | 'oauth' | 'revocations' | 'tickets' | 'signInAttempts' | 'signingKeys';
 
 export interface PutOptions {
   /** Milliseconds since the epoch; the value is gone then. Absent: it stays. */
@@ -30,5 +29,19 @@ export interface Store {
   list(table: Table): Promise<readonly (readonly [key: string, value: unknown])[]>;
   /** Called soon (a quarter of a second) after another process has changed the table. Returns what stops it. */
   watch(table: Table, changed: () => void): () => void;
+  /** The memory of what may come once, the same for all who have this store open; `close` closes it too. */
+  seen(): Promise<Seen>;
   close(): Promise<void>;
+}
+
+/**
+ * Ids that may come once, of a memory that costs next to nothing: it outlives its process, and not a crash of the
+ * machine. Synchronous: it is asked at every open.
+ */
+export interface Seen {
+  /**
+   * Remembers an id until `until` (milliseconds since the epoch) and tells whether it is new. One caller of many hears
+   * so. Throws `STORE_UNAVAILABLE` when it is full or cannot be written: then nobody knows.
+   */
+  add(id: string, until: number): boolean;
 }

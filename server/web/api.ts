@@ -4,6 +4,7 @@ import { TunnelError } from '../../protocol/errors.ts';
 import { formatTarget } from '../../protocol/target.ts';
 import type { Authenticator, Principal } from '../auth/authenticator.ts';
 import { TokenRefusal } from '../auth/claims.ts';
+import { startCover } from '../auth/cover.ts';
 import type { Revocations } from '../auth/revocations.ts';
 import { ticketLimits } from '../auth/tickets.ts';
 import type { Tickets } from '../auth/tickets.ts';
@@ -100,12 +101,18 @@ export function apiRoutes(app: FastifyInstance, parts: ApiParts): void {
 const headers = { 'Cache-Control': 'no-store', 'X-Content-Type-Options': 'nosniff' } as const;
 
 async function authenticate(request: FastifyRequest, parts: ApiParts): Promise<Principal> {
-  const principal = await parts.authenticator().authenticate(readProvenCredentials(request.raw));
-  if (parts.revocations.isRevoked(principal)) {
+  const cover = startCover();
+  try {
+    const principal = await parts.authenticator().authenticate(readProvenCredentials(request.raw));
+    if (!parts.revocations.isRevoked(principal)) return principal;
     const cause = new TokenRefusal('revoked');
     throw new TunnelError('TOKEN_INVALID', 'the token was not accepted; sign in again', { cause });
+  } catch (error) {
+    await cover.over;
+    throw error;
+  } finally {
+    cover.drop();
   }
-  return principal;
 }
 
 function accessOf(principal: Principal, { rules, sessions }: ApiParts): Access {

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -11,6 +11,8 @@ import type { FastifyInstance } from 'fastify';
 import { WebSocket } from 'ws';
 import { issueToken, loadKeyFile } from '../../server/auth/keys.ts';
 import { postern } from '../../server/plugin.ts';
+import { gatewayCommand } from '../e2e/support/gateway.ts';
+import { run } from '../e2e/support/process.ts';
 import { codeOf, exchange, startEcho, statusOf } from './support/gateway-parts.ts';
 import { collect, rawUpgrade, upgradeHead, webSocketFields } from './support/peers.ts';
 
@@ -115,6 +117,51 @@ for (const order of ['after', 'before'] as const) {
     });
   });
 }
+
+describe('the control socket of a plugin', () => {
+  for (const kind of ['a file', 'an object'] as const) {
+    it(`with ${kind} as its configuration answers sessions and kill, and goes with the app`, async (t) => {
+      const folder = mkdtempSync(join(tmpdir(), 'postern-plugin-'));
+      const echo = await startEcho();
+      t.after(() => {
+        echo.close();
+        rmSync(folder, { recursive: true });
+      });
+      const file = join(folder, 'postern.yaml');
+      const config = {
+        publicUrl,
+        keyFile: join(folder, 'key.json'),
+        store: { file: join(folder, 'postern.db') },
+        audit: { file: join(folder, 'audit.jsonl') },
+        targets: { echo: { address: `127.0.0.1:${echo.port}` } },
+        rules: [{ groups: ['dev'], targets: ['echo'] }],
+        network: { allow: ['127.0.0.1/32'] },
+        ...(kind === 'an object' && { control: `unix:${join(folder, 'own.sock')}` }),
+      };
+      writeFileSync(file, JSON.stringify(config));
+      const app = fastify({ logger: false, forceCloseConnections: true });
+      app.register(postern, { prefix: '/ssh', config: kind === 'a file' ? file : config });
+      await app.listen({ host: '127.0.0.1', port: 0 });
+      const claims = { subject: 'alice', groups: ['dev'], ttlMs: 60_000, now: Date.now() };
+      const about = { ...claims, issuer: publicUrl, audience: 'postern' };
+      const token = await issueToken((await loadKeyFile(config.keyFile))!, about);
+      const head = upgradeHead('/ssh/tcp/echo/22/', 'connect-tcp', `Authorization: Bearer ${token}\r\n`);
+      const tunnel = await rawUpgrade((app.server.address() as AddressInfo).port, head);
+      tunnel.on('error', () => {}).resume();
+      const closed = once(tunnel, 'end');
+      assert.match(
+        (await run([...gatewayCommand, 'sessions', '--config', file])).stdout.toString(),
+        /alice +echo:22 /,
+      );
+      assert.equal((await run([...gatewayCommand, 'kill', '--subject', 'alice', '--config', file])).code, 0);
+      await closed;
+      await app.close();
+      const { code, stderr } = await run([...gatewayCommand, 'sessions', '--config', file]);
+      assert.equal(code, 1);
+      assert.match(stderr.toString(), /no gateway runs/);
+    });
+  }
+});
 
 describe('a plugin with a configuration that cannot be used', () => {
   it('keeps the app from starting, and says every problem', async () => {

@@ -1,8 +1,16 @@
 import assert from 'node:assert/strict';
 import { generateKeyPairSync } from 'node:crypto';
-import { describe, it } from 'node:test';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, before, describe, it } from 'node:test';
+import { TunnelError } from '../../../protocol/errors.ts';
 import { Secret } from '../../../protocol/secret.ts';
 import { proofChecker } from '../../../server/auth/dpop.ts';
+import type { ProofChecker } from '../../../server/auth/dpop.ts';
+import { sharedReplayMemory } from '../../../server/auth/replay.ts';
+import { openEmbeddedStore } from '../../../server/store/embedded.ts';
+import type { Store } from '../../../server/store/store.ts';
 import { makeProof, newProofKey } from '../support/proof.ts';
 import type { ProofChange } from '../support/proof.ts';
 
@@ -21,11 +29,24 @@ function proofOf(change: ProofChange = {}, more: Partial<typeof about> = {}): Se
 }
 
 describe('a proof of possession', () => {
+  const folder = mkdtempSync(join(tmpdir(), 'postern-dpop-'));
+  const stores: Store[] = [];
+  const open = async (now = (): number => nowMs, file = 'db'): Promise<ProofChecker> => {
+    const store = await openEmbeddedStore(join(folder, file), { now });
+    stores.push(store);
+    return proofChecker({ origin, replays: sharedReplayMemory(await store.seen()), now });
+  };
+  let checker: ProofChecker;
+  before(async () => (checker = await open()));
+  after(async () => {
+    for (const store of stores) await store.close();
+    rmSync(folder, { recursive: true });
+  });
+
   for (const alg of ['ES256', 'EdDSA'] as const) {
     it(`by ${alg} is good`, async () => {
       const own = newProofKey(alg);
       const jwt = new Secret(makeProof(own, about));
-      const checker = proofChecker({ origin, now: () => nowMs });
       await checker.check({ jwt, method: 'GET', path }, { token, keyThumbprint: own.thumbprint });
     });
   }
@@ -44,8 +65,7 @@ describe('a proof of possession', () => {
     ],
   ];
   for (const [what, jwt] of good) {
-    it(`with ${what} is good`, () =>
-      proofChecker({ origin, now: () => nowMs }).check({ jwt, method: 'GET', path }, bound));
+    it(`with ${what} is good`, () => checker.check({ jwt, method: 'GET', path }, bound));
   }
 
   const rsa = generateKeyPairSync('rsa', { modulusLength: 2048 });
@@ -100,23 +120,42 @@ describe('a proof of possession', () => {
   ];
   for (const [what, jwt] of bad) {
     it(`with ${what} is refused`, async () => {
-      const checker = proofChecker({ origin, now: () => nowMs });
       await assert.rejects(checker.check({ jwt, method: 'GET', path }, bound), refusal);
     });
   }
 
   it('is good once, however many come at a time', async () => {
-    const checker = proofChecker({ origin, now: () => nowMs });
     const jwt = proofOf();
     const tries = Array.from({ length: 10_000 }, () => checker.check({ jwt, method: 'GET', path }, bound));
     const settled = await Promise.allSettled(tries);
     assert.equal(settled.filter(({ status }) => status === 'fulfilled').length, 1);
   });
 
+  it('is good once for all who share a store', async () => {
+    const checkers = [checker, await open(), await open()];
+    const proofs = Array.from({ length: 100 }, () => proofOf());
+    for (const jwt of proofs) {
+      const tries = checkers.map((each) => each.check({ jwt, method: 'GET', path }, bound));
+      const settled = await Promise.allSettled(tries);
+      assert.equal(settled.filter(({ status }) => status === 'fulfilled').length, 1);
+    }
+  });
+
+  it('is refused, and not as a bad one, when nobody can tell whether it has come before', async () => {
+    const failing = new TunnelError('STORE_UNAVAILABLE', 'the disk is full');
+    const replays = {
+      isNew(): boolean {
+        throw failing;
+      },
+    };
+    const unsure = proofChecker({ origin, replays, now: () => nowMs });
+    await assert.rejects(unsure.check({ jwt: proofOf(), method: 'GET', path }, bound), failing);
+  });
+
   it('is remembered for as long as its time is believed', async () => {
     let now = nowMs;
-    const checker = proofChecker({ origin, now: () => now });
-    const check = (jwt: Secret): Promise<void> => checker.check({ jwt, method: 'GET', path }, bound);
+    const clocked = await open(() => now, 'other');
+    const check = (jwt: Secret): Promise<void> => clocked.check({ jwt, method: 'GET', path }, bound);
     // From a clock that is a minute ahead: it could come again for two minutes.
     const jwt = proofOf({}, { nowMs: nowMs + 60_000 });
     await check(jwt);
@@ -128,7 +167,6 @@ describe('a proof of possession', () => {
   });
 
   it('that is refused uses no jti up', async () => {
-    const checker = proofChecker({ origin, now: () => nowMs });
     const payload = { jti: 'the same' };
     const wrong = proofOf({ payload: { ...payload, ath: 'x' } });
     await assert.rejects(checker.check({ jwt: wrong, method: 'GET', path }, bound), refusal);

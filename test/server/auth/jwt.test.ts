@@ -427,6 +427,24 @@ function describeJson(value: Json): string {
   return text.slice(0, 60);
 }
 
+describe('the time that revocations go by', () => {
+  const signIns: TrustedIssuer = { ...issuer, saysSignInTime: true };
+  const timeOf = async (body: Json, from = signIns): Promise<number> => {
+    const credentials = { kind: 'token', token: new Secret(token({}, body)) } as const;
+    const principal = await jwtAuthenticator([from], { now: () => nowMs }).authenticate(credentials);
+    return principal.issuedAt.getTime();
+  };
+
+  it('is auth_time of an issuer that says it, however new the token is', async () =>
+    assert.equal(await timeOf({ auth_time: now - 5000.25 }), (now - 5000.25) * 1000));
+
+  it('is iat of all others, whatever they say besides', async () =>
+    assert.equal(await timeOf({ auth_time: now + 1000 }, issuer), (now - 60) * 1000));
+
+  for (const auth_time of [undefined, null, '1', [], 1e300])
+    it(`is never ${JSON.stringify(auth_time)}`, () => assert.rejects(timeOf({ auth_time }), refusal));
+});
+
 describe('conditions on claims', () => {
   const conditioned = jwtAuthenticator(
     [

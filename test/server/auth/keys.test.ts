@@ -134,6 +134,12 @@ describe('issueToken()', () => {
     assert.ok(Buffer.from(principal.tokenId!, 'base64url').length >= 9);
   });
 
+  it('says when to the millisecond', async (t) => {
+    const key = await openKeyFile(join(await directory(t), 'key.json'));
+    const principal = await authenticate(key, await issueToken(key, { ...request, now: request.now + 7 }));
+    assert.equal(principal.issuedAt.getTime(), request.now + 7);
+  });
+
   it('never makes the same token twice', async (t) => {
     const key = await openKeyFile(join(await directory(t), 'key.json'));
     const issued = await Promise.all(

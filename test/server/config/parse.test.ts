@@ -65,7 +65,7 @@ signIn:
   sessionHours: 8
   providers:
     - { name: corp, issuer: https://id.example, clientId: us, clientSecretFile: s.txt, groups: { eng: dev } }
-    - { name: b, title: B, issuer: https://b.example/t/1, clientId: c, subjectClaim: email, subjectPrefix: 'b/x:' }
+    - { name: b, title: B, issuer: https://b.example/t/1, clientId: c, subjectClaim: email, subjectPrefix: 'b/x:', recheck: true }
 issuers:
   - issuer: https://ci.example
     audience: postern
@@ -83,6 +83,7 @@ rules: [{ groups: [dev], issuers: [http://127.0.0.1:8022/ssh/oauth], targets: ['
         clientSecretFile: '/etc/postern/s.txt',
         subjectClaim: 'sub',
         groups: new Map([['eng', 'dev']]),
+        recheck: false,
         subjectPrefix: 'corp:',
       },
       {
@@ -92,6 +93,7 @@ rules: [{ groups: [dev], issuers: [http://127.0.0.1:8022/ssh/oauth], targets: ['
         issuer: 'https://b.example/t/1',
         clientId: 'c',
         subjectClaim: 'email',
+        recheck: true,
         subjectPrefix: 'b/x:',
       },
     ]);

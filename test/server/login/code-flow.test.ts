@@ -166,6 +166,16 @@ describe('signing in with an account', () => {
       assert.equal((await askAccess(gateway.url, key, tokens.access_token)).status, 401);
     });
 
+    it('brings the groups that the account has then', async () => {
+      const { tokens, refresh } = await begun();
+      const store = await openEmbeddedStore(gateway.storeFile);
+      await changeAccount(store, 'alice', { groups: ['ops'] });
+      const next = await refresh(tokens.refresh_token);
+      assert.deepEqual(decodeJwt(next.access_token)['groups'], ['ops']);
+      await changeAccount(store, 'alice', { groups: ['dev'] });
+      await store.close();
+    });
+
     it('does not outlive the account', async () => {
       const { key, tokens, refresh } = await begun();
       const store = await openEmbeddedStore(gateway.storeFile);

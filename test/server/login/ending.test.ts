@@ -94,7 +94,7 @@ describe('ending', () => {
     const [closed, asked] = [once(socket, 'close'), performance.now()];
     await browser.post(`${gateway.url}access/end-sign-in`, { id, token: hidden(page.text, 'token') });
     await closed;
-    assert.ok(performance.now() - asked < 1000);
+    assert.ok(performance.now() - asked < 5000);
     assert.equal((await refresh()).error, 'invalid_grant');
   });
 
@@ -105,14 +105,28 @@ describe('ending', () => {
     const [closed, asked] = [once(socket, 'close'), performance.now()];
     await revocations.revoke({ kind: 'subject', subject: 'alice', issuedBefore: Date.now() }, 'test');
     await closed;
-    assert.ok(performance.now() - asked < 1000);
+    assert.ok(performance.now() - asked < 5000);
     assert.equal((await refresh()).error, 'invalid_grant');
     assert.equal((await browser.get(`${gateway.url}access`)).status, 303);
     revocations.close();
     await store.close();
-    // Who signs in anew is signed in. (A tunnel may have to wait for the next second: `iat` has no fractions.)
-    const beginning = begin(gateway.url);
-    const back = await signIn(new Browser(), gateway.url, beginning);
-    assert.equal((await requestTokens(gateway.url, key, codeFields(beginning, back.location))).status, 200);
+    // Who signs in anew is in, in the same second too.
+    (await open()).destroy();
+  });
+
+  it('everything of a person ends no sign-in that comes after it, however soon, and each that was before', async () => {
+    const store = await openEmbeddedStore(gateway.storeFile);
+    const revocations = await openRevocations(store);
+    await open();
+    const before = tokens;
+    for (let round = 0; round < 3; round++) {
+      await revocations.revoke({ kind: 'subject', subject: 'alice', issuedBefore: Date.now() }, 'test');
+      // The other process hears of it before it answers.
+      while ((await browser.get(`${gateway.url}access`)).status !== 303);
+      (await open()).destroy();
+    }
+    await assert.rejects(tunnel(before.access_token), /TOKEN_INVALID/);
+    revocations.close();
+    await store.close();
   });
 });

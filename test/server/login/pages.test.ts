@@ -409,6 +409,58 @@ describe('guessing the codes of other machines', () => {
   });
 });
 
+describe('guessing', () => {
+  let gateway: TestGateway;
+  before(async () => (gateway = await startTestGateway({ signIn: { deviceFlow: true } })));
+  after(() => gateway.close());
+
+  it('the codes of other machines with many browsers at once, five are looked at', async () => {
+    const asked = await fetch(`${gateway.url}oauth/device/auth`, {
+      method: 'POST',
+      body: new URLSearchParams({ client_id: 'postern' }),
+    });
+    const { user_code } = (await asked.json()) as { user_code: string };
+    const forms = await Promise.all(
+      Array.from({ length: 60 }, async () => {
+        const browser = new Browser();
+        const page = await browser.get(`${gateway.url}oauth/device`);
+        return { browser, xsrf: hidden(page.text, 'xsrf') };
+      }),
+    );
+    const letters = 'BCDFGHJKLMNPQRSTVWXZ';
+    const answers = await Promise.all(
+      forms.map(({ browser, xsrf }, at) => {
+        const code = `BBBB-BB${letters[Math.floor(at / 20)]}${letters[at % 20]}`;
+        return browser.post(`${gateway.url}oauth/device`, { xsrf, user_code: code });
+      }),
+    );
+    assert.equal(answers.filter(({ text }) => text.includes('There is no such code')).length, 5);
+    assert.equal(answers.filter(({ status }) => status === 429).length, 55);
+    const { browser, xsrf } = forms[0]!;
+    const late = await browser.post(`${gateway.url}oauth/device`, { xsrf, user_code });
+    assert.equal(late.status, 429, 'the right one comes too late');
+  });
+
+  it('passwords, five are looked at, and then not even the right one for a while', async () => {
+    const browser = new Browser();
+    const page = await browser.follow(await browser.get(begin(gateway.url).url), gateway.url);
+    const token = hidden(page.text, 'token');
+    const statuses: number[] = [];
+    for (let tries = 0; tries < 6; tries++) {
+      const fields = { name: 'alice', password: `guess number ${tries}`, token };
+      statuses.push((await browser.post(page.url, fields)).status);
+    }
+    assert.deepEqual(statuses, [422, 422, 422, 422, 422, 429]);
+    const late = await browser.post(page.url, { name: 'alice', password, token });
+    assert.equal(late.status, 429);
+    const wait = Number(late.headers.get('retry-after'));
+    assert.ok(wait > 0 && wait <= 30, String(wait));
+    // Somebody else at the same address is let in.
+    const other = await browser.post(page.url, { name: 'bob', password, token });
+    assert.equal(other.status, 303);
+  });
+});
+
 describe('a gateway without the device flow', () => {
   it('has no page for codes, and gives none', async () => {
     const gateway = await startTestGateway();

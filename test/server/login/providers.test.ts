@@ -1,12 +1,14 @@
 import assert from 'node:assert/strict';
+import { randomUUID } from 'node:crypto';
 import { createServer } from 'node:http';
 import type { IncomingMessage, Server, ServerResponse } from 'node:http';
 import { once } from 'node:events';
 import type { AddressInfo } from 'node:net';
-import { after, before, describe, it } from 'node:test';
-import { SignJWT, exportJWK, generateKeyPair } from 'jose';
+import { text } from 'node:stream/consumers';
+import { after, before, beforeEach, describe, it } from 'node:test';
+import { SignJWT, decodeJwt, exportJWK, generateKeyPair } from 'jose';
 import { Browser, begin, codeFields, hidden, makeKey, requestTokens, startTestGateway } from './support.ts';
-import type { TestGateway } from './support.ts';
+import type { Answer, TestGateway } from './support.ts';
 
 /** An identity provider that says whatever a test tells it to. */
 class FakeProvider {
@@ -16,6 +18,10 @@ class FakeProvider {
   /** What the redirect back says instead of, or besides, the usual. */
   answer: Record<string, string> = {};
   status = 200;
+  /** Refresh tokens that it takes, each once; absent: it gives none. */
+  refreshTokens: Set<string> | undefined;
+  /** How often it was asked with a refresh token. */
+  rechecks = 0;
   /** Signs with a key that it does not show. */
   forges = false;
   asked = new URLSearchParams();
@@ -80,6 +86,14 @@ class FakeProvider {
       const jwk = { ...(await exportJWK(this.#keys.publicKey)), kid: 'k', alg: 'ES256', use: 'sig' };
       return void response.end(JSON.stringify({ keys: [jwk] }));
     }
+    const fields = new URLSearchParams(await text(request));
+    const isRecheck = fields.get('grant_type') === 'refresh_token';
+    if (isRecheck) this.rechecks++;
+    if (isRecheck && !this.refreshTokens?.delete(fields.get('refresh_token') ?? '')) {
+      return void response.writeHead(400).end('{"error":"invalid_grant"}');
+    }
+    const refresh_token = this.refreshTokens && randomUUID();
+    if (refresh_token !== undefined) this.refreshTokens?.add(refresh_token);
     const now = Math.floor(Date.now() / 1000);
     const id_token = await this.sign({
       iss: this.issuer,
@@ -87,12 +101,12 @@ class FakeProvider {
       sub: 'carol',
       groups: ['theirs', 'canteen'],
       sid: 'session-1',
-      nonce: this.asked.get('nonce'),
+      ...(!isRecheck && { nonce: this.asked.get('nonce') }),
       iat: now,
       exp: now + 60,
       ...this.claims,
     });
-    response.end(JSON.stringify({ access_token: 'x', token_type: 'Bearer', id_token }));
+    response.end(JSON.stringify({ access_token: 'x', token_type: 'Bearer', id_token, refresh_token }));
   }
 }
 
@@ -352,5 +366,135 @@ describe('signing in at a provider', () => {
         assert.equal(answer.status, 400);
       });
     }
+  });
+});
+
+describe('a provider that is asked again', () => {
+  let provider: FakeProvider;
+  let gateway: TestGateway;
+  before(async () => {
+    provider = await new FakeProvider().start();
+    const of = { issuer: provider.issuer, clientId: 'gateway' };
+    const providers = [
+      { ...of, name: 'one', recheck: true },
+      { ...of, name: 'once' },
+    ];
+    gateway = await startTestGateway({ signIn: { providers } });
+  });
+  beforeEach(() => {
+    provider.reset();
+    provider.refreshTokens = new Set();
+    provider.rechecks = 0;
+  });
+  after(async () => {
+    await gateway.close();
+    provider.stop();
+  });
+
+  async function comeBack(browser: Browser, by: string, beginning = begin(gateway.url)): Promise<Answer> {
+    const page = await browser.follow(await browser.get(beginning.url), gateway.url);
+    const away = (await browser.get(`${page.url}/with/${by}`)).location!;
+    return browser.follow(await browser.get(provider.back(away)), gateway.url);
+  }
+
+  interface Program {
+    readonly browser: Browser;
+    readonly groups: () => unknown;
+    /** Asks for new tokens; gives the error, or nothing. */
+    readonly renew: () => Promise<string | undefined>;
+  }
+
+  /** A program that somebody has signed in at the provider. */
+  async function program(by = 'one'): Promise<Program> {
+    const [browser, key, beginning] = [new Browser(), await makeKey(), begin(gateway.url)];
+    const page = await comeBack(browser, by, beginning);
+    const answer = await browser.post(`${page.url}/allow`, { token: hidden(page.text, 'token') });
+    const back = await browser.follow(answer, gateway.url);
+    let tokens = await requestTokens(gateway.url, key, codeFields(beginning, back.location));
+    assert.equal(tokens.status, 200, JSON.stringify(tokens));
+    return {
+      browser,
+      groups: () => decodeJwt(tokens.access_token)['groups'],
+      async renew() {
+        const fields = { grant_type: 'refresh_token', refresh_token: tokens.refresh_token };
+        const next = await requestTokens(gateway.url, key, fields);
+        if (next.error === undefined) tokens = next;
+        return next.error;
+      },
+    };
+  }
+
+  it('takes a group away with the next token (K2)', async () => {
+    const { groups, renew } = await program();
+    assert.deepEqual(groups(), ['theirs', 'canteen']);
+    for (const now of [['canteen'], [], ['canteen', 'theirs']]) {
+      provider.claims = { groups: now };
+      assert.equal(await renew(), undefined);
+      assert.deepEqual(groups(), now);
+    }
+  });
+
+  it('takes it away from a new sign-in of a browser that is signed in, too', async () => {
+    const { browser } = await program();
+    provider.claims = { groups: ['canteen'] };
+    const [key, beginning] = [await makeKey(), begin(gateway.url)];
+    const page = await browser.follow(await browser.get(beginning.url), gateway.url);
+    const answer = await browser.post(`${page.url}/allow`, { token: hidden(page.text, 'token') });
+    const back = await browser.follow(answer, gateway.url);
+    const tokens = await requestTokens(gateway.url, key, codeFields(beginning, back.location));
+    assert.deepEqual(decodeJwt(tokens.access_token)['groups'], ['canteen']);
+  });
+
+  it('ends every sign-in of a person whom it lets in no more', async () => {
+    const [one, other] = [await program(), await program()];
+    provider.refreshTokens?.clear();
+    assert.equal(await one.renew(), 'invalid_grant');
+    assert.equal(await other.renew(), 'invalid_grant');
+    for (const { browser } of [one, other])
+      assert.equal((await browser.get(`${gateway.url}access`)).status, 303);
+  });
+
+  it('ends them when it speaks of somebody else, or signs with another key', async () => {
+    for (const change of [{ claims: { sub: 'dave' } }, { forges: true }]) {
+      const { renew } = await program();
+      Object.assign(provider, change);
+      assert.equal(await renew(), 'invalid_grant');
+      provider.reset();
+      assert.equal(await renew(), 'invalid_grant');
+    }
+  });
+
+  it('changes nothing while it is down, and is asked again when it is up', async () => {
+    const { groups, renew } = await program();
+    provider.status = 503;
+    provider.claims = { groups: [] };
+    for (let times = 0; times < 3; times++) assert.equal(await renew(), undefined);
+    assert.deepEqual(groups(), ['theirs', 'canteen']);
+    provider.status = 200;
+    assert.equal(await renew(), undefined);
+    assert.deepEqual(groups(), []);
+  });
+
+  it('is asked by one of many programs that renew at the same moment: its refresh tokens are good once', async () => {
+    const programs = [await program(), await program(), await program(), await program()];
+    for (let times = 0; times < 3; times++)
+      assert.deepEqual(
+        await Promise.all(programs.map(({ renew }) => renew())),
+        programs.map(() => undefined),
+      );
+  });
+
+  it('lets nobody in without what it can be asked with', async () => {
+    provider.refreshTokens = undefined;
+    assert.equal((await comeBack(new Browser(), 'one')).status, 403);
+  });
+
+  it('without recheck is not asked, and may be down: what it said last holds', async () => {
+    const { groups, renew } = await program('once');
+    provider.status = 503;
+    provider.claims = { groups: [] };
+    assert.equal(await renew(), undefined);
+    assert.deepEqual(groups(), ['theirs', 'canteen']);
+    assert.equal(provider.rechecks, 0);
   });
 });

@@ -107,6 +107,8 @@ export async function startParts(
     relays,
     counts: new TunnelCounts(),
     draining: replace.draining ?? (() => false),
+    // Thousands of refusals: their time is a test of its own, in test/hostile/timing.test.ts.
+    coverMs: 0,
     revocations: replace.revocations ?? { isRevoked: () => false },
   };
   const server = createServer((_request, response) => void response.end('an ordinary answer\n'));

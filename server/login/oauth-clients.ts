@@ -1,0 +1,48 @@
+import type { Configuration, default as Provider } from 'oidc-provider';
+import { webClientId } from './grants.ts';
+import { isLoopbackRedirect } from './redirect-uri.ts';
+
+/** Who may ask for a sign-in: the client program, and the gateway's own pages. */
+export function clients(publicUrl: URL, deviceFlow: boolean): Configuration['clients'] {
+  return [
+    {
+      client_id: 'postern',
+      client_name: 'postern',
+      application_type: 'native',
+      token_endpoint_auth_method: 'none',
+      response_types: ['code'],
+      grant_types: [
+        'authorization_code',
+        'refresh_token',
+        ...(deviceFlow ? ['urn:ietf:params:oauth:grant-type:device_code'] : []),
+      ],
+      // Any port and any path of it: `isLoopbackRedirect`.
+      redirect_uris: ['http://127.0.0.1/'],
+      dpop_bound_access_tokens: true,
+    },
+    {
+      client_id: webClientId,
+      client_name: 'this browser',
+      application_type: publicUrl.protocol === 'https:' ? 'web' : 'native',
+      token_endpoint_auth_method: 'none',
+      // It gets no code and no token, only the session.
+      response_types: ['none'],
+      grant_types: [],
+      redirect_uris: [webRedirectUri(publicUrl)],
+    },
+  ];
+}
+
+/** Where the browser comes back to when it has signed in for the pages. */
+export function webRedirectUri(publicUrl: URL): string {
+  return new URL('access/signed-in', publicUrl).href;
+}
+
+/** The client program listens at any port of the person's own machine (RFC 8252 §7.3). */
+export function allowLoopbackRedirects(provider: Provider): void {
+  const { prototype } = provider.Client as unknown as { prototype: object };
+  const allowed = Reflect.get(prototype, 'redirectUriAllowed') as (this: unknown, uri: string) => boolean;
+  Reflect.set(prototype, 'redirectUriAllowed', function isAllowed(this: { clientId: string }, uri: string) {
+    return this.clientId === 'postern' ? isLoopbackRedirect(uri) : allowed.call(this, uri);
+  });
+}
