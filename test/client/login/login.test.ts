@@ -73,6 +73,16 @@ describe('postern login', () => {
     assert.equal(home.browsers, 1);
   });
 
+  it('asks for the gateway when none is known', async (t) => {
+    const home = new Home(t, new URL('http://127.0.0.1/'), { POSTERN_GATEWAY: '' });
+    const done = await home.run('login');
+    assert.equal(done.status, 78);
+    assert.match(
+      done.stderr,
+      /\(GATEWAY_UNSET\)\npostern: hint: postern login https:\/\/gw\.example\/ssh\/\n$/,
+    );
+  });
+
   it('only prints the URL with --no-browser', async (t) => {
     const gateway = await startGatewayProcess(t);
     const home = new Home(t, gateway.url);
