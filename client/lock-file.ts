@@ -140,9 +140,8 @@ export class LockFile {
 
 /** What we write into a lock. */
 function ourselves(): string {
-  const { pid } = process;
   const id = randomBytes(8).toString('hex');
-  return JSON.stringify({ host: hostname(), pid, started: lifeOf(pid)?.started, id });
+  return JSON.stringify({ host: hostname(), pid: process.pid, started: lifeOf(process.pid)?.started, id });
 }
 
 /** Systems and file systems without hard links say so in different ways. */

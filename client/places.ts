@@ -1,4 +1,4 @@
-import { homedir, userInfo } from 'node:os';
+import { homedir } from 'node:os';
 import { isAbsolute, join } from 'node:path';
 
 /** The variables of the environment, as in `process.env`. */
@@ -15,12 +15,23 @@ export interface Places {
 
 /** The XDG directories. A relative path in the environment is ignored, as the XDG specification asks. */
 export function places(env: Environment): Places {
-  const home = absolute(env['HOME']) ?? absolute(homedir()) ?? userInfo().homedir;
+  const home = absolute(env['HOME']) ?? homeOfUser();
   return {
     home,
     config: join(absolute(env['XDG_CONFIG_HOME']) ?? join(home, '.config'), 'postern'),
     state: join(absolute(env['XDG_STATE_HOME']) ?? join(home, '.local', 'state'), 'postern'),
   };
+}
+
+/** Where nothing can be, for a user without a home, as in a container: a token and a gateway can be given all the same. */
+const nowhere = '/dev/null';
+
+function homeOfUser(): string {
+  try {
+    return absolute(homedir()) ?? nowhere;
+  } catch {
+    return nowhere;
+  }
 }
 
 function absolute(path: string | undefined): string | undefined {

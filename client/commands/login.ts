@@ -7,6 +7,7 @@ import type { Settings } from '../settings.ts';
 import { signInOnce } from '../token/single-sign-in.ts';
 import { wayOut } from '../way-out.ts';
 import { settingsWith } from './options.ts';
+import type { GatewayValues } from './options.ts';
 
 /** Runs `postern login`. */
 export async function login(args: readonly string[], env: Environment): Promise<number> {
@@ -23,7 +24,7 @@ export async function login(args: readonly string[], env: Environment): Promise<
   if (positionals.length > 1) throw usage('login takes one gateway');
   if (positionals.length === 1 && values.gateway !== undefined)
     throw usage('login takes one gateway, not two');
-  const settings = settingsWith({ ...values, gateway: positionals[0] ?? values.gateway }, env);
+  const settings = readWithGateway({ ...values, gateway: positionals[0] ?? values.gateway }, env);
   const { asking, gateway, places } = settings;
   await signInOnce({
     state: places.state,
@@ -36,6 +37,19 @@ export async function login(args: readonly string[], env: Environment): Promise<
   });
   remember(settings);
   return 0;
+}
+
+/** Settings as ever, but somebody without a gateway can name it here too. */
+function readWithGateway(values: GatewayValues, env: Environment): Settings {
+  try {
+    return settingsWith(values, env);
+  } catch (error) {
+    if (!(error instanceof Failure && error.code === 'GATEWAY_UNSET')) throw error;
+    throw new Failure(error.code, error.message, {
+      cause: error,
+      hint: 'postern login https://gw.example/ssh/',
+    });
+  }
 }
 
 /** The first gateway that somebody signs in at is theirs, as if `setup` had been told. */

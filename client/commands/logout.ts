@@ -1,3 +1,4 @@
+import { existsSync } from 'node:fs';
 import { parseArgs } from 'node:util';
 import { ask, unexpected } from '../ask.ts';
 import type { Egress } from '../egress/egress.ts';
@@ -25,11 +26,14 @@ export async function logout(args: readonly string[], env: Environment): Promise
   const { gateway, places } = settings;
   const directory = signInDirectory(places.state, gateway);
   const signal = AbortSignal.timeout(logoutMs);
-  const signIn = await withRenewalLock(directory, signal, async () => {
-    const found = readUsable(places.state, gateway);
-    removeSignIn(directory);
-    return found;
-  });
+  // Where nobody has ever signed in there need not even be a place for it.
+  const signIn = existsSync(directory)
+    ? await withRenewalLock(directory, signal, async () => {
+        const found = readUsable(places.state, gateway);
+        removeSignIn(directory);
+        return found;
+      })
+    : undefined;
   if (signIn === undefined) {
     say(`postern: you were not signed in at ${gateway.href}\n`);
     return 0;

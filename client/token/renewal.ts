@@ -2,6 +2,7 @@ import { join } from 'node:path';
 import type { Secret } from '../../protocol/secret.ts';
 import type { Egress } from '../egress/egress.ts';
 import { Failure } from '../failure.ts';
+import { reason } from '../files.ts';
 import { LockFile } from '../lock-file.ts';
 import { shielded } from '../shield.ts';
 import { readSignIn, removeSignIn, signInDirectory, writeSignIn } from './sign-in.ts';
@@ -75,7 +76,7 @@ export async function withRenewalLock<T>(
   } catch (cause) {
     if (signal.aborted)
       throw new Failure('SIGN_IN_TIMEOUT', 'another postern does not finish renewing the sign-in', { cause });
-    throw new Failure('CONFIG_INVALID', `cannot write to ${directory}`, { cause });
+    throw new Failure('CONFIG_INVALID', `cannot write to ${directory}: ${reason(cause)}`, { cause });
   }
   try {
     return await shielded(change);

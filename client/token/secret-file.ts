@@ -12,7 +12,7 @@ export function readSecretFile(path: string): string | undefined {
   try {
     file = readSmall(path, largestFileBytes, { follow: false });
   } catch (cause) {
-    if (reason(cause) === 'ENOENT') return undefined;
+    if (['ENOENT', 'ENOTDIR'].includes(reason(cause))) return undefined;
     throw unusable(path, reason(cause) === 'ELOOP' ? 'it is a symbolic link' : reason(cause), cause);
   }
   if (process.getuid !== undefined) {

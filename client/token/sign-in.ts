@@ -88,9 +88,11 @@ export function removeSignIn(directory: string): void {
   removeKeys(directory);
 }
 
+/** Also what a process that was killed while it wrote has left: there are secrets in it. */
 function removeKeys(directory: string, except?: string): void {
   for (const name of namesIn(directory)) {
-    if (/^proof-key-[\w-]+\.json$/.test(name) && name !== except)
+    const isKey = /^proof-key-[\w-]+\.json$/.test(name) && name !== except;
+    if (isKey || /^(?:sign-in|proof-key-[\w-]+)\.json\..+\.tmp$/.test(name))
       rmSync(join(directory, name), { force: true });
   }
 }

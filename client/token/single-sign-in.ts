@@ -127,10 +127,12 @@ function usable({ state, gateway }: SignInRequest): SignIn | undefined {
 
 /** The right to sign in, which one process has at a time, and the URL it is waiting at. */
 class Turn {
+  readonly #directory: string;
   readonly #lock: LockFile;
   readonly #urlPath: string;
 
   constructor(directory: string) {
+    this.#directory = directory;
     this.#lock = new LockFile(join(directory, 'sign-in.lock'), patienceMs);
     this.#urlPath = join(directory, 'sign-in.url');
   }
@@ -195,7 +197,9 @@ class Turn {
     try {
       return this.#lock.take();
     } catch (cause) {
-      throw new Failure('CONFIG_INVALID', `cannot keep a sign-in: ${reason(cause)}`, { cause });
+      throw new Failure('CONFIG_INVALID', `cannot keep a sign-in in ${this.#directory}: ${reason(cause)}`, {
+        cause,
+      });
     }
   }
 

@@ -53,7 +53,9 @@ export async function printConfigCommand(
 ): Promise<number> {
   const asked = readArguments(args);
   if (!asked) {
-    stderr.write(`usage: postern-gateway print-config ${Object.keys(fronts).join('|')} [--config FILE]\n`);
+    stderr.write(
+      `postern-gateway: name one program that a configuration is for\nusage: postern-gateway print-config ${Object.keys(fronts).join('|')} [--config FILE]\n`,
+    );
     return 2;
   }
   const config = await loadConfig(asked.configFile, env);

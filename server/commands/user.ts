@@ -39,7 +39,9 @@ export function user(args: string[], io: CommandIo): Promise<number> {
     const [action = '', ...rest] = args;
     const act = Object.hasOwn(actions, action) ? actions[action] : undefined;
     if (!act)
-      throw new UsageError(action === '' ? 'say what to do' : `user knows no ${JSON.stringify(action)}`);
+      throw new UsageError(
+        action === '' ? 'user needs a word that says what to do' : `user knows no ${JSON.stringify(action)}`,
+      );
     const { values, positionals } = parseArgs({
       args: rest,
       allowPositionals: true,
@@ -82,7 +84,9 @@ function readName(action: string, positionals: readonly string[]): string {
   const [name, ...more] = positionals;
   if (action === 'list' && name === undefined) return '';
   if (action === 'list' || name === undefined || more.length > 0)
-    throw new UsageError(action === 'list' ? 'list takes no name' : 'name one account');
+    throw new UsageError(
+      action === 'list' ? 'list takes no name' : `${action} needs the name of one account`,
+    );
   if (!isAccountName(name))
     throw new UsageError(`${JSON.stringify(name)} is no name: use a-z, 0-9, . _ @ and -, at most 64`);
   return name;

@@ -18,7 +18,10 @@ async function readText(file: string): Promise<string> {
     return new TextDecoder('utf-8', { fatal: true }).decode(bytes);
   } catch (cause) {
     const { code } = cause as NodeJS.ErrnoException;
-    const message = code === 'ENOENT' ? 'there is no such file' : `cannot be read (${code ?? 'not UTF-8'})`;
+    const message =
+      code === 'ENOENT'
+        ? 'there is no such file; name one with --config, or have one written by postern-gateway serve --init'
+        : `cannot be read (${code ?? 'not UTF-8'})`;
     throw new ConfigError([{ file, path: '', message }], { cause });
   }
 }

@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
 import { chmodSync, mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
@@ -122,4 +123,19 @@ describe('places()', () => {
     const here = places({ HOME: '/home/u', XDG_CONFIG_HOME: '/c', XDG_STATE_HOME: '/s' });
     assert.deepEqual([here.config, here.state], ['/c/postern', '/s/postern']);
   });
+
+  it(
+    'are nowhere for a user whom the system does not know, as in a container',
+    { skip: process.getuid?.() === 0 ? false : 'only root can become somebody else' },
+    () => {
+      const module = JSON.stringify(join(import.meta.dirname, '../../client/places.ts'));
+      const script = `import { places } from ${module};
+        process.setgid(54321);
+        process.setuid(54321);
+        process.stdout.write(places({}).home);`;
+      const flags = ['--disable-warning=ExperimentalWarning', '--input-type=module', '-e', script];
+      const { stdout, stderr } = spawnSync(process.execPath, flags, { env: {}, encoding: 'utf8' });
+      assert.deepEqual([stdout, stderr], ['/dev/null', '']);
+    },
+  );
 });

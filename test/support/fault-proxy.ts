@@ -72,7 +72,9 @@ function forward(from: Socket, to: Socket, pair: Pair): void {
   from.on('data', (chunk: Buffer) => {
     const { limit } = pair;
     if (limit !== undefined && pair.carried + chunk.length >= limit.bytes) {
-      to.write(chunk.subarray(0, Math.max(0, limit.bytes - pair.carried)), () => breakPair(pair, limit.fault));
+      to.write(chunk.subarray(0, Math.max(0, limit.bytes - pair.carried)), () =>
+        breakPair(pair, limit.fault),
+      );
       from.pause();
       return;
     }

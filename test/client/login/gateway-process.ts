@@ -130,8 +130,8 @@ async function principal(request: IncomingMessage): Promise<JWTPayload> {
   });
   const { jkt } = payload['cnf'] as { jkt: string };
   if ((await calculateJwkThumbprint(protectedHeader.jwk!)) !== jkt) throw new Error('another key');
-  if (claims['htm'] !== request.method || claims['htu'] !== `${origin}${request.url}`)
-    throw new Error('htm, htu');
+  const htu = `${origin}${request.url!.split('?')[0]}`;
+  if (claims['htm'] !== request.method || claims['htu'] !== htu) throw new Error('htm, htu');
   if (claims['ath'] !== createHash('sha256').update(token).digest('base64url')) throw new Error('ath');
   if (Math.abs(claims.iat! - Date.now() / 1000) > 60) throw new Error('iat');
   if (options.tunnelNonce !== undefined && claims['nonce'] !== options.tunnelNonce) throw new Error('nonce');
@@ -158,6 +158,8 @@ function json(response: ServerResponse, value: object): void {
   response.end(JSON.stringify(value));
 }
 
+let held = 0;
+
 server.on('request', (request: IncomingMessage, response: ServerResponse) => {
   response.setHeader('Date', new Date().toUTCString());
   void answer(request, response).catch((error: unknown) => {
@@ -180,6 +182,11 @@ async function answer(request: IncomingMessage, response: ServerResponse): Promi
       publicUrl: options.publicUrl ?? resource,
       ...(options.noSignIn ? {} : { signIn }),
     });
+  }
+  if (url === `${prefix}oauth/token` && held < (options.holdTokens ?? 0)) {
+    held++;
+    process.stdout.write('held\n');
+    return;
   }
   if (url.startsWith(`${prefix}oauth/`)) {
     Object.assign(request, {
@@ -213,6 +220,10 @@ async function answer(request: IncomingMessage, response: ServerResponse): Promi
 const webSockets = new WebSocketServer({ noServer: true, handleProtocols: () => eofSubprotocol });
 server.on('upgrade', (request, socket: Socket, head) => {
   socket.on('error', () => {});
+  if (!request.url!.startsWith(`${prefix}tcp/`)) {
+    socket.end('HTTP/1.1 404 Not Found\r\nConnection: close\r\nContent-Length: 0\r\n\r\n');
+    return;
+  }
   principal(request).then(
     // oxlint-disable-next-line promise/always-return
     ({ sub }) => {

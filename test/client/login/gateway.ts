@@ -20,6 +20,8 @@ export interface GatewayProcessOptions {
   readonly noSignIn?: boolean;
   /** Refuses good tokens as long as so many were refused. */
   readonly refuseTokens?: readonly number[];
+  /** Does not answer so many requests for tokens; says `held` of each. */
+  readonly holdTokens?: number;
 }
 
 /** What has happened at a gateway. */
@@ -36,6 +38,9 @@ export interface GatewayCounts {
 export interface GatewayProcess {
   readonly url: URL;
   counts(): Promise<GatewayCounts>;
+  /** Resolves when it has said this, also if that was before. */
+  said(word: string): Promise<void>;
+  stop(): Promise<void>;
 }
 
 /** Starts such a gateway; it ends with the test. */
@@ -50,10 +55,11 @@ export async function startGatewayProcess(
     }),
   );
   const gone = once(child, 'close');
-  t.after(async () => {
+  const stop = async (): Promise<void> => {
     child.kill('SIGKILL');
     await gone;
-  });
+  };
+  t.after(stop);
   const lines = createInterface({ input: child.stdout });
   const [port] = (await Promise.race([
     once(lines, 'line'),
@@ -61,10 +67,15 @@ export async function startGatewayProcess(
       throw new Error('the gateway process did not start');
     }),
   ])) as [string];
-  lines.on('line', () => {});
+  const words: string[] = [];
+  lines.on('line', (word) => words.push(word));
   const origin = `http://127.0.0.1:${port}`;
   return {
     url: new URL(`${origin}/ssh/`),
     counts: async () => (await fetch(`${origin}/counts`)).json() as Promise<GatewayCounts>,
+    async said(word) {
+      while (!words.includes(word)) await once(lines, 'line');
+    },
+    stop,
   };
 }

@@ -119,6 +119,17 @@ describe('a sign-in', () => {
     assert.equal(readSignIn(state, gateway), undefined);
   });
 
+  it('leaves no secret that a process was writing when it was killed', (t) => {
+    const state = temporaryDirectory(t);
+    const { signIn, directory } = keepOne(state);
+    const names = ['sign-in.json.1.0123abcd.tmp', 'proof-key-x.json.1.0123abcd.tmp'];
+    for (const end of [() => writeSignIn(directory, signIn), () => removeSignIn(directory)]) {
+      for (const name of names) writeFileSync(join(directory, name), 'secret');
+      end();
+      for (const name of names) assert.ok(!readdirSync(directory).includes(name), name);
+    }
+  });
+
   for (const mode of [0o640, 0o604, 0o666]) {
     for (const file of ['sign-in.json', 'the key']) {
       it(`is refused when ${file} has mode ${mode.toString(8)}`, (t) => {
