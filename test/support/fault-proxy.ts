@@ -34,7 +34,10 @@ export async function startFaultProxy(port: number): Promise<FaultProxy> {
 
   const server = createServer({ allowHalfOpen: true }, (near) => {
     near.on('error', () => {});
-    if (!proxy.isUp) return void near.resetAndDestroy();
+    if (!proxy.isUp) {
+      near.resetAndDestroy();
+      return;
+    }
     count++;
     const far = connect({ port, host: '127.0.0.1', allowHalfOpen: true });
     far.on('error', () => near.resetAndDestroy());
