@@ -56,7 +56,9 @@ for (const [name, ask] of Object.entries(ways)) {
           `Authorization: Bearer ${'x'.repeat(9000)}\r\n`,
         ].map(async (field) => {
           const answer = await exchange(gateway.port, ask('box:22', field));
-          return answer.replaceAll(/X-Request-Id: (\S+)/.exec(answer)![1]!, 'ID');
+          // A second may begin between two of them.
+          const timeless = answer.replace(/\r\nDate: [^\r]+/, '\r\nDate: NOW');
+          return timeless.replaceAll(/X-Request-Id: (\S+)/.exec(answer)![1]!, 'ID');
         }),
       );
       assert.equal(statusOf(answers[0]!), challenge);
