@@ -93,7 +93,7 @@ export async function rejoin(
   let leave: (() => void) | undefined;
   let answered = false;
   try {
-    leave = counts.enterFrom(offer.remoteAddress, pipeline.limits);
+    leave = counts.enterAgainFrom(offer.remoteAddress, pipeline.limits);
     const principal = await authenticate(offer, pipeline);
     session.identified(principal);
     if (revocations.isRevoked(principal)) throw revoked();
@@ -104,11 +104,11 @@ export async function rejoin(
     relays.rejoin(tunnel, await offer.accept(), offer);
     session.end('RESUMED', { reason: `tunnel ${tunnel.session?.record.id}` });
   } catch (error) {
-    if (answered || offer.signal.aborted) return session.end('CLIENT_GONE');
+    if (offer.signal.aborted) return session.end('CLIENT_GONE');
     const refusal = session.signal.aborted
       ? refusalFor(session.signal.reason as EndReason)
       : toTunnelError(error);
-    offer.reject(refusal);
+    if (!answered) offer.reject(refusal);
     session.end(refusal.code, { reason: reasonOf(refusal) });
   } finally {
     leave?.();

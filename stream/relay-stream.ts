@@ -19,6 +19,9 @@ export const abortedCloseCode = 4410;
 /** Bytes that may wait in a connection before we wait too. */
 const maxWaitingBytes = 256 * 1024;
 
+/** Above this, pings wait for their answer: who does not read the answers gets one to all of them. */
+const maxPongBytes = 4096;
+
 /** What has been taken is acknowledged after this time at the latest. */
 const acknowledgeMs = 200;
 
@@ -73,6 +76,8 @@ export class RelayStream extends Duplex {
   #stopBeating: (() => void) | undefined;
   #unanswered = 0;
   #pings = 0;
+  /** The peer's last ping, while it has no answer. */
+  #pinged: number | undefined;
   /** How many frames have come. */
   #heard = 0;
   #acknowledging: NodeJS.Timeout | undefined;
@@ -152,10 +157,14 @@ export class RelayStream extends Duplex {
     this.#carrier?.drop();
     this.#carrier = carrier;
     this.#unanswered = 0;
+    this.#pinged = undefined;
     this.#stopBeating ??= everyInterval(this.#options.keepAliveMs ?? keepAliveMs, () => this.#beat());
     carrier.listen({
       frame: (frame) => this.#receive(frame),
-      drained: () => this.#pump(),
+      drained: () => {
+        this.#answer();
+        this.#pump();
+      },
       ended: (end) => this.#carrierEnded(end),
     });
     // What was taken since the peer was asked to go on from there it cannot know yet.
@@ -243,7 +252,8 @@ export class RelayStream extends Duplex {
       case 'ack':
         return this.#receiveAcknowledgement(frame.at);
       case 'ping':
-        return this.#answer(frame.id);
+        this.#pinged = frame.id;
+        return this.#answer();
       case 'pong':
         return;
       case 'move':
@@ -253,10 +263,11 @@ export class RelayStream extends Duplex {
     }
   }
 
-  /** What waits already shows a peer that reads that we are alive; for one that does not read it is enough. */
-  #answer(id: number): void {
-    const carrier = this.#carrier;
-    if (carrier && carrier.waitingBytes < maxWaitingBytes) carrier.send({ kind: 'pong', id });
+  #answer(): void {
+    if (this.#pinged === undefined || this.#carrier === undefined) return;
+    if (this.#carrier.waitingBytes > maxPongBytes) return;
+    this.#carrier.send({ kind: 'pong', id: this.#pinged });
+    this.#pinged = undefined;
   }
 
   #receiveData(bytes: Buffer): void {
@@ -328,11 +339,11 @@ export class RelayStream extends Duplex {
   }
 
   #pump(): void {
-    this.#say();
+    this.#sayAll();
     this.#account();
   }
 
-  #say(): void {
+  #sayAll(): void {
     const carrier = this.#carrier;
     if (carrier === undefined) return;
     while (carrier.waitingBytes < maxWaitingBytes) {
