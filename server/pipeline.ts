@@ -119,7 +119,7 @@ export async function rejoin(
   let leave: (() => void) | undefined;
   let answered = false;
   try {
-    leave = counts.enterFrom(offer.remoteAddress, pipeline.limits);
+    leave = counts.enterAgainFrom(offer.remoteAddress, pipeline.limits);
     const principal = await authenticate(offer, pipeline);
     session.identified(principal);
     if (revocations.isRevoked(principal)) throw revoked();
@@ -130,8 +130,9 @@ export async function rejoin(
     relays.rejoin(tunnel, await offer.accept(), offer);
     session.end('RESUMED', { reason: `tunnel ${tunnel.session?.record.id}` });
   } catch (error) {
-    if (answered) session.end('CLIENT_GONE');
-    else await refuse(offer, error, { session, cover });
+    if (!answered) await refuse(offer, error, { session, cover });
+    else if (offer.signal.aborted) session.end('CLIENT_GONE');
+    else session.end(toTunnelError(error).code, { reason: reasonOf(toTunnelError(error)) });
   } finally {
     cover.drop();
     leave?.();

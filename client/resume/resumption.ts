@@ -44,6 +44,9 @@ const quietMs = 3000;
 const probeMs = 2000;
 /** The new connection is there this much before the old one is expected to be cut. */
 const beforeCut = 0.9;
+/** A connection that was lost sooner than this, and brought nothing, had no use; after two of them we wait. */
+const uselessMs = 5000;
+const mostUselessPauseMs = 5000;
 /** Requests that overtake each other on the way make the gateway refuse the slower one. */
 const mostOvertaken = 3;
 
@@ -56,6 +59,9 @@ export class Resumption {
   /** Set while a dead connection would be the fault of something that we know. */
   #doubted: RejoinCause | undefined;
   #attachedAt = performance.now();
+  /** How much of both ways was known to have arrived when the connection began. */
+  #progressAt = 0;
+  #useless = 0;
   #lostAt: number | undefined;
   #count = 0;
   #overtaken = 0;
@@ -99,13 +105,20 @@ export class Resumption {
   #lost(end: CarrierEnd): void {
     this.#lostAt = performance.now();
     clearTimeout(this.#ageTimer);
+    const isUseless = this.#lostAt - this.#attachedAt < uselessMs && this.#progress() === this.#progressAt;
+    this.#useless = isUseless ? this.#useless + 1 : 0;
     const cause = end.how === 'silent' ? (this.#doubted ?? 'silent') : causes[end.how];
     if (end.how !== 'silent') this.#options.ages?.cutAt(this.#lostAt - this.#attachedAt);
     void this.#comeBack(cause);
   }
 
+  #progress(): number {
+    return this.#stream.received + this.#stream.acknowledged;
+  }
+
   #attached(): void {
     this.#attachedAt = performance.now();
+    this.#progressAt = this.#progress();
     this.#lostAt = undefined;
     this.#doubted = undefined;
     clearTimeout(this.#ageTimer);
@@ -129,7 +142,7 @@ export class Resumption {
         review: (error) => this.#review(error),
         discard: ({ carrier }) => carrier.drop(),
       });
-      const { carrier, joined } = await this.#tries.run();
+      const { carrier, joined } = await this.#tries.run(this.#pauseMs());
       this.#goOn(carrier, joined);
       telling.resumed();
     } catch (error) {
@@ -140,6 +153,11 @@ export class Resumption {
     }
     // It may have been lost again before its promise was seen.
     if (this.#lostAt !== undefined && !this.#stream.destroyed) void this.#comeBack(this.#cause);
+  }
+
+  /** Something that takes connections only to cut them again is not asked as fast as it cuts. */
+  #pauseMs(): number {
+    return this.#useless < 2 ? 0 : Math.min(mostUselessPauseMs, 125 * 2 ** this.#useless);
   }
 
   #attempt(signal: AbortSignal, reached: () => void): Promise<Rejoined> {
@@ -182,7 +200,8 @@ export class Resumption {
   }
 
   #giveUp(error: unknown): void {
-    if (this.#stream.destroyed) return;
+    // A connection that still works is not given up because there is no other.
+    if (this.#stream.destroyed || this.#stream.isAttached) return;
     // Both ends have said everything; that the gateway has forgotten about it does no harm.
     if (this.#stream.hasEnded) this.#stream.destroy();
     else this.#stream.destroy(toFailure(error));

@@ -30,9 +30,10 @@ export class Tries<T> {
     this.#options = options;
   }
 
-  /** Starts. Resolves to the first result; rejects with what `stop` is called with. */
-  run(): Promise<T> {
-    this.#try();
+  /** Starts, after a pause. Resolves to the first result; rejects with what `stop` is called with. */
+  run(pauseMs = 0): Promise<T> {
+    if (pauseMs === 0) this.#try();
+    else this.#timer = setTimeout(() => this.#try(), pauseMs);
     return this.#result.promise;
   }
 
@@ -71,8 +72,7 @@ export class Tries<T> {
       answering = 1;
     };
     try {
-      const result = await this.#options.attempt(signal, reached);
-      if (this.#over.signal.aborted) return this.#options.discard(result);
+      const result = await this.#withinLimit(this.#options.attempt(signal, reached), signal);
       this.#end();
       this.#result.resolve(result);
     } catch (error) {
@@ -81,6 +81,20 @@ export class Tries<T> {
       this.#answering -= answering;
       if (this.#due && !this.#over.signal.aborted) this.#tryWhenNobodyAnswers();
     }
+  }
+
+  /** Nobody waits for an attempt that does not mind its signal. */
+  #withinLimit(attempt: Promise<T>, signal: AbortSignal): Promise<T> {
+    return new Promise((resolve, reject) => {
+      const late = (): void => reject(signal.reason as Error);
+      signal.addEventListener('abort', late, { once: true });
+      const settle = (result: T): void => {
+        if (signal.aborted) return this.#options.discard(result);
+        signal.removeEventListener('abort', late);
+        resolve(result);
+      };
+      attempt.then(settle, reject);
+    });
   }
 
   #end(): void {
