@@ -91,7 +91,7 @@ export class Relay {
     return this.#incomingEnd !== undefined;
   }
 
-  /** Adds bytes to be sent. They are kept, and must not be changed. */
+  /** Adds bytes to be sent, and keeps a copy of them. */
   write(bytes: Buffer): void {
     if (this.#outgoingEnd !== undefined || this.#state === 'closed')
       throw new TypeError('write after the end');
@@ -181,6 +181,11 @@ export class Relay {
     this.#forget();
   }
 
+  /** Gives back memory that is held ready for more. */
+  trim(): void {
+    this.#replay.trim();
+  }
+
   /** The tunnel is over; nothing is kept any more. */
   close(): void {
     if (this.#state === 'closed') return;
@@ -211,9 +216,10 @@ export class Relay {
 
   #nextData(most: number): Outgoing | undefined {
     const room = this.#acknowledged + this.#peerWindowBytes - this.#next;
-    const bytes = this.#replay.read(this.#next, most);
-    // Never in pieces to fill a window: an acknowledgement is on its way, and makes room for the whole.
-    if (bytes.length > room) return undefined;
+    const whole = this.#replay.read(this.#next, most);
+    // Not in pieces to fill a window: an acknowledgement of what is on its way makes room for the whole.
+    if (whole.length > room && this.#next > this.#acknowledged) return undefined;
+    const bytes = whole.subarray(0, room);
     this.#advance(this.#next + bytes.length);
     this.#forget();
     return { kind: 'data', bytes };

@@ -101,7 +101,7 @@ export class RelayStream extends Duplex {
       windowBytes: isPlain ? Infinity : windowBytes,
       peerWindowBytes: isPlain ? Infinity : windowBytes,
     });
-    this.#acknowledgeBytes = isPlain ? 32 * 1024 : Math.floor(windowBytes / 4);
+    this.#acknowledgeBytes = isPlain ? 32 * 1024 : Math.floor(windowBytes / 8);
     // Nothing is asked for any more once the end has been pushed.
     this.once('end', () => this.#tellNow());
   }
@@ -382,6 +382,7 @@ export class RelayStream extends Duplex {
 
   #beat(): void {
     const carrier = this.#carrier;
+    this.#relay.trim();
     if (carrier === undefined) return;
     // A peer of relay v4 answers nothing.
     if (!this.#options.isPlain && this.#unanswered >= mostUnanswered)
@@ -410,6 +411,7 @@ export class RelayStream extends Duplex {
       if (isFinal(end.code)) return void this.destroy(connectionReset());
     }
     this.#relay.detach();
+    this.#relay.trim();
     this.#options.onDetached?.(end);
   }
 
