@@ -91,7 +91,7 @@ export class Relay {
     return this.#incomingEnd !== undefined;
   }
 
-  /** Adds bytes to be sent, and keeps a copy of them. */
+  /** Adds bytes to be sent. They are kept, and must not be changed. */
   write(bytes: Buffer): void {
     if (this.#outgoingEnd !== undefined || this.#state === 'closed')
       throw new TypeError('write after the end');
@@ -179,11 +179,6 @@ export class Relay {
     this.#state = stepRelay(this.#state, 'carrierLost');
     this.#next = this.#acknowledged;
     this.#forget();
-  }
-
-  /** Gives back memory that is held ready for more. */
-  trim(): void {
-    this.#replay.trim();
   }
 
   /** The tunnel is over; nothing is kept any more. */

@@ -382,7 +382,6 @@ export class RelayStream extends Duplex {
 
   #beat(): void {
     const carrier = this.#carrier;
-    this.#relay.trim();
     if (carrier === undefined) return;
     // A peer of relay v4 answers nothing.
     if (!this.#options.isPlain && this.#unanswered >= mostUnanswered)
@@ -411,7 +410,6 @@ export class RelayStream extends Duplex {
       if (isFinal(end.code)) return void this.destroy(connectionReset());
     }
     this.#relay.detach();
-    this.#relay.trim();
     this.#options.onDetached?.(end);
   }
 
