@@ -160,7 +160,7 @@ for (const [name, node] of nodes()) {
       const POSTERN_GATEWAY = `http://127.0.0.1:${await listen(t, server)}/`;
       const { status, stderr } = await postern(t, { ...token, POSTERN_GATEWAY }, 'connect', 'box');
       assert.equal(status, 69);
-      assert.match(stderr, /tried websocket, connect-tcp, connect.*\(HTTP_UNEXPECTED\)/);
+      assert.match(stderr, /tried relay, websocket, connect-tcp, connect.*\(HTTP_UNEXPECTED\)/);
       // oxlint-disable-next-line no-control-regex
       assert.doesNotMatch(stderr, /[\x00-\x09\x0b-\x1f]/);
     });

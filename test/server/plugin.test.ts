@@ -113,7 +113,8 @@ for (const order of ['after', 'before'] as const) {
       const discovery = (await (
         await fetch(`http://127.0.0.1:${port}/deep/ssh/.well-known/postern`)
       ).json()) as object;
-      assert.deepEqual((discovery as { entries: string[] }).entries, ['websocket', 'connect-tcp', 'connect']);
+      const { entries } = discovery as { entries: string[] };
+      assert.deepEqual(entries, ['relay', 'websocket', 'connect-tcp', 'connect']);
     });
   });
 }
