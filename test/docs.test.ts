@@ -141,15 +141,15 @@ describe('docs/entry/relay.md', () => {
     const events = new Set(Object.values(relaySteps).flatMap((each) => Object.keys(each)));
     const rows = rowsOf(page, 'States').slice(2);
     assert.deepEqual(
-      rows.map(([event]) => event).toSorted(),
-      [...events].map((each) => `\`${each}\``).toSorted(),
+      new Set(rows.map(([event]) => event)),
+      new Set([...events].map((event) => `\`${event}\``)),
     );
     assert.ok(rows.every(([, gateway, client]) => gateway && client));
   });
 
   it('has examples that are messages of the protocol, each word of it', () => {
     const words = new Set(messages.map((message) => message.split(' ')[0]));
-    assert.deepEqual([...words].toSorted(), ['ack', 'end', 'joined', 'move', 'opened', 'ping', 'pong']);
+    assert.deepEqual(words, new Set(['opened', 'joined', 'ack', 'end', 'ping', 'pong', 'move']));
     for (const message of messages) {
       const frame = relayV1.decode(Buffer.from(message), false);
       assert.ok(frame, message);

@@ -30,7 +30,10 @@ export function gatewayDouble(
   });
   server.on('upgrade', (request, socket: Socket, head) => {
     socket.on('error', () => {});
-    if (request.url!.includes('/v4/reconnect?')) return void socket.end(noSuchTunnel);
+    if (request.url!.includes('/v4/reconnect?')) {
+      socket.end(noSuchTunnel);
+      return;
+    }
     if (request.headers.upgrade === 'websocket') {
       webSockets.handleUpgrade(request, socket, head, (ws) => onTunnel(tunnelOver(ws), request));
       return;
