@@ -106,6 +106,9 @@ describe('entryMemory()', () => {
     '[1]',
     '7',
     '{"http://127.0.0.1:1/ssh/":"__proto__"}',
+    '{"http://127.0.0.1:1/ssh/":"websocket"}',
+    '{"http://127.0.0.1:1/ssh/":{"entry":"__proto__","until":4e12}}',
+    '{"http://127.0.0.1:1/ssh/":{"entry":"websocket","until":4e12}}',
     'x'.repeat(1 << 17),
   ]) {
     it(`takes ${JSON.stringify(damage.slice(0, 40))} for nothing and writes it anew`, (t) => {
@@ -117,6 +120,21 @@ describe('entryMemory()', () => {
       assert.equal(memory.recall(request.gateway), 'connect');
     });
   }
+
+  it('forgets after a week, so that a better entry is found', (t) => {
+    const state = temporaryDirectory(t);
+    const day = 24 * 3_600_000;
+    let now = Date.now();
+    const memory = entryMemory(state, () => now);
+    memory.keep(request.gateway, 'websocket');
+    now += 6 * day;
+    memory.keep(request.gateway, 'websocket');
+    assert.equal(memory.recall(request.gateway), 'websocket');
+    now += 2 * day;
+    assert.equal(memory.recall(request.gateway), undefined);
+    memory.keep(request.gateway, 'websocket');
+    assert.equal(memory.recall(request.gateway), 'websocket');
+  });
 
   it('does not mind a directory that cannot be written', (t) => {
     const state = join(temporaryDirectory(t), 'file');
