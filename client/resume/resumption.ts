@@ -95,7 +95,10 @@ export class Resumption {
     });
     this.#stream.attach(carrier, { peerReceived: 0, from: 0 });
     this.#attached();
-    this.#options.watch?.opened();
+    // ssh's first bytes need not wait for it.
+    setImmediate(() => {
+      if (!this.#stream.destroyed && this.#lostAt === undefined) this.#options.watch?.opened();
+    });
     return this.#stream;
   }
 

@@ -6,6 +6,7 @@ import type { Target } from '../../protocol/target.ts';
 import type { TunnelWatch } from '../entry/entry.ts';
 import { readSmall, writePrivate } from '../files.ts';
 import { hasEnded, isThere, ownLife } from '../process-life.ts';
+import type { ProcessLife } from '../process-life.ts';
 
 /** A resumable tunnel of this user on this machine, as the process that has it wrote it down. Times are ISO 8601. */
 export interface TunnelHere {
@@ -29,10 +30,11 @@ const many = 20;
 export function tunnelFile(state: string, { gateway, target }: TunnelNames): TunnelWatch {
   const directory = directoryIn(state);
   const path = join(directory, `${hostPrefix()}${process.pid}.json`);
-  const life = ownLife();
+  let life: ProcessLife | undefined;
   const since = new Date().toISOString();
   let resumes = 0;
   const write = (how: TunnelHere['state']): void => {
+    life ??= ownLife();
     const changed = new Date().toISOString();
     const names = { target: formatTarget(target), gateway: gateway.href };
     attempt(() =>

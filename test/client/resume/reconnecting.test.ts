@@ -106,6 +106,23 @@ describe('postern connect that loses its connection', () => {
     assert.doesNotMatch(text(), /postern:/);
   });
 
+  for (const [signal, code] of [
+    ['SIGHUP', 129],
+    ['SIGTERM', 143],
+  ] as const) {
+    it(`leaves at once at ${signal} while it has no connection, and leaves no file`, async (t) => {
+      const { child, said, state } = await start(t, 'plain');
+      child.stdin!.write('before\n');
+      await said(/before\n/);
+      proxy.isUp = false;
+      proxy.cut('reset');
+      await until(() => shown(state)[0]?.[1] === 'reconnecting');
+      child.kill(signal);
+      assert.deepEqual(await once(child, 'exit'), [code, null]);
+      assert.deepEqual(readdirSync(join(state, 'tunnels')), []);
+    });
+  }
+
   it('leaves a file when it is killed, which the next look takes away', async (t) => {
     const { child, said, state } = await start(t, 'plain');
     child.stdin!.write('before\n');
