@@ -80,6 +80,8 @@ export class Tries<T> {
     };
     try {
       const result = await this.#withinLimit(this.#options.attempt(signal, reached), signal);
+      // Another one may have come in the same moment.
+      if (this.#over.signal.aborted) return this.#options.discard(result);
       this.#end();
       this.#resolve(result);
     } catch (error) {

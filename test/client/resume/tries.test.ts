@@ -124,6 +124,17 @@ describe('Tries', () => {
     assert.deepEqual(discarded, ['late']);
   });
 
+  it('drops the second of two that come in the same moment', async () => {
+    const { tries, made, madeCount, discarded } = controlled();
+    const result = tries.run();
+    await madeCount(2);
+    made[0]!.succeed('first');
+    made[1]!.succeed('second');
+    assert.equal(await result, 'first');
+    await aWhile();
+    assert.deepEqual(discarded, ['second']);
+  });
+
   it('stops: rejects, ends what is under way, and drops what still comes', async () => {
     const { tries, made, madeCount, discarded, reviewed } = controlled();
     const result = tries.run();
