@@ -211,9 +211,9 @@ export class Relay {
 
   #nextData(most: number): Outgoing | undefined {
     const room = this.#acknowledged + this.#peerWindowBytes - this.#next;
-    const bytes = this.#replay.read(this.#next, most);
+    const bytes = this.#replay.read(this.#next, Math.min(most, this.#peerWindowBytes));
     // Never in pieces to fill a window: an acknowledgement is on its way, and makes room for the whole.
-    if (bytes.length > room) return undefined;
+    if (bytes.length === 0 || bytes.length > room) return undefined;
     this.#advance(this.#next + bytes.length);
     this.#forget();
     return { kind: 'data', bytes };
