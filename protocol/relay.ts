@@ -211,10 +211,9 @@ export class Relay {
 
   #nextData(most: number): Outgoing | undefined {
     const room = this.#acknowledged + this.#peerWindowBytes - this.#next;
-    const whole = this.#replay.read(this.#next, most);
-    // Not in pieces to fill a window: an acknowledgement of what is on its way makes room for the whole.
-    if (whole.length > room && this.#next > this.#acknowledged) return undefined;
-    const bytes = whole.subarray(0, room);
+    const bytes = this.#replay.read(this.#next, Math.min(most, this.#peerWindowBytes));
+    // Never in pieces to fill a window: an acknowledgement is on its way, and makes room for the whole.
+    if (bytes.length === 0 || bytes.length > room) return undefined;
     this.#advance(this.#next + bytes.length);
     this.#forget();
     return { kind: 'data', bytes };

@@ -5,7 +5,7 @@ import type { RejoinCause } from '../../protocol/rejoin-cause.ts';
 import type { RelayJoined } from '../../protocol/relay-frame.ts';
 import type { Carrier, CarrierEnd } from '../../stream/relay-carrier.ts';
 import { RelayStream } from '../../stream/relay-stream.ts';
-import type { ConnectionAges } from '../entry/entry.ts';
+import type { ConnectionAges, TunnelWatch } from '../entry/entry.ts';
 import { Failure, toFailure } from '../failure.ts';
 import { watchSurroundings } from './surroundings.ts';
 import { Tries } from './tries.ts';
@@ -33,6 +33,7 @@ export interface ResumptionOptions {
   /** The age to which connections live on the way, as the gateway says. */
   readonly carrierMs?: number;
   readonly ages?: ConnectionAges;
+  readonly watch?: TunnelWatch;
   readonly say: (line: string) => void;
   /** Asks the gateway to go on; the caller owns the carrier, which is held. */
   readonly rejoin: (asked: Rejoin, signal: AbortSignal) => Promise<Rejoined>;
@@ -67,6 +68,7 @@ export class Resumption {
   #overtaken = 0;
   #lastFailure: TunnelError | undefined;
   #ageTimer: NodeJS.Timeout | undefined;
+  #doubtTimer: NodeJS.Timeout | undefined;
 
   constructor(options: ResumptionOptions) {
     this.#options = options;
@@ -87,10 +89,16 @@ export class Resumption {
     this.#stream.once('close', () => {
       surroundings.stop();
       clearTimeout(this.#ageTimer);
+      clearTimeout(this.#doubtTimer);
       this.#tries?.stop(new Failure('TUNNEL_LOST', 'the session has ended'));
+      this.#options.watch?.ended();
     });
     this.#stream.attach(carrier, { peerReceived: 0, from: 0 });
     this.#attached();
+    // ssh's first bytes need not wait for it.
+    setImmediate(() => {
+      if (!this.#stream.destroyed && this.#lostAt === undefined) this.#options.watch?.opened();
+    });
     return this.#stream;
   }
 
@@ -99,6 +107,10 @@ export class Resumption {
     this.#tries?.hurry();
     if (!this.#stream.isAttached) return;
     this.#doubted = cause;
+    clearTimeout(this.#doubtTimer);
+    // A connection that is there after the probe has survived it.
+    this.#doubtTimer = setTimeout(() => (this.#doubted = undefined), 2 * probeMs);
+    this.#doubtTimer.unref();
     this.#stream.probe(probeMs);
   }
 
@@ -108,7 +120,10 @@ export class Resumption {
     const isUseless = this.#lostAt - this.#attachedAt < uselessMs && this.#progress() === this.#progressAt;
     this.#useless = isUseless ? this.#useless + 1 : 0;
     const cause = end.how === 'silent' ? (this.#doubted ?? 'silent') : causes[end.how];
-    if (end.how !== 'silent') this.#options.ages?.cutAt(this.#lostAt - this.#attachedAt);
+    // After a wake-up or on another network there is a reason, whatever the age.
+    if (end.how !== 'silent' && this.#doubted === undefined)
+      this.#options.ages?.cutAt(this.#lostAt - this.#attachedAt);
+    this.#options.watch?.lost();
     void this.#comeBack(cause);
   }
 
@@ -197,6 +212,7 @@ export class Resumption {
       throw new Failure('TUNNEL_LOST', 'the gateway goes on at a place where the session is not', { cause });
     }
     this.#attached();
+    this.#options.watch?.resumed();
   }
 
   #giveUp(error: unknown): void {

@@ -18,23 +18,30 @@ export interface TriesOptions<T> {
  */
 export class Tries<T> {
   readonly #options: TriesOptions<T>;
-  readonly #result = Promise.withResolvers<T>();
   readonly #over = new AbortController();
   #number = 0;
   #answering = 0;
   #timer: NodeJS.Timeout | undefined;
   /** The next try waits only for an answer. */
   #due = false;
+  readonly #result: Promise<T>;
+  // Node 20 has no `Promise.withResolvers`.
+  #resolve!: (result: T) => void;
+  #reject!: (error: unknown) => void;
 
   constructor(options: TriesOptions<T>) {
     this.#options = options;
+    this.#result = new Promise((resolve, reject) => {
+      this.#resolve = resolve;
+      this.#reject = reject;
+    });
   }
 
   /** Starts, after a pause. Resolves to the first result; rejects with what `stop` is called with. */
   run(pauseMs = 0): Promise<T> {
     if (pauseMs === 0) this.#try();
     else this.#timer = setTimeout(() => this.#try(), pauseMs);
-    return this.#result.promise;
+    return this.#result;
   }
 
   /** Makes the next try now, as if it were the first. */
@@ -46,7 +53,7 @@ export class Tries<T> {
 
   stop(error: unknown): void {
     this.#end();
-    this.#result.reject(error);
+    this.#reject(error);
   }
 
   #try(): void {
@@ -73,8 +80,10 @@ export class Tries<T> {
     };
     try {
       const result = await this.#withinLimit(this.#options.attempt(signal, reached), signal);
+      // Another one may have come in the same moment.
+      if (this.#over.signal.aborted) return this.#options.discard(result);
       this.#end();
-      this.#result.resolve(result);
+      this.#resolve(result);
     } catch (error) {
       if (!this.#over.signal.aborted) this.#options.review(error);
     } finally {

@@ -129,7 +129,7 @@ function switchTo(
     if (signal.aborted) return gone();
     signal.addEventListener('abort', gone, { once: true });
     server.handleUpgrade(request, socket, Buffer.alloc(0), (webSocket: WebSocket) =>
-      resolve(webSocketCarrier(webSocket, codec)),
+      resolve(webSocketCarrier(webSocket, codec, socket)),
     );
   });
 }

@@ -43,7 +43,11 @@ export async function startFaultProxy(port: number): Promise<FaultProxy> {
     far.on('error', () => near.resetAndDestroy());
     const pair: Pair = { near, far, carried: 0, limit: next };
     pairs.add(pair);
-    near.on('close', () => pairs.delete(pair));
+    near.on('close', (hadError) => {
+      pairs.delete(pair);
+      if (hadError) far.resetAndDestroy();
+      else far.end();
+    });
     forward(near, far, pair);
     forward(far, near, pair);
   });

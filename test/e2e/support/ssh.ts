@@ -1,5 +1,6 @@
-import { mkdirSync, writeFileSync } from 'node:fs';
+import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
+import { replaceFile } from '../../../client/files.ts';
 import { clientBundle, packageDirectory } from './needs.ts';
 import { run, type Environment, type Outcome, type RunOptions } from './process.ts';
 import type { Scratch } from './scratch.ts';
@@ -32,9 +33,10 @@ export interface Ssh {
 export function prepareSsh(scratch: Scratch, plan: SshPlan): Ssh {
   const { sshd, name } = plan;
   const knownHosts = scratch.path(`${name}.known_hosts`);
-  writeFileSync(knownHosts, `${box} ${sshd.hostKey}\n`);
+  // In one step each: an ssh of another test may be reading them.
+  replaceFile(knownHosts, `${box} ${sshd.hostKey}\n`, 0o600);
   const configFile = scratch.path(`${name}.ssh_config`);
-  writeFileSync(
+  replaceFile(
     configFile,
     `Host ${box}
   User ${sshd.user}
@@ -48,6 +50,7 @@ export function prepareSsh(scratch: Scratch, plan: SshPlan): Ssh {
   BatchMode yes
   LogLevel ERROR
 `,
+    0o600,
   );
   const env = { ...isolatedEnvironment(scratch), ...plan.env };
   return {
