@@ -48,7 +48,7 @@ interface Cut {
   readonly parts: Parts;
   readonly known: Known;
   readonly target: number;
-  end(): Promise<void>;
+  readonly end: () => Promise<void>;
 }
 
 type Replace = NonNullable<Parameters<typeof startParts>[0]>;
@@ -56,7 +56,7 @@ type Replace = NonNullable<Parameters<typeof startParts>[0]>;
 /** A gateway and an echo behind it. */
 async function startWithEcho(
   replace: Replace = {},
-): Promise<{ parts: Parts; target: number; end(): Promise<void> }> {
+): Promise<{ parts: Parts; target: number; end: () => Promise<void> }> {
   const [echo, parts] = [await startEcho(), await startParts(replace)];
   return {
     parts,
@@ -704,7 +704,6 @@ describe('a peer with all the time in the world', () => {
     const { parts, target, end } = await startWithEcho({ observers: [observer] });
     const { wire: first, known } = await openTunnel(parts.port, target);
     let last = first;
-    const resources = (): number => process.getActiveResourcesInfo().length;
     let early = 0;
     for (let count = 1; count <= 1000; count++) {
       const received = last.bytes.length;
@@ -781,6 +780,10 @@ describe('a connection that breaks while its client comes back', () => {
         await cut.end();
       });
 });
+
+function resources(): number {
+  return process.getActiveResourcesInfo().length;
+}
 
 function memory(): number {
   globalThis.gc?.();
