@@ -22,6 +22,12 @@ const maxWaitingBytes = 256 * 1024;
 /** Above this, pings wait for their answer: who does not read the answers gets one to all of them. */
 const maxPongBytes = 4096;
 
+/**
+ * After a loss, messages are no longer than this until one was acknowledged: of a message that is cut nothing arrives, and
+ * a network that cuts everything after some kilobytes would get nowhere with long ones.
+ */
+const cautiousBytes = 4096;
+
 /** What has been taken is acknowledged after this time at the latest. */
 const acknowledgeMs = 200;
 
@@ -78,6 +84,8 @@ export class RelayStream extends Duplex {
   #pings = 0;
   /** The peer's last ping, while it has no answer. */
   #pinged: number | undefined;
+  /** Nothing was acknowledged on this carrier yet, and the one before was lost. */
+  #isCautious = false;
   /** How many frames have come. */
   #heard = 0;
   #acknowledging: NodeJS.Timeout | undefined;
@@ -156,6 +164,7 @@ export class RelayStream extends Duplex {
     const again = this.#relay.attach(positions);
     this.#carrier?.drop();
     this.#carrier = carrier;
+    this.#isCautious = again > 0;
     this.#unanswered = 0;
     this.#pinged = undefined;
     this.#stopBeating ??= everyInterval(this.#options.keepAliveMs ?? keepAliveMs, () => this.#beat());
@@ -311,6 +320,7 @@ export class RelayStream extends Duplex {
 
   #receiveAcknowledgement(at: number): void {
     this.#relay.hear(at);
+    this.#isCautious = false;
     this.#pump();
     this.#finishIfDelivered();
   }
@@ -346,8 +356,9 @@ export class RelayStream extends Duplex {
   #sayAll(): void {
     const carrier = this.#carrier;
     if (carrier === undefined) return;
+    const { maxDataBytes } = carrier.codec;
     while (carrier.waitingBytes < maxWaitingBytes) {
-      const outgoing = this.#relay.next(carrier.codec.maxDataBytes);
+      const outgoing = this.#relay.next(this.#isCautious ? cautiousBytes : maxDataBytes);
       if (outgoing === undefined) return;
       // Relay v4 has no other word for an EOF; the peer's Close frame then says that everything has arrived.
       if (outgoing.kind === 'end' && this.#options.isPlain) return this.#carrier?.end(1000);

@@ -179,6 +179,29 @@ describe('a stream that outlives its connections', () => {
     far.destroy();
   });
 
+  it('sends small messages after a loss, until one was acknowledged', async () => {
+    const { made: far, lost } = losing();
+    const line = await openLine();
+    far.attach(webSocketCarrier(line.far, relayV1), { peerReceived: 0, from: 0 });
+    far.write(Buffer.alloc(60_000));
+    const [first] = (await once(line.near, 'message')) as [Buffer];
+    assert.equal(first.length, 60_000);
+    line.farSocket.resetAndDestroy();
+    await lost;
+    const next = await openLine();
+    far.attach(webSocketCarrier(next.far, relayV1), { peerReceived: 0, from: 0 });
+    const sizes: number[] = [];
+    next.near.on('message', (data: Buffer) => void sizes.push(data.length));
+    while (sizes.length < 15) await once(next.near, 'message');
+    assert.ok(Math.max(...sizes) <= 4096, `${sizes.join(' ')}`);
+    next.near.send('ack at=60000');
+    while (far.acknowledged < 60_000) await turn();
+    far.write(Buffer.alloc(50_000));
+    while (sizes.length < 16) await once(next.near, 'message');
+    assert.equal(sizes.at(-1), 50_000);
+    far.destroy();
+  });
+
   it('acknowledges what it has told in a request when the connection goes on as it is', async () => {
     const near = stream();
     const line = await openLine();
