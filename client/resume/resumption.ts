@@ -182,7 +182,8 @@ export class Resumption {
   }
 
   #giveUp(error: unknown): void {
-    if (this.#stream.destroyed) return;
+    // A tunnel that cannot move, to a gateway that does not have it for one, goes on where it is.
+    if (this.#stream.destroyed || this.#stream.isAttached) return;
     // Both ends have said everything; that the gateway has forgotten about it does no harm.
     if (this.#stream.hasEnded) this.#stream.destroy();
     else this.#stream.destroy(toFailure(error));
