@@ -38,6 +38,7 @@ import type { Pipeline } from './pipeline.ts';
 import { TunnelCounts } from './policy/limits.ts';
 import { rulesPolicy } from './policy/rules.ts';
 import { openEmbeddedStore } from './store/embedded.ts';
+import { FileLock } from './store/file-lock.ts';
 import type { Store } from './store/store.ts';
 import { Relays } from './tunnel/relays.ts';
 import { Sessions } from './tunnel/sessions.ts';
@@ -81,28 +82,18 @@ export class Gateway {
   /** Throws when the audit file, the store or the key cannot be used; nothing is left open then. */
   static async open(config: Config, log: Log): Promise<Gateway> {
     const metrics = new Metrics();
-    const audit = new AuditLog(config.audit.file, {
-      onState(failure) {
-        if (failure) metrics.auditFailed();
-        if (failure) log.error({ err: failure }, 'the audit log cannot be written');
-        else log.info('the audit log can be written again');
-      },
-      onLost(count) {
-        metrics.auditLost(count);
-        log.error({ count }, 'audit records were lost');
-      },
-    });
-    await audit.start();
-    let state: State | undefined;
+    const state = await openState(config, log);
+    let audit: AuditLog | undefined;
     try {
-      state = await openState(config, log);
+      audit = openAudit(config, log, metrics);
+      await audit.start();
       const settings = await settingsFrom(config, state, log);
       const gateway = new Gateway({ settings, state, log, audit, metrics });
       gateway.#login = await gateway.#openLogin();
       return gateway;
     } catch (error) {
-      await state?.store.close();
-      await audit.close();
+      await state.store.close();
+      await audit?.close();
       throw error;
     }
   }
@@ -282,6 +273,22 @@ interface Opened {
   readonly log: Log;
   readonly audit: AuditLog;
   readonly metrics: Metrics;
+}
+
+/** Every process of the gateway has the same store, and so the same lock. */
+function openAudit(config: Config, log: Log, metrics: Metrics): AuditLog {
+  return new AuditLog(config.audit.file, {
+    lock: new FileLock(`${config.store.file}-audit`),
+    onState(failure) {
+      if (failure) metrics.auditFailed();
+      if (failure) log.error({ err: failure }, 'the audit log cannot be written');
+      else log.info('the audit log can be written again');
+    },
+    onLost(count) {
+      metrics.auditLost(count);
+      log.error({ count }, 'audit records were lost');
+    },
+  });
 }
 
 async function openState(config: Config, log: Log): Promise<State> {
