@@ -41,6 +41,7 @@ import { openEmbeddedStore } from './store/embedded.ts';
 import { FileLock } from './store/file-lock.ts';
 import type { Store } from './store/store.ts';
 import { Relays } from './tunnel/relays.ts';
+import { ownTunnels } from './tunnel/own-tunnels.ts';
 import { Sessions } from './tunnel/sessions.ts';
 import { apiRoutes } from './web/api.ts';
 import { webRoutes } from './web/routes.ts';
@@ -243,7 +244,7 @@ export class Gateway {
     const { revocations } = this.#state;
     const premises = {
       sessions: this.sessions,
-      relays: this.relays,
+      tunnels: ownTunnels(this.relays),
       counts: this.#counts,
       revocations,
       draining: () => this.#draining,
