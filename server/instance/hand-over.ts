@@ -76,8 +76,7 @@ function askOwner(
       ...Object.fromEntries(passedFields.flatMap((name) => passed(request.headers, name))),
       [handedOverField]: formatHandedOver({ holder, id: offer.id, remoteAddress: offer.remoteAddress }),
     },
-    agent: false,
-    // An EOF of one side is not the end of the other.
+    // An EOF of one side is not the end of the other; an agent would make connections of its own.
     createConnection: () => connect({ path: socketPath, allowHalfOpen: true }),
   });
   return new Promise((resolve, reject) => {
