@@ -80,6 +80,7 @@ export const tunnelErrors = {
   },
   // Coming back to a tunnel whose connection was lost.
   TUNNEL_GONE: { status: 410, retry: true, exit: 75, layer: 'gateway' },
+  TUNNEL_UNREACHABLE: { status: 503, retry: true, exit: 75, layer: 'gateway' },
   REJOIN_INVALID: { status: 409, retry: false, exit: 1, layer: 'tunnel' },
   // Seen by the client only.
   USAGE: { status: 0, retry: false, exit: 2, layer: 'usage' },

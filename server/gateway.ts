@@ -1,4 +1,3 @@
-import { randomBytes } from 'node:crypto';
 import type { Server } from 'node:http';
 import type { FastifyInstance } from 'fastify';
 import type { TunnelError } from '../protocol/errors.ts';
@@ -26,6 +25,9 @@ import { requestEntries } from './entry/index.ts';
 import type { Incoming, Offer, RejoinOffer } from './entry/entry.ts';
 import { isToEnd } from './listen/control.ts';
 import type { Killing } from './listen/control.ts';
+import { newInstanceName } from './instance/folder.ts';
+import { tunnelsOf } from './instance/neighbours.ts';
+import type { Neighbours } from './instance/neighbours.ts';
 import { openLogin } from './login/login.ts';
 import type { Login } from './login/login.ts';
 import { openSigningKeys } from './login/signing-keys.ts';
@@ -38,8 +40,11 @@ import type { Pipeline } from './pipeline.ts';
 import { TunnelCounts } from './policy/limits.ts';
 import { rulesPolicy } from './policy/rules.ts';
 import { openEmbeddedStore } from './store/embedded.ts';
+import { FileLock } from './store/file-lock.ts';
 import type { Store } from './store/store.ts';
 import { Relays } from './tunnel/relays.ts';
+import { ownTunnels } from './tunnel/own-tunnels.ts';
+import type { Rejoinables } from './tunnel/rejoinable.ts';
 import { Sessions } from './tunnel/sessions.ts';
 import { apiRoutes } from './web/api.ts';
 import { webRoutes } from './web/routes.ts';
@@ -65,6 +70,13 @@ interface State {
   readonly signingKeys: SigningKeys;
 }
 
+/** What a process knows that is one of several of the same gateway. */
+export interface Place {
+  /** Names it in the ids of its tunnels. */
+  readonly instance: string;
+  readonly neighbours: Neighbours;
+}
+
 /** All the parts of a gateway, put together from a configuration. It listens to nothing by itself. */
 export class Gateway {
   readonly metrics: Metrics;
@@ -74,40 +86,34 @@ export class Gateway {
   readonly #audit: AuditLog;
   readonly #state: State;
   readonly #counts = new TunnelCounts();
+  readonly #neighbours: Neighbours | undefined;
+  readonly #tunnels: Rejoinables;
   #settings: Settings;
   #login: Login | undefined;
   #draining = false;
+  #isSucceeded = false;
+  #late: NodeJS.Timeout | undefined;
 
   /** Throws when the audit file, the store or the key cannot be used; nothing is left open then. */
-  static async open(config: Config, log: Log): Promise<Gateway> {
+  static async open(config: Config, log: Log, place?: Place): Promise<Gateway> {
     const metrics = new Metrics();
-    const audit = new AuditLog(config.audit.file, {
-      onState(failure) {
-        if (failure) metrics.auditFailed();
-        if (failure) log.error({ err: failure }, 'the audit log cannot be written');
-        else log.info('the audit log can be written again');
-      },
-      onLost(count) {
-        metrics.auditLost(count);
-        log.error({ count }, 'audit records were lost');
-      },
-    });
-    await audit.start();
-    let state: State | undefined;
+    const state = await openState(config, log);
+    let audit: AuditLog | undefined;
     try {
-      state = await openState(config, log);
+      audit = openAudit(config, log, metrics);
+      await audit.start();
       const settings = await settingsFrom(config, state, log);
-      const gateway = new Gateway({ settings, state, log, audit, metrics });
+      const gateway = new Gateway({ settings, state, log, audit, metrics }, place);
       gateway.#login = await gateway.#openLogin();
       return gateway;
     } catch (error) {
-      await state?.store.close();
-      await audit.close();
+      await state.store.close();
+      await audit?.close();
       throw error;
     }
   }
 
-  private constructor({ settings, state, log, audit, metrics }: Opened) {
+  private constructor({ settings, state, log, audit, metrics }: Opened, place: Place | undefined) {
     this.#settings = settings;
     this.#state = state;
     this.#log = log;
@@ -118,13 +124,15 @@ export class Gateway {
       metrics,
       logObserver(log),
     ]);
-    this.relays = new Relays({
-      sessions: this.sessions,
-      instance: randomBytes(6).toString('base64url'),
-      ...this.config.resume,
-    });
+    const instance = place?.instance ?? newInstanceName();
+    this.relays = new Relays({ sessions: this.sessions, instance, ...this.config.resume });
+    this.#neighbours = place?.neighbours;
+    this.#tunnels = place
+      ? tunnelsOf(instance, ownTunnels(this.relays), place.neighbours)
+      : ownTunnels(this.relays);
     state.revocations.onRevoked((revocation, reason) => {
-      audit.appendEventually(revocationFields(revocation, reason));
+      // Whoever has taken over writes it down.
+      if (!this.#isSucceeded) audit.appendEventually(revocationFields(revocation, reason));
       this.sessions.endWhere(
         ({ principal }) => principal !== undefined && concerns(revocation, principal),
         'REVOKED',
@@ -209,10 +217,15 @@ export class Gateway {
     this.#settings = await settingsFrom({ ...config, ...kept }, this.#state, this.#log);
   }
 
+  /** Ends sessions of this process for the operator. Gives how many. */
+  end(killing: Killing): number {
+    return this.sessions.endWhere((record) => isToEnd(killing, record), 'KILLED', killing.reason);
+  }
+
   /** Ends sessions for the operator, and revokes what they could come back with where that is asked. */
   async kill(killing: Killing): Promise<number> {
     const { tokenId, keyThumbprint, subject, issuer, revoke, reason } = killing;
-    const ended = this.sessions.endWhere((record) => isToEnd(killing, record), 'KILLED', reason);
+    const ended = this.end(killing);
     const { revocations } = this.#state;
     if (tokenId !== undefined) await revocations.revoke({ kind: 'token', tokenId }, reason);
     if (keyThumbprint !== undefined) await revocations.revoke({ kind: 'key', keyThumbprint }, reason);
@@ -228,19 +241,45 @@ export class Gateway {
     this.#audit.reopen();
   }
 
+  /** Refuses new tunnels from now on, and ends the open ones after the grace time. */
+  stop(): void {
+    this.#draining = true;
+    this.#late ??= setTimeout(() => {
+      this.sessions.endAll('GATEWAY_STOPPED');
+      this.#neighbours?.handOvers.close();
+    }, this.config.limits.graceMs);
+  }
+
+  /** Another process has taken over: the open tunnels may last, and their clients shall come back over there. */
+  succeeded(): void {
+    this.#isSucceeded = true;
+    clearTimeout(this.#late);
+    this.#late = undefined;
+    this.relays.askToMove();
+  }
+
+  /** Resolves when no tunnel is open, and none of another process goes through this one. */
+  async empty(): Promise<void> {
+    const handOvers = this.#neighbours?.handOvers;
+    while (this.sessions.count > 0 || (handOvers?.count ?? 0) > 0) {
+      await this.sessions.empty();
+      await handOvers?.empty();
+    }
+    clearTimeout(this.#late);
+  }
+
   /** Refuses new tunnels, waits for the open ones up to the grace time, then ends them. */
   async drain(): Promise<void> {
-    this.#draining = true;
-    const late = setTimeout(() => this.sessions.endAll('GATEWAY_STOPPED'), this.config.limits.graceMs);
-    await this.sessions.empty();
-    clearTimeout(late);
+    this.stop();
+    await this.empty();
   }
 
   /** Ends what is left at once and closes the audit log. */
   async close(): Promise<void> {
     this.#draining = true;
     this.sessions.endAll('GATEWAY_STOPPED');
-    await this.sessions.empty();
+    this.#neighbours?.handOvers.close();
+    await this.empty();
     this.#login?.close();
     this.#state.signingKeys.close();
     this.#state.revocations.close();
@@ -252,7 +291,7 @@ export class Gateway {
     const { revocations } = this.#state;
     const premises = {
       sessions: this.sessions,
-      relays: this.relays,
+      tunnels: this.#tunnels,
       counts: this.#counts,
       revocations,
       draining: () => this.#draining,
@@ -282,6 +321,22 @@ interface Opened {
   readonly log: Log;
   readonly audit: AuditLog;
   readonly metrics: Metrics;
+}
+
+/** Every process of the gateway has the same store, and so the same lock. */
+function openAudit(config: Config, log: Log, metrics: Metrics): AuditLog {
+  return new AuditLog(config.audit.file, {
+    lock: new FileLock(`${config.store.file}-audit`),
+    onState(failure) {
+      if (failure) metrics.auditFailed();
+      if (failure) log.error({ err: failure }, 'the audit log cannot be written');
+      else log.info('the audit log can be written again');
+    },
+    onLost(count) {
+      metrics.auditLost(count);
+      log.error({ count }, 'audit records were lost');
+    },
+  });
 }
 
 async function openState(config: Config, log: Log): Promise<State> {

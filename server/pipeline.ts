@@ -16,7 +16,7 @@ import type { Grant, Policy } from './policy/policy.ts';
 import { abort } from '../stream/close.ts';
 import { bridge } from './tunnel/bridge.ts';
 import type { BridgeEnd } from './tunnel/bridge.ts';
-import type { RelayTunnel, Relays } from './tunnel/relays.ts';
+import type { Rejoinable, Rejoinables } from './tunnel/rejoinable.ts';
 import type { Session, Sessions } from './tunnel/sessions.ts';
 
 /** What decides about offers. A reload puts a new one in its place; tunnels that are open keep theirs. */
@@ -30,7 +30,8 @@ export interface Pipeline {
 /** What stays the same for the life of the process. */
 export interface Premises {
   readonly sessions: Sessions;
-  readonly relays: Pick<Relays, 'find' | 'rejoin'>;
+  /** The tunnels that a client may come back to. */
+  readonly tunnels: Rejoinables;
   readonly counts: TunnelCounts;
   readonly revocations: Pick<Revocations, 'isRevoked'>;
   readonly draining: () => boolean;
@@ -106,12 +107,13 @@ async function carry({ session, client, target, leave }: OpenTunnel, sessionMs: 
 }
 
 /**
- * The shorter life of a request to go on with a tunnel that is there: authenticate, find the tunnel of this principal,
- * authorize again, accept, attach. Nothing is dialled, and a gateway that is stopping takes it too. Never rejects.
+ * The shorter life of a request to go on with a tunnel that is there, in this process or another one of the gateway:
+ * authenticate, find the tunnel of this principal, authorize again, accept, attach. Nothing is dialled, and a gateway that
+ * is stopping takes it too. Never rejects.
  */
 export async function rejoin(
   offer: RejoinOffer,
-  { sessions, relays, counts, revocations, coverMs }: Premises,
+  { sessions, tunnels, counts, revocations, coverMs }: Premises,
   pipeline: Pipeline,
 ): Promise<void> {
   const session = sessions.begin(offer);
@@ -123,12 +125,13 @@ export async function rejoin(
     const principal = await authenticate(offer, pipeline);
     session.identified(principal);
     if (revocations.isRevoked(principal)) throw revoked();
-    const tunnel = relays.find(offer.sid, principal);
+    const tunnel = await tunnels.find(offer.sid, principal);
+    session.signal.throwIfAborted();
     session.granted(authorizeAgain(tunnel, principal, pipeline));
-    tunnel.check(offer);
+    const goOn = await tunnel.prepare(offer);
     answered = true;
-    relays.rejoin(tunnel, await offer.accept(), offer);
-    session.end('RESUMED', { reason: `tunnel ${tunnel.session?.record.id}` });
+    await goOn();
+    session.end('RESUMED', { reason: `tunnel ${tunnel.sessionId}` });
   } catch (error) {
     if (!answered) await refuse(offer, error, { session, cover });
     else if (offer.signal.aborted) session.end('CLIENT_GONE');
@@ -155,13 +158,11 @@ async function refuse(
 }
 
 /** Who may not reach the target any more does not keep the tunnel to it either. Throws `TARGET_DENIED`. */
-function authorizeAgain(tunnel: RelayTunnel, principal: Principal, { policy }: Pipeline): Grant {
-  if (tunnel.target === undefined)
-    throw new TunnelError('TUNNEL_GONE', 'the gateway does not have this session any more');
+function authorizeAgain(tunnel: Rejoinable, principal: Principal, { policy }: Pipeline): Grant {
   try {
     return policy.decide(principal, tunnel.target);
   } catch (error) {
-    tunnel.session?.abort('REVOKED', 'the rules do not allow it any more');
+    tunnel.revoke();
     throw error;
   }
 }

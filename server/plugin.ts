@@ -3,6 +3,7 @@ import { parseConfig } from './config/parse.ts';
 import { loadConfig } from './config/load.ts';
 import { Gateway } from './gateway.ts';
 import { controlApp } from './listen/control.ts';
+import type { ControlledElsewhere, Killing } from './listen/control.ts';
 import { listen } from './listen/listen.ts';
 
 export interface PosternOptions {
@@ -36,11 +37,12 @@ export async function postern(app: FastifyInstance, options: PosternOptions): Pr
 }
 
 /** What answers `postern-gateway sessions` and `kill`, to be put on the control socket. */
-export function controlOf(gateway: Gateway): FastifyInstance {
-  return controlApp({
+export function controlOf(gateway: Gateway, elsewhere?: ControlledElsewhere): FastifyInstance {
+  const here = {
     sessions: () => gateway.sessions.records(),
-    kill: (killing) => gateway.kill(killing),
-  });
+    kill: (killing: Killing) => gateway.kill(killing),
+  };
+  return controlApp(here, elsewhere);
 }
 
 /** Puts an open gateway into an app that is mounted at its prefix, and closes it with the app. */

@@ -3,10 +3,14 @@ import { spawn } from 'node:child_process';
 /** The first socket that systemd passes (sd_listen_fds(3)). */
 const firstPassedFd = 3;
 
-/** The descriptor of the listening socket that systemd has opened for this process, if it has. */
+/** Names the process that has started this one to take over from it, and has passed it its listening socket. */
+export const predecessorVariable = 'POSTERN_PREDECESSOR';
+
+/** The descriptor of the listening socket that systemd, or the process before us, has opened for this process. */
 export function passedSocket(env: NodeJS.ProcessEnv): number | undefined {
-  const forUs = env.LISTEN_PID === String(process.pid) && Number(env.LISTEN_FDS) >= 1;
-  return forUs ? firstPassedFd : undefined;
+  const bySystemd = env.LISTEN_PID === String(process.pid) && Number(env.LISTEN_FDS) >= 1;
+  const byPredecessor = env[predecessorVariable] === String(process.ppid);
+  return bySystemd || byPredecessor ? firstPassedFd : undefined;
 }
 
 /**

@@ -55,6 +55,7 @@ function linger(socket: Socket, lingerMs: number): void {
  */
 export function abort(socket: Socket): void {
   if (socket.destroyed) return;
-  if ('encrypted' in socket) socket.destroy();
+  // A unix socket has no port, and knows no reset: Node.js throws.
+  if ('encrypted' in socket || socket.localPort === undefined) socket.destroy();
   else socket.resetAndDestroy();
 }

@@ -3,7 +3,8 @@ import { formatTarget } from '../../protocol/target.ts';
 import type { Revocation } from '../auth/revocations.ts';
 import type { SessionObserver, SessionRecord } from '../tunnel/sessions.ts';
 import type { MadeTicket } from '../web/api.ts';
-import type { AuditFields, AuditLog } from './audit-log.ts';
+import type { AuditFields } from './audit-file.ts';
+import type { AuditLog } from './audit-log.ts';
 import { withoutSecrets } from './without-secrets.ts';
 
 /**

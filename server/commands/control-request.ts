@@ -1,6 +1,5 @@
-import { request } from 'node:http';
-import { json } from 'node:stream/consumers';
 import type { Config } from '../config/config.ts';
+import { SilentError, ask } from '../instance/ask.ts';
 
 const timeoutMs = 10_000;
 
@@ -15,36 +14,17 @@ export async function askGateway(
   path: string,
   body?: object,
 ): Promise<unknown> {
-  const text = body === undefined ? undefined : JSON.stringify(body);
   try {
-    const { status, answer } = await exchange(control.path, path, text);
-    if (status < 300) return answer;
-    const { error } = answer as { error?: unknown };
+    const answer = await ask(control.path, { path, timeoutMs, ...(body && { body }) });
+    const { status } = answer;
+    if (status < 300) return answer.body;
+    const { error } = answer.body as { error?: unknown };
     throw new ControlError(typeof error === 'string' ? error : `it answered ${status}`);
   } catch (cause) {
     if (cause instanceof ControlError) throw cause;
+    if (cause instanceof SilentError) throw new ControlError('the gateway does not answer', { cause });
     throw new ControlError(wordsOf((cause as NodeJS.ErrnoException).code, control.path), { cause });
   }
-}
-
-function exchange(
-  socketPath: string,
-  path: string,
-  body: string | undefined,
-): Promise<{ status: number; answer: unknown }> {
-  const method = body === undefined ? 'GET' : 'POST';
-  const headers = body === undefined ? {} : { 'Content-Type': 'application/json' };
-  return new Promise((resolve, reject) => {
-    const asking = request(
-      { socketPath, path, method, headers, timeout: timeoutMs, agent: false },
-      (response) => {
-        json(response).then((answer) => resolve({ status: response.statusCode ?? 0, answer }), reject);
-      },
-    );
-    asking.once('error', reject);
-    asking.once('timeout', () => asking.destroy(new ControlError('the gateway does not answer')));
-    asking.end(body);
-  });
 }
 
 function wordsOf(code: string | undefined, path: string): string {

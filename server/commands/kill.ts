@@ -28,7 +28,7 @@ export function kill(args: string[], io: CommandIo): Promise<number> {
       throw new UsageError('name sessions, --subject, --target, --token or --key');
     if (revoke && (subject === undefined || target !== undefined || positionals.length > 0))
       throw new UsageError('--revoke goes with --subject alone');
-    const { ended } = (await askGateway(await loadConfig(values.config, io.env), '/kill', {
+    const { ended, silent = 0 } = (await askGateway(await loadConfig(values.config, io.env), '/kill', {
       ...(positionals.length > 0 && { sessions: positionals }),
       subject,
       target,
@@ -36,8 +36,13 @@ export function kill(args: string[], io: CommandIo): Promise<number> {
       keyThumbprint: key,
       revoke,
       reason,
-    })) as { ended: number };
+    })) as { ended: number; silent?: number };
     io.stdout.write(`${ended} ${ended === 1 ? 'session' : 'sessions'} ended\n`);
+    if (silent > 0) {
+      const who = silent === 1 ? 'a process' : `${silent} processes`;
+      io.stderr.write(`postern-gateway: ${who} of the gateway did not answer, and may have more of them\n`);
+      return exits.failure;
+    }
     return ended > 0 || revoke || (token ?? key) !== undefined ? exits.ok : exits.failure;
   });
 }

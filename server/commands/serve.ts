@@ -1,32 +1,30 @@
-import { readFileSync } from 'node:fs';
 import { writeFile } from 'node:fs/promises';
 import type { Server as TlsServer } from 'node:https';
-import type { Socket } from 'node:net';
 import { parseArgs } from 'node:util';
-import fastify, { LogController } from 'fastify';
 import type { FastifyInstance } from 'fastify';
 import type { Logger } from 'pino';
-import { TunnelError } from '../../protocol/errors.ts';
-import type { TunnelErrorCode } from '../../protocol/errors.ts';
 import { standardLog } from '../account/log.ts';
-import type { Config } from '../config/config.ts';
 import { defaultConfigText } from '../config/defaults.ts';
 import { defaultConfigFile, loadConfig } from '../config/load.ts';
-import { refuse } from '../entry/refusal.ts';
 import { Gateway } from '../gateway.ts';
+import { Doors } from '../instance/doors.ts';
+import { InstanceFolder, newInstanceName } from '../instance/folder.ts';
+import { instanceApp } from '../instance/instance-app.ts';
+import { Neighbours } from '../instance/neighbours.ts';
+import { Succession } from '../instance/succession.ts';
+import { startSuccessor } from '../instance/successor.ts';
+import { takeoverRoutes } from '../instance/takeover.ts';
 import { adminApp } from '../listen/admin.ts';
-import { newRequestId } from '../listen/requests.ts';
-import { describeDoor, listen } from '../listen/listen.ts';
-import type { Door } from '../listen/listen.ts';
+import { describeDoor } from '../listen/listen.ts';
+import { certificateOf, publicApp } from '../listen/public-app.ts';
 import { controlOf, mount } from '../plugin.ts';
 import { notifySystemd, passedSocket } from '../systemd.ts';
 import { runCommand } from './command.ts';
 import type { CommandIo } from './command.ts';
+import { onHangUp, onUpgrade, stopSignal } from './signals.ts';
 
-const maxHeaderBytes = 16 * 1024;
-const maxHeaders = 100;
-/** Node looks for connections that are too slow this often; its default of 30 s would make every limit 30 s late. */
-const slowConnectionCheckMs = 2000;
+/** Others that stop too may take this much longer than the grace time. */
+const marginMs = 5000;
 
 const usage = 'postern-gateway serve [--config FILE] [--init]';
 
@@ -47,99 +45,61 @@ async function serveUntilStopped(args: string[], { env }: CommandIo): Promise<nu
     await writeFile(values.config, defaultConfigText(), { flag: 'wx', mode: 0o600 }).catch(unlessThere);
   const config = await loadConfig(values.config, env);
   const log = standardLog(config.log.level);
-  const gateway = await Gateway.open(config, log);
+  const folder = await InstanceFolder.open(config.control.path);
+  const instance = newInstanceName();
+  const neighbours = new Neighbours(folder, instance);
+  const gateway = await Gateway.open(config, log, { instance, neighbours });
   const app = publicApp(config, log);
-  const admin = adminApp(gateway);
-  const control = controlOf(gateway);
   // A plugin's prefix has no slash at its end.
   app.register(async (mounted) => mount(mounted, gateway), { prefix: gateway.prefix.slice(0, -1) });
-  const passed = passedSocket(env);
-  const door: Door = passed === undefined ? config.listen : { kind: 'passed', fd: passed };
+  const control = controlOf(gateway, neighbours);
+  takeoverRoutes(control, { publicUrl: config.publicUrl, yield: () => doors.yield() });
+  const succession = new Succession(gateway);
+  const apps = { public: app, admin: adminApp(gateway), control, instance: instanceApp(succession) };
+  const doors: Doors = new Doors({ config, passed: passedSocket(env), instance, folder, apps });
   try {
-    await listen(admin, config.admin, 'owner');
-    await listen(control, config.control, 'owner');
-    await listen(app, door, 'everyone');
+    await doors.open(neighbours);
   } catch (error) {
-    await Promise.all([admin.close(), control.close(), app.close()]);
+    await doors.close();
     throw error;
   }
   log.info(
-    { listen: describeDoor(door), admin: describeDoor(config.admin), publicUrl: config.publicUrl.href },
+    {
+      listen: describeDoor(doors.public),
+      admin: describeDoor(config.admin),
+      publicUrl: config.publicUrl.href,
+      instance,
+    },
     'listening',
   );
-  await notifySystemd('READY=1', env);
+  // The process that has taken over speaks for the service.
+  const notify = async (state: string): Promise<void> => {
+    if (!doors.hasYielded) await notifySystemd(state, env);
+  };
+  await notify('READY=1');
 
   onHangUp(async () => {
-    await notifySystemd('RELOADING=1', env);
+    await notify('RELOADING=1');
     gateway.reopenAudit();
     await reload(values.config, env, gateway, app, log);
-    await notifySystemd('READY=1', env);
+    await notify('READY=1');
   });
-  const cause = await stopSignal(log);
-  log.info({ cause, tunnels: gateway.sessions.count }, 'stopping');
-  await notifySystemd('STOPPING=1', env);
-  app.server.close();
-  await gateway.drain();
-  app.server.closeAllConnections();
-  await app.close();
-  await admin.close();
-  await control.close();
+  onUpgrade(log, () => (doors.hasYielded ? undefined : startSuccessor(app.server, env)));
+  const asked = stopSignal(log);
+  void asked.then(() => gateway.stop());
+  const cause = await Promise.race([asked, doors.yielded.then(() => 'takeover')]);
+  log.info({ cause, tunnels: gateway.sessions.count }, cause === 'takeover' ? 'handing on' : 'stopping');
+  if (cause !== 'takeover') {
+    doors.closePublic();
+    gateway.relays.askToMove();
+    await notify('STOPPING=1');
+    await succession.orElse(neighbours.tell('stop', config.limits.graceMs + marginMs));
+  }
+  await gateway.empty();
+  await doors.close();
   log.info('stopped');
   await new Promise<void>((resolve) => log.flush(() => resolve()));
   return cause === 'uncaughtException' ? 1 : 0;
-}
-
-function publicApp(config: Config, log: Logger): FastifyInstance {
-  const { tls, limits, trustedProxies } = config;
-  const common = {
-    loggerInstance: log,
-    logController: new LogController({ disableRequestLogging: true }),
-    trustProxy: [...trustedProxies],
-    requestTimeout: limits.preAuthMs,
-    // Longer than the time for the head, so that a slow caller gets its 408.
-    connectionTimeout: limits.preAuthMs + 5000,
-    clientErrorHandler: refuseUnreadable,
-    keepAliveTimeout: 65_000,
-    bodyLimit: 64 * 1024,
-    return503OnClosing: false,
-    routerOptions: { maxParamLength: 300 },
-  };
-  const http = { maxHeaderSize: maxHeaderBytes, connectionsCheckingInterval: slowConnectionCheckMs };
-  const app = tls
-    ? fastify({
-        ...common,
-        https: {
-          ...http,
-          ...certificateOf(tls),
-          ALPNProtocols: ['http/1.1'],
-          // As it is for plain HTTP; without it a client's EOF would cut off what the target still says.
-          allowHalfOpen: true,
-          handshakeTimeout: limits.preAuthMs,
-        },
-      })
-    : fastify({ ...common, http });
-  app.server.headersTimeout = limits.preAuthMs;
-  app.server.maxHeadersCount = maxHeaders;
-  return app as unknown as FastifyInstance;
-}
-
-/** What Node's parser could not read, or did not get in time. */
-const parserCodes: Readonly<Record<string, TunnelErrorCode>> = {
-  HPE_HEADER_OVERFLOW: 'HEADERS_TOO_LARGE',
-  ERR_HTTP_REQUEST_TIMEOUT: 'REQUEST_TIMEOUT',
-};
-
-function refuseUnreadable(error: NodeJS.ErrnoException, socket: Socket): void {
-  socket.on('error', () => {});
-  if (error.code === 'ECONNRESET' || !socket.writable) return void socket.destroy();
-  const code = parserCodes[error.code ?? ''] ?? 'REQUEST_INVALID';
-  refuse(socket, new TunnelError(code, 'this is not an HTTP request that can be read'), newRequestId(), {
-    speaksAs: 'origin',
-  });
-}
-
-function certificateOf(tls: NonNullable<Config['tls']>): { cert: Buffer; key: Buffer } {
-  return { cert: readFileSync(tls.certFile), key: readFileSync(tls.keyFile) };
 }
 
 /** A configuration that cannot be used changes nothing: the old one stays, and the log says why. */
@@ -159,36 +119,6 @@ async function reload(
   } catch (error) {
     log.error({ err: error }, 'configuration not reloaded; the old one stays');
   }
-}
-
-/** Reloads one after the other, however fast the signals come. */
-function onHangUp(reloadOnce: () => Promise<void>): void {
-  let last = Promise.resolve();
-  process.on('SIGHUP', () => {
-    last = last.then(reloadOnce);
-  });
-}
-
-/**
- * Resolves with what asks the process to stop: SIGTERM, SIGINT, or an error nobody caught, after which the open tunnels
- * may end in peace but nothing new begins. A second one of any of them ends the process at once.
- */
-function stopSignal(log: Logger): Promise<string> {
-  return new Promise((resolve) => {
-    let asked = false;
-    const stop = (cause: string): void => {
-      // Not `process.exit()`, which waits for threads that are compiling.
-      if (asked) process.kill(process.pid, 'SIGKILL');
-      asked = true;
-      resolve(cause);
-    };
-    process.on('SIGTERM', () => stop('SIGTERM'));
-    process.on('SIGINT', () => stop('SIGINT'));
-    process.on('uncaughtException', (error) => {
-      log.fatal({ err: error }, 'an error nobody caught');
-      stop('uncaughtException');
-    });
-  });
 }
 
 function unlessThere(error: unknown): void {

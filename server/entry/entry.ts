@@ -46,6 +46,8 @@ export interface RejoinOffer extends Request {
    * Rejects when the socket closes first. Call at most one of `accept` and `reject`, once.
    */
   accept(): Promise<Carrier>;
+  /** The request as it came, instead of `accept` and `reject`: whoever passes it on to another process owns the socket. */
+  readonly raw: { readonly request: IncomingMessage; readonly socket: Socket };
 }
 
 /** `count` rises with each request, and the MAC is over it: none can be used again. */

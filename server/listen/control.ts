@@ -30,6 +30,13 @@ export interface Controlled {
   kill(killing: Killing): Promise<number>;
 }
 
+/** The same of the other processes of the gateway. */
+export interface ControlledElsewhere {
+  sessions(): Promise<readonly ShownSession[]>;
+  /** `silent` processes have not answered, and nothing of theirs has ended. */
+  kill(killing: Killing): Promise<{ readonly ended: number; readonly silent: number }>;
+}
+
 const text = z.string().min(1).max(300);
 const killing = z
   .strictObject({
@@ -56,13 +63,17 @@ const killing = z
   );
 
 /** The listener for `postern-gateway sessions` and `kill`: who may open its socket may do what it can. */
-export function controlApp(controlled: Controlled): FastifyInstance {
+export function controlApp(controlled: Controlled, elsewhere?: ControlledElsewhere): FastifyInstance {
   const app = fastify({ logger: false, forceCloseConnections: true });
-  app.get('/sessions', (_request, reply) => reply.send([...controlled.sessions()].map(shown)));
+  app.get('/sessions', async (_request, reply) => {
+    const others = (await elsewhere?.sessions()) ?? [];
+    return reply.send([...[...controlled.sessions()].map(shown), ...others]);
+  });
   app.post('/kill', async (request, reply) => {
     const asked = killing.safeParse(request.body);
     if (!asked.success) return reply.code(400).send({ error: asked.error.issues[0]?.message });
-    return reply.send({ ended: await controlled.kill(asked.data) });
+    const [here, there] = await Promise.all([controlled.kill(asked.data), elsewhere?.kill(asked.data)]);
+    return reply.send({ ended: here + (there?.ended ?? 0), silent: there?.silent ?? 0 });
   });
   return app;
 }

@@ -1,6 +1,8 @@
-import { unlink } from 'node:fs/promises';
-import { createConnection } from 'node:net';
-import type { ListenOptions } from 'node:net';
+import { randomBytes } from 'node:crypto';
+import { rename, unlink } from 'node:fs/promises';
+import { createConnection, createServer } from 'node:net';
+import type { ListenOptions, Server } from 'node:net';
+import { dirname, join } from 'node:path';
 import type { FastifyInstance } from 'fastify';
 import type { ListenAddress } from '../config/config.ts';
 
@@ -11,8 +13,8 @@ export type Door = ListenAddress | { readonly kind: 'passed'; readonly fd: numbe
 const maxSocketPathBytes = 107;
 
 /**
- * Makes an app listen. `everyone` may connect to a unix socket, or only the user the gateway runs as; one that a dead
- * process left behind is replaced. Rejects with the error of `listen`, with a message for people.
+ * Makes an app listen where nobody else does. `everyone` may connect to a unix socket, or only the user the gateway runs
+ * as; one that a dead process left behind is replaced. Rejects with the error of `listen`, with a message for people.
  */
 export async function listen(
   app: FastifyInstance,
@@ -20,26 +22,94 @@ export async function listen(
   whoMayConnect: 'everyone' | 'owner',
 ): Promise<void> {
   await app.ready();
+  await inWords(door, async () => {
+    if (door.kind === 'unix') await makeRoom(door.path);
+    await listenOn(app.server, listenOptions(door), whoMayConnect);
+  });
+}
+
+export interface SharingOptions {
+  readonly whoMayConnect: 'everyone' | 'owner';
+  /** `first`: nobody else may listen there yet. `next`: whoever does is about to stop. */
+  readonly turn: 'first' | 'next';
+}
+
+/**
+ * Makes an app listen in such a way that another process can do so before this one stops, and none is refused in between.
+ * A unix socket stays when the app is closed: see `leave`. Rejects as `listen` does.
+ */
+export async function listenInTurn(app: FastifyInstance, door: Door, options: SharingOptions): Promise<void> {
+  const { whoMayConnect, turn } = options;
+  await app.ready();
+  await inWords(door, async () => {
+    if (door.kind === 'unix') {
+      if (turn === 'first') await makeRoom(door.path);
+      // No longer than the name itself in most cases: the length of a path is limited.
+      const path = join(dirname(door.path), `.${randomBytes(3).toString('base64url')}`);
+      await listenOn(app.server, { path }, whoMayConnect);
+      await rename(path, door.path);
+      return;
+    }
+    // The probe does not share: it fails where anybody listens at all, another gateway of ours too.
+    if (door.kind === 'tcp' && turn === 'first') await probe(door);
+    await listenOn(app.server, { ...listenOptions(door), reusePort: door.kind === 'tcp' }, whoMayConnect).catch(
+      // Systems whose kernel does not share ports between listeners: macOS, Windows.
+      (error: NodeJS.ErrnoException) => {
+        if (error.code !== 'ENOTSUP') throw error;
+        return listenOn(app.server, listenOptions(door), whoMayConnect);
+      },
+    );
+  });
+}
+
+/** Removes the unix socket of a door that nobody listens on any more. */
+export async function leave(door: Door): Promise<void> {
+  if (door.kind === 'unix') await unlink(door.path).catch(() => {});
+}
+
+async function inWords(door: Door, work: () => Promise<void>): Promise<void> {
   if (door.kind === 'unix' && Buffer.byteLength(door.path) > maxSocketPathBytes) {
     throw new Error(
       `cannot listen on ${door.path}: the path of a unix socket is at most ${maxSocketPathBytes} bytes`,
     );
   }
-  if (door.kind === 'unix' && !(await isAnswered(door.path))) await unlink(door.path).catch(() => {});
+  try {
+    await work();
+  } catch (cause) {
+    const { code } = cause as NodeJS.ErrnoException;
+    throw new Error(`cannot listen on ${describeDoor(door)} (${code})`, { cause });
+  }
+}
+
+/** Removes the socket of a dead process. Rejects with EADDRINUSE when somebody listens on it. */
+async function makeRoom(path: string): Promise<void> {
+  if (await isAnswered(path))
+    throw Object.assign(new Error(`${path} is answered`), { code: 'EADDRINUSE' });
+  await unlink(path).catch(() => {});
+}
+
+async function probe(door: Extract<Door, { kind: 'tcp' }>): Promise<void> {
+  const server = createServer();
+  await listenOn(server, listenOptions(door), 'everyone');
+  await new Promise((resolve) => server.close(resolve));
+}
+
+async function listenOn(
+  server: Server,
+  options: ListenOptions | { fd: number },
+  whoMayConnect: SharingOptions['whoMayConnect'],
+): Promise<void> {
   const before = process.umask(whoMayConnect === 'owner' ? 0o177 : 0o111);
   try {
     await new Promise<void>((resolve, reject) => {
-      app.server.once('error', reject);
-      app.server.listen(listenOptions(door), () => {
-        app.server.off('error', reject);
+      server.once('error', reject);
+      server.listen(options, () => {
+        server.off('error', reject);
         resolve();
       });
       // The socket file exists as soon as `listen` returns.
       process.umask(before);
     });
-  } catch (cause) {
-    const { code } = cause as NodeJS.ErrnoException;
-    throw new Error(`cannot listen on ${describeDoor(door)} (${code})`, { cause });
   } finally {
     process.umask(before);
   }

@@ -9,6 +9,8 @@ import type { Carrier, CarrierEnd } from '../../stream/relay-carrier.ts';
 import { TunnelEnded } from '../../stream/tunnel-ended.ts';
 import type { Principal } from '../auth/authenticator.ts';
 import type { RejoinOffer } from '../entry/entry.ts';
+import { notHere } from './rejoinable.ts';
+import type { Holder } from './rejoinable.ts';
 import type { Session, Sessions } from './sessions.ts';
 
 export interface RelaysOptions {
@@ -24,6 +26,10 @@ export interface RelaysOptions {
   readonly keepAliveMs?: number;
 }
 
+/** All at once they would come back at once: 250 a second leave whoever takes them time for others. */
+const movesAtATime = 25;
+const betweenMovesMs = 100;
+
 /** Why a tunnel is not there any more is remembered for its owner, of this many. */
 const mostGone = 10_000;
 
@@ -36,6 +42,7 @@ export class Relays {
   readonly #gone = new Map<string, Gone>();
   #keptBytes = 0;
   readonly #budget: ReplayBudget;
+  #asking: NodeJS.Timeout | undefined;
 
   constructor(options: RelaysOptions) {
     this.#options = options;
@@ -92,14 +99,14 @@ export class Relays {
   }
 
   /**
-   * The tunnel that a request asks for, if it belongs to `principal`. Throws `TUNNEL_GONE` when there is none, or it is
+   * The tunnel that a request asks for, if it belongs to `holder`. Throws `TUNNEL_GONE` when there is none, or it is
    * somebody else's, or why it was ended.
    */
-  find(sid: string, principal: Principal): RelayTunnel {
+  find(sid: string, holder: Holder): RelayTunnel {
     const tunnel = this.#tunnels.get(sid);
-    if (tunnel?.principal && isSame(tunnel.principal, principal)) return tunnel;
+    if (tunnel?.principal && isSame(tunnel.principal, holder)) return tunnel;
     const gone = this.#gone.get(sid);
-    if (gone !== undefined && isSame(gone.principal, principal))
+    if (gone !== undefined && isSame(gone.principal, holder))
       throw new TunnelError(gone.code, gone.message);
     throw notHere();
   }
@@ -123,9 +130,17 @@ export class Relays {
     tunnel.session?.resumed({ requestId, remoteAddress, cause, replayedBytes });
   }
 
-  /** Asks the clients of all tunnels to come back on another connection. */
+  /** Asks the clients of all tunnels to come back on another connection, some at a time. */
   askToMove(): void {
-    for (const { stream } of this.#tunnels.values()) stream.askToMove();
+    clearInterval(this.#asking);
+    const waiting = [...this.#tunnels.values()];
+    const askSome = (): void => {
+      for (const { stream } of waiting.splice(0, movesAtATime)) stream.askToMove();
+      if (waiting.length === 0) clearInterval(this.#asking);
+    };
+    this.#asking = setInterval(askSome, betweenMovesMs);
+    this.#asking.unref();
+    askSome();
   }
 
   #detach(tunnel: RelayTunnel, end: CarrierEnd): void {
@@ -243,8 +258,8 @@ class RelayTunnel {
 
 export type { RelayTunnel };
 
-/** The same person or service, with the same key where the token is bound to one. Groups may have changed. */
-function isSame(one: Principal, other: Principal): boolean {
+/** Groups may have changed. */
+function isSame(one: Holder, other: Holder): boolean {
   return (
     one.issuer === other.issuer && one.subject === other.subject && one.keyThumbprint === other.keyThumbprint
   );
@@ -253,10 +268,6 @@ function isSame(one: Principal, other: Principal): boolean {
 function whyGone(error: Error): { readonly code: TunnelErrorCode; readonly message: string } {
   if (error instanceof TunnelEnded) return { code: error.code, message: error.message };
   return { code: 'TUNNEL_GONE', message: notHere().message };
-}
-
-function notHere(): TunnelError {
-  return new TunnelError('TUNNEL_GONE', 'the gateway does not have this session any more');
 }
 
 /** The text of the secret is the key, so that a client in any language need not decode it. */

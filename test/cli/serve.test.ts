@@ -266,12 +266,24 @@ describe('postern-gateway serve', () => {
 
   it('says in one line why it cannot start', async () => {
     const gateway = await gatewayWith();
+    const settings = JSON.parse(readFileSync(gateway.configFile, 'utf8')) as object;
+    const other = (name: string, changes: object): string => {
+      const file = scratch.path(name);
+      writeFileSync(file, JSON.stringify({ ...settings, ...changes }));
+      return file;
+    };
+    const elsewhere = { admin: `127.0.0.1:${await freePort()}`, control: `unix:${scratch.path('else.ctl')}` };
+    const samePort = other('same-port.yaml', elsewhere);
+    const sameControl = other('same-control.yaml', { publicUrl: 'https://other.example/ssh/' });
+    const longPath = other('long-path.yaml', { control: `unix:${scratch.path('x'.repeat(100 - scratch.directory.length))}` });
     const cases: [argv: string[], code: number, says: RegExp][] = [
       [
-        ['serve', '--config', gateway.configFile],
+        ['serve', '--config', samePort],
         1,
         /^postern-gateway: cannot listen on 127\.0\.0\.1:\d+ \(EADDRINUSE\)\n$/,
       ],
+      [['serve', '--config', sameControl], 1, /the gateway of https:\/\/localhost:\d+\/ssh\/ has it\n$/],
+      [['serve', '--config', longPath], 1, /the path of a unix socket is at most 107 bytes\n$/],
       [['serve', '--config', '/nowhere/postern.yaml'], 2, /\/nowhere\/postern\.yaml/],
       [['serve', '--nonsense'], 2, /nonsense/],
       [['nonsense'], 2, /there is no command "nonsense"/],
@@ -281,6 +293,7 @@ describe('postern-gateway serve', () => {
       assert.equal(got, code, stderr.toString());
       assert.match(stderr.toString(), says);
     }
+    assert.equal((await admin(gateway, '/readyz')).status, 200);
   });
 
   it('has help and a version', async () => {

@@ -18,9 +18,10 @@ describe('a resumable tunnel', () => {
   let parts: Parts;
   let proxy: FaultProxy;
   let echo: Server;
+  let isRevoked = false;
 
   before(async () => {
-    parts = await startParts();
+    parts = await startParts({ revocations: { isRevoked: () => isRevoked } });
     proxy = await startFaultProxy(parts.port);
     echo = createServer({ allowHalfOpen: true }, (socket) => {
       socket.on('error', () => {});
@@ -73,6 +74,17 @@ describe('a resumable tunnel', () => {
     tunnel.end('after');
     setTimeout(() => (proxy.isUp = true), 1500);
     assert.equal((await buffer(tunnel)).toString(), 'before after');
+  });
+
+  it('goes on where it is when the gateway asks it to move, and then does not let it', async () => {
+    const tunnel = await open();
+    isRevoked = true;
+    parts.relays.askToMove();
+    await parts.endedCount(parts.ended.length + 1);
+    assert.equal(parts.ended.at(-1)?.end, 'TOKEN_INVALID');
+    isRevoked = false;
+    tunnel.end('still here');
+    assert.equal((await buffer(tunnel)).toString(), 'still here');
   });
 
   it('keeps half-close: an EOF of the target leaves the other way open through a cut', async () => {

@@ -5,7 +5,9 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { promisify } from 'node:util';
-import { AuditLog, brokenLinks } from '../../../server/account/audit-log.ts';
+import { brokenLinks } from '../../../server/account/audit-file.ts';
+import { AuditLog } from '../../../server/account/audit-log.ts';
+import { FileLock } from '../../../server/store/file-lock.ts';
 
 const execute = promisify(execFile);
 const isRoot = process.getuid?.() === 0;
@@ -97,6 +99,24 @@ describe('the audit log', () => {
     await log.close();
     assert.deepEqual(await problemsOf(`${file}.1`, file), []);
     assert.equal((await Array.fromAsync(linesOf(file))).length, 1);
+  });
+
+  it('is one chain when several write it, over a rotation that only one of them was told of', async () => {
+    const file = join(folder, 'shared.jsonl');
+    const logs = Array.from({ length: 3 }, () => new AuditLog(file, { lock: new FileLock(`${file}.lock`) }));
+    for (const log of logs) await log.start();
+    const writeAll = (): Promise<unknown> =>
+      Promise.all(Array.from({ length: 60 }, (_, at) => logs[at % 3]!.append({ at })));
+    await writeAll();
+    await rename(file, `${file}.1`);
+    await logs[1]!.append({ stillIn: 'the old file' });
+    logs[0]!.reopen();
+    await logs[0]!.append({ firstIn: 'the new file' });
+    await writeAll();
+    for (const log of logs) await log.close();
+    assert.deepEqual(await problemsOf(`${file}.1`, file), []);
+    assert.equal((await Array.fromAsync(linesOf(`${file}.1`))).length, 61);
+    assert.equal((await Array.fromAsync(linesOf(file))).length, 61);
   });
 
   it('writes printable ASCII only, one line for each record', async () => {

@@ -17,6 +17,7 @@ import type { Pipeline } from '../../../server/pipeline.ts';
 import { TunnelCounts } from '../../../server/policy/limits.ts';
 import { Relays } from '../../../server/tunnel/relays.ts';
 import type { RelaysOptions } from '../../../server/tunnel/relays.ts';
+import { ownTunnels } from '../../../server/tunnel/own-tunnels.ts';
 import { Sessions } from '../../../server/tunnel/sessions.ts';
 import type { SessionObserver, SessionRecord } from '../../../server/tunnel/sessions.ts';
 
@@ -104,7 +105,7 @@ export async function startParts(
   });
   const premises = {
     sessions,
-    relays,
+    tunnels: ownTunnels(relays),
     counts: new TunnelCounts(),
     draining: replace.draining ?? (() => false),
     // Thousands of refusals: their time is a test of its own, in test/hostile/timing.test.ts.

@@ -1,0 +1,163 @@
+import { createHash } from 'node:crypto';
+import { open, stat } from 'node:fs/promises';
+import type { FileHandle } from 'node:fs/promises';
+import type { FileLock } from '../store/file-lock.ts';
+
+/** A line of the audit, before it gets its place in the chain. */
+export type AuditFields = Readonly<Record<string, unknown>>;
+
+const tailBytes = 64 * 1024;
+/** Whoever holds the lock waits for the disk; for longer than this it is as if we did. */
+const lockMs = 10_000;
+
+/**
+ * An append-only file of JSON lines. Each line has a number and the SHA-256 of the line before it, over restarts and
+ * rotation, so that a line that was changed or taken out shows. Several processes may write it, one batch at a time:
+ * whoever has the lock goes on from the last line, whoever wrote that.
+ */
+export class AuditFile {
+  readonly #path: string;
+  readonly #lock: FileLock | undefined;
+  #handle: FileHandle | undefined;
+  #last = { seq: 0, hash: '' };
+  /** How long the file was when `last` was its last line. */
+  #size = 0;
+  #reopen = false;
+
+  /** Without a lock nobody else may write the file. */
+  constructor(path: string, lock?: FileLock) {
+    this.#path = path;
+    this.#lock = lock;
+  }
+
+  /** Throws what `open` throws. */
+  async open(): Promise<void> {
+    await this.#locked(() => this.#current());
+  }
+
+  /** Resolves when the records are on the disk; when it rejects, some of them may be. One call at a time. */
+  async append(records: readonly AuditFields[]): Promise<void> {
+    await this.#locked(async () => {
+      const handle = await this.#current();
+      let last = this.#last;
+      let text = '';
+      for (const fields of records) {
+        const line = jsonLine({ seq: last.seq + 1, prev: last.hash, ...fields });
+        last = { seq: last.seq + 1, hash: hashOf(line) };
+        text += `${line}\n`;
+      }
+      await handle.appendFile(text);
+      await handle.datasync();
+      this.#last = last;
+      this.#size += text.length;
+    });
+  }
+
+  /** Goes on in a file of the same name: the old one may have been moved away by rotation. */
+  reopen(): void {
+    this.#reopen = true;
+  }
+
+  async close(): Promise<void> {
+    await this.#handle?.close();
+    this.#handle = undefined;
+  }
+
+  async #locked(work: () => Promise<unknown>): Promise<void> {
+    const release = await this.#lock?.take(lockMs);
+    try {
+      await work();
+    } catch (error) {
+      // Half a batch may be in the file; opening it again finds where the chain stands.
+      await this.close().catch(() => {});
+      throw error;
+    } finally {
+      release?.();
+    }
+  }
+
+  async #current(): Promise<FileHandle> {
+    const handle = this.#handle;
+    if (handle !== undefined) {
+      await this.#readLast(handle);
+      if (!this.#reopen && !(await this.#isReplaced(handle))) return handle;
+      await this.close();
+    }
+    this.#reopen = false;
+    this.#handle = await open(this.#path, 'a+', 0o600);
+    this.#size = -1;
+    await this.#readLast(this.#handle);
+    return this.#handle;
+  }
+
+  /** Another process has gone on in a new file after rotation. */
+  async #isReplaced(handle: FileHandle): Promise<boolean> {
+    const [ours, theirs] = await Promise.all([handle.stat(), stat(this.#path).catch(() => undefined)]);
+    return theirs !== undefined && (theirs.ino !== ours.ino || theirs.dev !== ours.dev);
+  }
+
+  /** Finds the last line, if it is not the one that we know. A new file goes on with the chain of the one before. */
+  async #readLast(handle: FileHandle): Promise<void> {
+    const stats = await handle.stat();
+    if (!stats.isFile() || stats.size === this.#size) return;
+    const start = Math.max(0, stats.size - tailBytes);
+    const { buffer, bytesRead } = await handle.read(
+      Buffer.alloc(stats.size - start),
+      0,
+      stats.size - start,
+      start,
+    );
+    const tail = buffer.toString('utf8', 0, bytesRead);
+    this.#size = stats.size;
+    // A line that was cut off by a crash keeps its place in the chain, as a line of its own.
+    if (tail !== '' && !tail.endsWith('\n')) {
+      await handle.appendFile('\n');
+      this.#size++;
+    }
+    const lastLine = tail.replace(/\n$/, '').split('\n').at(-1) ?? '';
+    if (lastLine !== '') this.#last = { seq: seqOf(lastLine) ?? this.#last.seq, hash: hashOf(lastLine) };
+  }
+}
+
+/** What is wrong with the chain of a file's lines: the number of the line and why, or nothing. */
+export async function* brokenLinks(
+  lines: AsyncIterable<string>,
+): AsyncGenerator<{ line: number; why: string }> {
+  let number = 0;
+  let before: { seq: number | undefined; hash: string } | undefined;
+  for await (const line of lines) {
+    number++;
+    const fields = parseLine(line);
+    if (!fields) yield { line: number, why: 'it is not a record (cut off by a crash, or changed)' };
+    else if (before && fields.prev !== before.hash)
+      yield { line: number, why: 'the line before it is another one' };
+    else if (before?.seq !== undefined && fields.seq !== before.seq + 1)
+      yield { line: number, why: 'its number does not follow' };
+    before = { seq: fields?.seq, hash: hashOf(line) };
+  }
+}
+
+function hashOf(line: string): string {
+  return createHash('sha256').update(line).digest('base64url');
+}
+
+function seqOf(line: string): number | undefined {
+  return parseLine(line)?.seq;
+}
+
+function parseLine(line: string): { seq: number; prev: string } | undefined {
+  try {
+    const { seq, prev } = JSON.parse(line) as { seq: unknown; prev: unknown };
+    return typeof seq === 'number' && typeof prev === 'string' ? { seq, prev } : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+/** JSON in printable ASCII only, so that no terminal that shows it can be talked into anything. */
+function jsonLine(fields: AuditFields): string {
+  return JSON.stringify(fields).replaceAll(
+    /[^\x20-\x7e]/g,
+    (c) => `\\u${c.charCodeAt(0).toString(16).padStart(4, '0')}`,
+  );
+}

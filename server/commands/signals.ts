@@ -1,0 +1,52 @@
+import type { ChildProcess } from 'node:child_process';
+import type { Logger } from 'pino';
+
+/** Reloads one after the other, however fast the signals come. */
+export function onHangUp(reloadOnce: () => Promise<void>): void {
+  let last = Promise.resolve();
+  process.on('SIGHUP', () => {
+    last = last.then(reloadOnce);
+  });
+}
+
+/**
+ * Resolves with what asks the process to stop: SIGTERM, SIGINT, or an error nobody caught, after which the open tunnels
+ * may end in peace but nothing new begins. A second one of any of them ends the process at once.
+ */
+export function stopSignal(log: Logger): Promise<string> {
+  return new Promise((resolve) => {
+    let asked = false;
+    const stop = (cause: string): void => {
+      // Not `process.exit()`, which waits for threads that are compiling.
+      if (asked) process.kill(process.pid, 'SIGKILL');
+      asked = true;
+      resolve(cause);
+    };
+    process.on('SIGTERM', () => stop('SIGTERM'));
+    process.on('SIGINT', () => stop('SIGINT'));
+    process.on('uncaughtException', (error) => {
+      log.fatal({ err: error }, 'an error nobody caught');
+      stop('uncaughtException');
+    });
+  });
+}
+
+/** Starts the next process on SIGUSR2, one at a time; `start` gives none when somebody has taken over already. */
+export function onUpgrade(log: Logger, start: () => ChildProcess | undefined): void {
+  let running: ChildProcess | undefined;
+  process.on('SIGUSR2', () => {
+    if (running) return;
+    running = start();
+    if (!running) return;
+    const { pid } = running;
+    log.info({ successor: pid }, 'starting the next process');
+    running.once('error', (err) => {
+      running = undefined;
+      log.error({ err }, 'the next process cannot be started');
+    });
+    running.once('exit', (code, signal) => {
+      running = undefined;
+      log.error({ successor: pid, code, signal }, 'the next process has ended');
+    });
+  });
+}

@@ -1,0 +1,121 @@
+import { join } from 'node:path';
+import type { FastifyInstance } from 'fastify';
+import type { Config } from '../config/config.ts';
+import { leave, listenInTurn } from '../listen/listen.ts';
+import type { Door, SharingOptions } from '../listen/listen.ts';
+import { FileLock } from '../store/file-lock.ts';
+import type { InstanceFolder } from './folder.ts';
+import type { Neighbours } from './neighbours.ts';
+import { isServed, takeOver } from './takeover.ts';
+
+/** Of several processes that start at once, one takes over after the other. */
+const turnMs = 30_000;
+/** Requests that are being answered when everything else is done have this long. */
+const lastRequestsMs = 2000;
+
+export interface DoorsParts {
+  readonly config: Pick<Config, 'listen' | 'admin' | 'control' | 'publicUrl'>;
+  /** A listening socket that is open already, in the place of `config.listen`. */
+  readonly passed: number | undefined;
+  readonly instance: string;
+  readonly folder: InstanceFolder;
+  readonly apps: {
+    readonly public: FastifyInstance;
+    readonly admin: FastifyInstance;
+    readonly control: FastifyInstance;
+    readonly instance: FastifyInstance;
+  };
+}
+
+/** Where a process of the gateway listens, and how the next one gets to listen there. */
+export class Doors {
+  readonly #parts: DoorsParts;
+  readonly #yielded = Promise.withResolvers<void>();
+  #hasYielded = false;
+  /** Where nobody but we listen. */
+  readonly #held: Door[] = [];
+
+  constructor(parts: DoorsParts) {
+    this.#parts = parts;
+  }
+
+  /** What the public app listens on. */
+  get public(): Door {
+    const { passed, config } = this.#parts;
+    return passed === undefined ? config.listen : { kind: 'passed', fd: passed };
+  }
+
+  /** Whether another process listens in our place. */
+  get hasYielded(): boolean {
+    return this.#hasYielded;
+  }
+
+  /** Resolves when another process listens in our place. */
+  get yielded(): Promise<void> {
+    return this.#yielded.promise;
+  }
+
+  /**
+   * Listens everywhere. If another process does so already, it goes on until this one listens too, and stops only then;
+   * where that does not succeed, it goes on for good. Rejects with a message for people.
+   */
+  async open(neighbours: Neighbours): Promise<void> {
+    const { config, apps, folder, instance } = this.#parts;
+    const lock = new FileLock(join(folder.directory, 'takeover.lock'));
+    try {
+      const release = await lock.take(turnMs);
+      const turn = (await isServed(config.control.path, config.publicUrl)) ? 'next' : 'first';
+      const socket: Door = { kind: 'unix', path: folder.socketOf(instance)! };
+      await this.#listen(apps.instance, socket, { whoMayConnect: 'owner', turn: 'next' });
+      await this.#listen(apps.admin, config.admin, { whoMayConnect: 'owner', turn });
+      await this.#listen(apps.public, this.public, { whoMayConnect: 'everyone', turn });
+      if (turn === 'next') await takeOver(config.control.path);
+      await this.#listen(apps.control, config.control, { whoMayConnect: 'owner', turn });
+      await neighbours.tell('succeeded');
+      release();
+    } finally {
+      lock.close();
+    }
+  }
+
+  /** Stops listening where another process does now. Who is connected already is served to the end. */
+  async yield(): Promise<void> {
+    const { apps } = this.#parts;
+    this.#hasYielded = true;
+    // The socket of its own is the first.
+    this.#held.length = 1;
+    this.closePublic();
+    await apps.admin.close();
+    this.#yielded.resolve();
+  }
+
+  /** Takes no new connections. */
+  closePublic(): void {
+    const { server } = this.#parts.apps.public;
+    server.close();
+    // A connection that is open for the next request is closed instead.
+    server.keepAliveTimeout = 1;
+  }
+
+  /** Closes all that is open, the gateway with it. */
+  async close(): Promise<void> {
+    const { apps } = this.#parts;
+    await lastRequests(apps.public);
+    apps.public.server.closeAllConnections();
+    await apps.public.close();
+    await Promise.all([apps.admin.close(), apps.control.close(), apps.instance.close()]);
+    for (const door of this.#held) await leave(door);
+  }
+
+  async #listen(app: FastifyInstance, door: Door, options: SharingOptions): Promise<void> {
+    await listenInTurn(app, door, options);
+    this.#held.push(door);
+  }
+}
+
+async function lastRequests({ server }: FastifyInstance): Promise<void> {
+  const late = Promise.withResolvers<void>();
+  const timer = setTimeout(late.resolve, lastRequestsMs);
+  await Promise.race([late.promise, new Promise((resolve) => server.close(resolve))]);
+  clearTimeout(timer);
+}

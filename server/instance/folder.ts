@@ -1,0 +1,73 @@
+import { mkdir, readdir, stat, unlink } from 'node:fs/promises';
+import { connect } from 'node:net';
+import { join } from 'node:path';
+import { randomBytes } from 'node:crypto';
+
+const suffix = '.sock';
+/** Names arrive from the wire, as the beginning of a `sid`: nothing else may become part of a path. */
+const namePattern = /^[\w-]{8,40}$/;
+
+/** A name for this process among those of the same gateway. It is never used again. */
+export function newInstanceName(): string {
+  return randomBytes(6).toString('base64url');
+}
+
+/**
+ * Where each process of a gateway has a socket of its own, next to the control socket. Who may enter the directory may
+ * do what the sockets can do.
+ */
+export class InstanceFolder {
+  readonly directory: string;
+
+  private constructor(directory: string) {
+    this.directory = directory;
+  }
+
+  /** Makes it, if it is not there. Rejects when others could enter it. */
+  static async open(controlPath: string): Promise<InstanceFolder> {
+    const directory = `${controlPath}.d`;
+    await mkdir(directory, { mode: 0o700 }).catch(unlessThere);
+    const { mode, uid } = await stat(directory);
+    const isOurs = process.geteuid === undefined || uid === process.geteuid() || uid === 0;
+    if (!isOurs || (process.platform !== 'win32' && (mode & 0o077) !== 0))
+      throw new Error(`${directory} has to belong to the gateway's user alone; run: chmod 700 ${directory}`);
+    return new InstanceFolder(directory);
+  }
+
+  /** The socket of an instance, whether or not there is one; undefined for what cannot be a name. */
+  socketOf(name: string): string | undefined {
+    return namePattern.test(name) ? join(this.directory, name + suffix) : undefined;
+  }
+
+  /** The sockets of the other instances that live. Those that a dead process has left behind are removed. */
+  async others(than: string): Promise<readonly string[]> {
+    const entries = await readdir(this.directory);
+    const names = entries.filter((entry) => entry.endsWith(suffix)).map((entry) => entry.slice(0, -suffix.length));
+    const sockets = names.filter((name) => name !== than).flatMap((name) => this.socketOf(name) ?? []);
+    const living = await Promise.all(sockets.map((socket) => this.#lives(socket)));
+    return sockets.filter((_, at) => living[at]);
+  }
+
+  /** Removes the socket of a process that is gone. Only for one that has refused a connection. */
+  async remove(socket: string): Promise<void> {
+    await unlink(socket).catch(() => {});
+  }
+
+  async #lives(path: string): Promise<boolean> {
+    const code = await new Promise<string | undefined>((resolve) => {
+      const socket = connect({ path });
+      socket.once('connect', () => {
+        socket.destroy();
+        resolve(undefined);
+      });
+      socket.once('error', (error: NodeJS.ErrnoException) => resolve(error.code ?? 'error'));
+    });
+    if (code === 'ECONNREFUSED') await this.remove(path);
+    // EAGAIN: it lives, and has more callers than it takes.
+    return code === undefined || code === 'EAGAIN';
+  }
+}
+
+function unlessThere(error: unknown): void {
+  if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error;
+}

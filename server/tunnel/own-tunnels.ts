@@ -1,0 +1,23 @@
+import { notHere } from './rejoinable.ts';
+import type { Rejoinables } from './rejoinable.ts';
+import type { Relays } from './relays.ts';
+
+/** The tunnels of this process. */
+export function ownTunnels(relays: Pick<Relays, 'find' | 'rejoin'>): Rejoinables {
+  return {
+    async find(sid, holder) {
+      const tunnel = relays.find(sid, holder);
+      const { session, target } = tunnel;
+      if (session === undefined || target === undefined) throw notHere();
+      return {
+        sessionId: session.record.id,
+        target,
+        revoke: () => session.abort('REVOKED', 'the rules do not allow it any more'),
+        async prepare(offer) {
+          tunnel.check(offer);
+          return async () => relays.rejoin(tunnel, await offer.accept(), offer);
+        },
+      };
+    },
+  };
+}

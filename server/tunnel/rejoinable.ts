@@ -1,0 +1,33 @@
+import { TunnelError } from '../../protocol/errors.ts';
+import type { Target } from '../../protocol/target.ts';
+import type { Principal } from '../auth/authenticator.ts';
+import type { RejoinOffer } from '../entry/entry.ts';
+
+/** Whose a tunnel is: the same person or service, with the same key where the token is bound to one. */
+export type Holder = Pick<Principal, 'issuer' | 'subject' | 'keyThumbprint'>;
+
+/** A tunnel that its client may come back to, in this process or in another one of the gateway. */
+export interface Rejoinable {
+  /** The session that it is of. */
+  readonly sessionId: string;
+  /** What it leads to, as its opener asked for it. */
+  readonly target: Target;
+  /** Ends it, because its holder may not reach the target any more. */
+  revoke(): void;
+  /**
+   * Checks what the offer says. Resolves to what accepts it and goes on; rejects with the refusal, before anything has
+   * been said to the client.
+   */
+  prepare(offer: RejoinOffer): Promise<() => Promise<void>>;
+}
+
+/** Where such tunnels are. */
+export interface Rejoinables {
+  /** Rejects with `TUNNEL_GONE` when there is none, or it is somebody else's, or with why it was ended. */
+  find(sid: string, holder: Holder): Promise<Rejoinable>;
+}
+
+/** What a client is told of a tunnel that is not there, or not its own. */
+export function notHere(): TunnelError {
+  return new TunnelError('TUNNEL_GONE', 'the gateway does not have this session any more');
+}

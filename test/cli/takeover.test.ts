@@ -1,0 +1,238 @@
+import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import type { ChildProcessWithoutNullStreams } from 'node:child_process';
+import { createHash, randomBytes } from 'node:crypto';
+import { once } from 'node:events';
+import { createReadStream, existsSync, readFileSync, readdirSync, statSync, writeFileSync } from 'node:fs';
+import type { Duplex } from 'node:stream';
+import { pipeline } from 'node:stream/promises';
+import { after, before, describe, it } from 'node:test';
+import { setTimeout as delay } from 'node:timers/promises';
+import { direct } from '../../client/egress/direct.ts';
+import { relay } from '../../client/entry/relay.ts';
+import { Secret } from '../../protocol/secret.ts';
+import { gatewayCommand, startGateway } from '../e2e/support/gateway.ts';
+import type { Gateway } from '../e2e/support/gateway.ts';
+import { audited, auditOf, logs, startNext } from '../e2e/support/generations.ts';
+import { needs } from '../e2e/support/needs.ts';
+import { own, run } from '../e2e/support/process.ts';
+import { openScratch } from '../e2e/support/scratch.ts';
+import { clientCommand, prepareSsh } from '../e2e/support/ssh.ts';
+import type { Ssh } from '../e2e/support/ssh.ts';
+import { startSshd } from '../e2e/support/sshd.ts';
+import type { Sshd } from '../e2e/support/sshd.ts';
+import { startEcho } from '../server/support/gateway-parts.ts';
+
+const isLong = process.env['POSTERN_LONG'] === '1';
+const sessionCount = isLong ? 500 : 60;
+const copiedBytes = (isLong ? 400 : 150) * 1024 * 1024;
+
+const scratch = openScratch();
+
+/** A tunnel to the echo whose every byte is checked. */
+class Conversation {
+  readonly #tunnel: Duplex;
+  readonly #sent = createHash('sha256');
+  readonly #received = createHash('sha256');
+
+  constructor(tunnel: Duplex) {
+    this.#tunnel = tunnel;
+    tunnel.on('data', (chunk: Buffer) => this.#received.update(chunk));
+    tunnel.on('error', () => {});
+  }
+
+  static async open(gateway: Gateway): Promise<Conversation> {
+    const request = {
+      gateway: new URL(`http://127.0.0.1:${gateway.port}/ssh/`),
+      target: { host: 'echo', port: 22 },
+      token: new Secret(readFileSync(gateway.tokenFile, 'utf8').trim()),
+    };
+    return new Conversation(await relay.open(request, direct, AbortSignal.timeout(60_000)));
+  }
+
+  get ended(): Promise<unknown> {
+    return new Promise((resolve) => this.#tunnel.once('close', () => resolve(this.#tunnel.errored)));
+  }
+
+  say(bytes = randomBytes(16 * 1024)): void {
+    this.#sent.update(bytes);
+    this.#tunnel.write(bytes);
+  }
+
+  async finish(): Promise<void> {
+    this.#tunnel.end();
+    await once(this.#tunnel, 'end');
+    assert.equal(this.#received.digest('hex'), this.#sent.digest('hex'));
+  }
+
+  destroy(): void {
+    this.#tunnel.destroy();
+  }
+}
+
+async function open(gateway: Gateway, count: number): Promise<Conversation[]> {
+  const all: Conversation[] = [];
+  // Not more at once than a busy machine can sign in.
+  for (let at = 0; at < count; at += 20)
+    all.push(
+      ...(await Promise.all(
+        Array.from({ length: Math.min(20, count - at) }, () => Conversation.open(gateway)),
+      )),
+    );
+  return all;
+}
+
+/** The command that asks the running gateway. */
+async function command(gateway: Gateway, ...args: string[]): Promise<string> {
+  const { code, stdout, stderr } = await run([...gatewayCommand, ...args, '--config', gateway.configFile]);
+  assert.equal(code, 0, stderr.toString());
+  return stdout.toString();
+}
+
+async function sessionsOf(gateway: Gateway): Promise<{ id: string; subject: string }[]> {
+  return JSON.parse(await command(gateway, 'sessions', '--json')) as { id: string; subject: string }[];
+}
+
+async function assertWholeAudit({ auditFile }: Gateway): Promise<void> {
+  const { code, stdout } = await run([...gatewayCommand, 'verify-audit', auditFile]);
+  assert.equal(code, 0, stdout.toString());
+}
+
+async function readiness({ adminPort }: Gateway): Promise<number> {
+  return fetch(`http://127.0.0.1:${adminPort}/readyz`, { headers: { connection: 'close' } }).then(
+    ({ status }) => status,
+    () => 0,
+  );
+}
+
+const moved = ({ event, cause }: { readonly [field: string]: unknown }): boolean =>
+  event === 'resume' && cause === 'move';
+
+describe('a process that takes over', needs('ssh', 'scp', 'sshd', 'nginx', 'dist/postern.cjs'), () => {
+  let echo: Awaited<ReturnType<typeof startEcho>>;
+  let sshd: Sshd;
+  before(async () => {
+    [echo, sshd] = await Promise.all([startEcho(), startSshd(scratch)]);
+  });
+  after(() => echo.close());
+
+  const targets = (): Record<string, string> => ({
+    echo: `127.0.0.1:${echo.port}`,
+    box: `127.0.0.1:${sshd.port}`,
+  });
+
+  function newGateway(settings: object = {}): Promise<Gateway> {
+    const limits = { perSubject: 2000, perAddress: 2000, graceSeconds: 60 };
+    return startGateway(scratch, { targets: targets(), settings: { limits, ...settings } });
+  }
+
+  function sshThrough(gateway: Gateway, env: Record<string, string> = {}): Ssh {
+    return prepareSsh(scratch, {
+      sshd,
+      name: `through-${gateway.port}`,
+      proxyCommand: clientCommand('connect', '%h', '%p').join(' '),
+      env: {
+        POSTERN_GATEWAY: `http://127.0.0.1:${gateway.port}/ssh/`,
+        POSTERN_TOKEN_FILE: gateway.tokenFile,
+        ...env,
+      },
+    });
+  }
+
+  function startCat({ configFile, env }: Ssh): ChildProcessWithoutNullStreams {
+    return own(
+      spawn('ssh', ['-F', configFile, 'box', 'cat'], { env: { ...process.env, ...env }, detached: true }),
+    );
+  }
+
+  async function answers(cat: ChildProcessWithoutNullStreams, text: string): Promise<void> {
+    cat.stdin.write(`${text}\n`);
+    assert.equal(String((await once(cat.stdout, 'data'))[0]), `${text}\n`);
+  }
+
+  async function sha256(file: string): Promise<string> {
+    const hash = createHash('sha256');
+    await pipeline(createReadStream(file), hash);
+    return hash.digest('hex');
+  }
+
+  async function makeLargeFile(): Promise<string> {
+    const file = scratch.path('large');
+    if (!existsSync(file)) writeFileSync(file, Buffer.alloc(copiedBytes, randomBytes(1024 * 1024 + 7)));
+    return file;
+  }
+
+  /** Starts a real scp that lasts for some seconds, and waits until it is in the middle. */
+  async function startCopy(ssh: Ssh, to: string): Promise<{ done: Promise<void>; copied(): number }> {
+    const file = await makeLargeFile();
+    const copied = (): number => (existsSync(to) ? statSync(to).size : 0);
+    // Kbit/s.
+    const limit = String(Math.floor((copiedBytes * 8) / 1000 / 8));
+    const scp = ssh.command(['scp', '-l', limit, '-F', ssh.configFile, file, `box:${to}`], {
+      timeoutMs: 300_000,
+    });
+    while (copied() < copiedBytes / 20) await delay(20);
+    const done = scp.then(async ({ code, stderr }) => {
+      assert.equal(code, 0, stderr.toString());
+      assert.equal(await sha256(to), await sha256(file));
+    });
+    return { done, copied };
+  }
+
+  it(`loses none of ${sessionCount} sessions and no byte of an scp, and the old one ends when they have`, async () => {
+    const gateway = await newGateway();
+    const ssh = sshThrough(gateway);
+    const conversations = await open(gateway, sessionCount);
+    const cats = Array.from({ length: 3 }, () => startCat(ssh));
+    await Promise.all(cats.map((cat) => answers(cat, 'before')));
+    for (const each of conversations) each.say();
+    const copy = await startCopy(ssh, scratch.path('copy'));
+    const next = await startNext(scratch, gateway);
+    assert.ok(copy.copied() < copiedBytes, 'the scp was over too early');
+    for (const each of conversations) each.say();
+    const all = sessionCount + cats.length + 1;
+    await audited(gateway, all, moved);
+    for (const each of conversations) each.say();
+    await Promise.all(cats.map((cat) => answers(cat, 'after')));
+    assert.equal(await readiness(gateway), 200);
+
+    const newcomer = await Conversation.open(gateway);
+    newcomer.say();
+    await logs(next, 'tunnel opened');
+    const shown = await sessionsOf(gateway);
+    assert.equal(new Set(shown.map(({ id }) => id)).size, all + 1);
+
+    await Promise.all([copy.done, newcomer.finish(), ...conversations.map((each) => each.finish())]);
+    for (const cat of cats) cat.stdin.end();
+    assert.deepEqual(await Promise.all(cats.map(async (cat) => (await once(cat, 'exit'))[0])), [0, 0, 0]);
+    assert.equal(await gateway.running.ended, 0);
+    await next.stop();
+    await assertWholeAudit(gateway);
+    const causes = auditOf(gateway).filter(({ event }) => event === 'end');
+    assert.equal(causes.length, all + 1);
+    assert.deepEqual([...new Set(causes.map(({ cause }) => cause))], ['CLOSED']);
+    assert.deepEqual(
+      readdirSync(JSON.parse(readFileSync(gateway.configFile, 'utf8')).control.slice(5) + '.d').filter((name) =>
+        name.endsWith('.sock'),
+      ),
+      [],
+    );
+  });
+
+  it('comes after a SIGTERM too, in the time that the old one waits', async () => {
+    const gateway = await newGateway();
+    const conversation = await Conversation.open(gateway);
+    conversation.say();
+    gateway.running.signal('SIGTERM');
+    await logs(gateway.running, 'stopping');
+    assert.equal(await readiness(gateway), 503);
+    const next = await startNext(scratch, gateway);
+    assert.equal(await readiness(gateway), 200);
+    await audited(gateway, 1, moved);
+    conversation.say();
+    await conversation.finish();
+    assert.equal(await gateway.running.ended, 0);
+    await next.stop();
+    await assertWholeAudit(gateway);
+  });
+});

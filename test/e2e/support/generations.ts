@@ -1,0 +1,44 @@
+import { readFileSync } from 'node:fs';
+import { setTimeout as delay } from 'node:timers/promises';
+import { gatewayCommand, type Gateway } from './gateway.ts';
+import { start, type Running } from './process.ts';
+import type { Scratch } from './scratch.ts';
+
+/** Starts one more process of a gateway, with the same configuration, and waits until it has taken over. */
+export async function startNext(scratch: Scratch, { port, configFile }: Gateway): Promise<Running> {
+  const running = await start(scratch, [...gatewayCommand, 'serve', '--config', configFile], { port });
+  await logs(running, 'listening');
+  return running;
+}
+
+/** Waits until a process has logged a message. */
+export async function logs(running: Running, message: string): Promise<void> {
+  let hasEnded = false;
+  void running.ended.then(() => (hasEnded = true));
+  while (!running.log().includes(`"msg":"${message}"`)) {
+    if (hasEnded) throw new Error(`it has ended:\n${running.log()}`);
+    await delay(20);
+  }
+}
+
+export type AuditRecord = Readonly<Record<string, unknown>>;
+
+/** What the audit says so far. */
+export function auditOf({ auditFile }: Pick<Gateway, 'auditFile'>): readonly AuditRecord[] {
+  const lines = readFileSync(auditFile, 'utf8').split('\n').slice(0, -1);
+  return lines.map((line) => JSON.parse(line) as AuditRecord);
+}
+
+/** Waits until the audit has so many records that match. */
+export async function audited(
+  gateway: Gateway,
+  count: number,
+  matches: (record: AuditRecord) => boolean,
+): Promise<readonly AuditRecord[]> {
+  for (let tries = 0; tries < 1200; tries++) {
+    const found = auditOf(gateway).filter(matches);
+    if (found.length >= count) return found;
+    await delay(50);
+  }
+  throw new Error(`only this after a minute: ${JSON.stringify(auditOf(gateway).slice(-20))}`);
+}
