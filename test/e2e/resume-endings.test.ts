@@ -98,19 +98,6 @@ describe('a session that cannot go on', lacking, () => {
       assert.doesNotMatch(terminal.shown(), /[^\r]\npostern/);
     });
   }
-
-  async function cutSession(t: TestContext, name: string): Promise<CutSession> {
-    const scratch = scratchOf(t);
-    const world = await openWorld(scratch, 'nginx');
-    const exitFile = scratch.path(`${name}.exit`);
-    const client = clientCommand('connect', '%h', '%p').join(' ');
-    const proxyCommand = `sh -c '${client}; echo $? >${exitFile}'`;
-    const ssh = prepareSsh(scratch, { sshd: world.sshd, env: world.env, name, proxyCommand });
-    const terminal = await openSession(world, ssh);
-    await world.front!.stop();
-    await eventually(() => audited(world, 'detach').length === 1, 'the end of the connection');
-    return { world, terminal, exitFile };
-  }
 });
 
 describe('a session during a long cut', lacking, () => {
@@ -163,3 +150,16 @@ describe('a gateway with the relay', lacking, () => {
     assert.equal(audited(world, 'open')[0]!['entry'], 'websocket');
   });
 });
+
+async function cutSession(t: TestContext, name: string): Promise<CutSession> {
+  const scratch = scratchOf(t);
+  const world = await openWorld(scratch, 'nginx');
+  const exitFile = scratch.path(`${name}.exit`);
+  const client = clientCommand('connect', '%h', '%p').join(' ');
+  const proxyCommand = `sh -c '${client}; echo $? >${exitFile}'`;
+  const ssh = prepareSsh(scratch, { sshd: world.sshd, env: world.env, name, proxyCommand });
+  const terminal = await openSession(world, ssh);
+  await world.front!.stop();
+  await eventually(() => audited(world, 'detach').length === 1, 'the end of the connection');
+  return { world, terminal, exitFile };
+}

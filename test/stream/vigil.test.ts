@@ -6,10 +6,10 @@ import { Vigil } from '../../stream/vigil.ts';
 /** A vigil that writes down what it does. */
 function watched(): { vigil: Vigil; events: string[]; until: (event: string) => Promise<void> } {
   const events: string[] = [];
-  let told = (): void => {};
+  let told: (() => void) | undefined;
   const note = (event: string) => (): void => {
     events.push(event);
-    told();
+    told?.();
   };
   const vigil = new Vigil({
     ask: note('ask'),

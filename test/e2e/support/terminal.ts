@@ -44,7 +44,7 @@ export async function runInTerminal(
 export interface Terminal {
   readonly pid: number;
   type(text: string): void;
-  /** Resolves when `text` has been shown since the last `type`; rejects after a minute, or when the command has ended. */
+  /** Resolves when `text` has been shown since the last `type`; rejects after two minutes, or when the command has ended. */
   shows(text: string): Promise<void>;
   /** Everything that was shown. */
   shown(): string;
@@ -107,7 +107,7 @@ export function openTerminal(
         if (shown.includes(text, typedAt)) settle();
         else if (isOver) fail('the command has ended');
       };
-      const late = setTimeout(() => fail('after a minute'), 60_000);
+      const late = setTimeout(() => fail('after two minutes'), 120_000);
       watchers.add(watcher);
       watcher();
     });
