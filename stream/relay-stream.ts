@@ -9,6 +9,7 @@ import { connectionReset } from './capsule-stream.ts';
 import { everyInterval, keepAliveMs } from './keep-alive.ts';
 import type { Carrier, CarrierEnd } from './relay-carrier.ts';
 import { TunnelEnded, tunnelEnded } from './tunnel-ended.ts';
+import { Vigil } from './vigil.ts';
 
 /** What each side may leave unacknowledged when nothing else was agreed on. */
 export const defaultWindowBytes = 1024 * 1024;
@@ -61,6 +62,10 @@ export interface RelayStreamOptions {
   readonly onDetached?: (end: CarrierEnd) => void;
   /** Told when the peer asks for another carrier. */
   readonly onMove?: () => void;
+  /** Told when the peer owes an answer and nothing comes; the carrier is kept. */
+  readonly onSilence?: () => void;
+  /** Told when something has come on that carrier after all. */
+  readonly onVoice?: () => void;
 }
 
 type Callback = (error?: Error | null) => void;
@@ -79,6 +84,7 @@ export class RelayStream extends Duplex {
   readonly #options: RelayStreamOptions;
   readonly #acknowledgeBytes: number;
   #carrier: Carrier | undefined;
+  readonly #vigil: Vigil | undefined;
   #stopBeating: (() => void) | undefined;
   #unanswered = 0;
   #pings = 0;
@@ -86,8 +92,6 @@ export class RelayStream extends Duplex {
   #pinged: number | undefined;
   /** Nothing was acknowledged on this carrier yet, and the one before was lost. */
   #isCautious = false;
-  /** How many frames have come. */
-  #heard = 0;
   #acknowledging: NodeJS.Timeout | undefined;
   #writing: Callback | undefined;
   #finishing: Callback | undefined;
@@ -103,8 +107,12 @@ export class RelayStream extends Duplex {
 
   constructor(options: RelayStreamOptions) {
     super({ allowHalfOpen: true, readableHighWaterMark: portionBytes });
-    const { isPlain, windowBytes } = options;
+    const { isPlain, windowBytes, onSilence } = options;
     this.#options = options;
+    if (onSilence !== undefined) {
+      const onVoice = (): void => options.onVoice?.();
+      this.#vigil = new Vigil({ ask: () => this.#ping(), onSilence, onVoice });
+    }
     this.#relay = new Relay({
       windowBytes: isPlain ? Infinity : windowBytes,
       peerWindowBytes: isPlain ? Infinity : windowBytes,
@@ -166,6 +174,7 @@ export class RelayStream extends Duplex {
     this.#carrier = carrier;
     this.#isCautious = again > 0;
     this.#unanswered = 0;
+    this.#vigil?.reset();
     this.#pinged = undefined;
     this.#stopBeating ??= everyInterval(this.#options.keepAliveMs ?? keepAliveMs, () => this.#beat());
     carrier.listen({
@@ -187,15 +196,9 @@ export class RelayStream extends Duplex {
     this.#carrier?.send({ kind: 'move' });
   }
 
-  /** Sends a ping now; unless something comes within `deadlineMs`, the carrier is lost. */
-  probe(deadlineMs: number): void {
-    const carrier = this.#carrier;
-    if (carrier === undefined || this.#options.isPlain) return;
-    this.#ping();
-    const heard = this.#heard;
-    setTimeout(() => {
-      if (carrier === this.#carrier && heard === this.#heard) this.#lose(carrier, { how: 'silent' });
-    }, deadlineMs).unref();
+  /** Asks the peer for a sign of life now; `onSilence` is told when none comes. */
+  probe(): void {
+    if (this.#carrier) this.#vigil?.ask();
   }
 
   /** Gives the carrier up; the tunnel waits for another one. */
@@ -227,6 +230,7 @@ export class RelayStream extends Duplex {
 
   override _destroy(error: Error | null, callback: Callback): void {
     this.#stopBeating?.();
+    this.#vigil?.reset();
     clearTimeout(this.#lingering);
     const isOrderly = error === null && this.#relay.hasEnded && this.writableFinished;
     this.#tellNow();
@@ -251,7 +255,7 @@ export class RelayStream extends Duplex {
   #receive(frame: RelayFrame): void {
     // Whoever sends is alive; its answer to a ping may be far behind.
     this.#unanswered = 0;
-    this.#heard++;
+    this.#vigil?.heard();
     switch (frame.kind) {
       case 'data':
         return this.#receiveData(frame.bytes);
@@ -363,6 +367,7 @@ export class RelayStream extends Duplex {
       // Relay v4 has no other word for an EOF; the peer's Close frame then says that everything has arrived.
       if (outgoing.kind === 'end' && this.#options.isPlain) return this.#carrier?.end(1000);
       carrier.send(outgoing);
+      this.#vigil?.sent();
     }
   }
 
@@ -388,7 +393,10 @@ export class RelayStream extends Duplex {
     this.#acknowledging = undefined;
     const before = this.#relay.told;
     this.#tell();
-    if (this.#relay.told > before) this.#carrier?.send({ kind: 'ack', at: this.#relay.told });
+    if (this.#relay.told === before || this.#carrier === undefined) return;
+    this.#carrier.send({ kind: 'ack', at: this.#relay.told });
+    // Who has sent something may send more: a transfer that stops is looked after too.
+    this.#vigil?.sent();
   }
 
   #beat(): void {
@@ -403,6 +411,7 @@ export class RelayStream extends Duplex {
   #ping(): void {
     this.#unanswered++;
     this.#carrier?.send({ kind: 'ping', id: this.#pings++ });
+    this.#vigil?.sent();
   }
 
   #lose(carrier: Carrier, end: CarrierEnd): void {
@@ -412,6 +421,7 @@ export class RelayStream extends Duplex {
 
   #carrierEnded(end: CarrierEnd): void {
     this.#carrier = undefined;
+    this.#vigil?.reset();
     if (this.destroyed) return;
     if (end.how === 'violation') return void this.destroy(end.error);
     if (end.how === 'closed' && this.#options.isPlain) return this.#peerLeft();

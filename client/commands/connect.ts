@@ -5,7 +5,7 @@ import type { Egress } from '../egress/egress.ts';
 import { loadEntry, openTunnel } from '../entry/choose.ts';
 import type { Later } from '../entry/entry.ts';
 import { entryMemory } from '../entry/memory.ts';
-import { report, say } from '../explain.ts';
+import { report, sayInSession } from '../explain.ts';
 import { Failure, toFailure } from '../failure.ts';
 import { places } from '../places.ts';
 import type { Environment } from '../places.ts';
@@ -70,7 +70,7 @@ function open(target: Target, settings: Settings, egress: Egress): Promise<Duple
     ages: connectionAges(signInDirectory(here.state, gateway)),
     watch: tunnelFile(here.state, { gateway, target }),
     withPass: (signal, use) => withPass({ sources, gateway, egress, signal }, use),
-    say,
+    say: sayInSession,
   };
   return withPass({ sources, gateway, egress, signal }, ({ token, prove }) =>
     openTunnel({ gateway, target, token, ...(prove === undefined ? {} : { prove }), later }, egress, {

@@ -41,8 +41,8 @@ export interface ResumptionOptions {
 
 /** A silence that people notice is explained after this time. */
 const quietMs = 3000;
-/** After a wake-up or a change of the network: the answer to a ping has to come within this time. */
-const probeMs = 2000;
+/** After a wake-up or a change of the network, a connection that speaks for this long has survived it. */
+const doubtMs = 4000;
 /** The new connection is there this much before the old one is expected to be cut. */
 const beforeCut = 0.9;
 /** A connection that was lost sooner than this, and brought nothing, had no use; after two of them we wait. */
@@ -63,7 +63,10 @@ export class Resumption {
   /** How much of both ways was known to have arrived when the connection began. */
   #progressAt = 0;
   #useless = 0;
-  #lostAt: number | undefined;
+  /** Since when nothing gets through, as far as we know. */
+  #awaySince: number | undefined;
+  /** The tries that are under way are only for a silence: when the old connection speaks again they are for nothing. */
+  #isOnlySilent = false;
   #count = 0;
   #overtaken = 0;
   #lastFailure: TunnelError | undefined;
@@ -77,6 +80,8 @@ export class Resumption {
       windowBytes: options.windowBytes,
       onDetached: (end) => this.#lost(end),
       onMove: () => void this.#comeBack('move'),
+      onSilence: () => this.#silent(),
+      onVoice: () => this.#heardAgain(),
     });
   }
 
@@ -97,7 +102,7 @@ export class Resumption {
     this.#attached();
     // ssh's first bytes need not wait for it.
     setImmediate(() => {
-      if (!this.#stream.destroyed && this.#lostAt === undefined) this.#options.watch?.opened();
+      if (!this.#stream.destroyed && this.#awaySince === undefined) this.#options.watch?.opened();
     });
     return this.#stream;
   }
@@ -108,21 +113,35 @@ export class Resumption {
     if (!this.#stream.isAttached) return;
     this.#doubted = cause;
     clearTimeout(this.#doubtTimer);
-    // A connection that is there after the probe has survived it.
-    this.#doubtTimer = setTimeout(() => (this.#doubted = undefined), 2 * probeMs);
+    this.#doubtTimer = setTimeout(() => (this.#doubted = undefined), doubtMs);
     this.#doubtTimer.unref();
-    this.#stream.probe(probeMs);
+    this.#stream.probe();
+  }
+
+  /** Another connection is looked for, and this one kept: it may only be slow. */
+  #silent(): void {
+    this.#awaySince ??= performance.now();
+    this.#isOnlySilent = this.#tries === undefined;
+    void this.#comeBack(this.#doubted ?? 'silent');
+  }
+
+  #heardAgain(): void {
+    this.#awaySince = undefined;
+    this.#doubted = undefined;
+    if (this.#isOnlySilent) this.#tries?.stop(notNeeded);
   }
 
   #lost(end: CarrierEnd): void {
-    this.#lostAt = performance.now();
+    const now = performance.now();
+    this.#awaySince ??= now;
+    this.#isOnlySilent = false;
     clearTimeout(this.#ageTimer);
-    const isUseless = this.#lostAt - this.#attachedAt < uselessMs && this.#progress() === this.#progressAt;
+    const isUseless = now - this.#attachedAt < uselessMs && this.#progress() === this.#progressAt;
     this.#useless = isUseless ? this.#useless + 1 : 0;
     const cause = end.how === 'silent' ? (this.#doubted ?? 'silent') : causes[end.how];
     // After a wake-up or on another network there is a reason, whatever the age.
     if (end.how !== 'silent' && this.#doubted === undefined)
-      this.#options.ages?.cutAt(this.#lostAt - this.#attachedAt);
+      this.#options.ages?.cutAt(now - this.#attachedAt);
     this.#options.watch?.lost();
     void this.#comeBack(cause);
   }
@@ -134,7 +153,7 @@ export class Resumption {
   #attached(): void {
     this.#attachedAt = performance.now();
     this.#progressAt = this.#progress();
-    this.#lostAt = undefined;
+    this.#awaySince = undefined;
     this.#doubted = undefined;
     clearTimeout(this.#ageTimer);
     const limitMs = this.#options.carrierMs ?? this.#options.ages?.limitMs;
@@ -152,7 +171,7 @@ export class Resumption {
     try {
       this.#tries = new Tries({
         attempt: (signal, reached) => this.#attempt(signal, reached),
-        pauseMs: (number) => (this.#stream.isAttached ? calmPauseMs(number) : urgentPauseMs(number)),
+        pauseMs: (number) => (this.#awaySince === undefined ? calmPauseMs(number) : urgentPauseMs(number)),
         limitMs: tryLimitMs,
         review: (error) => this.#review(error),
         discard: ({ carrier }) => carrier.drop(),
@@ -161,13 +180,14 @@ export class Resumption {
       this.#goOn(carrier, joined);
       telling.resumed();
     } catch (error) {
-      this.#giveUp(error);
+      if (error === notNeeded) telling.resumed();
+      else this.#giveUp(toFailure(error));
     } finally {
       telling.stop();
       this.#tries = undefined;
     }
     // It may have been lost again before its promise was seen.
-    if (this.#lostAt !== undefined && !this.#stream.destroyed) void this.#comeBack(this.#cause);
+    if (!this.#stream.isAttached && !this.#stream.destroyed) void this.#comeBack(this.#cause);
   }
 
   /** Something that takes connections only to cut them again is not asked as fast as it cuts. */
@@ -196,7 +216,7 @@ export class Resumption {
       if (finalCodes.has(failure.code)) return this.#tries?.stop(failure);
     }
     const { keepMs } = this.#options;
-    if (this.#lostAt === undefined || performance.now() - this.#lostAt < keepMs) return;
+    if (this.#awaySince === undefined || performance.now() - this.#awaySince < keepMs) return;
     const [minutes, cause] = [Math.round(keepMs / 60_000), this.#lastFailure];
     const why = cause === undefined ? '' : `: ${cause.message}`;
     const what = `the connection could not be restored within ${minutes} minutes${why}`;
@@ -215,19 +235,20 @@ export class Resumption {
     this.#options.watch?.resumed();
   }
 
-  #giveUp(error: unknown): void {
-    // A connection that still works is not given up because there is no other.
-    if (this.#stream.destroyed || this.#stream.isAttached) return;
+  #giveUp(failure: TunnelError): void {
+    if (this.#stream.destroyed) return;
+    // A connection that may still work is not given up because there is no other; its pings end a dead one.
+    if (this.#stream.isAttached) return;
     // Both ends have said everything; that the gateway has forgotten about it does no harm.
     if (this.#stream.hasEnded) this.#stream.destroy();
-    else this.#stream.destroy(toFailure(error));
+    else this.#stream.destroy(failure);
   }
 
   #tellWhenLong(): { resumed(): void; stop(): void } {
     const startedAt = Date.now();
     let told = false;
     const timer = setTimeout(() => {
-      if (this.#lostAt === undefined) return;
+      if (this.#awaySince === undefined) return;
       told = true;
       this.#options.say(`postern: reconnecting… (${rejoinCauses[this.#cause]})\n`);
     }, quietMs);
@@ -242,6 +263,9 @@ export class Resumption {
     };
   }
 }
+
+/** Stops tries that have become needless. */
+const notNeeded = Symbol('not needed');
 
 const causes: Readonly<Record<Exclude<CarrierEnd['how'], 'silent'>, RejoinCause>> = {
   reset: 'reset',

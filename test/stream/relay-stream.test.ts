@@ -215,32 +215,36 @@ describe('a stream that outlives its connections', () => {
   });
 
   it('outlives a ping whose connection is lost before the answer was due', async () => {
-    const { made: near, lost } = losing();
+    let silences = 0;
+    const { made: near, lost } = losing({ onSilence: () => silences++ });
     const far = stream();
     const line = await join(near, far);
-    near.probe(30);
+    near.probe();
     line.farSocket.resetAndDestroy();
     await lost;
-    await passed(60);
+    await passed(1500);
     assert.equal(near.destroyed, false);
+    assert.equal(silences, 0);
     near.destroy();
     far.destroy();
   });
 
   it('does not blame a new connection for the silence of the one before', async () => {
-    const { made: near, lost } = losing({ keepAliveMs: 10 });
+    let silences = 0;
+    const { made: near, lost } = losing({ keepAliveMs: 100, onSilence: () => silences++ });
     const line = await openLine();
     near.attach(webSocketCarrier(line.near, relayV1), { peerReceived: 0, from: 0 });
     line.far.pause();
-    near.probe(15);
+    near.probe();
     const next = await openLine();
     // Answers each ping, so that it is not silent.
     next.far.on('message', (data: Buffer) => next.far.send(data.toString().replace('ping', 'pong')));
     near.attach(webSocketCarrier(next.near, relayV1), { peerReceived: 0, from: 0 });
     let how: CarrierEnd | undefined;
     void lost.then((end) => (how = end));
-    await passed(100);
+    await passed(1500);
     assert.equal(how, undefined);
+    assert.equal(silences, 0);
     assert.equal(near.isAttached, true);
     near.destroy();
   });
@@ -316,7 +320,7 @@ describe('a stream that outlives its connections', () => {
           assert.equal(near.keptBytes, 0);
           assert.ok(called <= 2, 'no callback twice');
           near.dropCarrier();
-          near.probe(0);
+          near.probe();
           near.askToMove();
           assert.equal(near.isAttached, false);
         });
