@@ -499,6 +499,7 @@ describe('a tunnel whose connection is lost', () => {
     const { parts, known, end } = await openAndCut({ relays: { keepMs: 20 } });
     await parts.endedCount(1);
     assert.equal(parts.ended[0]!.end, 'CLIENT_LOST');
+    assert.match(parts.ended[0]!.reason ?? '', /did not come back/);
     assert.equal(parts.relays.detachedCount, 0);
     const answer = await rejoinTunnel(parts.port, known, { count: 1 });
     assert.equal(answer instanceof Wire ? 'accepted' : answer.code, 'TUNNEL_GONE');
@@ -625,6 +626,7 @@ describe('a carrier that breaks the rules', () => {
       assert.equal(await wire.closed(), closeCode);
       await parts.endedCount(1);
       assert.equal(parts.ended[0]!.end, 'CLIENT_LOST');
+      assert.ok(parts.ended[0]!.reason, 'the audit knows why');
       const answer = await rejoinTunnel(parts.port, known, { count: 1 });
       assert.equal(answer instanceof Wire ? 'accepted' : answer.code, 'TUNNEL_GONE');
       await end();
