@@ -102,7 +102,12 @@ async function open(
 
 async function carry({ session, client, target, leave }: OpenTunnel, sessionMs: number): Promise<void> {
   const how = await bridgeFor(sessionMs, session, () => bridge(client, target, session.signal));
-  session.end(how, { bytesFromClient: target.bytesWritten, bytesFromTarget: target.bytesRead });
+  const lost = how === 'CLIENT_LOST' ? client.errored?.message : undefined;
+  session.end(how, {
+    bytesFromClient: target.bytesWritten,
+    bytesFromTarget: target.bytesRead,
+    ...(lost !== undefined && { reason: lost }),
+  });
   for (const undo of leave) undo();
 }
 

@@ -379,7 +379,9 @@ export class RelayStream extends Duplex {
   #considerTelling(): void {
     const due = this.#relay.received - this.unreadBytes - this.#relay.told;
     if (due >= this.#acknowledgeBytes) this.#tellNow();
-    else if (due > 0 && this.#carrier) this.#acknowledging ??= this.#tellLater();
+    // What the reader is about to take is counted when the time has come.
+    else if (this.#relay.received > this.#relay.told && this.#carrier)
+      this.#acknowledging ??= this.#tellLater();
   }
 
   #tellLater(): NodeJS.Timeout {

@@ -26,7 +26,7 @@ let echo: { port: number; close(): void };
 before(async () => {
   echo = await startEcho();
   // A session whose very last word is lost is only over when nobody has come back.
-  parts = await startParts({ relays: { keepMs: 10_000 } });
+  parts = await startParts({ relays: { keepMs: process.env.POSTERN_LONG ? 60_000 : 20_000 } });
 });
 after(async () => {
   await parts.close();

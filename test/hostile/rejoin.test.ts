@@ -499,6 +499,7 @@ describe('a tunnel whose connection is lost', () => {
     const { parts, known, end } = await openAndCut({ relays: { keepMs: 20 } });
     await parts.endedCount(1);
     assert.equal(parts.ended[0]!.end, 'CLIENT_LOST');
+    assert.match(parts.ended[0]!.reason ?? '', /did not come back/);
     assert.equal(parts.relays.detachedCount, 0);
     const answer = await rejoinTunnel(parts.port, known, { count: 1 });
     assert.equal(answer instanceof Wire ? 'accepted' : answer.code, 'TUNNEL_GONE');
@@ -625,6 +626,7 @@ describe('a carrier that breaks the rules', () => {
       assert.equal(await wire.closed(), closeCode);
       await parts.endedCount(1);
       assert.equal(parts.ended[0]!.end, 'CLIENT_LOST');
+      assert.ok(parts.ended[0]!.reason, 'the audit knows why');
       const answer = await rejoinTunnel(parts.port, known, { count: 1 });
       assert.equal(answer instanceof Wire ? 'accepted' : answer.code, 'TUNNEL_GONE');
       await end();
@@ -678,15 +680,19 @@ describe('a peer with all the time in the world', () => {
     const parts = await startParts({ relays: { windowBytes, totalBytes: 200 * windowBytes } });
     const wires: Wire[] = [];
     for (let count = 0; count < 200; count++) wires.push((await openTunnel(parts.port, source.port)).wire);
-    while (wires.some(({ bytes }) => bytes.length < windowBytes)) await turn();
-    for (const { bytes } of wires) assert.equal(bytes.length, windowBytes);
+    // The last message of a window may not fit into it.
+    const isFull = ({ bytes }: Wire, windows: number): boolean =>
+      bytes.length > windows * windowBytes - 64 * 1024;
+    while (!wires.every((wire) => isFull(wire, 1))) await turn();
+    for (const { bytes } of wires) assert.ok(bytes.length <= windowBytes, `${bytes.length}`);
     // One read of the target may lie over the window.
     assert.ok(parts.relays.keptBytes <= 200 * (windowBytes + 64 * 1024), `${parts.relays.keptBytes}`);
     // One that acknowledges what it has not read gets as much again, and no more.
-    const [one] = wires;
-    one!.socket.send(`ack at=${windowBytes}`);
-    while (one!.bytes.length < 2 * windowBytes) await turn();
-    assert.equal(one!.bytes.length, 2 * windowBytes);
+    const one = wires[0]!;
+    const acknowledged = one.bytes.length;
+    one.socket.send(`ack at=${acknowledged}`);
+    while (one.bytes.length <= acknowledged + windowBytes - 64 * 1024) await turn();
+    assert.ok(one.bytes.length <= acknowledged + windowBytes);
     await parts.close();
     source.close();
     assert.equal(parts.relays.keptBytes, 0);

@@ -193,7 +193,7 @@ describe('a stream that outlives its connections', () => {
     const sizes: number[] = [];
     next.near.on('message', (data: Buffer) => void sizes.push(data.length));
     while (sizes.length < 15) await once(next.near, 'message');
-    assert.ok(Math.max(...sizes) <= 4096, `${sizes.join(' ')}`);
+    assert.ok(Math.max(...sizes) <= 4096, sizes.join(' '));
     next.near.send('ack at=60000');
     while (far.acknowledged < 60_000) await turn();
     far.write(Buffer.alloc(50_000));
@@ -354,6 +354,24 @@ describe('a stream for peers of relay v4', () => {
     line.farSocket.resetAndDestroy();
     await lost;
     assert.equal(near.received, 6);
+    near.destroy();
+  });
+
+  it('keeps the connection alive by what nobody minds: no PING, no text, no ACK of 0, nothing empty', async () => {
+    const near = stream({ isPlain: true, keepAliveMs: 5 });
+    const line = await openLine();
+    let pings = 0;
+    line.far.on('ping', () => pings++);
+    const heard: string[] = [];
+    line.far.on('message', (data: Buffer, isBinary) => heard.push(isBinary ? data.toString('hex') : 'text'));
+    near.attach(webSocketCarrier(line.near, relayV4), { peerReceived: 0, from: 0 });
+    near.resume();
+    near.write('');
+    near.askToMove();
+    line.far.send(relayV4.encode({ kind: 'data', bytes: Buffer.from('x') })!);
+    while (heard.length < 5 || !heard.includes('00070000000000000001')) await once(line.far, 'message');
+    assert.deepEqual([...new Set(heard)].toSorted(), ['00070000000000000001', '00f0']);
+    assert.equal(pings, 0);
     near.destroy();
   });
 
