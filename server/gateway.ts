@@ -49,6 +49,9 @@ import { Sessions } from './tunnel/sessions.ts';
 import { apiRoutes } from './web/api.ts';
 import { webRoutes } from './web/routes.ts';
 
+/** What older processes say to their clients when they end with us goes through here. */
+const lastWordsMs = 3000;
+
 /** Clocks that are far apart must not bring a token back. */
 const dayMs = 24 * 3_600_000;
 
@@ -246,7 +249,7 @@ export class Gateway {
     this.#draining = true;
     this.#late ??= setTimeout(() => {
       this.sessions.endAll('GATEWAY_STOPPED');
-      this.#neighbours?.handOvers.close();
+      this.#late = setTimeout(() => this.#neighbours?.handOvers.close(), lastWordsMs);
     }, this.config.limits.graceMs);
   }
 

@@ -57,6 +57,20 @@ async function serveUntilStopped(args: string[], { env }: CommandIo): Promise<nu
   const succession = new Succession(gateway);
   const apps = { public: app, admin: adminApp(gateway), control, instance: instanceApp(succession) };
   const doors: Doors = new Doors({ config, passed: passedSocket(env), instance, folder, apps });
+  // The process that has taken over speaks for the service.
+  const notify = async (state: string): Promise<void> => {
+    if (doors.areOurs) await notifySystemd(state, env);
+  };
+  onHangUp(async () => {
+    await notify('RELOADING=1');
+    gateway.reopenAudit();
+    await reload(values.config, env, gateway, app, log);
+    await notify('READY=1');
+  });
+  onUpgrade(log, () => (doors.areOurs ? startSuccessor(app.server, env) : undefined));
+  const asked = stopSignal(log);
+  // Before all else: `/readyz` says so at once.
+  void asked.then(() => gateway.stop());
   try {
     await doors.open(neighbours);
   } catch (error) {
@@ -72,21 +86,8 @@ async function serveUntilStopped(args: string[], { env }: CommandIo): Promise<nu
     },
     'listening',
   );
-  // The process that has taken over speaks for the service.
-  const notify = async (state: string): Promise<void> => {
-    if (!doors.hasYielded) await notifySystemd(state, env);
-  };
   await notify('READY=1');
 
-  onHangUp(async () => {
-    await notify('RELOADING=1');
-    gateway.reopenAudit();
-    await reload(values.config, env, gateway, app, log);
-    await notify('READY=1');
-  });
-  onUpgrade(log, () => (doors.hasYielded ? undefined : startSuccessor(app.server, env)));
-  const asked = stopSignal(log);
-  void asked.then(() => gateway.stop());
   const cause = await Promise.race([asked, doors.yielded.then(() => 'takeover')]);
   log.info({ cause, tunnels: gateway.sessions.count }, cause === 'takeover' ? 'handing on' : 'stopping');
   if (cause !== 'takeover') {

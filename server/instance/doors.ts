@@ -31,7 +31,7 @@ export interface DoorsParts {
 export class Doors {
   readonly #parts: DoorsParts;
   readonly #yielded = Promise.withResolvers<void>();
-  #hasYielded = false;
+  #areOurs = false;
   /** Where nobody but we listen. */
   readonly #held: Door[] = [];
 
@@ -45,9 +45,9 @@ export class Doors {
     return passed === undefined ? config.listen : { kind: 'passed', fd: passed };
   }
 
-  /** Whether another process listens in our place. */
-  get hasYielded(): boolean {
-    return this.#hasYielded;
+  /** Whether we listen, and no other process does in our place. */
+  get areOurs(): boolean {
+    return this.#areOurs;
   }
 
   /** Resolves when another process listens in our place. */
@@ -71,6 +71,7 @@ export class Doors {
       await this.#listen(apps.public, this.public, { whoMayConnect: 'everyone', turn });
       if (turn === 'next') await takeOver(config.control.path);
       await this.#listen(apps.control, config.control, { whoMayConnect: 'owner', turn });
+      this.#areOurs = true;
       await neighbours.tell('succeeded');
       release();
     } finally {
@@ -81,7 +82,7 @@ export class Doors {
   /** Stops listening where another process does now. Who is connected already is served to the end. */
   async yield(): Promise<void> {
     const { apps } = this.#parts;
-    this.#hasYielded = true;
+    this.#areOurs = false;
     // The socket of its own is the first.
     this.#held.length = 1;
     this.closePublic();

@@ -6,7 +6,7 @@ import { dirname, join } from 'node:path';
 import type { FastifyInstance } from 'fastify';
 import type { ListenAddress } from '../config/config.ts';
 
-/** Where a server listens: an address of the configuration, or a descriptor that systemd has opened. */
+/** Where a server listens: an address of the configuration, or a descriptor that was open when the process began. */
 export type Door = ListenAddress | { readonly kind: 'passed'; readonly fd: number };
 
 /** `sun_path` of Linux, without its last zero. */
@@ -123,7 +123,7 @@ function listenOptions(door: Door): ListenOptions | { fd: number } {
 /** A door as people write it. */
 export function describeDoor(door: Door): string {
   if (door.kind === 'tcp') return `${door.host.includes(':') ? `[${door.host}]` : door.host}:${door.port}`;
-  return door.kind === 'unix' ? door.path : 'the socket that systemd passed';
+  return door.kind === 'unix' ? door.path : 'the socket that was passed';
 }
 
 function isAnswered(path: string): Promise<boolean> {

@@ -11,11 +11,13 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { direct } from '../../client/egress/direct.ts';
 import { relay } from '../../client/entry/relay.ts';
 import { Secret } from '../../protocol/secret.ts';
+import { makeCertificates } from '../e2e/support/certificates.ts';
 import { gatewayCommand, startGateway } from '../e2e/support/gateway.ts';
 import type { Gateway } from '../e2e/support/gateway.ts';
 import { audited, auditOf, logs, startNext } from '../e2e/support/generations.ts';
-import { needs } from '../e2e/support/needs.ts';
-import { own, run } from '../e2e/support/process.ts';
+import { findProgram, needs } from '../e2e/support/needs.ts';
+import { freePort, own, run } from '../e2e/support/process.ts';
+import { startFront } from '../e2e/support/proxies.ts';
 import { openScratch } from '../e2e/support/scratch.ts';
 import { clientCommand, prepareSsh } from '../e2e/support/ssh.ts';
 import type { Ssh } from '../e2e/support/ssh.ts';
@@ -105,6 +107,46 @@ async function readiness({ adminPort }: Gateway): Promise<number> {
   );
 }
 
+/** What systemd would hear; undefined where its program, which tells it, is not there. */
+async function startNotifySocket(): Promise<{ path: string; mainPids(): string[] } | undefined> {
+  if (!findProgram('systemd-notify') || !findProgram('socat')) return undefined;
+  const [path, file] = [scratch.path('notify.sock'), scratch.path('notify.log')];
+  const socat = own(spawn('socat', ['-u', `UNIX-RECV:${path}`, `OPEN:${file},creat,append`]));
+  scratch.onEnd(() => void socat.kill());
+  while (!existsSync(path)) await delay(20);
+  return {
+    path,
+    mainPids: () => [...new Set([...readFileSync(file, 'utf8').matchAll(/MAINPID=(\d+)/g)].map(([, pid]) => pid!))],
+  };
+}
+
+/** Has the newest process, which is the one with this number, start the next. Gives that one's process id. */
+async function upgrade(gateway: Gateway, number: number): Promise<number> {
+  process.kill(listeningPids(gateway)[number - 1]!, 'SIGUSR2');
+  while (listeningPids(gateway).length === number) {
+    if (!isThere(gateway.running.pid) && number === 1) throw new Error(gateway.running.log());
+    await delay(20);
+  }
+  return listeningPids(gateway)[number]!;
+}
+
+function listeningPids({ running }: Gateway): number[] {
+  const lines = running.log().split('\n').filter((line) => line.includes('"msg":"listening"'));
+  return lines.map((line) => (JSON.parse(line) as { pid: number }).pid);
+}
+
+function isThere(pid: number): boolean {
+  try {
+    return !/\) Z /.test(readFileSync(`/proc/${pid}/stat`, 'utf8'));
+  } catch {
+    return false;
+  }
+}
+
+async function gone(pid: number): Promise<void> {
+  while (isThere(pid)) await delay(20);
+}
+
 const moved = ({ event, cause }: { readonly [field: string]: unknown }): boolean =>
   event === 'resume' && cause === 'move';
 
@@ -121,9 +163,9 @@ describe('a process that takes over', needs('ssh', 'scp', 'sshd', 'nginx', 'dist
     box: `127.0.0.1:${sshd.port}`,
   });
 
-  function newGateway(settings: object = {}): Promise<Gateway> {
+  function newGateway(settings: object = {}, env: Record<string, string> = {}): Promise<Gateway> {
     const limits = { perSubject: 2000, perAddress: 2000, graceSeconds: 60 };
-    return startGateway(scratch, { targets: targets(), settings: { limits, ...settings } });
+    return startGateway(scratch, { targets: targets(), settings: { limits, ...settings }, env });
   }
 
   function sshThrough(gateway: Gateway, env: Record<string, string> = {}): Ssh {
@@ -231,6 +273,144 @@ describe('a process that takes over', needs('ssh', 'scp', 'sshd', 'nginx', 'dist
     await audited(gateway, 1, moved);
     conversation.say();
     await conversation.finish();
+    assert.equal(await gateway.running.ended, 0);
+    await next.stop();
+    await assertWholeAudit(gateway);
+  });
+
+  it('goes on over three generations, and the operator reaches all of them', async () => {
+    const gateway = await newGateway();
+    const [first] = await open(gateway, 1);
+    const second = await startNext(scratch, gateway);
+    const [inSecond] = await open(gateway, 1);
+    const third = await startNext(scratch, gateway);
+    const [inThird] = await open(gateway, 1);
+    // The first one's client has moved twice.
+    await audited(gateway, 3, moved);
+    for (const each of [first!, inSecond!, inThird!]) each.say();
+    const shown = await sessionsOf(gateway);
+    assert.equal(shown.length, 3);
+
+    const oldest = auditOf(gateway).find(({ event }) => event === 'open')!.session as string;
+    const killed = first!.ended;
+    assert.match(await command(gateway, 'kill', oldest), /^1 session ended/);
+    assert.equal(((await killed) as { code?: string }).code, 'TUNNEL_KILLED');
+    assert.equal(await gateway.running.ended, 0);
+    assert.equal((await sessionsOf(gateway)).length, 2);
+
+    await inSecond!.finish();
+    assert.equal(await second.ended, 0);
+    const revoked = inThird!.ended;
+    await command(gateway, 'kill', '--subject', 'tester', '--revoke');
+    assert.equal(((await revoked) as { code?: string }).code, 'TUNNEL_KILLED');
+    await third.stop();
+    await assertWholeAudit(gateway);
+    assert.equal(auditOf(gateway).filter(({ event }) => event === 'revoke').length, 1);
+  });
+
+  it('ends what older ones hold, when it is stopped itself and nobody comes after it', async () => {
+    const gateway = await newGateway({ limits: { graceSeconds: 1 } });
+    const conversation = await Conversation.open(gateway);
+    const next = await startNext(scratch, gateway);
+    await audited(gateway, 1, moved);
+    const ended = conversation.ended;
+    next.signal('SIGTERM');
+    assert.equal(((await ended) as { code?: string }).code, 'TUNNEL_STOPPED');
+    assert.deepEqual(await Promise.all([gateway.running.ended, next.ended]), [0, 0]);
+    assert.equal(auditOf(gateway).at(-1)?.cause, 'GATEWAY_STOPPED');
+  });
+
+  it('finds what older ones hold, when the one between them was killed', async () => {
+    const gateway = await newGateway();
+    const conversation = await Conversation.open(gateway);
+    const between = await startNext(scratch, gateway);
+    await audited(gateway, 1, moved);
+    const lost = await Conversation.open(gateway);
+    const gone = lost.ended;
+    between.signal('SIGKILL');
+    await between.ended;
+    const next = await startNext(scratch, gateway);
+    // What the process held that was killed is lost, and said to be.
+    assert.equal(((await gone) as { code?: string }).code, 'TUNNEL_GONE');
+    await audited(gateway, 2, ({ event }) => event === 'resume');
+    conversation.say();
+    assert.equal((await sessionsOf(gateway)).length, 1);
+    await conversation.finish();
+    assert.equal(await gateway.running.ended, 0);
+    await next.stop();
+    await assertWholeAudit(gateway);
+  });
+
+  it('does not disturb the one that runs when it cannot serve', async () => {
+    const gateway = await newGateway();
+    const conversation = await Conversation.open(gateway);
+    const settings = JSON.parse(readFileSync(gateway.configFile, 'utf8')) as object;
+    const file = scratch.path('cannot.yaml');
+    // It cannot listen on the last of its addresses.
+    writeFileSync(file, JSON.stringify({ ...settings, listen: `127.0.0.1:${sshd.port}` }));
+    const { code } = await run([...gatewayCommand, 'serve', '--config', file]);
+    assert.equal(code, 1);
+    assert.equal(await readiness(gateway), 200);
+    conversation.say();
+    (await Conversation.open(gateway)).destroy();
+    await conversation.finish();
+    assert.equal(auditOf(gateway).some(moved), false);
+  });
+
+  it('is started by SIGUSR2 with the listening socket, tells systemd, and nobody is refused', async () => {
+    const states = await startNotifySocket();
+    const gateway = await newGateway({}, states && { NOTIFY_SOCKET: states.path });
+    const [conversation] = await open(gateway, 1);
+    let isOver = false;
+    const opening = (async () => {
+      let opened = 0;
+      while (!isOver) {
+        const newcomer = await Conversation.open(gateway);
+        newcomer.say();
+        await newcomer.finish();
+        opened++;
+      }
+      return opened;
+    })();
+    const pids = [await upgrade(gateway, 1), await upgrade(gateway, 2)];
+    await audited(gateway, 2, moved);
+    isOver = true;
+    assert.ok((await opening) > 0);
+    conversation!.say();
+    await conversation!.finish();
+    await gone(gateway.running.pid);
+    await gone(pids[0]!);
+    assert.equal(await readiness(gateway), 200);
+    process.kill(pids[1]!, 'SIGTERM');
+    await gone(pids[1]!);
+    await assertWholeAudit(gateway);
+    if (states) assert.deepEqual(states.mainPids(), [gateway.running.pid, ...pids].map(String));
+  });
+
+  it('leaves connections through nginx alone', async () => {
+    const publicPort = await freePort();
+    const certificates = await makeCertificates(scratch);
+    const limits = { perSubject: 2000, perAddress: 2000 };
+    const gateway = await startGateway(scratch, {
+      targets: targets(),
+      publicPort,
+      settings: { limits },
+    });
+    await startFront(scratch, 'nginx', { certificates, port: publicPort, upstreamPort: gateway.port });
+    const ssh = sshThrough(gateway, {
+      POSTERN_GATEWAY: `https://localhost:${publicPort}/ssh/`,
+      POSTERN_CA_FILE: certificates.authorityFile,
+    });
+    const cat = startCat(ssh);
+    await answers(cat, 'before');
+    const copy = await startCopy(ssh, scratch.path('copy-nginx'));
+    const next = await startNext(scratch, gateway);
+    assert.ok(copy.copied() < copiedBytes, 'the scp was over too early');
+    await audited(gateway, 2, moved);
+    await answers(cat, 'after');
+    await copy.done;
+    cat.stdin.end();
+    assert.equal((await once(cat, 'exit'))[0], 0);
     assert.equal(await gateway.running.ended, 0);
     await next.stop();
     await assertWholeAudit(gateway);

@@ -2,7 +2,7 @@ import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Certificates } from './certificates.ts';
 import { packageDirectory } from './needs.ts';
-import { freePort, output, start, type Running } from './process.ts';
+import { freePort, output, start, type Environment, type Running } from './process.ts';
 import type { Scratch } from './scratch.ts';
 
 export interface Gateway {
@@ -25,6 +25,7 @@ export interface GatewayOptions {
   readonly tls?: Certificates;
   /** More settings, in the words of postern.yaml. */
   readonly settings?: object;
+  readonly env?: Environment;
 }
 
 /** Starts the real gateway on loopback ports, as a process of its own with a configuration file of its own. */
@@ -53,7 +54,10 @@ export async function startGateway(scratch: Scratch, options: GatewayOptions): P
   };
   // JSON is YAML too.
   writeFileSync(configFile, JSON.stringify(settings, undefined, 2));
-  const running = await start(scratch, [...gatewayCommand, 'serve', '--config', configFile], { port });
+  const running = await start(scratch, [...gatewayCommand, 'serve', '--config', configFile], {
+    port,
+    ...(options.env && { env: options.env }),
+  });
   const tokenFile = scratch.path(`${name}.token`);
   writeFileSync(tokenFile, await makeToken(configFile), { mode: 0o600 });
   return { port, adminPort, configFile, auditFile, tokenFile, running };
