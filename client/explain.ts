@@ -1,5 +1,6 @@
 import { closeSync, constants, fstatSync, openSync, statSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
+import { isatty } from 'node:tty';
 import type { Layer, TunnelError, TunnelErrorCode } from '../protocol/errors.ts';
 import { Failure } from './failure.ts';
 import { readSmall, writePrivate } from './files.ts';
@@ -89,6 +90,7 @@ export function readLastError(state: string): LastError | undefined {
 
 /** Writes to stderr, or to the terminal when stderr is /dev/null: with ControlPersist, ssh sends ours there. */
 export function say(text: string): void {
+  if (isatty(2)) return writeAll(2, forTerminal(text));
   writeAll(2, text);
   if (!goesNowhere(2)) return;
   let tty: number;
@@ -98,9 +100,18 @@ export function say(text: string): void {
   } catch {
     return;
   }
-  // ssh may have put the terminal into raw mode.
-  writeAll(tty, text.replaceAll('\n', '\r\n'));
+  writeAll(tty, forTerminal(text));
   closeSync(tty);
+}
+
+/** The same, where a session has left the cursor anywhere in its line. */
+export function sayInSession(text: string): void {
+  say(isatty(2) || goesNowhere(2) ? `\n${text}` : text);
+}
+
+/** ssh may have put the terminal into raw mode. */
+function forTerminal(text: string): string {
+  return text.replaceAll('\n', '\r\n');
 }
 
 /** Text that may come from a peer, for a terminal. A peer may have echoed what we sent: a token is never shown. */

@@ -1,9 +1,9 @@
 import { randomBytes } from 'node:crypto';
-import { linkSync, mkdirSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
-import { hostname } from 'node:os';
+import { linkSync, mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { readSmall, reason } from './files.ts';
+import { hasEnded, isThere, ownLife } from './process-life.ts';
 
 const lookMs = 100;
 /** Only where there are no hard links can a lock be empty, for microseconds; one that stays so has lost its maker. */
@@ -141,7 +141,7 @@ export class LockFile {
 /** What we write into a lock. */
 function ourselves(): string {
   const id = randomBytes(8).toString('hex');
-  return JSON.stringify({ host: hostname(), pid: process.pid, started: lifeOf(process.pid)?.started, id });
+  return JSON.stringify({ ...ownLife(), id });
 }
 
 /** Systems and file systems without hard links say so in different ways. */
@@ -172,38 +172,11 @@ function succeeds(link: () => void): boolean {
   }
 }
 
-/** Whether the process that made a lock has ended. One of another machine cannot be asked. */
+/** Whether the process that made a lock has ended. */
 function isGone(text: string): boolean {
-  let holder: unknown;
   try {
-    holder = JSON.parse(text);
+    return hasEnded(JSON.parse(text));
   } catch {
     return false;
-  }
-  const { host, pid, started } = (holder ?? {}) as Readonly<Record<string, unknown>>;
-  if (host !== hostname() || typeof pid !== 'number') return false;
-  if (!isThere(pid)) return true;
-  const life = lifeOf(pid);
-  // Killed, and its parent has not taken notice yet; or the number belongs to another process by now.
-  return life?.state === 'Z' || (typeof started === 'string' && life?.started !== started);
-}
-
-function isThere(pid: number): boolean {
-  try {
-    process.kill(pid, 0);
-  } catch (error) {
-    return reason(error) !== 'ESRCH';
-  }
-  return true;
-}
-
-/** The state of a process and when it began, in the kernel's own words, where it tells. */
-function lifeOf(pid: number): { readonly state?: string; readonly started?: string } | undefined {
-  try {
-    // After the name, which may hold anything, in brackets: proc(5), fields 3 and 22.
-    const fields = readFileSync(`/proc/${pid}/stat`, 'latin1').split(') ').at(-1)!.split(' ');
-    return { state: fields[0]!, started: fields[19]! };
-  } catch {
-    return undefined;
   }
 }

@@ -79,7 +79,7 @@ export const tunnelErrors = {
     proxyStatus: 'connection_limit_reached',
   },
   // Coming back to a tunnel whose connection was lost.
-  TUNNEL_GONE: { status: 410, retry: false, exit: 75, layer: 'gateway' },
+  TUNNEL_GONE: { status: 410, retry: true, exit: 75, layer: 'gateway' },
   TUNNEL_UNREACHABLE: { status: 503, retry: true, exit: 75, layer: 'gateway' },
   REJOIN_INVALID: { status: 409, retry: false, exit: 1, layer: 'tunnel' },
   // Seen by the client only.
@@ -98,7 +98,7 @@ export const tunnelErrors = {
   // The gateway has ended a tunnel, and said why (protocol/end-reason.ts), on the tunnel or when its client comes back.
   TUNNEL_REVOKED: { status: 410, retry: false, exit: 77, layer: 'sign-in' },
   TUNNEL_KILLED: { status: 403, retry: false, exit: 77, layer: 'policy' },
-  TUNNEL_SHED: { status: 410, retry: false, exit: 75, layer: 'gateway' },
+  TUNNEL_SHED: { status: 410, retry: true, exit: 75, layer: 'gateway' },
   TUNNEL_EXPIRED: { status: 410, retry: true, exit: 75, layer: 'policy' },
   TUNNEL_STOPPED: { status: 410, retry: true, exit: 75, layer: 'gateway' },
   TUNNEL_LOST: { status: 0, retry: true, exit: 75, layer: 'tunnel' },

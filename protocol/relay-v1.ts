@@ -4,6 +4,7 @@ import type { RelayCodec, RelayFrame, RelayOpened } from './relay-frame.ts';
 /** The subprotocol of our own clients. */
 export const relayV1Subprotocol = 'postern.relay.v1';
 
+const maxDataBytes = 64 * 1024;
 const maxTextBytes = 1024;
 const maxTokenLength = 128;
 
@@ -12,11 +13,12 @@ const maxTokenLength = 128;
  * printable ASCII, with one space between them. Words and keys that are not known are skipped.
  */
 export const relayV1: RelayCodec = {
-  maxDataBytes: 64 * 1024,
+  maxDataBytes,
   encode: (frame) => (frame.kind === 'data' ? frame.bytes : encodeText(frame)),
   decode(message, isBinary) {
     if (!isBinary) return decodeText(message.toString('latin1'));
-    if (message.length === 0) throw new RelayViolation(relayCloseCodes.INVALID_DATA, 'an empty message');
+    if (message.length === 0 || message.length > maxDataBytes)
+      throw new RelayViolation(relayCloseCodes.INVALID_DATA, 'an empty message, or one that is too long');
     return { kind: 'data', bytes: message };
   },
 };

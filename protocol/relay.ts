@@ -93,7 +93,8 @@ export class Relay {
 
   /** Adds bytes to be sent. They are kept, and must not be changed. */
   write(bytes: Buffer): void {
-    if (this.#outgoingEnd !== undefined) throw new TypeError('write after the end');
+    if (this.#outgoingEnd !== undefined || this.#state === 'closed')
+      throw new TypeError('write after the end');
     this.#replay.append(bytes);
   }
 
@@ -113,20 +114,19 @@ export class Relay {
 
   /** Takes data from the carrier, and gives what of it is new. Throws `RelayViolation`. */
   take(bytes: Buffer): Buffer {
-    const known = Math.min(bytes.length, this.#received - this.#arriving);
-    const fresh = bytes.subarray(known);
-    if (fresh.length > 0) {
-      if (this.#incomingEnd !== undefined) throw violation('data after the end');
-      if (this.#received + fresh.length - this.#told > this.#windowBytes)
-        throw violation('more than the window holds');
-    }
-    this.#arriving += bytes.length;
-    this.#received = Math.max(this.#received, this.#arriving);
+    this.#expectCarrier();
+    const arriving = this.#arriving + bytes.length;
+    if (arriving > (this.#incomingEnd ?? Infinity)) throw violation('data after the end');
+    if (arriving - this.#told > this.#windowBytes) throw violation('more than the window holds');
+    const fresh = bytes.subarray(Math.min(bytes.length, this.#received - this.#arriving));
+    this.#arriving = arriving;
+    this.#received = Math.max(this.#received, arriving);
     return fresh;
   }
 
   /** Takes the EOF from the carrier; whether it is new. Throws `RelayViolation`. */
   takeEnd(at: number): boolean {
+    this.#expectCarrier();
     if (at !== this.#arriving || (this.#incomingEnd ?? this.#received) !== at)
       throw violation('an end at another place');
     const isNew = this.#incomingEnd === undefined;
@@ -138,13 +138,10 @@ export class Relay {
 
   /** Hears that everything before `at` has been taken over there. Throws `RelayViolation`. */
   hear(at: number): void {
-    if (!this.couldAcknowledge(at))
-      throw new RelayViolation(
-        relayCloseCodes.BAD_ACK,
-        'an acknowledgement of what was not sent, or backwards',
-      );
+    this.#expectCarrier();
+    this.#expectAcknowledgement(at);
     this.#acknowledged = at;
-    this.#replay.dropBefore(Math.min(at, this.#replay.end));
+    this.#forget();
   }
 
   /** Whether the other end can have taken everything before `at`. */
@@ -154,6 +151,7 @@ export class Relay {
 
   /** Notes that everything before `at` is said to have been taken. */
   tell(at: number): void {
+    if (at > this.#received) throw new TypeError('told of what has not come');
     this.#told = Math.max(this.#told, at);
   }
 
@@ -167,16 +165,20 @@ export class Relay {
     // What lies between could never come.
     if (!Number.isSafeInteger(from) || from < 0 || from > this.#received)
       throw violation('a carrier that leaves bytes out');
-    this.hear(peerReceived);
+    this.#expectAcknowledgement(peerReceived);
     this.#state = state;
+    this.#acknowledged = peerReceived;
     this.#next = peerReceived;
     this.#arriving = from;
+    this.#forget();
     return this.#said - peerReceived;
   }
 
   /** The carrier is gone. What was said on it and not acknowledged will be said again. */
   detach(): void {
     this.#state = stepRelay(this.#state, 'carrierLost');
+    this.#next = this.#acknowledged;
+    this.#forget();
   }
 
   /** The tunnel is over; nothing is kept any more. */
@@ -186,11 +188,34 @@ export class Relay {
     this.#replay.dropBefore(this.#replay.end);
   }
 
+  /** What is heard on no carrier is a mistake of ours. */
+  #expectCarrier(): void {
+    if (this.#state !== 'attached') throw new TypeError(`a frame while ${this.#state}`);
+  }
+
+  #expectAcknowledgement(at: number): void {
+    if (!this.couldAcknowledge(at))
+      throw new RelayViolation(
+        relayCloseCodes.BAD_ACK,
+        'an acknowledgement of what was not sent, or backwards',
+      );
+  }
+
+  /**
+   * Drops what is not to be said any more. That is not all that was acknowledged: the peer may have taken on an old
+   * carrier what is still to come on this one, and a carrier leaves nothing out.
+   */
+  #forget(): void {
+    this.#replay.dropBefore(Math.min(this.#acknowledged, this.#next, this.#replay.end));
+  }
+
   #nextData(most: number): Outgoing | undefined {
     const room = this.#acknowledged + this.#peerWindowBytes - this.#next;
-    if (room <= 0) return undefined;
-    const bytes = this.#replay.read(this.#next, Math.min(most, room));
+    const bytes = this.#replay.read(this.#next, Math.min(most, this.#peerWindowBytes));
+    // Never in pieces to fill a window: an acknowledgement is on its way, and makes room for the whole.
+    if (bytes.length === 0 || bytes.length > room) return undefined;
     this.#advance(this.#next + bytes.length);
+    this.#forget();
     return { kind: 'data', bytes };
   }
 

@@ -42,8 +42,9 @@ export class ReplayBuffer {
     this.#end += bytes.length;
   }
 
-  /** Forgets what lies before `position`, which is kept or the end. */
+  /** Forgets what lies before `position`, which is kept or the end; anything else is a `TypeError`. */
   dropBefore(position: number): void {
+    this.#expectKept(position);
     this.#start = position;
     if (position === this.#end) {
       this.#pieces = [];
@@ -55,11 +56,20 @@ export class ReplayBuffer {
     if (this.#head > 64 && this.#head * 2 > this.#pieces.length) this.#cut();
   }
 
-  /** At most `most` bytes from `position` on, which is kept: as many as lie together. Nothing at the end. */
+  /**
+   * At most `most` bytes from `position` on, which is kept: as many as lie together. Nothing at the end. A `TypeError`
+   * for a position that is not kept.
+   */
   read(position: number, most: number): Buffer {
+    this.#expectKept(position);
     if (position === this.#end) return nothing;
     const { at, bytes } = this.#pieceAt(position);
     return bytes.subarray(position - at, position - at + most);
+  }
+
+  #expectKept(position: number): void {
+    if (!(position >= this.#start && position <= this.#end))
+      throw new TypeError(`position ${position} is not kept`);
   }
 
   #appendSmall(bytes: Buffer): void {

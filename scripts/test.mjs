@@ -10,6 +10,6 @@ continueWith(process.env.POSTERN_NODE ?? pinnedNode, [
   '--test',
   '--test-reporter=spec',
   '--test-concurrency=2',
-  '--test-timeout=600000',
+  `--test-timeout=${process.env.POSTERN_LONG ? 7_200_000 : 600_000}`,
   ...(files.length > 0 ? files : ['test/**/*.test.ts']),
 ]);

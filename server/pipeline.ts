@@ -1,10 +1,12 @@
 import type { Socket } from 'node:net';
+import type { Duplex } from 'node:stream';
 import type { EndReason } from '../protocol/end-reason.ts';
 import { TunnelError, toTunnelError } from '../protocol/errors.ts';
 import { parseTarget } from '../protocol/target.ts';
 import type { Authenticator, Principal } from './auth/authenticator.ts';
 import { TokenRefusal } from './auth/claims.ts';
 import { startCover } from './auth/cover.ts';
+import type { Cover } from './auth/cover.ts';
 import type { Revocations } from './auth/revocations.ts';
 import type { Limits } from './config/config.ts';
 import type { Dialer } from './dial/dialer.ts';
@@ -43,11 +45,27 @@ const openingMs = 5000;
  * The life of a tunnel: identify, authenticate, authorize, dial, accept, bridge, account. Never rejects; the offer is
  * answered and its session ended in every branch. Dial comes before accept, so that every refusal still has a status.
  */
-export async function serve(
+export function serve(offer: Offer, premises: Premises, pipeline: Pipeline): Promise<void> {
+  const { sessionMs } = pipeline.limits;
+  // In two steps, so that an open tunnel does not hold its offer: it may outlive the connection that asked for it.
+  return open(offer, premises, pipeline).then((tunnel) => tunnel && carry(tunnel, sessionMs));
+}
+
+/** A tunnel between its acceptance and its end. */
+interface OpenTunnel {
+  readonly session: Session;
+  readonly client: Duplex;
+  readonly target: Socket;
+  /** What counts it no more. */
+  readonly leave: readonly (() => void)[];
+}
+
+/** From the offer to the open tunnel; undefined when the offer was refused. */
+async function open(
   offer: Offer,
   { sessions, counts, revocations, draining, coverMs }: Premises,
   pipeline: Pipeline,
-): Promise<void> {
+): Promise<OpenTunnel | undefined> {
   const { limits } = pipeline;
   const session = sessions.begin(offer);
   const cover = startCover(coverMs);
@@ -70,21 +88,27 @@ export async function serve(
     answered = true;
     const client = await offer.accept();
     session.opened();
-    const how = await bridgeFor(limits.sessionMs, session, () => bridge(client, target!, session.signal));
-    session.end(how, { bytesFromClient: target.bytesWritten, bytesFromTarget: target.bytesRead });
+    return { session, client, target, leave };
   } catch (error) {
     if (target) abort(target);
-    if (answered || offer.signal.aborted) return session.end('CLIENT_GONE');
-    const refusal = session.signal.aborted
-      ? refusalFor(session.signal.reason as EndReason)
-      : toTunnelError(error);
-    if (isCovered(refusal)) await cover.over;
-    offer.reject(refusal);
-    session.end(refusal.code, { reason: reasonOf(refusal) });
+    if (answered) session.end('CLIENT_GONE');
+    else await refuse(offer, error, { session, cover });
+    for (const undo of leave) undo();
+    return undefined;
   } finally {
     cover.drop();
-    for (const undo of leave) undo();
   }
+}
+
+async function carry({ session, client, target, leave }: OpenTunnel, sessionMs: number): Promise<void> {
+  const how = await bridgeFor(sessionMs, session, () => bridge(client, target, session.signal));
+  const lost = how === 'CLIENT_LOST' ? client.errored?.message : undefined;
+  session.end(how, {
+    bytesFromClient: target.bytesWritten,
+    bytesFromTarget: target.bytesRead,
+    ...(lost !== undefined && { reason: lost }),
+  });
+  for (const undo of leave) undo();
 }
 
 /**
@@ -102,7 +126,7 @@ export async function rejoin(
   let leave: (() => void) | undefined;
   let answered = false;
   try {
-    leave = counts.enterFrom(offer.remoteAddress, pipeline.limits);
+    leave = counts.enterAgainFrom(offer.remoteAddress, pipeline.limits);
     const principal = await authenticate(offer, pipeline);
     session.identified(principal);
     if (revocations.isRevoked(principal)) throw revoked();
@@ -114,17 +138,28 @@ export async function rejoin(
     await goOn();
     session.end('RESUMED', { reason: `tunnel ${tunnel.sessionId}` });
   } catch (error) {
-    if (answered || offer.signal.aborted) return session.end('CLIENT_GONE');
-    const refusal = session.signal.aborted
-      ? refusalFor(session.signal.reason as EndReason)
-      : toTunnelError(error);
-    if (isCovered(refusal)) await cover.over;
-    offer.reject(refusal);
-    session.end(refusal.code, { reason: reasonOf(refusal) });
+    if (!answered) await refuse(offer, error, { session, cover });
+    else if (offer.signal.aborted) session.end('CLIENT_GONE');
+    else session.end(toTunnelError(error).code, { reason: reasonOf(toTunnelError(error)) });
   } finally {
     cover.drop();
     leave?.();
   }
+}
+
+/** Answers no and ends the session. */
+async function refuse(
+  offer: Request,
+  error: unknown,
+  { session, cover }: { readonly session: Session; readonly cover: Cover },
+): Promise<void> {
+  if (offer.signal.aborted) return session.end('CLIENT_GONE');
+  const refusal = session.signal.aborted
+    ? refusalFor(session.signal.reason as EndReason)
+    : toTunnelError(error);
+  if (isCovered(refusal)) await cover.over;
+  offer.reject(refusal);
+  session.end(refusal.code, { reason: reasonOf(refusal) });
 }
 
 /** Who may not reach the target any more does not keep the tunnel to it either. Throws `TARGET_DENIED`. */

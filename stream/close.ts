@@ -56,6 +56,9 @@ function linger(socket: Socket, lingerMs: number): void {
 export function abort(socket: Socket): void {
   if (socket.destroyed) return;
   // A unix socket has no port, and knows no reset: Node.js throws.
-  if ('encrypted' in socket || socket.localPort === undefined) socket.destroy();
+  const knowsNoReset = 'encrypted' in socket || socket.localPort === undefined;
+  // Node.js (26 too) neither resets nor closes a connection whose end it is just sending.
+  const isEnding = socket.writableEnded && socket.writableLength === 0;
+  if (knowsNoReset || isEnding) socket.destroy();
   else socket.resetAndDestroy();
 }

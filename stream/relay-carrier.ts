@@ -1,3 +1,4 @@
+import type { EventEmitter } from 'node:events';
 import type { WebSocket } from 'ws';
 import { RelayViolation } from '../protocol/relay-frame.ts';
 import type { RelayCodec, RelayFrame } from '../protocol/relay-frame.ts';
@@ -50,10 +51,10 @@ export interface Carrier {
 
 /**
  * A WebSocket as a carrier. Call it in the very tick of `open`: messages that come earlier are lost. Takes the WebSocket
- * over.
+ * over. `ws` keeps the errors of its connection to itself: with the connection, a reset is told from an end.
  */
-export function webSocketCarrier(socket: WebSocket, codec: RelayCodec): Carrier {
-  return new WebSocketCarrier(socket, codec);
+export function webSocketCarrier(socket: WebSocket, codec: RelayCodec, connection?: EventEmitter): Carrier {
+  return new WebSocketCarrier(socket, codec, connection);
 }
 
 class WebSocketCarrier implements Carrier {
@@ -70,11 +71,12 @@ class WebSocketCarrier implements Carrier {
   #held: RelayFrame[] = [];
   #heldEnd: CarrierEnd | undefined;
 
-  constructor(socket: WebSocket, codec: RelayCodec) {
+  constructor(socket: WebSocket, codec: RelayCodec, connection: EventEmitter | undefined) {
     this.codec = codec;
     this.#socket = socket;
     socket.on('message', (data: Buffer, isBinary: boolean) => this.#receive(data, isBinary));
     socket.on('error', () => (this.#failed = true));
+    connection?.on('error', () => (this.#failed = true));
     socket.on('close', (code: number, reason: Buffer) => this.#end(this.#endOf(code, reason.toString())));
     socket.pause();
   }

@@ -1,12 +1,15 @@
+import { Buffer } from 'node:buffer';
 import { Duplex } from 'node:stream';
 import { endReasons, reasonOfCloseCode } from '../protocol/end-reason.ts';
 import { Relay } from '../protocol/relay.ts';
 import { RelayViolation, relayCloseCodes } from '../protocol/relay-frame.ts';
 import type { RelayFrame } from '../protocol/relay-frame.ts';
+import { ReplayBuffer } from '../protocol/replay-buffer.ts';
 import { connectionReset } from './capsule-stream.ts';
 import { everyInterval, keepAliveMs } from './keep-alive.ts';
 import type { Carrier, CarrierEnd } from './relay-carrier.ts';
 import { TunnelEnded, tunnelEnded } from './tunnel-ended.ts';
+import { Vigil } from './vigil.ts';
 
 /** What each side may leave unacknowledged when nothing else was agreed on. */
 export const defaultWindowBytes = 1024 * 1024;
@@ -17,8 +20,26 @@ export const abortedCloseCode = 4410;
 /** Bytes that may wait in a connection before we wait too. */
 const maxWaitingBytes = 256 * 1024;
 
+/** Above this, pings wait for their answer: who does not read the answers gets one to all of them. */
+const maxPongBytes = 4096;
+
+/**
+ * After a loss, messages are no longer than this until one was acknowledged: of a message that is cut nothing arrives, and
+ * a network that cuts everything after some kilobytes would get nowhere with long ones.
+ */
+const cautiousBytes = 4096;
+
 /** What has been taken is acknowledged after this time at the latest. */
 const acknowledgeMs = 200;
+
+/** What waits for the reader is handed over in portions of about this much, of however many messages it is. */
+const portionBytes = 16 * 1024;
+
+/** A message that is cut out of a buffer that many times as long is copied, and does not keep the buffer. */
+const mostPinned = 4;
+
+/** Who reads the end of a peer of relay v4 may go on writing this long, to nobody. */
+const leftLingerMs = 30_000;
 
 /** A peer that leaves two pings unanswered is gone. */
 const mostUnanswered = 2;
@@ -41,6 +62,10 @@ export interface RelayStreamOptions {
   readonly onDetached?: (end: CarrierEnd) => void;
   /** Told when the peer asks for another carrier. */
   readonly onMove?: () => void;
+  /** Told when the peer owes an answer and nothing comes; the carrier is kept. */
+  readonly onSilence?: () => void;
+  /** Told when something has come on that carrier after all. */
+  readonly onVoice?: () => void;
 }
 
 type Callback = (error?: Error | null) => void;
@@ -59,33 +84,58 @@ export class RelayStream extends Duplex {
   readonly #options: RelayStreamOptions;
   readonly #acknowledgeBytes: number;
   #carrier: Carrier | undefined;
+  readonly #vigil: Vigil | undefined;
   #stopBeating: (() => void) | undefined;
   #unanswered = 0;
   #pings = 0;
+  /** The peer's last ping, while it has no answer. */
+  #pinged: number | undefined;
+  /** Nothing was acknowledged on this carrier yet, and the one before was lost. */
+  #isCautious = false;
   #acknowledging: NodeJS.Timeout | undefined;
   #writing: Callback | undefined;
   #finishing: Callback | undefined;
+  /** What has arrived and not been handed to the reader, and whether the reader wants it. */
+  readonly #inbox = new ReplayBuffer();
+  #isWanted = false;
+  #isEndPushed = false;
+  /** What the budget was told that is kept. */
+  #countedBytes = 0;
   /** Relay v4: the peer has closed, and nobody will read what is still written. */
   #left = false;
+  #lingering: NodeJS.Timeout | undefined;
 
   constructor(options: RelayStreamOptions) {
-    super({ allowHalfOpen: true });
-    const { isPlain, windowBytes } = options;
+    super({ allowHalfOpen: true, readableHighWaterMark: portionBytes });
+    const { isPlain, windowBytes, onSilence } = options;
     this.#options = options;
+    if (onSilence !== undefined) {
+      const onVoice = (): void => options.onVoice?.();
+      this.#vigil = new Vigil({ ask: () => this.#ping(), onSilence, onVoice });
+    }
     this.#relay = new Relay({
       windowBytes: isPlain ? Infinity : windowBytes,
       peerWindowBytes: isPlain ? Infinity : windowBytes,
     });
-    this.#acknowledgeBytes = isPlain ? 32 * 1024 : Math.floor(windowBytes / 4);
+    this.#acknowledgeBytes = isPlain ? 32 * 1024 : Math.floor(windowBytes / 8);
+    // Nothing is asked for any more once the end has been pushed.
+    this.once('end', () => this.#tellNow());
   }
 
   get isAttached(): boolean {
     return this.#carrier !== undefined;
   }
 
+  /** Whether another carrier may take the tunnel on. */
+  get mayGoOn(): boolean {
+    return !this.destroyed && !this.#left;
+  }
+
   /** What has been taken of the peer's bytes; a new carrier starts from here. */
   get received(): number {
-    this.#tell();
+    // A peer of relay v4 is held back by its connection, and some of them never send anything twice.
+    if (this.#options.isPlain) this.#relay.tell(this.#relay.received);
+    else this.#tellNow();
     return this.#relay.told;
   }
 
@@ -104,6 +154,11 @@ export class RelayStream extends Duplex {
     return this.#relay.hasEnded;
   }
 
+  /** What has arrived and was not read. */
+  get unreadBytes(): number {
+    return this.#inboxBytes + this.readableLength;
+  }
+
   get keptBytes(): number {
     return this.#relay.keptBytes;
   }
@@ -114,18 +169,24 @@ export class RelayStream extends Duplex {
    * `RelayViolation`, and takes nothing then.
    */
   attach(carrier: Carrier, positions: { readonly peerReceived: number; readonly from: number }): number {
-    const keptBefore = this.#relay.keptBytes;
     const again = this.#relay.attach(positions);
-    this.#freed(keptBefore);
     this.#carrier?.drop();
     this.#carrier = carrier;
+    this.#isCautious = again > 0;
     this.#unanswered = 0;
+    this.#vigil?.reset();
+    this.#pinged = undefined;
     this.#stopBeating ??= everyInterval(this.#options.keepAliveMs ?? keepAliveMs, () => this.#beat());
     carrier.listen({
       frame: (frame) => this.#receive(frame),
-      drained: () => this.#pump(),
+      drained: () => {
+        this.#answer();
+        this.#pump();
+      },
       ended: (end) => this.#carrierEnded(end),
     });
+    // What was taken since the peer was asked to go on from there it cannot know yet.
+    if (this.#relay.told > positions.from) this.#carrier?.send({ kind: 'ack', at: this.#relay.told });
     this.#pump();
     return again;
   }
@@ -135,14 +196,9 @@ export class RelayStream extends Duplex {
     this.#carrier?.send({ kind: 'move' });
   }
 
-  /** Sends a ping now; unless something comes within `deadlineMs`, the carrier is lost. */
-  probe(deadlineMs: number): void {
-    const carrier = this.#carrier;
-    if (carrier === undefined || this.#options.isPlain) return;
-    this.#ping();
-    setTimeout(() => {
-      if (this.#unanswered > 0) this.#lose(carrier, { how: 'silent' });
-    }, deadlineMs).unref();
+  /** Asks the peer for a sign of life now; `onSilence` is told when none comes. */
+  probe(): void {
+    if (this.#carrier) this.#vigil?.ask();
   }
 
   /** Gives the carrier up; the tunnel waits for another one. */
@@ -151,17 +207,17 @@ export class RelayStream extends Duplex {
   }
 
   override _read(): void {
-    if (this.#options.isPlain) this.#carrier?.resume();
+    this.#isWanted = true;
+    this.#deliver();
+    if (this.#options.isPlain && this.unreadBytes <= this.#options.windowBytes) this.#carrier?.resume();
     this.#considerTelling();
   }
 
   override _write(chunk: Buffer, _encoding: BufferEncoding, callback: Callback): void {
     if (this.#left) return callback();
     this.#relay.write(chunk);
-    this.#options.budget?.add(chunk.length);
+    this.#writing = callback;
     this.#pump();
-    if (this.#mayKeepMore()) callback();
-    else this.#writing = callback;
   }
 
   override _final(callback: Callback): void {
@@ -174,13 +230,15 @@ export class RelayStream extends Duplex {
 
   override _destroy(error: Error | null, callback: Callback): void {
     this.#stopBeating?.();
-    clearTimeout(this.#acknowledging);
+    this.#vigil?.reset();
+    clearTimeout(this.#lingering);
     const isOrderly = error === null && this.#relay.hasEnded && this.writableFinished;
-    const kept = this.#relay.keptBytes;
-    this.#tell();
+    this.#tellNow();
     this.#closeCarrier(error, isOrderly);
     this.#relay.close();
-    this.#freed(kept);
+    this.#inbox.dropBefore(this.#inbox.end);
+    this.#settle(error ?? connectionReset());
+    this.#account();
     callback(error);
   }
 
@@ -197,16 +255,18 @@ export class RelayStream extends Duplex {
   #receive(frame: RelayFrame): void {
     // Whoever sends is alive; its answer to a ping may be far behind.
     this.#unanswered = 0;
+    this.#vigil?.heard();
     switch (frame.kind) {
       case 'data':
         return this.#receiveData(frame.bytes);
       case 'end':
-        if (this.#relay.takeEnd(frame.at)) this.push(null);
+        if (this.#relay.takeEnd(frame.at)) this.#deliver();
         return this.#tellNow();
       case 'ack':
         return this.#receiveAcknowledgement(frame.at);
       case 'ping':
-        return this.#carrier?.send({ kind: 'pong', id: frame.id });
+        this.#pinged = frame.id;
+        return this.#answer();
       case 'pong':
         return;
       case 'move':
@@ -216,27 +276,64 @@ export class RelayStream extends Duplex {
     }
   }
 
+  #answer(): void {
+    if (this.#pinged === undefined || this.#carrier === undefined) return;
+    if (this.#carrier.waitingBytes > maxPongBytes) return;
+    this.#carrier.send({ kind: 'pong', id: this.#pinged });
+    this.#pinged = undefined;
+  }
+
   #receiveData(bytes: Buffer): void {
     const fresh = this.#relay.take(bytes);
-    if (fresh.length > 0 && !this.push(fresh) && this.#options.isPlain) {
-      // A peer that knows no window is held back by the connection itself.
-      if (this.readableLength > this.#options.windowBytes) this.#carrier?.pause();
-    }
+    if (fresh.length > 0) this.#store(fresh);
+    // A peer that knows no window is held back by the connection itself.
+    if (this.#options.isPlain && this.unreadBytes > this.#options.windowBytes) this.#carrier?.pause();
     this.#considerTelling();
   }
 
+  /** A reader that has caught up gets the bytes as they are; for others they are put together. */
+  #store(bytes: Buffer): void {
+    if (this.#isWanted && this.readableLength === 0 && this.#inboxBytes === 0) {
+      this.#isWanted = this.push(bytes);
+      return;
+    }
+    const isPinning = bytes.buffer.byteLength > bytes.length * mostPinned;
+    this.#inbox.append(isPinning ? Buffer.from(bytes) : bytes);
+    this.#deliver();
+  }
+
+  #deliver(): void {
+    while (this.#isWanted && this.#inboxBytes > 0) {
+      const bytes = this.#inbox.read(this.#inbox.start, portionBytes);
+      this.#inbox.dropBefore(this.#inbox.start + bytes.length);
+      // The rest of what it lies in may be much longer.
+      const isPinning = bytes.buffer.byteLength > bytes.length * mostPinned;
+      this.#isWanted = this.push(isPinning ? Buffer.from(bytes) : bytes);
+    }
+    if ((this.#relay.hasEnded || this.#left) && this.#inboxBytes === 0) this.#pushEnd();
+  }
+
+  #pushEnd(): void {
+    if (!this.#isEndPushed) this.push(null);
+    this.#isEndPushed = true;
+  }
+
+  get #inboxBytes(): number {
+    return this.#inbox.end - this.#inbox.start;
+  }
+
   #receiveAcknowledgement(at: number): void {
-    const kept = this.#relay.keptBytes;
     this.#relay.hear(at);
-    this.#freed(kept);
+    this.#isCautious = false;
     this.#pump();
     this.#finishIfDelivered();
   }
 
-  #freed(keptBefore: number): void {
-    const freed = keptBefore - this.#relay.keptBytes;
-    if (freed === 0) return;
-    this.#options.budget?.add(-freed);
+  /** Tells the budget what is kept now, and lets a writer go on that has waited for room. */
+  #account(): void {
+    const change = this.#relay.keptBytes - this.#countedBytes;
+    this.#countedBytes += change;
+    if (change !== 0) this.#options.budget?.add(change);
     if (this.#writing === undefined || !this.#mayKeepMore()) return;
     const callback = this.#writing;
     this.#writing = undefined;
@@ -256,26 +353,35 @@ export class RelayStream extends Duplex {
   }
 
   #pump(): void {
+    this.#sayAll();
+    this.#account();
+  }
+
+  #sayAll(): void {
     const carrier = this.#carrier;
     if (carrier === undefined) return;
+    const { maxDataBytes } = carrier.codec;
     while (carrier.waitingBytes < maxWaitingBytes) {
-      const outgoing = this.#relay.next(carrier.codec.maxDataBytes);
+      const outgoing = this.#relay.next(this.#isCautious ? cautiousBytes : maxDataBytes);
       if (outgoing === undefined) return;
       // Relay v4 has no other word for an EOF; the peer's Close frame then says that everything has arrived.
       if (outgoing.kind === 'end' && this.#options.isPlain) return this.#carrier?.end(1000);
       carrier.send(outgoing);
+      this.#vigil?.sent();
     }
   }
 
   /** What the reader has not taken yet counts as not taken, so that a window is also what a slow reader can cost. */
   #tell(): void {
-    this.#relay.tell(this.#relay.received - this.readableLength);
+    this.#relay.tell(this.#relay.received - this.unreadBytes);
   }
 
   #considerTelling(): void {
-    const due = this.#relay.received - this.readableLength - this.#relay.told;
+    const due = this.#relay.received - this.unreadBytes - this.#relay.told;
     if (due >= this.#acknowledgeBytes) this.#tellNow();
-    else if (due > 0 && this.#carrier) this.#acknowledging ??= this.#tellLater();
+    // What the reader is about to take is counted when the time has come.
+    else if (this.#relay.received > this.#relay.told && this.#carrier)
+      this.#acknowledging ??= this.#tellLater();
   }
 
   #tellLater(): NodeJS.Timeout {
@@ -289,7 +395,10 @@ export class RelayStream extends Duplex {
     this.#acknowledging = undefined;
     const before = this.#relay.told;
     this.#tell();
-    if (this.#relay.told > before) this.#carrier?.send({ kind: 'ack', at: this.#relay.told });
+    if (this.#relay.told === before || this.#carrier === undefined) return;
+    this.#carrier.send({ kind: 'ack', at: this.#relay.told });
+    // Who has sent something may send more: a transfer that stops is looked after too.
+    this.#vigil?.sent();
   }
 
   #beat(): void {
@@ -304,6 +413,7 @@ export class RelayStream extends Duplex {
   #ping(): void {
     this.#unanswered++;
     this.#carrier?.send({ kind: 'ping', id: this.#pings++ });
+    this.#vigil?.sent();
   }
 
   #lose(carrier: Carrier, end: CarrierEnd): void {
@@ -313,6 +423,7 @@ export class RelayStream extends Duplex {
 
   #carrierEnded(end: CarrierEnd): void {
     this.#carrier = undefined;
+    this.#vigil?.reset();
     if (this.destroyed) return;
     if (end.how === 'violation') return void this.destroy(end.error);
     if (end.how === 'closed' && this.#options.isPlain) return this.#peerLeft();
@@ -328,11 +439,24 @@ export class RelayStream extends Duplex {
   /** A Close frame of relay v4 ends both ways, whichever side says it first. */
   #peerLeft(): void {
     this.#left = true;
-    if (!this.#relay.hasEnded) this.push(null);
+    this.#stopBeating?.();
+    this.#settle();
+    if (this.readableEnded) return this.#linger();
+    this.once('end', () => this.#linger());
+    this.#deliver();
+  }
+
+  /** Its reader may close in its own time, but not keep the tunnel for ever. */
+  #linger(): void {
+    this.#lingering = setTimeout(() => this.destroy(connectionReset()), leftLingerMs);
+    this.#lingering.unref();
+  }
+
+  #settle(error?: Error): void {
     const waiting = [this.#writing, this.#finishing];
     this.#writing = undefined;
     this.#finishing = undefined;
-    for (const callback of waiting) callback?.();
+    for (const callback of waiting) callback?.(error);
   }
 }
 

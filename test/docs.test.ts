@@ -4,8 +4,17 @@ import { dirname, join, relative, resolve } from 'node:path';
 import { describe, it } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { help } from '../client/help.ts';
+import { rejoinField } from '../client/entry/relay.ts';
+import { endReasons } from '../protocol/end-reason.ts';
 import { tunnelErrors } from '../protocol/errors.ts';
+import { rejoinCauses } from '../protocol/rejoin-cause.ts';
+import type { RejoinCause } from '../protocol/rejoin-cause.ts';
+import { relayCloseCodes } from '../protocol/relay-frame.ts';
+import { relayV1 } from '../protocol/relay-v1.ts';
+import { relayV4Tags } from '../protocol/relay-v4.ts';
+import { relaySteps } from '../protocol/relay.ts';
 import { configJsonSchema } from '../server/config/schema.ts';
+import { abortedCloseCode } from '../stream/relay-stream.ts';
 import { run } from './e2e/support/process.ts';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
@@ -105,6 +114,82 @@ describe('docs/configuration.md', () => {
       rows.map(([key, given]) => `${key} ${given}`),
       keys.map(([key, given]) => `\`${key}\` ${given}`),
     );
+  });
+});
+
+describe('docs/entry/relay.md', () => {
+  const page = 'docs/entry/relay.md';
+  const text = read(page);
+
+  /** The text messages of the page: examples, and the first cells of the table. */
+  const messages = [
+    ...[...text.matchAll(/^(?:opened|joined) .*$/gm)].map(([message]) => message),
+    ...rowsOf(page, 'Messages')
+      .map(([cell]) => /^`([a-z]+(?: [a-z]+=\d+)*)`$/.exec(cell!)?.[1])
+      .filter((message) => message !== undefined),
+  ];
+
+  it('draws the states as protocol/relay.ts has them', () => {
+    const steps = Object.entries(relaySteps).flatMap(([state, events]) =>
+      Object.entries(events).map(([event, next]) => `  ${state} --> ${next}: ${event}\n`),
+    );
+    const drawn = `stateDiagram-v2\n  [*] --> detached\n${steps.join('')}  closed --> [*]\n`;
+    assert.equal(/```mermaid\n([^`]*)```/.exec(text)?.[1], drawn);
+  });
+
+  it('explains every event at both ends', () => {
+    const events = new Set(Object.values(relaySteps).flatMap((each) => Object.keys(each)));
+    const rows = rowsOf(page, 'States').slice(2);
+    assert.deepEqual(
+      new Set(rows.map(([event]) => event)),
+      new Set([...events].map((event) => `\`${event}\``)),
+    );
+    assert.ok(rows.every(([, gateway, client]) => gateway && client));
+  });
+
+  it('has examples that are messages of the protocol, each word of it', () => {
+    const words = new Set(messages.map((message) => message.split(' ')[0]));
+    assert.deepEqual(words, new Set(['opened', 'joined', 'ack', 'end', 'ping', 'pong', 'move']));
+    for (const message of messages) {
+      const frame = relayV1.decode(Buffer.from(message), false);
+      assert.ok(frame, message);
+      assert.equal(relayV1.encode(frame), message);
+    }
+  });
+
+  it('has a request to come back whose MAC is right', () => {
+    const opened = relayV1.decode(Buffer.from(messages[0]!), false);
+    assert.ok(opened?.kind === 'opened' && opened.secret !== undefined);
+    const { sid, secret } = opened;
+    const [, asked, received] = /v4\/reconnect\?sid=([^&]+)&ack=(\d+) /.exec(text) ?? [];
+    const [, field, count, cause] = /^Postern-Rejoin: (count=(\d+), mac=.+, cause=(\w+))$/m.exec(text) ?? [];
+    assert.equal(asked, sid);
+    const signed = { sid, secret, received: Number(received), count: Number(count) };
+    assert.equal(field, rejoinField({ ...signed, cause: cause as RejoinCause }));
+  });
+
+  it('has the causes, close codes and tags of the program', () => {
+    const causes = rowsOf(page, 'Coming back').map(([cell]) => /^`([a-z]+)`$/.exec(cell!)?.[1]);
+    assert.deepEqual(
+      causes.filter((cause) => cause !== undefined),
+      Object.keys(rejoinCauses),
+    );
+    const closes = rowsOf(page, 'The end').slice(2);
+    assert.deepEqual(
+      closes.map(([code]) => Number(code)),
+      Object.values(relayCloseCodes),
+    );
+    assert.ok(sectionOf(page, 'The end').includes(`Close ${abortedCloseCode}.`));
+    const tags = rowsOf(page, 'Relay v4').map(([tag, name]) => [name, Number(tag)]);
+    assert.deepEqual(Object.fromEntries(tags.slice(2, -1)), relayV4Tags);
+  });
+});
+
+describe('docs/protocol.md', () => {
+  it('has the close codes and words by which the gateway ends a tunnel', () => {
+    const rows = rowsOf('docs/protocol.md', 'End and abort').slice(2);
+    const told = Object.entries(endReasons).map(([word, { closeCode }]) => `${closeCode} \`${word}\``);
+    assert.deepEqual(rows.map(([code, word]) => `${code} ${word}`).toSorted(), told.toSorted());
   });
 });
 

@@ -10,13 +10,12 @@ const pass = new Secret(token({}));
 
 /** Opens a tunnel to `box` by the gateway, or what stands before it, at this port. */
 export async function openTunnel(entry: EntryName, port: number): Promise<Duplex> {
-  const { open } = await loadEntry(entry);
   const request = {
     gateway: new URL(`http://127.0.0.1:${port}/ssh/`),
     target: { host: 'box', port: 22 },
     token: pass,
   };
-  const tunnel = await open(request, direct, AbortSignal.timeout(30_000));
+  const tunnel = await (await loadEntry(entry)).open(request, direct, AbortSignal.timeout(30_000));
   tunnel.on('error', () => {});
   return tunnel;
 }

@@ -5,15 +5,18 @@ import type { Egress } from '../egress/egress.ts';
 import { loadEntry, openTunnel } from '../entry/choose.ts';
 import type { Later } from '../entry/entry.ts';
 import { entryMemory } from '../entry/memory.ts';
-import { report, say } from '../explain.ts';
+import { report, sayInSession } from '../explain.ts';
 import { Failure, toFailure } from '../failure.ts';
 import { places } from '../places.ts';
 import type { Environment } from '../places.ts';
 import { readSettings } from '../settings.ts';
 import type { Flags, Settings } from '../settings.ts';
+import { connectionAges } from '../resume/connection-ages.ts';
+import { tunnelFile } from '../resume/tunnel-file.ts';
 import { carry } from '../stdio.ts';
 import { hasTerminal } from '../terminal.ts';
 import { withPass } from '../token/pass.ts';
+import { signInDirectory } from '../token/sign-in.ts';
 import { wayOut } from '../way-out.ts';
 
 /** From the first packet to the open tunnel; ssh itself should wait longer than this. */
@@ -64,8 +67,10 @@ function open(target: Target, settings: Settings, egress: Egress): Promise<Duple
   const { gateway, via, token: sources, places: here } = settings;
   const signal = AbortSignal.timeout(openMs);
   const later: Later = {
+    ages: connectionAges(signInDirectory(here.state, gateway)),
+    watch: tunnelFile(here.state, { gateway, target }),
     withPass: (signal, use) => withPass({ sources, gateway, egress, signal }, use),
-    say,
+    say: sayInSession,
   };
   return withPass({ sources, gateway, egress, signal }, ({ token, prove }) =>
     openTunnel({ gateway, target, token, ...(prove === undefined ? {} : { prove }), later }, egress, {

@@ -6,6 +6,8 @@ import type { LastError } from '../explain.ts';
 import { Failure, toFailure } from '../failure.ts';
 import type { Environment } from '../places.ts';
 import { printable } from '../printable.ts';
+import { tunnelsHere } from '../resume/tunnel-file.ts';
+import type { TunnelHere } from '../resume/tunnel-file.ts';
 import type { Settings } from '../settings.ts';
 import { readClaims } from '../token/claims.ts';
 import { readSignIn, signInDirectory, signInPath } from '../token/sign-in.ts';
@@ -31,6 +33,8 @@ export interface Status {
   readonly tokenFrom?: string;
   /** The tunnels of this person that are open now, from wherever. */
   readonly sessions?: readonly LiveSession[];
+  /** The resumable tunnels of this user on this machine, through whatever gateway. */
+  readonly tunnels?: readonly TunnelHere[];
   /** Why there is no usable token, or why the gateway has not said anything. */
   readonly problem?: { readonly code: string; readonly message: string };
   readonly lastError?: LastError;
@@ -53,13 +57,14 @@ export async function status(
     version: 1,
     gateway: settings.gateway.href,
     ...facts,
+    tunnels: tunnelsHere(settings.places.state),
     ...(lastError === undefined ? {} : { lastError }),
   };
   print(values.json ? `${JSON.stringify(found, null, 2)}\n` : describe(found));
   return exit;
 }
 
-type Facts = Omit<Status, 'version' | 'gateway' | 'lastError'>;
+type Facts = Omit<Status, 'version' | 'gateway' | 'tunnels' | 'lastError'>;
 
 async function look(settings: Settings, isOffline: boolean): Promise<{ facts: Facts; exit: number }> {
   const local = readLocal(settings);
@@ -123,6 +128,10 @@ export function describe(status: Status): string {
       'open',
       [target, since && `since ${since}`, id].filter((part) => part !== undefined).join(', '),
     ]),
+    ...(status.tunnels ?? []).map((tunnel): [string, string] => [
+      'from here',
+      tunnelLine(tunnel, status.gateway),
+    ]),
     ['last error', lastError && lastErrorLine(lastError)],
     ['hint', lastError?.hint],
   ];
@@ -135,6 +144,14 @@ function notSignedIn(problem: Status['problem']): string {
   if (problem === undefined) return 'not signed in';
   const prefix = problem.code === 'TOKEN_MISSING' ? '' : 'not signed in: ';
   return `${prefix}${problem.message} (${problem.code})`;
+}
+
+function tunnelLine(tunnel: TunnelHere, gateway: string): string {
+  const { target, state, since, changed, resumes } = tunnel;
+  const through = tunnel.gateway === gateway ? '' : ` through ${tunnel.gateway}`;
+  const how = state === 'connected' ? state : `${state} since ${changed}`;
+  const often = resumes === 0 ? '' : `, resumed ${resumes === 1 ? 'once' : `${resumes} times`}`;
+  return `${target}${through}, ${how}, open since ${since}${often}`;
 }
 
 function lastErrorLine({ time, target, message, code, requestId }: LastError): string {

@@ -33,6 +33,17 @@ export interface Later {
   say(line: string): void;
   /** Where what is learned about connections is kept. */
   readonly ages?: ConnectionAges;
+  readonly watch?: TunnelWatch;
+}
+
+/** Told how a tunnel that outlives its connections fares. None of these may throw. */
+export interface TunnelWatch {
+  opened(): void;
+  /** It has no connection. */
+  lost(): void;
+  /** It goes on on another connection, whether or not it had lost the one before. */
+  resumed(): void;
+  ended(): void;
 }
 
 /** What shows who asks. */

@@ -43,6 +43,7 @@ function resumable(
     keepMs,
     ...(carrierMs !== undefined && { carrierMs }),
     ...(later.ages && { ages: later.ages }),
+    ...(later.watch && { watch: later.watch }),
     say: (line) => later.say(line),
     rejoin: (asked, signal) =>
       later.withPass(signal, (pass) => rejoin(asked, { pass, sid, secret, request, egress, signal })),
@@ -106,7 +107,7 @@ async function openCarrier(
   const socket = await egress.connect(gatewayTarget(request.gateway), signal);
   onConnected?.();
   return openWebSocket(socket, { url, subprotocol: relayV1Subprotocol, headers, signal }, (webSocket) =>
-    greeted(webSocketCarrier(webSocket, relayV1), request, signal),
+    greeted(webSocketCarrier(webSocket, relayV1, socket), request, signal),
   );
 }
 

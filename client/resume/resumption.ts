@@ -5,7 +5,7 @@ import type { RejoinCause } from '../../protocol/rejoin-cause.ts';
 import type { RelayJoined } from '../../protocol/relay-frame.ts';
 import type { Carrier, CarrierEnd } from '../../stream/relay-carrier.ts';
 import { RelayStream } from '../../stream/relay-stream.ts';
-import type { ConnectionAges } from '../entry/entry.ts';
+import type { ConnectionAges, TunnelWatch } from '../entry/entry.ts';
 import { Failure, toFailure } from '../failure.ts';
 import { watchSurroundings } from './surroundings.ts';
 import { Tries } from './tries.ts';
@@ -33,6 +33,7 @@ export interface ResumptionOptions {
   /** The age to which connections live on the way, as the gateway says. */
   readonly carrierMs?: number;
   readonly ages?: ConnectionAges;
+  readonly watch?: TunnelWatch;
   readonly say: (line: string) => void;
   /** Asks the gateway to go on; the caller owns the carrier, which is held. */
   readonly rejoin: (asked: Rejoin, signal: AbortSignal) => Promise<Rejoined>;
@@ -40,10 +41,13 @@ export interface ResumptionOptions {
 
 /** A silence that people notice is explained after this time. */
 const quietMs = 3000;
-/** After a wake-up or a change of the network: the answer to a ping has to come within this time. */
-const probeMs = 2000;
+/** After a wake-up or a change of the network, a connection that speaks for this long has survived it. */
+const doubtMs = 4000;
 /** The new connection is there this much before the old one is expected to be cut. */
 const beforeCut = 0.9;
+/** A connection that was lost sooner than this, and brought nothing, had no use; after two of them we wait. */
+const uselessMs = 5000;
+const mostUselessPauseMs = 5000;
 /** Requests that overtake each other on the way make the gateway refuse the slower one. */
 const mostOvertaken = 3;
 
@@ -56,11 +60,18 @@ export class Resumption {
   /** Set while a dead connection would be the fault of something that we know. */
   #doubted: RejoinCause | undefined;
   #attachedAt = performance.now();
-  #lostAt: number | undefined;
+  /** How much of both ways was known to have arrived when the connection began. */
+  #progressAt = 0;
+  #useless = 0;
+  /** Since when nothing gets through, as far as we know. */
+  #awaySince: number | undefined;
+  /** The tries that are under way are only for a silence: when the old connection speaks again they are for nothing. */
+  #isOnlySilent = false;
   #count = 0;
   #overtaken = 0;
   #lastFailure: TunnelError | undefined;
   #ageTimer: NodeJS.Timeout | undefined;
+  #doubtTimer: NodeJS.Timeout | undefined;
 
   constructor(options: ResumptionOptions) {
     this.#options = options;
@@ -69,6 +80,8 @@ export class Resumption {
       windowBytes: options.windowBytes,
       onDetached: (end) => this.#lost(end),
       onMove: () => void this.#comeBack('move'),
+      onSilence: () => this.#silent(),
+      onVoice: () => this.#heardAgain(),
     });
   }
 
@@ -81,10 +94,16 @@ export class Resumption {
     this.#stream.once('close', () => {
       surroundings.stop();
       clearTimeout(this.#ageTimer);
+      clearTimeout(this.#doubtTimer);
       this.#tries?.stop(new Failure('TUNNEL_LOST', 'the session has ended'));
+      this.#options.watch?.ended();
     });
     this.#stream.attach(carrier, { peerReceived: 0, from: 0 });
     this.#attached();
+    // ssh's first bytes need not wait for it.
+    setImmediate(() => {
+      if (!this.#stream.destroyed && this.#awaySince === undefined) this.#options.watch?.opened();
+    });
     return this.#stream;
   }
 
@@ -93,20 +112,48 @@ export class Resumption {
     this.#tries?.hurry();
     if (!this.#stream.isAttached) return;
     this.#doubted = cause;
-    this.#stream.probe(probeMs);
+    clearTimeout(this.#doubtTimer);
+    this.#doubtTimer = setTimeout(() => (this.#doubted = undefined), doubtMs);
+    this.#doubtTimer.unref();
+    this.#stream.probe();
+  }
+
+  /** Another connection is looked for, and this one kept: it may only be slow. */
+  #silent(): void {
+    this.#awaySince ??= performance.now();
+    this.#isOnlySilent = this.#tries === undefined;
+    void this.#comeBack(this.#doubted ?? 'silent');
+  }
+
+  #heardAgain(): void {
+    this.#awaySince = undefined;
+    this.#doubted = undefined;
+    if (this.#isOnlySilent) this.#tries?.stop(notNeeded);
   }
 
   #lost(end: CarrierEnd): void {
-    this.#lostAt = performance.now();
+    const now = performance.now();
+    this.#awaySince ??= now;
+    this.#isOnlySilent = false;
     clearTimeout(this.#ageTimer);
+    const isUseless = now - this.#attachedAt < uselessMs && this.#progress() === this.#progressAt;
+    this.#useless = isUseless ? this.#useless + 1 : 0;
     const cause = end.how === 'silent' ? (this.#doubted ?? 'silent') : causes[end.how];
-    if (end.how !== 'silent') this.#options.ages?.cutAt(this.#lostAt - this.#attachedAt);
+    // After a wake-up or on another network there is a reason, whatever the age.
+    if (end.how !== 'silent' && this.#doubted === undefined)
+      this.#options.ages?.cutAt(now - this.#attachedAt);
+    this.#options.watch?.lost();
     void this.#comeBack(cause);
+  }
+
+  #progress(): number {
+    return this.#stream.received + this.#stream.acknowledged;
   }
 
   #attached(): void {
     this.#attachedAt = performance.now();
-    this.#lostAt = undefined;
+    this.#progressAt = this.#progress();
+    this.#awaySince = undefined;
     this.#doubted = undefined;
     clearTimeout(this.#ageTimer);
     const limitMs = this.#options.carrierMs ?? this.#options.ages?.limitMs;
@@ -124,22 +171,28 @@ export class Resumption {
     try {
       this.#tries = new Tries({
         attempt: (signal, reached) => this.#attempt(signal, reached),
-        pauseMs: (number) => (this.#stream.isAttached ? calmPauseMs(number) : urgentPauseMs(number)),
+        pauseMs: (number) => (this.#awaySince === undefined ? calmPauseMs(number) : urgentPauseMs(number)),
         limitMs: tryLimitMs,
         review: (error) => this.#review(error),
         discard: ({ carrier }) => carrier.drop(),
       });
-      const { carrier, joined } = await this.#tries.run();
+      const { carrier, joined } = await this.#tries.run(this.#pauseMs());
       this.#goOn(carrier, joined);
       telling.resumed();
     } catch (error) {
-      this.#giveUp(error);
+      if (error === notNeeded) telling.resumed();
+      else this.#giveUp(toFailure(error));
     } finally {
       telling.stop();
       this.#tries = undefined;
     }
     // It may have been lost again before its promise was seen.
-    if (this.#lostAt !== undefined && !this.#stream.destroyed) void this.#comeBack(this.#cause);
+    if (!this.#stream.isAttached && !this.#stream.destroyed) void this.#comeBack(this.#cause);
+  }
+
+  /** Something that takes connections only to cut them again is not asked as fast as it cuts. */
+  #pauseMs(): number {
+    return this.#useless < 2 ? 0 : Math.min(mostUselessPauseMs, 125 * 2 ** this.#useless);
   }
 
   #attempt(signal: AbortSignal, reached: () => void): Promise<Rejoined> {
@@ -163,7 +216,7 @@ export class Resumption {
       if (finalCodes.has(failure.code)) return this.#tries?.stop(failure);
     }
     const { keepMs } = this.#options;
-    if (this.#lostAt === undefined || performance.now() - this.#lostAt < keepMs) return;
+    if (this.#awaySince === undefined || performance.now() - this.#awaySince < keepMs) return;
     const [minutes, cause] = [Math.round(keepMs / 60_000), this.#lastFailure];
     const why = cause === undefined ? '' : `: ${cause.message}`;
     const what = `the connection could not be restored within ${minutes} minutes${why}`;
@@ -179,21 +232,23 @@ export class Resumption {
       throw new Failure('TUNNEL_LOST', 'the gateway goes on at a place where the session is not', { cause });
     }
     this.#attached();
+    this.#options.watch?.resumed();
   }
 
-  #giveUp(error: unknown): void {
-    // A tunnel that cannot move, to a gateway that does not have it for one, goes on where it is.
-    if (this.#stream.destroyed || this.#stream.isAttached) return;
+  #giveUp(failure: TunnelError): void {
+    if (this.#stream.destroyed) return;
+    // A connection that may still work is not given up because there is no other; its pings end a dead one.
+    if (this.#stream.isAttached) return;
     // Both ends have said everything; that the gateway has forgotten about it does no harm.
     if (this.#stream.hasEnded) this.#stream.destroy();
-    else this.#stream.destroy(toFailure(error));
+    else this.#stream.destroy(failure);
   }
 
   #tellWhenLong(): { resumed(): void; stop(): void } {
     const startedAt = Date.now();
     let told = false;
     const timer = setTimeout(() => {
-      if (this.#lostAt === undefined) return;
+      if (this.#awaySince === undefined) return;
       told = true;
       this.#options.say(`postern: reconnecting… (${rejoinCauses[this.#cause]})\n`);
     }, quietMs);
@@ -208,6 +263,9 @@ export class Resumption {
     };
   }
 }
+
+/** Stops tries that have become needless. */
+const notNeeded = Symbol('not needed');
 
 const causes: Readonly<Record<Exclude<CarrierEnd['how'], 'silent'>, RejoinCause>> = {
   reset: 'reset',

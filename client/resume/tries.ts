@@ -18,22 +18,30 @@ export interface TriesOptions<T> {
  */
 export class Tries<T> {
   readonly #options: TriesOptions<T>;
-  readonly #result = Promise.withResolvers<T>();
   readonly #over = new AbortController();
   #number = 0;
   #answering = 0;
   #timer: NodeJS.Timeout | undefined;
   /** The next try waits only for an answer. */
   #due = false;
+  readonly #result: Promise<T>;
+  // Node 20 has no `Promise.withResolvers`.
+  #resolve!: (result: T) => void;
+  #reject!: (error: unknown) => void;
 
   constructor(options: TriesOptions<T>) {
     this.#options = options;
+    this.#result = new Promise((resolve, reject) => {
+      this.#resolve = resolve;
+      this.#reject = reject;
+    });
   }
 
-  /** Starts. Resolves to the first result; rejects with what `stop` is called with. */
-  run(): Promise<T> {
-    this.#try();
-    return this.#result.promise;
+  /** Starts, after a pause. Resolves to the first result; rejects with what `stop` is called with. */
+  run(pauseMs = 0): Promise<T> {
+    if (pauseMs === 0) this.#try();
+    else this.#timer = setTimeout(() => this.#try(), pauseMs);
+    return this.#result;
   }
 
   /** Makes the next try now, as if it were the first. */
@@ -45,7 +53,7 @@ export class Tries<T> {
 
   stop(error: unknown): void {
     this.#end();
-    this.#result.reject(error);
+    this.#reject(error);
   }
 
   #try(): void {
@@ -71,16 +79,31 @@ export class Tries<T> {
       answering = 1;
     };
     try {
-      const result = await this.#options.attempt(signal, reached);
+      const result = await this.#withinLimit(this.#options.attempt(signal, reached), signal);
+      // Another one may have come in the same moment.
       if (this.#over.signal.aborted) return this.#options.discard(result);
       this.#end();
-      this.#result.resolve(result);
+      this.#resolve(result);
     } catch (error) {
       if (!this.#over.signal.aborted) this.#options.review(error);
     } finally {
       this.#answering -= answering;
       if (this.#due && !this.#over.signal.aborted) this.#tryWhenNobodyAnswers();
     }
+  }
+
+  /** Nobody waits for an attempt that does not mind its signal. */
+  #withinLimit(attempt: Promise<T>, signal: AbortSignal): Promise<T> {
+    return new Promise((resolve, reject) => {
+      const late = (): void => reject(signal.reason as Error);
+      signal.addEventListener('abort', late, { once: true });
+      const settle = (result: T): void => {
+        if (signal.aborted) return this.#options.discard(result);
+        signal.removeEventListener('abort', late);
+        resolve(result);
+      };
+      attempt.then(settle, reject);
+    });
   }
 
   #end(): void {

@@ -12,7 +12,7 @@ import type { Relays } from '../tunnel/relays.ts';
 import { readProvenCredentials } from './credentials.ts';
 import type { Incoming, RejoinProof, RequestEntry } from './entry.ts';
 import { refuse } from './refusal.ts';
-import { checkHandshake, webSocketOptions } from './websocket.ts';
+import { checkHandshake, subprotocols, webSocketOptions } from './websocket.ts';
 
 /** The header of DATA in relay v4 comes on top. */
 const maxMessageBytes = 64 * 1024 + 16;
@@ -110,9 +110,8 @@ function chooseSubprotocol(offered: ReadonlySet<string>): string | undefined {
 }
 
 /** Throws `REQUEST_INVALID` for a subprotocol that is none of ours. */
-function codecOf({ headers }: IncomingMessage): RelayCodec {
-  const offered = new Set((headers['sec-websocket-protocol'] ?? '').split(/ *, */));
-  const chosen = chooseSubprotocol(offered);
+function codecOf(request: IncomingMessage): RelayCodec {
+  const chosen = chooseSubprotocol(new Set(subprotocols(request)));
   if (chosen === undefined)
     throw new TunnelError('REQUEST_INVALID', `the relay speaks ${relayV1Subprotocol} and relay v4`);
   return chosen === relayV1Subprotocol ? relayV1 : relayV4;
@@ -130,7 +129,7 @@ function switchTo(
     if (signal.aborted) return gone();
     signal.addEventListener('abort', gone, { once: true });
     server.handleUpgrade(request, socket, Buffer.alloc(0), (webSocket: WebSocket) =>
-      resolve(webSocketCarrier(webSocket, codec)),
+      resolve(webSocketCarrier(webSocket, codec, socket)),
     );
   });
 }

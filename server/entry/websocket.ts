@@ -26,9 +26,28 @@ const serverOptions: ServerOptions = {
 };
 
 /** Throws `REQUEST_INVALID` for what `ws` would refuse in words of its own. */
-export function checkHandshake({ headers }: IncomingMessage): void {
-  if (headers['sec-websocket-version'] === '13' && keyForm.test(headers['sec-websocket-key'] ?? '')) return;
+export function checkHandshake(request: IncomingMessage): void {
+  const { headers } = request;
+  const isWebSocket =
+    headers['sec-websocket-version'] === '13' && keyForm.test(headers['sec-websocket-key'] ?? '');
+  const offered = headers['sec-websocket-protocol'];
+  const names = subprotocols(request);
+  if (
+    isWebSocket &&
+    (offered === undefined || (names.every(isToken) && new Set(names).size === names.length))
+  )
+    return;
   throw new TunnelError('REQUEST_INVALID', 'this is not a WebSocket handshake (RFC 6455 section 4.2.1)');
+}
+
+/** The subprotocols that a request offers, as they were written. */
+export function subprotocols({ headers }: IncomingMessage): readonly string[] {
+  const list = headers['sec-websocket-protocol'];
+  return list === undefined ? [] : list.split(',').map((name) => name.replaceAll(/^[ \t]+|[ \t]+$/g, ''));
+}
+
+function isToken(text: string): boolean {
+  return /^[\w!#$%&'*+.^`|~-]+$/.test(text);
 }
 
 /**

@@ -13,6 +13,9 @@ const single = new Set([
   'sec-websocket-version',
 ]);
 
+/** What gcloud sends. No page can: a browser's origin is `null`, or has `://` in it (RFC 6454 section 6.2). */
+const programs = new Set(['bot:iap-tunneler']);
+
 /**
  * Checks what Node's parser lets through and a tunnel must not be built on: two requests that a proxy and we could
  * read differently. Throws `REQUEST_INVALID`, and `ORIGIN_DENIED` for a web page that is not listed.
@@ -32,7 +35,7 @@ export function checkRequest(request: IncomingMessage, origins: readonly string[
   if (method !== 'CONNECT' && method !== 'GET') throw invalid('an upgrade is a GET');
   if (seen.has('authorization') && seen.has('proxy-authorization')) throw invalid('it signs in twice');
   const { origin } = request.headers;
-  if (origin !== undefined && !origins.includes(origin)) {
+  if (origin !== undefined && !programs.has(origin) && !origins.includes(origin)) {
     throw new TunnelError('ORIGIN_DENIED', 'web pages of this origin may not open tunnels');
   }
 }

@@ -5,26 +5,21 @@ import type { Limits } from '../config/config.ts';
 
 /** Counts tunnels, and offers that may become tunnels, against the configured limits. */
 export class TunnelCounts {
-  #total = 0;
-  readonly #byAddress = new Map<string, number>();
+  readonly #offers: AddressCounts = { total: 0, byAddress: new Map() };
+  readonly #rejoins: AddressCounts = { total: 0, byAddress: new Map() };
   readonly #bySubject = new Map<string, number>();
 
   /** Counts an offer from an address. Throws `LIMIT_TUNNELS`, `LIMIT_ADDRESS`. Returns what uncounts it. */
   enterFrom(address: string, limits: Limits): () => void {
-    if (this.#total >= limits.tunnels)
-      throw new TunnelError('LIMIT_TUNNELS', 'the gateway has all the tunnels it may have');
-    const leave = enter(
-      this.#byAddress,
-      neighbourhood(address),
-      limits.perAddress,
-      'LIMIT_ADDRESS',
-      'too many tunnels from your address',
-    );
-    this.#total++;
-    return () => {
-      this.#total--;
-      leave();
-    };
+    return enterAt(this.#offers, address, limits);
+  }
+
+  /**
+   * Counts a request to go on with a tunnel, which is counted already: among its like only, or whoever has all the
+   * tunnels that are allowed could not keep them. Throws as `enterFrom` does.
+   */
+  enterAgainFrom(address: string, limits: Limits): () => void {
+    return enterAt(this.#rejoins, address, limits);
   }
 
   /** Counts a tunnel of a principal. Throws `LIMIT_SUBJECT`. Returns what uncounts it. */
@@ -32,6 +27,28 @@ export class TunnelCounts {
     const key = JSON.stringify([principal.issuer, principal.subject]);
     return enter(this.#bySubject, key, limits.perSubject, 'LIMIT_SUBJECT', 'you have too many tunnels open');
   }
+}
+
+interface AddressCounts {
+  total: number;
+  readonly byAddress: Map<string, number>;
+}
+
+function enterAt(counts: AddressCounts, address: string, limits: Limits): () => void {
+  if (counts.total >= limits.tunnels)
+    throw new TunnelError('LIMIT_TUNNELS', 'the gateway has all the tunnels it may have');
+  const leave = enter(
+    counts.byAddress,
+    neighbourhood(address),
+    limits.perAddress,
+    'LIMIT_ADDRESS',
+    'too many tunnels from your address',
+  );
+  counts.total++;
+  return () => {
+    counts.total--;
+    leave();
+  };
 }
 
 /** One network of a customer counts as one address: an IPv4 address, or the /64 of an IPv6 one (RFC 6177). */

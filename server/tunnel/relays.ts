@@ -110,19 +110,23 @@ export class Relays {
     throw notHere();
   }
 
-  /** Goes on with a tunnel on another carrier, which it takes over. Throws `REJOIN_INVALID` when that cannot be. */
+  /**
+   * Goes on with a tunnel on another carrier, which it takes over. Throws `TUNNEL_GONE`, `REJOIN_INVALID` when that
+   * cannot be any more.
+   */
   rejoin(tunnel: RelayTunnel, carrier: Carrier, offer: RejoinOffer): void {
-    clearTimeout(tunnel.expiry);
     try {
-      const replayedBytes = tunnel.goOn(carrier, offer);
-      this.#detached.delete(tunnel);
-      const { id: requestId, remoteAddress, cause } = offer;
-      tunnel.session?.resumed({ requestId, remoteAddress, cause, replayedBytes });
+      // Another request may have been faster, or the end.
+      tunnel.check(offer);
     } catch (error) {
       carrier.drop();
-      if (!tunnel.stream.isAttached) this.#expireLater(tunnel);
       throw error;
     }
+    clearTimeout(tunnel.expiry);
+    this.#detached.delete(tunnel);
+    const replayedBytes = tunnel.goOn(carrier, offer);
+    const { id: requestId, remoteAddress, cause } = offer;
+    tunnel.session?.resumed({ requestId, remoteAddress, cause, replayedBytes });
   }
 
   /** Asks the clients of all tunnels to come back on another connection, some at a time. */
@@ -224,6 +228,7 @@ class RelayTunnel {
    * position can be. Throws `TUNNEL_GONE`, `REJOIN_INVALID`.
    */
   check({ sid, received, proof }: RejoinOffer): void {
+    if (!this.stream.mayGoOn) throw notHere();
     if (this.#secret !== undefined) {
       if (proof === undefined || !isProven(this.#secret, { sid, received, proof })) throw notHere();
       if (proof.count <= this.#count)
@@ -233,10 +238,8 @@ class RelayTunnel {
       throw new TunnelError('REJOIN_INVALID', 'the position to go on from is not one that can be');
   }
 
-  /** Attaches the carrier. Returns how many bytes are sent once more. */
+  /** Attaches the carrier for an offer that was checked. Returns how many bytes are sent once more. */
   goOn(carrier: Carrier, offer: RejoinOffer): number {
-    // Another request may have been faster.
-    this.check(offer);
     this.#count = offer.proof?.count ?? 0;
     // The old carrier may have told us more in the meantime.
     const peerReceived = Math.max(offer.received, this.stream.acknowledged);

@@ -87,6 +87,13 @@ export class Sessions {
   readonly #observers: readonly SessionObserver[];
   readonly #live = new Map<string, LiveSession>();
   #onEmpty: (() => void)[] = [];
+  readonly #remove = (id: string): void => {
+    this.#live.delete(id);
+    if (this.#live.size > 0) return;
+    const waiting = this.#onEmpty;
+    this.#onEmpty = [];
+    for (const resolve of waiting) resolve();
+  };
 
   constructor(observers: readonly SessionObserver[]) {
     this.#observers = observers;
@@ -105,7 +112,8 @@ export class Sessions {
   }
 
   begin(offer: Request): Session {
-    const session = new LiveSession(offer, this.#observers, () => this.#remove(offer.id));
+    // Not a closure over the offer: a session may outlive the request, and the connection, that it began with.
+    const session = new LiveSession(offer, this.#observers, this.#remove);
     this.#live.set(offer.id, session);
     return session;
   }
@@ -126,24 +134,16 @@ export class Sessions {
   async empty(): Promise<void> {
     if (this.#live.size > 0) await new Promise<void>((resolve) => this.#onEmpty.push(resolve));
   }
-
-  #remove(id: string): void {
-    this.#live.delete(id);
-    if (this.#live.size > 0) return;
-    const waiting = this.#onEmpty;
-    this.#onEmpty = [];
-    for (const resolve of waiting) resolve();
-  }
 }
 
 class LiveSession implements Session {
   record: SessionRecord;
   readonly #observers: readonly SessionObserver[];
-  readonly #remove: () => void;
+  readonly #remove: (id: string) => void;
   readonly #abort = new AbortController();
   #why: string | undefined;
 
-  constructor(offer: Request, observers: readonly SessionObserver[], remove: () => void) {
+  constructor(offer: Request, observers: readonly SessionObserver[], remove: (id: string) => void) {
     this.#observers = observers;
     this.#remove = remove;
     this.record = {
@@ -215,7 +215,7 @@ class LiveSession implements Session {
       end: how,
       endedAt: Date.now(),
     };
-    this.#remove();
+    this.#remove(this.record.id);
     for (const observer of this.#observers) observer.ended(this.record);
   }
 }

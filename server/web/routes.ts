@@ -19,7 +19,7 @@ export function webRoutes(app: FastifyInstance, config: () => Config): void {
       .headers({ 'X-Content-Type-Options': 'nosniff', 'Cache-Control': 'max-age=60' })
       .send(discoveryDocument(config())),
   );
-  for (const path of ['/tcp/*', '/proxy/*']) {
+  for (const path of ['/tcp/*', '/proxy/*', '/v4/connect', '/v4/reconnect']) {
     app.all(path, (request, reply) =>
       refuseRequest(
         request,

@@ -8,6 +8,8 @@ import { before, describe, it } from 'node:test';
 import type { TestContext } from 'node:test';
 import { help } from '../../client/help.ts';
 import { entryNames } from '../../client/entry/entry.ts';
+import { startEcho, startParts } from '../server/support/gateway-parts.ts';
+import { startFaultProxy } from '../support/fault-proxy.ts';
 import { authority, certificate, key } from './certificates.ts';
 import { gatewayDouble } from './entry/gateway-double.ts';
 import { answering, closedPort, listen, readAll, temporaryDirectory, unsignedToken } from './support.ts';
@@ -160,7 +162,7 @@ for (const [name, node] of nodes()) {
       const POSTERN_GATEWAY = `http://127.0.0.1:${await listen(t, server)}/`;
       const { status, stderr } = await postern(t, { ...token, POSTERN_GATEWAY }, 'connect', 'box');
       assert.equal(status, 69);
-      assert.match(stderr, /tried websocket, connect-tcp, connect.*\(HTTP_UNEXPECTED\)/);
+      assert.match(stderr, /tried relay, websocket, connect-tcp, connect.*\(HTTP_UNEXPECTED\)/);
       // oxlint-disable-next-line no-control-regex
       assert.doesNotMatch(stderr, /[\x00-\x09\x0b-\x1f]/);
     });
@@ -179,6 +181,27 @@ for (const [name, node] of nodes()) {
       const refused = await postern(t, env, 'connect', 'box', '22');
       assert.equal(refused.status, 69);
       assert.match(refused.stderr, /Example Inspection CA.*\(TLS_FAILED\)\npostern: hint: .*--ca-file/);
+    });
+
+    it('comes back when its connection is lost', async (t) => {
+      const [echo, parts] = [await startEcho(), await startParts()];
+      const proxy = await startFaultProxy(parts.port);
+      t.after(async () => {
+        proxy.close();
+        echo.close();
+        await parts.close();
+      });
+      const POSTERN_GATEWAY = `http://127.0.0.1:${proxy.port}/ssh/`;
+      const child = spawn(node, [bundle, 'connect', 'localhost', String(echo.port)], {
+        env: { HOME: temporaryDirectory(t), POSTERN_TOKEN: 'good', POSTERN_GATEWAY },
+      });
+      t.after(() => child.kill('SIGKILL'));
+      const said = readAll(child.stderr);
+      child.stdin.write('before ');
+      await once(child.stdout, 'readable');
+      proxy.cut('reset');
+      child.stdin.end('after');
+      assert.equal(String(await readAll(child.stdout)), 'before after', String(await said));
     });
 
     for (const via of entryNames) {

@@ -1,3 +1,3 @@
 import { testPath } from './battery.ts';
 
-testPath('apache', ['websocket', 'connect-tcp']);
+testPath('apache', ['relay', 'websocket', 'connect-tcp']);

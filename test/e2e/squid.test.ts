@@ -3,7 +3,7 @@ import { it } from 'node:test';
 import { testPath } from './battery.ts';
 import { box } from './support/ssh.ts';
 
-testPath('squid', ['websocket', 'connect-tcp'], (world) => {
+testPath('squid', ['relay', 'websocket', 'connect-tcp'], (world) => {
   it('every tunnel went through squid, by CONNECT to the one port it allows', () => {
     const lines = world().corporateProxy!.accessLog().trim().split('\n');
     const tunnels = lines.filter((line) => line.includes(' TCP_TUNNEL/200 '));

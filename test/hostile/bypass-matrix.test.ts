@@ -9,7 +9,7 @@ import type { Dialer } from '../../server/dial/dialer.ts';
 import { rulesPolicy } from '../../server/policy/rules.ts';
 import type { RulesOptions } from '../../server/policy/rules.ts';
 import { exchange, startParts, statusOf } from '../server/support/gateway-parts.ts';
-import { upgradeHead, webSocketFields } from '../server/support/peers.ts';
+import { relayHead, upgradeHead, webSocketFields } from '../server/support/peers.ts';
 
 /** What a spelling means: a name, an address that may be dialled, one that is closed, or nothing at all. */
 type Meaning =
@@ -249,6 +249,7 @@ const regimes: readonly Regime[] = [
 
 const good = 'Authorization: Bearer good\r\n';
 const entries: Record<string, (host: string, port: string) => string> = {
+  relay: (host, port) => relayHead(`${host}:${port}`, good),
   websocket: (host, port) => upgradeHead(`/ssh/tcp/${host}/${port}/`, 'websocket', webSocketFields + good),
   'connect-tcp': (host, port) =>
     upgradeHead(`/.well-known/masque/tcp/${host.replaceAll(':', '%3a')}/${port}/`, 'connect-tcp', good),

@@ -14,7 +14,13 @@ import type { Gateway } from '../e2e/support/gateway.ts';
 import { openScratch } from '../e2e/support/scratch.ts';
 import { listen } from '../e2e/support/world.ts';
 import { exchange, statusOf } from '../server/support/gateway-parts.ts';
-import { connectTcpPeer, rawUpgrade, upgradeHead, webSocketFields } from '../server/support/peers.ts';
+import {
+  connectTcpPeer,
+  rawUpgrade,
+  relayHead,
+  upgradeHead,
+  webSocketFields,
+} from '../server/support/peers.ts';
 
 const scratch = openScratch();
 const mebibyte = 1024 * 1024;
@@ -43,13 +49,15 @@ const emptyFragments = Buffer.concat([
   frame(0x02, Buffer.alloc(1)),
   repeat(frame(0x00, Buffer.alloc(0)), 10_000),
 ]);
+const relayPings = repeat(frame(0x81, Buffer.from('ping id=1')), 5000);
+const relayNonsense = repeat(frame(0x81, Buffer.from('hello how=you')), 5000);
 const megabyte = Buffer.alloc(mebibyte);
 // 8 bytes of ones, with the two bits that say so: 2^62 - 1.
 const longest = Buffer.alloc(8, 0xff);
 
 /** What a client writes: first, then again and again; and whether the gateway has to close for it. */
 interface Flood {
-  readonly entry: 'websocket' | 'connect-tcp';
+  readonly entry: 'relay' | 'websocket' | 'connect-tcp';
   readonly first: Buffer;
   readonly next: Buffer;
   readonly isClosed: boolean;
@@ -96,6 +104,36 @@ const floods: Readonly<Record<string, Flood>> = {
   'data after its end': {
     entry: 'websocket',
     first: frame(binary, Buffer.alloc(0)),
+    next: frame(binary, Buffer.alloc(9)),
+    isClosed: true,
+  },
+  'relay pings whose answers it does not read': {
+    entry: 'relay',
+    first: relayPings,
+    next: relayPings,
+    isClosed: false,
+  },
+  'words of a relay that nobody knows': {
+    entry: 'relay',
+    first: relayNonsense,
+    next: relayNonsense,
+    isClosed: false,
+  },
+  'a relay message without a form': {
+    entry: 'relay',
+    first: frame(0x81, Buffer.from('Ack At=1')),
+    next: relayNonsense,
+    isClosed: true,
+  },
+  'relay acknowledgements of what was never sent': {
+    entry: 'relay',
+    first: frame(0x81, Buffer.from('ack at=9007199254740991')),
+    next: relayNonsense,
+    isClosed: true,
+  },
+  'relay data after its end': {
+    entry: 'relay',
+    first: frame(0x81, Buffer.from('end at=0')),
     next: frame(binary, Buffer.alloc(9)),
     isClosed: true,
   },
@@ -159,10 +197,11 @@ describe('a flood', { skip: existsSync('/proc/self/status') ? false : 'no /proc'
     neighbour = await connectTcpPeer.open(gateway.port, 'echo:22', token);
   });
 
-  function open(entry: 'websocket' | 'connect-tcp' | 'connect', target: string): Promise<Socket> {
+  function open(entry: Flood['entry'] | 'connect', target: string): Promise<Socket> {
     const path = `/ssh/tcp/${target}/22/`;
     if (entry === 'connect')
       return rawUpgrade(gateway.port, `CONNECT ${target}:22 HTTP/1.1\r\nHost: a\r\n${authorization}\r\n`);
+    if (entry === 'relay') return rawUpgrade(gateway.port, relayHead(`${target}:22`, authorization));
     const eof = 'Sec-WebSocket-Protocol: postern.tcp.v1\r\n';
     const more = entry === 'websocket' ? webSocketFields + eof : '';
     return rawUpgrade(gateway.port, upgradeHead(path, entry, more + authorization));
@@ -205,7 +244,7 @@ describe('a flood', { skip: existsSync('/proc/self/status') ? false : 'no /proc'
     assert.ok(waited < 1000, `the neighbour waited ${waited} ms`);
   }
 
-  for (const entry of ['websocket', 'connect-tcp', 'connect'] as const) {
+  for (const entry of ['relay', 'websocket', 'connect-tcp', 'connect'] as const) {
     const clientCount = entry === 'websocket' ? 50 : 15;
     it(`of targets, to ${clientCount} clients that never read, by ${entry}`, async () => {
       const clients: Socket[] = [];

@@ -17,6 +17,7 @@ import {
   connectTcpPeer,
   outcome,
   rawUpgrade,
+  relayHead,
   upgradeHead,
   webSocketFields,
 } from '../server/support/peers.ts';
@@ -31,9 +32,12 @@ function frame(opcode: number, bytes: Buffer): Buffer {
 
 const eof = frame(2, Buffer.alloc(0));
 const close1000 = frame(8, Buffer.from([3, 232]));
+const relayEnd = frame(1, Buffer.from('end at=0'));
+const relayAborted = frame(8, Buffer.from([0x11, 0x3a]));
 const finalData = Buffer.from('a028d7f300', 'hex');
 
 const heads: Record<string, (port: number) => string> = {
+  relay: (port) => relayHead(`localhost:${port}`, good),
   websocket: (port) =>
     upgradeHead(`/ssh/tcp/localhost/${port}/`, 'websocket', webSocketFields + eofMessage + good),
   'connect-tcp': (port) => upgradeHead(`/ssh/tcp/localhost/${port}/`, 'connect-tcp', good),
@@ -42,6 +46,10 @@ const heads: Record<string, (port: number) => string> = {
 
 /** What a client says last, in which words, before it is gone. */
 const lastWords: readonly (readonly [entry: string, words: readonly Buffer[], how: 'end' | 'reset'])[] = [
+  ['relay', [], 'end'],
+  ['relay', [], 'reset'],
+  ['relay', [relayEnd], 'reset'],
+  ['relay', [relayAborted], 'end'],
   ['websocket', [], 'end'],
   ['websocket', [], 'reset'],
   ['websocket', [eof], 'end'],
@@ -54,6 +62,9 @@ const lastWords: readonly (readonly [entry: string, words: readonly Buffer[], ho
   ['connect', [], 'reset'],
 ];
 
+/** How long a tunnel by relay waits for its client; the others do not. */
+const keepMs = 50;
+
 /** Targets that do not close when their peer has. */
 const targets: Record<string, (socket: Socket) => void> = {
   'reads and never closes': (socket) => void socket.resume(),
@@ -62,7 +73,7 @@ const targets: Record<string, (socket: Socket) => void> = {
 
 describe('a client that is gone', () => {
   let gateway: Parts;
-  before(async () => (gateway = await startParts()));
+  before(async () => (gateway = await startParts({ relays: { keepMs } })));
   after(() => gateway.close());
 
   for (const [what, onSocket] of Object.entries(targets)) {
@@ -112,6 +123,7 @@ describe('a client that is gone', () => {
   it('gives back every count, whatever it did', async () => {
     const target = await startTarget((socket) => void socket.resume());
     const strict = await startParts({
+      relays: { keepMs },
       limits: { ...generousLimits, tunnels: 1, perAddress: 1, perSubject: 1 },
     });
     for (const [entry, words, how] of lastWords) {

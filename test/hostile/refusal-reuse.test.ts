@@ -14,7 +14,7 @@ import { needs } from '../e2e/support/needs.ts';
 import { openScratch } from '../e2e/support/scratch.ts';
 import { startParts, statusOf } from '../server/support/gateway-parts.ts';
 import type { Parts } from '../server/support/gateway-parts.ts';
-import { upgradeHead, webSocketFields } from '../server/support/peers.ts';
+import { relayHead, upgradeHead, webSocketFields } from '../server/support/peers.ts';
 import { FrontClient, startVariant } from './support/fronts.ts';
 import type { Variant } from './support/fronts.ts';
 
@@ -50,6 +50,7 @@ const kinds: Readonly<Record<string, readonly [target: string, more: string]>> =
 };
 
 const entries: Readonly<Record<string, (target: string, more: string) => string>> = {
+  relay: relayHead,
   websocket: (target, more) =>
     upgradeHead(`/ssh/tcp/${target.replace(':', '/')}/`, 'websocket', webSocketFields + more),
   'connect-tcp': (target, more) => upgradeHead(`/ssh/tcp/${target.replace(':', '/')}/`, 'connect-tcp', more),
@@ -57,10 +58,10 @@ const entries: Readonly<Record<string, (target: string, more: string) => string>
 };
 
 const variants: Readonly<Record<Variant, readonly string[]>> = {
-  haproxy: ['websocket', 'connect-tcp', 'connect'],
-  'haproxy that reuses always': ['websocket', 'connect-tcp', 'connect'],
-  nginx: ['websocket', 'connect-tcp'],
-  'nginx that reuses': ['websocket', 'connect-tcp'],
+  haproxy: ['relay', 'websocket', 'connect-tcp', 'connect'],
+  'haproxy that reuses always': ['relay', 'websocket', 'connect-tcp', 'connect'],
+  nginx: ['relay', 'websocket', 'connect-tcp'],
+  'nginx that reuses': ['relay', 'websocket', 'connect-tcp'],
 };
 
 /** Answers with what was asked, so that an answer in the wrong hands shows. */

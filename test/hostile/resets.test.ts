@@ -9,7 +9,7 @@ import { describe, it } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 import { dial, loopbackDialer, oneToken, startParts, startTarget } from '../server/support/gateway-parts.ts';
 import type { Parts } from '../server/support/gateway-parts.ts';
-import { upgradeHead, webSocketFields } from '../server/support/peers.ts';
+import { relayHead, upgradeHead, webSocketFields } from '../server/support/peers.ts';
 
 const thinkMs = 40;
 const rounds = process.env.POSTERN_LONG ? 1000 : 15;
@@ -17,6 +17,7 @@ const rounds = process.env.POSTERN_LONG ? 1000 : 15;
 function requests(port: number): Record<string, string> {
   const good = 'Authorization: Bearer good\r\n';
   return {
+    relay: relayHead(`localhost:${port}`, good),
     websocket: upgradeHead(`/ssh/tcp/localhost/${port}/`, 'websocket', webSocketFields + good),
     'connect-tcp': upgradeHead(`/ssh/tcp/localhost/${port}/`, 'connect-tcp', good),
     connect: `CONNECT localhost:${port} HTTP/1.1\r\nHost: localhost\r\n${good}\r\n`,
@@ -57,6 +58,8 @@ const stages: Record<string, (socket: Socket, request: string) => Promise<void>>
 
 async function slowGateway(): Promise<Parts> {
   return startParts({
+    // A tunnel that may be resumed is kept for a while; nobody here acknowledges anything.
+    relays: { keepMs: 50, windowBytes: 1024 * 1024 },
     authenticator: {
       async authenticate(credentials) {
         await delay(thinkMs);

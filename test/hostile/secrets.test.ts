@@ -8,7 +8,7 @@ import { before, describe, it } from 'node:test';
 import { text } from 'node:stream/consumers';
 import type { IncomingMessage } from 'node:http';
 import { connect } from 'node:tls';
-import { upgradeHead, webSocketFields } from '../server/support/peers.ts';
+import { relayHead, upgradeHead, webSocketFields } from '../server/support/peers.ts';
 import { exchange } from '../server/support/gateway-parts.ts';
 import { makeCertificates } from '../e2e/support/certificates.ts';
 import { gatewayCommand, startGateway } from '../e2e/support/gateway.ts';
@@ -37,11 +37,26 @@ const connect11 = (at: string, more: string): string => `CONNECT ${at} HTTP/1.1\
 const plain = (at: string, more = ''): string =>
   `GET ${at} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n${more}\r\n`;
 
+const relayFields = `${webSocketFields}Sec-WebSocket-Protocol: postern.relay.v1\r\n`;
+
 /** How a secret is shown; each gets one of its own. */
 const showings: Readonly<Record<string, (secret: string) => string>> = {
   bearer: (secret) => upgrade(path, `Authorization: Bearer ${secret}\r\n`),
   'bearer of a WebSocket': (secret) =>
     upgradeHead(path, 'websocket', `${webSocketFields}Authorization: Bearer ${secret}\r\n`),
+  'bearer of a relay': (secret) => relayHead('box:22', `Authorization: Bearer ${secret}\r\n`),
+  'a query of a relay': (secret) =>
+    upgradeHead(`/ssh/v4/connect?host=box&port=22&token=${secret}`, 'websocket', relayFields),
+  'the host of a relay': (secret) =>
+    upgradeHead(`/ssh/v4/connect?host=${secret}&port=22`, 'websocket', relayFields),
+  'the session of a relay': (secret) =>
+    upgradeHead(`/ssh/v4/reconnect?sid=${secret}&ack=0`, 'websocket', relayFields),
+  'the proof of a relay': (secret) =>
+    upgradeHead(
+      '/ssh/v4/reconnect?sid=a&ack=0',
+      'websocket',
+      `${relayFields}Postern-Rejoin: count=1, mac=${secret}, cause=reset\r\n`,
+    ),
   'bearer of CONNECT': (secret) => connect11('box:22', `Proxy-Authorization: Bearer ${secret}\r\n`),
   basic: (secret) => connect11('box:22', `Proxy-Authorization: Basic ${basic(`any:${secret}`)}\r\n`),
   'basic without a colon': (secret) => connect11('box:22', `Authorization: Basic ${basic(secret)}\r\n`),
@@ -143,7 +158,7 @@ describe('a secret', needs('nginx', 'openssl', 'dist/postern.cjs'), () => {
       const file = scratch.path(`token-${shown.size}`);
       writeFileSync(file, token, { mode: 0o600 });
       for (const how of [{ POSTERN_TOKEN_FILE: file }, { POSTERN_TOKEN: token }]) {
-        for (const via of ['websocket', 'connect-tcp', 'connect']) {
+        for (const via of ['relay', 'websocket', 'connect-tcp', 'connect']) {
           const { stdout, stderr } = await run(clientCommand('connect', '--via', via, 'box', '22'), {
             env: {
               POSTERN_GATEWAY: `https://localhost:${frontPort}/ssh/`,
@@ -224,7 +239,7 @@ describe('a secret', needs('nginx', 'openssl', 'dist/postern.cjs'), () => {
 
   it("is not in nginx's log, when it came in a header", () => {
     const said = readFileSync(scratch.path('nginx.access.log'), 'utf8');
-    const inUrl = /query|path|version|host of|user of/;
+    const inUrl = /query|path|version|host of|user of|session of/;
     const found = [...shown].filter(
       ([what, secret]) => !inUrl.test(what) && said.includes(traces(secret)[1]!),
     );

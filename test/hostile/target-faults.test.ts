@@ -18,7 +18,7 @@ import {
   statusOf,
 } from '../server/support/gateway-parts.ts';
 import type { Parts } from '../server/support/gateway-parts.ts';
-import { collect, outcome, peers, upgradeHead, webSocketFields } from '../server/support/peers.ts';
+import { collect, outcome, peers, relayHead, upgradeHead, webSocketFields } from '../server/support/peers.ts';
 
 const dialMs = 600;
 const good = 'Authorization: Bearer good\r\n';
@@ -45,6 +45,7 @@ function start(): Promise<Parts> {
 }
 
 const ways: Readonly<Record<string, (target: string) => string>> = {
+  relay: (target) => relayHead(target, good),
   websocket: (target) =>
     upgradeHead(`/ssh/tcp/${target.replace(':', '/')}/`, 'websocket', webSocketFields + good),
   'connect-tcp': (target) => upgradeHead(`/ssh/tcp/${target.replace(':', '/')}/`, 'connect-tcp', good),

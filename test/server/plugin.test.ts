@@ -106,6 +106,13 @@ for (const order of ['after', 'before'] as const) {
       assert.equal(statusOf(await exchange(port, upgradeHead('/deep/ssh/nowhere', 'connect-tcp'))), 404);
     });
 
+    for (const path of ['tcp/box/22/', 'proxy/box/22', 'v4/connect?host=box', 'v4/reconnect?sid=a&ack=0']) {
+      it(`tells an ordinary request for ${path} to ask for an upgrade`, async () => {
+        const answer = await fetch(`http://127.0.0.1:${port}/deep/ssh/${path}`);
+        assert.deepEqual([answer.status, answer.headers.get('upgrade')], [426, 'websocket, connect-tcp']);
+      });
+    }
+
     it('has its page and its discovery document below the prefix', async () => {
       const page = await fetch(`http://127.0.0.1:${port}/deep/ssh/`);
       assert.match(page.headers.get('content-security-policy')!, /default-src 'none'/);
@@ -113,7 +120,8 @@ for (const order of ['after', 'before'] as const) {
       const discovery = (await (
         await fetch(`http://127.0.0.1:${port}/deep/ssh/.well-known/postern`)
       ).json()) as object;
-      assert.deepEqual((discovery as { entries: string[] }).entries, ['websocket', 'connect-tcp', 'connect']);
+      const { entries } = discovery as { entries: string[] };
+      assert.deepEqual(entries, ['relay', 'websocket', 'connect-tcp', 'connect']);
     });
   });
 }

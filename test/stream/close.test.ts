@@ -6,6 +6,7 @@ import type { AddressInfo, Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
+import { setImmediate as turn } from 'node:timers/promises';
 import { abort } from '../../stream/close.ts';
 
 describe('abort()', () => {
@@ -24,7 +25,24 @@ describe('abort()', () => {
     await once(far, 'close');
     rmSync(folder, { recursive: true });
   });
+
+  it('lets go of a connection whose end is on its way', async () => {
+    const before = openSockets();
+    const { near, far } = await pair(0);
+    near.end();
+    const closed = once(near, 'close');
+    abort(near);
+    await closed;
+    far.destroy();
+    await once(far, 'close');
+    for (let turns = 0; openSockets() > before && turns < 1000; turns++) await turn();
+    assert.equal(openSockets(), before);
+  });
 });
+
+function openSockets(): number {
+  return process.getActiveResourcesInfo().filter((name) => name === 'TCPSocketWrap').length;
+}
 
 async function pair(door: string | 0): Promise<{ near: Socket; far: Socket }> {
   const server = createServer();

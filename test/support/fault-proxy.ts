@@ -34,13 +34,20 @@ export async function startFaultProxy(port: number): Promise<FaultProxy> {
 
   const server = createServer({ allowHalfOpen: true }, (near) => {
     near.on('error', () => {});
-    if (!proxy.isUp) return void near.resetAndDestroy();
+    if (!proxy.isUp) {
+      near.resetAndDestroy();
+      return;
+    }
     count++;
     const far = connect({ port, host: '127.0.0.1', allowHalfOpen: true });
     far.on('error', () => near.resetAndDestroy());
     const pair: Pair = { near, far, carried: 0, limit: next };
     pairs.add(pair);
-    near.on('close', () => pairs.delete(pair));
+    near.on('close', (hadError) => {
+      pairs.delete(pair);
+      if (hadError) far.resetAndDestroy();
+      else far.end();
+    });
     forward(near, far, pair);
     forward(far, near, pair);
   });

@@ -4,6 +4,7 @@ import { describe, it } from 'node:test';
 import { describe as describeStatus, status as runStatus } from '../../../client/commands/status.ts';
 import type { Status } from '../../../client/commands/status.ts';
 import { report } from '../../../client/explain.ts';
+import { tunnelFile } from '../../../client/resume/tunnel-file.ts';
 import { Failure } from '../../../client/failure.ts';
 import { temporaryDirectory, unsignedToken } from '../support.ts';
 
@@ -39,6 +40,7 @@ describe('postern status', () => {
       issuer: 'https://id.example',
       expiresAt: '2096-10-02T07:06:40.000Z',
       tokenFrom: 'POSTERN_TOKEN',
+      tunnels: [],
     });
     assert.deepEqual(
       [lastError?.code, lastError?.target, lastError?.requestId],
@@ -65,6 +67,30 @@ describe('postern status', () => {
       else await assert.rejects(status(whole, '--json'), { code: expected });
     });
   }
+
+  it('says which tunnels are open from here, and whether they are connected', async (t) => {
+    const home = temporaryDirectory(t);
+    const env = { HOME: home, POSTERN_GATEWAY: 'https://gw.example/ssh/', POSTERN_TOKEN: 'ticket' };
+    const target = { host: 'box', port: 22 };
+    const gateway = new URL('https://other.example/ssh/');
+    const file = tunnelFile(join(home, '.local/state/postern'), { gateway, target });
+    file.opened();
+    file.lost();
+    file.resumed();
+    const { tunnels } = JSON.parse((await status(env, '--json')).stdout) as Status;
+    assert.deepEqual(
+      tunnels?.map(({ target, gateway, state, resumes }) => [target, gateway, state, resumes]),
+      [['box:22', 'https://other.example/ssh/', 'connected', 1]],
+    );
+    assert.match(
+      (await status(env)).stdout,
+      /^from here +box:22 through https:\/\/other\.example\/ssh\/, connected, open since \S+Z, resumed once$/m,
+    );
+    file.lost();
+    assert.match((await status(env)).stdout, /^from here +box:22 .*, reconnecting since \S+Z, open since/m);
+    file.ended();
+    assert.doesNotMatch((await status(env)).stdout, /from here/);
+  });
 
   it('does not let a token write to the terminal', () => {
     const text = describeStatus({

@@ -17,6 +17,7 @@ type Outcome = TunnelErrorCode | 'opens';
 
 const request = tunnelRequest(1);
 const signal = new AbortController().signal;
+const open = entryNames.map(() => 'opens' as const);
 
 /** Runs the choice over entries with these outcomes, in the order of `entryNames`; gives what was tried and the end. */
 async function choose(
@@ -45,11 +46,11 @@ async function choose(
 
 describe('openTunnel()', () => {
   for (const [outcomes, tried, end] of [
-    [['opens', 'opens', 'opens'], 1, 'opens'],
-    [['UPGRADE_REFUSED', 'opens', 'opens'], 2, 'opens'],
-    [['HTTP_UNEXPECTED', 'ENTRY_UNKNOWN', 'opens'], 3, 'opens'],
-    [['UPGRADE_REQUIRED', 'HTTP_UNEXPECTED', 'HTTP_UNEXPECTED'], 3, 'UPGRADE_REQUIRED'],
-    [['HTTP_UNEXPECTED', 'TARGET_DENIED', 'opens'], 2, 'TARGET_DENIED'],
+    [['opens', 'opens', 'opens', 'opens'], 1, 'opens'],
+    [['UPGRADE_REFUSED', 'opens', 'opens', 'opens'], 2, 'opens'],
+    [['ENTRY_UNKNOWN', 'HTTP_UNEXPECTED', 'ENTRY_UNKNOWN', 'opens'], 4, 'opens'],
+    [['UPGRADE_REQUIRED', 'HTTP_UNEXPECTED', 'HTTP_UNEXPECTED', 'HTTP_UNEXPECTED'], 4, 'UPGRADE_REQUIRED'],
+    [['HTTP_UNEXPECTED', 'TARGET_DENIED', 'opens', 'opens'], 2, 'TARGET_DENIED'],
   ] as const) {
     it(`tries ${tried} of ${outcomes.join(', ')} and ends with ${end}`, async (t) => {
       const done = await choose(temporaryDirectory(t), outcomes);
@@ -62,36 +63,37 @@ describe('openTunnel()', () => {
     const { layer }: { layer: string } = tunnelErrors[code];
     const goesOn = layer === 'http' || layer === 'upgrade';
     it(`${goesOn ? 'goes on' : 'stops'} after ${code}`, async (t) => {
-      const done = await choose(temporaryDirectory(t), [code, 'opens', 'opens']);
+      const done = await choose(temporaryDirectory(t), [code, 'opens', 'opens', 'opens']);
       assert.deepEqual(done.tried.length, goesOn ? 2 : 1);
     });
   }
 
   it('remembers what worked, tries it first, and the others when it fails', async (t) => {
     const state = temporaryDirectory(t);
-    await choose(state, ['UPGRADE_REFUSED', 'opens', 'opens']);
-    assert.deepEqual((await choose(state, ['opens', 'opens', 'opens'])).tried, ['connect-tcp']);
-    const back = await choose(state, ['opens', 'HTTP_UNEXPECTED', 'opens']);
-    assert.deepEqual(back.tried, ['connect-tcp', 'websocket']);
-    assert.deepEqual((await choose(state, ['opens', 'opens', 'opens'])).tried, ['websocket']);
+    await choose(state, ['UPGRADE_REFUSED', 'HTTP_UNEXPECTED', 'opens', 'opens']);
+    assert.deepEqual((await choose(state, open)).tried, ['connect-tcp']);
+    const back = await choose(state, ['opens', 'opens', 'HTTP_UNEXPECTED', 'opens']);
+    assert.deepEqual(back.tried, ['connect-tcp', 'relay']);
+    assert.deepEqual((await choose(state, open)).tried, ['relay']);
   });
 
   it('names those it tried, and the first in the usual order decides', async (t) => {
     const state = temporaryDirectory(t);
     entryMemory(state).keep(request.gateway, 'connect');
-    const done = await choose(state, ['UPGRADE_REFUSED', 'HTTP_UNEXPECTED', 'HTTP_UNEXPECTED']);
+    const failing = ['UPGRADE_REFUSED', 'HTTP_UNEXPECTED', 'HTTP_UNEXPECTED', 'HTTP_UNEXPECTED'] as const;
+    const done = await choose(state, failing);
     assert.equal(done.end, 'UPGRADE_REFUSED');
-    assert.match(done.message, /connect, websocket, connect-tcp/);
+    assert.match(done.message, /connect, relay, websocket, connect-tcp/);
   });
 
   it('tries only the one that is asked for, and remembers nothing of it', async (t) => {
     const state = temporaryDirectory(t);
-    assert.deepEqual(await choose(state, ['opens', 'UPGRADE_REFUSED', 'opens'], 'connect-tcp'), {
+    assert.deepEqual(await choose(state, ['opens', 'opens', 'UPGRADE_REFUSED', 'opens'], 'connect-tcp'), {
       tried: ['connect-tcp'],
       end: 'UPGRADE_REFUSED',
       message: 'by connect-tcp',
     });
-    await choose(state, ['opens', 'opens', 'opens'], 'connect');
+    await choose(state, open, 'connect');
     assert.equal(entryMemory(state).recall(request.gateway), undefined);
   });
 });
@@ -104,6 +106,9 @@ describe('entryMemory()', () => {
     '[1]',
     '7',
     '{"http://127.0.0.1:1/ssh/":"__proto__"}',
+    '{"http://127.0.0.1:1/ssh/":"websocket"}',
+    '{"http://127.0.0.1:1/ssh/":{"entry":"__proto__","until":4e12}}',
+    '{"http://127.0.0.1:1/ssh/":{"entry":"websocket","until":4e12}}',
     'x'.repeat(1 << 17),
   ]) {
     it(`takes ${JSON.stringify(damage.slice(0, 40))} for nothing and writes it anew`, (t) => {
@@ -115,6 +120,21 @@ describe('entryMemory()', () => {
       assert.equal(memory.recall(request.gateway), 'connect');
     });
   }
+
+  it('forgets after a week, so that a better entry is found', (t) => {
+    const state = temporaryDirectory(t);
+    const day = 24 * 3_600_000;
+    let now = Date.now();
+    const memory = entryMemory(state, () => now);
+    memory.keep(request.gateway, 'websocket');
+    now += 6 * day;
+    memory.keep(request.gateway, 'websocket');
+    assert.equal(memory.recall(request.gateway), 'websocket');
+    now += 2 * day;
+    assert.equal(memory.recall(request.gateway), undefined);
+    memory.keep(request.gateway, 'websocket');
+    assert.equal(memory.recall(request.gateway), 'websocket');
+  });
 
   it('does not mind a directory that cannot be written', (t) => {
     const state = join(temporaryDirectory(t), 'file');

@@ -6,6 +6,7 @@ import { describe, it } from 'node:test';
 import { direct } from '../../../client/egress/direct.ts';
 import { loadEntry } from '../../../client/entry/choose.ts';
 import { entryNames, tunnelPath } from '../../../client/entry/entry.ts';
+import type { EntryName } from '../../../client/entry/entry.ts';
 import { answering, closedPort, listen, rawServer, readAll, tunnelRequest } from '../support.ts';
 import { gatewayDouble } from './gateway-double.ts';
 
@@ -73,6 +74,14 @@ describe('tunnelPath()', () => {
   });
 });
 
+/** What each asks for. */
+const urls: Readonly<Record<EntryName, string>> = {
+  relay: '/ssh/v4/connect?host=box&port=22',
+  websocket: '/ssh/tcp/box/22/',
+  'connect-tcp': '/ssh/tcp/box/22/',
+  connect: 'box:22',
+};
+
 for (const name of entryNames) {
   describe(`the ${name} entry`, () => {
     it('asks as the gateway wants it and carries bytes both ways until each side ends', async (t) => {
@@ -91,7 +100,7 @@ for (const name of entryNames) {
       const authorization = asked!.headers[name === 'connect' ? 'proxy-authorization' : 'authorization'];
       assert.equal(authorization, 'Bearer t0ken');
       assert.equal(asked!.headers.host, name === 'connect' ? 'box:22' : `127.0.0.1:${port}`);
-      assert.equal(asked!.url, name === 'connect' ? 'box:22' : '/ssh/tcp/box/22/');
+      assert.equal(asked!.url, urls[name]);
     });
 
     it('gets bytes that come with the head', async (t) => {

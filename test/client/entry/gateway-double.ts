@@ -3,11 +3,18 @@ import type { IncomingMessage, Server } from 'node:http';
 import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { WebSocketServer } from 'ws';
+import type { WebSocket } from 'ws';
 import { capsuleCodes } from '../../../protocol/capsule.ts';
+import { relayV1, relayV1Subprotocol } from '../../../protocol/relay-v1.ts';
 import { capsuleStream } from '../../../stream/capsule-stream.ts';
+import { webSocketCarrier } from '../../../stream/relay-carrier.ts';
+import { RelayStream } from '../../../stream/relay-stream.ts';
 import { eofSubprotocol, webSocketStream } from '../../../stream/websocket-stream.ts';
 
-/** A gateway of a few lines that says yes to everything: `serve` gets each tunnel with the request for it. */
+/**
+ * A gateway of a few lines that says yes to everything: `serve` gets each tunnel with the request for it. A tunnel by
+ * relay has no second connection here: who asks for one is told that there is no such tunnel.
+ */
 export function gatewayDouble(
   serve: (tunnel: Duplex, request: IncomingMessage) => void,
   server: Server = createServer(),
@@ -17,13 +24,18 @@ export function gatewayDouble(
       tunnel.on('error', () => {}),
       request,
     );
-  const webSockets = new WebSocketServer({ noServer: true, handleProtocols: () => eofSubprotocol });
+  const webSockets = new WebSocketServer({
+    noServer: true,
+    handleProtocols: (offered) => (offered.has(relayV1Subprotocol) ? relayV1Subprotocol : eofSubprotocol),
+  });
   server.on('upgrade', (request, socket: Socket, head) => {
     socket.on('error', () => {});
+    if (request.url!.includes('/v4/reconnect?')) {
+      socket.end(noSuchTunnel);
+      return;
+    }
     if (request.headers.upgrade === 'websocket') {
-      webSockets.handleUpgrade(request, socket, head, (ws) =>
-        onTunnel(webSocketStream(ws, { eof: 'message' }), request),
-      );
+      webSockets.handleUpgrade(request, socket, head, (ws) => onTunnel(tunnelOver(ws), request));
       return;
     }
     const upgrade = request.headers.upgrade!;
@@ -36,4 +48,17 @@ export function gatewayDouble(
     onTunnel(socket, request);
   });
   return server;
+}
+
+const problem = JSON.stringify({ status: 410, code: 'TUNNEL_GONE', detail: 'no such tunnel' });
+const noSuchTunnel = `HTTP/1.1 410 Gone\r\nContent-Type: application/problem+json\r\nContent-Length: ${problem.length}\r\nConnection: close\r\n\r\n${problem}`;
+
+function tunnelOver(webSocket: WebSocket): Duplex {
+  if (webSocket.protocol !== relayV1Subprotocol) return webSocketStream(webSocket, { eof: 'message' });
+  const windowBytes = 256 * 1024;
+  const carrier = webSocketCarrier(webSocket, relayV1);
+  carrier.send({ kind: 'opened', sid: 'double', secret: 'sesame', windowBytes, keepMs: 60_000 });
+  const stream = new RelayStream({ isPlain: false, windowBytes });
+  stream.attach(carrier, { peerReceived: 0, from: 0 });
+  return stream;
 }

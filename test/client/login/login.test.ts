@@ -300,6 +300,7 @@ describe('what programs read', () => {
       gateway: url,
       signedIn: false,
       confirmed: false,
+      tunnels: [],
       problem: { code: 'TOKEN_MISSING', message: `you are not signed in at ${url}` },
     });
     assert.equal((await home.run('hosts', '--json')).stdout, '');
@@ -318,6 +319,7 @@ describe('what programs read', () => {
       groups: ['dev'],
       until: '2026-11-24T00:00:00.000Z',
       sessions: [session],
+      tunnels: [],
     });
     const offline = await read('status', '--json', '--offline');
     assert.deepEqual(

@@ -3,6 +3,7 @@ import { createHash, randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import { createServer } from 'node:net';
 import type { AddressInfo, Server, Socket } from 'node:net';
+import { Readable } from 'node:stream';
 import type { Duplex } from 'node:stream';
 import { buffer } from 'node:stream/consumers';
 import { after, before, describe, it } from 'node:test';
@@ -65,6 +66,27 @@ describe('a resumable tunnel', () => {
     });
   }
 
+  it('loses and repeats nothing when it moves again and again with its hands full', async () => {
+    const sent = randomBytes(32 * 1024 * 1024);
+    const from = parts.ended.length;
+    const tunnel = await open();
+    // In pieces, so that there is always one that waits to be written.
+    Readable.from(inPieces(sent, 16 * 1024)).pipe(tunnel);
+    const received: Buffer[] = [];
+    let sinceMove = 0;
+    tunnel.on('data', (chunk: Buffer) => {
+      received.push(chunk);
+      sinceMove += chunk.length;
+      if (sinceMove < 1_000_000) return;
+      sinceMove = 0;
+      parts.relays.askToMove();
+    });
+    await once(tunnel, 'end');
+    assert.equal(hash(Buffer.concat(received)), hash(sent));
+    const moves = parts.ended.slice(from).filter(({ end }) => end === 'RESUMED').length;
+    assert.ok(moves >= 3, `${moves} moves`);
+  });
+
   it('waits through a time without a gateway', async () => {
     const tunnel = await open();
     tunnel.write('before ');
@@ -104,6 +126,10 @@ describe('a resumable tunnel', () => {
     target.close();
   });
 });
+
+function* inPieces(bytes: Buffer, length: number): Generator<Buffer> {
+  for (let at = 0; at < bytes.length; at += length) yield bytes.subarray(at, at + length);
+}
 
 function hash(bytes: Buffer): string {
   return createHash('sha256').update(bytes).digest('hex');

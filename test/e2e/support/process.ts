@@ -85,7 +85,7 @@ export async function start(
   argv: readonly string[],
   options: StartOptions,
 ): Promise<Running> {
-  const [command, ...args] = argv;
+  const [command, ...args] = within(scratch.namespace, argv);
   const child = own(
     spawn(command!, args, {
       env: { ...process.env, ...options.env },
@@ -111,7 +111,7 @@ export async function start(
     stop: () => stop(child, ended, options.stopSignal ?? 'SIGTERM'),
   };
   scratch.onEnd(running.stop);
-  await answers(options.port, ended).catch((cause: unknown) => {
+  await answers(options.port, ended, scratch.namespace).catch((cause: unknown) => {
     throw new Error(`${argv.join(' ')} did not start:\n${log()}`, { cause });
   });
   return running;
@@ -127,17 +127,49 @@ async function stop(child: ChildProcess, ended: Promise<unknown>, signal: NodeJS
   await ended;
 }
 
-/** Polls a loopback port until it answers; throws after 15 s, or when `ended` settles first. */
-export async function answers(port: number, ended: Promise<unknown>): Promise<void> {
+/** The command that runs `argv` in a network namespace; in the one of the tests when there is no name. */
+export function within(namespace: string | undefined, argv: readonly string[]): readonly string[] {
+  return namespace === undefined ? argv : ['ip', 'netns', 'exec', namespace, ...argv];
+}
+
+/**
+ * Polls a loopback port, or any port of that number in a network namespace, until it answers; throws after 15 s, or
+ * when `ended` settles first.
+ */
+export async function answers(port: number, ended: Promise<unknown>, namespace?: string): Promise<void> {
   let running = true;
   void ended.then(() => (running = false));
   for (let tries = 0; tries < 300; tries++) {
-    const open = await connects(port);
+    const open = namespace === undefined ? await connects(port) : await listens(port, namespace);
     if (!running) throw new Error('it has ended');
     if (open) return;
     await delay(50);
   }
   throw new Error(`port ${port} does not answer`);
+}
+
+/** The children of a process. */
+export async function childrenOf(pid: number): Promise<number[]> {
+  const { stdout } = await run(['pgrep', '-P', String(pid)]);
+  return stdout.toString().split('\n').filter(Boolean).map(Number);
+}
+
+/** Polls until something holds; throws when it does not within the time. */
+export async function eventually(
+  holds: () => boolean | Promise<boolean>,
+  what = 'what is waited for',
+  limitMs = 15_000,
+): Promise<void> {
+  const until = Date.now() + limitMs;
+  while (!(await holds())) {
+    if (Date.now() > until) throw new Error(`${what} did not come within ${limitMs} ms`);
+    await delay(20);
+  }
+}
+
+async function listens(port: number, namespace: string): Promise<boolean> {
+  const { stdout } = await run(within(namespace, ['ss', '-Hlnt', `sport = :${port}`]));
+  return stdout.length > 0;
 }
 
 function connects(port: number): Promise<boolean> {

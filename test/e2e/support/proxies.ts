@@ -4,15 +4,15 @@ import { join } from 'node:path';
 import { exampleValues, fillIn } from '../../../server/commands/fill-in.ts';
 import type { Certificates } from './certificates.ts';
 import { findProgram, packageDirectory } from './needs.ts';
-import { freePort, output, start, type Running } from './process.ts';
+import { childrenOf, eventually, freePort, output, run, start, type Running } from './process.ts';
 import type { Scratch } from './scratch.ts';
 
 /** The programs that stand in front of the gateway, and where each file we ship for them is. */
 export const fronts = {
-  nginx: { file: 'nginx.conf.example', start: startNginx },
-  haproxy: { file: 'deploy/haproxy.cfg', start: startHaproxy },
-  apache: { file: 'deploy/apache.conf', start: startApache },
-  caddy: { file: 'deploy/Caddyfile', start: startCaddy },
+  nginx: { file: 'nginx.conf.example', start: startNginx, reload: reloadBy('SIGHUP') },
+  haproxy: { file: 'deploy/haproxy.cfg', start: startHaproxy, reload: reloadHaproxy },
+  apache: { file: 'deploy/apache.conf', start: startApache, reload: reloadBy('SIGUSR1') },
+  caddy: { file: 'deploy/Caddyfile', start: startCaddy, reload: reloadCaddy },
 } as const;
 
 export type FrontName = keyof typeof fronts;
@@ -26,14 +26,55 @@ export interface FrontPlan {
   readonly upstreamPort: number;
   /** A loopback port without TLS for the clients of the CONNECT entry that have none (HAProxy). */
   readonly plainPort?: number;
+  /** Where it listens instead of 127.0.0.1. */
+  readonly address?: string;
+  /** Changes a line of the file that we ship. */
+  readonly replacing?: readonly [text: string | RegExp, replacement: string];
+}
+
+/** A front that can be stopped, and started again at the same place. */
+export interface Front {
+  /** Of its first process. */
+  pid(): number;
+  start(): Promise<void>;
+  stop(): Promise<void>;
+  /** Ends all of its processes without a word. */
+  kill(): Promise<void>;
+  /** Has it read its configuration again, as its administrator would. */
+  reload(): Promise<void>;
+}
+
+/** Starts the program as `startFront` does. */
+export async function openFront(scratch: Scratch, name: FrontName, plan: FrontPlan): Promise<Front> {
+  let running = await startFront(scratch, name, plan);
+  return {
+    pid: () => running.pid,
+    async start() {
+      running = await startFront(scratch, name, plan);
+    },
+    stop: () => running.stop(),
+    kill: () => killAll(running),
+    async reload() {
+      running = await fronts[name].reload(scratch, plan, running);
+    },
+  };
+}
+
+async function killAll(running: Running): Promise<void> {
+  const children = await childrenOf(running.pid);
+  running.signal('SIGKILL');
+  for (const child of children) process.kill(child, 'SIGKILL');
+  await running.ended;
 }
 
 /** Starts the program with the very file that we ship, filled in with the ports and certificates of the plan. */
 export function startFront(scratch: Scratch, name: FrontName, plan: FrontPlan): Promise<Running> {
-  const shipped = readFileSync(join(packageDirectory, fronts[name].file), 'utf8');
+  const original = readFileSync(join(packageDirectory, fronts[name].file), 'utf8');
   const file = scratch.path(`${name}.shipped`);
   const upstream = `127.0.0.1:${plan.upstreamPort}`;
-  const { certificates } = plan;
+  const { certificates, address = '127.0.0.1', replacing } = plan;
+  const shipped = replacing === undefined ? original : original.replace(...replacing);
+  if (replacing !== undefined && shipped === original) throw new Error(`nothing to replace in ${name}`);
   writeFileSync(
     file,
     fillIn(shipped, {
@@ -41,7 +82,7 @@ export function startFront(scratch: Scratch, name: FrontName, plan: FrontPlan): 
       publicUrl: `https://localhost:${plan.port}/ssh/`,
       host: 'localhost',
       port: String(plan.port),
-      listen4: `127.0.0.1:${plan.port}`,
+      listen4: `${address}:${plan.port}`,
       listen6: `${secondLoopback}:${plan.port}`,
       upstream,
       upstreamUrl: `http://${upstream}`,
@@ -75,14 +116,39 @@ function startNginx(scratch: Scratch, shipped: string, { port }: FrontPlan): Pro
   return start(scratch, [findProgram('nginx')!, '-e', 'stderr', '-c', main], { port });
 }
 
-function startHaproxy(scratch: Scratch, shipped: string, { port, plainPort }: FrontPlan): Promise<Running> {
+/** A reload that gives the connections of the old children to nobody, and waits for the new ones. */
+function reloadBy(signal: NodeJS.Signals) {
+  return async (_scratch: Scratch, _plan: FrontPlan, running: Running): Promise<Running> => {
+    const before = new Set(await childrenOf(running.pid));
+    running.signal(signal);
+    await eventually(async () => (await childrenOf(running.pid)).some((pid) => !before.has(pid)));
+    return running;
+  };
+}
+
+function startHaproxy(
+  scratch: Scratch,
+  shipped: string,
+  { port, plainPort, replaces }: FrontPlan & { readonly replaces?: Running },
+): Promise<Running> {
   const files = ['-f', shipped];
   if (plainPort !== undefined) {
     const plain = scratch.path('haproxy.plain');
     writeFileSync(plain, `frontend plain\n  bind 127.0.0.1:${plainPort}\n  default_backend postern\n`);
     files.push('-f', plain);
   }
-  return start(scratch, [findProgram('haproxy')!, '-db', ...files], { port });
+  // `-sf`: the old process keeps its connections, and leaves when the last has ended.
+  const old = replaces === undefined ? [] : ['-sf', String(replaces.pid)];
+  return start(scratch, [findProgram('haproxy')!, '-db', ...files, ...old], { port });
+}
+
+async function reloadHaproxy(scratch: Scratch, plan: FrontPlan, replaces: Running): Promise<Running> {
+  const running = await startHaproxy(scratch, scratch.path('haproxy.shipped'), { ...plan, replaces });
+  await eventually(async () => {
+    const { stdout } = await run(['ss', '-Hlntp', `sport = :${plan.port}`]);
+    return stdout.includes(`pid=${running.pid},`) && !stdout.includes(`pid=${replaces.pid},`);
+  });
+  return running;
 }
 
 function startApache(scratch: Scratch, shipped: string, { port }: FrontPlan): Promise<Running> {
@@ -114,7 +180,7 @@ function startCaddy(scratch: Scratch, shipped: string, { port }: FrontPlan): Pro
   writeFileSync(
     main,
     `{
-	admin off
+	admin unix/${scratch.path('caddy.admin')}
 	auto_https disable_redirects
 	default_bind 127.0.0.1
 }
@@ -132,12 +198,21 @@ import ${shipped}
   });
 }
 
+async function reloadCaddy(scratch: Scratch, _plan: FrontPlan, running: Running): Promise<Running> {
+  const [file, address] = [scratch.path('Caddyfile'), `unix/${scratch.path('caddy.admin')}`];
+  const argv = ['reload', '--force', '--config', file, '--adapter', 'caddyfile', '--address', address];
+  await output([findProgram('caddy')!, ...argv]);
+  return running;
+}
+
 /** A corporate proxy: squid that wants a password and allows CONNECT to one port only. */
 export interface CorporateProxy {
   /** With the user and the password in it. */
   readonly url: string;
   readonly urlWithoutPassword: string;
-  readonly running: Running;
+  start(): Promise<void>;
+  /** Ends all of its processes without a word. */
+  kill(): Promise<void>;
   /** Its access log: one line for each request. */
   accessLog(): string;
 }
@@ -176,11 +251,15 @@ http_access allow known
 http_access deny all
 `,
   );
-  const running = await start(scratch, [findProgram('squid')!, '-N', '-f', main], { port });
+  const launch = (): Promise<Running> => start(scratch, [findProgram('squid')!, '-N', '-f', main], { port });
+  let running = await launch();
   return {
     url: `http://alice:correct%20horse@127.0.0.1:${port}`,
     urlWithoutPassword: `http://127.0.0.1:${port}`,
-    running,
+    async start() {
+      running = await launch();
+    },
+    kill: () => killAll(running),
     accessLog: () => readFileSync(join(logs, 'access.log'), 'utf8'),
   };
 }

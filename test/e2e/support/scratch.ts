@@ -2,10 +2,13 @@ import { chmodSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after } from 'node:test';
+import type { TestContext } from 'node:test';
 
 /** One test file's own directory and everything it has started, ended in reverse order after its last test. */
 export class Scratch {
   readonly directory = mkdtempSync(join(tmpdir(), 'postern-e2e-'));
+  /** The network namespace in which programs are started; absent: that of the tests. */
+  namespace: string | undefined;
   readonly #endings: (() => Promise<void> | void)[] = [];
 
   constructor() {
@@ -32,6 +35,13 @@ export class Scratch {
   #remove(): void {
     rmSync(this.directory, { recursive: true, force: true });
   }
+}
+
+/** A scratch that ends with a test. */
+export function scratchOf(test: TestContext): Scratch {
+  const scratch = new Scratch();
+  test.after(() => scratch.end());
+  return scratch;
 }
 
 /** The scratch of this test file; call it at the top level. */

@@ -1,7 +1,8 @@
-import { mkdirSync, writeFileSync } from 'node:fs';
+import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
+import { replaceFile } from '../../../client/files.ts';
 import { clientBundle, packageDirectory } from './needs.ts';
-import { run, type Environment, type Outcome, type RunOptions } from './process.ts';
+import { run, within, type Environment, type Outcome, type RunOptions } from './process.ts';
 import type { Scratch } from './scratch.ts';
 import type { Sshd } from './sshd.ts';
 
@@ -16,6 +17,8 @@ export interface SshPlan {
   readonly env: Environment;
   /** Distinguishes its files from those of other plans of the test file. */
   readonly name: string;
+  /** The network namespace it runs in; absent: that of the tests. */
+  readonly namespace?: string | undefined;
 }
 
 /** The real ssh and the programs that use it, with a configuration and known hosts of their own. */
@@ -30,11 +33,12 @@ export interface Ssh {
 
 /** Host keys are checked strictly: `box` must have the key of the sshd, whatever stands between. */
 export function prepareSsh(scratch: Scratch, plan: SshPlan): Ssh {
-  const { sshd, name } = plan;
+  const { sshd, name, namespace } = plan;
   const knownHosts = scratch.path(`${name}.known_hosts`);
-  writeFileSync(knownHosts, `${box} ${sshd.hostKey}\n`);
+  // In one step each: an ssh of another test may be reading them.
+  replaceFile(knownHosts, `${box} ${sshd.hostKey}\n`, 0o600);
   const configFile = scratch.path(`${name}.ssh_config`);
-  writeFileSync(
+  replaceFile(
     configFile,
     `Host ${box}
   User ${sshd.user}
@@ -48,14 +52,19 @@ export function prepareSsh(scratch: Scratch, plan: SshPlan): Ssh {
   BatchMode yes
   LogLevel ERROR
 `,
+    0o600,
   );
   const env = { ...isolatedEnvironment(scratch), ...plan.env };
   return {
     configFile,
     env,
     run: (args, options) =>
-      run(['ssh', '-F', configFile, ...args], { ...options, env: { ...env, ...options?.env } }),
-    command: (argv, options) => run(argv, { ...options, env: { ...env, ...options?.env } }),
+      run(within(namespace, ['ssh', '-F', configFile, ...args]), {
+        ...options,
+        env: { ...env, ...options?.env },
+      }),
+    command: (argv, options) =>
+      run(within(namespace, argv), { ...options, env: { ...env, ...options?.env } }),
   };
 }
 

@@ -2,7 +2,14 @@ import { createServer, type Server, type Socket } from 'node:net';
 import { makeCertificates, type Certificates } from './certificates.ts';
 import { startGateway, type Gateway } from './gateway.ts';
 import { freePort, type Environment } from './process.ts';
-import { startFront, startSquid, type CorporateProxy, type FrontName } from './proxies.ts';
+import {
+  openFront,
+  startSquid,
+  type CorporateProxy,
+  type Front,
+  type FrontName,
+  type FrontPlan,
+} from './proxies.ts';
 import type { Scratch } from './scratch.ts';
 import { box, clientCommand, prepareSsh, type Ssh } from './ssh.ts';
 import { startSshd, type Sshd } from './sshd.ts';
@@ -10,7 +17,7 @@ import { startSshd, type Sshd } from './sshd.ts';
 /** How the client gets to the gateway: straight, through a web proxy, or through squid and then nginx. */
 export type Path = 'direct' | FrontName | 'squid';
 
-export type Via = 'websocket' | 'connect-tcp' | 'connect';
+export type Via = 'relay' | 'websocket' | 'connect-tcp' | 'connect';
 
 /** Everything between an ssh and an sshd, running. */
 export interface World {
@@ -20,7 +27,10 @@ export interface World {
   readonly certificates: Certificates;
   /** Where the client finds the gateway. */
   readonly url: string;
+  readonly front?: Front;
   readonly corporateProxy?: CorporateProxy;
+  /** The network namespace of ssh; absent: that of the tests. */
+  readonly clientNamespace?: string | undefined;
   /** What the client is told by environment. */
   readonly env: Environment;
   /** ssh with the client as its ProxyCommand; without an entry the client chooses. */
@@ -33,26 +43,37 @@ export const talkBytes = 5 * 1024 * 1024;
 /** How long a caller may take to sign in; sessions must not end with it. */
 export const signInSeconds = 10;
 
+/** What is not as usual in a world. */
+export interface WorldOptions {
+  /** More settings of the gateway, in the words of postern.yaml. */
+  readonly settings?: object;
+  readonly front?: Pick<FrontPlan, 'address' | 'replacing'>;
+  /** The network namespace of ssh; that of the servers is the one of `scratch`. */
+  readonly clientNamespace?: string;
+  /** The name under which the client finds the gateway. */
+  readonly host?: string;
+}
+
 /**
  * Starts sshd, gateway and whatever stands before it. Besides `box` there are two targets that speak no SSH:
  * `first` sends `talkBytes` and ends, `last` does so after it has read the caller's end of input.
  */
-export async function openWorld(scratch: Scratch, path: Path): Promise<World> {
+export async function openWorld(scratch: Scratch, path: Path, options: WorldOptions = {}): Promise<World> {
   const [certificates, sshd] = await Promise.all([makeCertificates(scratch), startSshd(scratch)]);
   const [first, last] = [await listen(scratch, talk), await listen(scratch, talkLast)];
   const publicPort = path === 'direct' ? undefined : await freePort();
   const gateway = await startGateway(scratch, {
     targets: { [box]: `127.0.0.1:${sshd.port}`, first: `127.0.0.1:${first}`, last: `127.0.0.1:${last}` },
     ...(publicPort === undefined ? { tls: certificates } : { publicPort }),
-    settings: { limits: { preAuthSeconds: signInSeconds } },
+    settings: { limits: { preAuthSeconds: signInSeconds }, ...options.settings },
   });
   const port = publicPort ?? gateway.port;
-  if (path !== 'direct') {
-    const front = path === 'squid' ? 'nginx' : path;
-    await startFront(scratch, front, { certificates, port, upstreamPort: gateway.port });
-  }
+  const plan = { ...options.front, certificates, port, upstreamPort: gateway.port };
+  const front =
+    path === 'direct' ? undefined : await openFront(scratch, path === 'squid' ? 'nginx' : path, plan);
   const corporateProxy = path === 'squid' ? await startSquid(scratch, port) : undefined;
-  const url = `https://${corporateProxy ? 'gw.example' : 'localhost'}:${port}/ssh/`;
+  const host = options.host ?? (corporateProxy ? 'gw.example' : 'localhost');
+  const url = `https://${host}:${port}/ssh/`;
   const env = {
     POSTERN_GATEWAY: url,
     POSTERN_TOKEN_FILE: gateway.tokenFile,
@@ -66,12 +87,15 @@ export async function openWorld(scratch: Scratch, path: Path): Promise<World> {
     certificates,
     url,
     env,
+    ...(front && { front }),
+    clientNamespace: options.clientNamespace,
     ...(corporateProxy && { corporateProxy }),
     ssh: (via) =>
       prepareSsh(scratch, {
         sshd,
         env,
         name: via ?? 'auto',
+        namespace: options.clientNamespace,
         proxyCommand: clientCommand('connect', ...(via ? ['--via', via] : []), '%h', '%p').join(' '),
       }),
   };

@@ -109,6 +109,7 @@ for (const peer of peers) {
         };
         more();
       });
+      const count = gateway.ended.length;
       const tunnel = await peer.open(gateway.port, `localhost:${target.port}`);
       // The target stalls: what it has handed to the kernel stays the same for a while.
       let before = -1;
@@ -123,6 +124,7 @@ for (const peer of peers) {
       for (let at = 0; at < size; at += block.length) wanted.update(block);
       assert.equal(hash.digest('hex'), wanted.digest('hex'));
       tunnel.end();
+      await gateway.endedCount(count + 1);
       target.close();
     });
 

@@ -3,7 +3,11 @@ import type { Socket } from 'node:net';
 import type { Duplex, Readable } from 'node:stream';
 import { WebSocket } from 'ws';
 import { capsuleCodes } from '../../../protocol/capsule.ts';
-import { capsuleStream } from '../../../stream/capsule-stream.ts';
+import { relayV1, relayV1Subprotocol } from '../../../protocol/relay-v1.ts';
+import { capsuleStream, connectionReset } from '../../../stream/capsule-stream.ts';
+import { webSocketCarrier } from '../../../stream/relay-carrier.ts';
+import type { Carrier } from '../../../stream/relay-carrier.ts';
+import { RelayStream } from '../../../stream/relay-stream.ts';
 import { eofSubprotocol, webSocketStream } from '../../../stream/websocket-stream.ts';
 import { dial, readHead } from './gateway-parts.ts';
 
@@ -28,6 +32,14 @@ export function upgradeHead(path: string, upgrade: string, more = ''): string {
 
 /** The fields a WebSocket handshake needs besides. */
 export const webSocketFields = 'Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n';
+
+/** The head of a request for a tunnel by relay, as a raw client writes it. */
+export function relayHead(target: string, more = ''): string {
+  const [, host = '', port = ''] = /^(.*?)(?::([^:\]]*))?$/s.exec(target)!;
+  const query = `host=${encodeURIComponent(host)}&port=${encodeURIComponent(port)}`;
+  const fields = `${webSocketFields}Sec-WebSocket-Protocol: ${relayV1Subprotocol}\r\n`;
+  return upgradeHead(`/ssh/v4/connect?${query}`, 'websocket', fields + more);
+}
 
 export async function rawUpgrade(port: number, head: string): Promise<Socket> {
   const socket = await dial(port);
@@ -70,7 +82,43 @@ export const connectPeer: Peer = {
   },
 };
 
-export const peers: readonly Peer[] = [webSocketPeer, connectTcpPeer, connectPeer];
+export const relayPeer: Peer = {
+  name: 'relay',
+  async open(port, target, token = 'good') {
+    const [host, at] = target.split(/:(?=\d+$)/);
+    const url = `ws://127.0.0.1:${port}/ssh/v4/connect?host=${host}&port=${at}`;
+    const socket = new WebSocket(url, relayV1Subprotocol, {
+      headers: token === '' ? {} : { authorization: `Bearer ${token}` },
+    });
+    return new Promise((resolve, reject) => {
+      socket.once('open', () => resolve(relayTunnel(webSocketCarrier(socket, relayV1))));
+      socket.once('error', reject);
+    });
+  },
+};
+
+/** The tunnel of a client that never comes back. */
+function relayTunnel(carrier: Carrier): Promise<Duplex> {
+  return new Promise((resolve, reject) => {
+    carrier.listen({
+      frame(frame) {
+        if (frame.kind !== 'opened') return reject(new Error(`${frame.kind} before the greeting`));
+        carrier.hold();
+        const stream = new RelayStream({
+          isPlain: false,
+          windowBytes: frame.windowBytes!,
+          onDetached: () => stream.destroy(connectionReset()),
+        });
+        stream.attach(carrier, { peerReceived: 0, from: 0 });
+        resolve(stream);
+      },
+      drained() {},
+      ended: ({ how }) => reject(new Error(how)),
+    });
+  });
+}
+
+export const peers: readonly Peer[] = [relayPeer, webSocketPeer, connectTcpPeer, connectPeer];
 
 /** Resolves to the stream's error code, or to `end` when it ends in order. */
 export async function outcome(stream: Duplex): Promise<string> {

@@ -1,0 +1,269 @@
+import assert from 'node:assert/strict';
+import { Relay } from '../../protocol/relay.ts';
+import { RelayViolation } from '../../protocol/relay-frame.ts';
+import type { RelayFrame } from '../../protocol/relay-frame.ts';
+
+/**
+ * Two relays, the connections between them, and somebody who decides what happens when. Connections keep their order
+ * and nothing else: they end at any moment, at each end at another time; several are there at once; requests to rejoin
+ * are late, come twice or never.
+ */
+export class Model {
+  readonly windowBytes: number;
+  readonly client: End;
+  readonly gateway: End;
+  readonly #requests: Request[] = [];
+  readonly #carriers: ModelCarrier[] = [];
+  #count = 0;
+  #newest = 0;
+  /** How often the client has come back: answers to what it asked before that are dropped. */
+  #returns = 0;
+
+  constructor(windowBytes: number) {
+    this.windowBytes = windowBytes;
+    this.client = new End(windowBytes, 0);
+    this.gateway = new End(windowBytes, 1);
+    this.client.peer = this.gateway;
+    this.gateway.peer = this.client;
+    this.#join(new ModelCarrier(0), 0, 0);
+  }
+
+  get carriers(): readonly ModelCarrier[] {
+    return this.#carriers;
+  }
+
+  /** The client asks to go on; what it says of its position may be old when it arrives. */
+  ask(): void {
+    if (this.client.relay.state === 'closed') return;
+    this.#requests.push({ received: this.client.tell(), count: ++this.#count, round: this.#returns });
+  }
+
+  /** One of the requests arrives, in any order, and stays there to arrive once more. */
+  answer(which: number, { twice }: { readonly twice: boolean }): void {
+    if (this.#requests.length === 0) return;
+    const index = which % this.#requests.length;
+    const request = this.#requests[index]!;
+    if (!twice) this.#requests.splice(index, 1);
+    const { relay } = this.gateway;
+    // What the gateway checks: newer than every one before, and a position that can be.
+    if (request.count <= this.#newest) return;
+    const peerReceived = Math.max(request.received, relay.acknowledged);
+    assert.ok(relay.couldAcknowledge(peerReceived), 'a position that the client has made up');
+    this.#newest = request.count;
+    this.#join(new ModelCarrier(request.round), peerReceived, this.gateway.tell());
+  }
+
+  /** A frame arrives at one end of a connection, or the news that the connection has ended. */
+  deliver(which: number, to: 'client' | 'gateway'): boolean {
+    const carrier = this.#carriers[which % this.#carriers.length]!;
+    const end = this[to];
+    const frame = carrier[to].shift();
+    // A connection that was given up is heard no more.
+    const isHeard = end.carrier === carrier;
+    if (frame === undefined) {
+      if (!carrier.isCut || !isHeard) return false;
+      end.lose();
+      return true;
+    }
+    if (frame.kind === 'joined') {
+      // The first answer to one of the requests is taken, and the others are dropped.
+      if (carrier.round !== this.#returns) carrier.isCut = true;
+      else {
+        this.#returns++;
+        end.attach(carrier, frame.received, frame.from!);
+      }
+    } else if (isHeard) end.receive(frame);
+    return true;
+  }
+
+  /** The connection breaks: what is on it gets through, or, a reset, does not. */
+  cut(which: number, { loses }: { readonly loses: boolean }): void {
+    const carrier = this.#carriers[which % this.#carriers.length]!;
+    carrier.isCut = true;
+    if (loses) carrier.lose();
+  }
+
+  /** The adversary has gone: the connections end, and one that works takes their place. */
+  settle(): void {
+    for (const carrier of this.#carriers) carrier.isCut = true;
+    for (let more = true; more;) {
+      more = false;
+      for (const [which] of this.#carriers.entries())
+        for (const to of ['client', 'gateway'] as const) while (this.deliver(which, to)) more = true;
+    }
+    this.ask();
+    this.answer(this.#requests.length - 1, { twice: false });
+    const last = this.#carriers.length - 1;
+    this.client.end();
+    this.gateway.end();
+    for (let rounds = 0, more = true; more; rounds++) {
+      assert.ok(rounds < 10_000, 'it goes on for ever');
+      more = false;
+      for (const end of [this.client, this.gateway]) {
+        end.read(Infinity);
+        if (end.tell() > end.acknowledged) end.acknowledge();
+        more = end.pump(16) || more;
+      }
+      for (const to of ['client', 'gateway'] as const) while (this.deliver(last, to)) more = true;
+    }
+  }
+
+  #join(carrier: ModelCarrier, peerReceived: number, from: number): void {
+    this.#carriers.push(carrier);
+    if (this.gateway.carrier) this.gateway.carrier.isCut = true;
+    carrier.send('gateway', { kind: 'joined', received: from, from: peerReceived });
+    this.gateway.attach(carrier, peerReceived, from);
+  }
+}
+
+interface Request {
+  readonly received: number;
+  readonly count: number;
+  readonly round: number;
+}
+
+/** Two queues. What is said after the cut is lost. */
+export class ModelCarrier {
+  /** What is on its way to each. */
+  readonly client: RelayFrame[] = [];
+  readonly gateway: RelayFrame[] = [];
+  readonly round: number;
+  isCut = false;
+
+  constructor(round: number) {
+    this.round = round;
+  }
+
+  send(from: 'client' | 'gateway', frame: RelayFrame): void {
+    if (!this.isCut) this[from === 'client' ? 'gateway' : 'client'].push(frame);
+  }
+
+  lose(): void {
+    this.client.length = 0;
+    this.gateway.length = 0;
+  }
+}
+
+/** A relay with who writes to it and reads from it. */
+export class End {
+  readonly relay: Relay;
+  readonly #windowBytes: number;
+  readonly #salt: number;
+  peer!: End;
+  carrier: ModelCarrier | undefined;
+  written = 0;
+  hasEnded = false;
+  /** Bytes of the peer that have come out, and how many of them were read. */
+  arrived = 0;
+  taken = 0;
+  sawEnd = false;
+  /** What the peer can know of it: what was acknowledged on this connection, or where it began. */
+  acknowledged = 0;
+
+  constructor(windowBytes: number, salt: number) {
+    this.relay = new Relay({ windowBytes, peerWindowBytes: windowBytes });
+    this.#windowBytes = windowBytes;
+    this.#salt = salt;
+  }
+
+  get #name(): 'client' | 'gateway' {
+    return this.#salt === 0 ? 'client' : 'gateway';
+  }
+
+  write(count: number): void {
+    // A writer waits at the window, as the stream makes it.
+    if (this.hasEnded || this.relay.keptBytes >= this.#windowBytes) return;
+    this.relay.write(this.#bytes(this.written, count));
+    this.written += count;
+  }
+
+  end(): void {
+    this.hasEnded = true;
+    this.relay.end();
+  }
+
+  /** Says what there is to say, at most `most` bytes in a frame. Whether there was something. */
+  pump(most: number): boolean {
+    let said = false;
+    for (let next = this.relay.next(most); next !== undefined; next = this.relay.next(most)) {
+      this.carrier!.send(this.#name, next);
+      said = true;
+    }
+    return said;
+  }
+
+  /** Says one frame. */
+  say(most: number): void {
+    const next = this.relay.next(most);
+    if (next !== undefined) this.carrier!.send(this.#name, next);
+  }
+
+  read(count: number): void {
+    this.taken += Math.min(count, this.arrived - this.taken);
+  }
+
+  /** Takes note of what was read. */
+  tell(): number {
+    this.relay.tell(this.taken + (this.sawEnd && this.taken === this.arrived ? 1 : 0));
+    return this.relay.told;
+  }
+
+  acknowledge(): void {
+    const at = this.tell();
+    if (at === 0 || this.carrier === undefined) return;
+    this.acknowledged = at;
+    this.carrier.send(this.#name, { kind: 'ack', at });
+  }
+
+  attach(carrier: ModelCarrier, peerReceived: number, from: number): void {
+    if (this.carrier) this.carrier.isCut = true;
+    this.relay.attach({ peerReceived, from });
+    this.carrier = carrier;
+    this.acknowledged = from;
+  }
+
+  lose(): void {
+    this.carrier = undefined;
+    this.relay.detach();
+  }
+
+  receive(frame: RelayFrame): void {
+    if (frame.kind === 'ack') return this.relay.hear(frame.at);
+    if (frame.kind === 'end') return void (this.sawEnd ||= this.relay.takeEnd(frame.at));
+    assert.ok(frame.kind === 'data');
+    const fresh = this.relay.take(frame.bytes);
+    assert.equal(this.sawEnd && fresh.length > 0, false, 'bytes after the end');
+    assert.deepEqual(fresh, this.peer.#bytes(this.arrived, fresh.length));
+    this.arrived += fresh.length;
+  }
+
+  check(mostWritten: number): void {
+    const { relay } = this;
+    assert.ok(this.arrived <= this.peer.written, 'more than was written');
+    assert.equal(relay.received, this.arrived + (this.sawEnd ? 1 : 0));
+    assert.ok(relay.told <= relay.received);
+    assert.ok(this.arrived - this.taken <= this.#windowBytes, 'more unread than the window');
+    assert.ok(relay.keptBytes < this.#windowBytes + mostWritten, `${relay.keptBytes} bytes kept`);
+    assert.ok(relay.acknowledged <= this.peer.relay.told, 'acknowledged what was not taken');
+    if (this.sawEnd) assert.ok(this.peer.hasEnded && this.arrived === this.peer.written, 'an early end');
+  }
+
+  /** What stands at a position: another byte at each, for as far as it matters. */
+  #bytes(from: number, count: number): Buffer {
+    return Buffer.from(
+      Uint8Array.from({ length: count }, (_, index) => ((from + index) * 167 + this.#salt * 89) % 251),
+    );
+  }
+}
+
+/** All that can be seen of a relay. */
+export function seen({ state, received, acknowledged, told, keptBytes, isDelivered, hasEnded }: Relay) {
+  return { state, received, acknowledged, told, keptBytes, isDelivered, hasEnded };
+}
+
+/** That `input` is refused in one of the two ways, and changes nothing. */
+export function assertRefused(relay: Relay, input: () => unknown): void {
+  const before = seen(relay);
+  assert.throws(input, (error) => error instanceof RelayViolation || error instanceof TypeError);
+  assert.deepEqual(seen(relay), before);
+}
