@@ -263,11 +263,10 @@ export class Gateway {
 
   /** Resolves when no tunnel is open, and none of another process goes through this one. */
   async empty(): Promise<void> {
-    const handOvers = this.#neighbours?.handOvers;
-    while (this.sessions.count > 0 || (handOvers?.count ?? 0) > 0) {
-      await this.sessions.empty();
-      await handOvers?.empty();
-    }
+    await this.sessions.empty();
+    await this.#neighbours?.handOvers.empty();
+    // Who was still connected may have opened another one meanwhile.
+    if (this.sessions.count > 0) return this.empty();
     clearTimeout(this.#late);
   }
 

@@ -8,7 +8,8 @@ const help = `Runs the gateway:  postern-gateway serve --config /etc/postern/pos
 Usage: postern-gateway <command> [options]
 
   serve [--init]
-      take SSH in through the web server; SIGHUP reloads, SIGTERM drains
+      take SSH in through the web server; a second one takes over from the one that runs, without losing a session
+      SIGHUP reloads, SIGTERM stops, SIGUSR2 starts the program again and lets it take over
       --init            write a configuration with safe defaults first, if there is none
   check
       say every problem of the configuration, with file and line

@@ -42,7 +42,9 @@ export class InstanceFolder {
   /** The sockets of the other instances that live. Those that a dead process has left behind are removed. */
   async others(than: string): Promise<readonly string[]> {
     const entries = await readdir(this.directory);
-    const names = entries.filter((entry) => entry.endsWith(suffix)).map((entry) => entry.slice(0, -suffix.length));
+    const names = entries
+      .filter((entry) => entry.endsWith(suffix))
+      .map((entry) => entry.slice(0, -suffix.length));
     const sockets = names.filter((name) => name !== than).flatMap((name) => this.socketOf(name) ?? []);
     const living = await Promise.all(sockets.map((socket) => this.#lives(socket)));
     return sockets.filter((_, at) => living[at]);

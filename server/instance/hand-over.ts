@@ -70,7 +70,7 @@ function askOwner(
 ): Promise<{ readonly owner: Socket; readonly head: string }> {
   const { request } = offer.raw;
   const asking = httpRequest({
-    path: `/v4/reconnect?${new URLSearchParams({ sid: offer.sid, ack: String(offer.received) })}`,
+    path: `/v4/reconnect?${new URLSearchParams({ sid: offer.sid, ack: String(offer.received) }).toString()}`,
     headers: {
       host: 'localhost',
       ...Object.fromEntries(passedFields.flatMap((name) => passed(request.headers, name))),
@@ -120,7 +120,10 @@ function headOf({ rawHeaders }: IncomingMessage): string {
 
 async function refusalIn(response: IncomingMessage): Promise<TunnelError> {
   try {
-    const { code, detail } = (await readJson(response, maxRefusalBytes)) as { code?: unknown; detail?: unknown };
+    const { code, detail } = (await readJson(response, maxRefusalBytes)) as {
+      code?: unknown;
+      detail?: unknown;
+    };
     if (isTunnelErrorCode(code) && typeof detail === 'string') return new TunnelError(code, detail);
     return unreachable();
   } catch (cause) {

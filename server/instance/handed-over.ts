@@ -36,9 +36,9 @@ export function holderOf({ keyThumbprint, ...who }: z.output<typeof holderShape>
 /** As the value of the field. */
 export function formatHandedOver({ holder, id, remoteAddress }: HandedOver): string {
   const { issuer, subject, keyThumbprint } = holder;
-  return Buffer.from(JSON.stringify({ holder: { issuer, subject, keyThumbprint }, id, remoteAddress })).toString(
-    'base64url',
-  );
+  return Buffer.from(
+    JSON.stringify({ holder: { issuer, subject, keyThumbprint }, id, remoteAddress }),
+  ).toString('base64url');
 }
 
 /**

@@ -100,5 +100,7 @@ export function tunnelsOf(name: string, own: Rejoinables, others: Rejoinables): 
 
 function refusalOf(body: unknown): TunnelError {
   const { code, detail } = body as { code?: unknown; detail?: unknown };
-  return isTunnelErrorCode(code) && typeof detail === 'string' ? new TunnelError(code, detail) : unreachable();
+  return isTunnelErrorCode(code) && typeof detail === 'string'
+    ? new TunnelError(code, detail)
+    : unreachable();
 }

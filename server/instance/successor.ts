@@ -8,10 +8,9 @@ import { predecessorVariable } from '../systemd.ts';
  * no caller is refused in between, and takes over as soon as it can serve.
  */
 export function startSuccessor(listener: Server, env: NodeJS.ProcessEnv): ChildProcess {
-  const [node = '', ...rest] = [process.execPath, ...process.execArgv, ...process.argv.slice(1)];
   const fd = descriptorOf(listener);
   const passed = fd === undefined ? {} : { [predecessorVariable]: String(process.pid) };
-  const successor = spawn(node, rest, {
+  const successor = spawn(process.execPath, [...process.execArgv, ...process.argv.slice(1)], {
     stdio: ['ignore', 'inherit', 'inherit', fd ?? 'ignore'],
     env: { ...env, [predecessorVariable]: undefined, ...passed },
   });

@@ -41,9 +41,13 @@ export async function isServed(controlPath: string, publicUrl: URL): Promise<boo
 
 /** Asks it to stop listening. It keeps its tunnels. */
 export async function takeOver(controlPath: string): Promise<void> {
-  const answer = await ask(controlPath, { path: '/yield', body: {}, timeoutMs: answerMs }).catch(unlessNobody);
+  const answer = await ask(controlPath, { path: '/yield', body: {}, timeoutMs: answerMs }).catch(
+    unlessNobody,
+  );
   if (answer !== undefined && answer.status >= 300)
-    throw new Error(`the gateway at ${controlPath} does not let itself be taken over from (${answer.status})`);
+    throw new Error(
+      `the gateway at ${controlPath} does not let itself be taken over from (${answer.status})`,
+    );
 }
 
 /** It may have ended in this moment. */

@@ -52,7 +52,11 @@ export async function listenInTurn(app: FastifyInstance, door: Door, options: Sh
     }
     // The probe does not share: it fails where anybody listens at all, another gateway of ours too.
     if (door.kind === 'tcp' && turn === 'first') await probe(door);
-    await listenOn(app.server, { ...listenOptions(door), reusePort: door.kind === 'tcp' }, whoMayConnect).catch(
+    await listenOn(
+      app.server,
+      { ...listenOptions(door), reusePort: door.kind === 'tcp' },
+      whoMayConnect,
+    ).catch(
       // Systems whose kernel does not share ports between listeners: macOS, Windows.
       (error: NodeJS.ErrnoException) => {
         if (error.code !== 'ENOTSUP') throw error;
@@ -83,8 +87,7 @@ async function inWords(door: Door, work: () => Promise<void>): Promise<void> {
 
 /** Removes the socket of a dead process. Rejects with EADDRINUSE when somebody listens on it. */
 async function makeRoom(path: string): Promise<void> {
-  if (await isAnswered(path))
-    throw Object.assign(new Error(`${path} is answered`), { code: 'EADDRINUSE' });
+  if (await isAnswered(path)) throw Object.assign(new Error(`${path} is answered`), { code: 'EADDRINUSE' });
   await unlink(path).catch(() => {});
 }
 

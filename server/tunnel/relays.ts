@@ -106,8 +106,7 @@ export class Relays {
     const tunnel = this.#tunnels.get(sid);
     if (tunnel?.principal && isSame(tunnel.principal, holder)) return tunnel;
     const gone = this.#gone.get(sid);
-    if (gone !== undefined && isSame(gone.principal, holder))
-      throw new TunnelError(gone.code, gone.message);
+    if (gone !== undefined && isSame(gone.principal, holder)) throw new TunnelError(gone.code, gone.message);
     throw notHere();
   }
 

@@ -275,7 +275,9 @@ describe('postern-gateway serve', () => {
     const elsewhere = { admin: `127.0.0.1:${await freePort()}`, control: `unix:${scratch.path('else.ctl')}` };
     const samePort = other('same-port.yaml', elsewhere);
     const sameControl = other('same-control.yaml', { publicUrl: 'https://other.example/ssh/' });
-    const longPath = other('long-path.yaml', { control: `unix:${scratch.path('x'.repeat(100 - scratch.directory.length))}` });
+    const longPath = other('long-path.yaml', {
+      control: `unix:${scratch.path('x'.repeat(100 - scratch.directory.length))}`,
+    });
     const cases: [argv: string[], code: number, says: RegExp][] = [
       [
         ['serve', '--config', samePort],

@@ -116,7 +116,9 @@ async function startNotifySocket(): Promise<{ path: string; mainPids(): string[]
   while (!existsSync(path)) await delay(20);
   return {
     path,
-    mainPids: () => [...new Set([...readFileSync(file, 'utf8').matchAll(/MAINPID=(\d+)/g)].map(([, pid]) => pid!))],
+    mainPids: () => [
+      ...new Set([...readFileSync(file, 'utf8').matchAll(/MAINPID=(\d+)/g)].map(([, pid]) => pid!)),
+    ],
   };
 }
 
@@ -131,7 +133,10 @@ async function upgrade(gateway: Gateway, number: number): Promise<number> {
 }
 
 function listeningPids({ running }: Gateway): number[] {
-  const lines = running.log().split('\n').filter((line) => line.includes('"msg":"listening"'));
+  const lines = running
+    .log()
+    .split('\n')
+    .filter((line) => line.includes('"msg":"listening"'));
   return lines.map((line) => (JSON.parse(line) as { pid: number }).pid);
 }
 
@@ -145,6 +150,29 @@ function isThere(pid: number): boolean {
 
 async function gone(pid: number): Promise<void> {
   while (isThere(pid)) await delay(20);
+}
+
+function startCat({ configFile, env }: Ssh): ChildProcessWithoutNullStreams {
+  return own(
+    spawn('ssh', ['-F', configFile, 'box', 'cat'], { env: { ...process.env, ...env }, detached: true }),
+  );
+}
+
+async function answers(cat: ChildProcessWithoutNullStreams, text: string): Promise<void> {
+  cat.stdin.write(`${text}\n`);
+  assert.equal(String((await once(cat.stdout, 'data'))[0]), `${text}\n`);
+}
+
+async function sha256(file: string): Promise<string> {
+  const hash = createHash('sha256');
+  await pipeline(createReadStream(file), hash);
+  return hash.digest('hex');
+}
+
+async function makeLargeFile(): Promise<string> {
+  const file = scratch.path('large');
+  if (!existsSync(file)) writeFileSync(file, Buffer.alloc(copiedBytes, randomBytes(1024 * 1024 + 7)));
+  return file;
 }
 
 const moved = ({ event, cause }: { readonly [field: string]: unknown }): boolean =>
@@ -181,29 +209,6 @@ describe('a process that takes over', needs('ssh', 'scp', 'sshd', 'nginx', 'dist
     });
   }
 
-  function startCat({ configFile, env }: Ssh): ChildProcessWithoutNullStreams {
-    return own(
-      spawn('ssh', ['-F', configFile, 'box', 'cat'], { env: { ...process.env, ...env }, detached: true }),
-    );
-  }
-
-  async function answers(cat: ChildProcessWithoutNullStreams, text: string): Promise<void> {
-    cat.stdin.write(`${text}\n`);
-    assert.equal(String((await once(cat.stdout, 'data'))[0]), `${text}\n`);
-  }
-
-  async function sha256(file: string): Promise<string> {
-    const hash = createHash('sha256');
-    await pipeline(createReadStream(file), hash);
-    return hash.digest('hex');
-  }
-
-  async function makeLargeFile(): Promise<string> {
-    const file = scratch.path('large');
-    if (!existsSync(file)) writeFileSync(file, Buffer.alloc(copiedBytes, randomBytes(1024 * 1024 + 7)));
-    return file;
-  }
-
   /** Starts a real scp that lasts for some seconds, and waits until it is in the middle. */
   async function startCopy(ssh: Ssh, to: string): Promise<{ done: Promise<void>; copied(): number }> {
     const file = await makeLargeFile();
@@ -214,10 +219,11 @@ describe('a process that takes over', needs('ssh', 'scp', 'sshd', 'nginx', 'dist
       timeoutMs: 300_000,
     });
     while (copied() < copiedBytes / 20) await delay(20);
-    const done = scp.then(async ({ code, stderr }) => {
+    const done = (async () => {
+      const { code, stderr } = await scp;
       assert.equal(code, 0, stderr.toString());
       assert.equal(await sha256(to), await sha256(file));
-    });
+    })();
     return { done, copied };
   }
 
@@ -254,8 +260,8 @@ describe('a process that takes over', needs('ssh', 'scp', 'sshd', 'nginx', 'dist
     assert.equal(causes.length, all + 1);
     assert.deepEqual([...new Set(causes.map(({ cause }) => cause))], ['CLOSED']);
     assert.deepEqual(
-      readdirSync(JSON.parse(readFileSync(gateway.configFile, 'utf8')).control.slice(5) + '.d').filter((name) =>
-        name.endsWith('.sock'),
+      readdirSync(JSON.parse(readFileSync(gateway.configFile, 'utf8')).control.slice(5) + '.d').filter(
+        (name) => name.endsWith('.sock'),
       ),
       [],
     );
@@ -361,10 +367,10 @@ describe('a process that takes over', needs('ssh', 'scp', 'sshd', 'nginx', 'dist
     const states = await startNotifySocket();
     const gateway = await newGateway({}, states && { NOTIFY_SOCKET: states.path });
     const [conversation] = await open(gateway, 1);
-    let isOver = false;
+    const over = new AbortController();
     const opening = (async () => {
       let opened = 0;
-      while (!isOver) {
+      while (!over.signal.aborted) {
         const newcomer = await Conversation.open(gateway);
         newcomer.say();
         await newcomer.finish();
@@ -374,7 +380,7 @@ describe('a process that takes over', needs('ssh', 'scp', 'sshd', 'nginx', 'dist
     })();
     const pids = [await upgrade(gateway, 1), await upgrade(gateway, 2)];
     await audited(gateway, 2, moved);
-    isOver = true;
+    over.abort();
     assert.ok((await opening) > 0);
     conversation!.say();
     await conversation!.finish();

@@ -18,6 +18,7 @@ import { TunnelCounts } from '../../../server/policy/limits.ts';
 import { Relays } from '../../../server/tunnel/relays.ts';
 import type { RelaysOptions } from '../../../server/tunnel/relays.ts';
 import { ownTunnels } from '../../../server/tunnel/own-tunnels.ts';
+import type { Rejoinables } from '../../../server/tunnel/rejoinable.ts';
 import { Sessions } from '../../../server/tunnel/sessions.ts';
 import type { SessionObserver, SessionRecord } from '../../../server/tunnel/sessions.ts';
 
@@ -77,6 +78,7 @@ export async function startParts(
     draining?: () => boolean;
     revocations?: Pick<Revocations, 'isRevoked'>;
     relays?: Partial<RelaysOptions>;
+    tunnels?: (own: Rejoinables) => Rejoinables;
   } = {},
 ): Promise<Parts> {
   const ended: SessionRecord[] = [];
@@ -105,7 +107,7 @@ export async function startParts(
   });
   const premises = {
     sessions,
-    tunnels: ownTunnels(relays),
+    tunnels: (replace.tunnels ?? ((own) => own))(ownTunnels(relays)),
     counts: new TunnelCounts(),
     draining: replace.draining ?? (() => false),
     // Thousands of refusals: their time is a test of its own, in test/hostile/timing.test.ts.
