@@ -161,11 +161,16 @@ async function startWork(world: World, ssh: Ssh): Promise<Work> {
   await commit(path('seed'));
 
   const accepted = (): number => sshd.running.log().match(/Accepted publickey/g)?.length ?? 0;
-  const state = { started: accepted(), running: 0, isHeld: false, isOver: false };
-  scratch.onEnd(() => void (state.isOver = true));
+  const state = { started: accepted(), running: 0, isOver: false };
+  let whole = Promise.withResolvers<void>();
+  whole.resolve();
+  scratch.onEnd(() => {
+    state.isOver = true;
+    whole.resolve();
+  });
   const ready = (): boolean => state.running >= 3 && accepted() === state.started;
   const through = async (...argv: string[]): Promise<void> => {
-    await eventually(() => !state.isHeld || state.isOver, 'the end of a cut', 120_000);
+    await whole.promise;
     state.started++;
     state.running++;
     const env = { GIT_SSH_COMMAND: `ssh -F ${ssh.configFile}` };
@@ -211,10 +216,10 @@ async function startWork(world: World, ssh: Ssh): Promise<Work> {
   return {
     async isUnderWay() {
       await Promise.race([eventually(ready, 'the middle of transfers', 60_000), failed.promise]);
-      state.isHeld = true;
+      whole = Promise.withResolvers();
     },
     goOn() {
-      state.isHeld = false;
+      whole.resolve();
     },
     async finish() {
       state.isOver = true;
