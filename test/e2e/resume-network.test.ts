@@ -116,6 +116,19 @@ describe('sessions over a network that is cut', needsNetwork(clientBundle, ...pr
     assert.ok(since().every(({ client }) => client === '10.77.0.3'));
     for (const session of [typing, idle]) await closeSession(session);
   });
+
+  it('go on when names cannot be looked up any more', async (t) => {
+    const session = await openSession(world, ssh);
+    await network.loseDns();
+    await network.cut('reset');
+    const shown = session.echo();
+    await delay(1000);
+    await network.restore();
+    const restoredAt = performance.now();
+    await shown;
+    t.diagnostic(`the session went on ${Math.round(performance.now() - restoredAt)} ms after`);
+    await closeSession(session);
+  });
 });
 
 /** Cuts with everything under way, and waits until both sessions have shown a keystroke. Returns both times. */

@@ -27,6 +27,8 @@ export interface Network {
   restore(): Promise<void>;
   /** Takes the client its address and gives it another. */
   moveClient(): Promise<void>;
+  /** From now on the client's questions for names get no answer. */
+  loseDns(): Promise<void>;
 }
 
 /** What `describe` takes where network namespaces are needed, as `needs` for programs. */
@@ -103,6 +105,9 @@ export async function openNetwork(scratch: Scratch): Promise<Network> {
     async restore() {
       await nft('flush chain inet cut in\nflush chain inet cut out');
       await ip(`-n ${client} link set wlan up`);
+    },
+    async loseDns() {
+      await nft('add rule inet cut forgetful-in udp dport 53 drop');
     },
     async moveClient() {
       const from = host4++;
