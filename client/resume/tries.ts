@@ -72,7 +72,15 @@ export class Tries<T> {
   }
 
   async #attempt(number: number): Promise<void> {
-    const signal = AbortSignal.any([this.#over.signal, AbortSignal.timeout(this.#options.limitMs(number))]);
+    // Not by AbortSignal.timeout and any: they keep no process alive, and Node 22 may collect what they are made of.
+    const limit = new AbortController();
+    const { signal } = limit;
+    const stop = (): void => limit.abort(this.#over.signal.reason);
+    const timer = setTimeout(
+      () => limit.abort(new DOMException('too late', 'TimeoutError')),
+      this.#options.limitMs(number),
+    );
+    this.#over.signal.addEventListener('abort', stop, { once: true });
     let answering = 0;
     const reached = (): void => {
       this.#answering += 1 - answering;
@@ -87,6 +95,8 @@ export class Tries<T> {
     } catch (error) {
       if (!this.#over.signal.aborted) this.#options.review(error);
     } finally {
+      clearTimeout(timer);
+      this.#over.signal.removeEventListener('abort', stop);
       this.#answering -= answering;
       if (this.#due && !this.#over.signal.aborted) this.#tryWhenNobodyAnswers();
     }
@@ -95,7 +105,8 @@ export class Tries<T> {
   /** Nobody waits for an attempt that does not mind its signal. */
   #withinLimit(attempt: Promise<T>, signal: AbortSignal): Promise<T> {
     return new Promise((resolve, reject) => {
-      const late = (): void => reject(signal.reason as Error);
+      // In the next turn: the attempt says better what it has waited for.
+      const late = (): void => void setImmediate(() => reject(signal.reason as Error));
       signal.addEventListener('abort', late, { once: true });
       const settle = (result: T): void => {
         if (signal.aborted) return this.#options.discard(result);
