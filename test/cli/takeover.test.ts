@@ -175,6 +175,24 @@ async function makeLargeFile(): Promise<string> {
   return file;
 }
 
+/** Starts a real scp that lasts for some seconds, and waits until it is in the middle. */
+async function startCopy(ssh: Ssh, to: string): Promise<{ done: Promise<void>; copied(): number }> {
+  const file = await makeLargeFile();
+  const copied = (): number => (existsSync(to) ? statSync(to).size : 0);
+  // Kbit/s.
+  const limit = String(Math.floor((copiedBytes * 8) / 1000 / 8));
+  const scp = ssh.command(['scp', '-l', limit, '-F', ssh.configFile, file, `box:${to}`], {
+    timeoutMs: 300_000,
+  });
+  while (copied() < copiedBytes / 20) await delay(20);
+  const done = (async () => {
+    const { code, stderr } = await scp;
+    assert.equal(code, 0, stderr.toString());
+    assert.equal(await sha256(to), await sha256(file));
+  })();
+  return { done, copied };
+}
+
 const moved = ({ event, cause }: { readonly [field: string]: unknown }): boolean =>
   event === 'resume' && cause === 'move';
 
@@ -207,24 +225,6 @@ describe('a process that takes over', needs('ssh', 'scp', 'sshd', 'nginx', 'dist
         ...env,
       },
     });
-  }
-
-  /** Starts a real scp that lasts for some seconds, and waits until it is in the middle. */
-  async function startCopy(ssh: Ssh, to: string): Promise<{ done: Promise<void>; copied(): number }> {
-    const file = await makeLargeFile();
-    const copied = (): number => (existsSync(to) ? statSync(to).size : 0);
-    // Kbit/s.
-    const limit = String(Math.floor((copiedBytes * 8) / 1000 / 8));
-    const scp = ssh.command(['scp', '-l', limit, '-F', ssh.configFile, file, `box:${to}`], {
-      timeoutMs: 300_000,
-    });
-    while (copied() < copiedBytes / 20) await delay(20);
-    const done = (async () => {
-      const { code, stderr } = await scp;
-      assert.equal(code, 0, stderr.toString());
-      assert.equal(await sha256(to), await sha256(file));
-    })();
-    return { done, copied };
   }
 
   it(`loses none of ${sessionCount} sessions and no byte of an scp, and the old one ends when they have`, async () => {
