@@ -6,6 +6,7 @@ import type { Duplex } from 'node:stream';
 import { setTimeout as delay } from 'node:timers/promises';
 import { entryNames } from '../client/entry/entry.ts';
 import type { EntryName } from '../client/entry/entry.ts';
+import type { RelayStream } from '../stream/relay-stream.ts';
 import { startFaultProxy } from '../test/support/fault-proxy.ts';
 import type { Effort, Figure, Row } from './support/figure.ts';
 import { startGateway } from './support/gateway.ts';
@@ -15,6 +16,7 @@ type MemoryRow = Row<'kibEach'>;
 
 /** The collector takes its time. */
 const settleMs = 5000;
+const batch = 250;
 
 /** What a tunnel costs the gateway while nothing is said in it. */
 export const memory = {
@@ -32,7 +34,8 @@ async function run({ quick, folder }: Effort): Promise<readonly MemoryRow[]> {
   const targetPort = (target.address() as AddressInfo).port;
   try {
     const rows: MemoryRow[] = [];
-    for (const entry of entryNames) rows.push(...(await measure(entry, { folder, targetPort, first, more })));
+    for (const entry of entryNames) rows.push(await measure(entry, { folder, targetPort, first, more }));
+    rows.push(await measureDetached({ folder, targetPort, first, more }));
     return rows;
   } finally {
     target.close();
@@ -46,10 +49,7 @@ interface Parts {
   readonly more: number;
 }
 
-async function measure(
-  entry: EntryName,
-  { folder, targetPort, first, more }: Parts,
-): Promise<readonly MemoryRow[]> {
+async function measure(entry: EntryName, { folder, targetPort, first, more }: Parts): Promise<MemoryRow> {
   const gateway = await startGateway(folder, targetPort, entry);
   const proxy = await startFaultProxy(gateway.port);
   const tunnels: Duplex[] = [];
@@ -61,17 +61,48 @@ async function measure(
     const before = rssKiBOf(gateway.child.pid!);
     tunnels.push(...(await open(entry, proxy.port, more)));
     await delay(settleMs);
-    const rows: MemoryRow[] = [{ what: entry, values: { kibEach: rssSince(before) } }];
-    if (entry !== 'relay') return rows;
-    proxy.isUp = false;
-    proxy.cut('reset');
-    await delay(settleMs);
-    return [...rows, { what: 'relay, without a connection', values: { kibEach: rssSince(before) } }];
+    return { what: entry, values: { kibEach: rssSince(before) } };
   } finally {
     for (const tunnel of tunnels) tunnel.destroy();
     gateway.child.kill('SIGKILL');
     proxy.close();
   }
+}
+
+/** In batches, so that what the connections of one cost while they are there is room for the next. */
+async function measureDetached({ folder, targetPort, first, more }: Parts): Promise<MemoryRow> {
+  const gateway = await startGateway(folder, targetPort, 'detached');
+  const proxy = await startFaultProxy(gateway.port);
+  const openAndCut = async (count: number): Promise<void> => {
+    for (let at = 0; at < count; at += batch) {
+      const tunnels = await open('relay', proxy.port, batch);
+      // Until all is acknowledged.
+      await delay(500);
+      proxy.isUp = false;
+      proxy.cut('reset');
+      // Without a connection there is none to say goodbye on: the gateway keeps the tunnel.
+      await Promise.all(tunnels.map((tunnel) => lost(tunnel)));
+      proxy.isUp = true;
+    }
+  };
+  try {
+    await openAndCut(first);
+    await delay(settleMs);
+    const before = rssKiBOf(gateway.child.pid!);
+    await openAndCut(more);
+    await delay(settleMs);
+    const kibEach = (rssKiBOf(gateway.child.pid!) - before) / more;
+    return { what: 'relay, without a connection', values: { kibEach } };
+  } finally {
+    gateway.child.kill('SIGKILL');
+    proxy.close();
+  }
+}
+
+/** Resolves when the client has seen that its connection is gone; it does not come back then. */
+async function lost(tunnel: Duplex): Promise<void> {
+  while ((tunnel as RelayStream).isAttached) await delay(10);
+  tunnel.destroy();
 }
 
 async function open(entry: EntryName, port: number, count: number): Promise<readonly Duplex[]> {

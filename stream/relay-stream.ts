@@ -70,6 +70,13 @@ export interface RelayStreamOptions {
 
 type Callback = (error?: Error | null) => void;
 
+/**
+ * Relay v4: while the peer's data, which nobody takes, keeps us from hearing its acknowledgements, this much may be kept: as
+ * much as the buffers of two kernels can hold of the data before them. A target that answers all it gets (`cat`) takes
+ * nothing while its answers are not taken; with less, each would wait for the other for ever.
+ */
+const mostStuckBytes = 16 * 1024 * 1024;
+
 /** Below this a tunnel may keep bytes even when all of them together keep too many. */
 const leastKeptBytes = 64 * 1024;
 
@@ -98,6 +105,8 @@ export class RelayStream extends Duplex {
   /** What has arrived and not been handed to the reader, and whether the reader wants it. */
   readonly #inbox = new ReplayBuffer();
   #isWanted = false;
+  /** Relay v4: the carrier is not read. */
+  #isPaused = false;
   #isEndPushed = false;
   /** What the budget was told that is kept. */
   #countedBytes = 0;
@@ -176,6 +185,7 @@ export class RelayStream extends Duplex {
     this.#unanswered = 0;
     this.#vigil?.reset();
     this.#pinged = undefined;
+    this.#isPaused = false;
     this.#stopBeating ??= everyInterval(this.#options.keepAliveMs ?? keepAliveMs, () => this.#beat());
     carrier.listen({
       frame: (frame) => this.#receive(frame),
@@ -209,7 +219,7 @@ export class RelayStream extends Duplex {
   override _read(): void {
     this.#isWanted = true;
     this.#deliver();
-    if (this.#options.isPlain && this.unreadBytes <= this.#options.windowBytes) this.#carrier?.resume();
+    if (this.#isPaused && this.unreadBytes <= this.#options.windowBytes) this.#resume();
     this.#considerTelling();
   }
 
@@ -287,7 +297,7 @@ export class RelayStream extends Duplex {
     const fresh = this.#relay.take(bytes);
     if (fresh.length > 0) this.#store(fresh);
     // A peer that knows no window is held back by the connection itself.
-    if (this.#options.isPlain && this.unreadBytes > this.#options.windowBytes) this.#carrier?.pause();
+    if (this.#options.isPlain && this.unreadBytes > this.#options.windowBytes) this.#pause();
     this.#considerTelling();
   }
 
@@ -342,7 +352,20 @@ export class RelayStream extends Duplex {
 
   #mayKeepMore(): boolean {
     const { windowBytes, budget } = this.#options;
-    return this.#relay.keptBytes < (budget?.isOver ? leastKeptBytes : windowBytes);
+    const room = this.#isPaused ? Math.max(windowBytes, mostStuckBytes) : windowBytes;
+    return this.#relay.keptBytes < (budget?.isOver ? leastKeptBytes : room);
+  }
+
+  /** Acknowledgements wait behind the data now, so there has to be room without them. */
+  #pause(): void {
+    this.#isPaused = true;
+    this.#carrier?.pause();
+    this.#account();
+  }
+
+  #resume(): void {
+    this.#isPaused = false;
+    this.#carrier?.resume();
   }
 
   #finishIfDelivered(): void {

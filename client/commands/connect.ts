@@ -60,7 +60,13 @@ async function tunnel(parsed: ConnectArguments, env: Environment): Promise<numbe
     await signInFirst(settings, egress);
     stream = await open(target, settings, egress);
   }
-  return carry(stream, { input: process.stdin, output: process.stdout, signals: process });
+  try {
+    return await carry(stream, { input: process.stdin, output: process.stdout, signals: process });
+  } catch (error) {
+    // What is told of it begins a line of its own.
+    sayInSession('');
+    throw error;
+  }
 }
 
 function open(target: Target, settings: Settings, egress: Egress): Promise<Duplex> {

@@ -100,6 +100,19 @@ describe('a session that cannot go on', lacking, () => {
   }
 });
 
+describe('a session that the operator ends', lacking, () => {
+  it('says so in a line of its own, wherever the cursor was', async (t) => {
+    const world = await openWorld(scratchOf(t), 'nginx');
+    const terminal = await openSession(world, world.ssh());
+    terminal.type('half a line');
+    await terminal.shows('half a line');
+    const { gateway } = world;
+    await output([...gatewayCommand, 'kill', '--config', gateway.configFile, '--subject', 'tester']);
+    assert.equal(await terminal.ended, 255);
+    assert.match(terminal.shown(), /half a line\r\npostern: .*\(TUNNEL_KILLED\)\r\n/);
+  });
+});
+
 describe('a session during a long cut', lacking, () => {
   it('tells its user, in lines of their own, what it waits for and when it goes on', async (t) => {
     const world = await openWorld(scratchOf(t), 'nginx');

@@ -698,6 +698,34 @@ describe('a peer with all the time in the world', () => {
     assert.equal(parts.relays.keptBytes, 0);
   });
 
+  it('of relay v4, and talks and listens at once, is not stuck at a target that answers all it gets', async () => {
+    const { parts, target, end } = await startWithEcho();
+    const wire = await Wire.open(parts.port, `connect?host=127.0.0.1&port=${target}`, { subprotocols: [v4] });
+    assert.ok(wire instanceof Wire);
+    const { socket } = wire;
+    const counts = { received: 0, acknowledged: 0 };
+    socket.on('message', (message: Buffer) => {
+      if (message.readUInt16BE(0) !== 4) return;
+      counts.received += message.length - 6;
+      if (counts.received - counts.acknowledged <= 32 * 1024) return;
+      counts.acknowledged = counts.received;
+      const ack = Buffer.from('00070000000000000000', 'hex');
+      ack.writeBigUInt64BE(BigInt(counts.received), 2);
+      socket.send(ack);
+    });
+    // Its acknowledgements lie behind its data, as in the client of Google.
+    const data = Buffer.concat([Buffer.from('000400004000', 'hex'), Buffer.alloc(16_384)]);
+    const total = 48 * 1024 * 1024;
+    for (let sent = 0; sent < total; sent += 16_384) {
+      socket.send(data);
+      while (socket.bufferedAmount > 80_000) await turn();
+    }
+    while (counts.received < total) await turn();
+    assert.equal(counts.received, total);
+    wire.drop();
+    await end();
+  });
+
   it('may come back a thousand times in a row and leaves nothing behind', async () => {
     const warnings: Error[] = [];
     const warn = (warning: Error): void => void warnings.push(warning);

@@ -167,6 +167,34 @@ describe('Tries', () => {
     }
   });
 
+  it('does not wait for ever for a try that is answered and forgets its signal', async () => {
+    const { tries, made, madeCount, discarded } = controlled({ limitMs: () => 20 });
+    const result = tries.run();
+    await madeCount(1);
+    made[0]!.reached();
+    await madeCount(2);
+    made[1]!.succeed('second');
+    assert.equal(await result, 'second');
+    made[0]!.succeed('late');
+    await new Promise(setImmediate);
+    assert.deepEqual(discarded, ['late']);
+  });
+
+  it('begins after a pause, unless it has to hurry, and may be stopped in it', async () => {
+    const { tries, made, madeCount } = controlled();
+    const result = tries.run(3_600_000);
+    await new Promise(setImmediate);
+    assert.equal(made.length, 0);
+    tries.hurry();
+    await madeCount(1);
+    made[0]!.succeed('at once');
+    assert.equal(await result, 'at once');
+    const others = controlled();
+    const stopped = others.tries.run(3_600_000);
+    others.tries.stop(new Error('stopped'));
+    await assert.rejects(stopped, /stopped/);
+  });
+
   it('gives each try its own limit', async () => {
     const limits: number[] = [];
     const { tries, made } = controlled({
