@@ -52,7 +52,13 @@ export function relayEntry(prefix: string, relays: () => Relays): RequestEntry {
         const open = async () => relays().open(id, await accept(), { isPlain });
         onOffer({ ...common, asked: targetIn(what.query), accept: open });
       } else {
-        onOffer({ ...common, asked: '', ...readRejoin(what.query, request, codec), accept, raw: { request, socket } });
+        onOffer({
+          ...common,
+          asked: '',
+          ...readRejoin(what.query, request, codec),
+          accept,
+          raw: { request, socket },
+        });
       }
     },
   };

@@ -1,14 +1,14 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import type { AddressInfo, Socket } from 'node:net';
 import { after, before, describe, it } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 import { gatewayCommand, startGateway } from '../e2e/support/gateway.ts';
 import type { Gateway } from '../e2e/support/gateway.ts';
-import { freePort, run, start } from '../e2e/support/process.ts';
+import { freePort, own, run, start } from '../e2e/support/process.ts';
 import { openScratch } from '../e2e/support/scratch.ts';
 import { codeOf, exchange, startEcho, statusOf } from '../server/support/gateway-parts.ts';
 import { outcome, rawUpgrade } from '../server/support/peers.ts';
@@ -246,6 +246,55 @@ describe('postern-gateway serve', () => {
       child.kill(signal);
       await once(child, 'exit');
     }
+  });
+
+  it('takes over on unix sockets: somebody answers at any time, and the last one removes them', async () => {
+    const sockets = ['turn.door', 'turn.admin', 'turn.control'].map((name) => scratch.path(name));
+    const [door, adminDoor, control] = sockets;
+    const configFile = scratch.path('turn.yaml');
+    const settings = {
+      listen: `unix:${door}`,
+      admin: `unix:${adminDoor}`,
+      control: `unix:${control}`,
+      publicUrl: 'http://localhost/ssh/',
+      audit: { file: scratch.path('turn.jsonl') },
+      store: { file: scratch.path('turn.db') },
+      keyFile: scratch.path('turn.key'),
+    };
+    writeFileSync(configFile, JSON.stringify(settings));
+    const [first, ...later] = Array.from({ length: 3 }, () => async () => {
+      const child = own(
+        spawn(gatewayCommand[0]!, [gatewayCommand[1]!, 'serve', '--config', configFile], {
+          stdio: ['ignore', 'pipe', 'inherit'],
+        }),
+      );
+      const exited = once(child, 'exit');
+      for await (const chunk of child.stdout.iterator({ destroyOnReturn: false }))
+        if (String(chunk).includes('"msg":"listening"')) break;
+      child.stdout.resume();
+      return { child, exited };
+    });
+    let running = await first!();
+    for (const next of later) {
+      const before = running;
+      const starting = next();
+      const started = new AbortController();
+      void starting.then(() => started.abort());
+      do assert.equal((await ask(door!, '/ssh/')).code, 0);
+      while (!started.signal.aborted);
+      running = await starting;
+      // It had no tunnels.
+      assert.equal((await before.exited)[0], 0);
+      assert.equal((await ask(door!, '/ssh/')).code, 0);
+      assert.equal((await ask(adminDoor!, '/readyz')).code, 0);
+      assert.equal(statSync(adminDoor!).mode & 0o777, 0o600);
+    }
+    running.child.kill('SIGTERM');
+    assert.equal((await running.exited)[0], 0);
+    assert.deepEqual(
+      sockets.filter((path) => existsSync(path)),
+      [],
+    );
   });
 
   it('writes a first configuration with --init, once, and runs with it', async () => {

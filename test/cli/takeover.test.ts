@@ -5,7 +5,7 @@ import { createHash, randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import { createReadStream, existsSync, readFileSync, readdirSync, statSync, writeFileSync } from 'node:fs';
 import type { Duplex } from 'node:stream';
-import { pipeline } from 'node:stream/promises';
+import { finished, pipeline } from 'node:stream/promises';
 import { after, before, describe, it } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 import { direct } from '../../client/egress/direct.ts';
@@ -28,6 +28,9 @@ import { startEcho } from '../server/support/gateway-parts.ts';
 const isLong = process.env['POSTERN_LONG'] === '1';
 const sessionCount = isLong ? 500 : 60;
 const copiedBytes = (isLong ? 400 : 150) * 1024 * 1024;
+
+/** Longer than a busy machine needs to start a process. */
+const copySeconds = 15;
 
 const scratch = openScratch();
 
@@ -52,6 +55,7 @@ class Conversation {
     return new Conversation(await relay.open(request, direct, AbortSignal.timeout(60_000)));
   }
 
+  /** The error that it ends with. Ask before it does. */
   get ended(): Promise<unknown> {
     return new Promise((resolve) => this.#tunnel.once('close', () => resolve(this.#tunnel.errored)));
   }
@@ -63,7 +67,8 @@ class Conversation {
 
   async finish(): Promise<void> {
     this.#tunnel.end();
-    await once(this.#tunnel, 'end');
+    // Rejects at once for one that was lost long ago.
+    await finished(this.#tunnel, { writable: false });
     assert.equal(this.#received.digest('hex'), this.#sent.digest('hex'));
   }
 
@@ -129,7 +134,11 @@ async function upgrade(gateway: Gateway, number: number): Promise<number> {
     if (!isThere(gateway.running.pid) && number === 1) throw new Error(gateway.running.log());
     await delay(20);
   }
-  return listeningPids(gateway)[number]!;
+  const pid = listeningPids(gateway)[number]!;
+  scratch.onEnd(() => {
+    if (isThere(pid)) process.kill(pid, 'SIGKILL');
+  });
+  return pid;
 }
 
 function listeningPids({ running }: Gateway): number[] {
@@ -160,7 +169,10 @@ function startCat({ configFile, env }: Ssh): ChildProcessWithoutNullStreams {
 
 async function answers(cat: ChildProcessWithoutNullStreams, text: string): Promise<void> {
   cat.stdin.write(`${text}\n`);
-  assert.equal(String((await once(cat.stdout, 'data'))[0]), `${text}\n`);
+  const ended = once(cat, 'exit').then(([code]) => assert.fail(`ssh has ended with ${code}`));
+  const [said] = (await Promise.race([once(cat.stdout, 'data'), ended])) as [Buffer];
+  ended.catch(() => {});
+  assert.equal(String(said), `${text}\n`);
 }
 
 async function sha256(file: string): Promise<string> {
@@ -173,6 +185,24 @@ async function makeLargeFile(): Promise<string> {
   const file = scratch.path('large');
   if (!existsSync(file)) writeFileSync(file, Buffer.alloc(copiedBytes, randomBytes(1024 * 1024 + 7)));
   return file;
+}
+
+/** Starts a real scp that lasts for some seconds, and waits until it is in the middle. */
+async function startCopy(ssh: Ssh, to: string): Promise<{ done: Promise<void>; copied(): number }> {
+  const file = await makeLargeFile();
+  const copied = (): number => (existsSync(to) ? statSync(to).size : 0);
+  // Kbit/s.
+  const limit = String(Math.floor((copiedBytes * 8) / 1000 / copySeconds));
+  const scp = ssh.command(['scp', '-l', limit, '-F', ssh.configFile, file, `box:${to}`], {
+    timeoutMs: 300_000,
+  });
+  while (copied() < copiedBytes / 20) await delay(20);
+  const done = (async () => {
+    const { code, stderr } = await scp;
+    assert.equal(code, 0, stderr.toString());
+    assert.equal(await sha256(to), await sha256(file));
+  })();
+  return { done, copied };
 }
 
 const moved = ({ event, cause }: { readonly [field: string]: unknown }): boolean =>
@@ -209,24 +239,6 @@ describe('a process that takes over', needs('ssh', 'scp', 'sshd', 'nginx', 'dist
     });
   }
 
-  /** Starts a real scp that lasts for some seconds, and waits until it is in the middle. */
-  async function startCopy(ssh: Ssh, to: string): Promise<{ done: Promise<void>; copied(): number }> {
-    const file = await makeLargeFile();
-    const copied = (): number => (existsSync(to) ? statSync(to).size : 0);
-    // Kbit/s.
-    const limit = String(Math.floor((copiedBytes * 8) / 1000 / 8));
-    const scp = ssh.command(['scp', '-l', limit, '-F', ssh.configFile, file, `box:${to}`], {
-      timeoutMs: 300_000,
-    });
-    while (copied() < copiedBytes / 20) await delay(20);
-    const done = (async () => {
-      const { code, stderr } = await scp;
-      assert.equal(code, 0, stderr.toString());
-      assert.equal(await sha256(to), await sha256(file));
-    })();
-    return { done, copied };
-  }
-
   it(`loses none of ${sessionCount} sessions and no byte of an scp, and the old one ends when they have`, async () => {
     const gateway = await newGateway();
     const ssh = sshThrough(gateway);
@@ -248,7 +260,8 @@ describe('a process that takes over', needs('ssh', 'scp', 'sshd', 'nginx', 'dist
     newcomer.say();
     await logs(next, 'tunnel opened');
     const shown = await sessionsOf(gateway);
-    assert.equal(new Set(shown.map(({ id }) => id)).size, all + 1);
+    // The scp may be over.
+    assert.ok(new Set(shown.map(({ id }) => id)).size >= all);
 
     await Promise.all([copy.done, newcomer.finish(), ...conversations.map((each) => each.finish())]);
     for (const cat of cats) cat.stdin.end();
