@@ -19,6 +19,7 @@ describe('a resumable tunnel', () => {
   let parts: Parts;
   let proxy: FaultProxy;
   let echo: Server;
+  const tunnels: Duplex[] = [];
   let isRevoked = false;
 
   before(async () => {
@@ -31,6 +32,8 @@ describe('a resumable tunnel', () => {
     await once(echo, 'listening');
   });
   after(async () => {
+    // One whose last word has not been answered would go on asking for it.
+    for (const tunnel of tunnels) tunnel.destroy();
     proxy.close();
     echo.close();
     await parts.close();
@@ -43,7 +46,9 @@ describe('a resumable tunnel', () => {
       target: { host: '127.0.0.1', port },
       token: new Secret('good'),
     };
-    return relay.open(request, direct, AbortSignal.timeout(10_000));
+    const tunnel = await relay.open(request, direct, AbortSignal.timeout(10_000));
+    tunnels.push(tunnel);
+    return tunnel;
   }
 
   it('carries bytes both ways, and each EOF by itself', async () => {
