@@ -20,6 +20,7 @@ import type { Revocations } from './auth/revocations.ts';
 import { ticketBook } from './auth/tickets.ts';
 import type { Tickets } from './auth/tickets.ts';
 import type { Config } from './config/config.ts';
+import { addressCheck } from './dial/addresses.ts';
 import { tcpDialer } from './dial/tcp.ts';
 import { requestEntries } from './entry/index.ts';
 import type { Incoming, Offer, RejoinOffer } from './entry/entry.ts';
@@ -366,6 +367,8 @@ async function settingsFrom(config: Config, state: State, log: Log): Promise<Set
     signInKeys: state.signingKeys.source,
     onTrouble: (issuer, err) => log.warn({ issuer, err }, 'the keys of an issuer cannot be loaded'),
   });
+  const { network, limits } = config;
+  const ownAddresses = [config.listen, config.admin];
   const tokens = jwtAuthenticator(issuers, { proofs: state.proofs });
   return {
     config,
@@ -374,12 +377,9 @@ async function settingsFrom(config: Config, state: State, log: Log): Promise<Set
     pipeline: {
       authenticator: gatewayAuthenticator(tokens, state.tickets),
       policy: rulesPolicy(config),
-      dialer: tcpDialer({
-        network: config.network,
-        limits: config.limits,
-        ownAddresses: [config.listen, config.admin],
-      }),
-      limits: config.limits,
+      dialer: tcpDialer({ network, limits, ownAddresses }),
+      judgeAddress: addressCheck({ network, ownAddresses }),
+      limits,
     },
   };
 }

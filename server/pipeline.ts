@@ -9,6 +9,7 @@ import { startCover } from './auth/cover.ts';
 import type { Cover } from './auth/cover.ts';
 import type { Revocations } from './auth/revocations.ts';
 import type { Limits } from './config/config.ts';
+import type { AddressCheck } from './dial/addresses.ts';
 import type { Dialer } from './dial/dialer.ts';
 import type { Offer, RejoinOffer, Request } from './entry/entry.ts';
 import type { TunnelCounts } from './policy/limits.ts';
@@ -24,6 +25,8 @@ export interface Pipeline {
   readonly authenticator: Authenticator;
   readonly policy: Policy;
   readonly dialer: Dialer;
+  /** The network policy, for addresses that were dialled before it. */
+  readonly judgeAddress: AddressCheck;
   readonly limits: Limits;
 }
 
@@ -162,10 +165,16 @@ async function refuse(
   session.end(refusal.code, { reason: reasonOf(refusal) });
 }
 
-/** Who may not reach the target any more does not keep the tunnel to it either. Throws `TARGET_DENIED`. */
-function authorizeAgain(tunnel: Rejoinable, principal: Principal, { policy }: Pipeline): Grant {
+/** Who may not reach the target any more does not keep the tunnel to it either. Throws `TARGET_DENIED`, `ADDRESS_DENIED`. */
+function authorizeAgain(tunnel: Rejoinable, principal: Principal, { policy, judgeAddress }: Pipeline): Grant {
   try {
-    return policy.decide(principal, tunnel.target);
+    const grant = policy.decide(principal, tunnel.target);
+    const { allowed, why } = judgeAddress(tunnel.address.host, tunnel.address.port);
+    if (!allowed)
+      throw new TunnelError('ADDRESS_DENIED', 'the network policy does not allow its address any more', {
+        cause: new Error(why),
+      });
+    return grant;
   } catch (error) {
     tunnel.revoke();
     throw error;
@@ -225,7 +234,7 @@ async function withinOpeningTime(offer: Offer, session: Session): Promise<void> 
 async function dial(offer: Offer, grant: Grant, session: Session, { dialer }: Pipeline): Promise<Socket> {
   const startedAt = performance.now();
   const target = await dialer.dial(grant, AbortSignal.any([offer.signal, session.signal]));
-  session.dialled(`${target.remoteAddress}:${target.remotePort}`, performance.now() - startedAt);
+  session.dialled({ host: target.remoteAddress!, port: target.remotePort! }, performance.now() - startedAt);
   return target;
 }
 

@@ -73,7 +73,7 @@ function fieldsOf(
     signInId: principal?.signInId,
     target: grant && formatTarget(grant.target),
     rule: grant?.rule,
-    address: record.dialled,
+    address: record.dialled && formatTarget(record.dialled),
     ...(event === 'end' || event === 'refuse'
       ? { cause: record.end, reason: record.reason && withoutSecrets(record.reason) }
       : {}),

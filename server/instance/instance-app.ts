@@ -27,8 +27,8 @@ export function instanceApp(source: InstanceSource): FastifyInstance {
   app.post('/find', async (request, reply) => {
     const { sid, holder } = asked.parse(request.body);
     try {
-      const { sessionId, target } = await ownTunnels(source.relays).find(sid, holderOf(holder));
-      return await reply.send({ sessionId, target });
+      const { sessionId, target, address } = await ownTunnels(source.relays).find(sid, holderOf(holder));
+      return await reply.send({ sessionId, target, address });
     } catch (error) {
       const { code, message, facts } = toTunnelError(error);
       return reply.code(facts.status).send({ code, detail: message });

@@ -10,10 +10,8 @@ import { HandOvers, unreachable } from './hand-over.ts';
 
 const askMs = 3000;
 
-const found = z.object({
-  sessionId: z.string(),
-  target: z.object({ host: z.string(), port: z.number() }),
-});
+const target = z.object({ host: z.string(), port: z.number() });
+const found = z.object({ sessionId: z.string(), target, address: target });
 
 /** What a process says to all the others: see `InstanceSource`. */
 export type Notice = 'succeeded' | 'stop';
@@ -37,10 +35,10 @@ export class Neighbours implements Rejoinables {
     const { issuer, subject, keyThumbprint } = holder;
     const answer = await this.#ask(socket, '/find', { sid, holder: { issuer, subject, keyThumbprint } });
     if (answer.status !== 200) throw refusalOf(answer.body);
-    const { sessionId, target } = found.parse(answer.body);
+    const tunnel = found.parse(answer.body);
+    const { sessionId } = tunnel;
     return {
-      sessionId,
-      target,
+      ...tunnel,
       revoke: () => void this.#ask(socket, '/revoke', { sessionId }).catch(() => {}),
       prepare: (offer) => this.handOvers.prepare(socket, offer, holder),
     };

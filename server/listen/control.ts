@@ -112,7 +112,7 @@ function shown({
     ...(principal?.tokenId !== undefined && { tokenId: principal.tokenId }),
     ...(principal?.keyThumbprint !== undefined && { keyThumbprint: principal.keyThumbprint }),
     ...(grant && { target: formatTarget(grant.target) }),
-    ...(dialled !== undefined && { address: dialled }),
+    ...(dialled !== undefined && { address: formatTarget(dialled) }),
     since: openedAt ?? offeredAt,
   };
 }

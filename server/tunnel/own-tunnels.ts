@@ -8,10 +8,12 @@ export function ownTunnels(relays: Pick<Relays, 'find' | 'rejoin'>): Rejoinables
     async find(sid, holder) {
       const tunnel = relays.find(sid, holder);
       const { session, target } = tunnel;
-      if (session === undefined || target === undefined) throw notHere();
+      const address = session?.record.dialled;
+      if (session === undefined || target === undefined || address === undefined) throw notHere();
       return {
         sessionId: session.record.id,
         target,
+        address,
         revoke: () => session.abort('REVOKED', 'the rules do not allow it any more'),
         async prepare(offer) {
           tunnel.check(offer);

@@ -12,6 +12,8 @@ export interface Rejoinable {
   readonly sessionId: string;
   /** What it leads to, as its opener asked for it. */
   readonly target: Target;
+  /** The address that was dialled for it. */
+  readonly address: Target;
   /** Ends it, because its holder may not reach the target any more. */
   revoke(): void;
   /**

@@ -1,5 +1,6 @@
 import type { EndReason } from '../../protocol/end-reason.ts';
 import type { TunnelErrorCode } from '../../protocol/errors.ts';
+import type { Target } from '../../protocol/target.ts';
 import type { CarrierEnd } from '../../stream/relay-carrier.ts';
 import type { Principal } from '../auth/authenticator.ts';
 import type { Request } from '../entry/entry.ts';
@@ -19,7 +20,7 @@ export interface SessionRecord {
   readonly principal?: Principal;
   readonly grant?: Grant;
   /** The address that was dialled. */
-  readonly dialled?: string;
+  readonly dialled?: Target;
   /** When the first byte could pass. */
   readonly openedAt?: number;
   /** Since when a resumable tunnel has no connection. */
@@ -70,7 +71,7 @@ export interface Session {
   readonly signal: AbortSignal;
   identified(principal: Principal): void;
   granted(grant: Grant): void;
-  dialled(address: string, dialMs: number): void;
+  dialled(address: Target, dialMs: number): void;
   /** Rejects with `AUDIT_UNAVAILABLE` when the opening cannot be recorded. */
   opening(): Promise<void>;
   opened(): void;
@@ -176,7 +177,7 @@ class LiveSession implements Session {
     this.record = { ...this.record, grant };
   }
 
-  dialled(dialled: string, dialMs: number): void {
+  dialled(dialled: Target, dialMs: number): void {
     this.record = { ...this.record, dialled, dialMs };
   }
 

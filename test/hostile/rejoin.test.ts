@@ -455,6 +455,24 @@ describe('a tunnel whose connection is lost', () => {
     await end();
   });
 
+  it('is ended when the network policy does not allow its address any more', async () => {
+    let isAllowed = true;
+    const asked: string[] = [];
+    const { parts, known, end } = await openAndCut({
+      judgeAddress(address, port) {
+        asked.push(`${address} ${port}`);
+        return { allowed: isAllowed, why: 'not any more' };
+      },
+    });
+    isAllowed = false;
+    const answer = await rejoinTunnel(parts.port, known, { count: 1 });
+    assert.equal(answer instanceof Wire ? '' : `${answer.status} ${answer.code}`, '403 ADDRESS_DENIED');
+    await parts.endedCount(2);
+    const { dialled } = parts.ended.find(({ end: how }) => how === 'REVOKED')!;
+    assert.deepEqual(asked, [`${dialled!.host} ${dialled!.port}`]);
+    await end();
+  });
+
   for (const [reason, code] of [
     ['KILLED', 'TUNNEL_KILLED'],
     ['SESSION_EXPIRED', 'TUNNEL_EXPIRED'],

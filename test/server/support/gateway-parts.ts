@@ -94,6 +94,7 @@ export async function startParts(
     authenticator: oneToken,
     policy: { decide: (_principal, target) => ({ target, address: target, rule: 'rule 1' }) },
     dialer: loopbackDialer,
+    judgeAddress: () => ({ allowed: true, why: 'it is a test' }),
     limits: generousLimits,
     ...replace,
   };
