@@ -198,6 +198,8 @@ export class RelayStream extends Duplex {
     // What was taken since the peer was asked to go on from there it cannot know yet.
     if (this.#relay.told > positions.from) this.#carrier?.send({ kind: 'ack', at: this.#relay.told });
     this.#pump();
+    // The acknowledgement of our EOF may have been lost with the old carrier, and come with this one.
+    this.#finishIfDelivered();
     return again;
   }
 

@@ -98,6 +98,22 @@ function texts(socket: WebSocket): { readonly all: string[]; until(text: RegExp)
 }
 
 describe('a stream that outlives its connections', () => {
+  it('finishes when what it hears on the next connection is that its EOF has been taken', async () => {
+    const { made: near, lost } = losing();
+    const first = await openLine();
+    const said = texts(first.far);
+    near.attach(webSocketCarrier(first.near, relayV1), { peerReceived: 0, from: 0 });
+    near.end('x');
+    await said.until(/^end at=1/);
+    first.farSocket.destroy();
+    await lost;
+    assert.equal(near.writableFinished, false);
+    const second = await openLine();
+    near.attach(webSocketCarrier(second.near, relayV1), { peerReceived: 2, from: 0 });
+    if (!near.writableFinished) await once(near, 'finish');
+    near.destroy();
+  });
+
   it('finishes when its EOF comes while its peer has not read everything', async () => {
     const [near, far] = [stream(), stream()];
     await join(near, far);

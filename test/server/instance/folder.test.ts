@@ -48,7 +48,7 @@ describe('the folder of instances', () => {
     const servers = [own, living].map((name) =>
       createServer((socket) => socket.destroy()).listen({ path: folder.socketOf(name)! }),
     );
-    for (const server of servers) await once(server, 'listening');
+    await Promise.all(servers.map((server) => once(server, 'listening')));
     const source = `require('net').createServer().listen(${JSON.stringify(folder.socketOf(dead))}, () => process.kill(process.pid, 'SIGKILL'))`;
     spawnSync(process.execPath, ['-e', source]);
     assert.ok(existsSync(folder.socketOf(dead)!));
