@@ -46,10 +46,12 @@ export function run(program, args, options = {}) {
 
 /**
  * Goes on in another program with the same terminal, and ends as it ends. Ctrl-C reaches the program by itself; a
- * SIGTERM is handed on.
+ * SIGTERM is handed on. After `limitMs` the program is interrupted.
  */
-export function continueWith(program, args, env = process.env) {
+export function continueWith(program, args, { env = process.env, limitMs } = {}) {
   const child = spawn(program, args, { cwd: root, stdio: 'inherit', env });
+  // The test runner waits for ever for a file that does not end; interrupted, it says which one it is.
+  if (limitMs !== undefined) setTimeout(() => child.kill('SIGINT'), limitMs).unref();
   process.on('SIGINT', () => {});
   process.on('SIGTERM', () => child.kill('SIGTERM'));
   child.on('exit', (code, signal) => process.exit(code ?? (signal === 'SIGINT' ? 130 : 1)));
