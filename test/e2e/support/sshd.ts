@@ -22,6 +22,9 @@ export async function startSshd(scratch: Scratch): Promise<Sshd> {
   // Compiled into Debian's sshd, and only made by the start script of the service.
   if (process.getuid?.() === 0) mkdirSync('/run/sshd', { recursive: true, mode: 0o755 });
   const port = await freePort();
+  // Not that of the person who runs the tests: what its .bashrc prints would be taken for what the commands print.
+  const home = scratch.path('remote-home');
+  mkdirSync(home, { recursive: true });
   const configFile = scratch.path('sshd_config');
   writeFileSync(
     configFile,
@@ -39,6 +42,7 @@ PrintLastLog no
 MaxStartups 100
 MaxSessions 100
 AllowTcpForwarding yes
+SetEnv HOME=${home}
 Subsystem sftp internal-sftp
 `,
   );
