@@ -1,6 +1,7 @@
 import { once } from 'node:events';
 import { connect, createServer } from 'node:net';
 import type { AddressInfo, Socket } from 'node:net';
+import { abort } from '../../stream/close.ts';
 
 /** How a connection is broken: by a reset, by an end without a word, or by silence both ways. */
 export type Fault = 'reset' | 'end' | 'silence';
@@ -35,17 +36,17 @@ export async function startFaultProxy(port: number): Promise<FaultProxy> {
   const server = createServer({ allowHalfOpen: true }, (near) => {
     near.on('error', () => {});
     if (!proxy.isUp) {
-      near.resetAndDestroy();
+      abort(near);
       return;
     }
     count++;
     const far = connect({ port, host: '127.0.0.1', allowHalfOpen: true });
-    far.on('error', () => near.resetAndDestroy());
+    far.on('error', () => abort(near));
     const pair: Pair = { near, far, carried: 0, limit: next };
     pairs.add(pair);
     near.on('close', (hadError) => {
       pairs.delete(pair);
-      if (hadError) far.resetAndDestroy();
+      if (hadError) abort(far);
       else far.end();
     });
     forward(near, far, pair);
@@ -97,7 +98,7 @@ function forward(from: Socket, to: Socket, pair: Pair): void {
 function breakPair({ near, far }: Pair, fault: Fault): void {
   for (const socket of [near, far]) {
     socket.removeAllListeners('data').removeAllListeners('end').removeAllListeners('drain');
-    if (fault === 'reset') socket.resetAndDestroy();
+    if (fault === 'reset') abort(socket);
     else if (fault === 'end') socket.destroy();
     else socket.resume();
   }
