@@ -1,6 +1,6 @@
 import { Buffer } from 'node:buffer';
 import { RelayViolation, relayCloseCodes } from './relay-frame.ts';
-import type { RelayCodec, RelayFrame, RelayMessage } from './relay-frame.ts';
+import type { RelayCodec, RelayMessage } from './relay-frame.ts';
 
 /**
  * Relay v4, as gcloud (`relay.tunnel.cloudproxy.app`) and nassh (`ssh`) speak it: binary messages, each one command,
@@ -93,9 +93,4 @@ function readPosition(message: Buffer): number {
   if (position < 0n || position > BigInt(Number.MAX_SAFE_INTEGER))
     throw new RelayViolation(relayCloseCodes.BAD_ACK, 'a position that cannot be');
   return Number(position);
-}
-
-/** Frames that only the client receives; from a client they break the rules. */
-export function isGreeting(frame: RelayFrame): boolean {
-  return frame.kind === 'opened' || frame.kind === 'joined';
 }

@@ -11,9 +11,6 @@ import type { Carrier, CarrierEnd } from './relay-carrier.ts';
 import { TunnelEnded, tunnelEnded } from './tunnel-ended.ts';
 import { Vigil } from './vigil.ts';
 
-/** What each side may leave unacknowledged when nothing else was agreed on. */
-export const defaultWindowBytes = 1024 * 1024;
-
 /** The close code of `postern.relay.v1` for a tunnel that was broken off, which is not to be resumed. */
 export const abortedCloseCode = 4410;
 
