@@ -8,6 +8,7 @@ import { RelayStream } from '../../stream/relay-stream.ts';
 import type { ConnectionAges, TunnelWatch } from '../entry/entry.ts';
 import { Failure, toFailure } from '../failure.ts';
 import { watchSurroundings } from './surroundings.ts';
+import type { Surroundings } from './surroundings.ts';
 import { Tries } from './tries.ts';
 
 /** What a request to go on says. */
@@ -55,6 +56,7 @@ const mostOvertaken = 3;
 export class Resumption {
   readonly #options: ResumptionOptions;
   readonly #stream: RelayStream;
+  #surroundings: Surroundings | undefined;
   #tries: Tries<Rejoined> | undefined;
   #cause: RejoinCause = 'reset';
   /** Set while a dead connection would be the fault of something that we know. */
@@ -87,10 +89,10 @@ export class Resumption {
 
   /** Starts the tunnel on its first carrier, which it takes over, and gives its bytes. */
   start(carrier: Carrier): Duplex {
-    const surroundings = watchSurroundings({
+    const surroundings = (this.#surroundings = watchSurroundings({
       onWake: () => this.#doubt('wake'),
       onNetworkChange: () => this.#doubt('network'),
-    });
+    }));
     this.#stream.once('close', () => {
       surroundings.stop();
       clearTimeout(this.#ageTimer);
@@ -118,11 +120,17 @@ export class Resumption {
     this.#stream.probe();
   }
 
+  /** What we know that would end a connection, or find out now: the network may have changed since we last looked. */
+  #reasonToDoubt(): RejoinCause | undefined {
+    if (this.#surroundings?.hasMoved()) this.#doubted ??= 'network';
+    return this.#doubted;
+  }
+
   /** Another connection is looked for, and this one kept: it may only be slow. */
   #silent(): void {
     this.#awaySince ??= performance.now();
     this.#isOnlySilent = this.#tries === undefined;
-    void this.#comeBack(this.#doubted ?? 'silent');
+    void this.#comeBack(this.#reasonToDoubt() ?? 'silent');
   }
 
   #heardAgain(): void {
@@ -138,10 +146,10 @@ export class Resumption {
     clearTimeout(this.#ageTimer);
     const isUseless = now - this.#attachedAt < uselessMs && this.#progress() === this.#progressAt;
     this.#useless = isUseless ? this.#useless + 1 : 0;
-    const cause = end.how === 'silent' ? (this.#doubted ?? 'silent') : causes[end.how];
+    const reason = this.#reasonToDoubt();
+    const cause = end.how === 'silent' ? (reason ?? 'silent') : causes[end.how];
     // After a wake-up or on another network there is a reason, whatever the age.
-    if (end.how !== 'silent' && this.#doubted === undefined)
-      this.#options.ages?.cutAt(now - this.#attachedAt);
+    if (end.how !== 'silent' && reason === undefined) this.#options.ages?.cutAt(now - this.#attachedAt);
     this.#options.watch?.lost();
     void this.#comeBack(cause);
   }

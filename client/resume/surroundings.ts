@@ -13,25 +13,33 @@ const asleepMs = 5000;
 /** The list of addresses costs a little; a change that is noticed some seconds later is early enough. */
 const looksPerList = 3;
 
+export interface Surroundings {
+  /** Looks at once whether the addresses have changed since the last look; the listener is not told of it. */
+  hasMoved(): boolean;
+  stop(): void;
+}
+
 /** Watches for what connections do not survive without telling. Does not keep the process alive. */
-export function watchSurroundings(listener: SurroundingsListener): { stop(): void } {
+export function watchSurroundings(listener: SurroundingsListener): Surroundings {
   let lastLookAt = Date.now();
   let looks = 0;
   let addresses = currentAddresses();
+  const hasMoved = (): boolean => {
+    const before = addresses;
+    addresses = currentAddresses();
+    return addresses !== before;
+  };
   const look = (): void => {
     const now = Date.now();
     const slept = now - lastLookAt > lookMs + asleepMs;
     lastLookAt = now;
     if (slept) listener.onWake();
     if (!slept && ++looks % looksPerList !== 0) return;
-    const current = currentAddresses();
-    if (current === addresses) return;
-    addresses = current;
-    listener.onNetworkChange();
+    if (hasMoved()) listener.onNetworkChange();
   };
   const timer = setInterval(look, lookMs);
   timer.unref();
-  return { stop: () => clearInterval(timer) };
+  return { hasMoved, stop: () => clearInterval(timer) };
 }
 
 /** One text that changes whenever an address does. */

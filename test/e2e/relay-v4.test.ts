@@ -13,7 +13,7 @@ import { makeCertificates } from './support/certificates.ts';
 import { startGateway } from './support/gateway.ts';
 import type { Gateway } from './support/gateway.ts';
 import { needs, packageDirectory } from './support/needs.ts';
-import { own } from './support/process.ts';
+import { eventually, own } from './support/process.ts';
 import type { Outcome } from './support/process.ts';
 import { openScratch } from './support/scratch.ts';
 import { box, prepareSsh } from './support/ssh.ts';
@@ -139,7 +139,10 @@ describe('a client of relay v4', needs('ssh', 'sshd', 'ssh-keygen', 'scp', 'sftp
         if (child.exitCode !== null) assert.fail(complaints);
         await Promise.race([once(child, 'heard'), once(child, 'close')]);
       }
+      const opened = proxy.count;
       proxy.cut('reset');
+      // What is sent before it knows of the cut is lost for good.
+      await eventually(() => proxy.count > opened, 'the next connection');
     }
     child.stdin.end();
     const [code] = (await once(child, 'close')) as [number];
