@@ -91,7 +91,7 @@ export class Relay {
     return this.#incomingEnd !== undefined;
   }
 
-  /** Adds bytes to be sent. They are kept, and must not be changed. */
+  /** Adds bytes to be sent. A copy of them is kept. */
   write(bytes: Buffer): void {
     if (this.#outgoingEnd !== undefined || this.#state === 'closed')
       throw new TypeError('write after the end');
@@ -179,6 +179,12 @@ export class Relay {
     this.#state = stepRelay(this.#state, 'carrierLost');
     this.#next = this.#acknowledged;
     this.#forget();
+    this.trim();
+  }
+
+  /** Gives back memory that is kept for more bytes to come. */
+  trim(): void {
+    this.#replay.trim();
   }
 
   /** The tunnel is over; nothing is kept any more. */

@@ -1,28 +1,36 @@
 import { Buffer } from 'node:buffer';
 
-/** Below this, bytes are copied together: a million single bytes must not become a million buffers. */
-const smallBytes = 1024;
-const slabBytes = 2048;
+/** A tunnel that says little keeps little; one that says much needs few blocks. */
+const smallestBytes = 2048;
+const largestBytes = 64 * 1024;
+
+/** The largest blocks that have become free are used again: a new one for all that goes through is work for the collector. */
+const mostSpare = 4;
 
 const nothing = Buffer.alloc(0);
 
-interface Piece {
+interface Block {
   /** The position of its first byte. */
-  at: number;
-  bytes: Buffer;
-  /** What `bytes` is the used beginning of, when there is room behind it. */
-  readonly slab?: Buffer;
+  readonly at: number;
+  /** How much of `room` is used, from its beginning. */
+  used: number;
+  room: Buffer;
 }
 
-/** Bytes with a position each, kept until they are acknowledged, to be read again from any position that is kept. */
+/**
+ * Copies of bytes with a position each, kept until they are acknowledged, to be read again from any position that is
+ * kept. What `read` gives is good until it is dropped: its memory is then used again, for later bytes of the same
+ * tunnel and never for those of another one.
+ */
 export class ReplayBuffer {
-  #pieces: Piece[] = [];
-  /** Pieces before this one are gone; the array is cut when they are many. */
+  #blocks: Block[] = [];
+  /** Blocks before this one are gone; the array is cut when they are many. */
   #head = 0;
-  /** The piece that was read last: the next read is nearly always of the same or the next. */
+  /** The block that was read last: the next read is nearly always of the same or the next. */
   #cursor = 0;
   #start = 0;
   #end = 0;
+  #spare: Buffer[] = [];
 
   /** The position of the oldest byte that is kept. */
   get start(): number {
@@ -34,26 +42,31 @@ export class ReplayBuffer {
     return this.#end;
   }
 
-  /** Keeps `bytes` without copying them, unless they are few; they must not be changed afterwards. */
+  /** Keeps a copy of `bytes`. */
   append(bytes: Buffer): void {
-    if (bytes.length === 0) return;
-    if (bytes.length > smallBytes) this.#pieces.push({ at: this.#end, bytes });
-    else this.#appendSmall(bytes);
-    this.#end += bytes.length;
+    for (let from = 0; from < bytes.length;) {
+      const block = this.#blockFor(bytes.length - from);
+      const copied = bytes.copy(block.room, block.used, from);
+      block.used += copied;
+      from += copied;
+      this.#end += copied;
+    }
   }
 
   /** Forgets what lies before `position`, which is kept or the end; anything else is a `TypeError`. */
   dropBefore(position: number): void {
     this.#expectKept(position);
     this.#start = position;
-    if (position === this.#end) {
-      this.#pieces = [];
-      this.#head = 0;
-      this.#cursor = 0;
-      return;
+    while (this.#head < this.#blocks.length && endOf(this.#blocks[this.#head]!) <= position) {
+      this.#reuse(this.#blocks[this.#head]!);
+      this.#blocks[this.#head++] = gone;
     }
-    while (endOf(this.#pieces[this.#head]!) <= position) this.#pieces[this.#head++] = gone;
-    if (this.#head > 64 && this.#head * 2 > this.#pieces.length) this.#cut();
+    if (this.#head === this.#blocks.length) this.#blocks = [];
+    else if (this.#head > 64 && this.#head * 2 > this.#blocks.length)
+      this.#blocks = this.#blocks.slice(this.#head);
+    else return;
+    this.#cursor = Math.max(0, this.#cursor - this.#head);
+    this.#head = 0;
   }
 
   /**
@@ -63,8 +76,16 @@ export class ReplayBuffer {
   read(position: number, most: number): Buffer {
     this.#expectKept(position);
     if (position === this.#end) return nothing;
-    const { at, bytes } = this.#pieceAt(position);
-    return bytes.subarray(position - at, position - at + most);
+    const { at, used, room } = this.#blockAt(position);
+    return room.subarray(position - at, Math.min(used, position - at + most));
+  }
+
+  /** Gives back the memory that is not needed for what is kept. */
+  trim(): void {
+    this.#spare = [];
+    const last = this.#blocks.at(-1);
+    if (last !== undefined && last.room.length - last.used >= smallestBytes)
+      last.room = copyOf(last.room.subarray(0, last.used));
   }
 
   #expectKept(position: number): void {
@@ -72,33 +93,42 @@ export class ReplayBuffer {
       throw new TypeError(`position ${position} is not kept`);
   }
 
-  #appendSmall(bytes: Buffer): void {
-    const last = this.#pieces.at(-1);
-    if (last?.slab !== undefined && last.bytes.length + bytes.length <= last.slab.length) {
-      bytes.copy(last.slab, last.bytes.length);
-      last.bytes = last.slab.subarray(0, last.bytes.length + bytes.length);
-      return;
-    }
-    const slab = Buffer.allocUnsafeSlow(slabBytes);
-    bytes.copy(slab);
-    this.#pieces.push({ at: this.#end, bytes: slab.subarray(0, bytes.length), slab });
+  /** The one to put the next of `wanted` bytes into: what would only fill a small rest begins a block of its own. */
+  #blockFor(wanted: number): Block {
+    const last = this.#blocks.at(-1);
+    const rest = last === undefined ? 0 : last.room.length - last.used;
+    if (last !== undefined && (rest >= wanted || rest > last.room.length / 4)) return last;
+    const block = { at: this.#end, used: 0, room: this.#roomFor(wanted) };
+    this.#blocks.push(block);
+    return block;
   }
 
-  #pieceAt(position: number): Piece {
-    if (this.#cursor < this.#head || this.#pieces[this.#cursor]!.at > position) this.#cursor = this.#head;
-    while (endOf(this.#pieces[this.#cursor]!) <= position) this.#cursor++;
-    return this.#pieces[this.#cursor]!;
+  #roomFor(wanted: number): Buffer {
+    let bytes = smallestBytes;
+    while (bytes < wanted && bytes < largestBytes) bytes *= 2;
+    // Slow: not out of a pool that others share.
+    return (bytes === largestBytes ? this.#spare.pop() : undefined) ?? Buffer.allocUnsafeSlow(bytes);
   }
 
-  #cut(): void {
-    this.#pieces = this.#pieces.slice(this.#head);
-    this.#cursor = Math.max(0, this.#cursor - this.#head);
-    this.#head = 0;
+  #reuse({ room }: Block): void {
+    if (room.length === largestBytes && this.#spare.length < mostSpare) this.#spare.push(room);
+  }
+
+  #blockAt(position: number): Block {
+    if (this.#cursor < this.#head || this.#blocks[this.#cursor]!.at > position) this.#cursor = this.#head;
+    while (endOf(this.#blocks[this.#cursor]!) <= position) this.#cursor++;
+    return this.#blocks[this.#cursor]!;
   }
 }
 
-const gone: Piece = { at: 0, bytes: nothing };
+const gone: Block = { at: 0, used: 0, room: nothing };
 
-function endOf({ at, bytes }: Piece): number {
-  return at + bytes.length;
+function endOf({ at, used }: Block): number {
+  return at + used;
+}
+
+function copyOf(bytes: Buffer): Buffer {
+  const copy = Buffer.allocUnsafeSlow(bytes.length);
+  bytes.copy(copy);
+  return copy;
 }

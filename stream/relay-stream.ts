@@ -4,8 +4,8 @@ import { endReasons, reasonOfCloseCode } from '../protocol/end-reason.ts';
 import { Relay } from '../protocol/relay.ts';
 import { RelayViolation, relayCloseCodes } from '../protocol/relay-frame.ts';
 import type { RelayFrame } from '../protocol/relay-frame.ts';
-import { ReplayBuffer } from '../protocol/replay-buffer.ts';
 import { connectionReset } from './capsule-stream.ts';
+import { Inbox } from './inbox.ts';
 import { everyInterval, keepAliveMs } from './keep-alive.ts';
 import type { Carrier, CarrierEnd } from './relay-carrier.ts';
 import { TunnelEnded, tunnelEnded } from './tunnel-ended.ts';
@@ -30,10 +30,7 @@ const cautiousBytes = 4096;
 const acknowledgeMs = 200;
 
 /** What waits for the reader is handed over in portions of about this much, of however many messages it is. */
-const portionBytes = 16 * 1024;
-
-/** A message that is cut out of a buffer that many times as long is copied, and does not keep the buffer. */
-const mostPinned = 4;
+const portionBytes = 64 * 1024;
 
 /** Who reads the end of a peer of relay v4 may go on writing this long, to nobody. */
 const leftLingerMs = 30_000;
@@ -100,7 +97,7 @@ export class RelayStream extends Duplex {
   #writing: Callback | undefined;
   #finishing: Callback | undefined;
   /** What has arrived and not been handed to the reader, and whether the reader wants it. */
-  readonly #inbox = new ReplayBuffer();
+  readonly #inbox = new Inbox();
   #isWanted = false;
   /** Relay v4: the carrier is not read. */
   #isPaused = false;
@@ -162,7 +159,7 @@ export class RelayStream extends Duplex {
 
   /** What has arrived and was not read. */
   get unreadBytes(): number {
-    return this.#inboxBytes + this.readableLength;
+    return this.#inbox.length + this.readableLength;
   }
 
   get keptBytes(): number {
@@ -245,7 +242,7 @@ export class RelayStream extends Duplex {
     this.#tellNow();
     this.#closeCarrier(error, isOrderly);
     this.#relay.close();
-    this.#inbox.dropBefore(this.#inbox.end);
+    this.#inbox.clear();
     this.#settle(error ?? connectionReset());
     this.#account();
     callback(error);
@@ -302,33 +299,23 @@ export class RelayStream extends Duplex {
 
   /** A reader that has caught up gets the bytes as they are; for others they are put together. */
   #store(bytes: Buffer): void {
-    if (this.#isWanted && this.readableLength === 0 && this.#inboxBytes === 0) {
+    if (this.#isWanted && this.readableLength === 0 && this.#inbox.length === 0) {
       this.#isWanted = this.push(bytes);
       return;
     }
-    const isPinning = bytes.buffer.byteLength > bytes.length * mostPinned;
-    this.#inbox.append(isPinning ? Buffer.from(bytes) : bytes);
+    this.#inbox.append(bytes);
     this.#deliver();
   }
 
   #deliver(): void {
-    while (this.#isWanted && this.#inboxBytes > 0) {
-      const bytes = this.#inbox.read(this.#inbox.start, portionBytes);
-      this.#inbox.dropBefore(this.#inbox.start + bytes.length);
-      // The rest of what it lies in may be much longer.
-      const isPinning = bytes.buffer.byteLength > bytes.length * mostPinned;
-      this.#isWanted = this.push(isPinning ? Buffer.from(bytes) : bytes);
-    }
-    if ((this.#relay.hasEnded || this.#left) && this.#inboxBytes === 0) this.#pushEnd();
+    while (this.#isWanted && this.#inbox.length > 0)
+      this.#isWanted = this.push(this.#inbox.take(portionBytes));
+    if ((this.#relay.hasEnded || this.#left) && this.#inbox.length === 0) this.#pushEnd();
   }
 
   #pushEnd(): void {
     if (!this.#isEndPushed) this.push(null);
     this.#isEndPushed = true;
-  }
-
-  get #inboxBytes(): number {
-    return this.#inbox.end - this.#inbox.start;
   }
 
   #receiveAcknowledgement(at: number): void {
@@ -429,6 +416,7 @@ export class RelayStream extends Duplex {
     // A peer of relay v4 answers nothing.
     if (!this.#options.isPlain && this.#unanswered >= mostUnanswered)
       return this.#lose(carrier, { how: 'silent' });
+    this.#relay.trim();
     this.#ping();
   }
 

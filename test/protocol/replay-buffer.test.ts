@@ -19,12 +19,13 @@ function readAll(replay: ReplayBuffer, position: number, most: number): Buffer {
 
 type Step =
   | { readonly kind: 'append'; readonly bytes: Uint8Array }
-  | { readonly kind: 'drop' | 'read'; readonly where: number; readonly most: number };
+  | { readonly kind: 'drop' | 'read' | 'trim'; readonly where: number; readonly most: number };
 
 const where = fc.double({ min: 0, max: 1, noNaN: true });
 const sizes = fc.oneof(
   fc.nat({ max: 5 }),
   fc.constantFrom(1023, 1024, 1025, 2047, 2048, 2049),
+  fc.constantFrom(49_151, 49_152, 65_535, 65_536, 65_537, 200_000),
   fc.nat({ max: 4000 }),
 );
 const step: fc.Arbitrary<Step> = fc.oneof(
@@ -34,7 +35,7 @@ const step: fc.Arbitrary<Step> = fc.oneof(
     }),
   ),
   fc
-    .tuple(fc.constantFrom('drop', 'read', 'read'), where, fc.integer({ min: 1, max: 3000 }))
+    .tuple(fc.constantFrom('drop', 'read', 'read', 'trim'), where, fc.integer({ min: 1, max: 3000 }))
     .map(([kind, where, most]): Step => ({ kind, where, most })),
 );
 
@@ -53,6 +54,7 @@ describe('a replay buffer', () => {
           } else {
             const position = start + Math.round(next.where * (all.length - start));
             if (next.kind === 'drop') replay.dropBefore((start = position));
+            else if (next.kind === 'trim') replay.trim();
             else assert.ok(readAll(replay, position, next.most).equals(all.subarray(position)));
           }
           assert.deepEqual([replay.start, replay.end], [start, all.length]);
@@ -81,12 +83,35 @@ describe('a replay buffer', () => {
     assert.equal(replay.read(1, 9).length, 0);
   });
 
-  it('may be changed by nobody who appends a few bytes and uses them again', () => {
+  it('keeps copies: who appends bytes may use their memory again', () => {
+    for (const length of [3, 100_000]) {
+      const replay = new ReplayBuffer();
+      const bytes = Buffer.alloc(length, 'few');
+      replay.append(bytes);
+      bytes.fill(0);
+      assert.ok(readAll(replay, 0, length).equals(Buffer.alloc(length, 'few')));
+    }
+  });
+
+  it('uses the memory of what was dropped again', () => {
     const replay = new ReplayBuffer();
-    const bytes = Buffer.from('few');
-    replay.append(bytes);
-    bytes.fill(0);
-    assert.equal(replay.read(0, 9).toString(), 'few');
+    const stores = new Set<ArrayBufferLike>();
+    for (let count = 0; count < 1000; count++) {
+      replay.append(Buffer.alloc(65_536, 'x'));
+      stores.add(replay.read(replay.end - 1, 1).buffer);
+      if (count > 10) replay.dropBefore(replay.end - 10 * 65_536);
+    }
+    assert.ok(stores.size < 20, `${stores.size} buffers`);
+  });
+
+  it('keeps little more than it has to, once it was trimmed', () => {
+    const replay = new ReplayBuffer();
+    for (let count = 0; count < 20; count++) replay.append(Buffer.alloc(65_536, 'x'));
+    replay.append(Buffer.from('the rest'));
+    replay.dropBefore(replay.end - 8);
+    replay.trim();
+    assert.equal(replay.read(replay.start, 8).toString(), 'the rest');
+    assert.ok(replay.read(replay.start, 8).buffer.byteLength <= 2048);
   });
 
   it('does not make a million buffers of a million bytes', () => {
