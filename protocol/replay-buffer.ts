@@ -4,8 +4,8 @@ import { Buffer } from 'node:buffer';
 const smallestBytes = 2048;
 const largestBytes = 64 * 1024;
 
-/** The largest blocks that have become free are used again: a new one for all that goes through is work for the collector. */
-const mostSpare = 4;
+/** The largest blocks that have become free are used again: new ones for all that goes through are work for the collector. */
+const mostSpare = 16;
 
 const nothing = Buffer.alloc(0);
 

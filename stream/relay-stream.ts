@@ -109,7 +109,11 @@ export class RelayStream extends Duplex {
   #lingering: NodeJS.Timeout | undefined;
 
   constructor(options: RelayStreamOptions) {
-    super({ allowHalfOpen: true, readableHighWaterMark: portionBytes });
+    super({
+      allowHalfOpen: true,
+      readableHighWaterMark: portionBytes,
+      writableHighWaterMark: maxWaitingBytes,
+    });
     const { isPlain, windowBytes, onSilence } = options;
     this.#options = options;
     if (onSilence !== undefined) {

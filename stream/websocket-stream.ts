@@ -12,9 +12,6 @@ export const eofSubprotocol = 'postern.tcp.v1';
 /** Largest message either side sends, and the gateway takes. */
 export const maxMessageBytes = 64 * 1024;
 
-/** Bytes that may wait in a socket before a write has to wait too. */
-const maxWaitingBytes = 256 * 1024;
-
 const closedLingerMs = 30_000;
 
 type Callback = (error?: Error | null) => void;
@@ -74,12 +71,7 @@ class WebSocketStream extends Duplex {
       this.#socket.send(chunk.subarray(at - maxMessageBytes, at), { binary: true }, ignore);
     }
     const last = chunk.subarray(Math.floor((chunk.length - 1) / maxMessageBytes) * maxMessageBytes);
-    if (this.#socket.bufferedAmount + last.length > maxWaitingBytes) {
-      this.#socket.send(last, { binary: true }, callback);
-    } else {
-      this.#socket.send(last, { binary: true }, ignore);
-      callback();
-    }
+    this.#socket.send(last, { binary: true }, callback);
   }
 
   override _final(callback: Callback): void {

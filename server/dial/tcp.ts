@@ -1,8 +1,8 @@
-import { connect } from 'node:net';
 import type { Socket } from 'node:net';
 import { TunnelError } from '../../protocol/errors.ts';
 import type { TunnelErrorCode } from '../../protocol/errors.ts';
 import { formatTarget, isAddress } from '../../protocol/target.ts';
+import { PooledSocket } from '../../stream/pooled-socket.ts';
 import type { Limits, ListenAddress, NetworkConfig } from '../config/config.ts';
 import type { Grant } from '../policy/policy.ts';
 import { addressCheck } from './addresses.ts';
@@ -128,7 +128,7 @@ function race(addresses: readonly string[], grant: Grant, signal: AbortSignal): 
 }
 
 function open(host: string, port: number): Socket {
-  return connect({
+  return new PooledSocket({
     host,
     port,
     autoSelectFamily: false,

@@ -2,6 +2,7 @@ import { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { isEndReason } from '../../protocol/end-reason.ts';
 import { abort } from '../../stream/close.ts';
+import { PooledSocket } from '../../stream/pooled-socket.ts';
 import { tunnelEnded } from '../../stream/tunnel-ended.ts';
 
 /**
@@ -46,9 +47,11 @@ export async function bridge(client: Duplex, target: Socket, signal: AbortSignal
  * is idle most of the time.
  */
 function copy(from: Duplex, to: Duplex): void {
-  from.on('data', (chunk: Buffer) => {
-    if (!to.write(chunk)) from.pause();
-  });
+  if (from instanceof PooledSocket) from.handOver((bytes, release) => to.write(bytes, release));
+  else
+    from.on('data', (chunk: Buffer) => {
+      if (!to.write(chunk)) from.pause();
+    });
   // A FIN that came before the tunnel has had its event already.
   if (from.readableEnded) to.end();
   else from.on('end', () => to.end());
