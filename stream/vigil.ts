@@ -11,12 +11,12 @@ export interface VigilOptions {
 }
 
 /** Who owes an answer for this long is asked for one. */
-const defaultPatienceMs = 700;
+const defaultPatienceMs = 500;
 /** Who does not answer for this long is not heard from soon. A path by satellite needs 0.6 s. */
-const defaultAnswerMs = 1300;
+const defaultAnswerMs = 1000;
 
 /**
- * Notices in two seconds that a connection is dead under the hands of somebody who uses it; TCP itself takes a quarter
+ * Notices in a second and a half that a connection is dead under the hands of somebody who uses it; TCP itself takes a quarter
  * of an hour. Silence alone means nothing: only a peer that owes an answer is waited for. It may be told of every frame.
  */
 export class Vigil {
