@@ -126,7 +126,7 @@ async function runSession(): Promise<void> {
 }
 
 describe('a network that fails all the time', () => {
-  it(`carries ${sessions} sessions of 64 KiB each way, to the byte`, { timeout: 3_600_000 }, async () => {
+  it(`carries ${sessions} sessions of 64 KiB each way, to the byte`, { timeout: 10_800_000 }, async () => {
     let left = sessions;
     const runners = Array.from({ length: atATime }, async () => {
       while (left-- > 0) await runSession();
