@@ -70,16 +70,20 @@ export function readSettings(flags: Flags, env: Environment): Settings {
 }
 
 function asking(env: Environment): Asking {
-  const isOn = (name: string): boolean => !['', '0', 'false'].includes(env[name] ?? '');
   const [command, systemRoot] = [given(env['BROWSER']), given(env['SystemRoot'])];
   return {
-    isAllowed: !isOn('CI') && !isOn('POSTERN_NO_INPUT'),
+    isAllowed: mayAsk(env),
     browser: {
       hasDisplay: given(env['DISPLAY']) !== undefined || given(env['WAYLAND_DISPLAY']) !== undefined,
       ...(command === undefined ? {} : { command }),
       ...(systemRoot === undefined ? {} : { systemRoot }),
     },
   };
+}
+
+/** Nobody is there in CI, nor where it is said. */
+function mayAsk(env: Environment): boolean {
+  return ['CI', 'POSTERN_NO_INPUT'].every((name) => ['', '0', 'false'].includes(env[name] ?? ''));
 }
 
 /** Where `readSettings` would look for a token. */
@@ -176,10 +180,16 @@ function proxySettings(env: Environment): ProxySettings {
   const https = env['https_proxy'] ?? env['HTTPS_PROXY'];
   const all = env['all_proxy'] ?? env['ALL_PROXY'];
   const except = env['no_proxy'] ?? env['NO_PROXY'];
+  const [user, password] = [given(env['POSTERN_PROXY_USER']), given(env['POSTERN_PROXY_PASSWORD'])];
   return {
     ...(https === undefined ? {} : { https }),
     ...(all === undefined ? {} : { all }),
     ...(except === undefined ? {} : { except }),
+    signIn: {
+      mayAsk: mayAsk(env),
+      ...(user === undefined ? {} : { user }),
+      ...(password === undefined ? {} : { password: new Secret(password) }),
+    },
   };
 }
 

@@ -21,7 +21,7 @@ export interface Way {
 export function chooseEgress({ gateway, tls, proxy, caFile }: Way): Egress {
   if (!tls) return direct;
   const named = proxyFor(gateway, proxy);
-  return secureEgress(named === undefined ? direct : httpProxy(named, caFile), caFile);
+  return secureEgress(named === undefined ? direct : httpProxy(named, caFile, proxy.signIn), caFile);
 }
 
 /** The proxy that leads to a TLS gateway, if any: `HTTPS_PROXY`, else `ALL_PROXY`, unless `NO_PROXY` names it. */
@@ -42,15 +42,15 @@ function parseProxy(text: string, variable: string): HttpProxy {
   }
   const host = hostname.replace(/^\[|\]$/g, '');
   const address = { host, port: Number(url.port || (protocol === 'https:' ? 443 : 80)) };
-  const credentials = basic(url, variable);
-  return { address, tls: protocol === 'https:', ...(credentials === undefined ? {} : { credentials }) };
+  return { address, tls: protocol === 'https:', ...userOf(url, variable) };
 }
 
-function basic({ username, password }: URL, variable: string): Secret | undefined {
-  if (username === '' && password === '') return undefined;
+function userOf({ username, password }: URL, variable: string): Pick<HttpProxy, 'user' | 'password'> {
   try {
-    const pair = `${decodeURIComponent(username)}:${decodeURIComponent(password)}`;
-    return new Secret(`Basic ${Buffer.from(pair).toString('base64')}`);
+    return {
+      ...(username === '' ? {} : { user: decodeURIComponent(username) }),
+      ...(password === '' ? {} : { password: new Secret(decodeURIComponent(password)) }),
+    };
   } catch {
     throw invalid(variable, 'has a user name or password that is not percent-encoded; write % as %25');
   }

@@ -1,5 +1,6 @@
 import type { Socket } from 'node:net';
 import type { Target } from '../../protocol/target.ts';
+import type { ProxySignIn } from './proxy-auth/credentials.ts';
 
 /** The way out of this network. */
 export interface Egress {
@@ -17,4 +18,6 @@ export interface ProxySettings {
   readonly https?: string;
   readonly all?: string;
   readonly except?: string;
+  /** Who signs in at a proxy that asks, where its URL does not say. */
+  readonly signIn?: ProxySignIn;
 }

@@ -38,9 +38,19 @@ export function secureEgress(egress: Egress, caFile: string | undefined): Egress
     async connect(gateway, signal) {
       const trust = loadTrust(caFile);
       const socket = await egress.connect(gateway, signal);
-      return secure(socket, gateway.host, { trust, signal });
+      return secure(socket, gateway.host, { trust, signal }).catch((error: unknown) => {
+        throw egress.name === 'direct' ? error : blamingProxy(error, egress.name);
+      });
     },
   };
+}
+
+/** A proxy that answers 200 and then sends a page of its own has not opened a tunnel. */
+function blamingProxy(error: unknown, proxy: string): unknown {
+  const { code } = ((error as Failure).cause ?? {}) as NodeJS.ErrnoException;
+  if (code !== 'ERR_SSL_WRONG_VERSION_NUMBER' && code !== 'ERR_SSL_PACKET_LENGTH_TOO_LONG') return error;
+  const what = 'said that the tunnel is open, and sent something else than TLS: a page of its own?';
+  return new Failure('PROXY_REFUSED', `${proxy} ${what}`, { cause: error });
 }
 
 /**

@@ -41,7 +41,7 @@ describe('chooseEgress()', () => {
 describe('proxyFor()', () => {
   it('decodes user name and password', () => {
     const proxy = proxyFor(gateway, { https: 'http://m%40x:p%3A%25@p' });
-    assert.equal(proxy?.credentials?.reveal(), `Basic ${Buffer.from('m@x:p:%').toString('base64')}`);
+    assert.deepEqual([proxy?.user, proxy?.password?.reveal()], ['m@x', 'p:%']);
   });
 
   for (const https of [
