@@ -101,7 +101,9 @@ async function converse(line: ProxyLine, signIn: SignIn, known: Known | undefine
       signIn.succeeded();
       return socket;
     }
-    if (answer.status !== 407) {
+    // What tinyproxy says to a wrong password.
+    const isAsking = answer.status === 407 || (answer.status === 401 && next !== undefined);
+    if (!isAsking) {
       socket.destroy();
       throw line.refusal(answer);
     }
@@ -128,7 +130,8 @@ async function replyTo(
 }
 
 function offersOf({ response }: Answer): readonly Challenge[] {
-  return parseChallenges(response.headersDistinct['proxy-authenticate'] ?? []);
+  const { 'proxy-authenticate': ofProxy, 'www-authenticate': ofServer } = response.headersDistinct;
+  return parseChallenges(ofProxy ?? ofServer ?? []);
 }
 
 /** While somebody thinks about a password, a proxy may lose its patience. */

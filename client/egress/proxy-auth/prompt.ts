@@ -93,6 +93,7 @@ function askLine(
     signal.addEventListener('abort', leave, { once: true });
     input.setRawMode(true);
     input.on('data', read).once('error', leave).once('end', leave);
+    input.resume();
     write(prompt);
   });
 }
