@@ -10,10 +10,18 @@ const packages = [
   'connect-proxy',
   'corkscrew',
   'curl',
+  'dbus-daemon',
   'dnsmasq-base',
+  'g++',
   'git',
+  'gnome-keyring',
   'haproxy',
   'iproute2',
+  'krb5-admin-server',
+  'krb5-kdc',
+  'krb5-user',
+  'libkrb5-dev',
+  'libsecret-tools',
   'mercurial',
   'ncat',
   'netcat-openbsd',
@@ -28,6 +36,8 @@ const packages = [
   'rsync',
   'socat',
   'squid',
+  'tinyproxy-bin',
+  'winbind',
 ];
 
 const policyFile = '/usr/sbin/policy-rc.d';

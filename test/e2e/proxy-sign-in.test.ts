@@ -201,7 +201,7 @@ const wantedHints = {
   'squid, Negotiate': /^postern: hint: kinit$/,
 } as const;
 
-/** How often a proxy has refused a request so far. */
+/** How often squid has refused a request so far; of tinyproxy, how many there were. */
 function refusals(proxy: SignInProxy): number {
-  return proxy.accessLog().match(/ TCP_DENIED\/407 |Proxy auth|401 Unauthorized/gi)?.length ?? 0;
+  return proxy.accessLog().match(/ TCP_DENIED\/407 |Request \(file/g)?.length ?? 0;
 }
