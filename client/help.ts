@@ -25,6 +25,8 @@ Environment:
   POSTERN_CA_FILE           more certificates to trust, in PEM
   HTTPS_PROXY, ALL_PROXY, NO_PROXY
                             the way out of a company network
+  POSTERN_PROXY_USER, POSTERN_PROXY_PASSWORD
+                            who you are to its proxy; DOMAIN\\user for NTLM
   BROWSER                   command that opens a URL, not the system's own
   POSTERN_NO_INPUT=1, CI=1  nobody is there to be asked: never open a browser
 `,
@@ -49,6 +51,9 @@ Options:
 
 A proxy is taken from HTTPS_PROXY (else ALL_PROXY) unless NO_PROXY names the
 gateway: http://[user:password@]host[:port], or https:// for TLS to the proxy.
+One that wants a sign-in gets it by Kerberos, NTLM, Digest or Basic; name and
+password come from that URL, from POSTERN_PROXY_USER and POSTERN_PROXY_PASSWORD,
+from the keychain of the system, or from you at the terminal.
 
 Exit codes: 0 the session has ended, 2 usage, 69 gateway or target unavailable,
 75 temporary, 77 not signed in or denied, 78 configuration, 1 anything else.

@@ -23,10 +23,10 @@ import { box, clientCommand, prepareSsh, type Ssh } from './support/ssh.ts';
 import { openTerminal } from './support/terminal.ts';
 import { openWorld, type World } from './support/world.ts';
 
-const programs = [
-  ...['ssh', 'sshd', 'ssh-keygen', 'openssl', 'script', 'scp', 'nginx', 'squid', 'tinyproxy', 'ntlm_auth'],
-  ...['krb5kdc', 'kdb5_util', 'kadmin.local', 'kinit', 'g++'],
-];
+const programs =
+  'ssh sshd ssh-keygen openssl script scp nginx squid tinyproxy ntlm_auth krb5kdc kdb5_util kadmin.local kinit g++'.split(
+    ' ',
+  );
 
 const sizeMiB = isLong ? 100 : 10;
 

@@ -232,7 +232,7 @@ export interface SquidPlan {
   readonly name?: string;
   /** Where it listens instead of 127.0.0.1. */
   readonly address?: string;
-  /** How it is signed in at: lines of its configuration. */
+  /** How it is signed in at: lines of its configuration; none lets everybody through. */
   readonly signIn?: readonly string[];
   readonly env?: Environment;
 }
@@ -262,7 +262,7 @@ cache deny all
 coredump_dir ${logs}
 shutdown_lifetime 0 seconds
 ${signIn.join('\n')}
-acl known proxy_auth REQUIRED
+acl known ${signIn.length === 0 ? 'src all' : 'proxy_auth REQUIRED'}
 acl tls_port port ${allowedPort}
 http_access deny !CONNECT
 http_access deny CONNECT !tls_port

@@ -36,7 +36,7 @@ async function squid(
   const { name, signIn, squidEnv = {}, env } = options;
   const proxy = await startSquid(scratch, allowedPort, { name, address, signIn, env: squidEnv });
   const port = Number(new URL(proxy.urlWithoutPassword).port);
-  return { port, url: `http://${proxyHost}:${port}`, env, accessLog: proxy.accessLog };
+  return { port, url: `http://${proxyHost}:${port}`, env, accessLog: () => proxy.accessLog() };
 }
 
 /** Credentials in the environment. */
@@ -225,24 +225,12 @@ async function kerberosPackage(): Promise<string> {
   await output(['npm', 'install', ...flags, ...packages], { cwd: folder, timeoutMs: 120_000 });
   mkdirSync(dirname(binary), { recursive: true });
   const sources = ['kerberos.cc', 'unix/base64.cc', 'unix/kerberos_gss.cc', 'unix/kerberos_unix.cc'];
-  await output(
-    [
-      'g++',
-      ...[
-        '-shared',
-        '-fPIC',
-        '-O1',
-        '-std=c++20',
-        '-w',
-        '-DKERBEROS_USE_RTLD=1',
-        '-DNODE_GYP_MODULE_NAME=kerberos',
-      ],
-      ...[`-I${join(modules, 'node-api-headers/include')}`, `-I${join(modules, 'node-addon-api')}`],
-      ...sources.map((name) => join(modules, 'kerberos/src', name)),
-      ...['-o', binary, '-ldl'],
-    ],
-    { timeoutMs: 180_000 },
-  );
+  const flagsOfCompiler =
+    '-shared -fPIC -O1 -std=c++20 -w -DKERBEROS_USE_RTLD=1 -DNODE_GYP_MODULE_NAME=kerberos';
+  const headers = ['node-api-headers/include', 'node-addon-api'].map((name) => `-I${join(modules, name)}`);
+  const files = sources.map((name) => join(modules, 'kerberos/src', name));
+  const compile = ['g++', ...flagsOfCompiler.split(' '), ...headers, ...files, '-o', binary, '-ldl'];
+  await output(compile, { timeoutMs: 180_000 });
   return join(modules, 'kerberos');
 }
 

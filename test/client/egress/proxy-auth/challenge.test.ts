@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import fc from 'fast-check';
+import * as fc from 'fast-check';
 import { parseChallenges, schemeNames } from '../../../../client/egress/proxy-auth/challenge.ts';
 
 /** A challenge in short: the scheme, its token, its parameters. */

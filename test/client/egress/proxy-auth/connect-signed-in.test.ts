@@ -5,6 +5,7 @@ import { describe, it } from 'node:test';
 import type { TestContext } from 'node:test';
 import type { Egress } from '../../../../client/egress/egress.ts';
 import { httpProxy } from '../../../../client/egress/http-proxy.ts';
+import { secureEgress } from '../../../../client/egress/tls.ts';
 import { Secret } from '../../../../protocol/secret.ts';
 import { listen } from '../../support.ts';
 import { digestProxy, ntlmProxy } from './strict-proxies.ts';
@@ -22,22 +23,18 @@ function refusal(...offers: readonly string[]): string {
 interface Seen {
   /** Each connection with what it asked, in the order in which it did: the value of Proxy-Authorization, or nothing. */
   readonly connections: string[][];
-  /** How many were open at once, at most. */
-  most: number;
 }
 
-/** What to do about the newest request of a connection. */
-type Act = (socket: Socket, authorization: string, asked: readonly string[], seen: Seen) => void;
+/** What a proxy answers to the newest request of a connection, where it does nothing else with it. */
+type Act = (socket: Socket, authorization: string, asked: readonly string[]) => string | undefined;
 
 /** A proxy that does what it is told, and the egress through it. */
 async function scripted(t: TestContext, act: Act, user?: string): Promise<{ egress: Egress; seen: Seen }> {
-  const seen: Seen = { connections: [], most: 0 };
-  let open = 0;
+  const seen: Seen = { connections: [] };
   const server = createServer((socket) => {
     const asked: string[] = [];
     seen.connections.push(asked);
-    seen.most = Math.max(seen.most, ++open);
-    socket.on('close', () => open--);
+    socket.on('error', () => {});
     let text = '';
     socket.on('data', (chunk: Buffer) => {
       text += chunk.toString('latin1');
@@ -46,7 +43,8 @@ async function scripted(t: TestContext, act: Act, user?: string): Promise<{ egre
       const authorization = /^Proxy-Authorization: (.*)$/im.exec(text.slice(0, end))?.[1] ?? '';
       text = text.slice(end + 4);
       asked.push(authorization);
-      act(socket, authorization, asked, seen);
+      const answer = act(socket, authorization, asked);
+      if (answer !== undefined) socket.write(answer);
     });
   });
   const port = await listen(t, server);
@@ -62,11 +60,14 @@ async function scripted(t: TestContext, act: Act, user?: string): Promise<{ egre
   return { egress, seen };
 }
 
+const askBasic = refusal('Basic realm="x"');
 const basicValue = `Basic ${Buffer.from('alice:canary').toString('base64')}`;
 
 /** Wants Basic and believes it. */
-const basicAct: Act = (socket, authorization) =>
-  void socket.write(authorization === basicValue ? established : refusal('Basic realm="x"'));
+const basicAct: Act = (_socket, authorization) => (authorization === basicValue ? established : askBasic);
+
+/** Nothing is right. */
+const refuseAll: Act = () => askBasic;
 
 async function opens(egress: Egress): Promise<void> {
   (await egress.connect(gateway, never)).destroy();
@@ -110,11 +111,12 @@ describe('a sign-in at a proxy', () => {
     ],
   ] as const) {
     it(`goes on over another connection when the proxy ${what}`, async (t) => {
+      const isLast = what.startsWith('closes') || what.startsWith('does not');
       const act: Act = (socket, authorization) => {
-        if (authorization === basicValue) return void socket.write(established);
-        socket.on('error', () => {});
-        if (what.startsWith('closes') || what.startsWith('does not')) socket.end(answer);
-        else socket.write(answer);
+        if (authorization === basicValue) return established;
+        if (!isLast) return answer;
+        socket.end(answer);
+        return undefined;
       };
       const { egress, seen } = await scripted(t, act, 'alice');
       await opens(egress);
@@ -143,13 +145,12 @@ describe('a sign-in at a proxy', () => {
   ] as const) {
     it(`reads the page of the 407 off the connection: ${what}, byte by byte`, async (t) => {
       const act: Act = (socket, authorization) => {
-        if (authorization === basicValue) return void socket.write(established);
-        const bytes = [...answer];
-        const next = (): void => {
-          const byte = bytes.shift();
-          if (byte !== undefined) socket.write(byte, () => setImmediate(next));
+        if (authorization === basicValue) return established;
+        const next = (at: number): void => {
+          if (at < answer.length) socket.write(answer[at]!, () => setImmediate(next, at + 1));
         };
-        next();
+        next(0);
+        return undefined;
       };
       const { egress, seen } = await scripted(t, act, 'alice');
       await opens(egress);
@@ -158,22 +159,22 @@ describe('a sign-in at a proxy', () => {
   }
 
   it('goes on over another connection when the proxy closes although it said it would not', async (t) => {
-    const act: Act = (socket, authorization, asked) => {
-      if (authorization === '') return void socket.write(refusal('Basic realm="x"'));
-      if (asked.length > 1) socket.resetAndDestroy();
-      else socket.write(established);
-    };
-    const { egress, seen } = await scripted(t, act, 'alice');
+    const { egress, seen } = await scripted(
+      t,
+      (socket, authorization, asked) => {
+        if (authorization === '') return askBasic;
+        if (asked.length === 1) return established;
+        socket.resetAndDestroy();
+        return undefined;
+      },
+      'alice',
+    );
     await opens(egress);
     assert.deepEqual(seen.connections, [['', basicValue], [basicValue]]);
   });
 
   it('shows a wrong password once, and not again later', async (t) => {
-    const { egress, seen } = await scripted(
-      t,
-      (socket) => void socket.write(refusal('Basic realm="x"')),
-      'alice',
-    );
+    const { egress, seen } = await scripted(t, refuseAll, 'alice');
     assert.equal((await failure(egress)).code, 'PROXY_SIGN_IN');
     assert.equal((await failure(egress)).code, 'PROXY_SIGN_IN');
     const shown = seen.connections.flat().filter((authorization) => authorization !== '');
@@ -181,20 +182,15 @@ describe('a sign-in at a proxy', () => {
   });
 
   it('shows a wrong password once also when many want to sign in at the same time', async (t) => {
-    const { egress, seen } = await scripted(
-      t,
-      (socket) => void socket.write(refusal('Basic realm="x"')),
-      'alice',
-    );
+    const { egress, seen } = await scripted(t, refuseAll, 'alice');
     const all = await Promise.all(Array.from({ length: 20 }, () => failure(egress)));
     assert.ok(all.every(({ code }) => code === 'PROXY_SIGN_IN'));
     assert.equal(seen.connections.flat().filter((authorization) => authorization !== '').length, 1);
   });
 
   it('does not show a password by another scheme after one has refused it', async (t) => {
-    const act: Act = (socket) =>
-      void socket.write(refusal('Digest realm="x", nonce="n", qop="auth"', 'Basic realm="x"'));
-    const { egress, seen } = await scripted(t, act, 'alice');
+    const offers = refusal('Digest realm="x", nonce="n", qop="auth"', 'Basic realm="x"');
+    const { egress, seen } = await scripted(t, () => offers, 'alice');
     assert.equal((await failure(egress)).code, 'PROXY_SIGN_IN');
     assert.deepEqual(
       seen.connections.flat().map((each) => each.split(' ')[0]),
@@ -204,10 +200,10 @@ describe('a sign-in at a proxy', () => {
 
   it('tries once more what was good before: proxies refuse too many at once in the same words', async (t) => {
     let busy = false;
-    const act: Act = (socket, authorization, asked, seen) => {
-      if (!busy) return basicAct(socket, authorization, asked, seen);
+    const act: Act = (...request) => {
+      if (!busy) return basicAct(...request);
       busy = false;
-      socket.write(refusal('Basic realm="x"'));
+      return askBasic;
     };
     const { egress } = await scripted(t, act, 'alice');
     await opens(egress);
@@ -219,12 +215,11 @@ describe('a sign-in at a proxy', () => {
     const waiting: (() => void)[] = [];
     let most = 0;
     const act: Act = (socket, authorization) => {
-      if (authorization === '') return void socket.write(refusal('Basic realm="x"'));
-      most = Math.max(
-        most,
-        waiting.push(() => socket.write(established)),
-      );
+      if (authorization === '') return askBasic;
+      const count = waiting.push(() => socket.write(established));
+      most = Math.max(most, count);
       setImmediate(() => waiting.shift()?.());
+      return undefined;
     };
     const { egress } = await scripted(t, act, 'alice');
     const sockets = await Promise.all(Array.from({ length: 50 }, () => egress.connect(gateway, never)));
@@ -233,9 +228,7 @@ describe('a sign-in at a proxy', () => {
   });
 
   it('gives up the wait for its turn when time is up', async (t) => {
-    const act: Act = (socket, authorization) =>
-      void (authorization === '' && socket.write(refusal('Basic realm="x"')));
-    const { egress } = await scripted(t, act, 'alice');
+    const { egress } = await scripted(t, (_, said) => (said === '' ? askBasic : undefined), 'alice');
     const first = new AbortController();
     const holder = egress.connect(gateway, first.signal);
     const late = egress.connect(gateway, AbortSignal.timeout(100));
@@ -245,29 +238,25 @@ describe('a sign-in at a proxy', () => {
   });
 
   it('takes the strongest scheme that it can, whatever the order of the offers', async (t) => {
-    const act: Act = (socket, authorization) => {
-      if (authorization !== '') return void socket.write(established);
-      socket.write(
-        refusal(
-          'Basic realm="x"',
-          'Digest realm="x", nonce="n", qop="auth", algorithm=MD5',
-          'Negotiate',
-          'NTLM',
-        ),
-      );
-    };
-    const { egress, seen } = await scripted(t, act, 'CORP\\alice');
+    const digest = 'Digest realm="x", nonce="n", qop="auth", algorithm=MD5';
+    const offers = refusal('Basic realm="x"', digest, 'Negotiate', 'NTLM');
+    const { egress, seen } = await scripted(
+      t,
+      (_, said) => (said === '' ? offers : established),
+      String.raw`CORP\alice`,
+    );
     await opens(egress);
     // No Kerberos for a proxy that is given by address.
     assert.match(seen.connections[0]![1]!, /^NTLM TlRMTVNTUAAB/);
   });
 
   it('goes on with the next scheme where one does not begin, and shows nothing of the password by it', async (t) => {
-    const act: Act = (socket, authorization) => {
-      if (authorization === basicValue) return void socket.write(established);
-      socket.write(refusal('NTLM', 'Basic realm="x"'));
-    };
-    const { egress, seen } = await scripted(t, act, 'alice');
+    const offers = refusal('NTLM', 'Basic realm="x"');
+    const { egress, seen } = await scripted(
+      t,
+      (_, said) => (said === basicValue ? established : offers),
+      'alice',
+    );
     await opens(egress);
     const words = seen.connections.flat().map((each) => each.slice(0, 17));
     assert.deepEqual(words, ['', 'NTLM TlRMTVNTUAAB', basicValue.slice(0, 17)]);
@@ -280,8 +269,7 @@ describe('a sign-in at a proxy', () => {
 
   it('stops after three rounds when the proxy asks for ever', async (t) => {
     let count = 0;
-    const act: Act = (socket) =>
-      void socket.write(refusal(`Digest realm="x", nonce="${count++}", qop="auth", stale=true`));
+    const act: Act = () => refusal(`Digest realm="x", nonce="${count++}", qop="auth", stale=true`);
     const { egress, seen } = await scripted(t, act, 'alice');
     assert.equal((await failure(egress)).code, 'PROXY_SIGN_IN');
     assert.equal(seen.connections.flat().length, 4);
@@ -330,13 +318,17 @@ describe('NTLM', () => {
 
   for (const token of ['AAAA', 'TlRMTVNTUAAC', '====', 'TlRMTVNTUAABAAAABoIIAAAAAAAAAAAAAAAAAAAAAAA=']) {
     it(`does not understand a challenge like ${token}`, async (t) => {
-      const act: Act = (socket, authorization) =>
-        void socket.write(refusal(authorization === '' ? 'NTLM' : `NTLM ${token}`));
-      const { egress } = await scripted(t, act, 'CORP\\alice');
+      const offer = `NTLM ${token}`;
+      const { egress } = await scripted(t, (_, said) => refusal(said === '' ? 'NTLM' : offer), 'CORP\\alice');
       assert.ok(['PROXY_REFUSED', 'PROXY_SIGN_IN'].includes((await failure(egress)).code));
     });
   }
 });
+
+const reset: Act = (socket) => {
+  socket.resetAndDestroy();
+  return undefined;
+};
 
 describe('a proxy that', () => {
   for (const [what, offers, hint] of [
@@ -346,7 +338,7 @@ describe('a proxy that', () => {
     ['wants a password of Windows', ['Negotiate', 'NTLM'], /^export POSTERN_PROXY_USER='DOMAIN\\USER' /],
   ] as const) {
     it(`${what} is told what it wants, with a hint that helps`, async (t) => {
-      const { egress } = await scripted(t, (socket) => void socket.write(refusal(...offers)));
+      const { egress } = await scripted(t, () => refusal(...offers));
       const error = await failure(egress);
       assert.equal(error.code, 'PROXY_SIGN_IN');
       if (hint === '') assert.equal(error.hint, '');
@@ -354,63 +346,49 @@ describe('a proxy that', () => {
     });
   }
 
-  for (const [what, act, code] of [
+  const large = 'x'.repeat(102_400);
+  const lines = Array.from({ length: 50 }, () => `Basic realm="${large.slice(0, 2048)}"`);
+  const denied = 'HTTP/1.1 403 Forbidden\r\nServer: squid\r\nContent-Length: 0\r\n\r\n';
+  const faults: readonly (readonly [what: string, act: Act])[] = [
     [
       'dies in the middle of its answer',
-      (socket) => void socket.write('HTTP/1.1 407 Pro', () => socket.destroy()),
-      'PROXY_REFUSED',
+      (socket) => {
+        socket.end('HTTP/1.1 407 Pro');
+        return undefined;
+      },
     ],
-    ['resets', (socket) => void socket.resetAndDestroy(), 'PROXY_REFUSED'],
-    [
-      'sends 100 KiB of headers',
-      (socket) =>
-        void socket
-          .on('error', () => {})
-          .write(refusal(...Array.from({ length: 50 }, () => `Basic realm="${'x'.repeat(2048)}"`))),
-      'PROXY_REFUSED',
-    ],
+    ['resets', reset],
+    ['sends 100 KiB of headers', () => refusal(...lines)],
     [
       'sends 100 KiB of headers to the password',
-      (socket, authorization) =>
-        void socket
-          .on('error', () => {})
-          .write(
-            authorization === ''
-              ? refusal('Basic realm="x"')
-              : `HTTP/1.1 200 OK\r\nX: ${'x'.repeat(102_400)}\r\n\r\n`,
-          ),
-      'PROXY_REFUSED',
+      (_, said) => (said === '' ? askBasic : `HTTP/1.1 200 OK\r\nX: ${large}\r\n\r\n`),
     ],
-    [
-      'refuses the target after the sign-in',
-      (socket, authorization) =>
-        void socket.write(
-          authorization === ''
-            ? refusal('Basic realm="x"')
-            : 'HTTP/1.1 403 Forbidden\r\nServer: squid\r\nContent-Length: 0\r\n\r\n',
-        ),
-      'PROXY_REFUSED',
-    ],
-    [
-      'is gone after the 407',
-      (socket, authorization) =>
-        void (authorization === '' ? socket.write(refusal('Basic realm="x"')) : socket.resetAndDestroy()),
-      'PROXY_REFUSED',
-    ],
-  ] as readonly (readonly [string, Act, string])[]) {
+    ['refuses the target after the sign-in', (_, said) => (said === '' ? askBasic : denied)],
+    ['is gone after the 407', (...request) => (request[1] === '' ? askBasic : reset(...request))],
+  ];
+  for (const [what, act] of faults) {
     it(`${what} is named`, async (t) => {
       const { egress } = await scripted(t, act, 'alice');
-      assert.equal((await failure(egress)).code, code);
+      assert.equal((await failure(egress)).code, 'PROXY_REFUSED');
     });
   }
 
+  it('says yes and sends a page is named, and not the gateway', async (t) => {
+    const page = '<html><body>Please accept our terms first.</body></html>';
+    const { egress } = await scripted(t, () => `HTTP/1.1 200 OK\r\nContent-Type: text/html\r\n\r\n${page}`);
+    assert.equal((await failure(secureEgress(egress, undefined))).code, 'PROXY_REFUSED');
+  });
+
   it('drips its answer is waited for no longer than there is time', async (t) => {
-    const act: Act = (socket) => {
-      socket.on('error', () => {}).write('HTTP/1.1 407 x\r\n');
-      const timer = setInterval(() => socket.write('X: x\r\n'), 10);
-      socket.on('close', () => clearInterval(timer));
-    };
-    const { egress } = await scripted(t, act, 'alice');
+    const { egress } = await scripted(
+      t,
+      (socket) => {
+        const timer = setInterval(() => socket.write('X: x\r\n'), 10);
+        socket.on('error', () => {}).on('close', () => clearInterval(timer));
+        return 'HTTP/1.1 407 x\r\n';
+      },
+      'alice',
+    );
     await assert.rejects(egress.connect(gateway, AbortSignal.timeout(200)), { code: 'GATEWAY_TIMEOUT' });
   });
 });

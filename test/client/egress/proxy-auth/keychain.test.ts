@@ -34,6 +34,10 @@ attribute.user = CORP\\alice
 
 const encoded = (text: string): string => Buffer.from(text).toString('base64');
 
+function askedOnLinux(mayAsk: boolean): string {
+  return keychainReader({ ...question, mayAsk }, 'linux')!.argv.join(' ');
+}
+
 describe('keychainReader()', () => {
   const found = { user: String.raw`CORP\alice`, password: 'correct horse' };
   const cases: readonly [string, NodeJS.Platform, string, typeof found | undefined][] = [
@@ -72,11 +76,9 @@ describe('keychainReader()', () => {
   });
 
   it('has the Secret Service unlocked only where somebody may be asked', () => {
-    const asked = (mayAsk: boolean): string =>
-      keychainReader({ ...question, mayAsk }, 'linux')!.argv.join(' ');
     const attributes = 'protocol http server proxy.example port 3128';
-    assert.equal(asked(true), `secret-tool search --unlock ${attributes}`);
-    assert.equal(asked(false), `secret-tool search ${attributes}`);
+    assert.equal(askedOnLinux(true), `secret-tool search --unlock ${attributes}`);
+    assert.equal(askedOnLinux(false), `secret-tool search ${attributes}`);
   });
 
   it('quotes what it tells people to paste, and what goes into a script', () => {

@@ -95,16 +95,17 @@ describe('negotiate()', () => {
   });
 });
 
-describe('loadKerberos()', () => {
-  const folderWith = (t: Parameters<typeof temporaryDirectory>[0], code: string): string => {
-    const top = temporaryDirectory(t);
-    const folder = join(top, 'node_modules/kerberos');
-    mkdirSync(folder, { recursive: true });
-    writeFileSync(join(folder, 'package.json'), '{"name":"kerberos","version":"1.0.0","main":"index.js"}');
-    writeFileSync(join(folder, 'index.js'), code);
-    return top;
-  };
+/** A folder with such a package in its node_modules. */
+function folderWith(t: Parameters<typeof temporaryDirectory>[0], code: string): string {
+  const top = temporaryDirectory(t);
+  const folder = join(top, 'node_modules/kerberos');
+  mkdirSync(folder, { recursive: true });
+  writeFileSync(join(folder, 'package.json'), '{"name":"kerberos","version":"1.0.0","main":"index.js"}');
+  writeFileSync(join(folder, 'index.js'), code);
+  return top;
+}
 
+describe('loadKerberos()', () => {
   it('finds what has been installed beside the program or above it', (t) => {
     const top = folderWith(t, 'module.exports = { GSS_MECH_OID_SPNEGO: 6 };');
     assert.equal(loadKerberos(join(top, 'bin/postern.cjs')).GSS_MECH_OID_SPNEGO, 6);

@@ -118,7 +118,10 @@ export async function ntlmProxy(
       if (fault === 'closes with the challenge') socket.end();
       return;
     }
-    if (fault === 'resets at the proof') return void socket.resetAndDestroy();
+    if (fault === 'resets at the proof') {
+      socket.resetAndDestroy();
+      return;
+    }
     const isRight = begun !== undefined && isProof(message, begun, known);
     seen.push(isRight ? 'ok' : 'wrong');
     if (isRight) socket.write(established);
@@ -129,13 +132,14 @@ export async function ntlmProxy(
 
 const timestamp = Buffer.from('0011223344556601', 'hex');
 
+function pair(id: number, value: Buffer): Buffer {
+  const head = Buffer.alloc(4);
+  head.writeUInt16LE(id, 0);
+  head.writeUInt16LE(value.length, 2);
+  return Buffer.concat([head, value]);
+}
+
 function challengeMessage(): Buffer {
-  const pair = (id: number, value: Buffer): Buffer => {
-    const head = Buffer.alloc(4);
-    head.writeUInt16LE(id, 0);
-    head.writeUInt16LE(value.length, 2);
-    return Buffer.concat([head, value]);
-  };
   const info = Buffer.concat([
     pair(2, Buffer.from('CORP', 'utf16le')),
     pair(1, Buffer.from('PROXY', 'utf16le')),
@@ -155,6 +159,10 @@ function challengeMessage(): Buffer {
   return Buffer.concat([head, info]);
 }
 
+function hmac(key: Buffer, ...parts: Buffer[]): Buffer {
+  return createHmac('md5', key).update(Buffer.concat(parts)).digest();
+}
+
 function isProof(message: Buffer, begun: { hello: Buffer; challenge: Buffer }, known: NtlmKnown): boolean {
   const { hello, challenge } = begun;
   if (message.readUInt32LE(8) !== 3) return false;
@@ -163,8 +171,6 @@ function isProof(message: Buffer, begun: { hello: Buffer; challenge: Buffer }, k
   const [lm, nt, domain, name] = [field(12), field(20), field(28), field(36)];
   if (domain.toString('utf16le') !== known.domain) return false;
   if (name.toString('utf16le').toUpperCase() !== known.name.toUpperCase()) return false;
-  const hmac = (key: Buffer, ...parts: Buffer[]): Buffer =>
-    createHmac('md5', key).update(Buffer.concat(parts)).digest();
   const owner = Buffer.from(known.name.toUpperCase() + known.domain, 'utf16le');
   const key = hmac(md4(Buffer.from(known.password, 'utf16le')), owner);
   const [proof, temp] = [nt.subarray(0, 16), nt.subarray(16)];
