@@ -4,6 +4,7 @@ import { chmodSync, mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
 import type { TestContext } from 'node:test';
+import { inspect } from 'node:util';
 import { parseGateway, readSettings } from '../../client/settings.ts';
 import { places } from '../../client/places.ts';
 import { temporaryDirectory } from './support.ts';
@@ -99,7 +100,21 @@ describe('readSettings()', () => {
       {},
       { ...env, https_proxy: '', HTTPS_PROXY: 'http://p', NO_PROXY: 'a', no_proxy: 'b' },
     );
-    assert.deepEqual(proxy, { https: '', except: 'b' });
+    assert.deepEqual([proxy.https, proxy.except, proxy.all], ['', 'b', undefined]);
+  });
+
+  it('takes the sign-in for a proxy from the environment, and never shows its password', (t) => {
+    const env = { HOME: temporaryDirectory(t), POSTERN_GATEWAY: 'https://gw.example/' };
+    const said = { POSTERN_PROXY_USER: String.raw`CORP\alice`, POSTERN_PROXY_PASSWORD: 'canary' };
+    const settings = readSettings({}, { ...env, ...said });
+    const { signIn } = settings.proxy;
+    assert.deepEqual([signIn?.user, signIn?.password?.reveal()], [String.raw`CORP\alice`, 'canary']);
+    assert.ok(
+      !JSON.stringify(settings).includes('canary') && !inspect(settings, { depth: 9 }).includes('canary'),
+    );
+    assert.equal(signIn?.mayAsk, true);
+    for (const nobody of [{ CI: 'true' }, { POSTERN_NO_INPUT: '1' }])
+      assert.equal(readSettings({}, { ...env, ...nobody }).proxy.signIn?.mayAsk, false);
   });
 
   it('never shows a token from the environment', (t) => {

@@ -74,12 +74,12 @@ describe('a corporate proxy that wants a sign-in', needsNetwork(clientBundle, ..
       env,
       name,
       namespace: network.client,
-      proxyCommand: `${process.execPath} ${kerberosClient} connect %h %p`,
+      proxyCommand: `${clientCommand()[0]} ${kerberosClient} connect %h %p`,
     });
   /** A request of the client that is no tunnel, as those of `login` are. */
   const ask = (env: Environment, client = kerberosClient): Promise<Outcome> => {
     const { env: isolated } = sshThrough(env, 'ask');
-    const argv = within(network.client, [process.execPath, client, 'hosts']);
+    const argv = within(network.client, [clientCommand()[0]!, client, 'hosts']);
     return run(argv, { env: isolated });
   };
 
@@ -154,7 +154,7 @@ describe('a corporate proxy that wants a sign-in', needsNetwork(clientBundle, ..
   }
 
   it('without the package for Kerberos, the hint is how to get it', async () => {
-    const [, , bundle] = ['', ...clientCommand()];
+    const [, bundle] = clientCommand();
     const { code, stderr } = await ask(through('squid, Negotiate'), bundle);
     assert.equal(code, 77);
     assert.match(stderr.toString(), /\(PROXY_SIGN_IN\)\npostern: hint: npm install --global kerberos\n/);
