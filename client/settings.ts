@@ -63,7 +63,7 @@ export function readSettings(flags: Flags, env: Environment): Settings {
     ...(flags.via === undefined ? {} : { via: flags.via }),
     ...(caFile === undefined ? {} : { caFile: resolve(caFile) }),
     token: tokenSources(flags, env, here),
-    proxy: proxySettings(env),
+    proxy: proxySettings(env, here),
     places: here,
     asking: asking(env),
   };
@@ -176,7 +176,7 @@ function invalidConfig(path: string, what: string, cause?: unknown): Failure {
 }
 
 /** The lower-case spelling wins, as in curl; an empty one means that there is no proxy. */
-function proxySettings(env: Environment): ProxySettings {
+function proxySettings(env: Environment, here: Places): ProxySettings {
   const https = env['https_proxy'] ?? env['HTTPS_PROXY'];
   const all = env['all_proxy'] ?? env['ALL_PROXY'];
   const except = env['no_proxy'] ?? env['NO_PROXY'];
@@ -187,6 +187,7 @@ function proxySettings(env: Environment): ProxySettings {
     ...(except === undefined ? {} : { except }),
     signIn: {
       mayAsk: mayAsk(env),
+      state: here.state,
       ...(user === undefined ? {} : { user }),
       ...(password === undefined ? {} : { password: new Secret(password) }),
     },

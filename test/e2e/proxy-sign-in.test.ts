@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { appendFileSync } from 'node:fs';
+import { appendFileSync, mkdirSync } from 'node:fs';
 import { before, describe, it } from 'node:test';
 import { needsNetwork, openNetwork, type Network } from './support/network.ts';
 import { clientBundle } from './support/needs.ts';
@@ -24,7 +24,7 @@ import { openTerminal } from './support/terminal.ts';
 import { openWorld, type World } from './support/world.ts';
 
 const programs =
-  'ssh sshd ssh-keygen openssl script scp nginx squid tinyproxy ntlm_auth krb5kdc kdb5_util kadmin.local kinit g++'.split(
+  'ssh sshd ssh-keygen openssl script scp nginx squid tinyproxy ntlm_auth krb5kdc kdb5_util kadmin.local kinit g++ gnome-keyring-daemon secret-tool dbus-run-session'.split(
     ' ',
   );
 
@@ -133,6 +133,10 @@ describe('a corporate proxy that wants a sign-in', needsNetwork(clientBundle, ..
       // Of NTLM a refusal with the challenge in between.
       const most = name === 'squid, NTLM' ? 3 : 2;
       assert.equal(refused() - before, most);
+      // The next ssh does not show it at all.
+      const { stderr: later } = await ssh.run([box, 'true']);
+      assert.match(later.toString(), /refused the password.*\(PROXY_SIGN_IN\)\npostern: hint: rm '/);
+      assert.equal(refused() - before, most + 1);
     });
   }
 
@@ -158,6 +162,21 @@ describe('a corporate proxy that wants a sign-in', needsNetwork(clientBundle, ..
     const { code, stderr } = await ask(through('squid, Negotiate'), bundle);
     assert.equal(code, 77);
     assert.match(stderr.toString(), /\(PROXY_SIGN_IN\)\npostern: hint: npm install --global kerberos\n/);
+  });
+
+  it('squid, Basic: the password comes out of the keyring', async () => {
+    const { url, port } = proxies['squid, Basic']!;
+    const { env } = sshThrough({ ...world.env, HTTPS_PROXY: url, CI: '', POSTERN_NO_INPUT: '' }, 'keyring');
+    const entry = `protocol http server ${proxyHost} port ${port} user alice`;
+    const script = `printf x | gnome-keyring-daemon --unlock --components=secrets > /dev/null
+      printf 'correct horse' | secret-tool store --label=proxy ${entry}
+      exec ssh -F ${scratch.path('keyring.ssh_config')} ${box} 'echo through'`;
+    const home = scratch.path('keyring-home');
+    mkdirSync(`${home}/run`, { recursive: true, mode: 0o700 });
+    const isolated = { ...env, XDG_DATA_HOME: `${home}/data`, XDG_RUNTIME_DIR: `${home}/run` };
+    const argv = within(network.client, ['dbus-run-session', '--', 'sh', '-c', script]);
+    const { stdout, stderr } = await run(argv, { env: isolated });
+    assert.equal(stdout.toString(), 'through\n', stderr.toString());
   });
 
   it('somebody at the terminal is asked, once for all connections, and the password is not shown', async () => {

@@ -9,6 +9,7 @@ import { dropCredentials, findCredentials, tipOf } from './find-credentials.ts';
 import type { SignInSources } from './find-credentials.ts';
 import { loadKerberos } from './kerberos-package.ts';
 import type { ProxyMemory } from './proxy-memory.ts';
+import { Refusals } from './refusals.ts';
 import { SignIn } from './sign-in.ts';
 
 /** How many refusals with 407 are answered. NTLM needs two, a scheme that does not work before it the third. */
@@ -162,6 +163,7 @@ function signInOf(line: ProxyLine, sources: SignInSources, memory: ProxyMemory):
     ...(sources.given && { given: sources.given }),
     find: (wanted) => findCredentials({ name, proxy, tls }, sources, { memory, wanted, signal }),
     drop: (refused) => dropCredentials(refused, sources, memory),
+    ...(sources.signIn.state === undefined ? {} : { refusals: new Refusals(sources.signIn.state) }),
     loadKerberos,
     platform: process.platform,
   });

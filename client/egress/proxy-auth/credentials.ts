@@ -17,6 +17,8 @@ export interface ProxySignIn {
   readonly password?: Secret;
   /** Whether somebody may be asked: nobody is there in CI and with `POSTERN_NO_INPUT`. */
   readonly mayAsk: boolean;
+  /** The folder where refused passwords are noted; absent: only this process knows of them. */
+  readonly state?: string;
 }
 
 /** The domain of `CORP\alice`; a name without one, or like `alice@corp.example`, is a name as a whole. */

@@ -9,6 +9,7 @@ import { negotiate } from './negotiate.ts';
 import { ntlm } from './ntlm.ts';
 import { schemeOrder } from './proxy-memory.ts';
 import type { ProxyMemory, SchemeName } from './proxy-memory.ts';
+import type { Refusals } from './refusals.ts';
 import { Unusable } from './scheme.ts';
 import type { Asking, Conversation } from './scheme.ts';
 
@@ -24,6 +25,8 @@ export interface SignInParts {
   readonly find: (wanted: Wanted) => Promise<Credentials | undefined>;
   /** Told of credentials that were refused: whether `find` has others now. */
   readonly drop: (refused: Credentials) => Promise<boolean>;
+  /** What was refused in other processes; absent: nobody knows. */
+  readonly refusals?: Refusals;
   readonly loadKerberos: LoadKerberos;
   readonly platform: NodeJS.Platform;
 }
@@ -118,6 +121,7 @@ export class SignIn {
     const credentials = await this.#find(name !== 'negotiate-ntlm');
     if (memory.refusal !== undefined) throw memory.refusal;
     if (credentials === undefined) return undefined;
+    this.#assertNotRefusedLately(credentials);
     if (name === 'digest') return digest(credentials, asking, memory.nonces);
     if (name === 'basic') return basic(credentials);
     return ntlm(credentials, name === 'ntlm' ? 'NTLM' : 'Negotiate');
@@ -161,7 +165,21 @@ export class SignIn {
       { hint: this.#hintToSet(credentials) },
     );
     if (!this.#mayTryAgain) memory.refusal = failure;
+    if (!this.#mayTryAgain && credentials && isKept(credentials))
+      this.#parts.refusals?.keep(this.#parts.name, credentials);
     return failure;
+  }
+
+  #assertNotRefusedLately(credentials: Credentials): void {
+    const { name, refusals } = this.#parts;
+    const age = isKept(credentials) ? refusals?.ageOf(name, credentials) : undefined;
+    if (age === undefined) return;
+    const minutes = Math.max(1, Math.round(age / 60_000));
+    throw new Failure(
+      'PROXY_SIGN_IN',
+      `${name} refused the password from ${credentials.source} ${minutes} min ago; it is not tried again yet, for accounts get locked`,
+      { hint: this.#parts.platform === 'win32' ? `del "${refusals!.path}"` : `rm '${refusals!.path}'` },
+    );
   }
 
   async #failure(): Promise<Failure> {
@@ -191,6 +209,11 @@ export class SignIn {
       return `set "POSTERN_PROXY_USER=${user}" & set "POSTERN_PROXY_PASSWORD=PASSWORD"`;
     return `export POSTERN_PROXY_USER='${user}' POSTERN_PROXY_PASSWORD='PASSWORD'`;
   }
+}
+
+/** Whether the next process will have the same; what a person types is meant to be tried. */
+function isKept({ source }: Credentials): boolean {
+  return source !== 'the prompt';
 }
 
 /** The offers of one scheme. */

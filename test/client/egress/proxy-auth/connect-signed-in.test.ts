@@ -1,13 +1,17 @@
 import assert from 'node:assert/strict';
-import { createServer } from 'node:net';
+import { writeFileSync } from 'node:fs';
+import { connect, createServer } from 'node:net';
 import type { Socket } from 'node:net';
+import { join } from 'node:path';
 import { describe, it } from 'node:test';
 import type { TestContext } from 'node:test';
+import { createServer as createTlsServer } from 'node:tls';
 import type { Egress } from '../../../../client/egress/egress.ts';
 import { httpProxy } from '../../../../client/egress/http-proxy.ts';
 import { secureEgress } from '../../../../client/egress/tls.ts';
 import { Secret } from '../../../../protocol/secret.ts';
-import { listen } from '../../support.ts';
+import { authority, certificate, key } from '../../certificates.ts';
+import { listen, temporaryDirectory } from '../../support.ts';
 import { digestProxy, ntlmProxy } from './strict-proxies.ts';
 
 const gateway = { host: 'gw.example', port: 443 };
@@ -303,6 +307,24 @@ describe('NTLM', () => {
     const { proxy, seen } = await ntlmProxy(t, alice, 'NTLM', 'closes when it asks');
     await opens(httpProxy({ ...proxy, user: 'CORP\\alice', password: new Secret('canary') }));
     assert.deepEqual(seen, ['asked', 'hello', 'ok']);
+  });
+
+  it('gets through a proxy that is spoken to by TLS, on one connection', async (t) => {
+    const { proxy, seen } = await ntlmProxy(t, alice);
+    let connections = 0;
+    const server = createTlsServer({ key, cert: certificate }, (socket) => {
+      connections++;
+      const plain = connect(proxy.address.port, '127.0.0.1');
+      socket.on('error', () => plain.destroy());
+      plain.on('error', () => socket.destroy());
+      socket.pipe(plain).pipe(socket);
+    });
+    const caFile = join(temporaryDirectory(t), 'ca.pem');
+    writeFileSync(caFile, authority);
+    const address = { host: 'localhost', port: await listen(t, server) };
+    const credentials = { user: 'CORP\\alice', password: new Secret('canary') };
+    await opens(httpProxy({ address, tls: true, ...credentials }, caFile));
+    assert.deepEqual([seen, connections], [['asked', 'hello', 'ok'], 1]);
   });
 
   for (const how of ['closes with the challenge', 'resets at the proof'] as const) {
