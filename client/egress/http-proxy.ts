@@ -12,7 +12,7 @@ import type { ProxySignIn } from './proxy-auth/credentials.ts';
 import type { Asked, ProxyLine } from './proxy-auth/connect-signed-in.ts';
 import type { SignInSources } from './proxy-auth/find-credentials.ts';
 import { openTcp } from './tcp.ts';
-import { loadTrust, secure } from './tls.ts';
+import { loadTrust, secure, tunnelledBy } from './tls.ts';
 
 /** An HTTP proxy that tunnels by CONNECT. */
 export interface HttpProxy {
@@ -38,29 +38,35 @@ export function httpProxy(
   return {
     name,
     async connect(gateway, signal) {
-      const authority = formatTarget(gateway);
-      const line: ProxyLine = {
-        name,
-        proxy: proxy.address,
-        tls: proxy.tls,
-        authority,
-        signal,
-        open: () => reach(proxy, { name, caFile, signal }),
-        ask: (socket, authorization) => ask(socket, authorization, { authority, name, signal }),
-        refusal: (answer) => refusal(answer, { name, authority }),
-      };
-      if (asking.has(name)) return signedIn(line, sources);
-      const socket = await line.open();
-      const answer = await line.ask(socket, undefined);
-      if (answer.status >= 200 && answer.status < 300) return socket;
-      if (answer.status === 407) {
-        asking.add(name);
-        return signedIn(line, sources, { socket, answer });
-      }
-      socket.destroy();
-      throw line.refusal(answer);
+      const socket = await tunnel(gateway, signal);
+      tunnelledBy.set(socket, name);
+      return socket;
     },
   };
+
+  async function tunnel(gateway: Target, signal: AbortSignal): Promise<Socket> {
+    const authority = formatTarget(gateway);
+    const line: ProxyLine = {
+      name,
+      proxy: proxy.address,
+      tls: proxy.tls,
+      authority,
+      signal,
+      open: () => reach(proxy, { name, caFile, signal }),
+      ask: (socket, authorization) => ask(socket, authorization, { authority, name, signal }),
+      refusal: (answer) => refusal(answer, { name, authority }),
+    };
+    if (asking.has(name)) return signedIn(line, sources);
+    const socket = await line.open();
+    const answer = await line.ask(socket, undefined);
+    if (answer.status >= 200 && answer.status < 300) return socket;
+    if (answer.status === 407) {
+      asking.add(name);
+      return signedIn(line, sources, { socket, answer });
+    }
+    socket.destroy();
+    throw line.refusal(answer);
+  }
 }
 
 /** Not loaded before a proxy asks for it. */

@@ -38,20 +38,13 @@ export function secureEgress(egress: Egress, caFile: string | undefined): Egress
     async connect(gateway, signal) {
       const trust = loadTrust(caFile);
       const socket = await egress.connect(gateway, signal);
-      return secure(socket, gateway.host, { trust, signal }).catch((error: unknown) => {
-        throw egress.name === 'direct' ? error : blamingProxy(error, egress.name);
-      });
+      return secure(socket, gateway.host, { trust, signal });
     },
   };
 }
 
-/** A proxy that answers 200 and then sends a page of its own has not opened a tunnel. */
-function blamingProxy(error: unknown, proxy: string): unknown {
-  const { code } = ((error as Failure).cause ?? {}) as NodeJS.ErrnoException;
-  if (code !== 'ERR_SSL_WRONG_VERSION_NUMBER' && code !== 'ERR_SSL_PACKET_LENGTH_TOO_LONG') return error;
-  const what = 'said that the tunnel is open, and sent something else than TLS: a page of its own?';
-  return new Failure('PROXY_REFUSED', `${proxy} ${what}`, { cause: error });
-}
+/** The proxy that says of a connection that it leads to the gateway now. */
+export const tunnelledBy = new WeakMap<Socket, string>();
 
 /**
  * Starts TLS on `socket` as a client of `host` and checks its certificate. Takes the socket over; the caller owns
@@ -88,7 +81,10 @@ export function secure(
     tls.on('error', (error) => {
       stop();
       socket.destroy();
-      reject(error instanceof Failure ? error : handshakeFailure(error, host, seen));
+      const proxy = tunnelledBy.get(socket);
+      if (error instanceof Failure) reject(error);
+      else if (proxy !== undefined && isNoTls(error)) reject(noTunnel(proxy, error));
+      else reject(handshakeFailure(error, host, seen));
     });
     tls.once('close', () => {
       stop();
@@ -133,7 +129,7 @@ function handshakeFailure(
       cause,
     });
   }
-  if (code === 'ERR_SSL_WRONG_VERSION_NUMBER' || code === 'ERR_SSL_PACKET_LENGTH_TOO_LONG') {
+  if (isNoTls(cause)) {
     return new Failure('TLS_FAILED', `${host} does not speak TLS on this port`, { cause });
   }
   if (code === 'ECONNRESET' || code === 'EPIPE') {
@@ -142,6 +138,16 @@ function handshakeFailure(
   return new Failure('TLS_FAILED', `the handshake with ${host} failed: ${code || printable(cause.message)}`, {
     cause,
   });
+}
+
+function isNoTls({ code }: NodeJS.ErrnoException): boolean {
+  return code === 'ERR_SSL_WRONG_VERSION_NUMBER' || code === 'ERR_SSL_PACKET_LENGTH_TOO_LONG';
+}
+
+/** What answers is the proxy itself. */
+function noTunnel(proxy: string, cause: Error): Failure {
+  const what = 'said that the tunnel is open, and sent something else than TLS: a page of its own?';
+  return new Failure('PROXY_REFUSED', `${proxy} ${what}`, { cause });
 }
 
 function nameOf(name: PeerCertificate['issuer'] | undefined): string | undefined {
