@@ -1,6 +1,7 @@
 import { join, resolve } from 'node:path';
 import { Secret } from '../protocol/secret.ts';
 import type { ProxySettings } from './egress/egress.ts';
+import type { ProxySignIn } from './egress/proxy-auth/credentials.ts';
 import { isEntryName, entryNames } from './entry/entry.ts';
 import type { EntryName } from './entry/entry.ts';
 import { Failure } from './failure.ts';
@@ -63,7 +64,7 @@ export function readSettings(flags: Flags, env: Environment): Settings {
     ...(flags.via === undefined ? {} : { via: flags.via }),
     ...(caFile === undefined ? {} : { caFile: resolve(caFile) }),
     token: tokenSources(flags, env, here),
-    proxy: proxySettings(env, here),
+    proxy: { ...proxySettings(env), signIn: proxySignIn(env, here) },
     places: here,
     asking: asking(env),
   };
@@ -176,21 +177,24 @@ function invalidConfig(path: string, what: string, cause?: unknown): Failure {
 }
 
 /** The lower-case spelling wins, as in curl; an empty one means that there is no proxy. */
-function proxySettings(env: Environment, here: Places): ProxySettings {
+function proxySettings(env: Environment): ProxySettings {
   const https = env['https_proxy'] ?? env['HTTPS_PROXY'];
   const all = env['all_proxy'] ?? env['ALL_PROXY'];
   const except = env['no_proxy'] ?? env['NO_PROXY'];
-  const [user, password] = [given(env['POSTERN_PROXY_USER']), given(env['POSTERN_PROXY_PASSWORD'])];
   return {
     ...(https === undefined ? {} : { https }),
     ...(all === undefined ? {} : { all }),
     ...(except === undefined ? {} : { except }),
-    signIn: {
-      mayAsk: mayAsk(env),
-      state: here.state,
-      ...(user === undefined ? {} : { user }),
-      ...(password === undefined ? {} : { password: new Secret(password) }),
-    },
+  };
+}
+
+function proxySignIn(env: Environment, here: Places): ProxySignIn {
+  const [user, password] = [given(env['POSTERN_PROXY_USER']), given(env['POSTERN_PROXY_PASSWORD'])];
+  return {
+    mayAsk: mayAsk(env),
+    state: here.state,
+    ...(user === undefined ? {} : { user }),
+    ...(password === undefined ? {} : { password: new Secret(password) }),
   };
 }
 
