@@ -14,6 +14,8 @@ const mostAtOnce = 4;
 export class ProxyMemory {
   /** How the last sign-in went well; the next one begins with it, without waiting to be asked. */
   worked: SchemeName | undefined;
+  /** Whether something better than Basic has gone well: who then asks for the password itself is not believed. */
+  knowsBetter = false;
   /** What the keychain has. */
   kept: Promise<Credentials | undefined> | undefined;
   /** What a person has typed. */

@@ -85,7 +85,10 @@ export class SignIn {
 
   /** That the proxy has let us through. */
   succeeded(): void {
-    if (this.#current !== undefined) this.#parts.memory.worked = this.#current.name;
+    if (this.#current === undefined) return;
+    const { memory } = this.#parts;
+    memory.worked = this.#current.name;
+    memory.knowsBetter ||= memory.worked !== 'basic';
   }
 
   /** That the proxy asks again and again. */
@@ -142,6 +145,7 @@ export class SignIn {
   }
 
   #isOffered(name: SchemeName): boolean {
+    if (name === 'basic' && this.#parts.memory.knowsBetter) return false;
     // NTLM under another name: only where it is not offered under its own.
     if (name === 'negotiate-ntlm' && of('ntlm', this.#offers).length > 0) return false;
     return of(name, this.#offers).length > 0;

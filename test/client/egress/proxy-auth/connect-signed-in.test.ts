@@ -266,6 +266,20 @@ describe('a sign-in at a proxy', () => {
     assert.deepEqual(words, ['', 'NTLM TlRMTVNTUAAB', basicValue.slice(0, 17)]);
   });
 
+  it('does not give the password itself to who asks for it after something better has gone well', async (t) => {
+    let isOther = false;
+    const offers = refusal('Digest realm="x", nonce="n", qop="auth"', 'Basic realm="x"');
+    const act: Act = (_, said) => {
+      if (isOther) return said.startsWith('Basic') ? established : askBasic;
+      return said.startsWith('Digest') ? established : offers;
+    };
+    const { egress, seen } = await scripted(t, act, 'alice');
+    await opens(egress);
+    isOther = true;
+    assert.equal((await failure(egress)).code, 'PROXY_SIGN_IN');
+    assert.ok(seen.connections.flat().every((said) => !said.startsWith('Basic')));
+  });
+
   it('speaks NTLM by the name of Negotiate where only that is offered', async (t) => {
     const { proxy } = await ntlmProxy(t, { name: 'alice', domain: 'CORP', password: 'canary' }, 'Negotiate');
     await opens(httpProxy({ ...proxy, user: 'CORP\\alice', password: new Secret('canary') }));
