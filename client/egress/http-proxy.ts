@@ -9,7 +9,8 @@ import { Failure } from '../failure.ts';
 import { printable } from '../printable.ts';
 import type { Egress } from './egress.ts';
 import { openTcp } from './tcp.ts';
-import { loadTrust, secure } from './tls.ts';
+import { openSecure } from './tls.ts';
+import type { TrustSources } from './tls.ts';
 
 /** An HTTP proxy that tunnels by CONNECT. */
 export interface HttpProxy {
@@ -20,13 +21,13 @@ export interface HttpProxy {
   readonly credentials?: Secret;
 }
 
-/** Through an HTTP proxy; `caFile` adds to the trust of an https:// one. */
-export function httpProxy(proxy: HttpProxy, caFile?: string): Egress {
+/** Through an HTTP proxy; `trust` is for an https:// one. */
+export function httpProxy(proxy: HttpProxy, trust: TrustSources = {}): Egress {
   const name = `${proxy.tls ? 'https' : 'http'}://${formatTarget(proxy.address)}`;
   return {
     name,
     async connect(gateway, signal) {
-      const socket = await reach(proxy, { name, caFile, signal });
+      const socket = await reach(proxy, { name, trust, signal });
       const authority = formatTarget(gateway);
       const headers = {
         Host: authority,
@@ -45,9 +46,9 @@ export function httpProxy(proxy: HttpProxy, caFile?: string): Egress {
 
 async function reach(
   proxy: HttpProxy,
-  options: { name: string; caFile: string | undefined; signal: AbortSignal },
+  options: { name: string; trust: TrustSources; signal: AbortSignal },
 ): Promise<Socket> {
-  const { name, caFile, signal } = options;
+  const { name, trust, signal } = options;
   const peer = {
     address: proxy.address,
     name,
@@ -55,8 +56,7 @@ async function reach(
     timeout: 'PROXY_UNREACHABLE',
   } as const;
   if (!proxy.tls) return openTcp(peer, signal);
-  const trust = loadTrust(caFile);
-  return secure(await openTcp(peer, signal), proxy.address.host, { trust, signal });
+  return openSecure(() => openTcp(peer, signal), proxy.address.host, { ...trust, signal });
 }
 
 function refusal(
