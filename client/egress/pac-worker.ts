@@ -3,6 +3,7 @@ import { createSocket } from 'node:dgram';
 import { lookup } from 'node:dns';
 import { isIPv4 } from 'node:net';
 import { networkInterfaces } from 'node:os';
+import { setFlagsFromString } from 'node:v8';
 import { parentPort, workerData } from 'node:worker_threads';
 import { brotliDecompressSync } from 'node:zlib';
 import { createPacResolver } from 'pac-resolver';
@@ -13,6 +14,7 @@ import type { PacAnswer, PacQuestion } from './pac-run.ts';
 declare const POSTERN_QUICKJS: string | undefined;
 
 const memoryBytes = 64 * 1024 * 1024;
+const pageBytes = 64 * 1024;
 
 /** PAC files look up what only the company's own servers know; elsewhere that must not take all the time there is. */
 const lookupMs = 1500;
@@ -73,6 +75,8 @@ function firstAddress(): string {
 async function answer({ script, url, host }: PacQuestion): Promise<PacAnswer> {
   try {
     const packed = typeof POSTERN_QUICKJS === 'string' ? POSTERN_QUICKJS : undefined;
+    // The sandbox's own limit does not count large blocks.
+    setFlagsFromString(`--wasm-max-mem-pages=${memoryBytes / pageBytes}`);
     const sandbox = await QuickJS.create({
       memoryLimit: memoryBytes,
       ...(packed === undefined ? {} : { wasm: brotliDecompressSync(Buffer.from(packed, 'base64')) }),

@@ -41,9 +41,9 @@ export function parseInternetSettings(user: string, connections: string): System
 
 /** Reads what `netsh winhttp show proxy` prints in any language: the first value is the proxy, the second whom it is not for. */
 export function parseWinHttp(text: string): SystemProxy | undefined {
-  const [servers = '', except = ''] = [...text.matchAll(/^\s+\S[^:]*:\s+(\S.*?)\s*$/gm)].map(
-    ([, value]) => value!,
-  );
+  const [servers = '', except = ''] = [
+    ...text.matchAll(/^[ \t]+[^\s:][^:\r\n]*:[ \t]+(\S.*?)[ \t\r]*$/gm),
+  ].map(([, value]) => value!);
   const proxy = proxyOf(servers);
   if (proxy === undefined) return undefined;
   return {

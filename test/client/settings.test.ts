@@ -95,12 +95,41 @@ describe('readSettings()', () => {
 
   it('prefers lower-case proxy variables, also empty ones', (t) => {
     const env = { HOME: temporaryDirectory(t), POSTERN_GATEWAY: 'https://gw.example/' };
-    const { proxy } = readSettings(
+    const { system, ...proxy } = readSettings(
       {},
-      { ...env, https_proxy: '', HTTPS_PROXY: 'http://p', NO_PROXY: 'a', no_proxy: 'b' },
-    );
-    assert.deepEqual(proxy, { https: '', except: 'b' });
+      {
+        ...env,
+        https_proxy: '',
+        HTTPS_PROXY: 'http://p',
+        NO_PROXY: 'a',
+        no_proxy: 'b',
+        HTTP_PROXY: 'c',
+        ALL_PROXY: 'd',
+      },
+    ).proxy;
+    assert.deepEqual(proxy, { https: '', except: 'b', http: 'c', all: 'd' });
+    assert.equal(system?.platform, process.platform);
   });
+
+  it('takes a PAC file from POSTERN_PAC, else from the file', (t) => {
+    const env = homeWith(t, '{"gateway":"https://gw.example/","pac":"/a.pac"}');
+    assert.deepEqual(readSettings({}, env).proxy.pac, { location: '/a.pac', from: 'config.json' });
+    const { pac } = readSettings({}, { ...env, POSTERN_PAC: '/b.pac' }).proxy;
+    assert.deepEqual(pac, { location: '/b.pac', from: 'POSTERN_PAC' });
+  });
+
+  for (const [what, config, variable, isAsked] of [
+    ['by default', '', undefined, true],
+    ['unless POSTERN_SYSTEM_PROXY is 0', '', '0', false],
+    ['unless the file says no', ',"systemProxy":false', undefined, false],
+    ['when POSTERN_SYSTEM_PROXY is 1, whatever the file says', ',"systemProxy":false', '1', true],
+  ] as const) {
+    it(`asks the system for its proxy ${what}`, (t) => {
+      const env = homeWith(t, `{"gateway":"https://gw.example/"${config}}`);
+      const { proxy } = readSettings({}, { ...env, POSTERN_SYSTEM_PROXY: variable });
+      assert.equal(proxy.system !== undefined, isAsked);
+    });
+  }
 
   it('never shows a token from the environment', (t) => {
     const env = {
