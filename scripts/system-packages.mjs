@@ -7,13 +7,17 @@ const packages = [
   'apache2',
   'caddy',
   'chromium',
+  'ca-certificates',
   'connect-proxy',
   'corkscrew',
   'curl',
+  'dante-server',
   'dnsmasq-base',
   'git',
+  'gsettings-desktop-schemas',
   'haproxy',
   'iproute2',
+  'libglib2.0-bin',
   'mercurial',
   'ncat',
   'netcat-openbsd',
@@ -27,7 +31,9 @@ const packages = [
   'putty-tools',
   'rsync',
   'socat',
-  'squid',
+  // With OpenSSL, and in the place of "squid": the other one cannot inspect TLS.
+  'squid-openssl',
+  'tinyproxy',
 ];
 
 const policyFile = '/usr/sbin/policy-rc.d';

@@ -16,7 +16,7 @@ describe('the bytes of SOCKS', () => {
     ['a greeting without a password', greeting5(false), '050100'],
     ['a greeting with a password', greeting5(true), '05020002'],
     ['user and password', signIn5('ab', 'ü'), '0102616202c3bc'],
-    ['a name', request5({ host: 'gw', port: 443 }), '050100030267' + '7701bb'],
+    ['a name', request5({ host: 'gw', port: 443 }), '0501000302677701bb'],
     ['an IPv4 address', request5({ host: '10.0.0.255', port: 22 }), '050100010a0000ff0016'],
     ['::1', request5({ host: '::1', port: 1 }), `05010004${'0'.repeat(30)}010001`],
     [
