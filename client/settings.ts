@@ -28,6 +28,8 @@ export interface ConfigFile {
   readonly pac?: string;
   /** `false`: the proxy settings of the system are not asked. */
   readonly systemProxy?: boolean;
+  /** `false`: the authorities of the system are not trusted. */
+  readonly systemTrust?: boolean;
   /** Set when there was no `~/.ssh/config` before `setup`, so that `--remove` can leave none. */
   readonly createdSshConfig?: true;
 }
@@ -37,6 +39,7 @@ export interface Settings {
   readonly gateway: URL;
   readonly via?: EntryName;
   readonly caFile?: string;
+  readonly trustsSystem: boolean;
   /** Where the system has its authorities, if it is said. */
   readonly systemCaFile?: string;
   readonly token: TokenSources;
@@ -69,6 +72,7 @@ export function readSettings(flags: Flags, env: Environment): Settings {
     gateway: parseGateway(gateway),
     ...(flags.via === undefined ? {} : { via: flags.via }),
     ...(caFile === undefined ? {} : { caFile: resolve(caFile) }),
+    trustsSystem: isOn(env['POSTERN_SYSTEM_TRUST'], config?.systemTrust),
     ...(systemCaFile === undefined ? {} : { systemCaFile }),
     token: tokenSources(flags, env, here),
     proxy: proxySettings(env, config),
@@ -157,16 +161,15 @@ function parseConfigFile(path: string, text: string): ConfigFile {
   }
   if (typeof value !== 'object' || value === null || Array.isArray(value))
     throw invalidConfig(path, 'it is no object');
-  const { gateway, caFile, hosts, pac, systemProxy, createdSshConfig, ...unknown } = value as Record<
-    string,
-    unknown
-  >;
+  const { gateway, caFile, hosts, pac, systemProxy, systemTrust, createdSshConfig, ...unknown } =
+    value as Record<string, unknown>;
   const problems = Object.keys(unknown).map((key) => `${quote(key)} is unknown`);
   if (typeof gateway !== 'string') problems.push('"gateway" has to be a text');
   if (caFile !== undefined && typeof caFile !== 'string') problems.push('"caFile" has to be a text');
   if (pac !== undefined && typeof pac !== 'string') problems.push('"pac" has to be a text');
-  if (systemProxy !== undefined && typeof systemProxy !== 'boolean')
-    problems.push('"systemProxy" has to be true or false');
+  for (const [name, given_] of Object.entries({ systemProxy, systemTrust }))
+    if (given_ !== undefined && typeof given_ !== 'boolean')
+      problems.push(`"${name}" has to be true or false`);
   if (hosts !== undefined && !isTexts(hosts)) problems.push('"hosts" has to be a list of texts');
   if (createdSshConfig !== undefined && createdSshConfig !== true)
     problems.push('"createdSshConfig" has to be true');
@@ -192,7 +195,7 @@ function proxySettings(env: Environment, config: ConfigFile | undefined): ProxyS
   const http = env['http_proxy'] ?? env['HTTP_PROXY'];
   const except = env['no_proxy'] ?? env['NO_PROXY'];
   const pac = pacSetting(env, config);
-  const isSystemAsked = (env['POSTERN_SYSTEM_PROXY'] ?? (config?.systemProxy === false ? '0' : '1')) !== '0';
+  const isSystemAsked = isOn(env['POSTERN_SYSTEM_PROXY'], config?.systemProxy);
   const desktop = given(env['XDG_CURRENT_DESKTOP']);
   return {
     ...(https === undefined ? {} : { https }),
@@ -204,6 +207,11 @@ function proxySettings(env: Environment, config: ConfigFile | undefined): ProxyS
       system: { platform: process.platform, ...(desktop === undefined ? {} : { desktop }) },
     }),
   };
+}
+
+/** Something that is on unless the environment, or else the file, says no. */
+function isOn(variable: string | undefined, inFile = true): boolean {
+  return given(variable) === undefined ? inFile : !['0', 'false'].includes(variable!);
 }
 
 function pacSetting(env: Environment, config: ConfigFile | undefined): PacSetting | undefined {

@@ -16,11 +16,12 @@ export async function describeWay(settings: Settings, signal: AbortSignal): Prom
   return describe(wayOf(settings), signal);
 }
 
-function wayOf({ gateway, proxy, caFile, systemCaFile, places }: Settings): Way {
+function wayOf({ gateway, proxy, caFile, trustsSystem, systemCaFile, places }: Settings): Way {
   return {
     gateway: gatewayTarget(gateway),
     tls: gateway.protocol === 'https:',
     proxy,
+    trustsSystem,
     ...(caFile === undefined ? {} : { caFile }),
     ...(systemCaFile === undefined ? {} : { systemCaFile }),
     state: places.state,

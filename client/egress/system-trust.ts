@@ -3,11 +3,9 @@ import { wayMemory } from './way-memory.ts';
 import type { Way } from './way.ts';
 
 /** Whom a way trusts: the authorities of Node and of its CA file at first, and then those of the system. */
-export function trustOf({
-  caFile,
-  state,
-  systemCaFile,
-}: Pick<Way, 'caFile' | 'state' | 'systemCaFile'>): TrustSources {
+export function trustOf({ caFile, state, trustsSystem = true, systemCaFile }: Way): TrustSources {
+  const added = caFile === undefined ? {} : { caFile };
+  if (!trustsSystem) return added;
   const memory = wayMemory(state);
   const system: SystemTrust = {
     get isNeeded() {
@@ -19,5 +17,5 @@ export function trustOf({
       return systemAuthorities(systemCaFile, signal);
     },
   };
-  return { ...(caFile === undefined ? {} : { caFile }), system };
+  return { ...added, system };
 }

@@ -11,6 +11,8 @@ export interface Way {
   readonly caFile?: string;
   /** Where to remember what was found out; absent: nowhere. */
   readonly state?: string;
+  /** `false`: the system's authorities are not asked. */
+  readonly trustsSystem?: boolean;
   /** The file with the system's authorities, where that is said: `SSL_CERT_FILE`. */
   readonly systemCaFile?: string;
 }

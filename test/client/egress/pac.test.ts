@@ -136,11 +136,11 @@ describe('askPac() of a web server', () => {
   });
 
   it('follows where it is sent', async (t) => {
-    const answer: Answer = ({ url }, response) => {
+    const found = await steps(t, ({ url }, response) => {
       if (url === '/new') response.end(script);
       else response.writeHead(302, { Location: '/new' }).end();
-    };
-    assert.equal(await steps(t, answer), 'http://a:1');
+    });
+    assert.equal(found, 'http://a:1');
   });
 
   it('takes it by https, with the trust that is given', async (t) => {

@@ -345,8 +345,7 @@ port=3128
 describe('readSystemProxy()', () => {
   for (const platform of ['darwin', 'win32', 'linux'] as const) {
     it(`says nothing where ${platform} has none of its programs`, async () => {
-      const run = async (): Promise<undefined> => undefined;
-      assert.equal(await readSystemProxy({ platform }, never, run), undefined);
+      assert.equal(await readSystemProxy({ platform }, never, async () => undefined), undefined);
     });
   }
 

@@ -82,7 +82,7 @@ socks pass { from: 0.0.0.0/0 to: 0.0.0.0/0 command: connect }
   );
   const pid = scratch.path(`danted-${port}.pid`);
   const running = await start(scratch, [findProgram('danted')!, '-f', file, '-p', pid], { port });
-  return { address: `${address}:${port}`, port, log: running.log };
+  return { address: `${address}:${port}`, port, log: () => running.log() };
 }
 
 /** ssh as a SOCKS proxy. */
@@ -104,11 +104,16 @@ export async function startSshSocks(
     '/dev/null',
     '-N',
     ...options.flatMap((option) => ['-o', option]),
-    ...['-i', sshd.identityFile, '-p', String(sshd.port), '-D', `${address}:${port}`],
+    '-i',
+    sshd.identityFile,
+    '-p',
+    String(sshd.port),
+    '-D',
+    `${address}:${port}`,
     `${sshd.user}@127.0.0.1`,
   ];
   const running = await start(scratch, argv, { port });
-  return { address: `${address}:${port}`, port, log: running.log };
+  return { address: `${address}:${port}`, port, log: () => running.log() };
 }
 
 export async function startTinyproxy(
@@ -129,7 +134,7 @@ ConnectPort ${allowedPort}
 `,
   );
   const running = await start(scratch, [findProgram('tinyproxy')!, '-d', '-c', file], { port });
-  return { address: `${address}:${port}`, port, log: running.log };
+  return { address: `${address}:${port}`, port, log: () => running.log() };
 }
 
 /** Somebody on the way to a proxy who ends every connection when it is so old. */
@@ -143,7 +148,7 @@ export async function startLifetime(
   const each = `timeout ${seconds} socat STDIO TCP4:${proxy.address}`.replaceAll(':', String.raw`\:`);
   const listening = `TCP4-LISTEN:${port},bind=${host},fork,reuseaddr`;
   const running = await start(scratch, [findProgram('socat')!, listening, `EXEC:${each}`], { port });
-  return { address: `${host}:${port}`, port, log: running.log };
+  return { address: `${host}:${port}`, port, log: () => running.log() };
 }
 
 /** What is special about a squid. */
