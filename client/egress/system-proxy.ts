@@ -1,9 +1,6 @@
 import { isIP } from 'node:net';
 import type { Target } from '../../protocol/target.ts';
-import type { SystemHints } from './egress.ts';
 import { isExcepted } from './no-proxy.ts';
-import { runCommand } from './system-command.ts';
-import type { RunCommand } from './system-command.ts';
 
 /** What a system says about proxies. */
 export interface SystemProxy {
@@ -19,17 +16,6 @@ export interface SystemProxy {
   readonly except: readonly string[];
   /** It is not for names without a dot either. */
   readonly exceptSimple: boolean;
-}
-
-/** Asks the system; undefined when it says nothing. Never throws. */
-export async function readSystemProxy(
-  { platform }: SystemHints,
-  signal: AbortSignal,
-  run: RunCommand = runCommand,
-): Promise<SystemProxy | undefined> {
-  if (platform === 'darwin') return (await import('./system-macos.ts')).readMacos(run, signal);
-  if (platform === 'win32') return (await import('./system-windows.ts')).readWindows(run, signal);
-  return (await import('./system-gnome.ts')).readGnome(run, signal);
 }
 
 /** Whether the system's own list names the gateway: names, `*` for any text, addresses, CIDR, `<local>`. */

@@ -121,8 +121,9 @@ function load(path: string): Networks | undefined {
 function restored(stored: StoredVerdict): Verdict | undefined {
   try {
     const { source, why, steps, trouble } = stored;
-    const isWhole = [source, why, trouble ?? ''].every((text) => typeof text === 'string');
-    if (!isWhole || !Array.isArray(steps) || steps.length === 0) return undefined;
+    if (!Array.isArray(steps) || steps.length === 0) return undefined;
+    const texts: readonly unknown[] = [source, why, trouble ?? '', ...steps];
+    if (!texts.every((text) => typeof text === 'string')) return undefined;
     return {
       source,
       why,

@@ -65,7 +65,10 @@ describe(
     let deadPort: number;
     let silentPort: number;
     let proxies: Readonly<
-      Record<'open' | 'signed' | 'ssh' | 'tiny' | 'only443' | 'idle' | 'lifetime' | 'pac', CompanyProxy>
+      Record<
+        'open' | 'signed' | 'ssh' | 'tiny' | 'only443' | 'idle' | 'lifetime' | 'pac' | 'wpad',
+        CompanyProxy
+      >
     >;
     let inspecting: CompanyProxy & { readonly authority: string };
     let count = 0;
@@ -109,8 +112,9 @@ describe(
       if (shExpMatch(host, 'gw.*')) return 'PROXY ${address}:${silentPort}; PROXY ${idle.address}; DIRECT';
       return 'PROXY ${tiny.address}';
     }`;
-      const pac = await startPacServer(scratch, network, switching);
-      proxies = { open, signed, ssh: viaSsh, tiny, only443, idle, lifetime, pac };
+      const pac = await startPacServer(scratch, network, { script: switching });
+      const wpad = await startPacServer(scratch, network, { script: switching, path: 'wpad.dat', port: 80 });
+      proxies = { open, signed, ssh: viaSsh, tiny, only443, idle, lifetime, pac, wpad };
       const ports = [...Object.values(proxies), inspecting].map(({ port }) => port);
       await closeGates(network, { gatewayPort: allowedPort, open: ports, silent: silentPort });
       ssh = world.ssh();
@@ -207,6 +211,13 @@ describe(
       await works(newcomer({ HTTP_PROXY: `http://${proxies.tiny.address}` }));
     });
 
+    it('a proxy with several addresses is reached by the one that answers', async () => {
+      const [, socks] = proxies.open.address.split(':');
+      const [, http] = proxies.tiny.address.split(':');
+      await works(newcomer({ ALL_PROXY: `socks5h://proxy.example:${socks}` }));
+      await works(newcomer({ HTTPS_PROXY: `http://proxy.example:${http}` }));
+    });
+
     describe('a PAC file', () => {
       it('of a web server leads out past a dead proxy, which is not asked again for a while', async () => {
         const env = newcomer({ POSTERN_PAC: `http://${proxies.pac.address}/proxy.pac` });
@@ -245,6 +256,11 @@ describe(
         await works(desktop(manualSettings()));
         const pac = `http://${proxies.pac.address}/proxy.pac`;
         await works(desktop(`[system/proxy]\nmode='auto'\nautoconfig-url='${pac}'\n`));
+      });
+
+      it('have a PAC file looked for where they say so (WPAD)', async () => {
+        await works(desktop("[system/proxy]\nmode='auto'\n"));
+        assert.match(proxies.wpad.log(), /GET \/wpad\.dat /);
       });
 
       it('are not asked when that is switched off, or the environment says something', async () => {

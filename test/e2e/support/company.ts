@@ -226,16 +226,16 @@ async function inspectionLines(
   return [authority, lines];
 }
 
-/** A web server that has one file, `/proxy.pac`. */
+/** A web server that has one file. */
 export async function startPacServer(
   scratch: Scratch,
   { address }: Network,
-  script: string,
+  plan: { readonly script: string; readonly path?: string; readonly port?: number },
 ): Promise<CompanyProxy> {
-  const port = await freePort();
+  const port = plan.port ?? (await freePort());
   const directory = scratch.path(`pac-${port}`);
   mkdirSync(directory);
-  writeFileSync(join(directory, 'proxy.pac'), script);
+  writeFileSync(join(directory, plan.path ?? 'proxy.pac'), plan.script);
   const file = scratch.path(`pac-${port}.conf`);
   const log = join(directory, 'access.log');
   writeFileSync(
@@ -244,7 +244,7 @@ export async function startPacServer(
 events { worker_connections 64; }
 http {
   access_log ${log};
-  types { application/x-ns-proxy-autoconfig pac; }
+  types { application/x-ns-proxy-autoconfig pac dat; }
   server { listen ${address}:${port}; root ${directory}; }
 }
 `,
