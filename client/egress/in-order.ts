@@ -64,5 +64,6 @@ function ofAll({ source, trouble }: Verdict, steps: readonly Step[], failures: r
   if (trouble !== undefined) {
     return new Failure('PAC_FAILED', `${trouble}, and without it: ${first!.message}${also}`, context);
   }
-  return new Failure(toFailure(first).code, `${first!.message} (chosen by ${source}${also})`, context);
+  const who = source === 'nothing' ? '' : ` (chosen by ${source}${also})`;
+  return new Failure(toFailure(first).code, `${first!.message}${who}`, context);
 }

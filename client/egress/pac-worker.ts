@@ -63,7 +63,8 @@ function routedAddress(): Promise<string | undefined> {
     };
     socket.once('error', () => give(undefined));
     // A public address that stands for none (RFC 5737).
-    socket.connect(53, '192.0.2.1', () => give(socket.address().address));
+    socket.once('connect', () => give(socket.address().address));
+    socket.connect(53, '192.0.2.1');
   });
 }
 

@@ -4,6 +4,7 @@ import { before, describe, it } from 'node:test';
 import {
   closeGates,
   fakeEtc,
+  needsInspection,
   startCompanySquid,
   startDante,
   startLifetime,
@@ -12,7 +13,7 @@ import {
   startTinyproxy,
   type CompanyProxy,
 } from './support/company.ts';
-import { clientBundle, findProgram } from './support/needs.ts';
+import { clientBundle } from './support/needs.ts';
 import { needsNetwork, openNetwork, type Network } from './support/network.ts';
 import { eventually, freePort, output, type Environment } from './support/process.ts';
 import {
@@ -37,9 +38,12 @@ const sizeMiB = isLong ? 100 : 4;
 const password = 'p:%@ss';
 const inBox = "'the box'";
 
-/** The certificates that squid makes up need a squid with OpenSSL. */
-async function canInspect(): Promise<boolean> {
-  return (await output([findProgram('squid')!, '-v'])).includes('--with-openssl');
+const inspection = needsInspection();
+
+/** Takes the client to another network. */
+async function move({ client }: Network, from: string, to: string): Promise<void> {
+  await output(`ip -n ${client} addr add ${to}/24 dev wlan`.split(' '));
+  await output(`ip -n ${client} addr del ${from}/24 dev wlan`.split(' '));
 }
 
 function viaRelay(): string {
@@ -66,7 +70,7 @@ describe(
     let silentPort: number;
     let proxies: Readonly<
       Record<
-        'open' | 'signed' | 'ssh' | 'tiny' | 'only443' | 'idle' | 'lifetime' | 'pac' | 'wpad',
+        'open' | 'signed' | 'ssh' | 'tiny' | 'only443' | 'idle' | 'lifetime' | 'pac' | 'wpad' | 'elsewhere',
         CompanyProxy
       >
     >;
@@ -88,7 +92,12 @@ describe(
         clientNamespace: network.client,
       });
       // Nobody, and later the company's own.
-      fakeEtc(scratch, network.client, { 'ssl/certs/ca-certificates.crt': '' });
+      fakeEtc(scratch, network.client, {
+        'ssl/certs/ca-certificates.crt': '',
+        hosts: `127.0.0.1 localhost\n${address} wpad\nfd00:77::9 proxy.example\n${address} proxy.example\n`,
+      });
+      // Nobody has the other address of proxy.example: what is sent there vanishes.
+      await output(`ip -n ${network.client} addr add fd00:77::2/64 dev wlan nodad`.split(' '));
       const { port: gatewayPort } = new URL(world.url);
       const allowedPort = Number(gatewayPort);
       [deadPort, silentPort] = [await freePort(), await freePort()];
@@ -102,11 +111,15 @@ describe(
       ]);
       const only443 = await startCompanySquid(scratch, network, { name: 'only443', allowedPort: 443 });
       const idle = await squid('idle', 'read_timeout 3 seconds');
+      await output(`ip -n ${network.servers} addr add 10.78.0.1/24 dev cable`.split(' '));
+      const elsewhere = await startTinyproxy(scratch, { address: '10.78.0.1' }, allowedPort);
       const lifetime = await startLifetime(scratch, tiny, 4);
       inspecting = await startCompanySquid(scratch, network, {
         name: 'inspecting',
         allowedPort,
-        inspects: { as: 'Corporate Inspection', certificates: world.certificates },
+        ...(inspection.skip === false && {
+          inspects: { as: 'Corporate Inspection', certificates: world.certificates },
+        }),
       });
       const switching = `function FindProxyForURL(url, host) {
       if (shExpMatch(host, 'gw.*')) return 'PROXY ${address}:${silentPort}; PROXY ${idle.address}; DIRECT';
@@ -114,7 +127,7 @@ describe(
     }`;
       const pac = await startPacServer(scratch, network, { script: switching });
       const wpad = await startPacServer(scratch, network, { script: switching, path: 'wpad.dat', port: 80 });
-      proxies = { open, signed, ssh: viaSsh, tiny, only443, idle, lifetime, pac, wpad };
+      proxies = { open, signed, ssh: viaSsh, tiny, only443, idle, lifetime, pac, wpad, elsewhere };
       const ports = [...Object.values(proxies), inspecting].map(({ port }) => port);
       await closeGates(network, { gatewayPort: allowedPort, open: ports, silent: silentPort });
       ssh = world.ssh();
@@ -278,9 +291,8 @@ describe(
       });
     });
 
-    describe('a proxy that reads along', () => {
+    describe('a proxy that reads along', inspection, () => {
       it('is named by its authority while nobody trusts that', async () => {
-        assert.ok(await canInspect(), 'squid-openssl is installed');
         const said = await fails(newcomer({ HTTPS_PROXY: `http://${inspecting.address}` }));
         assert.match(said, /^postern: TLS: .*"Corporate Inspection".*\(TLS_FAILED\)/m);
         assert.match(said, /--ca-file/);
@@ -318,6 +330,25 @@ describe(
         await closeSession(session);
       });
     }
+
+    it('a session takes the way out of the network that it comes to', async () => {
+      const path = scratch.path('moving.pac');
+      writeFileSync(
+        path,
+        `function FindProxyForURL() {
+          var isElsewhere = isInNet(myIpAddress(), '10.78.0.0', '255.255.255.0');
+          return isElsewhere ? 'PROXY ${proxies.elsewhere.address}' : 'PROXY ${proxies.tiny.address}';
+        }`,
+      );
+      const env = newcomer({ POSTERN_PAC: path });
+      const session = await openSession(world, { ...ssh, env: { ...ssh.env, ...env } });
+      assert.doesNotMatch(proxies.elsewhere.log(), /CONNECT gw/);
+      await move(network, '10.77.0.2', '10.78.0.2');
+      await session.echo();
+      assert.match(proxies.elsewhere.log(), /CONNECT gw/);
+      await closeSession(session);
+      await move(network, '10.78.0.2', '10.77.0.2');
+    });
 
     it('names are looked up by the proxy where that is its part', async () => {
       await network.loseDns();

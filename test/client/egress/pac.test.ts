@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
 import { writeFileSync } from 'node:fs';
 import { createServer } from 'node:http';
 import { createServer as createTlsServer } from 'node:https';
@@ -189,5 +190,33 @@ describe('askPac() of a web server', () => {
 
   it('ends when nothing listens', async () => {
     await assert.rejects(askPac(`http://127.0.0.1:${await closedPort()}/`, asked), { code: 'PAC_FAILED' });
+  });
+});
+
+const isAble = spawnSync('unshare', ['--net', 'ip', 'link']).status === 0;
+
+describe('myIpAddress()', { skip: !isAble && 'no namespaces here' }, () => {
+  const module = new URL('../../../client/egress/pac.ts', import.meta.url).href;
+
+  /** What a PAC file says of the address in a namespace with these. */
+  function said(t: TestContext, ...commands: readonly string[]): string {
+    const path = pacFile(t, answering(`return 'PROXY ' + myIpAddress();`));
+    const ask = `const { askPac } = await import(${JSON.stringify(module)});
+      const gateway = { host: 'gw.example', port: 443 };
+      const signal = new AbortController().signal;
+      console.log((await askPac(${JSON.stringify(path)}, { gateway, trust: {}, signal }))[0].address.host);`;
+    const all = ['link add p0 type veth peer name p1', 'link set p0 up', 'link set p1 up', ...commands];
+    const script = `${all.map((command) => `ip ${command}`).join(' && ')} && exec "$0" --input-type=module -e "$1"`;
+    const argv = ['--net', 'sh', '-c', script, process.execPath, ask];
+    return spawnSync('unshare', argv, { encoding: 'utf8' }).stdout.trim();
+  }
+
+  it('is the one that packets to the internet come from', (t) => {
+    const addresses = ['addr add 192.0.2.130/25 dev p0', 'addr add 198.51.100.7/24 dev p1'];
+    assert.equal(said(t, ...addresses, 'route add default via 198.51.100.1'), '198.51.100.7');
+  });
+
+  it('is the one there is where nothing leads to the internet', (t) => {
+    assert.equal(said(t, 'addr add 198.51.100.7/24 dev p1'), '198.51.100.7');
   });
 });

@@ -18,7 +18,7 @@ const never = new AbortController().signal;
 interface Inspected {
   readonly way: Way;
   /** How many connections there were. */
-  count(): number;
+  readonly count: () => number;
 }
 
 /** A gateway with a certificate of an authority that, if it says so, only the system knows. */

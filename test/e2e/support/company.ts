@@ -1,3 +1,4 @@
+import { spawnSync } from 'node:child_process';
 import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Certificates } from './certificates.ts';
@@ -118,11 +119,11 @@ export async function startSshSocks(
 
 export async function startTinyproxy(
   scratch: Scratch,
-  { address }: Network,
+  { address }: Pick<Network, 'address'>,
   allowedPort: number,
 ): Promise<CompanyProxy> {
   const port = await freePort();
-  const file = scratch.path('tinyproxy.conf');
+  const file = scratch.path(`tinyproxy-${port}.conf`);
   writeFileSync(
     file,
     `Port ${port}
@@ -149,6 +150,16 @@ export async function startLifetime(
   const listening = `TCP4-LISTEN:${port},bind=${host},fork,reuseaddr`;
   const running = await start(scratch, [findProgram('socat')!, listening, `EXEC:${each}`], { port });
   return { address: `${host}:${port}`, port, log: () => running.log() };
+}
+
+/** As `needs`, for a squid that can read along: only one with OpenSSL makes up certificates. */
+export function needsInspection(): { skip: string | false } {
+  const { stdout } = spawnSync(findProgram('squid') ?? 'squid', ['-v'], { encoding: 'utf8' });
+  if (stdout?.includes('--with-openssl')) return { skip: false };
+  const message = 'this machine lacks squid-openssl';
+  if (process.env['CI'] === 'true') throw new Error(message);
+  process.stderr.write(`SKIPPED: ${message}\n`);
+  return { skip: message };
 }
 
 /** What is special about a squid. */
