@@ -66,10 +66,14 @@ function addition(here: Places, wishes: Wishes, env: Environment): Change[] {
   loadTrust(caFile);
   const hosts = (wishes.host ?? before?.hosts ?? []).map(checkPattern);
   const ssh = hosts.length === 0 ? undefined : findSshConfig(here.home);
+  const { pac, systemProxy, systemTrust } = before ?? {};
   const config: ConfigFile = {
     gateway: parseGateway(gateway).href,
     ...(caFile === undefined ? {} : { caFile }),
     ...(hosts.length === 0 ? {} : { hosts }),
+    ...(pac === undefined ? {} : { pac }),
+    ...(systemProxy === undefined ? {} : { systemProxy }),
+    ...(systemTrust === undefined ? {} : { systemTrust }),
     ...(before?.createdSshConfig || (ssh && ssh.bytes === undefined) ? { createdSshConfig: true } : {}),
   };
   const own = change(configPath(here), Buffer.from(`${JSON.stringify(config, null, 2)}\n`));

@@ -1,4 +1,5 @@
 import { BlockList, isIP } from 'node:net';
+import { domainToASCII } from 'node:url';
 import type { Target } from '../../protocol/target.ts';
 
 /**
@@ -20,7 +21,9 @@ function covers(item: string, gateway: Target): boolean {
   if (host.includes('/')) return family !== 0 && inBlock(host, gateway.host);
   if (isIP(host) !== 0)
     return family !== 0 && inBlock(`${host}/${isIP(host) === 6 ? 128 : 32}`, gateway.host);
-  const suffix = host.replace(/^\*?\./, '').replace(/\.$/, '');
+  const written = host.replace(/^\*?\./, '').replace(/\.$/, '');
+  // The gateway's name has been through a URL, where other scripts become A-labels.
+  const suffix = domainToASCII(written) || written;
   const name = gateway.host.replace(/\.$/, '');
   return family === 0 && suffix !== '' && (name === suffix || name.endsWith(`.${suffix}`));
 }

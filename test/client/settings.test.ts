@@ -80,6 +80,9 @@ describe('readSettings()', () => {
     '{"gateway":1}',
     '{"gateway":"https://gw.example/","caFile":1}',
     '{"gateway":"https://gw.example/","hosts":"x"}',
+    '{"gateway":"https://gw.example/","pac":1}',
+    '{"gateway":"https://gw.example/","systemProxy":"no"}',
+    '{"gateway":"https://gw.example/","systemTrust":0}',
     '{"gateway":"https://gw.example/","gatway":"x"}',
     '{"gateway":"http://gw.example/"}',
   ]) {

@@ -152,6 +152,21 @@ describe('postern setup', () => {
     });
   });
 
+  it('keeps what somebody has written into its file by hand', (t) => {
+    const home = temporaryDirectory(t);
+    setup(home, ...full);
+    const path = join(home, '.config', 'postern', 'config.json');
+    const byHand = { pac: '/proxy.pac', systemProxy: false, systemTrust: false };
+    writeFileSync(path, JSON.stringify({ ...(JSON.parse(readFileSync(path, 'utf8')) as object), ...byHand }));
+    setup(home, '--host', 'other');
+    const { hosts, pac, systemProxy, systemTrust } = JSON.parse(readFileSync(path, 'utf8')) as Record<
+      string,
+      unknown
+    >;
+    assert.deepEqual({ pac, systemProxy, systemTrust }, byHand);
+    assert.deepEqual(hosts, ['other']);
+  });
+
   it('leaves ssh alone as long as no hosts are named', (t) => {
     const home = temporaryDirectory(t);
     setup(home, '--gateway', 'https://gw.example/');

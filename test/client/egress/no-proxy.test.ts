@@ -37,6 +37,11 @@ const cases: readonly [list: string, host: string, port: number, expected: boole
   ['fd00::/8', 'fd12::1', 443, true],
   ['[fd00::/8]', 'fd12::1', 443, true],
   ['fd00::/8', 'fe80::1', 443, false],
+  ['[fd00::/8]:443', 'fd12::1', 443, true],
+  ['10.0.0.0/8:8443', '10.1.2.3', 443, false],
+  ['10.0.0.0/8', '::ffff:10.1.2.3', 443, true],
+  ['bücher.example', 'gw.xn--bcher-kva.example', 443, true],
+  ['.BÜCHER.example', 'xn--bcher-kva.example', 443, true],
 ];
 
 describe('isExcepted()', () => {
