@@ -12,7 +12,8 @@ import type { ProxySignIn } from './proxy-auth/credentials.ts';
 import type { Asked, ProxyLine } from './proxy-auth/connect-signed-in.ts';
 import type { SignInSources } from './proxy-auth/find-credentials.ts';
 import { openTcp } from './tcp.ts';
-import { loadTrust, secure, tunnelledBy } from './tls.ts';
+import { openSecure, tunnelledBy } from './tls.ts';
+import type { TrustSources } from './tls.ts';
 
 /** An HTTP proxy that tunnels by CONNECT. */
 export interface HttpProxy {
@@ -27,10 +28,10 @@ export interface HttpProxy {
 /** The proxies that have asked this process for a sign-in. */
 const asking = new Set<string>();
 
-/** Through an HTTP proxy; `caFile` adds to the trust of an https:// one, `signIn` to what its URL says of the user. */
+/** Through an HTTP proxy; `trust` is for an https:// one, `signIn` to what its URL says of the user. */
 export function httpProxy(
   proxy: HttpProxy,
-  caFile?: string,
+  trust: TrustSources = {},
   signIn: ProxySignIn = { mayAsk: false },
 ): Egress {
   const name = `${proxy.tls ? 'https' : 'http'}://${formatTarget(proxy.address)}`;
@@ -52,7 +53,7 @@ export function httpProxy(
       tls: proxy.tls,
       authority,
       signal,
-      open: () => reach(proxy, { name, caFile, signal }),
+      open: () => reach(proxy, { name, trust, signal }),
       ask: (socket, authorization) => ask(socket, authorization, { authority, name, signal }),
       refusal: (answer) => refusal(answer, { name, authority }),
     };
@@ -108,9 +109,9 @@ async function ask(
 
 async function reach(
   proxy: HttpProxy,
-  options: { name: string; caFile: string | undefined; signal: AbortSignal },
+  options: { name: string; trust: TrustSources; signal: AbortSignal },
 ): Promise<Socket> {
-  const { name, caFile, signal } = options;
+  const { name, trust, signal } = options;
   const peer = {
     address: proxy.address,
     name,
@@ -118,8 +119,7 @@ async function reach(
     timeout: 'PROXY_UNREACHABLE',
   } as const;
   if (!proxy.tls) return openTcp(peer, signal);
-  const trust = loadTrust(caFile);
-  return secure(await openTcp(peer, signal), proxy.address.host, { trust, signal });
+  return openSecure(() => openTcp(peer, signal), proxy.address.host, { ...trust, signal });
 }
 
 function refusal(

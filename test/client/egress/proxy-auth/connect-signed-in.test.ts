@@ -58,7 +58,7 @@ async function scripted(t: TestContext, act: Act, user?: string): Promise<{ egre
       tls: false,
       ...(user === undefined ? {} : { user, password: new Secret('canary') }),
     },
-    undefined,
+    {},
     { mayAsk: false },
   );
   return { egress, seen };
@@ -337,7 +337,7 @@ describe('NTLM', () => {
     writeFileSync(caFile, authority);
     const address = { host: 'localhost', port: await listen(t, server) };
     const credentials = { user: 'CORP\\alice', password: new Secret('canary') };
-    await opens(httpProxy({ address, tls: true, ...credentials }, caFile));
+    await opens(httpProxy({ address, tls: true, ...credentials }, { caFile }));
     assert.deepEqual([seen, connections], [['asked', 'hello', 'ok'], 1]);
   });
 
@@ -412,7 +412,7 @@ describe('a proxy that', () => {
   it('says yes and sends a page is named, and not the gateway', async (t) => {
     const page = '<html><body>Please accept our terms first.</body></html>';
     const { egress } = await scripted(t, () => `HTTP/1.1 200 OK\r\nContent-Type: text/html\r\n\r\n${page}`);
-    assert.equal((await failure(secureEgress(egress, undefined))).code, 'PROXY_REFUSED');
+    assert.equal((await failure(secureEgress(egress, {}))).code, 'PROXY_REFUSED');
   });
 
   it('drips its answer is waited for no longer than there is time', async (t) => {
