@@ -4,7 +4,7 @@ import { dirname, join, relative, resolve } from 'node:path';
 import { describe, it } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { help } from '../client/help.ts';
-import { rejoinField } from '../client/entry/relay.ts';
+import { rejoinField } from '../client/entry/resumable.ts';
 import { endReasons } from '../protocol/end-reason.ts';
 import { tunnelErrors } from '../protocol/errors.ts';
 import { rejoinCauses } from '../protocol/rejoin-cause.ts';

@@ -2,7 +2,7 @@ import type { Duplex } from 'node:stream';
 import type { TunnelError } from '../../protocol/errors.ts';
 import type { Egress } from '../egress/egress.ts';
 import { Failure, toFailure } from '../failure.ts';
-import { entryNames } from './entry.ts';
+import { entryNames, isWayBlocked } from './entry.ts';
 import type { ClientEntry, EntryName, TunnelRequest } from './entry.ts';
 import type { EntryMemory } from './memory.ts';
 
@@ -23,7 +23,8 @@ export const loadEntry: LoadEntry = async (name) => {
   if (name === 'relay') return (await import('./relay.ts')).relay;
   if (name === 'websocket') return (await import('./websocket.ts')).websocket;
   if (name === 'connect-tcp') return (await import('./connect-tcp.ts')).connectTcp;
-  return (await import('./connect.ts')).connect;
+  if (name === 'connect') return (await import('./connect.ts')).connect;
+  return (await import('./http.ts')).http;
 };
 
 /**
@@ -38,7 +39,7 @@ export async function openTunnel(request: TunnelRequest, egress: Egress, choice:
   for (const name of via === undefined ? order(memory.recall(request.gateway), isBound) : [via]) {
     try {
       const entry = await load(name);
-      const tunnel = await entry.open(request, egress, signal);
+      const tunnel = await entry.open({ ...request, isPinned: via !== undefined }, egress, signal);
       if (via === undefined) memory.keep(request.gateway, name);
       return tunnel;
     } catch (error) {
@@ -55,11 +56,6 @@ function order(recalled: EntryName | undefined, isBound: boolean): EntryName[] {
   const usable = entryNames.filter((name) => !isBound || name !== 'connect');
   const first = usable.filter((name) => name === recalled);
   return [...first, ...usable.filter((name) => name !== recalled)];
-}
-
-/** Whether the request did not get through, or not unharmed, to a gateway that knows this entry. */
-function isWayBlocked({ facts }: TunnelError): boolean {
-  return facts.layer === 'http' || facts.layer === 'upgrade';
 }
 
 function mostTelling(failures: ReadonlyMap<EntryName, TunnelError>, isBound: boolean): Failure {

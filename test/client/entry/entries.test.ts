@@ -80,6 +80,7 @@ const urls: Readonly<Record<EntryName, string>> = {
   websocket: '/ssh/tcp/box/22/',
   'connect-tcp': '/ssh/tcp/box/22/',
   connect: 'box:22',
+  http: '/ssh/http/connect?host=box&port=22',
 };
 
 for (const name of entryNames) {

@@ -17,7 +17,7 @@ import { startSshd, type Sshd } from './sshd.ts';
 /** How the client gets to the gateway: straight, through a web proxy, or through squid and then nginx. */
 export type Path = 'direct' | FrontName | 'squid';
 
-export type Via = 'relay' | 'websocket' | 'connect-tcp' | 'connect';
+export type Via = 'relay' | 'websocket' | 'connect-tcp' | 'connect' | 'http';
 
 /** Everything between an ssh and an sshd, running. */
 export interface World {

@@ -1,0 +1,3 @@
+import { testPath } from './battery.ts';
+
+testPath('direct', ['http']);
