@@ -36,7 +36,10 @@ export async function openTunnel(request: TunnelRequest, egress: Egress, choice:
   const { load, via, memory, signal } = choice;
   const failures = new Map<EntryName, TunnelError>();
   const isBound = request.prove !== undefined;
+  let noUpgradePasses = false;
   for (const name of via === undefined ? order(memory.recall(request.gateway), isBound) : [via]) {
+    if (noUpgradePasses && upgrades.has(name)) continue;
+    const startedAt = performance.now();
     try {
       const entry = await load(name);
       const tunnel = await entry.open({ ...request, isPinned: via !== undefined }, egress, signal);
@@ -46,10 +49,17 @@ export async function openTunnel(request: TunnelRequest, egress: Egress, choice:
       const failure = toFailure(error);
       if (via !== undefined || !isWayBlocked(failure)) throw failure;
       failures.set(name, failure);
+      noUpgradePasses ||= failure.code === 'UPGRADE_REQUIRED' || performance.now() - startedAt > swallowedMs;
     }
   }
   throw mostTelling(failures, isBound);
 }
+
+/** The entries that need `Upgrade`. The gateway itself says when that has been taken out of a request. */
+const upgrades: ReadonlySet<EntryName> = new Set(['relay', 'websocket', 'connect-tcp']);
+
+/** Longer than the gateway thinks: something has swallowed the request, and would do so with the next upgrade. */
+const swallowedMs = 12_000;
 
 /** CONNECT cannot carry the proof of a bound token, so it is not even tried with one. */
 function order(recalled: EntryName | undefined, isBound: boolean): EntryName[] {

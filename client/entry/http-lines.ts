@@ -4,6 +4,7 @@ import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import type { Egress } from '../egress/egress.ts';
 import { answerMs, limitWait, noAnswer } from '../exchange.ts';
+import { Failure } from '../failure.ts';
 import { version } from '../version.ts';
 import { gatewayTarget } from './entry.ts';
 
@@ -91,6 +92,11 @@ export class Lines {
         stopWaiting();
         const isStale = request.reusedSocket && (error.code === 'ECONNRESET' || error.code === 'EPIPE');
         reject(isStale ? closedBefore : noAnswer(error, host));
+      });
+      // A 101, which nobody has asked for, closes it without an error.
+      request.once('close', () => {
+        stopWaiting();
+        reject(new Failure('HTTP_UNEXPECTED', `${host} answered with what is no answer to the request`));
       });
       request.end(body);
     });

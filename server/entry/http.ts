@@ -18,9 +18,12 @@ const answerStyles: Readonly<Record<string, AnswerStyle>> = { down: 'streaming',
  * gateway sends, `POST {prefix}http/up` brings what the client sends. The first two are for the pipeline to judge; the
  * others are signed with a secret that only the client of the carrier was told.
  */
-export function httpEntry(prefix: string, relays: () => Relays): PlainEntry {
+export function httpEntry(
+  prefix: string,
+  relays: () => Relays,
+  carriers: HttpCarriers = new HttpCarriers(),
+): PlainEntry {
   const base = `${prefix}http/`;
-  const carriers = new HttpCarriers();
 
   return {
     name: 'http',
