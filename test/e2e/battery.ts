@@ -4,6 +4,7 @@ import { once } from 'node:events';
 import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { connect } from 'node:net';
 import { before, describe, it } from 'node:test';
+import { inspectingSquid } from './support/inspecting-squid.ts';
 import { clientBundle, needs } from './support/needs.ts';
 import { answers, freePort, run, start, type Outcome } from './support/process.ts';
 import { openScratch } from './support/scratch.ts';
@@ -50,8 +51,16 @@ export function testPath(
   { how = '', ...options }: PathOptions = {},
 ): void {
   const scratch = openScratch();
-  const front = { direct: [], nginx: ['nginx'], haproxy: ['haproxy'], apache: ['apache2'], caddy: ['caddy'] };
-  const lacking = needs(clientBundle, ...programs, ...(path === 'squid' ? ['squid', 'nginx'] : front[path]));
+  const front = {
+    direct: [],
+    nginx: ['nginx'],
+    haproxy: ['haproxy'],
+    apache: ['apache2'],
+    caddy: ['caddy'],
+    squid: ['squid', 'nginx'],
+    'inspecting squid': [inspectingSquid],
+  };
+  const lacking = needs(clientBundle, ...programs, ...front[path]);
   describe(`ssh, ${path === 'direct' ? 'direct' : `through ${path}`}${how}`, lacking, () => {
     let world: World;
     before(async () => {

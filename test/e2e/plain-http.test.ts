@@ -1,3 +1,5 @@
+import assert from 'node:assert/strict';
+import { it } from 'node:test';
 import { testPath } from './battery.ts';
 
 const unbuffered = /proxy_buffering +off;/g;
@@ -10,4 +12,13 @@ testPath('nginx', ['http'], undefined, {
 testPath('nginx', ['http'], undefined, {
   how: ' that buffers everything',
   front: { replacing: [unbuffered, 'proxy_buffering on; proxy_ignore_headers X-Accel-Buffering;'] },
+});
+
+testPath('inspecting squid', ['http'], (world) => {
+  it('squid let no upgrade pass, and saw each request', () => {
+    const lines = world().corporateProxy!.accessLog().trim().split('\n');
+    assert.ok(lines.some((line) => line.includes('/ssh/v4/connect')));
+    assert.ok(lines.some((line) => line.includes('/ssh/http/down')));
+    assert.ok(lines.every((line) => !line.includes('/101 ')));
+  });
 });

@@ -17,7 +17,7 @@ import {
 import { openScratch, scratchOf } from './support/scratch.ts';
 import { box, type Ssh } from './support/ssh.ts';
 import type { Terminal } from './support/terminal.ts';
-import { openWorld, type Path, type World } from './support/world.ts';
+import { openWorld, type World } from './support/world.ts';
 
 const programs = ['ssh', 'sshd', 'ssh-keygen', 'openssl', 'script', 'scp', 'curl', 'pgrep', 'ss'];
 
@@ -50,7 +50,7 @@ function reload(losesConnections: boolean): Happening {
   return { what: 'reloaded', losesConnections, happen: ({ front }) => front!.reload() };
 }
 
-const plans: Readonly<Record<Exclude<Path, 'direct'>, readonly [program: string, ...Happening[]]>> = {
+const plans: Readonly<Record<FrontName | 'squid', readonly [program: string, ...Happening[]]>> = {
   nginx: ['nginx', restart, reload(false), crash],
   haproxy: ['haproxy', restart, reload(false)],
   // Caddy ends all tunnels when it reads its configuration again.
