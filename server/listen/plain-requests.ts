@@ -26,7 +26,7 @@ export function plainRoutes(app: FastifyInstance, options: PlainRequestOptions):
           exposeHeadRoute: false,
           handler(request, reply) {
             reply.hijack();
-            take(entry, { request: request.raw, response: reply.raw, mayHaveBody }, options);
+            takePlainRequest(entry, { request: request.raw, response: reply.raw, mayHaveBody }, options);
           },
         });
       }
@@ -40,10 +40,11 @@ interface Taken {
   readonly mayHaveBody: boolean;
 }
 
-function take(
+/** Has an entry take a request of one of its routes. */
+export function takePlainRequest(
   entry: PlainEntry,
   { request, response, mayHaveBody }: Taken,
-  options: PlainRequestOptions,
+  options: Omit<PlainRequestOptions, 'entries'>,
 ): void {
   const exchange: Exchange = {
     response,
