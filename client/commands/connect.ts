@@ -79,6 +79,12 @@ function open(target: Target, settings: Settings, egress: Egress): Promise<Duple
     withPass: (signal, use) => withPass({ sources, gateway, egress, signal }, use),
     say: sayInSession,
     onEntry: (name) => memory.keep(gateway, name),
+    ...(via === undefined && {
+      heldBack: {
+        recall: () => memory.recallHeldBack(gateway),
+        keep: () => memory.keepHeldBack(gateway),
+      },
+    }),
   };
   return withPass({ sources, gateway, egress, signal }, ({ token, prove }) =>
     openTunnel({ gateway, target, token, ...(prove === undefined ? {} : { prove }), later }, egress, {

@@ -1,6 +1,6 @@
 import type { Carrier } from '../../stream/relay-carrier.ts';
 import type { Egress } from '../egress/egress.ts';
-import type { ShownPass } from './entry.ts';
+import type { Later, ShownPass } from './entry.ts';
 
 /** A carrier to be asked for. */
 export interface CarrierQuestion {
@@ -12,6 +12,7 @@ export interface CarrierQuestion {
   readonly fields?: Readonly<Record<string, string>>;
   readonly egress: Egress;
   readonly signal: AbortSignal;
+  readonly heldBack?: Later['heldBack'];
   /** Told when the gateway, or a proxy before it, has been reached. */
   readonly onConnected?: () => void;
 }

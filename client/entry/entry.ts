@@ -39,6 +39,8 @@ export interface Later {
   readonly watch?: TunnelWatch;
   /** Told when the tunnel goes on by another entry. */
   onEntry?(name: EntryName): void;
+  /** Whether something on the way holds answers back that go on: what is known here, and where it is noted. */
+  readonly heldBack?: { recall(): boolean; keep(): void };
   /** After how long a better entry is tried for a tunnel that has come by another one. */
   readonly betterAfterMs?: number;
 }

@@ -12,6 +12,7 @@ const heldBackMs = 1000;
 const answerMs = 45_000;
 /** A request of this many bytes is let through everywhere. */
 const maxRequestBytes = 512 * 1024;
+/** Where a network takes no more than this in ten seconds the gateway gives the request up. */
 const leastRequestBytes = 16 * 1024;
 /** A slow network has requests that take about this long. */
 const requestMs = 1000;
@@ -41,7 +42,7 @@ export class HttpCarrier extends RecordCarrier {
   #sendingSoon: NodeJS.Immediate | undefined;
   #isBrief: boolean;
   #isFinishing = false;
-  #requestBytes = 4 * leastRequestBytes;
+  #requestBytes = leastRequestBytes;
   /** What was asked back and has not come. */
   #echo: Buffer | undefined;
   #echoTimer: NodeJS.Timeout | undefined;

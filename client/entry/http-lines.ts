@@ -74,6 +74,7 @@ export class Lines {
           Host: host,
           'User-Agent': `postern/${version}`,
           'Cache-Control': 'no-store',
+          'Accept-Encoding': 'identity',
           ...(body && { 'Content-Length': body.length }),
           ...headers,
         },
@@ -120,22 +121,26 @@ class LineAgent extends Agent {
     _options: object,
     callback?: (error: Error | null, stream: Duplex) => void,
   ): undefined {
+    void this.#open().then(
+      // In the next turn: what the agent throws is no failure of the connection.
+      (socket) => setImmediate(() => callback?.(null, socket)),
+      // Node looks at nothing but the error.
+      (error: Error) => setImmediate(() => callback?.(error, undefined as unknown as Duplex)),
+    );
+  }
+
+  async #open(): Promise<Socket> {
     const limit = new AbortController();
-    const timer = setTimeout(() => limit.abort(), connectMs);
     const stop = (): void => limit.abort();
+    const timer = setTimeout(stop, connectMs);
     this.#over.addEventListener('abort', stop, { once: true });
-    this.#connect(limit.signal)
-      .then(
-        (socket) => {
-          if (this.#over.aborted) socket.destroy();
-          callback?.(null, socket);
-        },
-        // Node looks at nothing but the error.
-        (error: Error) => callback?.(error, undefined as unknown as Duplex),
-      )
-      .finally(() => {
-        clearTimeout(timer);
-        this.#over.removeEventListener('abort', stop);
-      });
+    try {
+      const socket = await this.#connect(limit.signal);
+      if (this.#over.aborted) socket.destroy();
+      return socket;
+    } finally {
+      clearTimeout(timer);
+      this.#over.removeEventListener('abort', stop);
+    }
   }
 }

@@ -18,8 +18,11 @@ export function httpWay(): CarrierWay {
     open(question) {
       const network = networkId();
       return open(question, {
-        isBrief: network === heldBackIn,
-        onHeldBack: () => (heldBackIn = network),
+        isBrief: network === heldBackIn || (question.heldBack?.recall() ?? false),
+        onHeldBack() {
+          heldBackIn = network;
+          question.heldBack?.keep();
+        },
       });
     },
   };

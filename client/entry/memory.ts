@@ -8,6 +8,9 @@ import type { EntryName } from './entry.ts';
 export interface EntryMemory {
   recall(gateway: URL): EntryName | undefined;
   keep(gateway: URL, entry: EntryName): void;
+  /** Whether answers that go on are held back on the way; what is known by the `http` entry alone. */
+  recallHeldBack(gateway: URL): boolean;
+  keepHeldBack(gateway: URL): void;
 }
 
 /** More gateways, in more networks, than anybody has; a file that grows without end helps nobody. */
@@ -20,6 +23,7 @@ interface Remembered {
   readonly entry: EntryName;
   /** Milliseconds since the epoch. */
   readonly until: number;
+  readonly heldBack?: boolean;
 }
 
 /** The memory in `entries.json` under the state directory. A file that cannot be read or written is as good as none. */
@@ -29,26 +33,32 @@ export function entryMemory(
   network: () => string = networkId,
 ): EntryMemory {
   const path = join(state, 'entries.json');
-  const recall = (entries: ReadonlyMap<string, Remembered>, place: string): EntryName | undefined => {
-    const { entry, until } = entries.get(place) ?? { until: 0 };
-    const leftMs = until - now();
+  const recall = (entries: ReadonlyMap<string, Remembered>, place: string): Remembered | undefined => {
+    const remembered = entries.get(place);
+    const leftMs = (remembered?.until ?? 0) - now();
     // A clock that was wrong must not make it last for years.
-    return leftMs > 0 && leftMs <= keptMs ? entry : undefined;
+    return leftMs > 0 && leftMs <= keptMs ? remembered : undefined;
   };
+  const keep = (gateway: URL, what: Omit<Remembered, 'until'>): void => {
+    const entries = load(path);
+    const place = placeOf(gateway, network());
+    const before = recall(entries, place);
+    if (before?.entry === what.entry && (before.heldBack || !what.heldBack)) return;
+    entries.delete(place);
+    const kept = [...entries, [place, { ...what, until: now() + keptMs }] as const].slice(-mostPlaces);
+    try {
+      writePrivate(path, `${JSON.stringify(Object.fromEntries(kept))}\n`);
+    } catch {
+      // A home that cannot be written: the next connect tries in the usual order again.
+    }
+  };
+  const recallHere = (gateway: URL): Remembered | undefined =>
+    recall(load(path), placeOf(gateway, network()));
   return {
-    recall: (gateway) => recall(load(path), placeOf(gateway, network())),
-    keep(gateway, entry) {
-      const entries = load(path);
-      const place = placeOf(gateway, network());
-      if (recall(entries, place) === entry) return;
-      entries.delete(place);
-      const kept = [...entries, [place, { entry, until: now() + keptMs }] as const].slice(-mostPlaces);
-      try {
-        writePrivate(path, `${JSON.stringify(Object.fromEntries(kept))}\n`);
-      } catch {
-        // A home that cannot be written: the next connect tries in the usual order again.
-      }
-    },
+    recall: (gateway) => recallHere(gateway)?.entry,
+    keep: (gateway, entry) => keep(gateway, { entry }),
+    recallHeldBack: (gateway) => recallHere(gateway)?.heldBack ?? false,
+    keepHeldBack: (gateway) => keep(gateway, { entry: 'http', heldBack: true }),
   };
 }
 
@@ -68,6 +78,6 @@ function load(path: string): Map<string, Remembered> {
 }
 
 function isRemembered(value: unknown): value is Remembered {
-  const { entry, until } = (value ?? {}) as Readonly<Record<string, unknown>>;
-  return isEntryName(entry) && typeof until === 'number';
+  const { entry, until, heldBack = false } = (value ?? {}) as Readonly<Record<string, unknown>>;
+  return isEntryName(entry) && typeof until === 'number' && typeof heldBack === 'boolean';
 }

@@ -26,6 +26,7 @@ export function resumableEntry(name: WayName): ClientEntry {
         pass: request,
         egress,
         signal,
+        ...heldBackIn(request),
       });
       const greeting = await greeted(carrier, request.gateway, signal);
       if (greeting.kind !== 'opened') throw notExpected(request.gateway, carrier);
@@ -65,6 +66,7 @@ function resumable(carrier: Carrier, opened: RelayOpened, { request, egress, way
           gateway: request.gateway,
           egress,
           signal,
+          ...heldBackIn(request),
         });
         if (rejoined.hasChanged) later.onEntry?.(rejoined.way);
         return rejoined;
@@ -73,7 +75,11 @@ function resumable(carrier: Carrier, opened: RelayOpened, { request, egress, way
   return resumption.start(carrier);
 }
 
-interface RejoinParts extends Pick<CarrierQuestion, 'gateway' | 'pass' | 'egress' | 'signal'> {
+function heldBackIn({ later }: TunnelRequest): Pick<CarrierQuestion, 'heldBack'> {
+  return later?.heldBack === undefined ? {} : { heldBack: later.heldBack };
+}
+
+interface RejoinParts extends Pick<CarrierQuestion, 'gateway' | 'pass' | 'egress' | 'signal' | 'heldBack'> {
   readonly sid: string;
   readonly secret: string;
   readonly ways: Ways;

@@ -161,8 +161,10 @@ export class Resumption {
     this.#useless = isUseless ? this.#useless + 1 : 0;
     const reason = this.#reasonToDoubt();
     const cause = end.how === 'silent' ? (reason ?? 'silent') : causes[end.how];
-    // After a wake-up or on another network there is a reason, whatever the age.
-    if (end.how !== 'silent' && reason === undefined) this.#options.ages?.cutAt(now - this.#attachedAt);
+    // After a wake-up or on another network there is a reason, whatever the age; and the gateway drops what it has a better one for.
+    const isDropped = this.#tries !== undefined && this.#cause === 'better';
+    if (end.how !== 'silent' && reason === undefined && !isDropped)
+      this.#options.ages?.cutAt(now - this.#attachedAt);
     this.#options.watch?.lost();
     void this.#comeBack(cause);
   }

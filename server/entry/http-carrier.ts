@@ -26,7 +26,6 @@ const next = encodeRecord(recordTypes.NEXT, Buffer.alloc(0));
 export const recordHeaders = {
   'Content-Type': 'application/octet-stream',
   'Cache-Control': 'no-store, no-transform',
-  'Content-Encoding': 'identity',
   'X-Accel-Buffering': 'no',
   'X-Content-Type-Options': 'nosniff',
 } as const;

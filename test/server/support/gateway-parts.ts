@@ -131,8 +131,8 @@ export async function startParts(
   const server = createServer((request, response) => {
     const path = request.url!.split('?')[0];
     const route = plain!.routes.find((one) => `/ssh/${one.path}` === path && one.method === request.method);
-    if (route === undefined) return void response.end('an ordinary answer\n');
-    takePlainRequest(plain!, { request, response, mayHaveBody: route.mayHaveBody ?? false }, common);
+    if (route === undefined) response.end('an ordinary answer\n');
+    else takePlainRequest(plain!, { request, response, mayHaveBody: route.mayHaveBody ?? false }, common);
   });
   takeTunnelRequests(server, {
     ...common,
