@@ -225,10 +225,9 @@ export class HttpCarrier extends RecordCarrier {
   }
 
   #signed(way: string, number: number): { 'Postern-Carrier': string } {
-    const mac = createHmac('sha256', this.#secret)
-      .update(`postern-carrier\n${this.#id}\n${way}\n${number}`)
-      .digest('base64url');
-    return { 'Postern-Carrier': `id=${this.#id}, n=${number}, mac=${mac}` };
+    return {
+      'Postern-Carrier': carrierField({ id: this.#id, secret: this.#secret, way, number }),
+    };
   }
 
   #path(way: string): string {
@@ -241,6 +240,20 @@ export class HttpCarrier extends RecordCarrier {
     if (this.isOver) this.release();
     else this.lost({ how: isReset ? 'reset' : 'dropped' });
   }
+}
+
+/** Shows that we know the secret of a carrier, without showing it, for this one request. */
+export function carrierField(what: {
+  readonly id: string;
+  readonly secret: string;
+  readonly way: string;
+  readonly number: number;
+}): string {
+  const { id, secret, way, number } = what;
+  const mac = createHmac('sha256', secret)
+    .update(`postern-carrier\n${id}\n${way}\n${number}`)
+    .digest('base64url');
+  return `id=${id}, n=${number}, mac=${mac}`;
 }
 
 /** An answer that is not whole: what was written into it may be lost. */
