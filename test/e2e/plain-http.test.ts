@@ -5,8 +5,8 @@ import { testPath } from './battery.ts';
 const unbuffered = /proxy_buffering +off;/g;
 
 testPath('nginx', ['http'], undefined, {
-  how: ' that buffers what it is not asked not to',
-  front: { replacing: [unbuffered, 'proxy_buffering on;'] },
+  how: ' that speaks HTTP/1.0, buffers, and ends what is silent for a minute, as it does by default',
+  front: { replacing: [/proxy_(?:http_version|buffering|read_timeout|send_timeout) +[^;]*;/g, ''] },
 });
 
 testPath('nginx', ['http'], undefined, {
