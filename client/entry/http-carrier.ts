@@ -8,6 +8,10 @@ import type { Lines } from './http-lines.ts';
 
 /** What was asked back on an answer that is open comes within this time, or something on the way keeps it. */
 const heldBackMs = 1000;
+/** Parts of one answer that come closer to each other than this have come together. */
+const togetherMs = 100;
+/** After so many false alarms a network is slow enough to ask for brief answers all the same. */
+const mostSuspicions = 3;
 /** Longer than an answer that has nothing to say takes. */
 const answerMs = 45_000;
 /** A request of this many bytes is let through everywhere. */
@@ -46,6 +50,10 @@ export class HttpCarrier extends RecordCarrier {
   /** What was asked back and has not come. */
   #echo: Buffer | undefined;
   #echoTimer: NodeJS.Timeout | undefined;
+  /** It did not come in time; how often that was a mistake; and when it came. */
+  #isSuspecting = false;
+  #suspicions = 0;
+  #heardBackAt = 0;
 
   /** Takes over the answer to the request that opened it, and `lines`. Throws `HTTP_UNEXPECTED` when it is not whole. */
   static async open(
@@ -137,6 +145,7 @@ export class HttpCarrier extends RecordCarrier {
       }
     }
     if (!isWhole && !this.isOver) throw cut;
+    if (this.#isSuspecting) this.#judge();
   }
 
   #takeRecord(record: HttpRecord): void {
@@ -210,8 +219,8 @@ export class HttpCarrier extends RecordCarrier {
   #watchEcho(): void {
     if (this.#echo === undefined || this.#echoTimer !== undefined) return;
     this.#echoTimer = setTimeout(() => {
+      this.#isSuspecting = true;
       this.#isBrief = true;
-      this.#options.onHeldBack();
       // The end of the answer brings out what is kept of it.
       this.transmit(encodeRecord(recordTypes.BRIEF, Buffer.alloc(0)));
     }, heldBackMs);
@@ -221,7 +230,18 @@ export class HttpCarrier extends RecordCarrier {
   #heardBack(bytes: Buffer): void {
     if (this.#echo === undefined || !bytes.equals(this.#echo)) return;
     this.#echo = undefined;
+    this.#heardBackAt = performance.now();
     clearTimeout(this.#echoTimer);
+  }
+
+  /** What came together with the end of its answer was held back until then; what came before was only slow. */
+  #judge(): void {
+    this.#isSuspecting = false;
+    const wasHeldBack = performance.now() - this.#heardBackAt < togetherMs;
+    if (wasHeldBack || ++this.#suspicions === mostSuspicions) return this.#options.onHeldBack();
+    this.#isBrief = false;
+    this.#echoTimer = undefined;
+    this.#askBack();
   }
 
   #signed(way: string, number: number): { 'Postern-Carrier': string } {

@@ -19,6 +19,9 @@ const mostPlaces = 64;
 /** Then the usual order is tried again: the gateway may know a better entry by now, or the way may be free. */
 const keptMs = 7 * 24 * 3_600_000;
 
+/** A way that is slower than the others is not gone for longer than needed. */
+const httpKeptMs = 24 * 3_600_000;
+
 interface Remembered {
   readonly entry: EntryName;
   /** Milliseconds since the epoch. */
@@ -45,7 +48,8 @@ export function entryMemory(
     const before = recall(entries, place);
     if (before?.entry === what.entry && (before.heldBack || !what.heldBack)) return;
     entries.delete(place);
-    const kept = [...entries, [place, { ...what, until: now() + keptMs }] as const].slice(-mostPlaces);
+    const until = now() + (what.entry === 'http' ? httpKeptMs : keptMs);
+    const kept = [...entries, [place, { ...what, until }] as const].slice(-mostPlaces);
     try {
       writePrivate(path, `${JSON.stringify(Object.fromEntries(kept))}\n`);
     } catch {
