@@ -44,8 +44,8 @@ Otherwise that is an error at once; sign in beforehand: postern login
 
 Options:
   --gateway URL      the gateway, like https://gw.example/ssh/
-  --via ENTRY        relay, websocket, connect-tcp or connect. Without it each is
-                     tried, first the one that worked here last time
+  --via ENTRY        relay, websocket, connect-tcp, connect or http. Without it
+                     each is tried, first the one that worked here last time
   --token-file FILE  file with the token
   --ca-file FILE     more certificates to trust, in PEM
   -h, --help         this text

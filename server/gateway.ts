@@ -22,7 +22,7 @@ import type { Tickets } from './auth/tickets.ts';
 import type { Config } from './config/config.ts';
 import { addressCheck } from './dial/addresses.ts';
 import { tcpDialer } from './dial/tcp.ts';
-import { requestEntries } from './entry/index.ts';
+import { plainEntries, requestEntries } from './entry/index.ts';
 import type { Incoming, Offer, RejoinOffer } from './entry/entry.ts';
 import { isToEnd } from './listen/control.ts';
 import type { Killing } from './listen/control.ts';
@@ -35,6 +35,8 @@ import { openSigningKeys } from './login/signing-keys.ts';
 import type { SigningKeys } from './login/signing-keys.ts';
 import { remoteAddressBehind } from './listen/remote-address.ts';
 import type { RemoteAddress } from './listen/remote-address.ts';
+import { plainRoutes } from './listen/plain-requests.ts';
+import type { PlainRequestOptions } from './listen/plain-requests.ts';
 import { takeTunnelRequests } from './listen/requests.ts';
 import { rejoin, serve } from './pipeline.ts';
 import type { Pipeline } from './pipeline.ts';
@@ -174,6 +176,10 @@ export class Gateway {
       tickets: this.#state.tickets,
       onTicket: (made) => this.#audit.appendEventually(ticketFields(made)),
     });
+    plainRoutes(app, {
+      ...this.#judging(),
+      entries: plainEntries(this.prefix, this.config.entries, () => this.relays),
+    });
   }
 
   #openLogin(): Promise<Login> {
@@ -197,13 +203,20 @@ export class Gateway {
   /** Takes tunnel requests from an HTTP server, when all its other listeners are in place. Returns what stops it. */
   attach(server: Server): { release(): void } {
     return takeTunnelRequests(server, {
+      ...this.#judging(),
       entries: requestEntries(this.prefix, this.config.entries, () => this.relays),
       prefix: this.prefix,
+    });
+  }
+
+  /** What is done with requests for tunnels, however they come. */
+  #judging(): Omit<PlainRequestOptions, 'entries'> {
+    return {
       origins: () => this.config.origins,
       remoteAddress: (request) => this.#settings.remoteAddress(request),
       onOffer: (offer) => void this.#serve(offer),
       onMalformed: (incoming, asked, error) => this.#recordMalformed(incoming, asked, error),
-    });
+    };
   }
 
   /**
@@ -304,7 +317,11 @@ export class Gateway {
     return 'sid' in offer ? rejoin(offer, premises, pipeline) : serve(offer, premises, pipeline);
   }
 
-  #recordMalformed({ id, remoteAddress, signal }: Incoming, asked: string, error: TunnelError): void {
+  #recordMalformed(
+    { id, remoteAddress, signal }: Omit<Incoming, 'socket'>,
+    asked: string,
+    error: TunnelError,
+  ): void {
     const session = this.sessions.begin({
       entry: 'none',
       id,

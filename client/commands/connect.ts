@@ -72,16 +72,24 @@ async function tunnel(parsed: ConnectArguments, env: Environment): Promise<numbe
 function open(target: Target, settings: Settings, egress: Egress): Promise<Duplex> {
   const { gateway, via, token: sources, places: here } = settings;
   const signal = AbortSignal.timeout(openMs);
+  const memory = entryMemory(here.state);
   const later: Later = {
     ages: connectionAges(signInDirectory(here.state, gateway)),
     watch: tunnelFile(here.state, { gateway, target }),
     withPass: (signal, use) => withPass({ sources, gateway, egress, signal }, use),
     say: sayInSession,
+    onEntry: (name) => memory.keep(gateway, name),
+    ...(via === undefined && {
+      heldBack: {
+        recall: () => memory.recallHeldBack(gateway),
+        keep: () => memory.keepHeldBack(gateway),
+      },
+    }),
   };
   return withPass({ sources, gateway, egress, signal }, ({ token, prove }) =>
     openTunnel({ gateway, target, token, ...(prove === undefined ? {} : { prove }), later }, egress, {
       load: loadEntry,
-      memory: entryMemory(here.state),
+      memory,
       signal,
       ...(via === undefined ? {} : { via }),
     }),
