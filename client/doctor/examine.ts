@@ -1,0 +1,127 @@
+import { setTimeout as delay } from 'node:timers/promises';
+import type { Finding } from '../../protocol/finding.ts';
+import { toFailure } from '../failure.ts';
+import { failed, unchecked } from './check.ts';
+import type { Check, Found, Outcome, Place } from './check.ts';
+import { clock } from './clock.ts';
+import { connection } from './connection.ts';
+import { entries } from './entries.ts';
+import { gateway } from './gateway.ts';
+import { greeting } from './greeting.ts';
+import { halfClose } from './half-close.ts';
+import { headers } from './headers.ts';
+import { idle } from './idle.ts';
+import { latency } from './latency.ts';
+import { name } from './name.ts';
+import { passage } from './passage.ts';
+import { policy } from './policy.ts';
+import { signIn } from './sign-in.ts';
+import { target } from './target.ts';
+import { throughput } from './throughput.ts';
+import { way } from './way.ts';
+import { web } from './web.ts';
+
+/** The path, in the order in which a connection takes it. What is only measured comes last. */
+const checks: readonly Check[] = [
+  way,
+  name,
+  connection,
+  passage,
+  web,
+  gateway,
+  clock,
+  signIn,
+  entries,
+  policy,
+  target,
+  greeting,
+  halfClose,
+  headers,
+  latency,
+  throughput,
+  idle,
+];
+
+/** All checks but the one that takes minutes. */
+const totalMs = 30_000;
+
+/** Why a check does not run: what it needs is missing because of this one. */
+const providers: Readonly<Record<keyof Found, string>> = {
+  way: 'the way out',
+  addresses: 'the name',
+  reachedMs: 'the connection',
+  isConnected: 'TLS',
+  page: 'HTTP',
+  gateway: 'the gateway',
+  access: 'the sign-in',
+  probes: 'a way in',
+  entry: 'a way in',
+  isDialled: 'the target',
+  isSsh: 'the SSH server',
+  roundTripMs: 'the end of input',
+};
+
+/**
+ * Runs the checks, each with what the ones before have found, and tells each finding when it is there. After `signal`
+ * the rest is told as unchecked. Never rejects.
+ */
+export async function examine(
+  place: Place,
+  signal: AbortSignal,
+  tell: (finding: Finding) => void,
+): Promise<readonly Finding[]> {
+  const total = AbortSignal.timeout(totalMs);
+  const findings: Finding[] = [];
+  let found: Partial<Found> = {};
+  for (const each of checks) {
+    const limit = each === idle ? signal : AbortSignal.any([signal, total]);
+    const outcome = await runCheck(each, { found, place, limit, isStopped: () => signal.aborted });
+    found = { ...found, ...outcome.found };
+    for (const finding of outcome.findings) {
+      findings.push(finding);
+      tell(finding);
+    }
+  }
+  return findings;
+}
+
+interface Circumstances {
+  readonly found: Partial<Found>;
+  readonly place: Place;
+  readonly limit: AbortSignal;
+  readonly isStopped: () => boolean;
+}
+
+async function runCheck(each: Check, { found, place, limit, isStopped }: Circumstances): Promise<Outcome> {
+  const speaker = { check: each.name, title: each.title };
+  const stopped = (): Outcome => ({
+    findings: [unchecked(speaker, isStopped() ? 'you stopped it' : 'the 30 seconds for all of it were over')],
+  });
+  if (limit.aborted) return stopped();
+  const missing = each.needs.find((need) => found[need] === undefined);
+  if (missing !== undefined) return { findings: [unchecked(speaker, `${providers[missing]} comes first`)] };
+  const over = new AbortController();
+  const own = AbortSignal.any([limit, over.signal, AbortSignal.timeout(each.limitMs)]);
+  try {
+    const settled = await Promise.race([each.run(found, place, own), afterwards(own)]);
+    return settled ?? (limit.aborted ? stopped() : tooLate(each));
+  } catch (error) {
+    return limit.aborted ? stopped() : { findings: [failed(speaker, toFailure(error))] };
+  } finally {
+    over.abort();
+  }
+}
+
+/** A check that has been told to stop has a moment to say what it knows. */
+async function afterwards(signal: AbortSignal): Promise<undefined> {
+  if (!signal.aborted) {
+    await new Promise<void>((resolve) => signal.addEventListener('abort', () => resolve(), { once: true }));
+  }
+  return delay(graceMs, undefined, { ref: false });
+}
+
+const graceMs = 500;
+
+function tooLate({ name: check, title, limitMs }: Check): Outcome {
+  return { findings: [unchecked({ check, title }, `no answer within ${limitMs / 1000} s`)] };
+}

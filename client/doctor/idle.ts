@@ -1,0 +1,61 @@
+import { keepAliveMs } from '../../stream/keep-alive.ts';
+import { check, costly, good, unchecked } from './check.ts';
+import type { Outcome, Place } from './check.ts';
+import { measure } from './measure.ts';
+
+const speaker = { check: 'idle', title: 'idle' };
+
+/** Whether something on the way cuts connections on which nothing is said, and after how long. */
+export const idle = check({
+  name: 'idle',
+  title: 'idle',
+  needs: ['access'],
+  limitMs: 330_000,
+  async run(_found, place, signal): Promise<Outcome> {
+    const { idleSeconds } = place;
+    if (idleSeconds.length === 0)
+      return { findings: [unchecked(speaker, 'it takes minutes (postern doctor --idle)')] };
+    const held = await Promise.all(idleSeconds.map((seconds) => hold(seconds, place, signal)));
+    if (held.includes('unknown'))
+      return { findings: [unchecked(speaker, 'this gateway is too old, or too busy, to measure it')] };
+    const cuts = held.filter((each): each is number => typeof each === 'number');
+    return { findings: [outcome(cuts, Math.max(...idleSeconds))] };
+  },
+});
+
+function outcome(cuts: readonly number[], longest: number): ReturnType<typeof good> {
+  if (cuts.length === 0)
+    return good(speaker, `a connection on which nothing is said lives ${longest} s and more`);
+  // The one that lived longest came nearest to the limit.
+  const limitMs = Math.max(...cuts);
+  const what = `a connection on which nothing is said is cut after ${(limitMs / 1000).toFixed(limitMs < 10_000 ? 1 : 0)} s`;
+  if (limitMs > keepAliveMs) return good(speaker, `${what}; Postern says something every 25 s at the latest`);
+  return costly(speaker, what, {
+    meaning:
+      'that is sooner than Postern says something by itself (20 to 25 s). Sessions by relay come back by themselves; others end when nobody types.',
+    advice:
+      'tell those who run the web server or the proxy. For nginx: proxy_read_timeout 1h; for HAProxy: timeout tunnel 1h',
+  });
+}
+
+/** When a connection was cut that should have been silent for so long; undefined when it was not. */
+async function hold(
+  seconds: number,
+  place: Place,
+  signal: AbortSignal,
+): Promise<number | undefined | 'unknown'> {
+  const answer = await measure(place, { query: { waitSeconds: String(seconds), bytes: '1' } }, signal).catch(
+    () => undefined,
+  );
+  if (answer === undefined) return 'unknown';
+  const since = performance.now();
+  let size = 0;
+  try {
+    for await (const chunk of answer.response) size += (chunk as Buffer).length;
+  } catch {
+    // What has come tells.
+  }
+  if (signal.aborted) return 'unknown';
+  // One byte before the silence and one after it.
+  return size >= 2 ? undefined : performance.now() - since;
+}

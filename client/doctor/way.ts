@@ -1,0 +1,56 @@
+import { formatTarget } from '../../protocol/target.ts';
+import type { Target } from '../../protocol/target.ts';
+import { proxyFor } from '../egress/choose.ts';
+import { gatewayTarget } from '../entry/entry.ts';
+import { toFailure } from '../failure.ts';
+import type { Settings } from '../settings.ts';
+import { check, failed, good } from './check.ts';
+
+/** How connections leave this network. */
+export interface Way {
+  /** Whoever is connected to first. */
+  readonly first: Target;
+  /** What the proxy is called, without its password; absent: there is none on the way. */
+  readonly proxy?: string;
+  /** One sentence for people. */
+  readonly words: string;
+}
+
+/** The one place of the doctor that knows how a proxy is found. Throws as `wayOut` does. */
+async function wayOf(settings: Settings): Promise<Way> {
+  const gateway = gatewayTarget(settings.gateway);
+  const { https, all } = settings.proxy;
+  if (settings.gateway.protocol === 'http:')
+    return { first: gateway, words: 'the gateway is on this machine: no proxy, no TLS' };
+  const proxy = proxyFor(gateway, settings.proxy);
+  if (proxy !== undefined) {
+    const name = `${proxy.tls ? 'https' : 'http'}://${formatTarget(proxy.address)}`;
+    const variable = https === undefined ? 'ALL_PROXY' : 'HTTPS_PROXY';
+    return { first: proxy.address, proxy: name, words: `through the proxy ${name}, named by ${variable}` };
+  }
+  const isNamed = (https ?? all ?? '').trim() !== '';
+  const why = isNamed ? 'NO_PROXY excepts it from the proxy' : 'no proxy is set';
+  return { first: gateway, words: `straight to ${formatTarget(gateway)}: ${why}` };
+}
+
+/** Which way out is taken, and why. */
+export const way = check({
+  name: 'way',
+  title: 'way out',
+  needs: [],
+  limitMs: 10_000,
+  async run(_found, { settings }) {
+    const speaker = { check: 'way', title: 'way out' };
+    try {
+      const found = await wayOf(settings);
+      return { findings: [good(speaker, found.words)], found: { way: found } };
+    } catch (error) {
+      const words = {
+        meaning: 'the setting for the proxy cannot be used, so nothing can be connected to.',
+        advice: 'write it like this:',
+        lines: ['export HTTPS_PROXY=http://proxy.example:3128'],
+      };
+      return { findings: [failed(speaker, toFailure(error), words)] };
+    }
+  },
+});
