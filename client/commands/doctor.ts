@@ -1,10 +1,11 @@
 import { parseArgs } from 'node:util';
-import { firstFailure, formatFinding, plainer } from '../../protocol/finding.ts';
+import { formatFinding, plainer } from '../../protocol/finding.ts';
 import type { Finding, FindingStyle } from '../../protocol/finding.ts';
-import { tunnelErrors } from '../../protocol/errors.ts';
 import { formatTarget, parseTarget, parseTargetParts } from '../../protocol/target.ts';
 import type { Target } from '../../protocol/target.ts';
+import type { Place } from '../doctor/check.ts';
 import { examine } from '../doctor/examine.ts';
+import { judge } from '../doctor/judge.ts';
 import { formatReport } from '../doctor/report.ts';
 import { say } from '../explain.ts';
 import { Failure } from '../failure.ts';
@@ -27,9 +28,6 @@ export interface Diagnosis {
 /** How long connections are held idle with `--idle`. */
 const idleSeconds = [30, 60, 120, 300];
 
-/** The exit code after Ctrl-C, as a shell has it. */
-const interrupted = 130;
-
 /** Runs `postern doctor`: exits 0 when nothing keeps ssh from working, else as the first thing that does. */
 export async function doctor(
   args: readonly string[],
@@ -44,50 +42,35 @@ export async function doctor(
   const target = parseAsked(positionals);
   const settings = settingsWith(values, env);
   const style = styleOf(env, process.stdout.isTTY);
-  const isJson = values.json === true;
-  const show = (text: string): void => {
-    if (!isJson) print(plainer(text, style));
-  };
-  const where = target === undefined ? '' : ` to ${formatTarget(target)}`;
-  show(`The path${where} through ${settings.gateway.href}\n\n`);
+  const show = values.json === true ? (): void => {} : print;
+  const to = target === undefined ? '' : ` to ${formatTarget(target)}`;
+  show(plainer(`The path${to} through ${settings.gateway.href}\n\n`, style));
+
   const stop = new AbortController();
-  const onInterrupt = (): void => stop.abort();
-  process.once('SIGINT', onInterrupt);
-  const findings = await examine(
-    {
-      settings,
-      egress: wayOut(settings),
-      idleSeconds: values.idle === true ? idleSeconds : [],
-      ...(target === undefined ? {} : { target }),
+  process.once('SIGINT', () => stop.abort());
+  const place: Place = {
+    settings,
+    // A proxy that cannot be used is one of the findings.
+    egress: {
+      name: 'the way out',
+      connect: async (gateway, signal) => wayOut(settings).connect(gateway, signal),
     },
-    stop.signal,
-    (finding) => {
-      if (!isJson) print(formatFinding(finding, style));
-    },
-  );
-  process.off('SIGINT', onInterrupt);
-  const conclusion = conclusionOf(findings, target);
-  show(`\n${conclusion}\n`);
-  const diagnosis: Diagnosis = {
-    version: 1,
-    gateway: settings.gateway.href,
-    ...(target === undefined ? {} : { host: formatTarget(target) }),
-    works: firstFailure(findings) === undefined && !stop.signal.aborted,
-    exit: exitOf(findings, stop.signal.aborted),
-    findings,
+    idleSeconds: values.idle === true ? idleSeconds : [],
+    ...(target === undefined ? {} : { target }),
   };
-  if (isJson) print(`${JSON.stringify(diagnosis, undefined, 2)}\n`);
-  if (values.report !== undefined) {
-    const text = formatReport({
-      gateway: settings.gateway,
-      target,
-      findings,
-      conclusion,
-      home: settings.places.home,
-    });
-    writeReport(values.report, text);
+  const findings = await examine(place, stop.signal, (finding) => show(formatFinding(finding, style)));
+  const { works, exit, words } = judge(findings, target, stop.signal.aborted);
+  show(plainer(`\n${words}\n`, style));
+
+  const { gateway, places } = settings;
+  if (values.json === true) {
+    const host = target === undefined ? {} : { host: formatTarget(target) };
+    const diagnosis: Diagnosis = { version: 1, gateway: gateway.href, ...host, works, exit, findings };
+    print(`${JSON.stringify(diagnosis, undefined, 2)}\n`);
   }
-  return diagnosis.exit;
+  if (values.report !== undefined)
+    writeReport(values.report, formatReport({ gateway, target, findings, words, home: places.home }));
+  return exit;
 }
 
 function parseAsked([host, port, ...rest]: readonly string[]): Target | undefined {
@@ -110,25 +93,6 @@ export function styleOf(env: Environment, isTerminal: boolean): FindingStyle {
     isUnicode: /utf-?8/i.test(language ?? '') || (language === undefined && isOn('WT_SESSION')),
     isColored: isTerminal && !isOn('NO_COLOR') && env['TERM'] !== 'dumb',
   };
-}
-
-function conclusionOf(findings: readonly Finding[], target: Target | undefined): string {
-  const first = firstFailure(findings);
-  const asked = target === undefined ? 'ssh' : `ssh to ${formatTarget(target)}`;
-  if (first !== undefined) return `${asked} cannot work. What comes first: ${first.title}.`;
-  if (target !== undefined && !findings.some(({ check, verdict }) => check === 'ssh' && verdict === 'good'))
-    return `Nothing that would keep ${asked} from working was found, but not everything was checked.`;
-  const costs = findings.filter(({ verdict }) => verdict === 'costly').map(({ title }) => title);
-  const besides = costs.length === 0 ? '' : ` Worth a look: ${costs.join(', ')}.`;
-  if (target === undefined)
-    return `The path to the gateway is good.${besides} To go on to a host: postern doctor HOST`;
-  return `${asked} works.${besides}`;
-}
-
-function exitOf(findings: readonly Finding[], isInterrupted: boolean): number {
-  const first = firstFailure(findings);
-  if (first !== undefined) return tunnelErrors[first.code ?? 'INTERNAL'].exit;
-  return isInterrupted ? interrupted : 0;
 }
 
 function writeReport(path: string, text: string): void {

@@ -6,8 +6,9 @@ import { printable } from '../printable.ts';
 /** What there is to say about a certificate. */
 export interface CertificateFacts {
   readonly issuer: string;
-  /** Whole days until it ends. */
-  readonly daysLeft: number;
+  /** Until it ends. */
+  readonly leftMs: number;
+  readonly lifetimeMs: number;
   /** Its root is one that every browser has. Without that, a company, or its proxy, vouches for it. */
   readonly isPublic: boolean;
 }
@@ -18,12 +19,11 @@ export function certificateOf(socket: TLSSocket): CertificateFacts | undefined {
   if (!(leaf as Partial<DetailedPeerCertificate>).valid_to) return undefined;
   return {
     issuer: nameOf(leaf.issuer),
-    daysLeft: Math.floor((Date.parse(leaf.valid_to) - Date.now()) / dayMs),
+    leftMs: Date.parse(leaf.valid_to) - Date.now(),
+    lifetimeMs: Date.parse(leaf.valid_to) - Date.parse(leaf.valid_from),
     isPublic: isPublicRoot(lastOf(leaf).fingerprint256),
   };
 }
-
-const dayMs = 24 * 3_600_000;
 
 /** The end of the chain; the root has itself as its issuer. */
 function lastOf(leaf: DetailedPeerCertificate): DetailedPeerCertificate {

@@ -163,7 +163,7 @@ export function readUntil(
     const onAbort = (): void => settle(false);
     // What breaks it off is told by `close`.
     stream.on('error', () => {});
-    stream.on('data', onData).once('end', onEnd).once('close', onEnd);
+    stream.on('data', onData).once('end', onEnd).once('close', onEnd).resume();
     signal.addEventListener('abort', onAbort, { once: true });
     if (signal.aborted) onAbort();
     else if (stream.destroyed || stream.readableEnded) onEnd();

@@ -1,11 +1,13 @@
 import type { Duplex } from 'node:stream';
+import type { TunnelError } from '../../protocol/errors.ts';
 import { Secret } from '../../protocol/secret.ts';
 import type { Finding } from '../../protocol/finding.ts';
 import type { Target } from '../../protocol/target.ts';
 import { loadEntry } from '../entry/choose.ts';
 import { entryNames } from '../entry/entry.ts';
 import type { EntryName, ShownPass } from '../entry/entry.ts';
-import { Failure, toFailure } from '../failure.ts';
+import { shown } from '../explain.ts';
+import { toFailure } from '../failure.ts';
 import { withPass } from '../token/pass.ts';
 import { check, costly, failed, good, readUntil, unchecked } from './check.ts';
 import type { Found, Outcome, Place, Probe, Words } from './check.ts';
@@ -96,7 +98,7 @@ function isGreeting(bytes: Buffer): boolean {
 }
 
 /** Whether the gateway itself has said it; all else has been said, or kept silent, by something before it. */
-function isAnswer({ facts }: Pick<Failure, 'facts'>): boolean {
+function isAnswer({ facts }: Pick<TunnelError, 'facts'>): boolean {
   return !['http', 'upgrade', 'network', 'tls', 'proxy', 'configuration'].includes(facts.layer);
 }
 
@@ -111,6 +113,12 @@ function findingOf({ entry, probe, why }: Tried, chosen: EntryName | undefined, 
   }
   const failure = probe.failure!;
   if (chosen === undefined) return failed(speaker, failure, blockedWords(entry, failure));
+  // Hardly any web server can forward it, and nobody misses it.
+  if (entry === 'connect')
+    return {
+      ...unchecked(speaker, ''),
+      what: shown(`not needed, since ${chosen} works: ${failure.message}`),
+    };
   const words = costs[entry];
   return costly(speaker, `${failure.message}; not needed, since ${chosen} works`, words);
 }
@@ -124,7 +132,7 @@ const costs: Partial<Record<EntryName, Words>> = {
   },
 };
 
-function blockedWords(entry: EntryName, failure: Pick<Failure, 'message'>): Words {
+function blockedWords(entry: EntryName, failure: Pick<TunnelError, 'message'>): Words {
   if (entry === 'connect') {
     return {
       meaning: 'most web servers cannot forward CONNECT to a gateway. One of the other ways has to pass.',

@@ -1,6 +1,6 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Finding } from '../../protocol/finding.ts';
-import { toFailure } from '../failure.ts';
+import { Failure, toFailure } from '../failure.ts';
 import { failed, unchecked } from './check.ts';
 import type { Check, Found, Outcome, Place } from './check.ts';
 import { clock } from './clock.ts';
@@ -21,26 +21,23 @@ import { throughput } from './throughput.ts';
 import { way } from './way.ts';
 import { web } from './web.ts';
 
-/** The path, in the order in which a connection takes it. What is only measured comes last. */
-const checks: readonly Check[] = [
+/** The path, in the order in which a connection takes it. */
+const path: readonly Check[] = [
   way,
   name,
   connection,
   passage,
   web,
   gateway,
-  clock,
   signIn,
   entries,
   policy,
   target,
   greeting,
-  halfClose,
-  headers,
-  latency,
-  throughput,
-  idle,
 ];
+
+/** What ssh works without. */
+const measurements: readonly Check[] = [clock, halfClose, headers, latency, throughput, idle];
 
 /** All checks but the one that takes minutes. */
 const totalMs = 30_000;
@@ -73,7 +70,7 @@ export async function examine(
   const total = AbortSignal.timeout(totalMs);
   const findings: Finding[] = [];
   let found: Partial<Found> = {};
-  for (const each of checks) {
+  for (const each of [...path, ...measurements]) {
     const limit = each === idle ? signal : AbortSignal.any([signal, total]);
     const outcome = await runCheck(each, { found, place, limit, isStopped: () => signal.aborted });
     found = { ...found, ...outcome.found };
@@ -104,9 +101,17 @@ async function runCheck(each: Check, { found, place, limit, isStopped }: Circums
   const own = AbortSignal.any([limit, over.signal, AbortSignal.timeout(each.limitMs)]);
   try {
     const settled = await Promise.race([each.run(found, place, own), afterwards(own)]);
-    return settled ?? (limit.aborted ? stopped() : tooLate(each));
+    // What fails because it was stopped says nothing.
+    const isTelling = settled?.findings.every(({ verdict }) => verdict !== 'failed') === true;
+    if (limit.aborted && !isTelling) return stopped();
+    return settled ?? tooLate(each);
   } catch (error) {
-    return limit.aborted ? stopped() : { findings: [failed(speaker, toFailure(error))] };
+    if (limit.aborted) return stopped();
+    const failure = toFailure(error);
+    const finding = measurements.includes(each)
+      ? unchecked(speaker, failure.message)
+      : failed(speaker, failure);
+    return { findings: [finding] };
   } finally {
     over.abort();
   }
@@ -122,6 +127,16 @@ async function afterwards(signal: AbortSignal): Promise<undefined> {
 
 const graceMs = 500;
 
-function tooLate({ name: check, title, limitMs }: Check): Outcome {
-  return { findings: [unchecked({ check, title }, `no answer within ${limitMs / 1000} s`)] };
+function tooLate(each: Check): Outcome {
+  const speaker = { check: each.name, title: each.title };
+  const what = `no answer within ${each.limitMs / 1000} s`;
+  if (measurements.includes(each)) return { findings: [unchecked(speaker, what)] };
+  return {
+    findings: [
+      failed(speaker, new Failure('GATEWAY_TIMEOUT', what), {
+        meaning: 'somebody on the way takes what is sent and says nothing.',
+        advice: 'try again in a minute; then tell those who run the gateway.',
+      }),
+    ],
+  };
 }

@@ -20,7 +20,7 @@ export const passage = check({
   name: 'tls',
   title: 'TLS',
   needs: ['way', 'reachedMs'],
-  limitMs: 20_000,
+  limitMs: 12_000,
   async run({ way }, place, signal): Promise<Outcome> {
     let socket: Socket;
     try {
@@ -46,8 +46,8 @@ function secured(socket: Socket, { settings }: Place): Finding {
     return unchecked(tlsSpeaker, 'the gateway is on this machine, and speaks without');
   const facts = certificateOf(socket);
   if (facts === undefined) return good(tlsSpeaker, `the connection to ${gateway.host} is encrypted`);
-  const { issuer, daysLeft, isPublic } = facts;
-  const until = `${daysLeft === 1 ? '1 day' : `${daysLeft} days`} left`;
+  const { issuer, leftMs, lifetimeMs, isPublic } = facts;
+  const until = `${leftMs < 2 * dayMs ? `${Math.floor(leftMs / hourMs)} hours` : `${Math.floor(leftMs / dayMs)} days`} left`;
   if (!isPublic && inspectorIn(issuer)) {
     const words = {
       meaning:
@@ -57,7 +57,7 @@ function secured(socket: Socket, { settings }: Place): Finding {
     };
     return costly(tlsSpeaker, `"${issuer}" has issued the certificate of ${gateway.hostname}`, words);
   }
-  if (daysLeft < soonDays) {
+  if (leftMs < lifetimeMs * soon) {
     const what = `the certificate of ${gateway.hostname} ends soon: ${until}`;
     return costly(tlsSpeaker, what, {
       meaning: 'when it has ended, nobody gets in any more.',
@@ -71,8 +71,10 @@ function secured(socket: Socket, { settings }: Place): Finding {
   );
 }
 
-/** Most are renewed a month before. */
-const soonDays = 7;
+const hourMs = 3_600_000;
+const dayMs = 24 * hourMs;
+/** What is left, of the whole, when something has gone wrong with the renewal: it is due at a third. */
+const soon = 0.15;
 
 /** The layers before the one that failed are good. */
 function notThrough(way: Way, place: Place, failure: TunnelError): Outcome {
@@ -80,10 +82,16 @@ function notThrough(way: Way, place: Place, failure: TunnelError): Outcome {
   if (layer === 'tls')
     return { findings: [...proxyPasses(way), failed(tlsSpeaker, failure, tlsWords(failure, place))] };
   const speaker = way.proxy === undefined ? tlsSpeaker : proxySpeaker;
-  const words = layer === 'proxy' ? proxyWords(failure, place) : {};
+  const words = layer === 'proxy' ? proxyWords(failure, place) : silentWords;
   const rest = speaker === tlsSpeaker ? [] : [unchecked(tlsSpeaker, 'the proxy comes first')];
   return { findings: [failed(speaker, failure, words), ...rest] };
 }
+
+const silentWords: Words = {
+  meaning:
+    'the connection stands, but the other side does not go on: it is overloaded or stuck, or something on the way swallows encrypted connections.',
+  advice: 'try again in a minute; then ask your network people, or tell those who run the gateway.',
+};
 
 function proxyWords(failure: TunnelError, { settings }: Place): Words {
   const { host } = settings.gateway;
@@ -105,7 +113,7 @@ function proxyWords(failure: TunnelError, { settings }: Place): Words {
       advice: `ask your network people to allow CONNECT to ${host}.`,
     };
   }
-  if (/^50[234]$/.test(status)) {
+  if (status.startsWith('5')) {
     return {
       meaning:
         'the proxy let us ask, but cannot reach the gateway itself: its name is not known there, or a firewall is behind the proxy.',

@@ -11,7 +11,7 @@ export interface ReportFacts {
   readonly gateway: URL;
   readonly target?: Target | undefined;
   readonly findings: readonly Finding[];
-  readonly conclusion: string;
+  readonly words: string;
   /** This user's home: its path has the user's name in it. */
   readonly home: string;
 }
@@ -23,7 +23,7 @@ Not in it: tokens, passwords, cookies, your user name, the list of hosts that yo
 `;
 
 /** A text for others, in which no secret can be: findings hold none, and what might be personal is left out. */
-export function formatReport({ gateway, target, findings, conclusion, home }: ReportFacts): string {
+export function formatReport({ gateway, target, findings, words, home }: ReportFacts): string {
   const about = [
     `time      ${new Date().toISOString()}`,
     `postern   ${version}`,
@@ -33,7 +33,7 @@ export function formatReport({ gateway, target, findings, conclusion, home }: Re
     `host      ${target === undefined ? 'none' : formatTarget(target)}`,
   ];
   const lines = findings.map((finding) => formatFinding(forOthers(finding), style)).join('');
-  const text = `${preface}\n${about.join('\n')}\n\n${lines}\n${conclusion}\n`;
+  const text = `${preface}\n${about.join('\n')}\n\n${lines}\n${words}\n`;
   return text
     .split('\n')
     .map((line) => withoutHome(line, home))
