@@ -36,8 +36,6 @@ export async function ask(egress: Egress, request: Request, signal: AbortSignal)
   const { method, url } = request;
   const limit = AbortSignal.any([signal, AbortSignal.timeout(askMs)]);
   const socket = await egress.connect(gatewayTarget(url), limit);
-  // The socket goes away with the wait also while the body is read.
-  limit.addEventListener('abort', () => socket.destroy(), { once: true });
   const [type, body] = encode(request);
   const headers = {
     Host: url.host,
@@ -54,6 +52,8 @@ export async function ask(egress: Egress, request: Request, signal: AbortSignal)
     ...(body === undefined ? {} : { body }),
   };
   const answer = await exchange(socket, question, limit);
+  // The socket goes away with the wait also while the body is read.
+  limit.addEventListener('abort', () => socket.destroy(), { once: true });
   if (!answer.switched) return { answer, peer: url.hostname };
   socket.destroy();
   throw unexpected({ answer, peer: url.hostname }, 'switched protocols');
