@@ -2,7 +2,7 @@ import type { TunnelErrorCode } from './errors.ts';
 
 /**
  * What a check comes to. `good`: it is as it should be. `costly`: sessions work, but something is lost by it.
- * `failed`: sessions cannot work. `unchecked`: nobody knows, and `what` says why.
+ * `failed`: it has to be put right. `unchecked`: nobody knows, and `what` says why.
  */
 export type Verdict = 'good' | 'costly' | 'failed' | 'unchecked';
 
@@ -29,6 +29,23 @@ export interface Finding {
 export interface FindingStyle {
   readonly isUnicode: boolean;
   readonly isColored: boolean;
+}
+
+/**
+ * Colours for terminals that have them and are not asked to do without (NO_COLOR), and the signs of Unicode where the
+ * language of the environment has them.
+ */
+export function findingStyle(
+  env: Readonly<Record<string, string | undefined>>,
+  isTerminal: boolean,
+): FindingStyle {
+  const isOn = (name: string): boolean => (env[name] ?? '') !== '';
+  const language = env[['LC_ALL', 'LC_CTYPE', 'LANG'].find(isOn) ?? ''];
+  return {
+    // Windows Terminal has no such variables, and knows them all.
+    isUnicode: language === undefined ? isOn('WT_SESSION') : /utf-?8/i.test(language),
+    isColored: isTerminal && !isOn('NO_COLOR') && env['TERM'] !== 'dumb',
+  };
 }
 
 const signs: Readonly<Record<Verdict, { readonly unicode: string; readonly ascii: string; color: number }>> =
@@ -83,7 +100,7 @@ function wrap(text: string, width: number): string[] {
   return [...lines, line];
 }
 
-/** The first finding that keeps sessions from working. */
+/** The first finding that has to be put right. */
 export function firstFailure(findings: readonly Finding[]): Finding | undefined {
   return findings.find(({ verdict }) => verdict === 'failed');
 }

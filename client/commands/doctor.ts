@@ -1,6 +1,6 @@
 import { parseArgs } from 'node:util';
-import { formatFinding, plainer } from '../../protocol/finding.ts';
-import type { Finding, FindingStyle } from '../../protocol/finding.ts';
+import { findingStyle, formatFinding, plainer } from '../../protocol/finding.ts';
+import type { Finding } from '../../protocol/finding.ts';
 import { formatTarget, parseTarget, parseTargetParts } from '../../protocol/target.ts';
 import type { Target } from '../../protocol/target.ts';
 import type { Place } from '../doctor/check.ts';
@@ -41,7 +41,7 @@ export async function doctor(
   });
   const target = parseAsked(positionals);
   const settings = settingsWith(values, env);
-  const style = styleOf(env, process.stdout.isTTY);
+  const style = findingStyle(env, process.stdout.isTTY);
   const show = values.json === true ? (): void => {} : print;
   const to = target === undefined ? '' : ` to ${formatTarget(target)}`;
   show(plainer(`The path${to} through ${settings.gateway.href}\n\n`, style));
@@ -81,18 +81,6 @@ function parseAsked([host, port, ...rest]: readonly string[]): Target | undefine
   if (host === undefined) return undefined;
   if (port !== undefined) return parseTargetParts(host, port);
   return /^[^[\]]*:[^[\]]*:/.test(host) ? parseTargetParts(host, '22') : parseTarget(host);
-}
-
-/** Colours for terminals that have them, and signs that this terminal can show. */
-export function styleOf(env: Environment, isTerminal: boolean): FindingStyle {
-  const language = [env['LC_ALL'], env['LC_CTYPE'], env['LANG']].find(
-    (text) => text !== undefined && text !== '',
-  );
-  const isOn = (name: string): boolean => (env[name] ?? '') !== '';
-  return {
-    isUnicode: /utf-?8/i.test(language ?? '') || (language === undefined && isOn('WT_SESSION')),
-    isColored: isTerminal && !isOn('NO_COLOR') && env['TERM'] !== 'dumb',
-  };
 }
 
 function writeReport(path: string, text: string): void {

@@ -36,6 +36,27 @@ interface Staged {
   readonly args?: readonly string[];
 }
 
+function gatewayAt(host: string, port: number, path = '/ssh/'): Environment {
+  return { POSTERN_GATEWAY: `https://${host}:${port}${path}` };
+}
+
+/** For a server called `name`. */
+interface Certificate {
+  /** `ours`, or the name of another authority that nobody has been told of. */
+  readonly issuer: string;
+  readonly name: string;
+  readonly days: number;
+}
+
+function pair(path: string): string {
+  return `-newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout ${path}`;
+}
+
+/** Arguments are split at spaces, but for those that begin with a slash. */
+function openssl(...args: string[]): Promise<Buffer> {
+  return output(['openssl', ...args.flatMap((each) => (each.startsWith('/') ? [each] : each.split(' ')))]);
+}
+
 describe('postern doctor', needs('nginx', 'haproxy', 'squid', 'openssl', 'sshd', 'ssh', clientBundle), () => {
   const scratch = openScratch();
   let world: World;
@@ -45,10 +66,6 @@ describe('postern doctor', needs('nginx', 'haproxy', 'squid', 'openssl', 'sshd',
       settings: { entries: ['relay', 'websocket', 'connect-tcp', 'connect'] },
     });
     proxy = await startSquid(scratch, Number(new URL(world.url).port));
-  });
-
-  const gatewayAt = (host: string, port: number, path = '/ssh/'): Environment => ({
-    POSTERN_GATEWAY: `https://${host}:${port}${path}`,
   });
 
   /** The shipped file of a front with one change, before the same gateway. */
@@ -87,21 +104,11 @@ describe('postern doctor', needs('nginx', 'haproxy', 'squid', 'openssl', 'sshd',
     return { env: gatewayAt('localhost', port) };
   }
 
-  interface Certificate {
-    readonly issuer: 'ours' | string;
-    readonly name: string;
-    readonly days: number;
-  }
-
   async function makeCertificate(
     own: Scratch,
     { issuer, name, days }: Certificate,
   ): Promise<[string, string]> {
     let [authority, authorityKey] = [world.certificates.authorityFile, scratch.path('authority.key')];
-    const pair = (path: string): string =>
-      `-newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout ${path}`;
-    const openssl = (...args: string[]): Promise<Buffer> =>
-      output(['openssl', ...args.flatMap((each) => (each.startsWith('/') ? [each] : each.split(' ')))]);
     if (issuer !== 'ours') {
       [authority, authorityKey] = [own.path('other.pem'), own.path('other.key')];
       await openssl('req -x509 -days 2', pair(authorityKey), '-out', authority, '-subj', `/O=${issuer}`);
@@ -387,9 +394,10 @@ describe('postern doctor', needs('nginx', 'haproxy', 'squid', 'openssl', 'sshd',
     },
   ];
 
-  for (const { what, stage, check, verdict = 'failed', code, says } of faults) {
+  for (const fault of faults) {
+    const { what, check, verdict = 'failed', code, says } = fault;
     it(`names ${check} for ${what}`, async (t) => {
-      const { env = {}, args = [box] } = await stage(scratchOf(t));
+      const { env = {}, args = [box] } = await fault.stage(scratchOf(t));
       const examined = await runDoctor(world, args, env);
       const finding = examined.finding(check);
       const story = JSON.stringify(examined.findings, undefined, 1);
