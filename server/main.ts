@@ -42,7 +42,7 @@ Usage: postern-gateway <command> [options]
   doctor [--host HOST] [--idle] [--json] [--ca-file FILE] [URL]
       look at the gateway and the web server before it from outside, and say what to change in its configuration
       --host HOST       open a tunnel to it too, by a token of the gateway's own key
-      --idle            hold connections longer than client and gateway are silent (35 s instead of 3 s)
+      --idle            hold connections longer than client and gateway are silent (35 s instead of 2 s)
       --ca-file FILE    believe these certificates too, PEM
       --json            the findings as JSON
   print-config nginx|haproxy|caddy|apache|systemd

@@ -14,7 +14,7 @@ import type { CommandIo } from './command.ts';
 
 const usage = 'postern-gateway doctor [--host HOST] [--idle] [--json] [--ca-file FILE] [--config FILE] [URL]';
 
-const shortSeconds = 3;
+const shortSeconds = 2;
 /** Longer than client and gateway are silent, and shorter than an SSH server waits for somebody to sign in. */
 const longSeconds = 35;
 const tokenMs = 5 * 60_000;

@@ -2,6 +2,7 @@ import { request as plainRequest } from 'node:http';
 import type { IncomingHttpHeaders, IncomingMessage, OutgoingHttpHeaders, RequestOptions } from 'node:http';
 import { request as tlsRequest } from 'node:https';
 import { rootCertificates } from 'node:tls';
+import { isAddress } from '../../protocol/target.ts';
 import type { Place } from './check.ts';
 
 /** A request from outside. */
@@ -36,9 +37,12 @@ export function knock(place: Place, question: Knock, signal: AbortSignal): Promi
   const { url, authorities } = place;
   const { method = 'GET', path, headers = {}, from, endsEarly } = question;
   const whole = method === 'CONNECT' || path.startsWith('/') ? path : `${url.pathname}${path}`;
-  const options: RequestOptions & { ca?: string[] } = {
+  const host = url.hostname.replaceAll(/^\[|\]$/g, '');
+  const options: RequestOptions & { ca?: string[]; servername?: string } = {
     method,
-    host: url.hostname.replaceAll(/^\[|\]$/g, ''),
+    host,
+    // The field Host of a CONNECT names somebody else.
+    ...(isAddress(host) ? {} : { servername: host }),
     port: url.port || (url.protocol === 'https:' ? 443 : 80),
     path: whole,
     headers: { 'User-Agent': 'postern-gateway-doctor', ...headers },

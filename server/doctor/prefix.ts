@@ -40,7 +40,7 @@ export const prefix: Check = {
         lines,
       });
     }
-    const isOurs = codeIn(answer) !== undefined;
+    const isOurs = codeIn(answer) !== undefined || isFastify(answer);
     return said(prefix, 'failed', {
       what: `the web server answers ${answer.status} at ${url.pathname}${isOurs ? ', and it is the gateway that says so' : ''}`,
       meaning: isOurs
@@ -51,6 +51,11 @@ export const prefix: Check = {
     });
   },
 };
+
+/** How the gateway answers outside of its prefix. */
+function isFastify({ status, body }: Answer): boolean {
+  return status === 404 && body.startsWith('{"message":"Route GET:');
+}
 
 function publicUrlIn({ status, body }: Answer): string | undefined {
   try {
