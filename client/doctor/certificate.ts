@@ -46,7 +46,7 @@ function nameOf({ O, CN }: PeerCertificate['issuer']): string {
 
 /** Makers of proxies that look into TLS, as they call themselves in certificates. */
 const inspectors =
-  /zscaler|netskope|palo alto|forti(?:net|gate|proxy)|blue ?coat|symantec proxy|proxysg|mcafee|skyhigh|trellix|sophos|check ?point|barracuda|cisco (?:umbrella|secure)|umbrella|websense|forcepoint|watchguard|sonicwall|smoothwall|iboss|menlo|squid|mitmproxy|burp|charles|fiddler|kaspersky|eset|avast|avg |bitdefender|norton/i;
+  /\b(?:zscaler|netskope|palo alto|forti(?:net|gate|proxy)|blue ?coat|symantec proxy|proxysg|mcafee|skyhigh|trellix|sophos|check ?point|barracuda|cisco (?:umbrella|secure)|umbrella|websense|forcepoint|watchguard|sonicwall|smoothwall|iboss|menlo|squid|mitmproxy|burp|charles|fiddler|kaspersky|eset|avast|avg|bitdefender|norton)\b/i;
 
 /** What kind of product has this name in its certificates, if it is one that looks into TLS. */
 export function inspectorIn(issuer: string): boolean {

@@ -8,7 +8,6 @@ import type { EntryName } from '../entry/entry.ts';
 import { shown } from '../explain.ts';
 import { Failure } from '../failure.ts';
 import type { Settings } from '../settings.ts';
-import type { Way } from './way.ts';
 
 /** What is examined, and how thoroughly. */
 export interface Place {
@@ -18,6 +17,16 @@ export interface Place {
   readonly target?: Target;
   /** How long connections are held idle, in seconds; none: that is not measured. */
   readonly idleSeconds: readonly number[];
+}
+
+/** How connections leave this network. */
+export interface Way {
+  /** Whoever is connected to first. */
+  readonly first: Target;
+  /** What the proxy is called, without its password; absent: there is none on the way. */
+  readonly proxy?: string;
+  /** One sentence for people. */
+  readonly words: string;
 }
 
 /** What checks have found, for those after them. A check runs only when what it needs is there. */

@@ -2,8 +2,7 @@ import { formatTarget } from '../../protocol/target.ts';
 import { openTcp } from '../egress/tcp.ts';
 import { toFailure } from '../failure.ts';
 import { check, failed, good } from './check.ts';
-import type { Words } from './check.ts';
-import type { Way } from './way.ts';
+import type { Way, Words } from './check.ts';
 
 const speaker = { check: 'connection', title: 'connection' };
 

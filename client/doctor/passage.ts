@@ -6,8 +6,7 @@ import { gatewayTarget } from '../entry/entry.ts';
 import { toFailure } from '../failure.ts';
 import { certificateOf, inspectorIn } from './certificate.ts';
 import { check, costly, failed, good, unchecked } from './check.ts';
-import type { Outcome, Place, Words } from './check.ts';
-import type { Way } from './way.ts';
+import type { Outcome, Place, Way, Words } from './check.ts';
 
 const proxySpeaker = { check: 'proxy', title: 'proxy' };
 const tlsSpeaker = { check: 'tls', title: 'TLS' };

@@ -1,20 +1,10 @@
 import { formatTarget } from '../../protocol/target.ts';
-import type { Target } from '../../protocol/target.ts';
 import { proxyFor } from '../egress/choose.ts';
 import { gatewayTarget } from '../entry/entry.ts';
 import { toFailure } from '../failure.ts';
 import type { Settings } from '../settings.ts';
 import { check, failed, good } from './check.ts';
-
-/** How connections leave this network. */
-export interface Way {
-  /** Whoever is connected to first. */
-  readonly first: Target;
-  /** What the proxy is called, without its password; absent: there is none on the way. */
-  readonly proxy?: string;
-  /** One sentence for people. */
-  readonly words: string;
-}
+import type { Way } from './check.ts';
 
 /** The one place of the doctor that knows how a proxy is found. Throws as `wayOut` does. */
 async function wayOf(settings: Settings): Promise<Way> {

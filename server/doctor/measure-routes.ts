@@ -14,6 +14,8 @@ const longestWaitSeconds = 300;
 /** Each holds a connection for minutes; more than enough for people who look for a fault. */
 const mostAtOnce = 64;
 const chunkBytes = 64 * 1024;
+/** Who takes longer to read it has measured a slow way. */
+const readingMs = 60_000;
 
 /**
  * What doctors measure the way by, for whoever has signed in. `GET api/measure?bytes=N&waitSeconds=S` sends one byte,
@@ -35,7 +37,7 @@ export function measureRoutes(app: FastifyInstance, authenticate: Authenticate):
       if (running.size >= mostAtOnce) throw new TunnelError('LIMIT_TUNNELS', 'too many measure at a time');
       await send(reply, { bytes, waitSeconds, running });
     });
-    scope.post('/api/measure', { bodyLimit: largestBytes }, async (request, reply) => {
+    scope.post('/api/measure', async (request, reply) => {
       await authenticate(request);
       return reply.headers(headers).send({ bytes: await countBody(request) });
     });
@@ -71,7 +73,12 @@ async function send(reply: FastifyReply, { bytes, waitSeconds, running }: Sendin
   const response = reply.raw;
   reply.hijack();
   running.add(response);
-  response.once('close', () => running.delete(response));
+  // Nor does a peer that reads nothing stay for ever.
+  const late = setTimeout(() => response.destroy(), waitSeconds * 1000 + readingMs);
+  response.once('close', () => {
+    clearTimeout(late);
+    running.delete(response);
+  });
   // The limit for requests that come too slowly would end the silence.
   response.socket?.setTimeout(0);
   response.writeHead(200, {
@@ -116,7 +123,11 @@ async function countBody({ raw }: FastifyRequest): Promise<number> {
   let size = 0;
   for await (const chunk of raw) {
     size += (chunk as Buffer).length;
-    if (size > largestBytes) throw new TunnelError('REQUEST_INVALID', `more than ${largestBytes} bytes`);
+    if (size > largestBytes) {
+      // An answer would keep the connection, with all that is still to come.
+      raw.socket.destroy();
+      throw new TunnelError('REQUEST_INVALID', `more than ${largestBytes} bytes`);
+    }
   }
   return size;
 }
