@@ -136,7 +136,9 @@ export function unchecked({ check, title }: Speaker, why: string): Finding {
 
 /** What a failure of the product means to a doctor. Its own hint is what to do where the check knows nothing better. */
 export function failed({ check, title }: Speaker, failure: TunnelError, words: Words = {}): Finding {
-  const hint = failure instanceof Failure && failure.hint ? { advice: failure.hint } : {};
+  const hint = failure instanceof Failure && failure.hint ? failure.hint : undefined;
+  const help =
+    hint === undefined || words.advice !== undefined ? {} : { advice: 'this may help:', lines: [hint] };
   const request =
     failure instanceof Failure && failure.requestId !== undefined ? `, request ${failure.requestId}` : '';
   return {
@@ -145,7 +147,7 @@ export function failed({ check, title }: Speaker, failure: TunnelError, words: W
     verdict: 'failed',
     what: shown(`${failure.message}${request}`),
     code: failure.code,
-    ...hint,
+    ...help,
     ...words,
   };
 }

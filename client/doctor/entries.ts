@@ -33,7 +33,7 @@ export const entries = check({
     const probes = inOrder.flatMap(({ probe }) => (probe === undefined ? [] : [probe]));
     const entry = probes.find(({ state }) => state !== 'blocked')?.entry;
     return {
-      findings: inOrder.map((each) => findingOf(each, entry, place)),
+      findings: withoutEchoes(inOrder.map((each) => findingOf(each, entry, place))),
       found: { probes, ...(entry === undefined ? {} : { entry }) },
     };
   },
@@ -112,15 +112,32 @@ function findingOf({ entry, probe, why }: Tried, chosen: EntryName | undefined, 
     return good(speaker, `${how}${entry === chosen ? '; ssh takes this one' : ''}`);
   }
   const failure = probe.failure!;
-  if (chosen === undefined) return failed(speaker, failure, blockedWords(entry, failure));
+  const isStripped = failure.code === 'UPGRADE_REQUIRED';
+  const said = isStripped ? 'the gateway got the request without its field Upgrade' : failure.message;
+  if (chosen === undefined)
+    return {
+      ...failed(speaker, failure, blockedWords(entry, failure)),
+      ...(isStripped ? { what: said } : {}),
+    };
   // Hardly any web server can forward it, and nobody misses it.
   if (entry === 'connect')
     return {
       ...unchecked(speaker, ''),
-      what: shown(`not needed, since ${chosen} works: ${failure.message}`),
+      what: shown(`not needed, since ${chosen} works: ${said}`),
     };
   const words = costs[entry];
-  return costly(speaker, `${failure.message}; not needed, since ${chosen} works`, words);
+  return costly(speaker, `${said}; not needed, since ${chosen} works`, words);
+}
+
+/** What was said of one way in need not be said of the next. */
+function withoutEchoes(findings: readonly Finding[]): readonly Finding[] {
+  const isEcho = ({ advice }: Finding, at: number): boolean =>
+    advice !== undefined && findings.findIndex((each) => each.advice === advice) < at;
+  return findings.map((finding, at) => {
+    if (!isEcho(finding, at)) return finding;
+    const { meaning: _, advice: __, ...rest } = finding;
+    return rest;
+  });
 }
 
 /** What is lost without the first choices. */

@@ -1,12 +1,9 @@
 import type { Duplex } from 'node:stream';
-import type { Target } from '../../protocol/target.ts';
-import { loadEntry } from '../entry/choose.ts';
-import type { EntryName } from '../entry/entry.ts';
 import { toFailure } from '../failure.ts';
-import { withPass } from '../token/pass.ts';
 import { check, costly, good, readUntil, unchecked } from './check.ts';
-import type { Outcome, Place } from './check.ts';
+import type { Outcome } from './check.ts';
 import { identificationIn } from './greeting.ts';
+import { openTunnel } from './open-tunnel.ts';
 import { noTarget } from './policy.ts';
 
 const speaker = { check: 'half-close', title: 'end of input' };
@@ -39,18 +36,6 @@ export const halfClose = check({
     }
   },
 });
-
-async function openTunnel(
-  entry: EntryName,
-  { settings, egress, target }: Place & { readonly target: Target },
-  signal: AbortSignal,
-): Promise<Duplex> {
-  const { gateway, token: sources } = settings;
-  const way = await loadEntry(entry);
-  return withPass({ sources, gateway, egress, signal }, ({ token, prove }) =>
-    way.open({ gateway, target, token, ...(prove === undefined ? {} : { prove }) }, egress, signal),
-  );
-}
 
 async function listenAfterEnd(stream: Duplex, signal: AbortSignal): Promise<Outcome> {
   const greeting = await readUntil(stream, (bytes) => identificationIn(bytes) !== undefined, signal);

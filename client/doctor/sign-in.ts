@@ -1,5 +1,6 @@
 import { askAccess } from '../api.ts';
-import { Failure, toFailure } from '../failure.ts';
+import { toFailure } from '../failure.ts';
+import type { Settings } from '../settings.ts';
 import { check, failed, good } from './check.ts';
 import type { Outcome, Words } from './check.ts';
 
@@ -21,12 +22,12 @@ export const signIn = check({
       return { findings: [good(speaker, what, { shared })], found: { access } };
     } catch (error) {
       const failure = toFailure(error);
-      return { findings: [failed(speaker, failure, wordsFor(failure.code, failure))] };
+      return { findings: [failed(speaker, failure, wordsFor(failure.code, settings))] };
     }
   },
 });
 
-function wordsFor(code: string, failure: Error): Words {
+function wordsFor(code: string, { token }: Settings): Words {
   if (code === 'TOKEN_MISSING') {
     return {
       meaning: 'the path to the gateway is good, but it does not know you yet.',
@@ -35,11 +36,13 @@ function wordsFor(code: string, failure: Error): Words {
     };
   }
   if (code !== 'TOKEN_INVALID') return {};
-  const hint = failure instanceof Failure ? failure.hint : undefined;
+  const given = token.file ?? (token.text === undefined ? undefined : 'POSTERN_TOKEN');
   return {
-    meaning:
-      'the gateway does not believe what you sign in with: it has ended, was taken back, or is meant for another gateway.',
-    advice: 'get a new one:',
-    lines: [hint ?? 'postern login'],
+    meaning: 'what you sign in with has ended, was taken back, or is meant for another gateway.',
+    ...(given === undefined
+      ? { advice: 'sign in again:', lines: ['postern login'] }
+      : {
+          advice: `replace the token in ${given}; or take the setting away, and sign in with the browser: postern login`,
+        }),
   };
 }
