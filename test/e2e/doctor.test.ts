@@ -290,7 +290,7 @@ describe('postern doctor', needs('nginx', 'haproxy', 'squid', 'openssl', 'sshd',
       },
       check: 'sign-in',
       code: 'TOKEN_INVALID',
-      says: /does not believe/,
+      says: /meant for another gateway/,
     },
     {
       what: 'nginx without the Upgrade header',
