@@ -125,8 +125,7 @@ function findingOf({ entry, probe, why }: Tried, chosen: EntryName | undefined, 
       ...unchecked(speaker, ''),
       what: shown(`not needed, since ${chosen} works: ${said}`),
     };
-  const words = costs[entry];
-  return costly(speaker, `${said}; not needed, since ${chosen} works`, words);
+  return costly(speaker, `${said}; not needed, since ${chosen} works`, costsOf(entry, chosen));
 }
 
 /** What was said of one way in need not be said of the next. */
@@ -140,13 +139,24 @@ function withoutEchoes(findings: readonly Finding[]): readonly Finding[] {
   });
 }
 
-/** What is lost without the first choices. */
-const costs: Partial<Record<EntryName, Words>> = {
-  relay: {
+/** What is lost when `entry` does not pass and `chosen` is taken in its place. */
+function costsOf(entry: EntryName, chosen: EntryName): Words {
+  if (entry !== 'relay') return {};
+  const advice = 'tell those who run the gateway, or the proxy, that WebSockets at v4/connect do not pass.';
+  if (needed[chosen] === undefined)
+    return { meaning: 'sessions work, by ordinary requests and answers, which is slower.', advice };
+  return {
     meaning:
       'sessions work, but end with their connection: they do not survive a change of network or a sleep.',
-    advice: 'tell those who run the gateway, or the proxy, that WebSockets at v4/connect do not pass.',
-  },
+    advice,
+  };
+}
+
+/** What each asks to switch to; any other entry gets on without. */
+const needed: Readonly<Partial<Record<string, string>>> = {
+  relay: 'websocket',
+  websocket: 'websocket',
+  'connect-tcp': 'connect-tcp',
 };
 
 function blockedWords(entry: EntryName, failure: Pick<TunnelError, 'message'>): Words {
@@ -155,7 +165,13 @@ function blockedWords(entry: EntryName, failure: Pick<TunnelError, 'message'>): 
       meaning: 'most web servers cannot forward CONNECT to a gateway. One of the other ways has to pass.',
     };
   }
-  const wanted = entry === 'connect-tcp' ? 'connect-tcp' : 'websocket';
+  const wanted = needed[entry];
+  if (wanted === undefined) {
+    return {
+      meaning: 'requests and answers do not get through as they were sent.',
+      advice: 'tell those who run the gateway; on its machine this says more: postern-gateway doctor',
+    };
+  }
   if (/did not answer/.test(failure.message)) {
     return {
       meaning: `something on the way swallows requests to switch to another protocol (Upgrade: ${wanted}).`,
@@ -165,6 +181,7 @@ function blockedWords(entry: EntryName, failure: Pick<TunnelError, 'message'>): 
   }
   return {
     meaning: `the request arrived without its wish to switch to another protocol (Upgrade: ${wanted}), or was turned away for it. The web server before the gateway, or a proxy on the way, does not forward it.`,
-    advice: `tell those who run the gateway; on its machine this says which line is missing: postern-gateway doctor`,
+    advice:
+      'tell those who run the gateway; on its machine this says which line is missing: postern-gateway doctor',
   };
 }

@@ -1,4 +1,5 @@
 import { formatTarget } from '../../protocol/target.ts';
+import type { Target } from '../../protocol/target.ts';
 import { proxyFor } from '../egress/choose.ts';
 import { gatewayTarget } from '../entry/entry.ts';
 import { toFailure } from '../failure.ts';
@@ -13,14 +14,19 @@ async function wayOf(settings: Settings): Promise<Way> {
   if (settings.gateway.protocol === 'http:')
     return { first: gateway, words: 'the gateway is on this machine: no proxy, no TLS' };
   const proxy = proxyFor(gateway, settings.proxy);
-  if (proxy !== undefined) {
-    const name = `${proxy.tls ? 'https' : 'http'}://${formatTarget(proxy.address)}`;
-    const variable = https === undefined ? 'ALL_PROXY' : 'HTTPS_PROXY';
-    return { first: proxy.address, proxy: name, words: `through the proxy ${name}, named by ${variable}` };
-  }
   const isNamed = (https ?? all ?? '').trim() !== '';
-  const why = isNamed ? 'NO_PROXY excepts it from the proxy' : 'no proxy is set';
-  return { first: gateway, words: `straight to ${formatTarget(gateway)}: ${why}` };
+  if (proxy === undefined)
+    return wayBy('direct', isNamed ? 'NO_PROXY excepts it from the proxy' : 'no proxy is set', gateway);
+  const name = `${proxy.tls ? 'https' : 'http'}://${formatTarget(proxy.address)}`;
+  return wayBy(name, `${https === undefined ? 'ALL_PROXY' : 'HTTPS_PROXY'} says so`, gateway);
+}
+
+/** `step` is `direct`, or the URL of a proxy with its port, without a password. */
+function wayBy(step: string, why: string, gateway: Target): Way {
+  if (step === 'direct') return { first: gateway, words: `straight to ${formatTarget(gateway)}: ${why}` };
+  const { hostname, port } = new URL(step.replace(/^\w+:/, 'http:'));
+  const first = { host: hostname.replaceAll(/^\[|\]$/g, ''), port: Number(port || 80) };
+  return { first, proxy: step, words: `through the proxy ${step}: ${why}` };
 }
 
 /** Which way out is taken, and why. */

@@ -419,8 +419,9 @@ describe('postern doctor', needs('nginx', 'haproxy', 'squid', 'openssl', 'sshd',
 
   it('finds nothing in the way where ssh works, and ssh does', async () => {
     const examined = await runDoctor(world, [box]);
+    const offered = examined.findings.filter(({ what }) => !what.endsWith('does not offer it'));
     assert.deepEqual(
-      examined.findings.map(({ check, verdict }) => `${check} ${verdict}`),
+      offered.map(({ check, verdict }) => `${check} ${verdict}`),
       [
         'way good',
         'name good',

@@ -193,7 +193,7 @@ describe('postern-gateway doctor', needs('nginx', 'haproxy', 'apache2', 'caddy',
     const options: GatewayOptions = {
       targets: { box: `127.0.0.1:${sshd.port}` },
       publicPort: port,
-      ...(settings && { settings }),
+      settings: { entries: ['relay', 'websocket', 'connect-tcp', 'connect'], ...settings },
     };
     const gateway = await startGateway(own, options);
     const change = typeof replacing === 'function' ? replacing(gateway) : replacing;
