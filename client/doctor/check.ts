@@ -25,6 +25,8 @@ export interface Way {
   readonly first: Target;
   /** What the proxy is called, without its password; absent: there is none on the way. */
   readonly proxy?: string;
+  /** Whether there is another to try when that one is not there. */
+  readonly hasOthers: boolean;
   /** One sentence for people. */
   readonly words: string;
 }
@@ -34,6 +36,8 @@ export interface Found {
   readonly way: Way;
   /** The addresses of whoever is connected to first: the proxy, else the gateway. */
   readonly addresses: readonly string[];
+  /** There is somebody to ask for the way on. */
+  readonly isReached: true;
   /** Milliseconds until a TCP connection stood. */
   readonly reachedMs: number;
   /** Connections come as far as the web server, with TLS where it is wanted. */
@@ -150,6 +154,11 @@ export function failed({ check, title }: Speaker, failure: TunnelError, words: W
     ...help,
     ...words,
   };
+}
+
+/** A failure of the first of several ways: the next is taken. */
+export function survived({ code: _, ...finding }: Finding): Finding {
+  return { ...finding, verdict: 'costly', what: `${finding.what}; the next way out is tried` };
 }
 
 /** The bytes of a stream until `isEnough`, its end, or `signal`; the stream stays the caller's. */

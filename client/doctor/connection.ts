@@ -1,7 +1,7 @@
 import { formatTarget } from '../../protocol/target.ts';
 import { openTcp } from '../egress/tcp.ts';
 import { toFailure } from '../failure.ts';
-import { check, failed, good } from './check.ts';
+import { check, failed, good, survived } from './check.ts';
 import type { Way, Words } from './check.ts';
 
 const speaker = { check: 'connection', title: 'connection' };
@@ -29,11 +29,14 @@ export const connection = check({
       const from = socket.remoteAddress ?? address;
       socket.destroy();
       const what = `${from} answers on port ${way.first.port} after ${Math.round(tookMs)} ms`;
-      return { findings: [good(speaker, what)], found: { reachedMs: tookMs } };
+      return { findings: [good(speaker, what)], found: { isReached: true, reachedMs: tookMs } };
     } catch (error) {
       const failure = toFailure(error);
       const { code } = (failure.cause ?? {}) as NodeJS.ErrnoException;
-      return { findings: [failed(speaker, failure, wordsFor(code, way))] };
+      const finding = failed(speaker, failure, wordsFor(code, way));
+      return way.hasOthers
+        ? { findings: [survived(finding)], found: { isReached: true } }
+        : { findings: [finding] };
     }
   },
 });

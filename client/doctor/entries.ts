@@ -125,7 +125,7 @@ function findingOf({ entry, probe, why }: Tried, chosen: EntryName | undefined, 
       ...unchecked(speaker, ''),
       what: shown(`not needed, since ${chosen} works: ${said}`),
     };
-  return costly(speaker, `${said}; not needed, since ${chosen} works`, costsOf(entry, chosen));
+  return costly(speaker, `${said}; ${chosen} works in its place`, costsOf(entry, chosen));
 }
 
 /** What was said of one way in need not be said of the next. */

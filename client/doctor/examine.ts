@@ -46,6 +46,7 @@ const totalMs = 30_000;
 const providers: Readonly<Record<keyof Found, string>> = {
   way: 'the way out',
   addresses: 'the name',
+  isReached: 'the connection',
   reachedMs: 'the connection',
   isConnected: 'TLS',
   page: 'HTTP',

@@ -13,14 +13,15 @@ const tries = 3;
 export const latency = check({
   name: 'latency',
   title: 'latency',
-  needs: ['way', 'reachedMs', 'gateway'],
+  needs: ['way', 'gateway'],
   limitMs: 6000,
   async run({ way, reachedMs, roundTripMs }, place, signal): Promise<Outcome> {
     const times: number[] = [];
     while (times.length < tries && !signal.aborted) times.push(await answerTime(place, signal));
     const gatewayMs = Math.min(...times);
     const first = way.proxy === undefined ? 'the web server' : 'the proxy';
-    const parts = [`${first} ${shownMs(reachedMs)}`, `the gateway ${shownMs(gatewayMs)}`];
+    const parts = reachedMs === undefined ? [] : [`${first} ${shownMs(reachedMs)}`];
+    parts.push(`the gateway ${shownMs(gatewayMs)}`);
     if (roundTripMs !== undefined) parts.push(`the SSH server ${shownMs(roundTripMs)}`);
     const what = `an answer takes: ${parts.join(', ')}`;
     if (Math.max(gatewayMs, roundTripMs ?? 0) <= slowMs) return { findings: [good(speaker, what)] };

@@ -1,8 +1,9 @@
 import { lookup } from 'node:dns/promises';
 import { isAddress } from '../../protocol/target.ts';
+import type { Finding } from '../../protocol/finding.ts';
 import { Failure } from '../failure.ts';
-import { check, failed, good } from './check.ts';
-import type { Found, Outcome } from './check.ts';
+import { check, failed, good, survived } from './check.ts';
+import type { Outcome, Way } from './check.ts';
 
 const speaker = { check: 'name', title: 'name' };
 
@@ -26,7 +27,10 @@ export const name = check({
       const addresses = answers.map(({ address }) => address);
       return { findings: [good(speaker, `${host} is ${addresses.join(', ')}`)], found: { addresses } };
     } catch (error) {
-      return unknown(way, (error as NodeJS.ErrnoException).code ?? '');
+      const finding = unknown(way, (error as NodeJS.ErrnoException).code ?? '');
+      return way.hasOthers
+        ? { findings: [survived(finding)], found: { addresses: [] } }
+        : { findings: [finding] };
     }
   },
 });
@@ -34,7 +38,7 @@ export const name = check({
 /** A resolver asks again after 5 s; a second question is often answered. */
 const answerMs = 8000;
 
-function unknown(way: Found['way'], code: string): Outcome {
+function unknown(way: Way, code: string): Finding {
   const { host } = way.first;
   const isProxy = way.proxy !== undefined;
   const [unreachable, timeout] = isProxy
@@ -50,7 +54,7 @@ function unknown(way: Found['way'], code: string): Outcome {
         : 'check the network connection. In a company network that has a proxy, name it; the proxy looks names up itself:',
       ...(isProxy ? {} : { lines: [proxyLine] }),
     };
-    return { findings: [failed(speaker, failure, words)] };
+    return failed(speaker, failure, words);
   }
   const failure = new Failure(unreachable, `the name ${host} is not known here`);
   const words = isProxy
@@ -65,7 +69,7 @@ function unknown(way: Found['way'], code: string): Outcome {
         advice: `check the gateway URL (postern status), connect the VPN if there is one, or name the proxy:`,
         lines: [proxyLine],
       };
-  return { findings: [failed(speaker, failure, words)] };
+  return failed(speaker, failure, words);
 }
 
 const proxyLine = 'export HTTPS_PROXY=http://proxy.example:3128';

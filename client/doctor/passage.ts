@@ -18,7 +18,7 @@ const tlsSpeaker = { check: 'tls', title: 'TLS' };
 export const passage = check({
   name: 'tls',
   title: 'TLS',
-  needs: ['way', 'reachedMs'],
+  needs: ['way', 'isReached'],
   limitMs: 12_000,
   async run({ way }, place, signal): Promise<Outcome> {
     let socket: Socket;

@@ -12,21 +12,28 @@ async function wayOf(settings: Settings): Promise<Way> {
   const gateway = gatewayTarget(settings.gateway);
   const { https, all } = settings.proxy;
   if (settings.gateway.protocol === 'http:')
-    return { first: gateway, words: 'the gateway is on this machine: no proxy, no TLS' };
+    return { ...direct(gateway), words: 'the gateway is on this machine: no proxy, no TLS' };
   const proxy = proxyFor(gateway, settings.proxy);
   const isNamed = (https ?? all ?? '').trim() !== '';
   if (proxy === undefined)
-    return wayBy('direct', isNamed ? 'NO_PROXY excepts it from the proxy' : 'no proxy is set', gateway);
+    return wayBy(['direct'], isNamed ? 'NO_PROXY excepts it from the proxy' : 'no proxy is set', gateway);
   const name = `${proxy.tls ? 'https' : 'http'}://${formatTarget(proxy.address)}`;
-  return wayBy(name, `${https === undefined ? 'ALL_PROXY' : 'HTTPS_PROXY'} says so`, gateway);
+  return wayBy([name], `${https === undefined ? 'ALL_PROXY' : 'HTTPS_PROXY'} says so`, gateway);
 }
 
-/** `step` is `direct`, or the URL of a proxy with its port, without a password. */
-function wayBy(step: string, why: string, gateway: Target): Way {
-  if (step === 'direct') return { first: gateway, words: `straight to ${formatTarget(gateway)}: ${why}` };
+/** The first of `steps`: each is `direct`, or the URL of a proxy with its port, without a password. */
+function wayBy([step = 'direct', ...others]: readonly string[], why: string, gateway: Target): Way {
+  const hasOthers = others.length > 0;
+  if (step === 'direct')
+    return { ...direct(gateway), hasOthers, words: `straight to ${formatTarget(gateway)}: ${why}` };
   const { hostname, port } = new URL(step.replace(/^\w+:/, 'http:'));
   const first = { host: hostname.replaceAll(/^\[|\]$/g, ''), port: Number(port || 80) };
-  return { first, proxy: step, words: `through the proxy ${step}: ${why}` };
+  const else_ = hasOthers ? `, else ${others.join(', ')}` : '';
+  return { first, proxy: step, hasOthers, words: `through the proxy ${step}${else_}: ${why}` };
+}
+
+function direct(gateway: Target): Pick<Way, 'first' | 'hasOthers'> {
+  return { first: gateway, hasOthers: false };
 }
 
 /** Which way out is taken, and why. */
