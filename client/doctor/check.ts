@@ -157,8 +157,9 @@ export function failed({ check, title }: Speaker, failure: TunnelError, words: W
 }
 
 /** A failure of the first of several ways: the next is taken. */
-export function survived({ code: _, ...finding }: Finding): Finding {
-  return { ...finding, verdict: 'costly', what: `${finding.what}; the next way out is tried` };
+export function survived(finding: Finding): Finding {
+  const { code: _, ...rest } = finding;
+  return { ...rest, verdict: 'costly', what: `${finding.what}; the next way out is tried` };
 }
 
 /** The bytes of a stream until `isEnough`, its end, or `signal`; the stream stays the caller's. */
