@@ -5,6 +5,7 @@ import type { Egress } from './egress/egress.ts';
 import { exchange } from './exchange.ts';
 import type { Answer } from './exchange.ts';
 import { Failure } from './failure.ts';
+import { timeLimit } from './time-limit.ts';
 
 /** From the first packet to the last byte of an answer. */
 export const askMs = 15_000;
@@ -34,7 +35,7 @@ export interface Reply {
  */
 export async function ask(egress: Egress, request: Request, signal: AbortSignal): Promise<Reply> {
   const { method, url } = request;
-  const limit = AbortSignal.any([signal, AbortSignal.timeout(askMs)]);
+  const limit = timeLimit(signal, askMs);
   const socket = await egress.connect(gatewayTarget(url), limit);
   const [type, body] = encode(request);
   const headers = {

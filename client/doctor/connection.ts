@@ -3,6 +3,7 @@ import { openTcp } from '../egress/tcp.ts';
 import { toFailure } from '../failure.ts';
 import { check, failed, good, survived } from './check.ts';
 import type { Way, Words } from './check.ts';
+import { timeLimit } from '../time-limit.ts';
 
 const speaker = { check: 'connection', title: 'connection' };
 
@@ -21,7 +22,7 @@ export const connection = check({
       unreachable: isProxy ? 'PROXY_UNREACHABLE' : 'GATEWAY_UNREACHABLE',
       timeout: isProxy ? 'PROXY_UNREACHABLE' : 'GATEWAY_TIMEOUT',
     } as const;
-    const limit = AbortSignal.any([signal, AbortSignal.timeout(patienceMs)]);
+    const limit = timeLimit(signal, patienceMs);
     const since = performance.now();
     try {
       const socket = await openTcp(peer, limit);
@@ -52,7 +53,7 @@ function wordsFor(code: string | undefined, { first, proxy }: Way): Words {
       advice:
         proxy === undefined
           ? 'check the port of the gateway URL; if it is right, tell those who run the gateway that its web server is down.'
-          : 'check the port of the proxy in HTTPS_PROXY; if it is right, tell your network people that their proxy is down.',
+          : 'check the port of the proxy where it is set (the first line says where); if it is right, tell your network people that their proxy is down.',
     };
   }
   if (proxy !== undefined) {

@@ -12,6 +12,7 @@ import { withPass } from '../token/pass.ts';
 import { check, costly, failed, good, readUntil, unchecked } from './check.ts';
 import type { Found, Outcome, Place, Probe, Words } from './check.ts';
 import { identificationIn } from './greeting.ts';
+import { timeLimit } from '../time-limit.ts';
 
 /** Which ways in pass, each tried to the end: to the target's first words where one is named. */
 export const entries = check({
@@ -66,7 +67,7 @@ async function tryEntry(entry: EntryName, { found, place, signal }: Circumstance
   if (signal.aborted) return { entry, why: 'there was no time left' };
   const way = await loadEntry(entry);
   const isKnown = found.access !== undefined;
-  const limit = AbortSignal.any([signal, AbortSignal.timeout(isKnown && target ? dialledMs : entryMs)]);
+  const limit = timeLimit(signal, isKnown && target ? dialledMs : entryMs);
   let isBound = false;
   const use = (pass: ShownPass): Promise<Duplex> => {
     isBound = pass.prove !== undefined;
@@ -79,7 +80,7 @@ async function tryEntry(entry: EntryName, { found, place, signal }: Circumstance
     const stream = isKnown
       ? await withPass({ sources, gateway, egress, signal: limit }, use)
       : await use({ token: new Secret('postern-doctor') });
-    const greetingLimit = AbortSignal.any([signal, AbortSignal.timeout(greetingMs)]);
+    const greetingLimit = timeLimit(signal, greetingMs);
     const { bytes } = await readUntil(stream, isGreeting, greetingLimit);
     stream.destroy();
     return { entry, probe: { entry, state: 'open', greeting: bytes } };

@@ -20,6 +20,7 @@ import { target } from './target.ts';
 import { throughput } from './throughput.ts';
 import { way } from './way.ts';
 import { web } from './web.ts';
+import { timeLimit } from '../time-limit.ts';
 
 /** The path, in the order in which a connection takes it. */
 const path: readonly Check[] = [
@@ -68,11 +69,13 @@ export async function examine(
   signal: AbortSignal,
   tell: (finding: Finding) => void,
 ): Promise<readonly Finding[]> {
-  const total = AbortSignal.timeout(totalMs);
+  const hurried = timeLimit(signal, totalMs);
   const findings: Finding[] = [];
   let found: Partial<Found> = {};
+  // The limits do not keep the process alive, and what is waited for may not either.
+  const alive = setInterval(() => {}, totalMs);
   for (const each of [...path, ...measurements]) {
-    const limit = each === idle ? signal : AbortSignal.any([signal, total]);
+    const limit = each === idle ? signal : hurried;
     const outcome = await runCheck(each, { found, place, limit, isStopped: () => signal.aborted });
     found = { ...found, ...outcome.found };
     for (const finding of outcome.findings) {
@@ -80,6 +83,7 @@ export async function examine(
       tell(finding);
     }
   }
+  clearInterval(alive);
   return findings;
 }
 
@@ -98,8 +102,7 @@ async function runCheck(each: Check, { found, place, limit, isStopped }: Circums
   if (limit.aborted) return stopped();
   const missing = each.needs.find((need) => found[need] === undefined);
   if (missing !== undefined) return { findings: [unchecked(speaker, `${providers[missing]} comes first`)] };
-  const over = new AbortController();
-  const own = AbortSignal.any([limit, over.signal, AbortSignal.timeout(each.limitMs)]);
+  const own = timeLimit(limit, each.limitMs);
   try {
     const settled = await Promise.race([each.run(found, place, own), afterwards(own)]);
     // What fails because it was stopped says nothing.
@@ -113,8 +116,6 @@ async function runCheck(each: Check, { found, place, limit, isStopped }: Circums
       ? unchecked(speaker, failure.message)
       : failed(speaker, failure);
     return { findings: [finding] };
-  } finally {
-    over.abort();
   }
 }
 

@@ -5,6 +5,7 @@ import type { Outcome } from './check.ts';
 import { identificationIn } from './greeting.ts';
 import { openTunnel } from './open-tunnel.ts';
 import { noTarget } from './policy.ts';
+import { timeLimit } from '../time-limit.ts';
 
 const speaker = { check: 'half-close', title: 'end of input' };
 
@@ -51,7 +52,7 @@ async function listenAfterEnd(stream: Duplex, signal: AbortSignal): Promise<Outc
       if (length > 0 && roundTripMs === 0) roundTripMs = performance.now() - since;
       return false;
     },
-    AbortSignal.any([signal, AbortSignal.timeout(answerMs)]),
+    timeLimit(signal, answerMs),
   );
   if (bytes.length > 0) {
     const what = 'what the target says after the end of our input arrives';

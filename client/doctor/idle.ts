@@ -6,6 +6,7 @@ import type { Found, Outcome, Place, Probe, Words } from './check.ts';
 import { identificationIn } from './greeting.ts';
 import { openTunnel } from './open-tunnel.ts';
 import { measure } from './measure.ts';
+import { timeLimit } from '../time-limit.ts';
 
 const speaker = { check: 'idle', title: 'idle' };
 
@@ -76,8 +77,8 @@ async function holdTunnel(
   const stream = await openTunnel(entry, { ...place, target }, signal).catch(() => undefined);
   if (stream === undefined) return undefined;
   const since = performance.now();
-  const limit = AbortSignal.timeout(Math.min(tunnelSeconds, Math.max(...idleSeconds)) * 1000);
-  const { hasEnded } = await readUntil(stream, () => false, AbortSignal.any([signal, limit]));
+  const limit = timeLimit(signal, Math.min(tunnelSeconds, Math.max(...idleSeconds)) * 1000);
+  const { hasEnded } = await readUntil(stream, () => false, limit);
   stream.destroy();
   const livedMs = performance.now() - since;
   return hasEnded && livedMs < keepAliveMs ? livedMs : undefined;

@@ -35,8 +35,10 @@ export const passage = check({
   },
 });
 
-function proxyPasses({ proxy }: Way): Finding[] {
-  return proxy === undefined ? [] : [good(proxySpeaker, `${proxy} lets us through to the gateway`)];
+function proxyPasses({ proxy, hasOthers }: Way): Finding[] {
+  if (proxy === undefined) return [];
+  const who = hasOthers ? 'one of the ways out' : proxy;
+  return [good(proxySpeaker, `${who} leads through to the gateway`)];
 }
 
 function secured(socket: Socket, { settings }: Place): Finding {

@@ -3,6 +3,7 @@ import { check, costly, good, unchecked } from './check.ts';
 import type { Finding } from '../../protocol/finding.ts';
 import type { Outcome, Place } from './check.ts';
 import { measure } from './measure.ts';
+import { timeLimit } from '../time-limit.ts';
 
 const speaker = { check: 'throughput', title: 'throughput' };
 
@@ -37,7 +38,7 @@ function outcome(down: number, up: number | undefined): Finding {
 
 /** MiB in a second, of what came within the time. */
 async function download(place: Place, signal: AbortSignal): Promise<number | undefined> {
-  const limit = AbortSignal.any([signal, AbortSignal.timeout(directionMs)]);
+  const limit = timeLimit(signal, directionMs);
   const answer = await measure(place, { query: { bytes: String(downBytes) } }, limit);
   if (answer === undefined) return undefined;
   const since = performance.now();
@@ -53,7 +54,7 @@ async function download(place: Place, signal: AbortSignal): Promise<number | und
 
 /** Undefined when it took longer than the time there is. */
 async function upload(place: Place, signal: AbortSignal): Promise<number | undefined> {
-  const limit = AbortSignal.any([signal, AbortSignal.timeout(directionMs)]);
+  const limit = timeLimit(signal, directionMs);
   const body = randomBytes((upBytes * 3) / 4).toString('base64');
   const since = performance.now();
   try {
