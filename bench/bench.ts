@@ -10,10 +10,11 @@ import { keystroke } from './keystroke.ts';
 import { memory } from './memory.ts';
 import { opens } from './opens.ts';
 import { pages } from './pages.ts';
+import { proxySignIns } from './proxy-sign-in.ts';
 import { rejoins } from './rejoin.ts';
 import type { Figure, Row } from './support/figure.ts';
 
-const figures: readonly Figure[] = [opens, connects, pages, bulk, keystroke, memory, rejoins];
+const figures: readonly Figure[] = [opens, connects, proxySignIns, pages, bulk, keystroke, memory, rejoins];
 
 const { values } = parseArgs({
   options: { quick: { type: 'boolean', default: false }, only: { type: 'string', multiple: true } },

@@ -88,7 +88,7 @@ function withSignIn(folder: string, gateway: URL): Record<string, string> {
 }
 
 /** Runs the client as it is shipped; resolves to how long the first byte took. */
-async function firstByte(env: Record<string, string>): Promise<number> {
+export async function firstByte(env: Readonly<Record<string, string | undefined>>): Promise<number> {
   const startedAt = performance.now();
   const child = spawn(process.execPath, [join(root, 'dist/postern.cjs'), 'connect', 'box'], {
     env,

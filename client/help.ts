@@ -24,8 +24,11 @@ Environment:
   POSTERN_TOKEN_FILE        file with a token, instead of signing in
   POSTERN_TOKEN             the token itself; a file is safer
   POSTERN_CA_FILE           more certificates to trust, in PEM
-  HTTPS_PROXY, ALL_PROXY, NO_PROXY
+  HTTPS_PROXY, ALL_PROXY, NO_PROXY, POSTERN_PAC
                             the way out of a company network
+  POSTERN_PROXY_USER, POSTERN_PROXY_PASSWORD
+                            who you are to its proxy; DOMAIN\\user for NTLM
+  POSTERN_SYSTEM_PROXY=0    do not ask the system for its proxy settings
   BROWSER                   command that opens a URL, not the system's own
   POSTERN_NO_INPUT=1, CI=1  nobody is there to be asked: never open a browser
 `,
@@ -48,8 +51,13 @@ Options:
   --ca-file FILE     more certificates to trust, in PEM
   -h, --help         this text
 
-A proxy is taken from HTTPS_PROXY (else ALL_PROXY) unless NO_PROXY names the
-gateway: http://[user:password@]host[:port], or https:// for TLS to the proxy.
+A proxy is taken from POSTERN_PAC (a PAC file), else from HTTPS_PROXY or
+ALL_PROXY: [scheme://][user:password@]host[:port] with http, https (TLS to the
+proxy), socks5h, socks5, socks4a or socks4; else from the system's settings.
+What NO_PROXY names is reached without one.
+One that wants a sign-in gets it by Kerberos, NTLM, Digest or Basic; name and
+password come from its URL, from POSTERN_PROXY_USER and POSTERN_PROXY_PASSWORD,
+from the keychain of the system, or from you at the terminal.
 
 Exit codes: 0 the session has ended, 2 usage, 69 gateway or target unavailable,
 75 temporary, 77 not signed in or denied, 78 configuration, 1 anything else.

@@ -1,6 +1,7 @@
 import { join, resolve } from 'node:path';
 import { Secret } from '../protocol/secret.ts';
-import type { ProxySettings } from './egress/egress.ts';
+import type { PacSetting, ProxySettings } from './egress/egress.ts';
+import type { ProxySignIn } from './egress/proxy-auth/credentials.ts';
 import { isEntryName, entryNames } from './entry/entry.ts';
 import type { EntryName } from './entry/entry.ts';
 import { Failure } from './failure.ts';
@@ -24,6 +25,12 @@ export interface ConfigFile {
   readonly gateway: string;
   readonly caFile?: string;
   readonly hosts?: readonly string[];
+  /** The PAC file that says which proxy to take, by URL or path. */
+  readonly pac?: string;
+  /** `false`: the proxy settings of the system are not asked. */
+  readonly systemProxy?: boolean;
+  /** `false`: the authorities of the system are not trusted. */
+  readonly systemTrust?: boolean;
   /** Set when there was no `~/.ssh/config` before `setup`, so that `--remove` can leave none. */
   readonly createdSshConfig?: true;
 }
@@ -33,6 +40,9 @@ export interface Settings {
   readonly gateway: URL;
   readonly via?: EntryName;
   readonly caFile?: string;
+  readonly trustsSystem: boolean;
+  /** Where the system has its authorities, if it is said. */
+  readonly systemCaFile?: string;
   readonly token: TokenSources;
   readonly proxy: ProxySettings;
   readonly places: Places;
@@ -58,28 +68,35 @@ export function readSettings(flags: Flags, env: Environment): Settings {
   const gateway = flags.gateway ?? given(env['POSTERN_GATEWAY']) ?? config?.gateway;
   if (gateway === undefined) throw new Failure('GATEWAY_UNSET', 'no gateway is set');
   const caFile = flags.caFile ?? given(env['POSTERN_CA_FILE']) ?? config?.caFile;
+  const systemCaFile = given(env['SSL_CERT_FILE']);
   return {
     gateway: parseGateway(gateway),
     ...(flags.via === undefined ? {} : { via: flags.via }),
     ...(caFile === undefined ? {} : { caFile: resolve(caFile) }),
+    trustsSystem: isOn(env['POSTERN_SYSTEM_TRUST'], config?.systemTrust),
+    ...(systemCaFile === undefined ? {} : { systemCaFile }),
     token: tokenSources(flags, env, here),
-    proxy: proxySettings(env),
+    proxy: { ...proxySettings(env, config), signIn: proxySignIn(env, here) },
     places: here,
     asking: asking(env),
   };
 }
 
 function asking(env: Environment): Asking {
-  const isOn = (name: string): boolean => !['', '0', 'false'].includes(env[name] ?? '');
   const [command, systemRoot] = [given(env['BROWSER']), given(env['SystemRoot'])];
   return {
-    isAllowed: !isOn('CI') && !isOn('POSTERN_NO_INPUT'),
+    isAllowed: mayAsk(env),
     browser: {
       hasDisplay: given(env['DISPLAY']) !== undefined || given(env['WAYLAND_DISPLAY']) !== undefined,
       ...(command === undefined ? {} : { command }),
       ...(systemRoot === undefined ? {} : { systemRoot }),
     },
   };
+}
+
+/** Nobody is there in CI, nor where it is said. */
+function mayAsk(env: Environment): boolean {
+  return ['CI', 'POSTERN_NO_INPUT'].every((name) => ['', '0', 'false'].includes(env[name] ?? ''));
 }
 
 /** Where `readSettings` would look for a token. */
@@ -149,10 +166,15 @@ function parseConfigFile(path: string, text: string): ConfigFile {
   }
   if (typeof value !== 'object' || value === null || Array.isArray(value))
     throw invalidConfig(path, 'it is no object');
-  const { gateway, caFile, hosts, createdSshConfig, ...unknown } = value as Record<string, unknown>;
+  const { gateway, caFile, hosts, pac, systemProxy, systemTrust, createdSshConfig, ...unknown } =
+    value as Record<string, unknown>;
   const problems = Object.keys(unknown).map((key) => `${quote(key)} is unknown`);
   if (typeof gateway !== 'string') problems.push('"gateway" has to be a text');
   if (caFile !== undefined && typeof caFile !== 'string') problems.push('"caFile" has to be a text');
+  if (pac !== undefined && typeof pac !== 'string') problems.push('"pac" has to be a text');
+  for (const [name, given_] of Object.entries({ systemProxy, systemTrust }))
+    if (given_ !== undefined && typeof given_ !== 'boolean')
+      problems.push(`"${name}" has to be true or false`);
   if (hosts !== undefined && !isTexts(hosts)) problems.push('"hosts" has to be a list of texts');
   if (createdSshConfig !== undefined && createdSshConfig !== true)
     problems.push('"createdSshConfig" has to be true');
@@ -172,15 +194,45 @@ function invalidConfig(path: string, what: string, cause?: unknown): Failure {
 }
 
 /** The lower-case spelling wins, as in curl; an empty one means that there is no proxy. */
-function proxySettings(env: Environment): ProxySettings {
+function proxySettings(env: Environment, config: ConfigFile | undefined): ProxySettings {
   const https = env['https_proxy'] ?? env['HTTPS_PROXY'];
   const all = env['all_proxy'] ?? env['ALL_PROXY'];
+  const http = env['http_proxy'] ?? env['HTTP_PROXY'];
   const except = env['no_proxy'] ?? env['NO_PROXY'];
+  const pac = pacSetting(env, config);
+  const isSystemAsked = isOn(env['POSTERN_SYSTEM_PROXY'], config?.systemProxy);
+  const desktop = given(env['XDG_CURRENT_DESKTOP']);
   return {
     ...(https === undefined ? {} : { https }),
     ...(all === undefined ? {} : { all }),
+    ...(http === undefined ? {} : { http }),
     ...(except === undefined ? {} : { except }),
+    ...(pac === undefined ? {} : { pac }),
+    ...(isSystemAsked && {
+      system: { platform: process.platform, ...(desktop === undefined ? {} : { desktop }) },
+    }),
   };
+}
+
+function proxySignIn(env: Environment, here: Places): ProxySignIn {
+  const [user, password] = [given(env['POSTERN_PROXY_USER']), given(env['POSTERN_PROXY_PASSWORD'])];
+  return {
+    mayAsk: mayAsk(env),
+    state: here.state,
+    ...(user === undefined ? {} : { user }),
+    ...(password === undefined ? {} : { password: new Secret(password) }),
+  };
+}
+
+/** Something that is on unless the environment, or else the file, says no. */
+function isOn(variable: string | undefined, inFile = true): boolean {
+  return given(variable) === undefined ? inFile : !['0', 'false'].includes(variable!);
+}
+
+function pacSetting(env: Environment, config: ConfigFile | undefined): PacSetting | undefined {
+  const location = given(env['POSTERN_PAC']);
+  if (location !== undefined) return { location, from: 'POSTERN_PAC' };
+  return config?.pac === undefined ? undefined : { location: config.pac, from: 'config.json' };
 }
 
 function given(text: string | undefined): string | undefined {

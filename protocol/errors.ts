@@ -89,6 +89,7 @@ export const tunnelErrors = {
   PROXY_UNREACHABLE: { status: 0, retry: true, exit: 69, layer: 'proxy' },
   PROXY_SIGN_IN: { status: 0, retry: false, exit: 77, layer: 'proxy' },
   PROXY_REFUSED: { status: 0, retry: false, exit: 69, layer: 'proxy' },
+  PAC_FAILED: { status: 0, retry: true, exit: 69, layer: 'proxy' },
   GATEWAY_UNREACHABLE: { status: 0, retry: true, exit: 69, layer: 'network' },
   GATEWAY_TIMEOUT: { status: 0, retry: true, exit: 75, layer: 'network' },
   SIGN_IN_FAILED: { status: 0, retry: false, exit: 77, layer: 'sign-in' },

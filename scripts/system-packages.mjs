@@ -5,15 +5,27 @@ import { run } from './bootstrap.mjs';
 /** The Debian packages of the programs that the tests run. */
 const packages = [
   'apache2',
+  'ca-certificates',
   'caddy',
   'chromium',
   'connect-proxy',
   'corkscrew',
   'curl',
+  'dante-server',
+  'dbus-daemon',
   'dnsmasq-base',
+  'g++',
   'git',
+  'gnome-keyring',
+  'gsettings-desktop-schemas',
   'haproxy',
   'iproute2',
+  'krb5-admin-server',
+  'krb5-kdc',
+  'krb5-user',
+  'libglib2.0-bin',
+  'libkrb5-dev',
+  'libsecret-tools',
   'mercurial',
   'ncat',
   'netcat-openbsd',
@@ -27,7 +39,10 @@ const packages = [
   'putty-tools',
   'rsync',
   'socat',
-  'squid',
+  // With OpenSSL, and in the place of "squid": the other one cannot inspect TLS.
+  'squid-openssl',
+  'tinyproxy',
+  'winbind',
 ];
 
 const policyFile = '/usr/sbin/policy-rc.d';

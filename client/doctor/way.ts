@@ -1,24 +1,21 @@
 import { formatTarget } from '../../protocol/target.ts';
 import type { Target } from '../../protocol/target.ts';
-import { proxyFor } from '../egress/choose.ts';
 import { gatewayTarget } from '../entry/entry.ts';
 import { toFailure } from '../failure.ts';
 import type { Settings } from '../settings.ts';
+import { describeWay } from '../way-out.ts';
 import { check, failed, good } from './check.ts';
 import type { Way } from './check.ts';
 
 /** The one place of the doctor that knows how a proxy is found. Throws as `wayOut` does. */
-async function wayOf(settings: Settings): Promise<Way> {
+async function wayOf(settings: Settings, signal: AbortSignal): Promise<Way> {
   const gateway = gatewayTarget(settings.gateway);
-  const { https, all } = settings.proxy;
   if (settings.gateway.protocol === 'http:')
     return { ...direct(gateway), words: 'the gateway is on this machine: no proxy, no TLS' };
-  const proxy = proxyFor(gateway, settings.proxy);
-  const isNamed = (https ?? all ?? '').trim() !== '';
-  if (proxy === undefined)
-    return wayBy(['direct'], isNamed ? 'NO_PROXY excepts it from the proxy' : 'no proxy is set', gateway);
-  const name = `${proxy.tls ? 'https' : 'http'}://${formatTarget(proxy.address)}`;
-  return wayBy([name], `${https === undefined ? 'ALL_PROXY' : 'HTTPS_PROXY'} says so`, gateway);
+  const { source, why, steps, dead, trouble } = await describeWay(settings, signal);
+  const alive = steps.filter((each) => !dead.includes(each));
+  const who = source === 'nothing' ? why : `${source} (${why})`;
+  return wayBy(alive.length > 0 ? alive : steps, trouble === undefined ? who : `${who}; ${trouble}`, gateway);
 }
 
 /** The first of `steps`: each is `direct`, or the URL of a proxy with its port, without a password. */
@@ -42,10 +39,10 @@ export const way = check({
   title: 'way out',
   needs: [],
   limitMs: 10_000,
-  async run(_found, { settings }) {
+  async run(_found, { settings }, signal) {
     const speaker = { check: 'way', title: 'way out' };
     try {
-      const found = await wayOf(settings);
+      const found = await wayOf(settings, signal);
       return { findings: [good(speaker, found.words)], found: { way: found } };
     } catch (error) {
       const words = {

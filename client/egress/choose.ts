@@ -1,61 +1,79 @@
-import { Secret } from '../../protocol/secret.ts';
+import { isAddress } from '../../protocol/target.ts';
 import type { Target } from '../../protocol/target.ts';
-import { Failure } from '../failure.ts';
 import { direct } from './direct.ts';
-import type { Egress, ProxySettings } from './egress.ts';
-import { httpProxy } from './http-proxy.ts';
-import type { HttpProxy } from './http-proxy.ts';
+import type { Egress, SystemHints } from './egress.ts';
 import { isExcepted } from './no-proxy.ts';
+import { parseProxy } from './proxy.ts';
+import { stepEgress } from './step.ts';
 import { secureEgress } from './tls.ts';
+import { trustOf } from './system-trust.ts';
+import type { Verdict, Way } from './way.ts';
 
-/** Where a connection has to go and under which circumstances. */
-export interface Way {
-  readonly gateway: Target;
-  /** Whether the gateway speaks TLS. One that does not is on this machine, and no proxy leads there. */
-  readonly tls: boolean;
-  readonly proxy: ProxySettings;
-  readonly caFile?: string;
+/** The way out, without asking anybody yet. Throws `CONFIG_INVALID` for a proxy that cannot be used. */
+export function chooseEgress(way: Way): Egress {
+  if (!way.tls) return direct;
+  const verdict = environmentVerdict(way);
+  const egress = verdict === undefined ? discovered(way) : along(verdict, way);
+  return secureEgress(egress, trustOf(way));
 }
 
-/** The way out that the environment names. Throws `CONFIG_INVALID` for a proxy that cannot be used. */
-export function chooseEgress({ gateway, tls, proxy, caFile }: Way): Egress {
-  if (!tls) return direct;
-  const named = proxyFor(gateway, proxy);
-  return secureEgress(named === undefined ? direct : httpProxy(named, caFile), caFile);
-}
-
-/** The proxy that leads to a TLS gateway, if any: `HTTPS_PROXY`, else `ALL_PROXY`, unless `NO_PROXY` names it. */
-export function proxyFor(gateway: Target, proxy: ProxySettings): HttpProxy | undefined {
-  const text = (proxy.https ?? proxy.all ?? '').trim();
-  if (text === '' || isExcepted(proxy.except ?? '', gateway)) return undefined;
-  return parseProxy(text, proxy.https === undefined ? 'ALL_PROXY' : 'HTTPS_PROXY');
-}
-
-/** Reads `[http[s]://][user[:password]@]host[:port]`. The text may hold a password and is in no message. */
-function parseProxy(text: string, variable: string): HttpProxy {
-  const whole = /^[a-z][a-z0-9+.-]*:\/\//i.test(text) ? text : `http://${text}`;
-  if (!URL.canParse(whole)) throw invalid(variable, 'is not a URL like http://proxy.example:3128');
-  const url = new URL(whole);
-  const { protocol, hostname } = url;
-  if (protocol !== 'http:' && protocol !== 'https:') {
-    throw invalid(variable, `names a ${protocol.slice(0, -1)} proxy; only http and https proxies are known`);
+/** What can be said without asking anybody, or undefined where somebody has to be asked. Throws `CONFIG_INVALID`. */
+export function environmentVerdict({ gateway, tls, proxy }: Way): Verdict | undefined {
+  if (!tls) return straight('no TLS', 'a gateway without TLS is on this machine');
+  if (isExcepted(proxy.except ?? '', gateway)) return straight('NO_PROXY', 'it names the gateway');
+  if (proxy.pac?.from === 'POSTERN_PAC') return undefined;
+  for (const [source, text] of [
+    ['HTTPS_PROXY', proxy.https],
+    ['ALL_PROXY', proxy.all],
+  ] as const) {
+    if (text === undefined) continue;
+    if (text.trim() === '') return straight(source, 'it is set to nothing');
+    return { source, why: 'it is set', steps: [parseProxy(text.trim(), source)] };
   }
-  const host = hostname.replace(/^\[|\]$/g, '');
-  const address = { host, port: Number(url.port || (protocol === 'https:' ? 443 : 80)) };
-  const credentials = basic(url, variable);
-  return { address, tls: protocol === 'https:', ...(credentials === undefined ? {} : { credentials }) };
+  if (proxy.pac !== undefined) return undefined;
+  if (proxy.system !== undefined && !isThisMachine(gateway) && hasSettings(proxy.system)) return undefined;
+  const hint = proxy.http?.trim() ?? '';
+  if (hint === '') return straight('nothing', 'no proxy is set');
+  const why = 'it is set, and nothing says anything about https; straight if it does not help';
+  return { source: 'HTTP_PROXY', why, steps: [parseProxy(hint, 'HTTP_PROXY'), 'direct'] };
 }
 
-function basic({ username, password }: URL, variable: string): Secret | undefined {
-  if (username === '' && password === '') return undefined;
-  try {
-    const pair = `${decodeURIComponent(username)}:${decodeURIComponent(password)}`;
-    return new Secret(`Basic ${Buffer.from(pair).toString('base64')}`);
-  } catch {
-    throw invalid(variable, 'has a user name or password that is not percent-encoded; write % as %25');
-  }
+/** Whether this system keeps proxy settings where we know to look; on Linux, those of GNOME and its relatives. */
+function hasSettings({ platform, desktop = '' }: SystemHints): boolean {
+  if (platform === 'darwin' || platform === 'win32') return true;
+  return platform === 'linux' && /gnome|unity|cinnamon|mate|budgie|pantheon|pop/i.test(desktop);
 }
 
-function invalid(variable: string, what: string): Failure {
-  return new Failure('CONFIG_INVALID', `${variable} ${what}`);
+function isThisMachine({ host }: Target): boolean {
+  return host === 'localhost' || host.endsWith('.localhost') || host === '::1' || isLoopback4(host);
+}
+
+function isLoopback4(host: string): boolean {
+  return isAddress(host) && host.startsWith('127.');
+}
+
+function straight(source: string, why: string): Verdict {
+  return { source, why, steps: ['direct'] };
+}
+
+function along(verdict: Verdict, way: Way): Egress {
+  const [step, ...more] = verdict.steps;
+  if (more.length === 0) return stepEgress(step!, trustOf(way), way.proxy.signIn);
+  return {
+    name: verdict.source,
+    connect: async (gateway, signal) => {
+      const { connectAlong } = await import('./in-order.ts');
+      return connectAlong(verdict, { way, gateway, signal });
+    },
+  };
+}
+
+function discovered(way: Way): Egress {
+  return {
+    name: 'what the system says',
+    connect: async (gateway, signal) => {
+      const { connectDiscovered } = await import('./discover.ts');
+      return connectDiscovered(way, gateway, signal);
+    },
+  };
 }

@@ -1,6 +1,7 @@
 import { lookup } from 'node:dns';
 import type { LookupAddress } from 'node:dns';
 import type { LookupFunction } from 'node:net';
+import { networkId } from '../network.ts';
 
 type Answer = (error: NodeJS.ErrnoException | null, addresses: LookupAddress[]) => void;
 
@@ -16,8 +17,25 @@ const freshMs = 500;
  * While the network is down the resolver blocks one of few threads for each question, so there is never more than one
  * question for a name.
  */
-export const lookupAgain: LookupFunction = (name, options, callback) => {
-  const before = known.get(name);
+export const lookupAgain: LookupFunction = (name, options, callback) =>
+  find({ name, key: name }, options, callback);
+
+/** The same for what is only somebody's in this network: a proxy, which elsewhere could be a stranger at its address. */
+export const lookupHere: LookupFunction = (name, options, callback) =>
+  find({ name, key: `${name} in ${networkId()}` }, options, callback);
+
+interface Question {
+  readonly name: string;
+  /** What it is remembered by. */
+  readonly key: string;
+}
+
+function find(
+  question: Question,
+  options: Parameters<LookupFunction>[1],
+  callback: Parameters<LookupFunction>[2],
+): void {
+  const before = known.get(question.key);
   let isAnswered = false;
   const answer: Answer = (error, addresses) => {
     if (isAnswered) return;
@@ -27,20 +45,20 @@ export const lookupAgain: LookupFunction = (name, options, callback) => {
     else callback(null, addresses[0]!.address, addresses[0]!.family);
   };
   const timer = before && setTimeout(() => answer(null, before), freshMs);
-  ask(name, (error, addresses) => {
+  ask(question, (error, addresses) => {
     if (error !== null && before) answer(null, before);
     else answer(error, addresses);
   });
-};
+}
 
-function ask(name: string, answer: Answer): void {
-  const waiting = running.get(name);
+function ask({ name, key }: Question, answer: Answer): void {
+  const waiting = running.get(key);
   if (waiting !== undefined) return void waiting.push(answer);
   const all = [answer];
-  running.set(name, all);
+  running.set(key, all);
   lookup(name, { all: true }, (error, addresses) => {
-    running.delete(name);
-    if (error === null) known.set(name, addresses);
+    running.delete(key);
+    if (error === null) known.set(key, addresses);
     for (const each of all) each(error, addresses);
   });
 }

@@ -3,7 +3,7 @@ import type { Socket } from 'node:net';
 import type { TunnelErrorCode } from '../../protocol/errors.ts';
 import type { Target } from '../../protocol/target.ts';
 import { Failure } from '../failure.ts';
-import { lookupAgain } from './lookup.ts';
+import { lookupAgain, lookupHere } from './lookup.ts';
 
 export const connectMs = 10_000;
 
@@ -35,7 +35,9 @@ export function openTcp(peer: Peer, signal: AbortSignal): Promise<Socket> {
       port: peer.address.port,
       allowHalfOpen: true,
       noDelay: true,
-      lookup: lookupAgain,
+      lookup: peer.unreachable === 'PROXY_UNREACHABLE' ? lookupHere : lookupAgain,
+      // Said aloud, or NODE_OPTIONS could turn it off.
+      autoSelectFamily: true,
       // Of several addresses Node gives up one for the next after 250 ms, less than a round trip by satellite.
       autoSelectFamilyAttemptTimeout: 1000,
     });

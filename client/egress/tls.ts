@@ -26,21 +26,65 @@ export function loadTrust(caFile: string | undefined): Trust {
   if (added.length === 0 || !added.every(isCertificate)) {
     throw new Failure('CONFIG_INVALID', `the CA file ${caFile} does not hold PEM certificates`);
   }
-  // The function came with Node 22.15; before it, NODE_EXTRA_CA_CERTS is not heard together with a CA file.
-  const usual = (getCACertificates as typeof getCACertificates | undefined)?.('default') ?? rootCertificates;
-  return [...usual, ...added];
+  return [...usualAuthorities(), ...added];
+}
+
+/** The function came with Node 22.15; before it, NODE_EXTRA_CA_CERTS is not heard together with other files. */
+function usualAuthorities(): readonly string[] {
+  return (getCACertificates as typeof getCACertificates | undefined)?.('default') ?? rootCertificates;
+}
+
+/** The authorities that this computer trusts besides those of Node: a company has its inspecting proxies trusted there. */
+export interface SystemTrust {
+  /** Whether they were needed in this network before. */
+  readonly isNeeded: boolean;
+  keepNeeded(): void;
+  /** Never throws; none where they cannot be had. */
+  load(signal: AbortSignal): Promise<readonly string[]>;
+}
+
+/** Where trust comes from besides the authorities of Node. */
+export interface TrustSources {
+  readonly caFile?: string;
+  readonly system?: SystemTrust;
 }
 
 /** `egress` with TLS to the gateway on top. */
-export function secureEgress(egress: Egress, caFile: string | undefined): Egress {
+export function secureEgress(egress: Egress, sources: TrustSources): Egress {
   return {
     name: egress.name,
-    async connect(gateway, signal) {
-      const trust = loadTrust(caFile);
-      const socket = await egress.connect(gateway, signal);
-      return secure(socket, gateway.host, { trust, signal });
-    },
+    connect: (gateway, signal) =>
+      openSecure(() => egress.connect(gateway, signal), gateway.host, { ...sources, signal }),
   };
+}
+
+/** The proxy that says of a connection that it leads to the gateway now. */
+export const tunnelledBy = new WeakMap<Socket, string>();
+
+/**
+ * TLS to `host` on a connection that `open` makes. When nobody whom Node trusts vouches for the certificate, it is made
+ * a second time with the trust of the system as well, which is remembered if that helps. Throws as `open` and `secure`.
+ */
+export async function openSecure(
+  open: () => Promise<Socket>,
+  host: string,
+  { caFile, system, signal }: TrustSources & { readonly signal: AbortSignal },
+): Promise<TLSSocket> {
+  const trust = loadTrust(caFile);
+  const attempt = async (with_: Trust): Promise<TLSSocket> =>
+    secure(await open(), host, { trust: with_, signal });
+  if (system === undefined) return attempt(trust);
+  const isFirst = !system.isNeeded;
+  if (isFirst) {
+    try {
+      return await attempt(trust);
+    } catch (error) {
+      if (!isDistrust(error)) throw error;
+    }
+  }
+  const tls = await attempt([...(trust ?? usualAuthorities()), ...(await system.load(signal))]);
+  if (isFirst) system.keepNeeded();
+  return tls;
 }
 
 /**
@@ -78,13 +122,22 @@ export function secure(
     tls.on('error', (error) => {
       stop();
       socket.destroy();
-      reject(error instanceof Failure ? error : handshakeFailure(error, host, seen));
+      const proxy = tunnelledBy.get(socket);
+      if (error instanceof Failure) reject(error);
+      else if (proxy !== undefined && isNoTls(error)) reject(noTunnel(proxy, error));
+      else reject(handshakeFailure(error, host, seen));
     });
     tls.once('close', () => {
       stop();
       reject(new Failure('TLS_FAILED', `${host} closed the connection during the handshake`));
     });
   });
+}
+
+/** Whether a handshake failed because nobody who is trusted vouches for the certificate. */
+function isDistrust(error: unknown): boolean {
+  const { cause } = error as Failure;
+  return untrusted.has((cause as NodeJS.ErrnoException | undefined)?.code ?? '');
 }
 
 const untrusted = new Set([
@@ -107,7 +160,7 @@ function handshakeFailure(
     const by = issuer === undefined ? 'someone' : `"${issuer}"`;
     return new Failure(
       'TLS_FAILED',
-      `the certificate of ${host} is issued by ${by}, not trusted here (${code})`,
+      `the certificate of ${host} is issued by ${by}, trusted neither by Node nor by this system (${code}): something on the way may read along`,
       {
         cause,
         hint: 'postern setup --ca-file /path/to/company-ca.pem',
@@ -123,7 +176,7 @@ function handshakeFailure(
       cause,
     });
   }
-  if (code === 'ERR_SSL_WRONG_VERSION_NUMBER' || code === 'ERR_SSL_PACKET_LENGTH_TOO_LONG') {
+  if (isNoTls(cause)) {
     return new Failure('TLS_FAILED', `${host} does not speak TLS on this port`, { cause });
   }
   if (code === 'ECONNRESET' || code === 'EPIPE') {
@@ -134,6 +187,16 @@ function handshakeFailure(
   });
 }
 
+function isNoTls({ code }: NodeJS.ErrnoException): boolean {
+  return code === 'ERR_SSL_WRONG_VERSION_NUMBER' || code === 'ERR_SSL_PACKET_LENGTH_TOO_LONG';
+}
+
+/** What answers is the proxy itself. */
+function noTunnel(proxy: string, cause: Error): Failure {
+  const what = 'said that the tunnel is open, and sent something else than TLS: a page of its own?';
+  return new Failure('PROXY_REFUSED', `${proxy} ${what}`, { cause });
+}
+
 function nameOf(name: PeerCertificate['issuer'] | undefined): string | undefined {
   const text: unknown = name?.O ?? name?.CN;
   // An attribute that occurs twice is a list.
@@ -141,7 +204,8 @@ function nameOf(name: PeerCertificate['issuer'] | undefined): string | undefined
   return typeof first === 'string' ? printable(first).slice(0, 100) : undefined;
 }
 
-function isCertificate(pem: string): boolean {
+/** Whether this text is a certificate that can be used. */
+export function isCertificate(pem: string): boolean {
   try {
     return new X509Certificate(pem).raw.length > 0;
   } catch {

@@ -44,12 +44,12 @@ before((t) => {
 });
 
 describe('the bundle', () => {
-  it('is one file that can be started, and knows nothing of where it was built', () => {
+  it('is one file that can be started and one for PAC files, and knows nothing of where it was built', () => {
     const text = readFileSync(bundle, 'utf8');
     assert.ok(text.startsWith('#!/usr/bin/env node\n'));
     assert.equal(statSync(bundle).mode & 0o777, 0o755);
     assert.ok(!text.includes(root));
-    assert.deepEqual(readdirSync(join(bundle, '..')), ['postern.cjs']);
+    assert.deepEqual(readdirSync(join(bundle, '..')).toSorted(), ['postern-pac.cjs', 'postern.cjs']);
   });
 });
 
@@ -136,7 +136,7 @@ for (const [name, node] of nodes()) {
       ],
       [
         'a proxy of another kind',
-        { ...gateway, https_proxy: 'socks5://p' },
+        { ...gateway, https_proxy: 'ftp://p' },
         ['connect', 'box'],
         78,
         'CONFIG_INVALID',

@@ -4,6 +4,7 @@ import { chmodSync, mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
 import type { TestContext } from 'node:test';
+import { inspect } from 'node:util';
 import { parseGateway, readSettings } from '../../client/settings.ts';
 import { places } from '../../client/places.ts';
 import { temporaryDirectory } from './support.ts';
@@ -95,12 +96,59 @@ describe('readSettings()', () => {
 
   it('prefers lower-case proxy variables, also empty ones', (t) => {
     const env = { HOME: temporaryDirectory(t), POSTERN_GATEWAY: 'https://gw.example/' };
-    const { proxy } = readSettings(
+    const {
+      system,
+      signIn: _,
+      ...proxy
+    } = readSettings(
       {},
-      { ...env, https_proxy: '', HTTPS_PROXY: 'http://p', NO_PROXY: 'a', no_proxy: 'b' },
-    );
-    assert.deepEqual(proxy, { https: '', except: 'b' });
+      {
+        ...env,
+        https_proxy: '',
+        HTTPS_PROXY: 'http://p',
+        NO_PROXY: 'a',
+        no_proxy: 'b',
+        HTTP_PROXY: 'c',
+        ALL_PROXY: 'd',
+      },
+    ).proxy;
+    assert.deepEqual(proxy, { https: '', except: 'b', http: 'c', all: 'd' });
+    assert.equal(system?.platform, process.platform);
   });
+
+  it('takes the sign-in for a proxy from the environment, and never shows its password', (t) => {
+    const env = { HOME: temporaryDirectory(t), POSTERN_GATEWAY: 'https://gw.example/' };
+    const said = { POSTERN_PROXY_USER: String.raw`CORP\alice`, POSTERN_PROXY_PASSWORD: 'canary' };
+    const settings = readSettings({}, { ...env, ...said });
+    const { signIn } = settings.proxy;
+    assert.deepEqual([signIn?.user, signIn?.password?.reveal()], [String.raw`CORP\alice`, 'canary']);
+    assert.ok(
+      !JSON.stringify(settings).includes('canary') && !inspect(settings, { depth: 9 }).includes('canary'),
+    );
+    assert.equal(signIn?.mayAsk, true);
+    for (const nobody of [{ CI: 'true' }, { POSTERN_NO_INPUT: '1' }])
+      assert.equal(readSettings({}, { ...env, ...nobody }).proxy.signIn?.mayAsk, false);
+  });
+
+  it('takes a PAC file from POSTERN_PAC, else from the file', (t) => {
+    const env = homeWith(t, '{"gateway":"https://gw.example/","pac":"/a.pac"}');
+    assert.deepEqual(readSettings({}, env).proxy.pac, { location: '/a.pac', from: 'config.json' });
+    const { pac } = readSettings({}, { ...env, POSTERN_PAC: '/b.pac' }).proxy;
+    assert.deepEqual(pac, { location: '/b.pac', from: 'POSTERN_PAC' });
+  });
+
+  for (const [what, config, variable, isAsked] of [
+    ['by default', '', undefined, true],
+    ['unless POSTERN_SYSTEM_PROXY is 0', '', '0', false],
+    ['unless the file says no', ',"systemProxy":false', undefined, false],
+    ['when POSTERN_SYSTEM_PROXY is 1, whatever the file says', ',"systemProxy":false', '1', true],
+  ] as const) {
+    it(`asks the system for its proxy ${what}`, (t) => {
+      const env = homeWith(t, `{"gateway":"https://gw.example/"${config}}`);
+      const { proxy } = readSettings({}, { ...env, POSTERN_SYSTEM_PROXY: variable });
+      assert.equal(proxy.system !== undefined, isAsked);
+    });
+  }
 
   it('never shows a token from the environment', (t) => {
     const env = {

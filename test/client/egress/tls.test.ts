@@ -21,7 +21,7 @@ describe('secureEgress()', () => {
         (socket) => socket.end(String(socket.alpnProtocol)),
       );
       const port = await listen(t, server);
-      const socket = await secureEgress(direct, ca).connect({ host, port }, never);
+      const socket = await secureEgress(direct, { caFile: ca }).connect({ host, port }, never);
       const chunks = await socket.toArray();
       assert.equal(Buffer.concat(chunks).toString(), 'http/1.1');
       socket.destroy();
@@ -37,13 +37,15 @@ describe('secureEgress()', () => {
       writeFileSync(ca, authority);
       const port = await listen(t, createTlsServer({ key, cert }));
       const target = { host: 'localhost', port };
-      await assert.rejects(secureEgress(direct, ca).connect(target, never), { code: 'TLS_FAILED' });
+      await assert.rejects(secureEgress(direct, { caFile: ca }).connect(target, never), {
+        code: 'TLS_FAILED',
+      });
     });
   }
 
   it('names the issuer it does not trust: that is how an inspecting proxy shows', async (t) => {
     const port = await listen(t, createTlsServer({ key, cert: certificate }));
-    await assert.rejects(secureEgress(direct, undefined).connect({ host: 'localhost', port }, never), {
+    await assert.rejects(secureEgress(direct, {}).connect({ host: 'localhost', port }, never), {
       code: 'TLS_FAILED',
       message: /"Example Inspection CA"/,
       hint: /--ca-file/,
@@ -54,7 +56,7 @@ describe('secureEgress()', () => {
     const port = await listen(t, createTlsServer({ key, cert: certificate }));
     process.env['NODE_TLS_REJECT_UNAUTHORIZED'] = '0';
     t.after(() => delete process.env['NODE_TLS_REJECT_UNAUTHORIZED']);
-    const opened = secureEgress(direct, undefined).connect({ host: 'localhost', port }, never);
+    const opened = secureEgress(direct, {}).connect({ host: 'localhost', port }, never);
     await assert.rejects(opened, { code: 'TLS_FAILED' });
   });
 
@@ -72,14 +74,14 @@ describe('secureEgress()', () => {
         }),
       );
       const target = { host: 'localhost', port };
-      await assert.rejects(secureEgress(direct, undefined).connect(target, never), { code: 'TLS_FAILED' });
+      await assert.rejects(secureEgress(direct, {}).connect(target, never), { code: 'TLS_FAILED' });
     });
   }
 
   it('does not wait for a silent peer when time is up', async (t) => {
     const port = await listen(t, createServer());
     const target = { host: 'localhost', port };
-    await assert.rejects(secureEgress(direct, undefined).connect(target, AbortSignal.timeout(50)), {
+    await assert.rejects(secureEgress(direct, {}).connect(target, AbortSignal.timeout(50)), {
       code: 'GATEWAY_TIMEOUT',
     });
   });

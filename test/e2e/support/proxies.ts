@@ -4,7 +4,16 @@ import { join } from 'node:path';
 import { exampleValues, fillIn } from '../../../server/commands/fill-in.ts';
 import type { Certificates } from './certificates.ts';
 import { findProgram, packageDirectory } from './needs.ts';
-import { childrenOf, eventually, freePort, output, run, start, type Running } from './process.ts';
+import {
+  childrenOf,
+  eventually,
+  freePort,
+  output,
+  run,
+  start,
+  type Environment,
+  type Running,
+} from './process.ts';
 import type { Scratch } from './scratch.ts';
 
 /** The programs that stand in front of the gateway, and where each file we ship for them is. */
@@ -217,23 +226,34 @@ export interface CorporateProxy {
   accessLog(): string;
 }
 
-/** Starts squid; to it, gw.example is 127.0.0.1. */
-export async function startSquid(scratch: Scratch, allowedPort: number): Promise<CorporateProxy> {
+/** What is not as usual with a squid. */
+export interface SquidPlan {
+  /** Distinguishes its files from those of others of the test file. */
+  readonly name?: string;
+  /** Where it listens instead of 127.0.0.1. */
+  readonly address?: string;
+  /** How it is signed in at: lines of its configuration; none lets everybody through. */
+  readonly signIn?: readonly string[];
+  readonly env?: Environment;
+}
+
+/** Starts squid; to it, gw.example is 127.0.0.1. It wants a password by Basic where nothing else is said. */
+export async function startSquid(
+  scratch: Scratch,
+  allowedPort: number,
+  plan: SquidPlan = {},
+): Promise<CorporateProxy> {
+  const { name = 'squid', address = '127.0.0.1', env = {} } = plan;
   const port = await freePort();
-  const [passwords, hosts, logs] = [
-    scratch.path('squid.passwords'),
-    scratch.path('squid.hosts'),
-    scratch.path('squid'),
-  ];
-  const hash = (await output(['openssl', 'passwd', '-apr1', 'correct horse'])).toString().trim();
-  writeFileSync(passwords, `alice:${hash}\n`, { mode: 0o644 });
+  const [hosts, logs] = [scratch.path(`${name}.hosts`), scratch.path(name)];
+  const signIn = plan.signIn ?? (await basicSignIn(scratch));
   writeFileSync(hosts, '127.0.0.1 gw.example\n', { mode: 0o644 });
   mkdirSync(logs);
   if (isRoot) await output(['chown', 'proxy', logs]);
-  const main = scratch.path('squid.conf');
+  const main = scratch.path(`${name}.conf`);
   writeFileSync(
     main,
-    `http_port 127.0.0.1:${port}
+    `http_port ${address}:${port}
 pid_filename none
 hosts_file ${hosts}
 access_log stdio:${join(logs, 'access.log')}
@@ -241,9 +261,8 @@ cache_log ${join(logs, 'cache.log')}
 cache deny all
 coredump_dir ${logs}
 shutdown_lifetime 0 seconds
-auth_param basic program /usr/lib/squid/basic_ncsa_auth ${passwords}
-auth_param basic realm corporate
-acl known proxy_auth REQUIRED
+${signIn.join('\n')}
+acl known ${signIn.length === 0 ? 'src all' : 'proxy_auth REQUIRED'}
 acl tls_port port ${allowedPort}
 http_access deny !CONNECT
 http_access deny CONNECT !tls_port
@@ -251,15 +270,27 @@ http_access allow known
 http_access deny all
 `,
   );
-  const launch = (): Promise<Running> => start(scratch, [findProgram('squid')!, '-N', '-f', main], { port });
+  const launch = (): Promise<Running> =>
+    start(scratch, [findProgram('squid')!, '-N', '-f', main], { port, env });
   let running = await launch();
   return {
-    url: `http://alice:correct%20horse@127.0.0.1:${port}`,
-    urlWithoutPassword: `http://127.0.0.1:${port}`,
+    url: `http://alice:correct%20horse@${address}:${port}`,
+    urlWithoutPassword: `http://${address}:${port}`,
     async start() {
       running = await launch();
     },
     kill: () => killAll(running),
     accessLog: () => readFileSync(join(logs, 'access.log'), 'utf8'),
   };
+}
+
+/** Lets alice in by Basic, with the password `correct horse`. */
+export async function basicSignIn(scratch: Scratch): Promise<readonly string[]> {
+  const passwords = scratch.path('squid.passwords');
+  const hash = (await output(['openssl', 'passwd', '-apr1', 'correct horse'])).toString().trim();
+  writeFileSync(passwords, `alice:${hash}\n`, { mode: 0o644 });
+  return [
+    `auth_param basic program /usr/lib/squid/basic_ncsa_auth ${passwords}`,
+    'auth_param basic realm corporate',
+  ];
 }

@@ -1,0 +1,65 @@
+/** One offer of a `Proxy-Authenticate` header (RFC 9110 §11.3). */
+export interface Challenge {
+  /** In lower case. */
+  readonly scheme: string;
+  /** The bare token of NTLM and Negotiate. */
+  readonly token?: string;
+  /** By their names in lower case; of two with the same name the first counts. */
+  readonly params: ReadonlyMap<string, string>;
+}
+
+const schemeName = /([A-Za-z][A-Za-z0-9-]*)(?=[ \t,]|$)(?![ \t]*=)/y;
+const bareToken = /[ \t]+([A-Za-z0-9._~+/-]+=*)(?=[ \t]*(?:,|$))/y;
+const param = /[ \t]*([A-Za-z0-9!#$%&'*+.^_`|~-]+)[ \t]*=[ \t]*(?:"((?:[^"\\]|\\.)*)"|([^\s",]+))/y;
+const junk = /(?:"(?:[^"\\]|\\.)*"?|[^,"])*/y;
+const separators = /[ \t,]*/y;
+const most = 32;
+
+/** Reads `Proxy-Authenticate`, one line or several; what is no challenge is skipped. */
+export function parseChallenges(header: string | readonly string[]): Challenge[] {
+  return [header].flat().flatMap(parseLine).slice(0, most);
+}
+
+function parseLine(line: string): Challenge[] {
+  const found: { scheme: string; token?: string; params: Map<string, string> }[] = [];
+  let at = 0;
+  const take = (pattern: RegExp): RegExpExecArray | null => {
+    pattern.lastIndex = at;
+    const match = pattern.exec(line);
+    if (match) at = pattern.lastIndex;
+    return match;
+  };
+  while (take(separators) && at < line.length) {
+    const last = found.at(-1);
+    const scheme = take(schemeName);
+    if (scheme) {
+      const token = take(bareToken)?.[1];
+      const name = scheme[1]!.toLowerCase();
+      found.push({ scheme: name, ...(token === undefined ? {} : { token }), params: new Map() });
+      continue;
+    }
+    const named = take(param);
+    if (!named) {
+      take(junk);
+      continue;
+    }
+    const [, name, quoted, plain] = named;
+    const value = plain ?? quoted!.replaceAll(/\\(.)/g, '$1');
+    if (last && !last.params.has(name!.toLowerCase())) last.params.set(name!.toLowerCase(), value);
+  }
+  return found;
+}
+
+/** Names of the schemes for people, each once, as they are usually written. */
+export function schemeNames(challenges: readonly Challenge[]): string[] {
+  return [...new Set(challenges.map(({ scheme }) => usualNames[scheme] ?? scheme))].slice(0, 8);
+}
+
+const usualNames: Readonly<Record<string, string>> = {
+  basic: 'Basic',
+  digest: 'Digest',
+  ntlm: 'NTLM',
+  negotiate: 'Negotiate',
+  bearer: 'Bearer',
+  kerberos: 'Kerberos',
+};

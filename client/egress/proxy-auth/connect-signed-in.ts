@@ -1,0 +1,170 @@
+import type { Socket } from 'node:net';
+import type { Answer } from '../../exchange.ts';
+import { Failure } from '../../failure.ts';
+import type { Target } from '../../../protocol/target.ts';
+import { parseChallenges } from './challenge.ts';
+import type { Challenge } from './challenge.ts';
+import { drain } from './drain.ts';
+import { dropCredentials, findCredentials, tipOf } from './find-credentials.ts';
+import type { SignInSources } from './find-credentials.ts';
+import { loadKerberos } from './kerberos-package.ts';
+import type { ProxyMemory } from './proxy-memory.ts';
+import { Refusals } from './refusals.ts';
+import { SignIn } from './sign-in.ts';
+
+/** How many refusals with 407 are answered. NTLM needs two, a scheme that does not work before it the third. */
+const mostRounds = 3;
+
+/** The conversation with one proxy about one CONNECT. */
+export interface ProxyLine {
+  /** What a message calls the proxy. */
+  readonly name: string;
+  readonly proxy: Target;
+  readonly tls: boolean;
+  /** `host:port` of the gateway. */
+  readonly authority: string;
+  readonly signal: AbortSignal;
+  open(): Promise<Socket>;
+  /** Asks for the tunnel; the socket is destroyed when it throws. */
+  ask(socket: Socket, authorization: string | undefined): Promise<Answer>;
+  /** What an answer means that is neither yes nor 407. */
+  refusal(answer: Answer): Failure;
+}
+
+/** A connection, and the 407 that has come by it. */
+export interface Asked {
+  readonly socket: Socket;
+  readonly answer: Answer;
+}
+
+/**
+ * Gets through a proxy that wants a sign-in. `first` is the 407 that said so; without it the proxy is known. Few at a
+ * time sign in at one proxy. The caller owns the socket. Throws `PROXY_SIGN_IN` and what `line` throws.
+ */
+export async function connectSignedIn(
+  line: ProxyLine,
+  sources: SignInSources,
+  { memory, first }: { readonly memory: ProxyMemory; readonly first?: Asked },
+): Promise<Socket> {
+  const isReusable = first !== undefined && (await drain(first.answer.response, first.socket));
+  if (!isReusable) first?.socket.destroy();
+  const endTurn = await memory.turns.take(line.signal).catch((cause: unknown) => {
+    first?.socket.destroy();
+    throw new Failure('GATEWAY_TIMEOUT', `${line.name} takes too long over other sign-ins`, { cause });
+  });
+  try {
+    let known = first && { offers: offersOf(first.answer), socket: isReusable ? first.socket : undefined };
+    for (;;) {
+      const signIn = signInOf(line, sources, memory);
+      try {
+        const socket = await converse(line, signIn, known);
+        tipOf(memory);
+        return socket;
+      } catch (error) {
+        if (!signIn.mayTryAgain) throw error;
+        known = undefined;
+      }
+    }
+  } finally {
+    endTurn();
+  }
+}
+
+/** What a proxy has offered, and the connection on which it did, where that can be used again. */
+interface Known {
+  readonly offers: readonly Challenge[];
+  readonly socket: Socket | undefined;
+}
+
+async function converse(line: ProxyLine, signIn: SignIn, known: Known | undefined): Promise<Socket> {
+  let next = known === undefined ? await signIn.speakFirst() : undefined;
+  let now = known;
+  for (let rounds = known === undefined ? 0 : 1; ; rounds++) {
+    let socket = now?.socket;
+    let continues = false;
+    if (now !== undefined) {
+      ({ authorization: next, continues } = await replyTo(now, signIn));
+    }
+    if (socket !== undefined && !isOpen(socket)) socket = undefined;
+    if (socket === undefined && continues) throw brokenOff(line);
+    const isFresh = socket === undefined;
+    socket ??= await line.open();
+    let answer;
+    try {
+      answer = await line.ask(socket, next);
+    } catch (error) {
+      if (isFresh || continues || !isClosing(error)) throw error;
+      // It said that the connection would stay, and closed it all the same.
+      socket = await line.open();
+      answer = await line.ask(socket, next);
+    }
+    if (answer.status >= 200 && answer.status < 300) {
+      signIn.succeeded();
+      return socket;
+    }
+    // What tinyproxy says to a wrong password.
+    const isAsking = answer.status === 407 || (answer.status === 401 && next !== undefined);
+    if (!isAsking) {
+      socket.destroy();
+      throw line.refusal(answer);
+    }
+    if (rounds === mostRounds) {
+      socket.destroy();
+      throw signIn.endless();
+    }
+    const isReusable = await drain(answer.response, socket);
+    if (!isReusable) socket.destroy();
+    now = { offers: offersOf(answer), socket: isReusable ? socket : undefined };
+  }
+}
+
+async function replyTo(
+  { offers, socket }: Known,
+  signIn: SignIn,
+): Promise<{ authorization: string; continues: boolean }> {
+  try {
+    return await signIn.reply(offers);
+  } catch (error) {
+    socket?.destroy();
+    throw error;
+  }
+}
+
+function offersOf({ response }: Answer): readonly Challenge[] {
+  const { 'proxy-authenticate': ofProxy, 'www-authenticate': ofServer } = response.headersDistinct;
+  return parseChallenges(ofProxy ?? ofServer ?? []);
+}
+
+/** While somebody thinks about a password, a proxy may lose its patience. */
+function isOpen(socket: Socket): boolean {
+  return !socket.destroyed && !socket.readableEnded && socket.writable;
+}
+
+function isClosing(error: unknown): boolean {
+  for (let cause = error; cause instanceof Error; cause = cause.cause) {
+    if (['ECONNRESET', 'EPIPE'].includes((cause as NodeJS.ErrnoException).code ?? '')) return true;
+  }
+  return false;
+}
+
+function brokenOff({ name }: ProxyLine): Failure {
+  return new Failure(
+    'PROXY_REFUSED',
+    `${name} closed the connection in the middle of a sign-in, which needs one connection from its start to its end`,
+  );
+}
+
+function signInOf(line: ProxyLine, sources: SignInSources, memory: ProxyMemory): SignIn {
+  const { name, proxy, tls, authority, signal } = line;
+  return new SignIn({
+    name,
+    asking: { proxyHost: proxy.host, authority },
+    memory,
+    ...(sources.given && { given: sources.given }),
+    find: (wanted) => findCredentials({ name, proxy, tls }, sources, { memory, wanted, signal }),
+    drop: (refused) => dropCredentials(refused, sources, memory),
+    ...(sources.signIn.state === undefined ? {} : { refusals: new Refusals(sources.signIn.state) }),
+    loadKerberos,
+    platform: process.platform,
+  });
+}

@@ -1,0 +1,63 @@
+import type { Target } from '../../../protocol/target.ts';
+import { say } from '../../explain.ts';
+import type { Credentials, ProxySignIn } from './credentials.ts';
+import { keychainReader, readKeychain } from './keychain.ts';
+import { promptForCredentials } from './prompt.ts';
+import type { ProxyMemory } from './proxy-memory.ts';
+import type { Wanted } from './sign-in.ts';
+
+/** Who signs in, in the order in which it counts. */
+export interface SignInSources {
+  /** Of the proxy's URL or the environment. */
+  readonly given?: Credentials;
+  /** Of whom only the name is known. */
+  readonly user?: string;
+  readonly signIn: ProxySignIn;
+}
+
+/** Name and password for a proxy: given, or out of the keychain, or typed; each is asked for once in this process. */
+export async function findCredentials(
+  proxy: { readonly name: string; readonly proxy: Target; readonly tls: boolean },
+  { given, user, signIn: { mayAsk } }: SignInSources,
+  options: { readonly memory: ProxyMemory; readonly wanted: Wanted; readonly signal: AbortSignal },
+): Promise<Credentials | undefined> {
+  if (given !== undefined) return given;
+  const { memory, wanted, signal } = options;
+  const named = user === undefined ? {} : { user };
+  memory.kept ??= readKeychain({ ...proxy, ...named, mayAsk }, signal);
+  const kept = await memory.kept;
+  if (kept !== undefined) return kept;
+  if (wanted.mayPrompt && mayAsk) {
+    memory.typed ??= promptForCredentials(
+      { proxy: proxy.name, ...named, wantsDomain: wanted.domain },
+      signal,
+    );
+  }
+  const typed = await memory.typed;
+  if (typed === undefined) {
+    // Who had no time may have it at the next connection; who has broken off is not asked again.
+    if (signal.aborted) memory.typed = undefined;
+    return undefined;
+  }
+  memory.tip ??= keychainReader({ ...proxy, user: typed.user, mayAsk })?.storing;
+  return typed;
+}
+
+/** Forgets what was refused. Whether others may be had now: a password in a keychain may be an old one. */
+export async function dropCredentials(
+  refused: Credentials,
+  { signIn }: SignInSources,
+  memory: ProxyMemory,
+): Promise<boolean> {
+  if (refused !== (await memory.kept) || !signIn.mayAsk) return false;
+  memory.kept = Promise.resolve(undefined);
+  say(`postern: the proxy did not accept the password from ${refused.source}\n`);
+  return true;
+}
+
+/** Says, once and after a password that was typed has turned out to be right, how to be asked no more. */
+export function tipOf(memory: ProxyMemory): void {
+  if (memory.tip === undefined || memory.hasTipped) return;
+  memory.hasTipped = true;
+  say(`postern: to be asked no more, keep the password: ${memory.tip}\n`);
+}

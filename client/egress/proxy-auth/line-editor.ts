@@ -1,0 +1,34 @@
+/** Keys of a terminal in raw mode → a line. Knows Backspace, Ctrl-U, Enter, and Ctrl-C and Ctrl-D as a way out. */
+export class LineEditor {
+  readonly #echo: (text: string) => void;
+  #characters: string[] = [];
+  #decoder = new TextDecoder();
+
+  constructor(echo: (text: string) => void) {
+    this.#echo = echo;
+  }
+
+  /** The line, once it has ended; what comes after its end is dropped. */
+  push(bytes: Buffer): { readonly text: string } | 'broken off' | undefined {
+    for (const key of this.#decoder.decode(bytes, { stream: true })) {
+      if (key === '\r' || key === '\n') return { text: this.#characters.join('') };
+      if (key === '\u0003' || (key === '\u0004' && this.#characters.length === 0)) return 'broken off';
+      this.#press(key);
+    }
+    return undefined;
+  }
+
+  #press(key: string): void {
+    if (key === '\u007f' || key === '\b') this.#erase(1);
+    else if (key === '\u0015') this.#erase(this.#characters.length);
+    else if (key >= ' ') {
+      this.#characters.push(key);
+      this.#echo(key);
+    }
+  }
+
+  #erase(count: number): void {
+    const gone = this.#characters.splice(Math.max(0, this.#characters.length - count), count);
+    this.#echo('\b \b'.repeat(gone.length));
+  }
+}

@@ -1,0 +1,68 @@
+import { isAddress } from '../../../protocol/target.ts';
+import { printable } from '../../printable.ts';
+import { splitUser } from './credentials.ts';
+import type { Credentials } from './credentials.ts';
+import type { KerberosClient, LoadKerberos } from './kerberos-package.ts';
+import { Unusable } from './scheme.ts';
+import type { Asking, Conversation } from './scheme.ts';
+
+/** Of a ticket nothing is handed on, and the proxy need not prove itself: this is no more than the way to TLS. */
+const noFlags = 0;
+
+/** How to begin. */
+export interface NegotiateOptions {
+  readonly load: LoadKerberos;
+  readonly platform: NodeJS.Platform;
+  /** On Windows in place of whoever is logged on; elsewhere it is the ticket that counts. */
+  readonly credentials?: Credentials;
+}
+
+/** RFC 4559 by the system's own Kerberos: GSSAPI with a ticket, or SSPI. As many legs as the two ends want. */
+export function negotiate({ proxyHost }: Asking, options: NegotiateOptions): Conversation {
+  let client: KerberosClient | undefined;
+  return {
+    get isMidway() {
+      return client !== undefined;
+    },
+    get hasShownPassword() {
+      return client !== undefined && options.platform === 'win32' && options.credentials !== undefined;
+    },
+    async answer(challenges) {
+      const token = challenges.find((each) => each.token !== undefined)?.token;
+      if (client !== undefined && token === undefined) return undefined;
+      try {
+        client ??= await begin(proxyHost, options);
+        await client.step(token ?? '');
+      } catch (cause) {
+        throw cause instanceof Unusable ? cause : noTicket(cause, options.platform);
+      }
+      return client.response === null || client.response === ''
+        ? undefined
+        : `Negotiate ${client.response.replaceAll(/\s/g, '')}`;
+    },
+  };
+}
+
+async function begin(proxyHost: string, options: NegotiateOptions): Promise<KerberosClient> {
+  const { load, platform, credentials } = options;
+  const isWindows = platform === 'win32';
+  if (isAddress(proxyHost) && !isWindows) {
+    throw new Unusable('Kerberos knows proxies by name, and this one is given by address', '');
+  }
+  const kerberos = load();
+  const service = isWindows ? `HTTP/${proxyHost}` : `HTTP@${proxyHost}`;
+  const common = { mechOID: kerberos.GSS_MECH_OID_SPNEGO, flags: noFlags };
+  if (!isWindows || credentials === undefined) return kerberos.initializeClient(service, common);
+  const { domain, name } = splitUser(credentials.user);
+  return kerberos.initializeClient(service, {
+    ...common,
+    user: name,
+    domain,
+    password: credentials.password.reveal(),
+  });
+}
+
+function noTicket(cause: unknown, platform: NodeJS.Platform): Unusable {
+  const what = printable(cause instanceof Error ? cause.message : String(cause)).slice(0, 200);
+  return new Unusable(`Kerberos says: ${what}`, platform === 'win32' ? 'klist' : 'kinit', { cause });
+}

@@ -1,0 +1,99 @@
+import { closeSync, constants, openSync, writeSync } from 'node:fs';
+import { ReadStream } from 'node:tty';
+import { Secret } from '../../../protocol/secret.ts';
+import { printable } from '../../printable.ts';
+import type { Credentials } from './credentials.ts';
+import { LineEditor } from './line-editor.ts';
+
+/**
+ * Asks for name and password on the terminal, whatever stdin and stderr are; the password is not shown. Undefined when
+ * there is no terminal, when the person breaks off, or when `signal` aborts.
+ */
+export async function promptForCredentials(
+  question: { readonly proxy: string; readonly user?: string; readonly wantsDomain: boolean },
+  signal: AbortSignal,
+): Promise<Credentials | undefined> {
+  let terminal;
+  try {
+    terminal = openTerminal();
+  } catch {
+    return undefined;
+  }
+  try {
+    const name = printable(question.proxy);
+    const hint = question.wantsDomain ? ` (like DOMAIN\\user)` : '';
+    terminal.write(`postern: the proxy ${name} asks who you are\r\n`);
+    const user = question.user ?? (await terminal.ask(`postern: user name${hint}: `, 'shown', signal));
+    if (user === undefined || user === '') return undefined;
+    const password = await terminal.ask(`postern: password of ${printable(user)}: `, 'hidden', signal);
+    if (password === undefined || password === '') return undefined;
+    return { user, password: new Secret(password), source: 'the prompt' };
+  } finally {
+    terminal.close();
+  }
+}
+
+interface Terminal {
+  write(text: string): void;
+  ask(prompt: string, how: 'shown' | 'hidden', signal: AbortSignal): Promise<string | undefined>;
+  close(): void;
+}
+
+function openTerminal(): Terminal {
+  const isWindows = process.platform === 'win32';
+  const output = openSync(
+    isWindows ? '\\\\.\\CONOUT$' : '/dev/tty',
+    constants.O_RDWR | (constants.O_NOCTTY ?? 0),
+  );
+  let input: ReadStream;
+  try {
+    input = new ReadStream(openSync(isWindows ? '\\\\.\\CONIN$' : '/dev/tty', constants.O_RDWR));
+  } catch (error) {
+    closeSync(output);
+    throw error;
+  }
+  const write = (text: string): void => void writeSync(output, text);
+  return {
+    write,
+    ask: (prompt, how, signal) => askLine(input, write, { prompt, how, signal }),
+    close() {
+      input.destroy();
+      closeSync(output);
+    },
+  };
+}
+
+/** In raw mode, so that nothing is shown but what we write, and Ctrl-C reaches us with the terminal still to be put right. */
+function askLine(
+  input: ReadStream,
+  write: (text: string) => void,
+  options: {
+    readonly prompt: string;
+    readonly how: 'shown' | 'hidden';
+    readonly signal: AbortSignal;
+  },
+): Promise<string | undefined> {
+  const { prompt, how, signal } = options;
+  const editor = new LineEditor(how === 'shown' ? write : () => {});
+  return new Promise((resolve) => {
+    const finish = (line: string | undefined): void => {
+      signal.removeEventListener('abort', leave);
+      input.off('data', read).off('error', leave).off('end', leave);
+      input.setRawMode(false);
+      input.pause();
+      write('\r\n');
+      resolve(line);
+    };
+    const leave = (): void => finish(undefined);
+    const read = (chunk: Buffer): void => {
+      const line = editor.push(chunk);
+      if (line !== undefined) finish(line === 'broken off' ? undefined : line.text);
+    };
+    if (signal.aborted) return resolve(undefined);
+    signal.addEventListener('abort', leave, { once: true });
+    input.setRawMode(true);
+    input.on('data', read).once('error', leave).once('end', leave);
+    input.resume();
+    write(prompt);
+  });
+}

@@ -1,0 +1,24 @@
+import { execFile } from 'node:child_process';
+
+/** What a program of the system printed. */
+export type RunCommand = (
+  argv: readonly [string, ...string[]],
+  signal: AbortSignal,
+) => Promise<string | undefined>;
+
+const commandMs = 5000;
+const largestOutputBytes = 16 * 1024 * 1024;
+
+/** Runs a program of the system, without a shell; undefined when it is not there, fails or takes longer than 5 s. */
+export const runCommand: RunCommand = ([program, ...args], signal) =>
+  new Promise((resolve) => {
+    if (signal.aborted) return resolve(undefined);
+    const options = { timeout: commandMs, maxBuffer: largestOutputBytes, windowsHide: true };
+    const child = execFile(program, args, options, (error, stdout) => {
+      signal.removeEventListener('abort', stop);
+      resolve(error === null ? stdout : undefined);
+    });
+    const stop = (): void => void child.kill();
+    signal.addEventListener('abort', stop, { once: true });
+    child.stdin?.end();
+  });

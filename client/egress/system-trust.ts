@@ -1,0 +1,21 @@
+import type { SystemTrust, TrustSources } from './tls.ts';
+import { wayMemory } from './way-memory.ts';
+import type { Way } from './way.ts';
+
+/** Whom a way trusts: the authorities of Node and of its CA file at first, and then those of the system. */
+export function trustOf({ caFile, state, trustsSystem = true, systemCaFile }: Way): TrustSources {
+  const added = caFile === undefined ? {} : { caFile };
+  if (!trustsSystem) return added;
+  const memory = wayMemory(state);
+  const system: SystemTrust = {
+    get isNeeded() {
+      return memory.needsSystemTrust;
+    },
+    keepNeeded: () => memory.keepSystemTrust(),
+    load: async (signal) => {
+      const { systemAuthorities } = await import('./system-authorities.ts');
+      return systemAuthorities(systemCaFile, signal);
+    },
+  };
+  return { ...added, system };
+}
