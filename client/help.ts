@@ -11,6 +11,7 @@ Commands:
   logout [<gateway>]        sign out
   status                    who you are, at which gateway, until when
   hosts                     what you may reach
+  doctor [<host>]           what is in the way, layer by layer, and what to do
   ticket <host>...          a password for programs that know nothing else
   connect <host> [<port>]   open a tunnel; stdin and stdout are the SSH stream
 
@@ -148,6 +149,31 @@ Options:
   --token-file FILE  file with a token, instead of the sign-in
   --ca-file FILE     more certificates to trust, in PEM
   -h, --help         this text
+`,
+  doctor: `postern doctor box
+
+Usage: postern doctor [options] [<host> [<port>]]
+
+Walks the path to the gateway and on to the host, layer by layer, and says of
+each whether it is good, what it means when it is not, and what to do:
+  \u2713 good   ! works, but something is lost   \u2717 in the way   \u2013 not checked
+
+Goes as far as it can without a sign-in. Takes at most half a minute; Ctrl-C
+prints what is there.
+
+Options:
+  --idle             also measure after how long idle connections are cut, which
+                     takes up to five minutes
+  --report FILE      write the same into a file that can be sent to others:
+                     without tokens, passwords, cookies, and your user name
+  --json             the same for programs
+  --gateway URL      another gateway than the one set up
+  --token-file FILE  file with a token, instead of the sign-in
+  --ca-file FILE     more certificates to trust, in PEM
+  -h, --help         this text
+
+Exit codes: 0 ssh would work, else that of the first thing in the way, as
+"postern connect" would exit: 69, 75, 77, 78; 130 after Ctrl-C.
 `,
   setup: `postern setup --gateway https://gw.example/ssh/ --host '*.corp.example'
 

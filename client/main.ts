@@ -10,7 +10,8 @@ const lingerMs = 300;
 
 async function start(): Promise<void> {
   process.exitCode = await main();
-  if (process.argv[2] === 'connect') leave();
+  // Both may have asked somebody who never answers.
+  if (process.argv[2] === 'connect' || process.argv[2] === 'doctor') leave();
 }
 
 /**

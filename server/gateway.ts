@@ -22,6 +22,7 @@ import type { Tickets } from './auth/tickets.ts';
 import type { Config } from './config/config.ts';
 import { addressCheck } from './dial/addresses.ts';
 import { tcpDialer } from './dial/tcp.ts';
+import { measureRoutes } from './doctor/measure-routes.ts';
 import { plainEntries, requestEntries } from './entry/index.ts';
 import type { Incoming, Offer, RejoinOffer } from './entry/entry.ts';
 import { isToEnd } from './listen/control.ts';
@@ -49,7 +50,7 @@ import { Relays } from './tunnel/relays.ts';
 import { ownTunnels } from './tunnel/own-tunnels.ts';
 import type { Rejoinables } from './tunnel/rejoinable.ts';
 import { Sessions } from './tunnel/sessions.ts';
-import { apiRoutes } from './web/api.ts';
+import { apiRoutes, authenticate } from './web/api.ts';
 import { webRoutes } from './web/routes.ts';
 
 /** What older processes say to their clients when they end with us goes through here. */
@@ -168,11 +169,15 @@ export class Gateway {
   routes(app: FastifyInstance): void {
     webRoutes(app, () => this.config);
     this.#login?.routes(app);
-    apiRoutes(app, {
+    const authority = {
       authenticator: () => this.#settings.tokens,
+      revocations: this.#state.revocations,
+    };
+    measureRoutes(app, (request) => authenticate(request, authority));
+    apiRoutes(app, {
+      ...authority,
       rules: () => this.config.rules,
       sessions: this.sessions,
-      revocations: this.#state.revocations,
       tickets: this.#state.tickets,
       onTicket: (made) => this.#audit.appendEventually(ticketFields(made)),
     });

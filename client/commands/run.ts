@@ -16,6 +16,7 @@ const commands: Readonly<Record<Exclude<HelpTopic, '' | 'connect'>, () => Promis
   hosts: async () => (await import('./hosts.ts')).hosts,
   ticket: async () => (await import('./ticket.ts')).ticket,
   setup: async () => (await import('./setup.ts')).setup,
+  doctor: async () => (await import('./doctor.ts')).doctor,
 };
 
 /** Runs any command but `connect` to its exit code. */
