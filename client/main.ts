@@ -10,7 +10,7 @@ const lingerMs = 300;
 
 async function start(): Promise<void> {
   process.exitCode = await main();
-  if (process.argv[2] === 'connect') leave();
+  if (['connect', 'listen'].includes(process.argv[2] ?? '')) leave();
 }
 
 /**

@@ -5,7 +5,7 @@ import type { Socket } from 'node:net';
 import { TunnelError, isTunnelErrorCode } from '../../protocol/errors.ts';
 import { formatResponseHead } from '../../protocol/http-head.ts';
 import type { RejoinOffer } from '../entry/entry.ts';
-import { bridge } from '../tunnel/bridge.ts';
+import { bridge } from '../../stream/bridge.ts';
 import type { Holder } from '../tunnel/rejoinable.ts';
 import { readJson } from './ask.ts';
 import { formatHandedOver, handedOverField } from './handed-over.ts';

@@ -1,0 +1,98 @@
+import type { TunnelError } from '../../protocol/errors.ts';
+import type { Target } from '../../protocol/target.ts';
+
+/** What a dialogue wants next: some bytes of the program, or to say some. */
+export type Want =
+  | { readonly kind: 'bytes'; readonly count: number }
+  | { readonly kind: 'until'; readonly mark: string; readonly most: number }
+  | { readonly kind: 'say'; readonly bytes: Buffer };
+
+/** One protocol, from its first byte to what is asked for. Pure; throws `Refusal`. */
+export type Dialogue<Result = Asked> = Generator<Want, Result, Buffer>;
+
+/** What a program asks for, and how it is told what has become of it. */
+export interface Asked {
+  /** The protocol, for people. */
+  readonly protocol: string;
+  readonly target: Target;
+  /** Says that the tunnel is open. */
+  readonly granted: Buffer;
+  /** Says why there is none. */
+  refused(error: TunnelError): Buffer;
+}
+
+/** The end of a dialogue that leads to no tunnel. */
+export class Refusal extends Error {
+  override readonly name = 'Refusal';
+  readonly error: TunnelError;
+  /** What the program is told; absent: nothing. */
+  readonly answer: Buffer | undefined;
+
+  constructor(error: TunnelError, answer?: Buffer) {
+    super(error.message);
+    this.error = error;
+    this.answer = answer;
+  }
+}
+
+/** The next `count` bytes. */
+export function* take(count: number): Dialogue<Buffer> {
+  return yield { kind: 'bytes', count };
+}
+
+/** Everything up to `mark`, which is taken too. Undefined when it does not come within `most` bytes. */
+export function* takeUntil(mark: string, most: number): Dialogue<Buffer | undefined> {
+  const bytes = yield { kind: 'until', mark, most };
+  return bytes.subarray(-mark.length).toString('latin1') === mark ? bytes : undefined;
+}
+
+export function* say(bytes: Buffer): Dialogue<void> {
+  yield { kind: 'say', bytes };
+}
+
+/** What a dialogue has come to with the bytes so far. */
+export interface Turn<Result> {
+  readonly said: readonly Buffer[];
+  /** Set when it is over: its result, and the bytes that came after it. */
+  readonly over?: { readonly result: Result; readonly rest: Buffer };
+}
+
+/** Leads a dialogue with bytes as they come. */
+export class DialogueRun<Result> {
+  readonly #dialogue: Dialogue<Result>;
+  #pending: Buffer = Buffer.alloc(0);
+  #next: IteratorResult<Want, Result>;
+
+  constructor(dialogue: Dialogue<Result>) {
+    this.#dialogue = dialogue;
+    this.#next = dialogue.next();
+  }
+
+  /** Goes on with `chunk`. Throws `Refusal`. Not to be called any more once it is over. */
+  push(chunk: Buffer): Turn<Result> {
+    this.#pending = Buffer.concat([this.#pending, chunk]);
+    const said: Buffer[] = [];
+    for (;;) {
+      if (this.#next.done === true) return { said, over: { result: this.#next.value, rest: this.#pending } };
+      const want = this.#next.value;
+      if (want.kind === 'say') {
+        said.push(want.bytes);
+        this.#next = this.#dialogue.next(Buffer.alloc(0));
+        continue;
+      }
+      const length = lengthOf(want, this.#pending);
+      if (length === undefined) return { said };
+      const bytes = this.#pending.subarray(0, length);
+      this.#pending = this.#pending.subarray(length);
+      this.#next = this.#dialogue.next(bytes);
+    }
+  }
+}
+
+/** How many of the pending bytes a want takes, or undefined while there are too few. */
+function lengthOf(want: Exclude<Want, { kind: 'say' }>, pending: Buffer): number | undefined {
+  if (want.kind === 'bytes') return pending.length >= want.count ? want.count : undefined;
+  const at = pending.subarray(0, want.most).indexOf(want.mark, 0, 'latin1');
+  if (at !== -1) return at + want.mark.length;
+  return pending.length >= want.most ? want.most : undefined;
+}
