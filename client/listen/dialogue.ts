@@ -27,11 +27,14 @@ export class Refusal extends Error {
   readonly error: TunnelError;
   /** What the program is told; absent: nothing. */
   readonly answer: Buffer | undefined;
+  /** Whether it has tried a password, which it might have guessed. */
+  readonly isGuess: boolean;
 
-  constructor(error: TunnelError, answer?: Buffer) {
+  constructor(error: TunnelError, answer?: Buffer, { isGuess = false } = {}) {
     super(error.message);
     this.error = error;
     this.answer = answer;
+    this.isGuess = isGuess;
   }
 }
 

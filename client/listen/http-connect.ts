@@ -83,10 +83,13 @@ function checkPassword(credentials: string | undefined, password: Password): voi
   const text = Buffer.from(pair ?? '', 'base64').toString();
   const colon = text.indexOf(':');
   if (pair !== undefined && colon !== -1 && password.matches(text.slice(colon + 1))) return;
-  const what = credentials === undefined ? 'a CONNECT came without the password' : 'a wrong password came';
-  throw refuse(new Failure('LISTENER_DENIED', what), 407, [
-    ['Proxy-Authenticate', 'Basic realm="postern listen", charset="UTF-8"'],
-  ]);
+  const isGuess = credentials !== undefined;
+  const error = new Failure(
+    'LISTENER_DENIED',
+    isGuess ? 'a wrong password came with CONNECT' : 'a CONNECT came without the password',
+  );
+  const challenge = ['Proxy-Authenticate', 'Basic realm="postern listen", charset="UTF-8"'] as const;
+  throw new Refusal(error, answer(error, 407, [challenge]), { isGuess });
 }
 
 function refuse(error: TunnelError, status?: number, fields?: Fields): Refusal {

@@ -53,9 +53,9 @@ export async function serve(socket: Socket, door: Door, house: House): Promise<v
     signal.removeEventListener('abort', stop);
     if (tunnel !== undefined) await carry(socket, tunnel, heard, house);
   } catch (cause) {
-    const { error, answer } = cause instanceof Refusal ? cause : new Refusal(toFailure(cause));
-    onFailure(error, target);
-    await refuse(socket, { error, answer }, signal);
+    const refusal = cause instanceof Refusal ? cause : new Refusal(toFailure(cause));
+    onFailure(refusal.error, target);
+    await refuse(socket, refusal, signal);
   } finally {
     signal.removeEventListener('abort', stop);
   }
@@ -110,7 +110,10 @@ async function carry(
   tunnel.once('error', (error) => (cause = error));
   socket.write(granted);
   if (early.length > 0) tunnel.write(early);
-  const end = await bridge(socket, tunnel, signal);
+  const bridged = bridge(socket, tunnel, signal);
+  // It was stopped after what it had asked for.
+  socket.resume();
+  const end = await bridged;
   if (end === 'TARGET_LOST') onFailure(lossOf(cause, target), target);
 }
 
@@ -123,12 +126,8 @@ function lossOf(cause: Error | undefined, target: Target): TunnelError {
   });
 }
 
-async function refuse(
-  socket: Socket,
-  { error, answer }: Pick<Refusal, 'error' | 'answer'>,
-  signal: AbortSignal,
-): Promise<void> {
+async function refuse(socket: Socket, { answer, isGuess }: Refusal, signal: AbortSignal): Promise<void> {
   if (answer === undefined || answer.length === 0) return abort(socket);
-  if (error.code === 'LISTENER_DENIED') await delay(wrongPasswordMs, undefined, { signal }).catch(() => {});
+  if (isGuess) await delay(wrongPasswordMs, undefined, { signal }).catch(() => {});
   closeAfter(socket, answer);
 }

@@ -71,7 +71,7 @@ function* signIn(password: Password | undefined): Dialogue<void> {
   yield* text();
   const candidate = yield* text();
   if (version !== 1 || (password !== undefined && !password.matches(candidate.toString())))
-    throw new Refusal(denied('a wrong password came with SOCKS5'), Buffer.of(1, 1));
+    throw new Refusal(denied('a wrong password came with SOCKS5'), Buffer.of(1, 1), { isGuess: true });
   yield* say(Buffer.of(1, 0));
 }
 
