@@ -34,16 +34,12 @@ export function converse<Result>(
       resolve(undefined);
     };
     const hear = (chunk: Buffer): void => {
-      try {
-        const { said, over } = run.push(chunk);
-        for (const bytes of said) socket.write(bytes);
-        if (over === undefined) return;
-        stop();
-        resolve({ result: over.result, early: over.rest });
-      } catch (error) {
-        stop();
-        reject(error);
-      }
+      const { said, over, refusal } = run.push(chunk);
+      for (const bytes of said) socket.write(bytes);
+      if (over === undefined && refusal === undefined) return;
+      stop();
+      if (over === undefined) reject(refusal);
+      else resolve({ result: over.result, early: over.rest });
     };
     socket.on('data', hear).on('end', leave).on('close', leave);
     // It may have gone while nobody listened.

@@ -58,6 +58,8 @@ export interface Turn<Result> {
   readonly said: readonly Buffer[];
   /** Set when it is over: its result, and the bytes that came after it. */
   readonly over?: { readonly result: Result; readonly rest: Buffer };
+  /** Set when it is over without one. */
+  readonly refusal?: Refusal;
 }
 
 /** Leads a dialogue with bytes as they come. */
@@ -71,24 +73,34 @@ export class DialogueRun<Result> {
     this.#next = dialogue.next();
   }
 
-  /** Goes on with `chunk`. Throws `Refusal`. Not to be called any more once it is over. */
+  /** Goes on with `chunk`. Not to be called any more once it is over. */
   push(chunk: Buffer): Turn<Result> {
     this.#pending = Buffer.concat([this.#pending, chunk]);
     const said: Buffer[] = [];
-    for (;;) {
-      if (this.#next.done === true) return { said, over: { result: this.#next.value, rest: this.#pending } };
-      const want = this.#next.value;
-      if (want.kind === 'say') {
-        said.push(want.bytes);
-        this.#next = this.#dialogue.next(Buffer.alloc(0));
-        continue;
+    try {
+      while (this.#next.done !== true) {
+        const bytes = this.#fulfil(this.#next.value, said);
+        if (bytes === undefined) return { said };
+        this.#next = this.#dialogue.next(bytes);
       }
-      const length = lengthOf(want, this.#pending);
-      if (length === undefined) return { said };
-      const bytes = this.#pending.subarray(0, length);
-      this.#pending = this.#pending.subarray(length);
-      this.#next = this.#dialogue.next(bytes);
+    } catch (error) {
+      if (error instanceof Refusal) return { said, refusal: error };
+      throw error;
     }
+    return { said, over: { result: this.#next.value, rest: this.#pending } };
+  }
+
+  /** What a want is answered with, or undefined while that has not come. */
+  #fulfil(want: Want, said: Buffer[]): Buffer | undefined {
+    if (want.kind === 'say') {
+      said.push(want.bytes);
+      return Buffer.alloc(0);
+    }
+    const length = lengthOf(want, this.#pending);
+    if (length === undefined) return undefined;
+    const bytes = this.#pending.subarray(0, length);
+    this.#pending = this.#pending.subarray(length);
+    return bytes;
   }
 }
 
