@@ -1,16 +1,20 @@
-import { readFile } from 'node:fs/promises';
+import { readFileSync } from 'node:fs';
 import type { Socket } from 'node:net';
 import { endianness } from 'node:os';
-import { setImmediate as nextTurn } from 'node:timers/promises';
+import { setImmediate as nextTurn, setTimeout as delay } from 'node:timers/promises';
 
 /** Who is at the other end of a loopback connection: this user or root, somebody else, or nobody can say. */
 export type Neighbour = 'own' | 'other' | 'unknown';
 
+/** Of the time, readings take no more than a fifth, and nobody waits for long. */
+const pauseShare = 4;
+const mostPauseMs = 100;
+
 /** Tells by the kernel's tables of sockets (proc(5), /proc/net/tcp) whose program has connected. Only Linux has them. */
 export class Neighbours {
   readonly #paths: readonly string[];
-  #next: Promise<string> | undefined;
-  #current: Promise<unknown> = Promise.resolve();
+  #next: Promise<Owners> | undefined;
+  #readAgainAt = 0;
 
   constructor(paths: readonly string[] = ['/proc/net/tcp', '/proc/net/tcp6']) {
     this.#paths = paths;
@@ -18,31 +22,43 @@ export class Neighbours {
 
   /** Whether there is anything to tell by. */
   async canTell(): Promise<boolean> {
-    return process.getuid !== undefined && (await this.#tables()) !== '';
+    return process.getuid !== undefined && (await this.#owners()).size > 0;
   }
 
   async whose(socket: Socket): Promise<Neighbour> {
     const ends = endsOf(socket);
     if (process.getuid === undefined || ends === undefined) return 'unknown';
-    const tables = await this.#tables();
-    if (tables === '') return 'unknown';
-    const uid = ownerOf(tables, ends);
+    const owners = await this.#owners();
+    if (owners.size === 0) return 'unknown';
+    const uid = ownerOf(owners, ends);
     return uid === process.getuid() || uid === 0 ? 'own' : 'other';
   }
 
-  /** The tables as they are after this call; the kernel takes its time for them, so one reading serves all who wait. */
-  #tables(): Promise<string> {
+  /** The tables as they are after this call; one reading serves all who have come in the meantime. */
+  #owners(): Promise<Owners> {
     this.#next ??= this.#read();
     return this.#next;
   }
 
-  async #read(): Promise<string> {
-    await this.#current;
-    await nextTurn();
+  /** With thousands of connections on the machine a reading takes milliseconds, so there are pauses between them. */
+  async #read(): Promise<Owners> {
+    const pauseMs = this.#readAgainAt - performance.now();
+    await (pauseMs > 0 ? delay(pauseMs) : nextTurn());
     this.#next = undefined;
-    const reading = Promise.all(this.#paths.map((path) => readFile(path, 'latin1').catch(() => '')));
-    this.#current = reading;
-    return (await reading).join('');
+    const startedAt = performance.now();
+    const owners = readOwners(this.#paths.map((path) => read(path)).join(''));
+    const now = performance.now();
+    this.#readAgainAt = now + Math.min(mostPauseMs, (now - startedAt) * pauseShare);
+    return owners;
+  }
+}
+
+/** The kernel gives a page at a time: asking for each from another thread takes longer than to wait for it. */
+function read(path: string): string {
+  try {
+    return readFileSync(path, 'latin1');
+  } catch {
+    return '';
   }
 }
 
@@ -57,21 +73,27 @@ function endsOf({ remoteAddress, remotePort, localAddress, localPort }: Socket):
   return { local: [remoteAddress, remotePort!], remote: [localAddress, localPort!] };
 }
 
+/** The user of each open socket, by its local and remote end as the tables have them. */
+export type Owners = ReadonlyMap<string, number>;
+
+/** Reads rows like `0: 0100007F:0438 0100007F:A0C4 01 … 1000 0 5678 …`. */
+export function readOwners(tables: string): Owners {
+  const owners = new Map<string, number>();
+  for (const row of tables.split('\n')) {
+    const [, local, remote, , , , , uid, , inode] = row.trimStart().split(/ +/);
+    // A socket that no process has any more belongs to nobody, and its row says 0.
+    if (/^\d+$/.test(uid ?? '') && inode !== '0') owners.set(`${local} ${remote}`, Number(uid));
+  }
+  return owners;
+}
+
 /** The user whose open socket has these ends; undefined when there is none. */
-export function ownerOf(tables: string, { local, remote }: Ends): number | undefined {
+export function ownerOf(owners: Owners, { local, remote }: Ends): number | undefined {
   const [from, to] = [local, remote].map(([address, port]) => {
     const shown = port.toString(16).toUpperCase().padStart(4, '0');
     return words(address).map((each) => `${each}:${shown}`);
   });
-  for (const [at, each] of from!.entries()) {
-    const found = tables.indexOf(` ${each} ${to![at]!} `);
-    if (found === -1) continue;
-    const fields = tables.slice(found + 1, tables.indexOf('\n', found)).split(/ +/);
-    // A socket that no process has any more belongs to nobody, and its row says 0.
-    const [uid, inode] = [fields[6], fields[8]];
-    return inode === '0' ? undefined : Number(uid);
-  }
-  return undefined;
+  return from!.map((each, at) => owners.get(`${each} ${to![at]!}`)).find((uid) => uid !== undefined);
 }
 
 /** An address as the tables may have it: in the words of the processor, and IPv4 also in the clothes of IPv6. */
