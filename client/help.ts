@@ -214,6 +214,7 @@ With other programs:
   Ansible                     the same; for hosts that are not set up:
                               ansible_ssh_common_args: >-
                                 -o ProxyCommand="postern connect %h %p"
+                              for hundreds of hosts: postern listen --help
   PuTTY, plink, psftp         Connection > Proxy > type Local, command:
                               postern connect %host %port
                               or: plink -proxycmd "postern connect %host %port" box

@@ -2,10 +2,11 @@ import assert from 'node:assert/strict';
 import { readdirSync } from 'node:fs';
 import { connect, type Socket } from 'node:net';
 import { before, describe, it } from 'node:test';
-import { auditOf, startNext } from './support/generations.ts';
+import { startNext } from './support/generations.ts';
 import { startListener, type Listener } from './support/listener.ts';
 import { clientBundle, needs } from './support/needs.ts';
 import { eventually, run } from './support/process.ts';
+import { audited } from './support/resume.ts';
 import { openScratch } from './support/scratch.ts';
 import { clientCommand, type Ssh } from './support/ssh.ts';
 import { listen, openWorld, type World } from './support/world.ts';
@@ -109,12 +110,8 @@ describe(
       for (const { socket } of guests) socket.end();
       const directory = `${env['XDG_STATE_HOME']}/postern/tunnels`;
       await eventually(() => readdirSync(directory).length === 0, 'the end of all tunnels');
-      const causes = (): readonly unknown[] =>
-        auditOf(world.gateway)
-          .filter(({ event }) => event === 'end')
-          .map(({ cause }) => cause);
-      await eventually(() => causes().length === guests.length, 'the end of all sessions');
-      assert.deepEqual([...new Set(causes())], ['CLOSED']);
+      await eventually(() => audited(world, 'end').length === guests.length, 'the end of all sessions');
+      assert.ok(audited(world, 'end').every(({ cause }) => cause === 'CLOSED'));
       assert.deepEqual(listener.codes(), []);
       listener.signal('SIGTERM');
       assert.equal(await listener.ended, 0);

@@ -7,7 +7,7 @@ import { before, describe, it } from 'node:test';
 import { startListener, type Listener } from './support/listener.ts';
 import { clientBundle, needs } from './support/needs.ts';
 import { eventually, run, type Outcome } from './support/process.ts';
-import { mebibyte, sha256, succeeded } from './support/resume.ts';
+import { audited, mebibyte, sha256, succeeded } from './support/resume.ts';
 import { openScratch } from './support/scratch.ts';
 import { box, prepareSsh, type Ssh } from './support/ssh.ts';
 import { openWorld, talkBytes, type World } from './support/world.ts';
@@ -33,8 +33,16 @@ async function openAll(): Promise<void> {
     startListener(
       scratch,
       [
-        ...['--listen', '0', '--socket', scratch.path('door.sock')],
-        ...['-L', `0:${box}:22`, '-L', `${scratch.path('box.sock')}:${box}:22`, '-L', '0:last:22'],
+        '--listen',
+        '0',
+        '--socket',
+        scratch.path('door.sock'),
+        '-L',
+        `0:${box}:22`,
+        '-L',
+        `${scratch.path('box.sock')}:${box}:22`,
+        '-L',
+        '0:last:22',
       ],
       env,
     ),
@@ -105,12 +113,17 @@ describe('postern listen, through nginx', needs(clientBundle, ...programs), () =
       '--proxytunnel': () => ['-p', '-x', `http://127.0.0.1:${open.port()}`],
       'SOCKS5 on the unix socket': () => ['-x', `socks5h://localhost${open.door(1)}`],
       'SOCKS5 with the password': () => [
-        ...['--socks5-hostname', `127.0.0.1:${closed.port()}`],
-        ...['--proxy-user', `any:${password}`],
+        '--socks5-hostname',
+        `127.0.0.1:${closed.port()}`,
+        '--proxy-user',
+        `any:${password}`,
       ],
       'HTTP with the password': () => [
-        ...['-p', '-x', `http://127.0.0.1:${closed.port()}`],
-        ...['--proxy-user', `any:${password}`],
+        '-p',
+        '-x',
+        `http://127.0.0.1:${closed.port()}`,
+        '--proxy-user',
+        `any:${password}`,
       ],
     };
     for (const [what, args] of Object.entries(ways)) {
@@ -233,11 +246,7 @@ describe('postern listen, through nginx', needs(clientBundle, ...programs), () =
     assert.equal(await listener.ended, 0);
     assert.equal(existsSync(path), false);
     assert.deepEqual(listener.events().at(-1)?.['event'], 'stopped');
-    const ends = (): readonly string[] =>
-      readFileSync(world.gateway.auditFile, 'utf8')
-        .split('\n')
-        .filter((line) => line.includes('CLIENT_LOST'));
-    await eventually(() => ends().length > 0);
+    await eventually(() => audited(world, 'end').some(({ cause }) => cause === 'CLIENT_LOST'));
   });
 
   it('takes over a socket that a killed one has left, but none that somebody listens at', async () => {

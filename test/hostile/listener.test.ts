@@ -69,6 +69,22 @@ async function honest(port: number): Promise<void> {
   socket.destroy();
 }
 
+/** What somebody else's program gets when it asks for the echo. */
+async function asNobody(port: number): Promise<string> {
+  const child = spawn(
+    'setpriv',
+    ['--reuid=65534', '--regid=65534', '--clear-groups', 'nc', '-N', '127.0.0.1', String(port)],
+    {
+      stdio: ['pipe', 'pipe', 'inherit'],
+    },
+  );
+  child.stdin.on('error', () => {}).end(`${toEcho}hello`);
+  let got = '';
+  child.stdout.on('data', (chunk: Buffer) => (got += chunk.toString()));
+  await once(child, 'close');
+  return got;
+}
+
 describe('programs that misuse postern listen', needs(clientBundle), () => {
   let env: Record<string, string>;
   let listener: Listener;
@@ -187,20 +203,6 @@ describe('programs that misuse postern listen', needs(clientBundle), () => {
 
   it('cannot be of another user, unless that was said', async (t) => {
     if (process.getuid?.() !== 0) return t.skip('only root can run programs as somebody else');
-    const asNobody = async (port: number): Promise<string> => {
-      const child = spawn(
-        'setpriv',
-        ['--reuid=65534', '--regid=65534', '--clear-groups', 'nc', '-N', '127.0.0.1', String(port)],
-        {
-          stdio: ['pipe', 'pipe', 'inherit'],
-        },
-      );
-      child.stdin.on('error', () => {}).end(`${toEcho}hello`);
-      let got = '';
-      child.stdout.on('data', (chunk: Buffer) => (got += chunk.toString()));
-      await once(child, 'close');
-      return got;
-    };
     const count = listener.codes().length;
     assert.equal(await asNobody(listener.port()), '');
     assert.deepEqual(listener.codes().slice(count), ['LISTENER_DENIED']);

@@ -238,11 +238,11 @@ describe('hear()', () => {
   });
 });
 
+function asked(sent: Buffer): Asked {
+  return new DialogueRun(hear(undefined)).push(sent).over!.result;
+}
+
 describe('what a tunnel that does not open is in the words of each protocol', () => {
-  const asked = (sent: Buffer): Asked => {
-    const { over } = new DialogueRun(hear(undefined)).push(sent);
-    return over!.result;
-  };
   const [socks5, socks4, http] = [
     asked(bytes(greeting, [...toBox])),
     asked(bytes([4, 1, 0, 22, 0, 0, 0, 1], '\0box\0')),
