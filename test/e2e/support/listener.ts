@@ -16,6 +16,8 @@ export interface Listener {
   events(): readonly ListenerEvent[];
   /** The codes of all failures so far. */
   codes(): readonly unknown[];
+  /** The codes of the failures that `act` causes, at least one. */
+  failures(act: () => Promise<unknown>): Promise<readonly unknown[]>;
   /** What it says to people. */
   said(): string;
   signal(signal: NodeJS.Signals): void;
@@ -51,12 +53,20 @@ export async function startListener(
   if (isOver) throw new Error(`postern listen ended:\n${said}`);
   const door = (index: number): string =>
     (events()[0]!['doors'] as readonly { readonly address: string }[])[index]!.address;
+  const codes = (): readonly unknown[] =>
+    events().flatMap(({ event, code }) => (event === 'failed' ? [code] : []));
   return {
     pid: child.pid!,
     door,
     port: (index = 0) => Number(door(index).split(':').at(-1)),
     events,
-    codes: () => events().flatMap(({ event, code }) => (event === 'failed' ? [code] : [])),
+    codes,
+    async failures(act) {
+      const before = codes().length;
+      await act();
+      await eventually(() => codes().length > before, 'a failure');
+      return codes().slice(before);
+    },
     said: () => said,
     signal: (signal) => void child.kill(signal),
     ended,
