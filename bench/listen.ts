@@ -93,6 +93,7 @@ async function measure(what: string, env: Record<string, string>, quick: boolean
     await delay(settleMs);
     rows.push(row(`${atOnce} tunnels, opened at once`, times));
     for (const socket of sockets.splice(0)) socket.destroy();
+    await delay(settleMs);
     const commands = {
       'ProxyCommand nc': ['nc', '-X', 'connect', '-x', `127.0.0.1:${port}`, 'box', '22'],
       'ProxyCommand postern connect': [process.execPath, join(root, 'dist/postern.cjs'), 'connect', 'box'],

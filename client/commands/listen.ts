@@ -4,6 +4,7 @@ import type { Duplex } from 'node:stream';
 import { resolve } from 'node:path';
 import { parseArgs } from 'node:util';
 import { setTimeout as delay } from 'node:timers/promises';
+import { setFlagsFromString } from 'node:v8';
 import type { Target } from '../../protocol/target.ts';
 import { abort } from '../../stream/close.ts';
 import { say } from '../explain.ts';
@@ -49,6 +50,8 @@ export async function listen(
   const { values } = parseArgs({ args: [...args], options });
   const settings = settingsWith(values, env);
   const wishes = readWishes(values, env);
+  // New objects would get more room with each burst of tunnels, and keep it: 70 MiB after a few hundred, for no speed.
+  setFlagsFromString('--semi-space-growth-factor=1');
   // Who has read the first line may have gone.
   process.stdout.on('error', () => {});
   const journal = new Journal({ state: settings.places.state, json: values.json === true, print });

@@ -6,15 +6,16 @@ import { setImmediate as nextTurn, setTimeout as delay } from 'node:timers/promi
 /** Who is at the other end of a loopback connection: this user or root, somebody else, or nobody can say. */
 export type Neighbour = 'own' | 'other' | 'unknown';
 
-/** Of the time, readings take no more than a fifth, and nobody waits for long. */
-const pauseShare = 4;
+/** In the long run readings take no more than this part of the time, but some at once are free, and nobody waits for long. */
+const share = 0.2;
+const freeMs = 30;
 const mostPauseMs = 100;
 
 /** Tells by the kernel's tables of sockets (proc(5), /proc/net/tcp) whose program has connected. Only Linux has them. */
 export class Neighbours {
   readonly #paths: readonly string[];
   #next: Promise<Owners> | undefined;
-  #readAgainAt = 0;
+  #spent = { ms: 0, at: 0 };
 
   constructor(paths: readonly string[] = ['/proc/net/tcp', '/proc/net/tcp6']) {
     this.#paths = paths;
@@ -40,16 +41,22 @@ export class Neighbours {
     return this.#next;
   }
 
-  /** With thousands of connections on the machine a reading takes milliseconds, so there are pauses between them. */
+  /** With thousands of connections on the machine a reading takes milliseconds: hundreds who come at once share some. */
   async #read(): Promise<Owners> {
-    const pauseMs = this.#readAgainAt - performance.now();
-    await (pauseMs > 0 ? delay(pauseMs) : nextTurn());
+    const pauseMs = (this.#owedMs() - freeMs) / share;
+    await (pauseMs > 0 ? delay(Math.min(pauseMs, mostPauseMs)) : nextTurn());
     this.#next = undefined;
     const startedAt = performance.now();
     const owners = readOwners(this.#paths.map((path) => read(path)).join(''));
-    const now = performance.now();
-    this.#readAgainAt = now + Math.min(mostPauseMs, (now - startedAt) * pauseShare);
+    const endedAt = performance.now();
+    this.#spent = { ms: this.#owedMs() + endedAt - startedAt, at: endedAt };
     return owners;
+  }
+
+  /** How much more time readings have taken than they may. */
+  #owedMs(): number {
+    const { ms, at } = this.#spent;
+    return Math.max(0, ms - (performance.now() - at) * share);
   }
 }
 
