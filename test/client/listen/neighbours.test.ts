@@ -5,7 +5,7 @@ import type { Socket } from 'node:net';
 import { endianness } from 'node:os';
 import { describe, it } from 'node:test';
 import type { TestContext } from 'node:test';
-import { Neighbours, ownerOf, readOwners } from '../../../client/listen/neighbours.ts';
+import { Neighbours, ownerOf } from '../../../client/listen/neighbours.ts';
 
 const header =
   '  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n';
@@ -39,7 +39,7 @@ describe('ownerOf()', { skip: endianness() !== 'LE' && 'the rows are those of an
     ['rows that are none', 'a\n: : :\n\n   0: 1\n', '127.0.0.1', undefined],
   ] as const) {
     it(`finds ${uid ?? 'nobody'} for ${what}`, () => {
-      assert.equal(ownerOf(readOwners(header + rows), ends(address)), uid);
+      assert.equal(ownerOf(Buffer.from(header + rows), ends(address)), uid);
     });
   }
 });
