@@ -255,6 +255,15 @@ describe('postern listen, through nginx', needs(clientBundle, ...programs), () =
     await eventually(() => audited(world, 'end').some(({ cause }) => cause === 'CLIENT_LOST'));
   });
 
+  for (const signal of ['SIGINT', 'SIGHUP'] as const) {
+    it(`ends in order at ${signal} too`, async () => {
+      const listener = await startListener(scratch, ['--listen', '0'], env);
+      listener.signal(signal);
+      assert.equal(await listener.ended, 0);
+      assert.deepEqual(listener.events().at(-1)?.['event'], 'stopped');
+    });
+  }
+
   it('takes over a socket that a killed one has left, but none that somebody listens at', async () => {
     const path = scratch.path('left.sock');
     const first = await startListener(scratch, ['--socket', path], env);
