@@ -15,7 +15,17 @@ import { proxySignIns } from './proxy-sign-in.ts';
 import { rejoins } from './rejoin.ts';
 import type { Figure, Row } from './support/figure.ts';
 
-const figures: readonly Figure[] = [opens, connects, proxySignIns, pages, bulk, keystroke, memory, rejoins, listens];
+const figures: readonly Figure[] = [
+  opens,
+  connects,
+  proxySignIns,
+  pages,
+  bulk,
+  keystroke,
+  memory,
+  rejoins,
+  listens,
+];
 
 const { values } = parseArgs({
   options: { quick: { type: 'boolean', default: false }, only: { type: 'string', multiple: true } },
