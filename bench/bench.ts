@@ -7,6 +7,7 @@ import { parseArgs } from 'node:util';
 import { bulk } from './bulk.ts';
 import { connects } from './connect.ts';
 import { keystroke } from './keystroke.ts';
+import { listens } from './listen.ts';
 import { memory } from './memory.ts';
 import { opens } from './opens.ts';
 import { pages } from './pages.ts';
@@ -14,7 +15,17 @@ import { proxySignIns } from './proxy-sign-in.ts';
 import { rejoins } from './rejoin.ts';
 import type { Figure, Row } from './support/figure.ts';
 
-const figures: readonly Figure[] = [opens, connects, proxySignIns, pages, bulk, keystroke, memory, rejoins];
+const figures: readonly Figure[] = [
+  opens,
+  connects,
+  proxySignIns,
+  pages,
+  bulk,
+  keystroke,
+  memory,
+  rejoins,
+  listens,
+];
 
 const { values } = parseArgs({
   options: { quick: { type: 'boolean', default: false }, only: { type: 'string', multiple: true } },

@@ -39,6 +39,9 @@ export function replaceFile(path: string, content: string | Buffer, mode: number
   }
 }
 
+/** Room for what a file gets while it is read, and for those that do not tell their size. */
+const usualBytes = 1024;
+
 /** A file that has been read, and what is known of it. */
 export interface SmallFile {
   readonly bytes: Buffer;
@@ -53,9 +56,11 @@ export function readSmall(path: string, limit: number, options: { follow?: boole
   const noFollow = options.follow === false ? (constants.O_NOFOLLOW ?? 0) : 0;
   const file = openSync(path, constants.O_RDONLY | noFollow);
   try {
-    const buffer = Buffer.alloc(limit + 1);
+    // What says that it is empty may not be: a pipe, or a file of the kernel.
+    let buffer = Buffer.alloc(Math.min(limit, fstatSync(file).size + usualBytes) + 1);
     let length = 0;
     while (length <= limit) {
+      if (length === buffer.length) buffer = Buffer.concat([buffer], Math.min(limit + 1, 2 * buffer.length));
       const count = readSync(file, buffer, length, buffer.length - length, null);
       if (count === 0) return { bytes: buffer.subarray(0, length), stats: fstatSync(file) };
       length += count;

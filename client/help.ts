@@ -14,6 +14,8 @@ Commands:
   doctor [<host>]           what is in the way, layer by layer, and what to do
   ticket <host>...          a password for programs that know nothing else
   connect <host> [<port>]   open a tunnel; stdin and stdout are the SSH stream
+  listen                    tunnels for programs that know only SOCKS, an HTTP
+                            proxy or a port; starts no process for each
 
 Options:
   -h, --help                this text; after a command, that of the command
@@ -175,6 +177,46 @@ Options:
 Exit codes: 0 ssh would work, else that of the first thing in the way, as
 "postern connect" would exit: 69, 75, 77, 78; 130 after Ctrl-C.
 `,
+  listen: `postern listen -L 2222:box:22 --listen 1080
+
+Usage: postern listen [options]
+
+Takes connections of programs on this machine and leads each through the gateway
+by a tunnel of its own. One port speaks SOCKS5, SOCKS4a and HTTP CONNECT. Runs
+until Ctrl-C, SIGTERM or SIGHUP, which end all tunnels. Prints a line for each
+place as soon as all of them listen.
+
+Options:
+  --listen PORT      or 127.0.0.1:PORT, [::1]:PORT; 0 is any free port. Without
+                     --listen, --socket and -L it is 1080
+  --socket PATH      the same on a unix socket that only you can open
+  -L, --forward PORT:HOST:PORT
+                     what connects there is led to this host and port, like
+                     2222:box:22; also PATH:HOST:PORT for a unix socket
+  --password-file FILE
+                     programs have to say this password, with any user name.
+                     Where there is no such file, one is written
+  --any-user         let programs of other users in as well
+  --most-connections N
+                     at once (default: 1000)
+  --json             events on stdout, as one JSON object on each line
+  --gateway URL      the gateway, like https://gw.example/ssh/
+  --via ENTRY        relay, websocket, connect-tcp, connect or http
+  --token-file FILE  file with the token
+  --ca-file FILE     more certificates to trust, in PEM
+  -h, --help         this text
+
+Every user of a machine can reach its loopback ports. On Linux the kernel tells
+whose program it is, and only yours and root's get in. Elsewhere use --socket or
+a password; -L on a port cannot ask for one.
+
+Environment:
+  POSTERN_LISTEN_PASSWORD
+                     the password itself; a file is safer
+
+With ssh, where starting postern for each connection takes too long:
+  ProxyCommand nc -X connect -x 127.0.0.1:1080 %h %p
+`,
   setup: `postern setup --gateway https://gw.example/ssh/ --host '*.corp.example'
 
 Usage: postern setup [options]
@@ -198,6 +240,7 @@ With other programs:
   Ansible                     the same; for hosts that are not set up:
                               ansible_ssh_common_args: >-
                                 -o ProxyCommand="postern connect %h %p"
+                              for hundreds of hosts: postern listen --help
   PuTTY, plink, psftp         Connection > Proxy > type Local, command:
                               postern connect %host %port
                               or: plink -proxycmd "postern connect %host %port" box

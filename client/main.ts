@@ -10,8 +10,8 @@ const lingerMs = 300;
 
 async function start(): Promise<void> {
   process.exitCode = await main();
-  // Both may have asked somebody who never answers.
-  if (process.argv[2] === 'connect' || process.argv[2] === 'doctor') leave();
+  // All of them may have asked somebody who never answers.
+  if (['connect', 'doctor', 'listen'].includes(process.argv[2] ?? '')) leave();
 }
 
 /**

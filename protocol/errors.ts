@@ -104,6 +104,9 @@ export const tunnelErrors = {
   TUNNEL_EXPIRED: { status: 410, retry: true, exit: 75, layer: 'policy' },
   TUNNEL_STOPPED: { status: 410, retry: true, exit: 75, layer: 'gateway' },
   TUNNEL_LOST: { status: 0, retry: true, exit: 75, layer: 'tunnel' },
+  // Said by `postern listen` to programs of this machine.
+  LISTENER_DENIED: { status: 407, retry: false, exit: 77, layer: 'usage' },
+  LISTENER_FULL: { status: 503, retry: true, exit: 75, layer: 'usage' },
 } as const satisfies Record<string, ErrorFacts>;
 
 export type TunnelErrorCode = keyof typeof tunnelErrors;

@@ -4,6 +4,7 @@ import { run } from './bootstrap.mjs';
 
 /** The Debian packages of the programs that the tests run. */
 const packages = [
+  'ansible-core',
   'apache2',
   'ca-certificates',
   'caddy',
@@ -37,6 +38,7 @@ const packages = [
   'procps',
   'proxytunnel',
   'putty-tools',
+  'python3-paramiko',
   'rsync',
   'socat',
   // With OpenSSL, and in the place of "squid": the other one cannot inspect TLS.

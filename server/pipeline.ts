@@ -15,8 +15,8 @@ import type { Offer, RejoinOffer, Request } from './entry/entry.ts';
 import type { TunnelCounts } from './policy/limits.ts';
 import type { Grant, Policy } from './policy/policy.ts';
 import { abort } from '../stream/close.ts';
-import { bridge } from './tunnel/bridge.ts';
-import type { BridgeEnd } from './tunnel/bridge.ts';
+import { bridge } from '../stream/bridge.ts';
+import type { BridgeEnd } from '../stream/bridge.ts';
 import type { Rejoinable, Rejoinables } from './tunnel/rejoinable.ts';
 import type { Session, Sessions } from './tunnel/sessions.ts';
 

@@ -1,26 +1,14 @@
-import type { Duplex } from 'node:stream';
 import { parseTarget, parseTargetParts } from '../../protocol/target.ts';
 import type { Target } from '../../protocol/target.ts';
-import type { Egress } from '../egress/egress.ts';
-import { loadEntry, openTunnel } from '../entry/choose.ts';
-import type { Later } from '../entry/entry.ts';
-import { entryMemory } from '../entry/memory.ts';
 import { report, sayInSession } from '../explain.ts';
 import { Failure, toFailure } from '../failure.ts';
 import { places } from '../places.ts';
 import type { Environment } from '../places.ts';
 import { readSettings } from '../settings.ts';
-import type { Flags, Settings } from '../settings.ts';
-import { connectionAges } from '../resume/connection-ages.ts';
-import { tunnelFile } from '../resume/tunnel-file.ts';
+import type { Flags } from '../settings.ts';
 import { carry } from '../stdio.ts';
-import { hasTerminal } from '../terminal.ts';
-import { withPass } from '../token/pass.ts';
-import { signInDirectory } from '../token/sign-in.ts';
+import { maySignIn, openTunnelTo, signInFirst } from '../tunnel.ts';
 import { wayOut } from '../way-out.ts';
-
-/** From the first packet to the open tunnel; ssh itself should wait longer than this. */
-const openMs = 30_000;
 
 /** The arguments of `connect`: `host` and `port` as they were written. */
 export interface ConnectArguments {
@@ -51,14 +39,14 @@ export async function connect(args: readonly string[], env: Environment): Promis
 async function tunnel(parsed: ConnectArguments, env: Environment): Promise<number> {
   const target = parseAsked(parsed);
   const settings = readSettings(parsed.flags, env);
-  const egress = wayOut(settings);
+  const ways = { settings, egress: wayOut(settings), say: sayInSession };
   let stream;
   try {
-    stream = await open(target, settings, egress);
+    stream = await openTunnelTo(target, ways);
   } catch (error) {
     if (!(error instanceof Failure && error.code === 'TOKEN_MISSING' && maySignIn(settings))) throw error;
-    await signInFirst(settings, egress);
-    stream = await open(target, settings, egress);
+    await signInFirst(ways);
+    stream = await openTunnelTo(target, ways);
   }
   try {
     return await carry(stream, { input: process.stdin, output: process.stdout, signals: process });
@@ -67,53 +55,6 @@ async function tunnel(parsed: ConnectArguments, env: Environment): Promise<numbe
     sayInSession('');
     throw error;
   }
-}
-
-function open(target: Target, settings: Settings, egress: Egress): Promise<Duplex> {
-  const { gateway, via, token: sources, places: here } = settings;
-  const signal = AbortSignal.timeout(openMs);
-  const memory = entryMemory(here.state);
-  const later: Later = {
-    ages: connectionAges(signInDirectory(here.state, gateway)),
-    watch: tunnelFile(here.state, { gateway, target }),
-    withPass: (signal, use) => withPass({ sources, gateway, egress, signal }, use),
-    say: sayInSession,
-    onEntry: (name) => memory.keep(gateway, name),
-    ...(via === undefined && {
-      heldBack: {
-        recall: () => memory.recallHeldBack(gateway),
-        keep: () => memory.keepHeldBack(gateway),
-      },
-    }),
-  };
-  return withPass({ sources, gateway, egress, signal }, ({ token, prove }) =>
-    openTunnel({ gateway, target, token, ...(prove === undefined ? {} : { prove }), later }, egress, {
-      load: loadEntry,
-      memory,
-      signal,
-      ...(via === undefined ? {} : { via }),
-    }),
-  );
-}
-
-/** Somebody has to be there to see a browser come up; scripts and IDEs get an answer at once. */
-function maySignIn({ asking }: Settings): boolean {
-  return asking.isAllowed && hasTerminal();
-}
-
-/** ssh may lose its patience in the meantime; the sign-in is finished all the same, for the next one. */
-async function signInFirst(settings: Settings, egress: Egress): Promise<void> {
-  const { gateway, asking, places: here } = settings;
-  const { signInOnce } = await import('../token/single-sign-in.ts');
-  await signInOnce({
-    state: here.state,
-    gateway,
-    egress,
-    device: false,
-    browser: asking.browser,
-    hangup: 'finish',
-    wanted: 'a sign-in',
-  });
 }
 
 const valued = {

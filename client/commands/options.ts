@@ -17,16 +17,19 @@ export interface GatewayValues {
   readonly gateway?: string | undefined;
   readonly 'ca-file'?: string | undefined;
   readonly 'token-file'?: string | undefined;
+  /** Of those commands that open tunnels. */
+  readonly via?: string | undefined;
 }
 
 /** Settings with the options of such a command. Throws as `readSettings`. */
 export function settingsWith(values: GatewayValues, env: Environment): Settings {
-  const { gateway, 'ca-file': caFile, 'token-file': tokenFile } = values;
+  const { gateway, 'ca-file': caFile, 'token-file': tokenFile, via } = values;
   return readSettings(
     {
       ...(gateway === undefined ? {} : { gateway }),
       ...(caFile === undefined ? {} : { caFile }),
       ...(tokenFile === undefined ? {} : { tokenFile }),
+      ...(via === undefined ? {} : { via }),
     },
     env,
   );

@@ -15,6 +15,7 @@ const commands: Readonly<Record<Exclude<HelpTopic, '' | 'connect'>, () => Promis
   status: async () => (await import('./status.ts')).status,
   hosts: async () => (await import('./hosts.ts')).hosts,
   ticket: async () => (await import('./ticket.ts')).ticket,
+  listen: async () => (await import('./listen.ts')).listen,
   setup: async () => (await import('./setup.ts')).setup,
   doctor: async () => (await import('./doctor.ts')).doctor,
 };

@@ -1,7 +1,7 @@
 import { X509Certificate } from 'node:crypto';
 import type { Socket } from 'node:net';
-import { connect, getCACertificates, rootCertificates } from 'node:tls';
-import type { PeerCertificate, TLSSocket } from 'node:tls';
+import { connect, createSecureContext, getCACertificates, rootCertificates } from 'node:tls';
+import type { PeerCertificate, SecureContext, TLSSocket } from 'node:tls';
 import { isAddress } from '../../protocol/target.ts';
 import { Failure } from '../failure.ts';
 import { readSmall, reason } from '../files.ts';
@@ -106,7 +106,7 @@ export function secure(
       ALPNProtocols: ['http/1.1'],
       // Said aloud, or NODE_TLS_REJECT_UNAUTHORIZED could turn it off.
       rejectUnauthorized: true,
-      ...(trust === undefined ? {} : { ca: [...trust] }),
+      ...(trust === undefined ? {} : { secureContext: contextFor(trust) }),
     });
     const late = (): void =>
       void tls.destroy(new Failure('GATEWAY_TIMEOUT', `${host} does not finish the handshake`));
@@ -138,6 +138,18 @@ export function secure(
 function isDistrust(error: unknown): boolean {
   const { cause } = error as Failure;
   return untrusted.has((cause as NodeJS.ErrnoException | undefined)?.code ?? '');
+}
+
+let lastContext: { readonly trust: readonly string[]; readonly context: SecureContext } | undefined;
+
+/** Reading all those certificates takes tens of milliseconds and a megabyte: the tunnels of a process share what it gives. */
+function contextFor(trust: readonly string[]): SecureContext {
+  const before = lastContext;
+  if (before?.trust.length === trust.length && before.trust.every((pem, at) => pem === trust[at]))
+    return before.context;
+  const context = createSecureContext({ ca: [...trust] });
+  lastContext = { trust, context };
+  return context;
 }
 
 const untrusted = new Set([

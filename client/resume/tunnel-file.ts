@@ -23,23 +23,30 @@ export interface TunnelHere {
 }
 
 const largestBytes = 4096;
-/** With so many files, those that killed processes have left are looked for. */
+/** With so many files, those that killed processes have left are looked for, but not for each of hundreds of tunnels. */
 const many = 20;
+const sweepMs = 60_000;
+
+/** The files of this process. */
+const own = new Set<string>();
+/** When this process last looked, by directory. */
+const sweptAt = new Map<string, number>();
 
 /** Keeps a file about a tunnel of this process, for `postern status`. A file that cannot be written matters to nobody. */
 export function tunnelFile(state: string, { gateway, target }: TunnelNames): TunnelWatch {
   const directory = directoryIn(state);
-  const path = join(directory, `${hostPrefix()}${process.pid}.json`);
+  let path: string | undefined;
   let life: ProcessLife | undefined;
   const since = new Date().toISOString();
   let resumes = 0;
   const write = (how: TunnelHere['state']): void => {
     life ??= ownLife();
+    const file = (path ??= takePath(directory));
     const changed = new Date().toISOString();
     const names = { target: formatTarget(target), gateway: gateway.href };
     attempt(() =>
       writePrivate(
-        path,
+        file,
         `${JSON.stringify({ version: 1, ...life, ...names, state: how, since, changed, resumes })}\n`,
       ),
     );
@@ -48,7 +55,11 @@ export function tunnelFile(state: string, { gateway, target }: TunnelNames): Tun
     opened() {
       write('connected');
       attempt(() => {
-        if (readdirSync(directory).length > many) sweep(directory);
+        const now = performance.now();
+        if (now - (sweptAt.get(directory) ?? -Infinity) < sweepMs) return;
+        if (readdirSync(directory).length <= many) return;
+        sweptAt.set(directory, now);
+        sweep(directory);
       });
     },
     lost: () => write('reconnecting'),
@@ -56,8 +67,22 @@ export function tunnelFile(state: string, { gateway, target }: TunnelNames): Tun
       resumes++;
       write('connected');
     },
-    ended: () => attempt(() => rmSync(path, { force: true })),
+    ended() {
+      if (path === undefined) return;
+      const file = path;
+      own.delete(file);
+      attempt(() => rmSync(file, { force: true }));
+    },
   };
+}
+
+/** Most processes have one tunnel. */
+function takePath(directory: string): string {
+  const first = join(directory, `${hostPrefix()}${process.pid}`);
+  let path = `${first}.json`;
+  for (let number = 2; own.has(path); number++) path = `${first}-${number}.json`;
+  own.add(path);
+  return path;
 }
 
 interface TunnelNames {

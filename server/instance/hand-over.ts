@@ -9,7 +9,7 @@ import { relayV1, relayV1Subprotocol } from '../../protocol/relay-v1.ts';
 import { webSocketCarrier } from '../../stream/relay-carrier.ts';
 import type { Carrier } from '../../stream/relay-carrier.ts';
 import type { RejoinOffer } from '../entry/entry.ts';
-import { bridge } from '../tunnel/bridge.ts';
+import { bridge } from '../../stream/bridge.ts';
 import type { Holder } from '../tunnel/rejoinable.ts';
 import { readJson } from './ask.ts';
 import { formatHandedOver, handedOverField } from './handed-over.ts';

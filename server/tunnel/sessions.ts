@@ -5,7 +5,7 @@ import type { CarrierEnd } from '../../stream/relay-carrier.ts';
 import type { Principal } from '../auth/authenticator.ts';
 import type { Request } from '../entry/entry.ts';
 import type { Grant } from '../policy/policy.ts';
-import type { BridgeEnd } from './bridge.ts';
+import type { BridgeEnd } from '../../stream/bridge.ts';
 
 /** Why a session ended: how its tunnel did, or the code it was refused with, or why the gateway ended it. */
 export type SessionEnd = BridgeEnd | TunnelErrorCode | EndReason | 'CLIENT_GONE' | 'RESUMED';

@@ -2,6 +2,7 @@ import { spawn } from 'node:child_process';
 import { join } from 'node:path';
 import { Secret } from '../../../protocol/secret.ts';
 import type { Target } from '../../../protocol/target.ts';
+import { timeLimit } from '../../time-limit.ts';
 import type { Credentials } from './credentials.ts';
 
 /** A proxy as a keychain knows it. */
@@ -145,7 +146,7 @@ export async function readKeychain(
 ): Promise<Credentials | undefined> {
   const reader = keychainReader(question);
   if (reader === undefined) return undefined;
-  const limit = AbortSignal.any([signal, AbortSignal.timeout(question.mayAsk ? unlockMs : lockedMs)]);
+  const limit = timeLimit(signal, question.mayAsk ? unlockMs : lockedMs);
   const found = reader.parse(await outputsOf(reader.argv, limit));
   if (found === undefined || found.password === '') return undefined;
   return { user: found.user, password: new Secret(found.password), source: reader.name };

@@ -90,7 +90,22 @@ describe('tunnelFile() and tunnelsHere()', () => {
     for (let at = 0; at < 30; at++)
       writeFileSync(fileOf(state, 1_000_000_000 + at), JSON.stringify({ ...content, pid: gone }));
     tunnelFile(state, names).opened();
-    assert.equal(readdirSync(join(state, 'tunnels')).length, 1);
+    // Both of this process.
+    assert.equal(readdirSync(join(state, 'tunnels')).length, 2);
+  });
+
+  it('show each tunnel of a process that has several, until it ends', (t) => {
+    const state = temporaryDirectory(t);
+    const files = ['a', 'b', 'c'].map((host) => tunnelFile(state, { ...names, target: { host, port: 22 } }));
+    for (const file of files) file.opened();
+    files[1]!.lost();
+    const shown = (): readonly string[] =>
+      tunnelsHere(state)
+        .map(({ target, state: how }) => `${target} ${how}`)
+        .toSorted();
+    assert.deepEqual(shown(), ['a:22 connected', 'b:22 reconnecting', 'c:22 connected']);
+    for (const file of files.slice(0, 2)) file.ended();
+    assert.deepEqual(shown(), ['c:22 connected']);
   });
 
   it('leave the processes of another machine with the same home alone, and do not show them', (t) => {

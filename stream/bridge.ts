@@ -1,9 +1,9 @@
 import { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
-import { isEndReason } from '../../protocol/end-reason.ts';
-import { abort } from '../../stream/close.ts';
-import { PooledSocket } from '../../stream/pooled-socket.ts';
-import { tunnelEnded } from '../../stream/tunnel-ended.ts';
+import { isEndReason } from '../protocol/end-reason.ts';
+import { abort } from './close.ts';
+import { PooledSocket } from './pooled-socket.ts';
+import { tunnelEnded } from './tunnel-ended.ts';
 
 /**
  * How a tunnel ended. `CLOSED`: both ways, in order. `CLIENT_LOST`, `TARGET_LOST`: that side broke off.
@@ -16,17 +16,14 @@ export type BridgeEnd = 'CLOSED' | 'CLIENT_LOST' | 'TARGET_LOST' | 'ENDED';
  * resets the other, so that an abort is never mistaken for an end. Both streams are gone when the promise settles,
  * and it never rejects.
  */
-export async function bridge(client: Duplex, target: Socket, signal: AbortSignal): Promise<BridgeEnd> {
+export async function bridge(client: Duplex, target: Duplex, signal: AbortSignal): Promise<BridgeEnd> {
   let end: BridgeEnd = 'CLOSED';
   const broke = (how: BridgeEnd): void => {
     if (end !== 'CLOSED') return;
     end = how;
-    abort(target);
-    if (client instanceof Socket) abort(client);
-    else
-      client.destroy(
-        how === 'ENDED' && isEndReason(signal.reason) ? tunnelEnded(signal.reason) : new Error(how),
-      );
+    const why = how === 'ENDED' && isEndReason(signal.reason) ? tunnelEnded(signal.reason) : new Error(how);
+    breakOff(target, why);
+    breakOff(client, why);
   };
   const stop = (): void => broke('ENDED');
   signal.addEventListener('abort', stop, { once: true });
@@ -40,6 +37,11 @@ export async function bridge(client: Duplex, target: Socket, signal: AbortSignal
   } finally {
     signal.removeEventListener('abort', stop);
   }
+}
+
+function breakOff(stream: Duplex, why: Error): void {
+  if (stream instanceof Socket) abort(stream);
+  else stream.destroy(why);
 }
 
 /**

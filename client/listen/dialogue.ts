@@ -1,0 +1,113 @@
+import type { TunnelError } from '../../protocol/errors.ts';
+import type { Target } from '../../protocol/target.ts';
+
+/** What a dialogue wants next: some bytes of the program, or to say some. */
+export type Want =
+  | { readonly kind: 'bytes'; readonly count: number }
+  | { readonly kind: 'until'; readonly mark: string; readonly most: number }
+  | { readonly kind: 'say'; readonly bytes: Buffer };
+
+/** One protocol, from its first byte to what is asked for. Pure; throws `Refusal`. */
+export type Dialogue<Result = Asked> = Generator<Want, Result, Buffer>;
+
+/** What a program asks for, and how it is told what has become of it. */
+export interface Asked {
+  /** The protocol, for people. */
+  readonly protocol: string;
+  readonly target: Target;
+  /** Says that the tunnel is open. */
+  readonly granted: Buffer;
+  /** Says why there is none. */
+  refused(error: TunnelError): Buffer;
+}
+
+/** The end of a dialogue that leads to no tunnel. */
+export class Refusal extends Error {
+  override readonly name = 'Refusal';
+  readonly error: TunnelError;
+  /** What the program is told; absent: nothing. */
+  readonly answer: Buffer | undefined;
+  /** Whether it has tried a password, which it might have guessed. */
+  readonly isGuess: boolean;
+
+  constructor(error: TunnelError, answer?: Buffer, { isGuess = false } = {}) {
+    super(error.message);
+    this.error = error;
+    this.answer = answer;
+    this.isGuess = isGuess;
+  }
+}
+
+/** The next `count` bytes. */
+export function* take(count: number): Dialogue<Buffer> {
+  return yield { kind: 'bytes', count };
+}
+
+/** Everything up to `mark`, which is taken too. Undefined when it does not come within `most` bytes. */
+export function* takeUntil(mark: string, most: number): Dialogue<Buffer | undefined> {
+  const bytes = yield { kind: 'until', mark, most };
+  return bytes.subarray(-mark.length).toString('latin1') === mark ? bytes : undefined;
+}
+
+export function* say(bytes: Buffer): Dialogue<void> {
+  yield { kind: 'say', bytes };
+}
+
+/** What a dialogue has come to with the bytes so far. */
+export interface Turn<Result> {
+  readonly said: readonly Buffer[];
+  /** Set when it is over: its result, and the bytes that came after it. */
+  readonly over?: { readonly result: Result; readonly rest: Buffer };
+  /** Set when it is over without one. */
+  readonly refusal?: Refusal;
+}
+
+/** Leads a dialogue with bytes as they come. */
+export class DialogueRun<Result> {
+  readonly #dialogue: Dialogue<Result>;
+  #pending: Buffer = Buffer.alloc(0);
+  #next: IteratorResult<Want, Result>;
+
+  constructor(dialogue: Dialogue<Result>) {
+    this.#dialogue = dialogue;
+    this.#next = dialogue.next();
+  }
+
+  /** Goes on with `chunk`. Not to be called any more once it is over. */
+  push(chunk: Buffer): Turn<Result> {
+    this.#pending = Buffer.concat([this.#pending, chunk]);
+    const said: Buffer[] = [];
+    try {
+      while (this.#next.done !== true) {
+        const bytes = this.#fulfil(this.#next.value, said);
+        if (bytes === undefined) return { said };
+        this.#next = this.#dialogue.next(bytes);
+      }
+    } catch (error) {
+      if (error instanceof Refusal) return { said, refusal: error };
+      throw error;
+    }
+    return { said, over: { result: this.#next.value, rest: this.#pending } };
+  }
+
+  /** What a want is answered with, or undefined while that has not come. */
+  #fulfil(want: Want, said: Buffer[]): Buffer | undefined {
+    if (want.kind === 'say') {
+      said.push(want.bytes);
+      return Buffer.alloc(0);
+    }
+    const length = lengthOf(want, this.#pending);
+    if (length === undefined) return undefined;
+    const bytes = this.#pending.subarray(0, length);
+    this.#pending = this.#pending.subarray(length);
+    return bytes;
+  }
+}
+
+/** How many of the pending bytes a want takes, or undefined while there are too few. */
+function lengthOf(want: Exclude<Want, { kind: 'say' }>, pending: Buffer): number | undefined {
+  if (want.kind === 'bytes') return pending.length >= want.count ? want.count : undefined;
+  const at = pending.subarray(0, want.most).indexOf(want.mark, 0, 'latin1');
+  if (at !== -1) return at + want.mark.length;
+  return pending.length >= want.most ? want.most : undefined;
+}
