@@ -9,6 +9,7 @@ import { median } from './support/figure.ts';
 import type { Effort, Figure, Row } from './support/figure.ts';
 import { cpuMsOf, startGateway } from './support/gateway.ts';
 import type { BenchGateway } from './support/gateway.ts';
+import { startSquid } from './support/squid.ts';
 import { openTunnel } from './support/tunnels.ts';
 
 type BulkRow = Row<'cpuSecondsPerGiB' | 'least' | 'most' | 'mibPerSecond'>;
@@ -42,13 +43,25 @@ async function run({ quick, folder }: Effort): Promise<readonly BulkRow[]> {
     down: await startGateway(folder, portOf(targets.down), 'down'),
     up: await startGateway(folder, portOf(targets.up), 'up'),
   };
+  const squids = {
+    down: await startSquid(folder, gateways.down.port),
+    up: await startSquid(folder, gateways.up.port),
+  };
   try {
     const samples = new Map<string, Sample[]>();
     for (let round = 0; round < rounds; round++) {
       for (const direction of directions) {
-        for (const entry of entryNames) {
-          const what = `${entry}, ${direction === 'down' ? 'target to client' : 'client to target'}`;
-          const sample = await measure(gateways[direction], { entry, direction, bytes });
+        const gateway = gateways[direction];
+        const ways: [name: string, entry: EntryName, port: number][] = entryNames.map((entry) => [
+          entry,
+          entry,
+          gateway.port,
+        ]);
+        const squid = squids[direction];
+        if (squid) ways.push(['http through squid', 'http', squid.port]);
+        for (const [name, entry, port] of ways) {
+          const what = `${name}, ${direction === 'down' ? 'target to client' : 'client to target'}`;
+          const sample = await measure(gateway, { entry, port, direction, bytes });
           samples.set(what, [...(samples.get(what) ?? []), sample]);
         }
       }
@@ -57,6 +70,7 @@ async function run({ quick, folder }: Effort): Promise<readonly BulkRow[]> {
   } finally {
     for (const direction of directions) {
       gateways[direction].child.kill('SIGKILL');
+      squids[direction]?.child.kill('SIGKILL');
       targets[direction].close();
     }
   }
@@ -77,9 +91,14 @@ function row(what: string, samples: readonly Sample[]): BulkRow {
 
 async function measure(
   gateway: BenchGateway,
-  how: { readonly entry: EntryName; readonly direction: 'down' | 'up'; readonly bytes: number },
+  how: {
+    readonly entry: EntryName;
+    readonly port: number;
+    readonly direction: 'down' | 'up';
+    readonly bytes: number;
+  },
 ): Promise<Sample> {
-  const tunnel = await openTunnel(how.entry, gateway.port);
+  const tunnel = await openTunnel(how.entry, how.port);
   const cpuBefore = cpuMsOf(gateway.child.pid!);
   const startedAt = performance.now();
   const end = once(tunnel.resume(), 'end');

@@ -7,6 +7,7 @@ import type { EntryName } from '../client/entry/entry.ts';
 import { quantile } from './support/figure.ts';
 import type { Effort, Figure, Row } from './support/figure.ts';
 import { startGateway } from './support/gateway.ts';
+import { startSquid } from './support/squid.ts';
 import { openTunnel } from './support/tunnels.ts';
 
 type KeystrokeRow = Row<'medianMs' | 'p99Ms'>;
@@ -28,16 +29,21 @@ async function run({ quick, folder }: Effort): Promise<readonly KeystrokeRow[]> 
   target.listen(0, '127.0.0.1');
   await once(target, 'listening');
   const gateway = await startGateway(folder, (target.address() as AddressInfo).port);
+  const squid = await startSquid(folder, gateway.port);
   try {
-    const times = new Map<EntryName, number[]>(entryNames.map((entry) => [entry, []]));
+    const ways: { what: string; entry: EntryName; port: number; times: number[] }[] = entryNames.map(
+      (entry) => ({ what: entry, entry, port: gateway.port, times: [] }),
+    );
+    if (squid) ways.push({ what: 'http, through squid', entry: 'http', port: squid.port, times: [] });
     for (let round = 0; round < (quick ? 4 : 20); round++) {
-      for (const entry of entryNames) times.get(entry)!.push(...(await type(entry, gateway.port)));
+      for (const { entry, port, times } of ways) times.push(...(await type(entry, port)));
     }
-    return [...times].map(([what, each]) => ({
+    return ways.map(({ what, times }) => ({
       what,
-      values: { medianMs: quantile(each, 0.5), p99Ms: quantile(each, 0.99) },
+      values: { medianMs: quantile(times, 0.5), p99Ms: quantile(times, 0.99) },
     }));
   } finally {
+    squid?.child.kill('SIGKILL');
     gateway.child.kill('SIGKILL');
     target.close();
   }

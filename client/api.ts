@@ -14,10 +14,10 @@ export async function askApi(
   settings: Settings,
   path: string,
   json?: object,
+  signal = AbortSignal.timeout(apiMs),
 ): Promise<Readonly<Record<string, unknown>>> {
   const { gateway, token: sources } = settings;
   const egress = wayOut(settings);
-  const signal = AbortSignal.timeout(apiMs);
   const url = new URL(path, gateway);
   const method = json === undefined ? 'GET' : 'POST';
   return withPass({ sources, gateway, egress, signal }, async (pass) => {
@@ -39,6 +39,8 @@ export interface Access {
   readonly until?: string;
   readonly hosts: readonly { readonly pattern: string }[];
   readonly sessions: readonly LiveSession[];
+  /** Where the gateway sees the one who asks. */
+  readonly client?: string;
 }
 
 /** A tunnel of that person which is open now. */
@@ -49,10 +51,12 @@ export interface LiveSession {
 }
 
 /** Who am I, what may I reach, what is open. Throws as `askApi`. */
-export async function askAccess(settings: Settings): Promise<Access> {
-  const { subject, groups, until, hosts, sessions } = await askApi(settings, 'api/access');
+export async function askAccess(settings: Settings, signal?: AbortSignal): Promise<Access> {
+  const answer = await askApi(settings, 'api/access', undefined, signal);
+  const { subject, groups, until, hosts, sessions, client } = answer;
   return {
     ...(typeof subject === 'string' ? { subject } : {}),
+    ...(typeof client === 'string' ? { client } : {}),
     groups: list(groups).filter((group) => typeof group === 'string'),
     ...timeOf('until', until),
     hosts: list(hosts).flatMap((host) => {

@@ -5,6 +5,7 @@ import type { Egress } from './egress/egress.ts';
 import { exchange } from './exchange.ts';
 import type { Answer } from './exchange.ts';
 import { Failure } from './failure.ts';
+import { timeLimit } from './time-limit.ts';
 
 /** From the first packet to the last byte of an answer. */
 export const askMs = 15_000;
@@ -34,10 +35,8 @@ export interface Reply {
  */
 export async function ask(egress: Egress, request: Request, signal: AbortSignal): Promise<Reply> {
   const { method, url } = request;
-  const limit = AbortSignal.any([signal, AbortSignal.timeout(askMs)]);
+  const limit = timeLimit(signal, askMs);
   const socket = await egress.connect(gatewayTarget(url), limit);
-  // The socket goes away with the wait also while the body is read.
-  limit.addEventListener('abort', () => socket.destroy(), { once: true });
   const [type, body] = encode(request);
   const headers = {
     Host: url.host,
@@ -54,6 +53,8 @@ export async function ask(egress: Egress, request: Request, signal: AbortSignal)
     ...(body === undefined ? {} : { body }),
   };
   const answer = await exchange(socket, question, limit);
+  // The socket goes away with the wait also while the body is read.
+  limit.addEventListener('abort', () => socket.destroy(), { once: true });
   if (!answer.switched) return { answer, peer: url.hostname };
   socket.destroy();
   throw unexpected({ answer, peer: url.hostname }, 'switched protocols');

@@ -115,7 +115,7 @@ function forTerminal(text: string): string {
 }
 
 /** Text that may come from a peer, for a terminal. A peer may have echoed what we sent: a token is never shown. */
-function shown(text: string): string {
+export function shown(text: string): string {
   return printable(text).replace(/eyJ[\w-]{8,}(?:\.[\w-]*)*/g, '[token]');
 }
 

@@ -11,6 +11,7 @@ Commands:
   logout [<gateway>]        sign out
   status                    who you are, at which gateway, until when
   hosts                     what you may reach
+  doctor [<host>]           what is in the way, layer by layer, and what to do
   ticket <host>...          a password for programs that know nothing else
   connect <host> [<port>]   open a tunnel; stdin and stdout are the SSH stream
   listen                    tunnels for programs that know only SOCKS, an HTTP
@@ -46,8 +47,8 @@ Otherwise that is an error at once; sign in beforehand: postern login
 
 Options:
   --gateway URL      the gateway, like https://gw.example/ssh/
-  --via ENTRY        relay, websocket, connect-tcp or connect. Without it each is
-                     tried, first the one that worked here last time
+  --via ENTRY        relay, websocket, connect-tcp, connect or http. Without it
+                     each is tried, first the one that worked here last time
   --token-file FILE  file with the token
   --ca-file FILE     more certificates to trust, in PEM
   -h, --help         this text
@@ -175,7 +176,7 @@ Options:
                      at once (default: 1000)
   --json             events on stdout, as one JSON object on each line
   --gateway URL      the gateway, like https://gw.example/ssh/
-  --via ENTRY        relay, websocket, connect-tcp or connect
+  --via ENTRY        relay, websocket, connect-tcp, connect or http
   --token-file FILE  file with the token
   --ca-file FILE     more certificates to trust, in PEM
   -h, --help         this text
@@ -190,6 +191,31 @@ Environment:
 
 With ssh, where starting postern for each connection takes too long:
   ProxyCommand nc -X connect -x 127.0.0.1:1080 %h %p
+`,
+  doctor: `postern doctor box
+
+Usage: postern doctor [options] [<host> [<port>]]
+
+Walks the path to the gateway and on to the host, layer by layer, and says of
+each whether it is good, what it means when it is not, and what to do:
+  \u2713 good   ! works, but something is lost   \u2717 in the way   \u2013 not checked
+
+Goes as far as it can without a sign-in. Takes at most half a minute; Ctrl-C
+prints what is there.
+
+Options:
+  --idle             also measure after how long idle connections are cut, which
+                     takes up to five minutes
+  --report FILE      write the same into a file that can be sent to others:
+                     without tokens, passwords, cookies, and your user name
+  --json             the same for programs
+  --gateway URL      another gateway than the one set up
+  --token-file FILE  file with a token, instead of the sign-in
+  --ca-file FILE     more certificates to trust, in PEM
+  -h, --help         this text
+
+Exit codes: 0 ssh would work, else that of the first thing in the way, as
+"postern connect" would exit: 69, 75, 77, 78; 130 after Ctrl-C.
 `,
   setup: `postern setup --gateway https://gw.example/ssh/ --host '*.corp.example'
 

@@ -10,7 +10,8 @@ const lingerMs = 300;
 
 async function start(): Promise<void> {
   process.exitCode = await main();
-  if (['connect', 'listen'].includes(process.argv[2] ?? '')) leave();
+  // They may have asked somebody who never answers.
+  if (['connect', 'doctor', 'listen'].includes(process.argv[2] ?? '')) leave();
 }
 
 /**

@@ -8,6 +8,7 @@ import { connectionAges } from './resume/connection-ages.ts';
 import { tunnelFile } from './resume/tunnel-file.ts';
 import type { Settings } from './settings.ts';
 import { hasTerminal } from './terminal.ts';
+import { timeLimit } from './time-limit.ts';
 import { withPass } from './token/pass.ts';
 import { signInDirectory } from './token/sign-in.ts';
 
@@ -28,18 +29,25 @@ export interface TunnelWays {
 export function openTunnelTo(target: Target, ways: TunnelWays): Promise<Duplex> {
   const { settings, egress, say } = ways;
   const { gateway, via, token: sources, places: here } = settings;
-  const late = AbortSignal.timeout(openMs);
-  const signal = ways.signal === undefined ? late : AbortSignal.any([late, ways.signal]);
+  const signal = ways.signal === undefined ? AbortSignal.timeout(openMs) : timeLimit(ways.signal, openMs);
+  const memory = entryMemory(here.state);
   const later: Later = {
     ages: connectionAges(signInDirectory(here.state, gateway)),
     watch: tunnelFile(here.state, { gateway, target }),
     withPass: (signal, use) => withPass({ sources, gateway, egress, signal }, use),
     say,
+    onEntry: (name) => memory.keep(gateway, name),
+    ...(via === undefined && {
+      heldBack: {
+        recall: () => memory.recallHeldBack(gateway),
+        keep: () => memory.keepHeldBack(gateway),
+      },
+    }),
   };
   return withPass({ sources, gateway, egress, signal }, ({ token, prove }) =>
     openTunnel({ gateway, target, token, ...(prove === undefined ? {} : { prove }), later }, egress, {
       load: loadEntry,
-      memory: entryMemory(here.state),
+      memory,
       signal,
       ...(via === undefined ? {} : { via }),
     }),

@@ -96,6 +96,7 @@ export const tunnelErrors = {
   TLS_FAILED: { status: 0, retry: false, exit: 69, layer: 'tls' },
   HTTP_UNEXPECTED: { status: 0, retry: false, exit: 69, layer: 'http' },
   UPGRADE_REFUSED: { status: 0, retry: false, exit: 69, layer: 'upgrade' },
+  TARGET_NOT_SSH: { status: 0, retry: false, exit: 69, layer: 'target' },
   // The gateway has ended a tunnel, and said why (protocol/end-reason.ts), on the tunnel or when its client comes back.
   TUNNEL_REVOKED: { status: 410, retry: false, exit: 77, layer: 'sign-in' },
   TUNNEL_KILLED: { status: 403, retry: false, exit: 77, layer: 'policy' },

@@ -8,6 +8,7 @@ export const rejoinCauses = {
   wake: 'the machine was asleep',
   move: 'the gateway has asked for it',
   age: 'connections of this age are cut here',
+  better: 'a better way is tried',
 } as const;
 
 export type RejoinCause = keyof typeof rejoinCauses;

@@ -22,7 +22,8 @@ import type { Tickets } from './auth/tickets.ts';
 import type { Config } from './config/config.ts';
 import { addressCheck } from './dial/addresses.ts';
 import { tcpDialer } from './dial/tcp.ts';
-import { requestEntries } from './entry/index.ts';
+import { measureRoutes } from './doctor/measure-routes.ts';
+import { plainEntries, requestEntries } from './entry/index.ts';
 import type { Incoming, Offer, RejoinOffer } from './entry/entry.ts';
 import { isToEnd } from './listen/control.ts';
 import type { Killing } from './listen/control.ts';
@@ -35,6 +36,8 @@ import { openSigningKeys } from './login/signing-keys.ts';
 import type { SigningKeys } from './login/signing-keys.ts';
 import { remoteAddressBehind } from './listen/remote-address.ts';
 import type { RemoteAddress } from './listen/remote-address.ts';
+import { plainRoutes } from './listen/plain-requests.ts';
+import type { PlainRequestOptions } from './listen/plain-requests.ts';
 import { takeTunnelRequests } from './listen/requests.ts';
 import { rejoin, serve } from './pipeline.ts';
 import type { Pipeline } from './pipeline.ts';
@@ -47,7 +50,7 @@ import { Relays } from './tunnel/relays.ts';
 import { ownTunnels } from './tunnel/own-tunnels.ts';
 import type { Rejoinables } from './tunnel/rejoinable.ts';
 import { Sessions } from './tunnel/sessions.ts';
-import { apiRoutes } from './web/api.ts';
+import { apiRoutes, authenticate } from './web/api.ts';
 import { webRoutes } from './web/routes.ts';
 
 /** What older processes say to their clients when they end with us goes through here. */
@@ -166,13 +169,21 @@ export class Gateway {
   routes(app: FastifyInstance): void {
     webRoutes(app, () => this.config);
     this.#login?.routes(app);
-    apiRoutes(app, {
+    const authority = {
       authenticator: () => this.#settings.tokens,
+      revocations: this.#state.revocations,
+    };
+    measureRoutes(app, (request) => authenticate(request, authority));
+    apiRoutes(app, {
+      ...authority,
       rules: () => this.config.rules,
       sessions: this.sessions,
-      revocations: this.#state.revocations,
       tickets: this.#state.tickets,
       onTicket: (made) => this.#audit.appendEventually(ticketFields(made)),
+    });
+    plainRoutes(app, {
+      ...this.#judging(),
+      entries: plainEntries(this.prefix, this.config.entries, () => this.relays),
     });
   }
 
@@ -197,13 +208,20 @@ export class Gateway {
   /** Takes tunnel requests from an HTTP server, when all its other listeners are in place. Returns what stops it. */
   attach(server: Server): { release(): void } {
     return takeTunnelRequests(server, {
+      ...this.#judging(),
       entries: requestEntries(this.prefix, this.config.entries, () => this.relays),
       prefix: this.prefix,
+    });
+  }
+
+  /** What is done with requests for tunnels, however they come. */
+  #judging(): Omit<PlainRequestOptions, 'entries'> {
+    return {
       origins: () => this.config.origins,
       remoteAddress: (request) => this.#settings.remoteAddress(request),
       onOffer: (offer) => void this.#serve(offer),
       onMalformed: (incoming, asked, error) => this.#recordMalformed(incoming, asked, error),
-    });
+    };
   }
 
   /**
@@ -304,7 +322,11 @@ export class Gateway {
     return 'sid' in offer ? rejoin(offer, premises, pipeline) : serve(offer, premises, pipeline);
   }
 
-  #recordMalformed({ id, remoteAddress, signal }: Incoming, asked: string, error: TunnelError): void {
+  #recordMalformed(
+    { id, remoteAddress, signal }: Omit<Incoming, 'socket'>,
+    asked: string,
+    error: TunnelError,
+  ): void {
     const session = this.sessions.begin({
       entry: 'none',
       id,

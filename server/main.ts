@@ -39,6 +39,12 @@ Usage: postern-gateway <command> [options]
       --token ID        all of that token (jti), which is not believed any more
       --key THUMBPRINT  all of the tokens that are bound to that key, which are not believed any more
       --reason TEXT     for the log and the audit
+  doctor [--host HOST] [--idle] [--json] [--ca-file FILE] [URL]
+      look at the gateway and the web server before it from outside, and say what to change in its configuration
+      --host HOST       open a tunnel to it too, by a token of the gateway's own key
+      --idle            hold connections longer than client and gateway are silent (35 s instead of 2 s)
+      --ca-file FILE    believe these certificates too, PEM
+      --json            the findings as JSON
   print-config nginx|haproxy|caddy|apache|systemd
       print a configuration for the program before the gateway, filled in
   verify-audit FILE
@@ -64,6 +70,7 @@ const commands: Readonly<Record<string, () => Promise<Command>>> = {
   sessions: async () => (await import('./commands/sessions.ts')).sessions,
   kill: async () => (await import('./commands/kill.ts')).kill,
   'print-config': async () => (await import('./commands/print-config.ts')).printConfigCommand,
+  doctor: async () => (await import('./commands/doctor.ts')).doctor,
   'verify-audit': async () => (await import('./commands/verify-audit.ts')).verifyAudit,
 };
 

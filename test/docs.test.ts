@@ -4,12 +4,14 @@ import { dirname, join, relative, resolve } from 'node:path';
 import { describe, it } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { help } from '../client/help.ts';
-import { rejoinField } from '../client/entry/relay.ts';
+import { carrierField } from '../client/entry/http-carrier.ts';
+import { rejoinField } from '../client/entry/resumable.ts';
 import { endReasons } from '../protocol/end-reason.ts';
 import { tunnelErrors } from '../protocol/errors.ts';
 import { rejoinCauses } from '../protocol/rejoin-cause.ts';
 import type { RejoinCause } from '../protocol/rejoin-cause.ts';
 import { relayCloseCodes } from '../protocol/relay-frame.ts';
+import { recordTypes } from '../protocol/record.ts';
 import { relayV1 } from '../protocol/relay-v1.ts';
 import { relayV4Tags } from '../protocol/relay-v4.ts';
 import { relaySteps } from '../protocol/relay.ts';
@@ -182,6 +184,24 @@ describe('docs/entry/relay.md', () => {
     assert.ok(sectionOf(page, 'The end').includes(`Close ${abortedCloseCode}.`));
     const tags = rowsOf(page, 'Relay v4').map(([tag, name]) => [name, Number(tag)]);
     assert.deepEqual(Object.fromEntries(tags.slice(2, -1)), relayV4Tags);
+  });
+});
+
+describe('docs/entry/http.md', () => {
+  const page = 'docs/entry/http.md';
+
+  it('has the records of protocol/record.ts', () => {
+    const rows = rowsOf(page, 'Records').slice(2);
+    const told = rows.map(([type, name]) => [name!.replaceAll('`', ''), Number(type)]);
+    assert.deepEqual(Object.fromEntries(told), recordTypes);
+  });
+
+  it('has a signature that is right', () => {
+    const text = read(page);
+    const [, id, number, mac] = /^Postern-Carrier: id=(\S+), n=(\d+), mac=(\S+)$/m.exec(text)!;
+    const [, secret] = /with the secret `([\w-]+)`/.exec(text)!;
+    const signed = carrierField({ id: id!, secret: secret!, way: 'up', number: Number(number) });
+    assert.equal(signed, `id=${id}, n=${number}, mac=${mac}`);
   });
 });
 

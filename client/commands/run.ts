@@ -17,6 +17,7 @@ const commands: Readonly<Record<Exclude<HelpTopic, '' | 'connect'>, () => Promis
   ticket: async () => (await import('./ticket.ts')).ticket,
   listen: async () => (await import('./listen.ts')).listen,
   setup: async () => (await import('./setup.ts')).setup,
+  doctor: async () => (await import('./doctor.ts')).doctor,
 };
 
 /** Runs any command but `connect` to its exit code. */

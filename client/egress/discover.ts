@@ -1,7 +1,7 @@
 import type { Socket } from 'node:net';
 import { formatTarget } from '../../protocol/target.ts';
 import type { Target } from '../../protocol/target.ts';
-import { toFailure } from '../failure.ts';
+import { Failure, toFailure } from '../failure.ts';
 import { networkId } from '../network.ts';
 import { connectAlong, isWayBlocked } from './in-order.ts';
 import { parseProxy, stepName } from './proxy.ts';
@@ -48,19 +48,31 @@ export async function verdictFor(
   return { verdict: await ask(way, gateway, signal), isRemembered: false };
 }
 
+/** Whoever asks first may give up before the others: each waits by its own signal, and what is asked has limits of its own. */
 function ask(way: Way, gateway: Target, signal: AbortSignal): Promise<Verdict> {
   const question = questionOf(way, gateway);
   const key = `${networkId()} ${way.state} ${question}`;
-  const running = asking.get(key);
-  if (running !== undefined) return running;
-  const asked = discover(way, gateway, signal)
-    .then((verdict) => {
-      wayMemory(way.state).keep(question, verdict, verdict.trouble === undefined ? keptMs : troubledMs);
-      return verdict;
-    })
-    .finally(() => asking.delete(key));
-  asking.set(key, asked);
-  return asked;
+  let asked = asking.get(key);
+  if (asked === undefined) {
+    asked = discover(way, gateway, new AbortController().signal)
+      .then((verdict) => {
+        wayMemory(way.state).keep(question, verdict, verdict.trouble === undefined ? keptMs : troubledMs);
+        return verdict;
+      })
+      .finally(() => asking.delete(key));
+    asking.set(key, asked);
+  }
+  return within(asked, signal);
+}
+
+function within(asked: Promise<Verdict>, signal: AbortSignal): Promise<Verdict> {
+  return new Promise((resolve, reject) => {
+    const late = (): void =>
+      reject(new Failure('GATEWAY_TIMEOUT', 'which proxy to take was not found out in time'));
+    signal.addEventListener('abort', late, { once: true });
+    if (signal.aborted) late();
+    asked.then(resolve, reject).finally(() => signal.removeEventListener('abort', late));
+  });
 }
 
 function questionOf({ proxy }: Way, gateway: Target): string {

@@ -2,7 +2,7 @@ import type { Duplex } from 'node:stream';
 import type { TunnelError } from '../../protocol/errors.ts';
 import type { Egress } from '../egress/egress.ts';
 import { Failure, toFailure } from '../failure.ts';
-import { entryNames } from './entry.ts';
+import { entryNames, isWayBlocked } from './entry.ts';
 import type { ClientEntry, EntryName, TunnelRequest } from './entry.ts';
 import type { EntryMemory } from './memory.ts';
 
@@ -23,7 +23,8 @@ export const loadEntry: LoadEntry = async (name) => {
   if (name === 'relay') return (await import('./relay.ts')).relay;
   if (name === 'websocket') return (await import('./websocket.ts')).websocket;
   if (name === 'connect-tcp') return (await import('./connect-tcp.ts')).connectTcp;
-  return (await import('./connect.ts')).connect;
+  if (name === 'connect') return (await import('./connect.ts')).connect;
+  return (await import('./http.ts')).http;
 };
 
 /**
@@ -35,31 +36,36 @@ export async function openTunnel(request: TunnelRequest, egress: Egress, choice:
   const { load, via, memory, signal } = choice;
   const failures = new Map<EntryName, TunnelError>();
   const isBound = request.prove !== undefined;
+  let noUpgradePasses = false;
   for (const name of via === undefined ? order(memory.recall(request.gateway), isBound) : [via]) {
+    if (noUpgradePasses && upgrades.has(name)) continue;
+    const startedAt = performance.now();
     try {
       const entry = await load(name);
-      const tunnel = await entry.open(request, egress, signal);
+      const tunnel = await entry.open({ ...request, isPinned: via !== undefined }, egress, signal);
       if (via === undefined) memory.keep(request.gateway, name);
       return tunnel;
     } catch (error) {
       const failure = toFailure(error);
       if (via !== undefined || !isWayBlocked(failure)) throw failure;
       failures.set(name, failure);
+      noUpgradePasses ||= failure.code === 'UPGRADE_REQUIRED' || performance.now() - startedAt > swallowedMs;
     }
   }
   throw mostTelling(failures, isBound);
 }
+
+/** The entries that need `Upgrade`. The gateway itself says when that has been taken out of a request. */
+const upgrades: ReadonlySet<EntryName> = new Set(['relay', 'websocket', 'connect-tcp']);
+
+/** Longer than the gateway thinks: something has swallowed the request, and would do so with the next upgrade. */
+const swallowedMs = 12_000;
 
 /** CONNECT cannot carry the proof of a bound token, so it is not even tried with one. */
 function order(recalled: EntryName | undefined, isBound: boolean): EntryName[] {
   const usable = entryNames.filter((name) => !isBound || name !== 'connect');
   const first = usable.filter((name) => name === recalled);
   return [...first, ...usable.filter((name) => name !== recalled)];
-}
-
-/** Whether the request did not get through, or not unharmed, to a gateway that knows this entry. */
-function isWayBlocked({ facts }: TunnelError): boolean {
-  return facts.layer === 'http' || facts.layer === 'upgrade';
 }
 
 function mostTelling(failures: ReadonlyMap<EntryName, TunnelError>, isBound: boolean): Failure {

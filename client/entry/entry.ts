@@ -1,11 +1,12 @@
 import type { Duplex } from 'node:stream';
+import type { TunnelError } from '../../protocol/errors.ts';
 import type { Secret } from '../../protocol/secret.ts';
 import type { Target } from '../../protocol/target.ts';
 import type { Egress } from '../egress/egress.ts';
 import type { Prove } from '../token/proof-key.ts';
 
 /** The ways into a gateway, in the order in which they are tried. */
-export const entryNames = ['relay', 'websocket', 'connect-tcp', 'connect'] as const;
+export const entryNames = ['relay', 'websocket', 'connect-tcp', 'connect', 'http'] as const;
 export type EntryName = (typeof entryNames)[number];
 
 /** Whether `text` names an entry. */
@@ -23,6 +24,8 @@ export interface TunnelRequest {
   readonly prove?: Prove;
   /** For tunnels that come back later, perhaps after a renewal. Absent: with the same token again. */
   readonly later?: Later;
+  /** Whether only the entry that is asked may bring the tunnel, also when it comes back. */
+  readonly isPinned?: boolean;
 }
 
 /** What a tunnel needs besides when it outlives its connections. */
@@ -34,6 +37,12 @@ export interface Later {
   /** Where what is learned about connections is kept. */
   readonly ages?: ConnectionAges;
   readonly watch?: TunnelWatch;
+  /** Told when the tunnel goes on by another entry. */
+  onEntry?(name: EntryName): void;
+  /** Whether something on the way holds answers back that go on: what is known here, and where it is noted. */
+  readonly heldBack?: { recall(): boolean; keep(): void };
+  /** After how long a better entry is tried for a tunnel that has come by another one. */
+  readonly betterAfterMs?: number;
 }
 
 /** Told how a tunnel that outlives its connections fares. None of these may throw. */
@@ -66,6 +75,11 @@ export interface ClientEntry {
    * `HTTP_UNEXPECTED`, `UPGRADE_REFUSED` or `GATEWAY_TIMEOUT`.
    */
   open(request: TunnelRequest, egress: Egress, signal: AbortSignal): Promise<Duplex>;
+}
+
+/** Whether the request did not get through, or not unharmed, to a gateway that knows this entry. */
+export function isWayBlocked({ facts }: TunnelError): boolean {
+  return facts.layer === 'http' || facts.layer === 'upgrade';
 }
 
 /** The path of a tunnel request under the gateway's URL. */

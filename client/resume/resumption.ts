@@ -25,6 +25,8 @@ export interface Rejoin {
 export interface Rejoined {
   readonly carrier: Carrier;
   readonly joined: RelayJoined;
+  /** Whether there is a better way than the one by which it came. */
+  readonly isSecondBest?: boolean;
 }
 
 export interface ResumptionOptions {
@@ -35,6 +37,10 @@ export interface ResumptionOptions {
   readonly carrierMs?: number;
   readonly ages?: ConnectionAges;
   readonly watch?: TunnelWatch;
+  /** Whether there is a better way than the one by which the first carrier came. */
+  readonly isSecondBest?: boolean;
+  /** After how long a better way is tried. */
+  readonly betterAfterMs?: number;
   readonly say: (line: string) => void;
   /** Asks the gateway to go on; the caller owns the carrier, which is held. */
   readonly rejoin: (asked: Rejoin, signal: AbortSignal) => Promise<Rejoined>;
@@ -51,6 +57,9 @@ const uselessMs = 5000;
 const mostUselessPauseMs = 5000;
 /** Requests that overtake each other on the way make the gateway refuse the slower one. */
 const mostOvertaken = 3;
+/** A better way is tried after this time, and each time that it was none, after three times as long. */
+const defaultBetterAfterMs = 60_000;
+const mostBetterAfterMs = 2 * 3_600_000;
 
 /** Keeps a tunnel going over the loss of its connections, and changes them before they are lost where that is known. */
 export class Resumption {
@@ -74,9 +83,12 @@ export class Resumption {
   #lastFailure: TunnelError | undefined;
   #ageTimer: NodeJS.Timeout | undefined;
   #doubtTimer: NodeJS.Timeout | undefined;
+  #betterTimer: NodeJS.Timeout | undefined;
+  #betterAfterMs: number;
 
   constructor(options: ResumptionOptions) {
     this.#options = options;
+    this.#betterAfterMs = options.betterAfterMs ?? defaultBetterAfterMs;
     this.#stream = new RelayStream({
       isPlain: false,
       windowBytes: options.windowBytes,
@@ -97,11 +109,12 @@ export class Resumption {
       surroundings.stop();
       clearTimeout(this.#ageTimer);
       clearTimeout(this.#doubtTimer);
+      clearTimeout(this.#betterTimer);
       this.#tries?.stop(new Failure('TUNNEL_LOST', 'the session has ended'));
       this.#options.watch?.ended();
     });
     this.#stream.attach(carrier, { peerReceived: 0, from: 0 });
-    this.#attached();
+    this.#attached(this.#options.isSecondBest);
     // ssh's first bytes need not wait for it.
     setImmediate(() => {
       if (!this.#stream.destroyed && this.#awaySince === undefined) this.#options.watch?.opened();
@@ -148,8 +161,10 @@ export class Resumption {
     this.#useless = isUseless ? this.#useless + 1 : 0;
     const reason = this.#reasonToDoubt();
     const cause = end.how === 'silent' ? (reason ?? 'silent') : causes[end.how];
-    // After a wake-up or on another network there is a reason, whatever the age.
-    if (end.how !== 'silent' && reason === undefined) this.#options.ages?.cutAt(now - this.#attachedAt);
+    // After a wake-up or on another network there is a reason, whatever the age; and the gateway drops what it has a better one for.
+    const isDropped = this.#tries !== undefined && this.#cause === 'better';
+    if (end.how !== 'silent' && reason === undefined && !isDropped)
+      this.#options.ages?.cutAt(now - this.#attachedAt);
     this.#options.watch?.lost();
     void this.#comeBack(cause);
   }
@@ -158,7 +173,9 @@ export class Resumption {
     return this.#stream.received + this.#stream.acknowledged;
   }
 
-  #attached(): void {
+  #attached(isSecondBest = false): void {
+    clearTimeout(this.#betterTimer);
+    if (isSecondBest) this.#tryBetterLater();
     this.#attachedAt = performance.now();
     this.#progressAt = this.#progress();
     this.#awaySince = undefined;
@@ -168,6 +185,17 @@ export class Resumption {
     if (limitMs === undefined) return;
     this.#ageTimer = setTimeout(() => void this.#comeBack('age'), limitMs * beforeCut);
     this.#ageTimer.unref();
+  }
+
+  /** The way may be free by now; until then the tunnel goes on as it does. */
+  #tryBetterLater(): void {
+    const tryIt = (): void => {
+      this.#betterAfterMs = Math.min(3 * this.#betterAfterMs, mostBetterAfterMs);
+      this.#tryBetterLater();
+      if (this.#tries === undefined && this.#stream.isAttached) void this.#comeBack('better');
+    };
+    this.#betterTimer = setTimeout(tryIt, this.#betterAfterMs * (0.8 + 0.4 * Math.random()));
+    this.#betterTimer.unref();
   }
 
   /** Tries until there is another connection, the time is over, or the gateway has said no. Never rejects. */
@@ -184,8 +212,7 @@ export class Resumption {
         review: (error) => this.#review(error),
         discard: ({ carrier }) => carrier.drop(),
       });
-      const { carrier, joined } = await this.#tries.run(this.#pauseMs());
-      this.#goOn(carrier, joined);
+      this.#goOn(await this.#tries.run(this.#pauseMs()));
       telling.resumed();
     } catch (error) {
       if (error === notNeeded) telling.resumed();
@@ -219,6 +246,8 @@ export class Resumption {
   #review(error: unknown): void {
     if (error !== undefined) {
       const failure = toFailure(error);
+      // It was only worth one try.
+      if (this.#cause === 'better') return this.#tries?.stop(notNeeded);
       this.#lastFailure = failure;
       if (failure.code === 'REJOIN_INVALID' && ++this.#overtaken < mostOvertaken) return;
       if (finalCodes.has(failure.code)) return this.#tries?.stop(failure);
@@ -231,7 +260,7 @@ export class Resumption {
     this.#tries?.stop(new Failure('TUNNEL_LOST', what, { cause }));
   }
 
-  #goOn(carrier: Carrier, joined: RelayJoined): void {
+  #goOn({ carrier, joined, isSecondBest }: Rejoined): void {
     if (this.#stream.destroyed) return carrier.drop();
     try {
       this.#stream.attach(carrier, { peerReceived: joined.received, from: joined.from ?? 0 });
@@ -239,7 +268,7 @@ export class Resumption {
       carrier.drop();
       throw new Failure('TUNNEL_LOST', 'the gateway goes on at a place where the session is not', { cause });
     }
-    this.#attached();
+    this.#attached(isSecondBest);
     this.#options.watch?.resumed();
   }
 

@@ -7,6 +7,7 @@ import type { AuthorizationServer } from './authorization-server.ts';
 import type { SignInWays } from './browser-sign-in.ts';
 import { requestTokens } from './token-request.ts';
 import type { IssuedTokens } from './token-request.ts';
+import { timeLimit } from '../time-limit.ts';
 
 const grantType = 'urn:ietf:params:oauth:grant-type:device_code';
 /** RFC 8628 §3.2 and §3.5. */
@@ -21,7 +22,7 @@ export async function signInByDevice(server: AuthorizationServer, ways: SignInWa
   const { egress, key, signal, invite } = ways;
   const device = await beginDevice(server, ways);
   invite(device.url, device.userCode);
-  const until = AbortSignal.any([signal, AbortSignal.timeout(device.lifeMs)]);
+  const until = timeLimit(signal, device.lifeMs);
   for (let intervalMs = device.intervalMs; ;) {
     await delay(intervalMs, undefined, { signal: until }).catch(() => {});
     signal.throwIfAborted();

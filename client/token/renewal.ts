@@ -8,6 +8,7 @@ import { shielded } from '../shield.ts';
 import { readSignIn, removeSignIn, signInDirectory, writeSignIn } from './sign-in.ts';
 import type { SignIn } from './sign-in.ts';
 import { requestTokens } from './token-request.ts';
+import { timeLimit } from '../time-limit.ts';
 
 /** A renewal may ask twice. */
 const renewMs = 15_000;
@@ -41,7 +42,7 @@ export async function renew(place: SignInPlace, spent: Secret, clockOffsetMs?: n
     const answer = await requestTokens(
       { endpoint, clientId, key, clockOffsetMs: clockOffsetMs ?? current.clockOffsetMs },
       { grant_type: 'refresh_token', refresh_token: refreshToken.reveal() },
-      { egress: place.egress, signal: AbortSignal.any([place.signal, AbortSignal.timeout(renewMs)]) },
+      { egress: place.egress, signal: timeLimit(place.signal, renewMs) },
     );
     if (answer.kind === 'refused') {
       if (answer.error !== 'invalid_grant') {

@@ -122,7 +122,7 @@ export interface ResumeConfig {
   readonly carrierMs?: number;
 }
 
-export type EntryName = 'relay' | 'websocket' | 'connect-tcp' | 'connect';
+export type EntryName = 'relay' | 'websocket' | 'connect-tcp' | 'connect' | 'http';
 
 /** Everything the gateway is told, checked; `parse.ts` is the only reader of raw settings. */
 export interface Config {

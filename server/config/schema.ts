@@ -120,9 +120,9 @@ export const settingsSchema = z.strictObject({
   publicUrl: text(readPublicUrl).optional().describe('Where people reach the gateway; ends in /'),
   trustedProxies: z.array(text(readProxyRange)).prefault([]).describe('Whose forwarded headers are believed'),
   entries: z
-    .array(z.enum(['relay', 'websocket', 'connect-tcp', 'connect']))
+    .array(z.enum(['relay', 'websocket', 'connect-tcp', 'connect', 'http']))
     .min(1)
-    .prefault(['relay', 'websocket', 'connect-tcp', 'connect']),
+    .prefault(['relay', 'websocket', 'connect-tcp', 'connect', 'http']),
   origins: z.array(text(readOrigin)).prefault([]).describe('Web origins whose pages may open tunnels'),
   keyFile: plain.prefault('./postern-key.json').describe("The gateway's own key, made at first need"),
   store: z

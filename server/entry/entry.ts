@@ -1,4 +1,4 @@
-import type { IncomingMessage } from 'node:http';
+import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import type { TunnelError } from '../../protocol/errors.ts';
@@ -46,8 +46,11 @@ export interface RejoinOffer extends Request {
    * Rejects when the socket closes first. Call at most one of `accept` and `reject`, once.
    */
   accept(): Promise<Carrier>;
-  /** The request as it came, instead of `accept` and `reject`: whoever passes it on to another process owns the socket. */
-  readonly raw: { readonly request: IncomingMessage; readonly socket: Socket };
+  /**
+   * The request as it came, instead of `accept` and `reject`: whoever passes it on to another process owns the socket.
+   * Absent where the carrier is not a connection.
+   */
+  readonly raw?: { readonly request: IncomingMessage; readonly socket: Socket };
 }
 
 /** `count` rises with each request, and the MAC is over it: none can be used again. */
@@ -78,4 +81,22 @@ export interface RequestEntry {
   matches(request: IncomingMessage): boolean;
   /** Takes the connection over: the entry then owns `incoming.socket`. Throws a TunnelError, and takes nothing, for a request it cannot read. */
   take(request: IncomingMessage, incoming: Incoming, onOffer: OnOffer): void;
+}
+
+/** A request that is no upgrade, with its answer still to be given. */
+export interface Exchange extends Omit<Incoming, 'socket'> {
+  readonly response: ServerResponse;
+}
+
+/** An entry that is reached by ordinary HTTP requests, of which a tunnel takes many. */
+export interface PlainEntry {
+  readonly name: string;
+  /** What it answers to, with paths below the prefix. */
+  readonly routes: readonly {
+    readonly method: 'GET' | 'POST';
+    readonly path: string;
+    readonly mayHaveBody?: boolean;
+  }[];
+  /** Takes the exchange over. Throws a TunnelError, and takes nothing, for a request it cannot read or does not expect. */
+  take(request: IncomingMessage, exchange: Exchange, onOffer: OnOffer): void;
 }

@@ -1,12 +1,13 @@
 import type { EntryName } from '../config/config.ts';
 import { connectTcpEntry } from './connect-tcp.ts';
 import { connectEntry } from './connect.ts';
-import type { RequestEntry } from './entry.ts';
+import type { PlainEntry, RequestEntry } from './entry.ts';
+import { httpEntry } from './http.ts';
 import { relayEntry } from './relay.ts';
 import { webSocketEntry } from './websocket.ts';
 import type { Relays } from '../tunnel/relays.ts';
 
-/** Every entry there is; a new one is its own file and a line here. */
+/** Every entry that is reached by an upgrade or a CONNECT; a new one is its own file and a line here. */
 export function requestEntries(
   prefix: string,
   names: readonly EntryName[],
@@ -19,4 +20,13 @@ export function requestEntries(
     connectEntry(),
   ];
   return all.filter(({ name }) => (names as readonly string[]).includes(name));
+}
+
+/** Those that need no upgrade. */
+export function plainEntries(
+  prefix: string,
+  names: readonly EntryName[],
+  relays: () => Relays,
+): readonly PlainEntry[] {
+  return names.includes('http') ? [httpEntry(prefix, relays)] : [];
 }

@@ -1,4 +1,5 @@
 import { STATUS_CODES } from 'node:http';
+import type { ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
 import { TunnelError } from '../../protocol/errors.ts';
 import { formatResponseHead } from '../../protocol/http-head.ts';
@@ -59,11 +60,29 @@ export function problemOf(error: TunnelError, requestId: string, status = error.
  */
 export function refuse(socket: Socket, error: TunnelError, requestId: string, style: RefusalStyle): void {
   if (socket.destroyed) return;
+  const { status, reason, headers, body } = refusalFor(error, requestId, style);
+  closeAfter(socket, formatResponseHead(status, reason, headers) + body);
+}
+
+/** Answers no to a request that is no upgrade, and closes the connection: its body may be unread. */
+export function refuseRequest(response: ServerResponse, error: TunnelError, requestId: string): void {
+  if (response.headersSent || response.destroyed) return void response.destroy();
+  const { status, reason, headers, body } = refusalFor(error, requestId, { speaksAs: 'origin' });
+  response.on('error', () => {});
+  response.writeHead(status, reason, headers.flat()).end(body);
+}
+
+interface Refusal {
+  readonly status: number;
+  readonly reason: string;
+  readonly headers: readonly [string, string][];
+  readonly body: string;
+}
+
+function refusalFor(error: TunnelError, requestId: string, style: RefusalStyle): Refusal {
   const shown = shownToCaller(error);
   const status = shown.facts.status === 401 && style.speaksAs === 'proxy' ? 407 : shown.facts.status;
   const body = `${JSON.stringify(problemOf(shown, requestId, status))}\n`;
-  // Some CONNECT clients show nothing but the reason phrase.
-  const reason = `${STATUS_CODES[status]} (${shown.code})`;
   const headers: [string, string][] = [
     ['Content-Type', 'application/problem+json'],
     ['Content-Length', String(Buffer.byteLength(body))],
@@ -82,5 +101,6 @@ export function refuse(socket: Socket, error: TunnelError, requestId: string, st
   if (shown.facts.proxyStatus) {
     headers.push(['Proxy-Status', `postern; error=${shown.facts.proxyStatus}; details="${shown.code}"`]);
   }
-  closeAfter(socket, formatResponseHead(status, reason, headers) + body);
+  // Some CONNECT clients show nothing but the reason phrase.
+  return { status, reason: `${STATUS_CODES[status]} (${shown.code})`, headers, body };
 }

@@ -3,15 +3,16 @@ import { WebSocketServer } from 'ws';
 import type { WebSocket } from 'ws';
 import { TunnelError } from '../../protocol/errors.ts';
 import type { RelayCodec } from '../../protocol/relay-frame.ts';
-import { isRejoinCause } from '../../protocol/rejoin-cause.ts';
 import { relayV1, relayV1Subprotocol } from '../../protocol/relay-v1.ts';
 import { relayV4, relayV4Subprotocols } from '../../protocol/relay-v4.ts';
 import { webSocketCarrier } from '../../stream/relay-carrier.ts';
 import type { Carrier } from '../../stream/relay-carrier.ts';
 import type { Relays } from '../tunnel/relays.ts';
 import { readProvenCredentials } from './credentials.ts';
-import type { Incoming, RejoinProof, RequestEntry } from './entry.ts';
+import type { Incoming, RequestEntry } from './entry.ts';
 import { refuse } from './refusal.ts';
+import { askedRelay, readRejoin, targetIn } from './relay-request.ts';
+import type { AskedRelay } from './relay-request.ts';
 import { checkHandshake, subprotocols, webSocketOptions } from './websocket.ts';
 
 /** The header of DATA in relay v4 comes on top. */
@@ -27,7 +28,7 @@ export function relayEntry(prefix: string, relays: () => Relays): RequestEntry {
     maxPayload: maxMessageBytes,
     handleProtocols: (offered) => chooseSubprotocol(offered) ?? false,
   });
-  const asked = (url: string | undefined): Asked | undefined => readUrl(url, prefix);
+  const asked = (url: string | undefined): AskedRelay | undefined => askedRelay(url, `${prefix}v4/`);
 
   return {
     name: 'relay',
@@ -55,60 +56,13 @@ export function relayEntry(prefix: string, relays: () => Relays): RequestEntry {
         onOffer({
           ...common,
           asked: '',
-          ...readRejoin(what.query, request, codec),
+          ...readRejoin(what.query, request.headers, { isProven: codec === relayV1 }),
           accept,
           raw: { request, socket },
         });
       }
     },
   };
-}
-
-interface Asked {
-  readonly kind: 'connect' | 'reconnect';
-  readonly query: URLSearchParams;
-}
-
-function readUrl(url: string | undefined, prefix: string): Asked | undefined {
-  const [path, ...query] = (url ?? '').split('?');
-  const kind =
-    path === `${prefix}v4/connect` ? 'connect' : path === `${prefix}v4/reconnect` ? 'reconnect' : undefined;
-  return kind && { kind, query: new URLSearchParams(query.join('?')) };
-}
-
-/** What clients ask for besides (`project`, `zone`, `dstUsername` …) says nothing here. */
-function targetIn(query: URLSearchParams): string {
-  const host = single(query, 'host') ?? single(query, 'instance') ?? '';
-  const port = single(query, 'port') ?? '22';
-  return host.includes(':') && !host.startsWith('[') ? `[${host}]:${port}` : `${host}:${port}`;
-}
-
-function readRejoin(query: URLSearchParams, { headers }: IncomingMessage, codec: RelayCodec) {
-  const sid = single(query, 'sid') ?? '';
-  const received = single(query, 'ack') ?? '';
-  if (!/^[\w.-]{1,128}$/.test(sid) || !/^[0-9]{1,20}$/.test(received))
-    throw new TunnelError('REQUEST_INVALID', 'reconnect names a session and a position');
-  const { proof, cause } = readRejoinField(headers['postern-rejoin'], codec);
-  return { sid, received: Number(received), cause, ...(proof && { proof }) };
-}
-
-/** `Postern-Rejoin: count=3, mac=…, cause=reset` (docs/entry/relay.md). */
-function readRejoinField(
-  field: string | readonly string[] | undefined,
-  codec: RelayCodec,
-): { readonly proof?: RejoinProof; readonly cause: string } {
-  if (codec === relayV4 && field === undefined) return { cause: 'unknown' };
-  const [, count, mac, cause] =
-    /^count=([1-9][0-9]{0,14}), mac=([\w-]{43}), cause=([a-z]{1,20})$/.exec(String(field)) ?? [];
-  if (count === undefined || mac === undefined || codec === relayV4)
-    throw new TunnelError('REQUEST_INVALID', 'the field Postern-Rejoin cannot be read');
-  return { proof: { count: Number(count), mac }, cause: isRejoinCause(cause) ? cause : 'unknown' };
-}
-
-function single(query: URLSearchParams, name: string): string | undefined {
-  const values = query.getAll(name);
-  if (values.length > 1) throw new TunnelError('REQUEST_INVALID', `${name} is there twice`);
-  return values[0];
 }
 
 function chooseSubprotocol(offered: ReadonlySet<string>): string | undefined {

@@ -2,8 +2,12 @@ import { STATUS_CODES, request as httpRequest } from 'node:http';
 import type { IncomingHttpHeaders, IncomingMessage } from 'node:http';
 import { connect } from 'node:net';
 import type { Socket } from 'node:net';
+import { WebSocket } from 'ws';
 import { TunnelError, isTunnelErrorCode } from '../../protocol/errors.ts';
 import { formatResponseHead } from '../../protocol/http-head.ts';
+import { relayV1, relayV1Subprotocol } from '../../protocol/relay-v1.ts';
+import { webSocketCarrier } from '../../stream/relay-carrier.ts';
+import type { Carrier } from '../../stream/relay-carrier.ts';
 import type { RejoinOffer } from '../entry/entry.ts';
 import { bridge } from '../../stream/bridge.ts';
 import type { Holder } from '../tunnel/rejoinable.ts';
@@ -38,18 +42,39 @@ export class HandOvers {
    * client, and copies from then on. Rejects with the owner's refusal.
    */
   async prepare(socketPath: string, offer: RejoinOffer, holder: Holder): Promise<() => Promise<void>> {
-    const { owner, head } = await askOwner(socketPath, offer, holder);
+    const { raw } = offer;
+    if (raw === undefined) return this.#prepareByFrames(socketPath, offer, holder);
+    const { owner, head } = await askOwner(socketPath, { offer, holder, request: raw.request });
     return async () => {
-      const client = offer.raw.socket;
       if (offer.signal.aborted) {
         owner.destroy();
         throw new Error('the client went away');
       }
-      client.write(head);
-      const open = bridge(client, owner, this.#over.signal);
-      this.#open.add(open);
-      void open.then(() => this.#open.delete(open));
+      raw.socket.write(head);
+      this.#track(bridge(raw.socket, owner, this.#over.signal));
     };
+  }
+
+  /** Where the client has no connection that could be passed on, its frames are. */
+  async #prepareByFrames(
+    socketPath: string,
+    offer: RejoinOffer,
+    holder: Holder,
+  ): Promise<() => Promise<void>> {
+    const owner = await openOwner(socketPath, offer, holder);
+    return async () => {
+      try {
+        this.#track(bridgeCarriers(await offer.accept(), owner, this.#over.signal));
+      } catch (error) {
+        owner.drop();
+        throw error;
+      }
+    };
+  }
+
+  #track(open: Promise<unknown>): void {
+    this.#open.add(open);
+    void open.then(() => this.#open.delete(open));
   }
 
   /** Resolves when none is left. */
@@ -63,14 +88,18 @@ export class HandOvers {
   }
 }
 
+interface Asking {
+  readonly offer: RejoinOffer;
+  readonly holder: Holder;
+  readonly request: IncomingMessage;
+}
+
 function askOwner(
   socketPath: string,
-  offer: RejoinOffer,
-  holder: Holder,
+  { offer, holder, request }: Asking,
 ): Promise<{ readonly owner: Socket; readonly head: string }> {
-  const { request } = offer.raw;
   const asking = httpRequest({
-    path: `/v4/reconnect?${new URLSearchParams({ sid: offer.sid, ack: String(offer.received) }).toString()}`,
+    path: pathFor(offer),
     headers: {
       host: 'localhost',
       ...Object.fromEntries(passedFields.flatMap((name) => passed(request.headers, name))),
@@ -103,6 +132,73 @@ function askOwner(
       resolve({ owner, head: headOf(response) });
     });
     asking.end();
+  });
+}
+
+function pathFor({ sid, received }: RejoinOffer): string {
+  return `/v4/reconnect?${new URLSearchParams({ sid, ack: String(received) }).toString()}`;
+}
+
+/** A carrier of our own to the owner of a tunnel, for a client that has none that could be passed on. */
+function openOwner(socketPath: string, offer: RejoinOffer, holder: Holder): Promise<Carrier> {
+  const { id, remoteAddress, proof, cause, signal } = offer;
+  if (proof === undefined) throw new TypeError('a carrier without a connection is of postern.relay.v1');
+  const socket = new WebSocket(`ws://localhost${pathFor(offer)}`, [relayV1Subprotocol], {
+    createConnection: () => connect({ path: socketPath }),
+    headers: {
+      'Postern-Rejoin': `count=${proof.count}, mac=${proof.mac}, cause=${cause}`,
+      [handedOverField]: formatHandedOver({ holder, id, remoteAddress }),
+    },
+    maxPayload: 64 * 1024,
+    perMessageDeflate: false,
+  });
+  return new Promise((resolve, reject) => {
+    const late = setTimeout(() => socket.terminate(), answerMs);
+    const gone = (): void => socket.terminate();
+    signal.addEventListener('abort', gone, { once: true });
+    const settle = (): void => {
+      clearTimeout(late);
+      signal.removeEventListener('abort', gone);
+    };
+    socket.once('unexpected-response', (_request, response) => {
+      refusalIn(response)
+        .then(reject, reject)
+        .finally(() => socket.terminate());
+    });
+    // After a refusal it comes too late to change anything.
+    socket.on('error', (error) => reject(unreachable(error)));
+    socket.once('close', settle);
+    socket.once('open', () => {
+      settle();
+      resolve(webSocketCarrier(socket, relayV1));
+    });
+  });
+}
+
+/** Passes frames on both ways until one side ends; how it ended is told to the other, where it was told at all. */
+function bridgeCarriers(client: Carrier, owner: Carrier, signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    const breakOff = (): void => {
+      client.drop();
+      owner.drop();
+      resolve();
+    };
+    signal.addEventListener('abort', breakOff, { once: true });
+    const pass = (from: Carrier, to: Carrier): void =>
+      from.listen({
+        // The windows of the tunnel limit what waits here.
+        frame: (frame) => to.send(frame),
+        drained() {},
+        ended(end) {
+          signal.removeEventListener('abort', breakOff);
+          if (end.how === 'closed') to.close(end.code, end.reason);
+          else to.drop();
+          resolve();
+        },
+      });
+    pass(owner, client);
+    pass(client, owner);
+    if (signal.aborted) breakOff();
   });
 }
 

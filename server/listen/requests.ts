@@ -16,7 +16,7 @@ export interface RequestListenerOptions {
   readonly remoteAddress: RemoteAddress;
   readonly onOffer: OnOffer;
   /** Told of requests that were refused before they became an offer. */
-  readonly onMalformed: (incoming: Incoming, asked: string, error: TunnelError) => void;
+  readonly onMalformed: (incoming: Omit<Incoming, 'socket'>, asked: string, error: TunnelError) => void;
 }
 
 type UpgradeListener = (request: IncomingMessage, stream: Duplex, head: Buffer) => void;

@@ -54,6 +54,8 @@ export interface Access {
   /** Target patterns, each with its port. */
   readonly hosts: readonly { readonly pattern: string }[];
   readonly sessions: readonly OwnSession[];
+  /** The address that the gateway takes for the caller's. */
+  readonly client: string;
 }
 
 /** `POST api/tickets`: the answer. */
@@ -79,7 +81,8 @@ const ticketRequest = z.strictObject({
 export function apiRoutes(app: FastifyInstance, parts: ApiParts): void {
   app.get('/api/access', async (request, reply) => {
     const principal = await authenticate(request, parts);
-    return reply.headers(headers).send(accessOf(principal, parts));
+    const access: Access = { ...accessOf(principal, parts), client: request.ip };
+    return reply.headers(headers).send(access);
   });
   app.post('/api/tickets', async (request, reply) => {
     const principal = await authenticate(request, parts);
@@ -100,7 +103,11 @@ export function apiRoutes(app: FastifyInstance, parts: ApiParts): void {
 
 const headers = { 'Cache-Control': 'no-store', 'X-Content-Type-Options': 'nosniff' } as const;
 
-async function authenticate(request: FastifyRequest, parts: ApiParts): Promise<Principal> {
+/** Who asks, by a token. Throws `TOKEN_MISSING` and `TOKEN_INVALID`, all after the same time. */
+export async function authenticate(
+  request: FastifyRequest,
+  parts: Pick<ApiParts, 'authenticator' | 'revocations'>,
+): Promise<Principal> {
   const cover = startCover();
   try {
     const principal = await parts.authenticator().authenticate(readProvenCredentials(request.raw));
@@ -115,7 +122,7 @@ async function authenticate(request: FastifyRequest, parts: ApiParts): Promise<P
   }
 }
 
-function accessOf(principal: Principal, { rules, sessions }: ApiParts): Access {
+function accessOf(principal: Principal, { rules, sessions }: ApiParts): Omit<Access, 'client'> {
   const { issuer, subject, groups, expiresAt } = principal;
   return {
     issuer,

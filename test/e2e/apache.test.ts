@@ -1,3 +1,3 @@
 import { testPath } from './battery.ts';
 
-testPath('apache', ['relay', 'websocket', 'connect-tcp']);
+testPath('apache', ['relay', 'websocket', 'connect-tcp', 'http']);

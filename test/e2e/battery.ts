@@ -4,6 +4,7 @@ import { once } from 'node:events';
 import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { connect } from 'node:net';
 import { before, describe, it } from 'node:test';
+import { inspectingSquid } from './support/inspecting-squid.ts';
 import { clientBundle, needs } from './support/needs.ts';
 import { answers, freePort, run, start, type Outcome } from './support/process.ts';
 import { openScratch } from './support/scratch.ts';
@@ -16,6 +17,7 @@ import {
   type Path,
   type Via,
   type World,
+  type WorldOptions,
 } from './support/world.ts';
 
 const mebibyte = 1024 * 1024;
@@ -35,15 +37,34 @@ const programs = [
   'curl',
 ];
 
+/** What is not as usual on a path. */
+export interface PathOptions extends WorldOptions {
+  /** Said after the name of the path. */
+  readonly how?: string;
+}
+
 /** Tests what people do with ssh, with the real programs, on one path to the gateway and through each entry. */
-export function testPath(path: Path, entries: readonly Via[], more?: (world: () => World) => void): void {
+export function testPath(
+  path: Path,
+  entries: readonly Via[],
+  more?: (world: () => World) => void,
+  { how = '', ...options }: PathOptions = {},
+): void {
   const scratch = openScratch();
-  const front = { direct: [], nginx: ['nginx'], haproxy: ['haproxy'], apache: ['apache2'], caddy: ['caddy'] };
-  const lacking = needs(clientBundle, ...programs, ...(path === 'squid' ? ['squid', 'nginx'] : front[path]));
-  describe(`ssh, ${path === 'direct' ? 'direct' : `through ${path}`}`, lacking, () => {
+  const front = {
+    direct: [],
+    nginx: ['nginx'],
+    haproxy: ['haproxy'],
+    apache: ['apache2'],
+    caddy: ['caddy'],
+    squid: ['squid', 'nginx'],
+    'inspecting squid': [inspectingSquid],
+  };
+  const lacking = needs(clientBundle, ...programs, ...front[path]);
+  describe(`ssh, ${path === 'direct' ? 'direct' : `through ${path}`}${how}`, lacking, () => {
     let world: World;
     before(async () => {
-      world = await openWorld(scratch, path);
+      world = await openWorld(scratch, path, options);
     });
 
     it('the client finds an entry that works by itself', async () => {

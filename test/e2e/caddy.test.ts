@@ -1,3 +1,3 @@
 import { testPath } from './battery.ts';
 
-testPath('caddy', ['relay', 'websocket', 'connect-tcp']);
+testPath('caddy', ['relay', 'websocket', 'connect-tcp', 'http']);

@@ -1,3 +1,3 @@
 import { testPath } from './battery.ts';
 
-testPath('direct', ['relay', 'websocket', 'connect-tcp', 'connect']);
+testPath('direct', ['relay', 'websocket', 'connect-tcp', 'connect', 'http']);

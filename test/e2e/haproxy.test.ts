@@ -1,3 +1,3 @@
 import { testPath } from './battery.ts';
 
-testPath('haproxy', ['relay', 'websocket', 'connect-tcp', 'connect']);
+testPath('haproxy', ['relay', 'websocket', 'connect-tcp', 'connect', 'http']);

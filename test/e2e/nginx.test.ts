@@ -1,3 +1,3 @@
 import { testPath } from './battery.ts';
 
-testPath('nginx', ['relay', 'websocket', 'connect-tcp']);
+testPath('nginx', ['relay', 'websocket', 'connect-tcp', 'http']);

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { before, describe, it } from 'node:test';
 import type { TestContext } from 'node:test';
+import { inspectingSquid } from './support/inspecting-squid.ts';
 import { clientBundle, needs } from './support/needs.ts';
-import type { FrontName } from './support/proxies.ts';
 import {
   audited,
   closeSession,
@@ -50,26 +50,27 @@ function reload(losesConnections: boolean): Happening {
   return { what: 'reloaded', losesConnections, happen: ({ front }) => front!.reload() };
 }
 
+const squidKilled: Happening = {
+  what: 'killed and started',
+  losesConnections: true,
+  async happen({ corporateProxy }) {
+    await corporateProxy!.kill();
+    await corporateProxy!.start();
+  },
+};
+
 const plans: Readonly<Record<Exclude<Path, 'direct'>, readonly [program: string, ...Happening[]]>> = {
   nginx: ['nginx', restart, reload(false), crash],
   haproxy: ['haproxy', restart, reload(false)],
   // Caddy ends all tunnels when it reads its configuration again.
   caddy: ['caddy', restart, reload(true)],
   apache: ['apache2', crash, reload(false)],
-  squid: [
-    'squid',
-    {
-      what: 'killed and started',
-      losesConnections: true,
-      async happen({ corporateProxy }) {
-        await corporateProxy!.kill();
-        await corporateProxy!.start();
-      },
-    },
-  ],
+  squid: ['squid', squidKilled],
+  // Lets no WebSocket through: what goes on there are requests and answers.
+  'inspecting squid': [inspectingSquid, squidKilled],
 };
 
-for (const path of Object.keys(plans) as (FrontName | 'squid')[]) {
+for (const path of Object.keys(plans) as Exclude<Path, 'direct'>[]) {
   const [program, ...happenings] = plans[path];
   describe(`sessions through ${path}`, needs(clientBundle, ...programs, program, 'nginx'), () => {
     const scratch = openScratch();

@@ -9,7 +9,7 @@ import type { Dialer } from '../../server/dial/dialer.ts';
 import { rulesPolicy } from '../../server/policy/rules.ts';
 import type { RulesOptions } from '../../server/policy/rules.ts';
 import { exchange, startParts, statusOf } from '../server/support/gateway-parts.ts';
-import { relayHead, upgradeHead, webSocketFields } from '../server/support/peers.ts';
+import { plainHead, relayHead, upgradeHead, webSocketFields } from '../server/support/peers.ts';
 
 /** What a spelling means: a name, an address that may be dialled, one that is closed, or nothing at all. */
 type Meaning =
@@ -253,6 +253,7 @@ const entries: Record<string, (host: string, port: string) => string> = {
   websocket: (host, port) => upgradeHead(`/ssh/tcp/${host}/${port}/`, 'websocket', webSocketFields + good),
   'connect-tcp': (host, port) =>
     upgradeHead(`/.well-known/masque/tcp/${host.replaceAll(':', '%3a')}/${port}/`, 'connect-tcp', good),
+  http: (host, port) => plainHead(`${host}:${port}`, good),
   connect: (host, port) => `CONNECT ${host}:${port} HTTP/1.1\r\nHost: gw.example\r\n${good}\r\n`,
 };
 

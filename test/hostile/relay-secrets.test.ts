@@ -10,6 +10,8 @@ import { startGateway } from '../e2e/support/gateway.ts';
 import type { Gateway } from '../e2e/support/gateway.ts';
 import { openScratch } from '../e2e/support/scratch.ts';
 import { listen } from '../e2e/support/world.ts';
+import { carriedIn, data, HttpWire, record, signed } from './support/http-wire.ts';
+import type { Answered } from './support/http-wire.ts';
 import { rejoinFields, rejoinTunnel, v4, Wire } from './support/relay-wire.ts';
 import type { Known, Refused } from './support/relay-wire.ts';
 
@@ -19,6 +21,10 @@ const answers: string[] = [];
 
 function note(answer: Wire | Refused): void {
   if (!(answer instanceof Wire)) answers.push(answer.words);
+}
+
+function noteAnswer({ headers, body }: Answered): void {
+  answers.push(JSON.stringify(headers), body.toString('latin1'));
 }
 
 describe('what opens a tunnel again', () => {
@@ -60,6 +66,18 @@ describe('what opens a tunnel again', () => {
     assert.ok(plain instanceof Wire);
     tunnels.push({ sid: ((await plain.next()) as Buffer).subarray(6).toString(), secret: 'none of that' });
     plain.drop();
+    // One by plain requests, which are refused, repeated, and forged.
+    const http = new HttpWire(gateway.port);
+    const opening = { authorization: `Bearer ${token}`, 'content-length': '0' };
+    const carried = carriedIn(await http.ask('POST', 'connect?host=echo&port=22', opening));
+    const greeting = /sid=(\S+) secret=(\S+)/.exec(carried.greeting)!;
+    tunnels.push({ sid: greeting[1]!, secret: greeting[2]! }, { sid: carried.id, secret: carried.secret });
+    for (const number of [0, 0, 7]) noteAnswer(await http.up(carried, number, record(data, 'x')));
+    noteAnswer(await http.down({ ...carried, secret: 'other' }, 1));
+    noteAnswer(await http.ask('GET', `down?${carried.secret}`, { 'postern-carrier': `id=${carried.id}` }));
+    noteAnswer(await http.up(carried, 1, Buffer.from(carried.secret)));
+    macs.push(/mac=([\w-]+)/.exec(signed(carried, 'up', 0)['postern-carrier'])![1]!);
+    http.close();
   });
 
   function metrics(): Promise<string> {

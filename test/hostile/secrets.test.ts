@@ -158,7 +158,7 @@ describe('a secret', needs('nginx', 'openssl', 'dist/postern.cjs'), () => {
       const file = scratch.path(`token-${shown.size}`);
       writeFileSync(file, token, { mode: 0o600 });
       for (const how of [{ POSTERN_TOKEN_FILE: file }, { POSTERN_TOKEN: token }]) {
-        for (const via of ['relay', 'websocket', 'connect-tcp', 'connect']) {
+        for (const via of ['relay', 'websocket', 'connect-tcp', 'connect', 'http']) {
           const { stdout, stderr } = await run(clientCommand('connect', '--via', via, 'box', '22'), {
             env: {
               POSTERN_GATEWAY: `https://localhost:${frontPort}/ssh/`,

@@ -121,7 +121,7 @@ for (const order of ['after', 'before'] as const) {
         await fetch(`http://127.0.0.1:${port}/deep/ssh/.well-known/postern`)
       ).json()) as object;
       const { entries } = discovery as { entries: string[] };
-      assert.deepEqual(entries, ['relay', 'websocket', 'connect-tcp', 'connect']);
+      assert.deepEqual(entries, ['relay', 'websocket', 'connect-tcp', 'connect', 'http']);
     });
   });
 }

@@ -44,6 +44,16 @@ describe('connectDiscovered()', () => {
     assert.equal(count, 1);
   });
 
+  it('does not spoil it for the others when the first one gives up', async (t) => {
+    const path = join(temporaryDirectory(t), 'proxy.pac');
+    writeFileSync(path, pac(await proxy(t, 'one')));
+    const way = wayBy(t, path);
+    const first = connectDiscovered(way, gateway, AbortSignal.timeout(1));
+    const second = read(way);
+    await assert.rejects(first, { code: 'GATEWAY_TIMEOUT' });
+    assert.equal(await second, 'one');
+  });
+
   it('asks again when what is remembered leads nowhere', async (t) => {
     const path = join(temporaryDirectory(t), 'proxy.pac');
     const way = wayBy(t, path);

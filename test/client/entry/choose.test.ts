@@ -46,11 +46,16 @@ async function choose(
 
 describe('openTunnel()', () => {
   for (const [outcomes, tried, end] of [
-    [['opens', 'opens', 'opens', 'opens'], 1, 'opens'],
-    [['UPGRADE_REFUSED', 'opens', 'opens', 'opens'], 2, 'opens'],
-    [['ENTRY_UNKNOWN', 'HTTP_UNEXPECTED', 'ENTRY_UNKNOWN', 'opens'], 4, 'opens'],
-    [['UPGRADE_REQUIRED', 'HTTP_UNEXPECTED', 'HTTP_UNEXPECTED', 'HTTP_UNEXPECTED'], 4, 'UPGRADE_REQUIRED'],
-    [['HTTP_UNEXPECTED', 'TARGET_DENIED', 'opens', 'opens'], 2, 'TARGET_DENIED'],
+    [['opens', 'opens', 'opens', 'opens', 'opens'], 1, 'opens'],
+    [['UPGRADE_REFUSED', 'opens', 'opens', 'opens', 'opens'], 2, 'opens'],
+    [['ENTRY_UNKNOWN', 'HTTP_UNEXPECTED', 'ENTRY_UNKNOWN', 'opens', 'opens'], 4, 'opens'],
+    [['UPGRADE_REFUSED', 'HTTP_UNEXPECTED', 'HTTP_UNEXPECTED', 'HTTP_UNEXPECTED', 'opens'], 5, 'opens'],
+    [
+      ['UPGRADE_REFUSED', 'HTTP_UNEXPECTED', 'HTTP_UNEXPECTED', 'HTTP_UNEXPECTED', 'HTTP_UNEXPECTED'],
+      5,
+      'UPGRADE_REFUSED',
+    ],
+    [['HTTP_UNEXPECTED', 'TARGET_DENIED', 'opens', 'opens', 'opens'], 2, 'TARGET_DENIED'],
   ] as const) {
     it(`tries ${tried} of ${outcomes.join(', ')} and ends with ${end}`, async (t) => {
       const done = await choose(temporaryDirectory(t), outcomes);
@@ -59,20 +64,44 @@ describe('openTunnel()', () => {
     });
   }
 
+  it('asks for no other upgrade when the gateway says that it saw none', async (t) => {
+    const done = await choose(temporaryDirectory(t), [
+      'UPGRADE_REQUIRED',
+      'opens',
+      'opens',
+      'ENTRY_UNKNOWN',
+      'opens',
+    ]);
+    assert.deepEqual(done.tried, ['relay', 'connect', 'http']);
+  });
+
+  it('remembers for this network alone', (t) => {
+    const state = temporaryDirectory(t);
+    let network = 'home';
+    const memory = entryMemory(state, Date.now, () => network);
+    memory.keep(request.gateway, 'relay');
+    network = 'train';
+    assert.equal(memory.recall(request.gateway), undefined);
+    memory.keep(request.gateway, 'http');
+    assert.equal(memory.recall(request.gateway), 'http');
+    network = 'home';
+    assert.equal(memory.recall(request.gateway), 'relay');
+  });
+
   for (const code of Object.keys(tunnelErrors) as TunnelErrorCode[]) {
     const { layer }: { layer: string } = tunnelErrors[code];
     const goesOn = layer === 'http' || layer === 'upgrade';
     it(`${goesOn ? 'goes on' : 'stops'} after ${code}`, async (t) => {
-      const done = await choose(temporaryDirectory(t), [code, 'opens', 'opens', 'opens']);
+      const done = await choose(temporaryDirectory(t), [code, 'opens', 'opens', 'opens', 'opens']);
       assert.deepEqual(done.tried.length, goesOn ? 2 : 1);
     });
   }
 
   it('remembers what worked, tries it first, and the others when it fails', async (t) => {
     const state = temporaryDirectory(t);
-    await choose(state, ['UPGRADE_REFUSED', 'HTTP_UNEXPECTED', 'opens', 'opens']);
+    await choose(state, ['UPGRADE_REFUSED', 'HTTP_UNEXPECTED', 'opens', 'opens', 'opens']);
     assert.deepEqual((await choose(state, open)).tried, ['connect-tcp']);
-    const back = await choose(state, ['opens', 'opens', 'HTTP_UNEXPECTED', 'opens']);
+    const back = await choose(state, ['opens', 'opens', 'HTTP_UNEXPECTED', 'opens', 'opens']);
     assert.deepEqual(back.tried, ['connect-tcp', 'relay']);
     assert.deepEqual((await choose(state, open)).tried, ['relay']);
   });
@@ -80,19 +109,25 @@ describe('openTunnel()', () => {
   it('names those it tried, and the first in the usual order decides', async (t) => {
     const state = temporaryDirectory(t);
     entryMemory(state).keep(request.gateway, 'connect');
-    const failing = ['UPGRADE_REFUSED', 'HTTP_UNEXPECTED', 'HTTP_UNEXPECTED', 'HTTP_UNEXPECTED'] as const;
+    const failing = [
+      'UPGRADE_REFUSED',
+      ...Array.from({ length: 4 }, () => 'HTTP_UNEXPECTED' as const),
+    ] as const;
     const done = await choose(state, failing);
     assert.equal(done.end, 'UPGRADE_REFUSED');
-    assert.match(done.message, /connect, relay, websocket, connect-tcp/);
+    assert.match(done.message, /connect, relay, websocket, connect-tcp, http/);
   });
 
   it('tries only the one that is asked for, and remembers nothing of it', async (t) => {
     const state = temporaryDirectory(t);
-    assert.deepEqual(await choose(state, ['opens', 'opens', 'UPGRADE_REFUSED', 'opens'], 'connect-tcp'), {
-      tried: ['connect-tcp'],
-      end: 'UPGRADE_REFUSED',
-      message: 'by connect-tcp',
-    });
+    assert.deepEqual(
+      await choose(state, ['opens', 'opens', 'UPGRADE_REFUSED', 'opens', 'opens'], 'connect-tcp'),
+      {
+        tried: ['connect-tcp'],
+        end: 'UPGRADE_REFUSED',
+        message: 'by connect-tcp',
+      },
+    );
     await choose(state, open, 'connect');
     assert.equal(entryMemory(state).recall(request.gateway), undefined);
   });
@@ -146,11 +181,11 @@ describe('entryMemory()', () => {
 
   it('is for this user only and does not grow without end', (t) => {
     const state = join(temporaryDirectory(t), 'state');
-    for (let at = 1; at <= 50; at++)
+    for (let at = 1; at <= 80; at++)
       entryMemory(state).keep(new URL(`https://gw${at}.example/`), 'websocket');
     const path = join(state, 'entries.json');
-    assert.equal(Object.keys(JSON.parse(readFileSync(path, 'utf8')) as object).length, 32);
-    assert.equal(entryMemory(state).recall(new URL('https://gw50.example/')), 'websocket');
+    assert.equal(Object.keys(JSON.parse(readFileSync(path, 'utf8')) as object).length, 64);
+    assert.equal(entryMemory(state).recall(new URL('https://gw80.example/')), 'websocket');
     assert.equal(statSync(path).mode & 0o777, 0o600);
   });
 });

@@ -80,7 +80,10 @@ const urls: Readonly<Record<EntryName, string>> = {
   websocket: '/ssh/tcp/box/22/',
   'connect-tcp': '/ssh/tcp/box/22/',
   connect: 'box:22',
+  http: '/ssh/http/connect?host=box&port=22',
 };
+
+const isUpgrade = (name: EntryName): boolean => name !== 'connect' && name !== 'http';
 
 for (const name of entryNames) {
   describe(`the ${name} entry`, () => {
@@ -113,7 +116,7 @@ for (const name of entryNames) {
       tunnel.on('error', () => {}).destroy();
     });
 
-    for (const [what, answer, code] of [...answers, ...(name === 'connect' ? [] : upgradeAnswers)]) {
+    for (const [what, answer, code] of [...answers, ...(isUpgrade(name) ? upgradeAnswers : [])]) {
       it(`says ${code} to ${what}`, async (t) => {
         const port = await listen(t, answering(answer));
         await assert.rejects((await loadEntry(name)).open(tunnelRequest(port), direct, never), { code });

@@ -5,9 +5,14 @@ import type { Duplex } from 'node:stream';
 import { WebSocketServer } from 'ws';
 import type { WebSocket } from 'ws';
 import { capsuleCodes } from '../../../protocol/capsule.ts';
+import { TunnelError } from '../../../protocol/errors.ts';
 import { relayV1, relayV1Subprotocol } from '../../../protocol/relay-v1.ts';
 import { capsuleStream } from '../../../stream/capsule-stream.ts';
+import { httpEntry } from '../../../server/entry/http.ts';
+import { HttpCarriers } from '../../../server/entry/http-carrier.ts';
+import type { Relays } from '../../../server/tunnel/relays.ts';
 import { webSocketCarrier } from '../../../stream/relay-carrier.ts';
+import type { Carrier } from '../../../stream/relay-carrier.ts';
 import { RelayStream } from '../../../stream/relay-stream.ts';
 import { eofSubprotocol, webSocketStream } from '../../../stream/websocket-stream.ts';
 
@@ -24,6 +29,7 @@ export function gatewayDouble(
       tunnel.on('error', () => {}),
       request,
     );
+  const carriers = new HttpCarriers();
   const webSockets = new WebSocketServer({
     noServer: true,
     handleProtocols: (offered) => (offered.has(relayV1Subprotocol) ? relayV1Subprotocol : eofSubprotocol),
@@ -42,6 +48,15 @@ export function gatewayDouble(
     socket.write(`HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: ${upgrade}\r\n\r\n`);
     onTunnel(capsuleStream(socket, capsuleCodes(upgrade)!), request);
   });
+  server.on('request', (request, response) => {
+    if (!request.url!.startsWith('/ssh/http/')) return;
+    const exchange = { response, remoteAddress: '127.0.0.1', id: 'double', signal: never };
+    const relays = { open: (_id: string, carrier: Carrier) => tunnelOn(carrier) } as unknown as Relays;
+    httpEntry('/ssh/', () => relays, carriers).take(request, exchange, (offer) => {
+      if ('sid' in offer) return offer.reject(new TunnelError('TUNNEL_GONE', 'no such tunnel'));
+      void offer.accept().then((tunnel) => onTunnel(tunnel, request));
+    });
+  });
   server.on('connect', (request, socket: Socket) => {
     socket.on('error', () => {});
     socket.write('HTTP/1.1 200 OK\r\n\r\n');
@@ -50,13 +65,17 @@ export function gatewayDouble(
   return server;
 }
 
+const never = new AbortController().signal;
 const problem = JSON.stringify({ status: 410, code: 'TUNNEL_GONE', detail: 'no such tunnel' });
 const noSuchTunnel = `HTTP/1.1 410 Gone\r\nContent-Type: application/problem+json\r\nContent-Length: ${problem.length}\r\nConnection: close\r\n\r\n${problem}`;
 
 function tunnelOver(webSocket: WebSocket): Duplex {
   if (webSocket.protocol !== relayV1Subprotocol) return webSocketStream(webSocket, { eof: 'message' });
+  return tunnelOn(webSocketCarrier(webSocket, relayV1));
+}
+
+function tunnelOn(carrier: Carrier): Duplex {
   const windowBytes = 256 * 1024;
-  const carrier = webSocketCarrier(webSocket, relayV1);
   carrier.send({ kind: 'opened', sid: 'double', secret: 'sesame', windowBytes, keepMs: 60_000 });
   const stream = new RelayStream({ isPlain: false, windowBytes });
   stream.attach(carrier, { peerReceived: 0, from: 0 });

@@ -8,6 +8,8 @@ import type { Duplex } from 'node:stream';
 import { buffer } from 'node:stream/consumers';
 import { after, before, describe, it } from 'node:test';
 import { direct } from '../../../client/egress/direct.ts';
+import type { ClientEntry } from '../../../client/entry/entry.ts';
+import { http } from '../../../client/entry/http.ts';
 import { relay } from '../../../client/entry/relay.ts';
 import { Secret } from '../../../protocol/secret.ts';
 import { startParts } from '../../server/support/gateway-parts.ts';
@@ -15,7 +17,9 @@ import type { Parts } from '../../server/support/gateway-parts.ts';
 import { startFaultProxy } from '../../support/fault-proxy.ts';
 import type { Fault, FaultProxy } from '../../support/fault-proxy.ts';
 
-describe('a resumable tunnel', () => {
+for (const entry of [relay, http]) describe(`a resumable tunnel by ${entry.name}`, () => testTunnel(entry));
+
+function testTunnel(entry: ClientEntry): void {
   let parts: Parts;
   let proxy: FaultProxy;
   let echo: Server;
@@ -46,7 +50,7 @@ describe('a resumable tunnel', () => {
       target: { host: '127.0.0.1', port },
       token: new Secret('good'),
     };
-    const tunnel = await relay.open(request, direct, AbortSignal.timeout(10_000));
+    const tunnel = await entry.open({ ...request, isPinned: true }, direct, AbortSignal.timeout(10_000));
     tunnels.push(tunnel);
     return tunnel;
   }
@@ -130,7 +134,7 @@ describe('a resumable tunnel', () => {
     assert.equal((await heard.promise).toString(), 'still here');
     target.close();
   });
-});
+}
 
 function* inPieces(bytes: Buffer, length: number): Generator<Buffer> {
   for (let at = 0; at < bytes.length; at += length) yield bytes.subarray(at, at + length);

@@ -87,7 +87,8 @@ export async function openNetwork(scratch: Scratch): Promise<Network> {
   }`);
   scratch.namespace = servers;
   const dns = `--keep-in-foreground --no-resolv --no-hosts --bind-interfaces --listen-address=${address}`;
-  const host = `--address=/gw.example/${address} --pid-file= --user=root --conf-file=/dev/null`;
+  // Of the other names in it, it knows that there are none.
+  const host = `--address=/gw.example/${address} --local=/example/ --pid-file= --user=root --conf-file=/dev/null`;
   await start(scratch, [findProgram('dnsmasq')!, ...dns.split(' '), ...host.split(' ')], { port: 53 });
 
   const everything = (verdict: string): Promise<Buffer> =>

@@ -69,7 +69,8 @@ export async function openFront(scratch: Scratch, name: FrontName, plan: FrontPl
   };
 }
 
-async function killAll(running: Running): Promise<void> {
+/** Ends a program and its children without a word. */
+export async function killAll(running: Running): Promise<void> {
   const children = await childrenOf(running.pid);
   running.signal('SIGKILL');
   for (const child of children) process.kill(child, 'SIGKILL');

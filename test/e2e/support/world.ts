@@ -10,14 +10,18 @@ import {
   type FrontName,
   type FrontPlan,
 } from './proxies.ts';
+import { startInspectingSquid } from './inspecting-squid.ts';
 import type { Scratch } from './scratch.ts';
 import { box, clientCommand, prepareSsh, type Ssh } from './ssh.ts';
 import { startSshd, type Sshd } from './sshd.ts';
 
-/** How the client gets to the gateway: straight, through a web proxy, or through squid and then nginx. */
-export type Path = 'direct' | FrontName | 'squid';
+/**
+ * How the client gets to the gateway: straight, through a web proxy, through squid and then nginx, or through a squid
+ * that opens TLS, and lets no upgrade pass.
+ */
+export type Path = 'direct' | FrontName | 'squid' | 'inspecting squid';
 
-export type Via = 'relay' | 'websocket' | 'connect-tcp' | 'connect';
+export type Via = 'relay' | 'websocket' | 'connect-tcp' | 'connect' | 'http';
 
 /** Everything between an ssh and an sshd, running. */
 export interface World {
@@ -61,7 +65,8 @@ export interface WorldOptions {
 export async function openWorld(scratch: Scratch, path: Path, options: WorldOptions = {}): Promise<World> {
   const [certificates, sshd] = await Promise.all([makeCertificates(scratch), startSshd(scratch)]);
   const [first, last] = [await listen(scratch, talk), await listen(scratch, talkLast)];
-  const publicPort = path === 'direct' ? undefined : await freePort();
+  const isEdge = path === 'direct' || path === 'inspecting squid';
+  const publicPort = isEdge ? undefined : await freePort();
   const gateway = await startGateway(scratch, {
     targets: { [box]: `127.0.0.1:${sshd.port}`, first: `127.0.0.1:${first}`, last: `127.0.0.1:${last}` },
     ...(publicPort === undefined ? { tls: certificates } : { publicPort }),
@@ -69,15 +74,16 @@ export async function openWorld(scratch: Scratch, path: Path, options: WorldOpti
   });
   const port = publicPort ?? gateway.port;
   const plan = { ...options.front, certificates, port, upstreamPort: gateway.port };
-  const front =
-    path === 'direct' ? undefined : await openFront(scratch, path === 'squid' ? 'nginx' : path, plan);
-  const corporateProxy = path === 'squid' ? await startSquid(scratch, port) : undefined;
+  const front = isEdge ? undefined : await openFront(scratch, path === 'squid' ? 'nginx' : path, plan);
+  const inspecting =
+    path === 'inspecting squid' ? await startInspectingSquid(scratch, certificates) : undefined;
+  const corporateProxy = inspecting ?? (path === 'squid' ? await startSquid(scratch, port) : undefined);
   const host = options.host ?? (corporateProxy ? 'gw.example' : 'localhost');
   const url = `https://${host}:${port}/ssh/`;
   const env = {
     POSTERN_GATEWAY: url,
     POSTERN_TOKEN_FILE: gateway.tokenFile,
-    POSTERN_CA_FILE: certificates.authorityFile,
+    POSTERN_CA_FILE: inspecting?.authorityFile ?? certificates.authorityFile,
     ...(corporateProxy && { HTTPS_PROXY: corporateProxy.url }),
   };
   return {

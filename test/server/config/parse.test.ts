@@ -32,7 +32,7 @@ describe('parseConfig() reads', () => {
     assert.equal(config.publicUrl.href, 'http://127.0.0.1:8022/ssh/');
     assert.equal(config.keyFile, '/etc/postern/postern-key.json');
     assert.deepEqual(config.audit, { file: '/etc/postern/audit.jsonl', required: true });
-    assert.deepEqual(config.entries, ['relay', 'websocket', 'connect-tcp', 'connect']);
+    assert.deepEqual(config.entries, ['relay', 'websocket', 'connect-tcp', 'connect', 'http']);
     assert.deepEqual([config.rules, config.issuers, config.targets, config.trustedProxies], [[], [], [], []]);
     assert.deepEqual(config.limits, {
       tunnels: 8e3,

@@ -10,7 +10,9 @@ import { buffer } from 'node:stream/consumers';
 import { spawnSync } from 'node:child_process';
 import { after, before, describe, it } from 'node:test';
 import { direct } from '../../../client/egress/direct.ts';
-import { relay, rejoinField } from '../../../client/entry/relay.ts';
+import { http } from '../../../client/entry/http.ts';
+import { relay } from '../../../client/entry/relay.ts';
+import { rejoinField } from '../../../client/entry/resumable.ts';
 import { Secret } from '../../../protocol/secret.ts';
 import { relayV1 } from '../../../protocol/relay-v1.ts';
 import type { RelayOpened } from '../../../protocol/relay-frame.ts';
@@ -24,6 +26,7 @@ import { listenInTurn } from '../../../server/listen/listen.ts';
 import { WebSocket } from 'ws';
 import { codeOf, exchange, startEcho, startParts, statusOf } from '../support/gateway-parts.ts';
 import type { Parts } from '../support/gateway-parts.ts';
+import { HttpWire } from '../../hostile/support/http-wire.ts';
 import { upgradeHead, webSocketFields } from '../support/peers.ts';
 
 const alice = { issuer: 'test', subject: 'alice' };
@@ -114,40 +117,51 @@ describe('a rejoin that reaches another process', () => {
     return answer;
   }
 
-  it('goes on over there, with the address of the client, and every byte', async () => {
-    const tunnel: Duplex = await relay.open(
-      {
-        gateway: new URL(`http://127.0.0.1:${owner.port}/ssh/`),
-        target: { host: '127.0.0.1', port: echo.port },
-        token: new Secret('good'),
-      },
-      {
-        name: 'both',
-        // The first connection goes to the older process, all others to the newer one.
-        connect: (() => {
-          let isFirst = true;
-          return (target, signal) => {
-            const port = isFirst ? target.port : taker.port;
-            isFirst = false;
-            return direct.connect({ ...target, port }, signal);
-          };
-        })(),
-      },
-      AbortSignal.timeout(10_000),
-    );
-    tunnel.write('a'.repeat(100_000));
-    const before = taker.ended.length;
-    owner.relays.askToMove();
-    await taker.endedCount(before + 1);
-    assert.equal(taker.ended.at(-1)!.end, 'RESUMED');
-    assert.equal(neighbours.handOvers.count, 1);
-    const [record] = [...owner.sessions.records()];
-    assert.equal(record!.resumes, 1);
-    assert.equal(record!.remoteAddress, '127.0.0.1');
-    tunnel.end('b'.repeat(3_000_000));
-    const received = await buffer(tunnel);
-    assert.equal(received.toString(), 'a'.repeat(100_000) + 'b'.repeat(3_000_000));
-    await neighbours.handOvers.empty();
+  for (const entry of [relay, http]) {
+    it(`goes on over there by ${entry.name}, with the address of the client, and every byte`, async () => {
+      let { port } = owner;
+      const tunnel: Duplex = await entry.open(
+        {
+          gateway: new URL(`http://127.0.0.1:${owner.port}/ssh/`),
+          target: { host: '127.0.0.1', port: echo.port },
+          token: new Secret('good'),
+          isPinned: true,
+        },
+        {
+          name: 'both',
+          connect: (target, signal) => direct.connect({ ...target, port }, signal),
+        },
+        AbortSignal.timeout(10_000),
+      );
+      tunnel.write('a'.repeat(100_000));
+      const before = taker.ended.length;
+      port = taker.port;
+      owner.relays.askToMove();
+      await taker.endedCount(before + 1);
+      assert.equal(taker.ended.at(-1)!.end, 'RESUMED');
+      assert.equal(neighbours.handOvers.count, 1);
+      const [record] = [...owner.sessions.records()];
+      assert.equal(record!.resumes, 1);
+      assert.equal(record!.remoteAddress, '127.0.0.1');
+      tunnel.end('b'.repeat(3_000_000));
+      const received = await buffer(tunnel);
+      assert.equal(received.toString(), 'a'.repeat(100_000) + 'b'.repeat(3_000_000));
+      await neighbours.handOvers.empty();
+    });
+  }
+
+  it('by http is refused with the owner’s reason', async () => {
+    const { socket, opened } = await openTunnel();
+    const wire = new HttpWire(taker.port);
+    const field = rejoinField({ sid: opened.sid, secret: 'wrong', received: 0, count: 1, cause: 'move' });
+    const { status, code } = await wire.ask('POST', `reconnect?sid=${opened.sid}&ack=0`, {
+      authorization: 'Bearer good',
+      'content-length': '0',
+      'postern-rejoin': field,
+    });
+    assert.deepEqual([status, code], [410, 'TUNNEL_GONE']);
+    wire.close();
+    socket.terminate();
   });
 
   it('is refused with the owner’s reason', async () => {

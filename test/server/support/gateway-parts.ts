@@ -9,7 +9,9 @@ import type { Authenticator } from '../../../server/auth/authenticator.ts';
 import type { Revocations } from '../../../server/auth/revocations.ts';
 import type { Limits } from '../../../server/config/config.ts';
 import type { Dialer } from '../../../server/dial/dialer.ts';
-import { requestEntries } from '../../../server/entry/index.ts';
+import type { Incoming, Offer, RejoinOffer } from '../../../server/entry/entry.ts';
+import { plainEntries, requestEntries } from '../../../server/entry/index.ts';
+import { takePlainRequest } from '../../../server/listen/plain-requests.ts';
 import { remoteAddressBehind } from '../../../server/listen/remote-address.ts';
 import { takeTunnelRequests } from '../../../server/listen/requests.ts';
 import { rejoin, serve } from '../../../server/pipeline.ts';
@@ -115,18 +117,27 @@ export async function startParts(
     coverMs: 0,
     revocations: replace.revocations ?? { isRevoked: () => false },
   };
-  const server = createServer((_request, response) => void response.end('an ordinary answer\n'));
-  takeTunnelRequests(server, {
-    entries: requestEntries('/ssh/', ['relay', 'websocket', 'connect-tcp', 'connect'], () => relays),
-    prefix: '/ssh/',
+  const common = {
     origins: () => ['https://listed.example'],
     remoteAddress: remoteAddressBehind([]),
-    onOffer: (offer) =>
+    onOffer: (offer: Offer | RejoinOffer) =>
       void ('sid' in offer ? rejoin(offer, premises, pipeline) : serve(offer, premises, pipeline)),
-    onMalformed(incoming, asked, error) {
+    onMalformed(incoming: Omit<Incoming, 'socket'>, asked: string, error: TunnelError) {
       const offer = { ...incoming, entry: 'none', asked, credentials: { kind: 'none' } as const };
       sessions.begin({ ...offer, reject() {} }).end(error.code);
     },
+  };
+  const [plain] = plainEntries('/ssh/', ['http'], () => relays);
+  const server = createServer((request, response) => {
+    const path = request.url!.split('?')[0];
+    const route = plain!.routes.find((one) => `/ssh/${one.path}` === path && one.method === request.method);
+    if (route === undefined) response.end('an ordinary answer\n');
+    else takePlainRequest(plain!, { request, response, mayHaveBody: route.mayHaveBody ?? false }, common);
+  });
+  takeTunnelRequests(server, {
+    ...common,
+    entries: requestEntries('/ssh/', ['relay', 'websocket', 'connect-tcp', 'connect'], () => relays),
+    prefix: '/ssh/',
   });
   server.listen(0, '127.0.0.1');
   await once(server, 'listening');

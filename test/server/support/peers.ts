@@ -41,6 +41,12 @@ export function relayHead(target: string, more = ''): string {
   return upgradeHead(`/ssh/v4/connect?${query}`, 'websocket', fields + more);
 }
 
+/** The same by plain requests. */
+export function plainHead(target: string, more = ''): string {
+  const path = relayHead(target).split(' ')[1]!.replace('/v4/', '/http/');
+  return `POST ${path} HTTP/1.1\r\nHost: gw.example\r\nContent-Length: 0\r\nConnection: close\r\n${more}\r\n`;
+}
+
 export async function rawUpgrade(port: number, head: string): Promise<Socket> {
   const socket = await dial(port);
   socket.write(head);

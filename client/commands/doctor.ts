@@ -1,0 +1,93 @@
+import { parseArgs } from 'node:util';
+import { findingStyle, formatFinding, plainer } from '../../protocol/finding.ts';
+import type { Finding } from '../../protocol/finding.ts';
+import { formatTarget, parseTarget, parseTargetParts } from '../../protocol/target.ts';
+import type { Target } from '../../protocol/target.ts';
+import type { Place } from '../doctor/check.ts';
+import { examine } from '../doctor/examine.ts';
+import { judge } from '../doctor/judge.ts';
+import { formatReport } from '../doctor/report.ts';
+import { say } from '../explain.ts';
+import { Failure } from '../failure.ts';
+import { reason, replaceFile } from '../files.ts';
+import type { Environment } from '../places.ts';
+import { wayOut } from '../way-out.ts';
+import { gatewayOptions, settingsWith } from './options.ts';
+
+/** What `postern doctor --json` prints; `version` counts changes of this shape. */
+export interface Diagnosis {
+  readonly version: 1;
+  readonly gateway: string;
+  readonly host?: string;
+  /** Whether ssh would work, as far as it was examined. */
+  readonly works: boolean;
+  readonly exit: number;
+  readonly findings: readonly Finding[];
+}
+
+/** How long connections are held idle with `--idle`. */
+const idleSeconds = [30, 60, 120, 300];
+
+/** Runs `postern doctor`: exits 0 when nothing keeps ssh from working, else as the first thing that does. */
+export async function doctor(
+  args: readonly string[],
+  env: Environment,
+  print: (text: string) => void,
+): Promise<number> {
+  const { values, positionals } = parseArgs({
+    args: [...args],
+    options: { ...gatewayOptions, idle: { type: 'boolean' }, report: { type: 'string' } },
+    allowPositionals: true,
+  });
+  const target = parseAsked(positionals);
+  const settings = settingsWith(values, env);
+  const style = findingStyle(env, process.stdout.isTTY);
+  const show = values.json === true ? (): void => {} : print;
+  const to = target === undefined ? '' : ` to ${formatTarget(target)}`;
+  show(plainer(`The path${to} through ${settings.gateway.href}\n\n`, style));
+
+  const stop = new AbortController();
+  process.once('SIGINT', () => stop.abort());
+  const place: Place = {
+    settings,
+    // A proxy that cannot be used is one of the findings.
+    egress: {
+      name: 'the way out',
+      connect: async (gateway, signal) => wayOut(settings).connect(gateway, signal),
+    },
+    idleSeconds: values.idle === true ? idleSeconds : [],
+    ...(target === undefined ? {} : { target }),
+  };
+  const findings = await examine(place, stop.signal, (finding) => show(formatFinding(finding, style)));
+  const { works, exit, words } = judge(findings, target, stop.signal.aborted);
+  show(plainer(`\n${words}\n`, style));
+
+  const { gateway, places } = settings;
+  if (values.json === true) {
+    const host = target === undefined ? {} : { host: formatTarget(target) };
+    const diagnosis: Diagnosis = { version: 1, gateway: gateway.href, ...host, works, exit, findings };
+    print(`${JSON.stringify(diagnosis, undefined, 2)}\n`);
+  }
+  if (values.report !== undefined)
+    writeReport(values.report, formatReport({ gateway, target, findings, words, home: places.home }));
+  return exit;
+}
+
+function parseAsked([host, port, ...rest]: readonly string[]): Target | undefined {
+  if (rest.length > 0)
+    throw new Failure('USAGE', 'doctor takes a host and a port, nothing more', {
+      hint: 'postern doctor --help',
+    });
+  if (host === undefined) return undefined;
+  if (port !== undefined) return parseTargetParts(host, port);
+  return /^[^[\]]*:[^[\]]*:/.test(host) ? parseTargetParts(host, '22') : parseTarget(host);
+}
+
+function writeReport(path: string, text: string): void {
+  try {
+    replaceFile(path, text, 0o600);
+  } catch (cause) {
+    throw new Failure('CONFIG_INVALID', `cannot write the report to ${path}: ${reason(cause)}`, { cause });
+  }
+  say(`postern: the report is in ${path}; it says at its top what is in it\n`);
+}

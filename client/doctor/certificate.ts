@@ -1,0 +1,54 @@
+import { X509Certificate } from 'node:crypto';
+import { rootCertificates } from 'node:tls';
+import type { DetailedPeerCertificate, PeerCertificate, TLSSocket } from 'node:tls';
+import { printable } from '../printable.ts';
+
+/** What there is to say about a certificate. */
+export interface CertificateFacts {
+  readonly issuer: string;
+  /** Until it ends. */
+  readonly leftMs: number;
+  readonly lifetimeMs: number;
+  /** Its root is one that every browser has. Without that, a company, or its proxy, vouches for it. */
+  readonly isPublic: boolean;
+}
+
+/** Reads the certificate of a connection whose handshake is over; undefined for one without. */
+export function certificateOf(socket: TLSSocket): CertificateFacts | undefined {
+  const leaf = socket.getPeerCertificate(true);
+  if (!(leaf as Partial<DetailedPeerCertificate>).valid_to) return undefined;
+  return {
+    issuer: nameOf(leaf.issuer),
+    leftMs: Date.parse(leaf.valid_to) - Date.now(),
+    lifetimeMs: Date.parse(leaf.valid_to) - Date.parse(leaf.valid_from),
+    isPublic: isPublicRoot(lastOf(leaf).fingerprint256),
+  };
+}
+
+/** The end of the chain; the root has itself as its issuer. */
+function lastOf(leaf: DetailedPeerCertificate): DetailedPeerCertificate {
+  let last = leaf;
+  for (let depth = 0; depth < 10; depth++) {
+    const next = last.issuerCertificate as DetailedPeerCertificate | undefined;
+    if (next === undefined || next.fingerprint256 === last.fingerprint256) break;
+    last = next;
+  }
+  return last;
+}
+
+function isPublicRoot(fingerprint: string): boolean {
+  return rootCertificates.some((pem) => new X509Certificate(pem).fingerprint256 === fingerprint);
+}
+
+function nameOf({ O, CN }: PeerCertificate['issuer']): string {
+  return printable([O ?? CN ?? 'nobody'].flat()[0]!).slice(0, 100);
+}
+
+/** Makers of proxies that look into TLS, as they call themselves in certificates. */
+const inspectors =
+  /\b(?:zscaler|netskope|palo alto|forti(?:net|gate|proxy)|blue ?coat|symantec proxy|proxysg|mcafee|skyhigh|trellix|sophos|check ?point|barracuda|cisco (?:umbrella|secure)|umbrella|websense|forcepoint|watchguard|sonicwall|smoothwall|iboss|menlo|squid|mitmproxy|burp|charles|fiddler|kaspersky|eset|avast|avg|bitdefender|norton)\b/i;
+
+/** What kind of product has this name in its certificates, if it is one that looks into TLS. */
+export function inspectorIn(issuer: string): boolean {
+  return inspectors.test(issuer);
+}

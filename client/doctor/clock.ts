@@ -1,0 +1,39 @@
+import { check, costly, good, unchecked } from './check.ts';
+
+const speaker = { check: 'clock', title: 'clock' };
+
+/** What a gateway tolerates. */
+const toleratedMs = 30_000;
+
+/** Whether the clock here agrees with the web server's. */
+export const clock = check({
+  name: 'clock',
+  title: 'clock',
+  needs: ['page', 'gateway'],
+  limitMs: 1000,
+  run({ page }) {
+    const { date, askedAt } = page;
+    if (date === undefined)
+      return { findings: [unchecked(speaker, 'the web server does not say what time it is')] };
+    const offMs = askedAt - date;
+    // It says whole seconds.
+    if (Math.abs(offMs) < toleratedMs)
+      return { findings: [good(speaker, "this machine's clock agrees with the gateway's")] };
+    const what = `this machine's clock is ${duration(Math.abs(offMs))} ${offMs > 0 ? 'ahead of' : 'behind'} the gateway's`;
+    return {
+      findings: [
+        costly(speaker, what, {
+          meaning:
+            'certificates and tokens have a beginning and an end. A sign-in with the browser copes with it; a token in a file may seem to have ended, or not to have begun.',
+          advice: 'let the system set the clock. On Linux: timedatectl set-ntp true',
+        }),
+      ],
+    };
+  },
+});
+
+function duration(ms: number): string {
+  const seconds = Math.round(ms / 1000);
+  if (seconds < 120) return `${seconds} seconds`;
+  return seconds < 7200 ? `${Math.round(seconds / 60)} minutes` : `${Math.round(seconds / 3600)} hours`;
+}

@@ -1,0 +1,71 @@
+import { formatTarget } from '../../protocol/target.ts';
+import { openTcp } from '../egress/tcp.ts';
+import { toFailure } from '../failure.ts';
+import { check, failed, good, survived } from './check.ts';
+import type { Way, Words } from './check.ts';
+import { timeLimit } from '../time-limit.ts';
+
+const speaker = { check: 'connection', title: 'connection' };
+
+/** Whether whoever is first on the way takes a TCP connection. */
+export const connection = check({
+  name: 'connection',
+  title: 'connection',
+  needs: ['way', 'addresses'],
+  limitMs: 12_000,
+  async run({ way }, _place, signal) {
+    const address = formatTarget(way.first);
+    const isProxy = way.proxy !== undefined;
+    const peer = {
+      address: way.first,
+      name: way.proxy ?? address,
+      unreachable: isProxy ? 'PROXY_UNREACHABLE' : 'GATEWAY_UNREACHABLE',
+      timeout: isProxy ? 'PROXY_UNREACHABLE' : 'GATEWAY_TIMEOUT',
+    } as const;
+    const limit = timeLimit(signal, patienceMs);
+    const since = performance.now();
+    try {
+      const socket = await openTcp(peer, limit);
+      const tookMs = performance.now() - since;
+      const from = socket.remoteAddress ?? address;
+      socket.destroy();
+      const what = `${from} answers on port ${way.first.port} after ${Math.round(tookMs)} ms`;
+      return { findings: [good(speaker, what)], found: { isReached: true, reachedMs: tookMs } };
+    } catch (error) {
+      const failure = toFailure(error);
+      const { code } = (failure.cause ?? {}) as NodeJS.ErrnoException;
+      const finding = failed(speaker, failure, wordsFor(code, way));
+      return way.hasOthers
+        ? { findings: [survived(finding)], found: { isReached: true } }
+        : { findings: [finding] };
+    }
+  },
+});
+
+/** Three tries of TCP: after 1, 3 and 7 s. */
+const patienceMs = 8000;
+
+function wordsFor(code: string | undefined, { first, proxy }: Way): Words {
+  const whose = proxy === undefined ? 'gateway' : 'proxy';
+  if (code === 'ECONNREFUSED') {
+    return {
+      meaning: `the machine is there, but no program listens on port ${first.port}.`,
+      advice:
+        proxy === undefined
+          ? 'check the port of the gateway URL; if it is right, tell those who run the gateway that its web server is down.'
+          : 'check the port of the proxy where it is set (the first line says where); if it is right, tell your network people that their proxy is down.',
+    };
+  }
+  if (proxy !== undefined) {
+    return {
+      meaning: `the proxy that is set does not answer. It is down, or belongs to a network that this machine is not in now.`,
+      advice:
+        'outside of that network, take the variable away: unset HTTPS_PROXY. Inside, ask your network people.',
+    };
+  }
+  return {
+    meaning: `something between here and the ${whose} swallows or turns away what is sent to it: a firewall, as a rule. In company networks often only a proxy leads out.`,
+    advice: 'ask your network people for their proxy, and name it:',
+    lines: ['export HTTPS_PROXY=http://proxy.example:3128'],
+  };
+}

@@ -1,0 +1,78 @@
+import { Failure } from '../failure.ts';
+import { check, costly, failed, good } from './check.ts';
+import type { GatewayFacts, Outcome, Page, Words } from './check.ts';
+
+const speaker = { check: 'gateway', title: 'gateway' };
+
+/** Whether it is a gateway of Postern that answers, by its discovery document. */
+export const gateway = check({
+  name: 'gateway',
+  title: 'gateway',
+  needs: ['page'],
+  limitMs: 1000,
+  run({ page }, { settings }): Outcome {
+    const document = readDocument(page);
+    if (document === undefined) {
+      const what = `${page.who} answered ${page.status} with ${kindOf(page)}, not with what a gateway says of itself`;
+      return { findings: [failed(speaker, new Failure('HTTP_UNEXPECTED', what), wordsFor(page))] };
+    }
+    const { version, entries, publicUrl } = document;
+    const found = { gateway: { version, entries } };
+    const what = `postern-gateway ${version}; ways in: ${entries.join(', ')}`;
+    if (publicUrl !== settings.gateway.href) {
+      const words = {
+        meaning: 'signing in with the browser works only at the URL that the gateway knows itself by.',
+        advice: 'take that one, if you can reach it:',
+        lines: [`postern setup --gateway ${publicUrl}`],
+      };
+      return { findings: [costly(speaker, `${what}; it calls itself ${publicUrl}`, words)], found };
+    }
+    return { findings: [good(speaker, what)], found };
+  },
+});
+
+interface Document extends GatewayFacts {
+  readonly publicUrl: string;
+}
+
+function readDocument({ status, body }: Page): Document | undefined {
+  try {
+    const value = JSON.parse(body) as Readonly<Record<string, unknown>>;
+    const { version, entries, publicUrl } = value;
+    if (status !== 200 || typeof version !== 'string' || !/^[\w.+-]{1,40}$/.test(version)) return undefined;
+    if (!Array.isArray(entries) || typeof publicUrl !== 'string' || !/^[!-~]{1,300}$/.test(publicUrl))
+      return undefined;
+    const names = entries.filter(
+      (each): each is string => typeof each === 'string' && /^[\w-]{1,40}$/.test(each),
+    );
+    return { version, entries: names, publicUrl };
+  } catch {
+    return undefined;
+  }
+}
+
+function kindOf({ type, location }: Page): string {
+  if (location !== undefined) return `a redirection to ${hostOf(location)}`;
+  if (/html/i.test(type)) return 'a web page';
+  return type === '' ? 'nothing' : type;
+}
+
+/** The rest of it may hold what is nobody's business. */
+function hostOf(location: string): string {
+  return URL.canParse(location) ? new URL(location).host : 'another path';
+}
+
+function wordsFor({ type, location }: Page): Words {
+  if (location !== undefined || /html/i.test(type)) {
+    return {
+      meaning:
+        'somebody else answers in the place of the gateway: the sign-in page of a hotel, a guest network or a company (a captive portal), or a web server with another page at this path.',
+      advice:
+        'open any page in a browser, sign in where you are asked to, and try again. If that changes nothing, check the gateway URL.',
+    };
+  }
+  return {
+    meaning: 'the web server has something else at this path.',
+    advice: 'check the gateway URL; if it is right, tell those who run the gateway.',
+  };
+}

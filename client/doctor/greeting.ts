@@ -1,0 +1,46 @@
+import { formatTarget } from '../../protocol/target.ts';
+import { Failure } from '../failure.ts';
+import { check, failed, good } from './check.ts';
+import type { Outcome } from './check.ts';
+import { noTarget } from './policy.ts';
+
+const speaker = { check: 'ssh', title: 'SSH server' };
+
+/** Whether an SSH server greets through the tunnel. */
+export const greeting = check({
+  name: 'ssh',
+  title: 'SSH server',
+  needs: ['probes', 'isDialled'],
+  limitMs: 1000,
+  run({ probes }, { target }): Outcome {
+    if (target === undefined) return noTarget(speaker);
+    const greetings = probes.flatMap((probe) => (probe.greeting === undefined ? [] : [probe.greeting]));
+    const line = greetings.map(identificationIn).find((text) => text !== undefined);
+    if (line !== undefined)
+      return { findings: [good(speaker, `it greets: ${line}`)], found: { isSsh: true } };
+    const first = greetings.find(({ length }) => length > 0);
+    const name = formatTarget(target);
+    const failure = new Failure(
+      'TARGET_NOT_SSH',
+      first === undefined
+        ? `${name} takes the connection and says nothing`
+        : `${name} says something that is not SSH: ${JSON.stringify(first.subarray(0, 40).toString('latin1'))}`,
+    );
+    return {
+      findings: [
+        failed(speaker, failure, {
+          meaning:
+            first === undefined
+              ? 'the SSH server is stuck or overloaded, or something else listens on this port.'
+              : 'another program listens on this port.',
+          advice: `check the port; if it is right, tell those who run ${target.host}.`,
+        }),
+      ],
+    };
+  },
+});
+
+/** The identification line (RFC 4253 §4.2); lines before it are for people. */
+export function identificationIn(bytes: Buffer): string | undefined {
+  return /^(SSH-[12]\.[^\r\n]{1,250})\r?\n/m.exec(bytes.toString('latin1'))?.[1];
+}

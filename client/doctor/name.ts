@@ -1,0 +1,75 @@
+import { lookup } from 'node:dns/promises';
+import { isAddress } from '../../protocol/target.ts';
+import type { Finding } from '../../protocol/finding.ts';
+import { Failure } from '../failure.ts';
+import { check, failed, good, survived } from './check.ts';
+import type { Outcome, Way } from './check.ts';
+
+const speaker = { check: 'name', title: 'name' };
+
+/** Whether the name of whoever is connected to first is known here. Behind a proxy, that is the proxy. */
+export const name = check({
+  name: 'name',
+  title: 'name',
+  needs: ['way'],
+  limitMs: 12_000,
+  async run({ way }, _place, signal): Promise<Outcome> {
+    const { host } = way.first;
+    if (isAddress(host))
+      return { findings: [good(speaker, `${host} is an address, no name`)], found: { addresses: [host] } };
+    try {
+      const silence = new Promise<never>((_resolve, reject) => {
+        const late = (): void => reject(Object.assign(new Error('silent'), { code: 'ETIMEOUT' }));
+        setTimeout(late, answerMs).unref();
+        signal.addEventListener('abort', late, { once: true });
+      });
+      const answers = await Promise.race([lookup(host, { all: true }), silence]);
+      const addresses = answers.map(({ address }) => address);
+      return { findings: [good(speaker, `${host} is ${addresses.join(', ')}`)], found: { addresses } };
+    } catch (error) {
+      const finding = unknown(way, (error as NodeJS.ErrnoException).code ?? '');
+      return way.hasOthers
+        ? { findings: [survived(finding)], found: { addresses: [] } }
+        : { findings: [finding] };
+    }
+  },
+});
+
+/** A resolver asks again after 5 s; a second question is often answered. */
+const answerMs = 8000;
+
+function unknown(way: Way, code: string): Finding {
+  const { host } = way.first;
+  const isProxy = way.proxy !== undefined;
+  const [unreachable, timeout] = isProxy
+    ? (['PROXY_UNREACHABLE', 'PROXY_UNREACHABLE'] as const)
+    : (['GATEWAY_UNREACHABLE', 'GATEWAY_TIMEOUT'] as const);
+  if (code !== 'ENOTFOUND' && code !== 'ENODATA') {
+    const failure = new Failure(timeout, `no name server answers about ${host}`);
+    const words = {
+      meaning:
+        'this machine cannot turn names into addresses now. Most often it is offline, or a VPN is half up.',
+      advice: isProxy
+        ? 'check the network connection; then ask your network people which name servers to use.'
+        : 'check the network connection. In a company network that has a proxy, name it; the proxy looks names up itself:',
+      ...(isProxy ? {} : { lines: [proxyLine] }),
+    };
+    return failed(speaker, failure, words);
+  }
+  const failure = new Failure(unreachable, `the name ${host} is not known here`);
+  const words = isProxy
+    ? {
+        meaning:
+          'the proxy that is set does not exist in this network. It may be that of another network, or mistyped.',
+        advice:
+          'correct the variable HTTPS_PROXY, or outside of that network take it away: unset HTTPS_PROXY',
+      }
+    : {
+        meaning: `the name is mistyped, or known only inside of some network (VPN), or names of the internet are known only to the company's proxy.`,
+        advice: `check the gateway URL (postern status), connect the VPN if there is one, or name the proxy:`,
+        lines: [proxyLine],
+      };
+  return failed(speaker, failure, words);
+}
+
+const proxyLine = 'export HTTPS_PROXY=http://proxy.example:3128';

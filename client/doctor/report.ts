@@ -1,0 +1,51 @@
+import { arch, platform, release } from 'node:os';
+import { formatFinding } from '../../protocol/finding.ts';
+import type { Finding } from '../../protocol/finding.ts';
+import { formatTarget } from '../../protocol/target.ts';
+import type { Target } from '../../protocol/target.ts';
+import { shown } from '../explain.ts';
+import { version } from '../version.ts';
+
+/** What a report is about. */
+export interface ReportFacts {
+  readonly gateway: URL;
+  readonly target?: Target | undefined;
+  readonly findings: readonly Finding[];
+  readonly words: string;
+  /** This user's home: its path has the user's name in it. */
+  readonly home: string;
+}
+
+const preface = `A report of "postern doctor", to be sent to whoever helps.
+In it: the names and addresses of the gateway, of the proxy and of the host that was asked for, who issued the
+certificate, what each answered, and the versions of the programs.
+Not in it: tokens, passwords, cookies, your user name, the list of hosts that you may reach.
+`;
+
+/** A text for others, in which no secret can be: findings hold none, and what might be personal is left out. */
+export function formatReport({ gateway, target, findings, words, home }: ReportFacts): string {
+  const about = [
+    `time      ${new Date().toISOString()}`,
+    `postern   ${version}`,
+    `Node.js   ${process.version}`,
+    `system    ${platform()} ${release()} ${arch()}`,
+    `gateway   ${gateway.href}`,
+    `host      ${target === undefined ? 'none' : formatTarget(target)}`,
+  ];
+  const lines = findings.map((finding) => formatFinding(forOthers(finding), style)).join('');
+  const text = `${preface}\n${about.join('\n')}\n\n${lines}\n${words}\n`;
+  return text
+    .split('\n')
+    .map((line) => withoutHome(line, home))
+    .join('\n');
+}
+
+const style = { isUnicode: true, isColored: false };
+
+function forOthers({ shared, ...finding }: Finding): Finding {
+  return { ...finding, what: shared === undefined ? finding.what : shown(shared) };
+}
+
+function withoutHome(line: string, home: string): string {
+  return home.length > 1 ? line.replaceAll(home, '~') : line;
+}

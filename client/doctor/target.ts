@@ -1,0 +1,46 @@
+import { formatTarget } from '../../protocol/target.ts';
+import type { TunnelErrorCode } from '../../protocol/errors.ts';
+import { check, failed, good, unchecked } from './check.ts';
+import type { Outcome } from './check.ts';
+import { noTarget, refusalOf } from './policy.ts';
+
+const speaker = { check: 'target', title: 'target' };
+
+const meanings: Partial<Record<TunnelErrorCode, string>> = {
+  NAME_NOT_FOUND: 'the gateway does not know the name. It is mistyped, or missing in the name service there.',
+  NAME_FAILED: 'the gateway cannot look the name up now: its name service has a problem.',
+  NAME_TIMEOUT: 'the gateway cannot look the name up now: its name service does not answer.',
+  DIAL_REFUSED: 'the machine is there, but no SSH server listens on this port.',
+  DIAL_TIMEOUT: 'the machine does not answer the gateway: it is off, or a firewall is between the two.',
+  DIAL_UNREACHABLE: 'the gateway has no route to the machine.',
+};
+
+/** Whether the gateway can connect to the target. */
+export const target = check({
+  name: 'target',
+  title: 'target',
+  needs: ['access', 'probes', 'entry'],
+  limitMs: 1000,
+  run({ probes }, { target: asked }): Outcome {
+    if (asked === undefined) return noTarget(speaker);
+    const name = formatTarget(asked);
+    const refused = refusalOf(probes);
+    if (refused === undefined)
+      return {
+        findings: [good(speaker, `the gateway has connected to ${name}`)],
+        found: { isDialled: true },
+      };
+    const { failure } = refused;
+    if (failure!.facts.layer !== 'target')
+      return { findings: [unchecked(speaker, 'the permission comes first')] };
+    const meaning = meanings[failure!.code];
+    return {
+      findings: [
+        failed(speaker, failure!, {
+          ...(meaning === undefined ? {} : { meaning }),
+          advice: `tell those who run ${asked.host}, or the gateway, and quote the request. Everything up to the gateway is fine.`,
+        }),
+      ],
+    };
+  },
+});

@@ -1,0 +1,72 @@
+import { randomBytes } from 'node:crypto';
+import { check, costly, good, unchecked } from './check.ts';
+import type { Finding } from '../../protocol/finding.ts';
+import type { Outcome, Place } from './check.ts';
+import { measure } from './measure.ts';
+import { timeLimit } from '../time-limit.ts';
+
+const speaker = { check: 'throughput', title: 'throughput' };
+
+const downBytes = 4 * 1024 * 1024;
+const upBytes = 1024 * 1024;
+const directionMs = 3000;
+const mebibyte = 1024 * 1024;
+/** Where a large scp becomes a test of patience. */
+const slowMebibytes = 0.1;
+
+/** How many bytes pass in a second, each way. */
+export const throughput = check({
+  name: 'throughput',
+  title: 'throughput',
+  needs: ['access'],
+  limitMs: 9000,
+  async run(_found, place, signal): Promise<Outcome> {
+    const down = await download(place, signal);
+    if (down === undefined)
+      return { findings: [unchecked(speaker, 'this gateway is too old to measure it')] };
+    return { findings: [outcome(down, await upload(place, signal))] };
+  },
+});
+
+function outcome(down: number, up: number | undefined): Finding {
+  const parts = [`from the gateway ${shownRate(down)}`];
+  parts.push(up === undefined ? 'to it it took too long to say' : `to it ${shownRate(up)}`);
+  const what = parts.join(', ');
+  if (down >= slowMebibytes && up !== undefined && up >= slowMebibytes) return good(speaker, what);
+  return costly(speaker, what, { meaning: 'copying files will take long. Typing does not need more.' });
+}
+
+/** MiB in a second, of what came within the time. */
+async function download(place: Place, signal: AbortSignal): Promise<number | undefined> {
+  const limit = timeLimit(signal, directionMs);
+  const answer = await measure(place, { query: { bytes: String(downBytes) } }, limit);
+  if (answer === undefined) return undefined;
+  const since = performance.now();
+  let size = 0;
+  try {
+    for await (const chunk of answer.response) size += (chunk as Buffer).length;
+  } catch (error) {
+    // The time is over, which is no failure of a slow network.
+    if (!limit.aborted) throw error;
+  }
+  return size / mebibyte / ((performance.now() - since) / 1000);
+}
+
+/** Undefined when it took longer than the time there is. */
+async function upload(place: Place, signal: AbortSignal): Promise<number | undefined> {
+  const limit = timeLimit(signal, directionMs);
+  const body = randomBytes((upBytes * 3) / 4).toString('base64');
+  const since = performance.now();
+  try {
+    const answer = await measure(place, { query: {}, body }, limit);
+    answer?.response.destroy();
+    return answer && body.length / mebibyte / ((performance.now() - since) / 1000);
+  } catch (error) {
+    if (limit.aborted) return undefined;
+    throw error;
+  }
+}
+
+function shownRate(mebibytes: number): string {
+  return `${mebibytes < 10 ? mebibytes.toFixed(1) : Math.round(mebibytes)} MiB/s`;
+}

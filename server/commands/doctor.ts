@@ -1,0 +1,112 @@
+import { X509Certificate } from 'node:crypto';
+import { readFile } from 'node:fs/promises';
+import { parseArgs } from 'node:util';
+import { findingStyle, firstFailure, formatFinding, plainer } from '../../protocol/finding.ts';
+import { formatTarget, parseTarget } from '../../protocol/target.ts';
+import type { Target } from '../../protocol/target.ts';
+import { issueToken, loadKeyFile, ownAudience, ownIssuer } from '../auth/keys.ts';
+import type { Config } from '../config/config.ts';
+import { defaultConfigFile, loadConfig } from '../config/load.ts';
+import type { Place } from '../doctor/check.ts';
+import { examine } from '../doctor/examine.ts';
+import { UsageError, exits, runCommand } from './command.ts';
+import type { CommandIo } from './command.ts';
+
+const usage = 'postern-gateway doctor [--host HOST] [--idle] [--json] [--ca-file FILE] [--config FILE] [URL]';
+
+const shortSeconds = 2;
+/** Longer than client and gateway are silent, and shorter than an SSH server waits for somebody to sign in. */
+const longSeconds = 35;
+const tokenMs = 5 * 60_000;
+
+/** Looks at the gateway and the web server before it from outside, and says what to change. Exits 1 when something has to be. */
+export function doctor(args: string[], io: CommandIo): Promise<number> {
+  return runCommand(io, usage, async () => {
+    const { values, positionals } = parseArgs({
+      args,
+      allowPositionals: true,
+      options: {
+        config: { type: 'string', default: defaultConfigFile },
+        host: { type: 'string' },
+        idle: { type: 'boolean', default: false },
+        json: { type: 'boolean', default: false },
+        'ca-file': { type: 'string' },
+      },
+    });
+    if (positionals.length > 1) throw new UsageError('name one URL, or none for that of the configuration');
+    const config = await loadConfig(values.config, io.env);
+    const host = values.host === undefined ? undefined : parseTarget(values.host);
+    const token = await makeToken(config, host);
+    const place: Place = {
+      config,
+      url: positionals[0] === undefined ? config.publicUrl : parseUrl(positionals[0]),
+      authorities: await readAuthorities(values['ca-file']),
+      idleSeconds: values.idle ? longSeconds : shortSeconds,
+      ...(host === undefined ? {} : { host }),
+      ...(token === undefined ? {} : { token }),
+    };
+    return report(place, io, values.json);
+  });
+}
+
+async function report(place: Place, { stdout, env }: CommandIo, isJson: boolean): Promise<number> {
+  const style = findingStyle(env, (stdout as { isTTY?: boolean }).isTTY === true);
+  const show = (text: string): void => {
+    if (!isJson) stdout.write(text);
+  };
+  const stop = new AbortController();
+  process.once('SIGINT', () => stop.abort());
+  show(plainer(`The way in at ${place.url.href}\n\n`, style));
+  const findings = await examine(place, stop.signal, (finding) => show(formatFinding(finding, style)));
+  const first = firstFailure(findings);
+  const exit = first === undefined && !stop.signal.aborted ? exits.ok : exits.failure;
+  const costs = findings.filter(({ verdict }) => verdict === 'costly').map(({ title }) => title);
+  const besides = costs.length === 0 ? '' : ` Worth a look: ${costs.join(', ')}.`;
+  const words =
+    first === undefined ? `Nothing is in the way.${besides}` : `To be put right first: ${first.title}.`;
+  show(plainer(`\n${stop.signal.aborted ? 'You stopped it.' : words}\n`, style));
+  if (isJson)
+    stdout.write(`${JSON.stringify({ version: 1, url: place.url.href, exit, findings }, undefined, 2)}\n`);
+  return exit;
+}
+
+/**
+ * A token for this examination, of the gateway's own key: without a host it opens no tunnel, and with one only to that.
+ * Undefined where there is no key, or it belongs to another user.
+ */
+async function makeToken(config: Config, host: Target | undefined): Promise<string | undefined> {
+  const key = await loadKeyFile(config.keyFile).catch(() => undefined);
+  if (key === undefined) return undefined;
+  const issuer = ownIssuer(config.publicUrl);
+  const rules = config.rules.filter(({ issuers }) => issuers.length === 0 || issuers.includes(issuer));
+  return issueToken(key, {
+    issuer,
+    audience: ownAudience,
+    subject: 'postern-doctor',
+    groups: host === undefined ? [] : [...new Set(rules.flatMap(({ groups }) => groups))],
+    targets: [host === undefined ? 'postern-doctor.invalid:22' : formatTarget(host)],
+    ttlMs: tokenMs,
+    now: Date.now(),
+  });
+}
+
+function parseUrl(text: string): URL {
+  const url = URL.canParse(text) ? new URL(text) : undefined;
+  if (url === undefined || !/^https?:$/.test(url.protocol) || url.search !== '' || url.hash !== '')
+    throw new UsageError('the URL is one like https://gw.example/ssh/');
+  if (!url.pathname.endsWith('/')) url.pathname += '/';
+  return url;
+}
+
+async function readAuthorities(file: string | undefined): Promise<readonly string[]> {
+  if (file === undefined) return [];
+  try {
+    const text = await readFile(file, 'latin1');
+    const found = text.match(/-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----/g) ?? [];
+    if (found.length === 0) throw new TypeError('no certificate');
+    for (const pem of found) void new X509Certificate(pem);
+    return found;
+  } catch (cause) {
+    throw new UsageError(`--ca-file: ${file} holds no certificates in PEM, or cannot be read`, { cause });
+  }
+}

@@ -1,0 +1,34 @@
+import { said, unchecked } from './check.ts';
+import type { Check } from './check.ts';
+import { knock } from './knock.ts';
+import type { Answer } from './knock.ts';
+
+/** Whether an answer still arrives after the caller has said that nothing more comes from it. */
+export const halfClose: Check = {
+  name: 'half-close',
+  title: 'half-close',
+  needs: ['isForwarded', 'passing'],
+  limitMs: 8000,
+  async run({ passing, front }, place, signal) {
+    const { token, config } = place;
+    if (token === undefined) return unchecked(halfClose, `the key ${config.keyFile} cannot be read here`);
+    const question = {
+      path: 'api/measure?waitSeconds=1&bytes=1',
+      headers: { Authorization: `Bearer ${token}` },
+      endsEarly: true,
+    };
+    const answer: Answer | undefined = await knock(place, question, signal).catch(() => undefined);
+    if (answer?.isWhole === true && answer.status === 200)
+      return said(halfClose, 'good', { what: 'when a caller ends its direction, the other one stays' });
+    const what = `${front ?? 'the web server'} ends both directions when a caller ends one`;
+    if (passing?.includes('connect') !== true)
+      return said(halfClose, 'good', { what: `${what}; the ways in carry the end inside, and do not mind` });
+    return said(halfClose, 'costly', {
+      what,
+      meaning:
+        'tunnels by CONNECT lose what the target says after the end of the input. The other ways do not mind.',
+      advice:
+        'take connect out of entries in postern.yaml, or put a web server before it that keeps half-closed connections (HAProxy).',
+    });
+  },
+};

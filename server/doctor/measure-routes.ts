@@ -1,0 +1,133 @@
+import { randomBytes } from 'node:crypto';
+import type { ServerResponse } from 'node:http';
+import { Readable } from 'node:stream';
+import { pipeline } from 'node:stream/promises';
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
+import { TunnelError } from '../../protocol/errors.ts';
+import type { Principal } from '../auth/authenticator.ts';
+
+/** Asks who it is. Throws `TOKEN_MISSING`, `TOKEN_INVALID`. */
+export type Authenticate = (request: FastifyRequest) => Promise<Principal>;
+
+const largestBytes = 4 * 1024 * 1024;
+const longestWaitSeconds = 300;
+/** Each holds a connection for minutes; more than enough for people who look for a fault. */
+const mostAtOnce = 64;
+const chunkBytes = 64 * 1024;
+/** Who takes longer to read it has measured a slow way. */
+const readingMs = 60_000;
+
+/**
+ * What doctors measure the way by, for whoever has signed in. `GET api/measure?bytes=N&waitSeconds=S` sends one byte,
+ * keeps silent, and sends N; `POST api/measure` takes bytes. Nothing is kept of them.
+ */
+export function measureRoutes(app: FastifyInstance, authenticate: Authenticate): void {
+  const running = new Set<ServerResponse>();
+  // Who stops does not wait for silences to end.
+  app.addHook('preClose', (done) => {
+    for (const response of running) response.destroy();
+    done();
+  });
+  void app.register((scope, _options, done) => {
+    // Read below, not kept in memory.
+    scope.addContentTypeParser('application/octet-stream', (_request, _payload, parsed) => parsed(null));
+    scope.get('/api/measure', async (request, reply) => {
+      await authenticate(request);
+      const { bytes, waitSeconds } = readQuery(request);
+      if (running.size >= mostAtOnce) throw new TunnelError('LIMIT_TUNNELS', 'too many measure at a time');
+      await send(reply, { bytes, waitSeconds, running });
+    });
+    scope.post('/api/measure', async (request, reply) => {
+      await authenticate(request);
+      return reply.headers(headers).send({ bytes: await countBody(request) });
+    });
+    done();
+  });
+}
+
+const headers = {
+  'Cache-Control': 'no-store',
+  'X-Content-Type-Options': 'nosniff',
+} as const;
+
+interface Sending {
+  readonly bytes: number;
+  readonly waitSeconds: number;
+  readonly running: Set<ServerResponse>;
+}
+
+function readQuery(request: FastifyRequest): { readonly bytes: number; readonly waitSeconds: number } {
+  const { bytes = '0', waitSeconds = '0' } = request.query as Readonly<Record<string, unknown>>;
+  return {
+    bytes: readNumber(bytes, largestBytes),
+    waitSeconds: readNumber(waitSeconds, longestWaitSeconds),
+  };
+}
+
+function readNumber(text: unknown, most: number): number {
+  if (typeof text === 'string' && /^\d{1,7}$/.test(text) && Number(text) <= most) return Number(text);
+  throw new TunnelError('REQUEST_INVALID', `this is no number up to ${most}`);
+}
+
+async function send(reply: FastifyReply, { bytes, waitSeconds, running }: Sending): Promise<void> {
+  const response = reply.raw;
+  reply.hijack();
+  running.add(response);
+  // Nor does a peer that reads nothing stay for ever.
+  const late = setTimeout(() => response.destroy(), waitSeconds * 1000 + readingMs);
+  response.once('close', () => {
+    clearTimeout(late);
+    running.delete(response);
+  });
+  // The limit for requests that come too slowly would end the silence.
+  response.socket?.setTimeout(0);
+  response.writeHead(200, {
+    ...headers,
+    'Content-Type': 'application/octet-stream',
+    'Content-Length': String(1 + bytes),
+    Connection: 'close',
+  });
+  try {
+    await pipeline(Readable.from(content(response, bytes, waitSeconds)), response);
+  } catch {
+    // Who has measured enough goes away.
+  }
+}
+
+/** Random, so that nothing on the way makes them fewer. */
+async function* content(
+  response: ServerResponse,
+  bytes: number,
+  waitSeconds: number,
+): AsyncGenerator<Buffer> {
+  yield Buffer.from('.');
+  await silence(response, waitSeconds * 1000);
+  const chunk = randomBytes(Math.min(bytes, chunkBytes));
+  for (let left = bytes; left > 0; left -= chunk.length) yield chunk.subarray(0, left);
+}
+
+function silence(response: ServerResponse, ms: number): Promise<void> {
+  if (ms === 0 || response.destroyed) return Promise.resolve();
+  return new Promise((resolve) => {
+    const over = (): void => {
+      clearTimeout(timer);
+      response.off('close', over);
+      resolve();
+    };
+    const timer = setTimeout(over, ms);
+    response.once('close', over);
+  });
+}
+
+async function countBody({ raw }: FastifyRequest): Promise<number> {
+  let size = 0;
+  for await (const chunk of raw) {
+    size += (chunk as Buffer).length;
+    if (size > largestBytes) {
+      // An answer would keep the connection, with all that is still to come.
+      raw.socket.destroy();
+      throw new TunnelError('REQUEST_INVALID', `more than ${largestBytes} bytes`);
+    }
+  }
+  return size;
+}

@@ -1,0 +1,63 @@
+import { request } from 'node:http';
+import { formatTarget } from '../../protocol/target.ts';
+import type { ListenAddress } from '../config/config.ts';
+import { said } from './check.ts';
+import type { Check } from './check.ts';
+
+/** Whether the gateway of this configuration runs, by its admin door. */
+export const running: Check = {
+  name: 'running',
+  title: 'gateway',
+  needs: [],
+  limitMs: 5000,
+  async run(_found, { config }, signal) {
+    try {
+      const { status, body } = await ask(config.admin, '/readyz', signal);
+      if (status === 200)
+        return {
+          ...said(running, 'good', { what: 'it runs, and would open tunnels' }),
+          found: { isRunning: true },
+        };
+      const what = `it runs, and would open no tunnel: ${body.trim().replaceAll('\n', ', ').slice(0, 200)}`;
+      return { ...said(running, 'costly', { what }), found: { isRunning: true } };
+    } catch {
+      return said(running, 'failed', {
+        what: `nobody answers at the admin door, ${shown(config.admin)}`,
+        meaning: 'the gateway is not running, or runs with another configuration.',
+        advice: 'start it, or name its configuration with --config:',
+        lines: ['systemctl start postern-gateway', 'postern-gateway serve'],
+      });
+    }
+  },
+};
+
+function shown(address: ListenAddress): string {
+  return address.kind === 'unix' ? address.path : formatTarget(address);
+}
+
+/** One small answer of a door on this machine. Rejects with the error of the connection. */
+export function ask(
+  address: ListenAddress,
+  path: string,
+  signal: AbortSignal,
+): Promise<{ readonly status: number; readonly body: string }> {
+  const where =
+    address.kind === 'unix'
+      ? { socketPath: address.path }
+      : {
+          host:
+            ({ '0.0.0.0': '127.0.0.1', '::': '::1' } as Record<string, string>)[address.host] ?? address.host,
+          port: address.port,
+        };
+  return new Promise((resolve, reject) => {
+    const asking = request({ ...where, path, agent: false, signal }, (response) => {
+      let body = '';
+      response.setEncoding('utf8').on('data', (chunk: string) => {
+        if (body.length < 4096) body += chunk;
+      });
+      response.once('close', () => resolve({ status: response.statusCode ?? 0, body }));
+    });
+    asking.once('error', reject);
+    asking.end();
+  });
+}

@@ -1,0 +1,93 @@
+import { WebSocket } from 'ws';
+import { rootCertificates } from 'node:tls';
+import { formatTarget } from '../../protocol/target.ts';
+import { said, unchecked } from './check.ts';
+import type { Check, Place } from './check.ts';
+import { cutTooSoon } from './idle.ts';
+
+/** Whether a tunnel opens through everything, and lives when nothing is said in it. */
+export const tunnel: Check = {
+  name: 'tunnel',
+  title: 'tunnel',
+  needs: ['passing'],
+  limitMs: 60_000,
+  async run({ passing, front }, place, signal) {
+    const { token, host, config, idleSeconds } = place;
+    if (host === undefined) return unchecked(tunnel, 'no host was named (--host HOST opens a tunnel to it)');
+    if (token === undefined) return unchecked(tunnel, `the key ${config.keyFile} cannot be read here`);
+    if (passing?.includes('websocket') !== true) return unchecked(tunnel, 'no WebSocket arrives');
+    const held = await hold(
+      place,
+      { token, path: `tcp/${encodeURIComponent(host.host)}/${host.port}/` },
+      signal,
+    );
+    if (held.kind === 'refused') {
+      return said(tunnel, 'failed', {
+        what: `no tunnel to ${formatTarget(host)} opens: ${held.why}`,
+        meaning: 'the way in is good; what is behind it, or the rules, are not.',
+        advice: 'the log of the gateway has the reason; a rule is explained by',
+        lines: [`postern-gateway explain --as CLAIMS.json ${formatTarget(host)}`],
+      });
+    }
+    const greeting = held.greeting === '' ? 'it says nothing' : `it says ${JSON.stringify(held.greeting)}`;
+    const opened = `a tunnel to ${formatTarget(host)} opens, ${greeting}`;
+    if (held.kind === 'cut' && !signal.aborted) return cutTooSoon(tunnel, held.afterMs, { place, front });
+    return said(tunnel, 'good', { what: `${opened}, and lives through ${idleSeconds} s without a word` });
+  },
+};
+
+type Held =
+  | { readonly kind: 'refused'; readonly why: string }
+  | { readonly kind: 'cut'; readonly greeting: string; readonly afterMs: number }
+  | { readonly kind: 'alive'; readonly greeting: string };
+
+/** Opens a tunnel and says nothing in it, not even pings: only what the gateway sends keeps it. */
+function hold(
+  { url, authorities, idleSeconds }: Place,
+  { token, path }: { readonly token: string; readonly path: string },
+  signal: AbortSignal,
+): Promise<Held> {
+  return new Promise((resolve) => {
+    const socket = new WebSocket(new URL(path, url), ['postern.tcp.v1'], {
+      headers: { Authorization: `Bearer ${token}` },
+      perMessageDeflate: false,
+      handshakeTimeout: openMs,
+      ...(authorities.length > 0 ? { ca: [...rootCertificates, ...authorities] } : {}),
+    });
+    let greeting = '';
+    let silentSince: number | undefined;
+    const settle = (held: Held): void => {
+      resolve(held);
+      clearTimeout(timer);
+      socket.terminate();
+    };
+    let timer: NodeJS.Timeout | undefined;
+    const lived = (): void => settle({ kind: 'alive', greeting });
+    socket.once('open', () => {
+      silentSince = performance.now();
+      timer = setTimeout(lived, idleSeconds * 1000);
+      signal.addEventListener('abort', lived, { once: true });
+    });
+    socket.on('message', (data: Buffer) => {
+      silentSince = performance.now();
+      if (greeting === '') greeting = firstLine(data);
+    });
+    socket.on('ping', () => (silentSince = performance.now()));
+    socket.once('unexpected-response', (_request, response) => {
+      response.resume();
+      settle({ kind: 'refused', why: `the answer is ${response.statusCode}` });
+    });
+    socket.on('error', (error) => {
+      if (silentSince === undefined) settle({ kind: 'refused', why: error.message });
+    });
+    socket.once('close', () =>
+      settle({ kind: 'cut', greeting, afterMs: performance.now() - (silentSince ?? performance.now()) }),
+    );
+  });
+}
+
+const openMs = 15_000;
+
+function firstLine(data: Buffer): string {
+  return data.subarray(0, 80).toString('latin1').split(/\r?\n/)[0]!;
+}

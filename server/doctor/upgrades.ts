@@ -1,0 +1,110 @@
+import { randomBytes } from 'node:crypto';
+import type { Finding } from '../../protocol/finding.ts';
+import type { EntryName } from '../config/config.ts';
+import type { Check, Found, Place } from './check.ts';
+import { linesFor } from './fronts.ts';
+import type { Topic } from './fronts.ts';
+import { codeIn, knock } from './knock.ts';
+import type { Answer, Knock } from './knock.ts';
+
+/** How each entry is asked for a tunnel by somebody who does not say who they are; the gateway refuses that with a 401. */
+const questions: Partial<Record<EntryName, () => Knock>> = {
+  relay: () => ({
+    path: 'v4/connect?host=postern-doctor.invalid&port=22',
+    headers: { ...webSocket(), 'Sec-WebSocket-Protocol': 'postern.relay.v1' },
+  }),
+  websocket: () => ({ path: 'tcp/postern-doctor.invalid/22/', headers: webSocket() }),
+  'connect-tcp': () => ({
+    path: 'tcp/postern-doctor.invalid/22/',
+    headers: { Connection: 'Upgrade', Upgrade: 'connect-tcp', 'Capsule-Protocol': '?1' },
+  }),
+  connect: () => ({
+    method: 'CONNECT',
+    path: 'postern-doctor.invalid:22',
+    headers: { Host: 'postern-doctor.invalid:22' },
+  }),
+};
+
+/** Whether requests for tunnels arrive as such, for each entry of the configuration. */
+export const upgrades: Check = {
+  name: 'upgrades',
+  title: 'ways in',
+  needs: ['isForwarded'],
+  limitMs: 20_000,
+  async run(found, place, signal) {
+    const findings: Finding[] = [];
+    const passing: string[] = [];
+    for (const entry of place.config.entries) {
+      const question = questions[entry];
+      if (question === undefined) {
+        passing.push(entry);
+        const speaker = { check: `entry-${entry}`, title: entry };
+        findings.push({
+          ...speaker,
+          verdict: 'good',
+          what: 'ordinary requests arrive, and it needs no others',
+        });
+        continue;
+      }
+      const answer = await knock(place, question(), signal);
+      if (arrived(answer)) passing.push(entry);
+      findings.push(findingOf(entry, answer, { place, front: found.front }));
+    }
+    const isAnyPassing = passing.length > 0;
+    return {
+      findings: findings.map((finding) => (isAnyPassing ? lighter(finding) : finding)),
+      found: { passing },
+    };
+  },
+};
+
+function webSocket(): Record<string, string> {
+  return {
+    Connection: 'Upgrade',
+    Upgrade: 'websocket',
+    'Sec-WebSocket-Version': '13',
+    'Sec-WebSocket-Key': randomBytes(16).toString('base64'),
+  };
+}
+
+/** It is the gateway that asks to sign in, and it does so only for a tunnel. */
+function arrived(answer: Answer): boolean {
+  return codeIn(answer) === 'TOKEN_INVALID' || isRefusedConnect(answer);
+}
+
+/** The body of a refused CONNECT is not read; its challenge is ours. */
+function isRefusedConnect({ status, headers }: Answer): boolean {
+  return status === 407 && /realm="postern"/.test(String(headers['proxy-authenticate']));
+}
+
+function findingOf(
+  entry: EntryName,
+  answer: Answer,
+  { place, front }: { readonly place: Place; readonly front: Found['front'] },
+): Finding {
+  const speaker = { check: `entry-${entry}`, title: entry };
+  if (arrived(answer)) return { ...speaker, verdict: 'good', what: 'a request for a tunnel arrives' };
+  if (entry === 'connect') {
+    const what = `not checked: ${front ?? 'the web server'} answers ${answer.status} to CONNECT, as most do`;
+    return { ...speaker, verdict: 'unchecked', what };
+  }
+  const topic: Topic = entry === 'connect-tcp' ? 'connect-tcp' : 'upgrade';
+  const isStripped = codeIn(answer) === 'UPGRADE_REQUIRED';
+  return {
+    ...speaker,
+    verdict: 'failed',
+    what: isStripped
+      ? 'the request arrives without its field Upgrade'
+      : `the web server answers ${answer.status} itself`,
+    meaning: 'clients cannot open a tunnel this way.',
+    advice: 'put this in:',
+    lines: linesFor(topic, front, place.config),
+  };
+}
+
+/** Clients take another way, as long as there is one. */
+function lighter(finding: Finding): Finding {
+  if (finding.verdict !== 'failed') return finding;
+  const meaning = 'clients cannot open a tunnel this way, and take another.';
+  return { ...finding, verdict: 'costly', meaning };
+}

@@ -1,0 +1,64 @@
+import type { IncomingHttpHeaders } from 'node:http';
+import { TunnelError } from '../../protocol/errors.ts';
+import { isRejoinCause } from '../../protocol/rejoin-cause.ts';
+import type { RejoinProof } from './entry.ts';
+
+/** A request for a resumable tunnel, by whatever carries it. */
+export interface AskedRelay {
+  readonly kind: 'connect' | 'reconnect';
+  readonly query: URLSearchParams;
+}
+
+/** What `{base}connect?…` or `{base}reconnect?…` asks; undefined for another path. */
+export function askedRelay(url: string | undefined, base: string): AskedRelay | undefined {
+  const [path, ...query] = (url ?? '').split('?');
+  const kind = path === `${base}connect` ? 'connect' : path === `${base}reconnect` ? 'reconnect' : undefined;
+  return kind && { kind, query: new URLSearchParams(query.join('?')) };
+}
+
+/** The target that a query names. What clients ask for besides (`project`, `zone`, `dstUsername` …) says nothing here. */
+export function targetIn(query: URLSearchParams): string {
+  const host = single(query, 'host') ?? single(query, 'instance') ?? '';
+  const port = single(query, 'port') ?? '22';
+  return host.includes(':') && !host.startsWith('[') ? `[${host}]:${port}` : `${host}:${port}`;
+}
+
+/** What a request to go on says. */
+export interface AskedRejoin {
+  readonly sid: string;
+  readonly received: number;
+  readonly cause: string;
+  readonly proof?: RejoinProof;
+}
+
+/** Reads a request to go on; only relay v4 has none of the proofs. Throws `REQUEST_INVALID`. */
+export function readRejoin(
+  query: URLSearchParams,
+  headers: IncomingHttpHeaders,
+  { isProven }: { readonly isProven: boolean },
+): AskedRejoin {
+  const sid = single(query, 'sid') ?? '';
+  const received = single(query, 'ack') ?? '';
+  if (!/^[\w.-]{1,128}$/.test(sid) || !/^[0-9]{1,20}$/.test(received))
+    throw new TunnelError('REQUEST_INVALID', 'reconnect names a session and a position');
+  return { sid, received: Number(received), ...readRejoinField(headers['postern-rejoin'], isProven) };
+}
+
+/** `Postern-Rejoin: count=3, mac=…, cause=reset` (docs/entry/relay.md). */
+function readRejoinField(
+  field: string | readonly string[] | undefined,
+  isProven: boolean,
+): Pick<AskedRejoin, 'proof' | 'cause'> {
+  if (!isProven && field === undefined) return { cause: 'unknown' };
+  const [, count, mac, cause] =
+    /^count=([1-9][0-9]{0,14}), mac=([\w-]{43}), cause=([a-z]{1,20})$/.exec(String(field)) ?? [];
+  if (count === undefined || mac === undefined || !isProven)
+    throw new TunnelError('REQUEST_INVALID', 'the field Postern-Rejoin cannot be read');
+  return { proof: { count: Number(count), mac }, cause: isRejoinCause(cause) ? cause : 'unknown' };
+}
+
+function single(query: URLSearchParams, name: string): string | undefined {
+  const values = query.getAll(name);
+  if (values.length > 1) throw new TunnelError('REQUEST_INVALID', `${name} is there twice`);
+  return values[0];
+}
