@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { appendFileSync, mkdirSync } from 'node:fs';
 import { before, describe, it } from 'node:test';
+import { addAlice, approve } from './support/approve.ts';
 import { needsNetwork, openNetwork, type Network } from './support/network.ts';
 import { clientBundle } from './support/needs.ts';
 import { output, run, within, type Environment, type Outcome } from './support/process.ts';
@@ -24,7 +25,7 @@ import { openTerminal } from './support/terminal.ts';
 import { openWorld, type World } from './support/world.ts';
 
 const programs =
-  'ssh sshd ssh-keygen openssl script scp nginx squid tinyproxy ntlm_auth krb5kdc kdb5_util kadmin.local kinit g++ gnome-keyring-daemon secret-tool dbus-run-session'.split(
+  'ssh sshd ssh-keygen openssl script scp curl nginx squid tinyproxy ntlm_auth krb5kdc kdb5_util kadmin.local kinit g++ gnome-keyring-daemon secret-tool dbus-run-session'.split(
     ' ',
   );
 
@@ -43,7 +44,12 @@ describe('a corporate proxy that wants a sign-in', needsNetwork(clientBundle, ..
     network = await openNetwork(scratch);
     const { address, client } = network;
     appendFileSync(`/etc/netns/${client}/hosts`, `${address} ${proxyHost}\n`);
-    world = await openWorld(scratch, 'nginx', { host: 'gw.example', clientNamespace: client });
+    world = await openWorld(scratch, 'nginx', {
+      host: 'gw.example',
+      clientNamespace: client,
+      settings: { signIn: { deviceFlow: true } },
+    });
+    await addAlice(world);
     const plan = { address, allowedPort: Number(new URL(world.url).port) };
     kdc = await startKdc(scratch, { address, clientNamespace: client });
     kerberosClient = await clientWithKerberos(scratch);
@@ -76,7 +82,7 @@ describe('a corporate proxy that wants a sign-in', needsNetwork(clientBundle, ..
       namespace: network.client,
       proxyCommand: `${clientCommand()[0]} ${kerberosClient} connect %h %p`,
     });
-  /** A request of the client that is no tunnel, as those of `login` are. */
+  /** A request of the client that is no tunnel. */
   const ask = (env: Environment, client = kerberosClient): Promise<Outcome> => {
     const { env: isolated } = sshThrough(env, 'ask');
     const argv = within(network.client, [clientCommand()[0]!, client, 'hosts']);
@@ -96,8 +102,23 @@ describe('a corporate proxy that wants a sign-in', needsNetwork(clientBundle, ..
     'squid, Negotiate',
     'tinyproxy, Basic',
   ] as const) {
-    it(`${name}: the requests of login and status get through`, async () => {
-      const { stdout } = await succeeded(ask(through(name)));
+    it(`${name}: login, and what may be reached then, get through`, async () => {
+      const { POSTERN_TOKEN_FILE, ...env } = through(name) as Record<string, string>;
+      assert.ok(POSTERN_TOKEN_FILE);
+      const own = {
+        ...sshThrough(env, 'login').env,
+        HOME: scratch.path(`home-${name.replaceAll(/\W+/g, '-')}`),
+      };
+      mkdirSync(own.HOME);
+      const argv = [clientCommand()[0]!, kerberosClient, 'login', '--device'];
+      const login = openTerminal(scratch, argv.join(' '), { env: own, namespace: network.client });
+      await login.shows('type the code');
+      const [, code] = /type the code ([A-Z-]+)/.exec(login.shown())!;
+      await approve(world, code!);
+      assert.equal(await login.ended, 0, login.shown());
+      assert.match(login.shown(), /signed in as alice/);
+      const hosts = within(network.client, [clientCommand()[0]!, kerberosClient, 'hosts']);
+      const { stdout } = await succeeded(run(hosts, { env: own }));
       assert.match(stdout.toString(), /^box:/m);
     });
 

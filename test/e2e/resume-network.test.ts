@@ -187,7 +187,9 @@ async function startWork(world: World, ssh: Ssh): Promise<Work> {
     state.started++;
     state.running++;
     const env = { GIT_SSH_COMMAND: `ssh -F ${ssh.configFile}` };
-    await succeeded(ssh.command(argv, { env, timeoutMs: isLong ? 900_000 : 180_000 })).finally(() => state.running--);
+    await succeeded(ssh.command(argv, { env, timeoutMs: isLong ? 900_000 : 180_000 })).finally(
+      () => state.running--,
+    );
   };
   const isSame = async (other: string): Promise<void> =>
     assert.equal(await sha256OfFile(other), await sha256OfFile(file));

@@ -21,6 +21,8 @@ export interface GatewayOptions {
   readonly targets: Readonly<Record<string, string>>;
   /** The port of the public URL, where a front listens; absent: the gateway's own. */
   readonly publicPort?: number;
+  /** The name in the public URL; absent: localhost. */
+  readonly publicHost?: string;
   /** The gateway is the edge itself. */
   readonly tls?: Certificates;
   /** More settings, in the words of postern.yaml. */
@@ -38,7 +40,7 @@ export async function startGateway(scratch: Scratch, options: GatewayOptions): P
   const settings = {
     listen: `127.0.0.1:${port}`,
     admin: `127.0.0.1:${adminPort}`,
-    publicUrl: `https://localhost:${options.publicPort ?? port}/ssh/`,
+    publicUrl: `https://${options.publicHost ?? 'localhost'}:${options.publicPort ?? port}/ssh/`,
     ...(options.tls && { tls: { certFile: options.tls.certificateFile, keyFile: options.tls.keyFile } }),
     trustedProxies: ['127.0.0.0/8'],
     keyFile: scratch.path(`${name}.key`),

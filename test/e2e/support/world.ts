@@ -70,6 +70,7 @@ export async function openWorld(scratch: Scratch, path: Path, options: WorldOpti
   const gateway = await startGateway(scratch, {
     targets: { [box]: `127.0.0.1:${sshd.port}`, first: `127.0.0.1:${first}`, last: `127.0.0.1:${last}` },
     ...(publicPort === undefined ? { tls: certificates } : { publicPort }),
+    ...(options.host !== undefined && { publicHost: options.host }),
     settings: { limits: { preAuthSeconds: signInSeconds }, ...options.settings },
   });
   const port = publicPort ?? gateway.port;
