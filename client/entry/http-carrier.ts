@@ -21,7 +21,7 @@ const leastRequestBytes = 16 * 1024;
 /** A slow network has requests that take about this long. */
 const requestMs = 1000;
 /** What is said last gets this long to go out. */
-const lastWordsMs = 2000;
+const lastWordsMs = 500;
 
 export interface HttpCarrierOptions {
   readonly gateway: URL;

@@ -120,11 +120,15 @@ function testTunnel(entry: ClientEntry): void {
   });
 
   it('leaves nothing behind when it ends while it moves', async () => {
+    const ends = parts.ended.length;
     const many = await Promise.all(Array.from({ length: 60 }, () => open()));
     parts.relays.askToMove();
     for (const [at, tunnel] of many.entries()) setTimeout(() => tunnel.end('bye'), at % 20);
     for (const tunnel of many) assert.equal((await buffer(tunnel)).toString(), 'bye');
-    await eventually(() => parts.sessions.count === 0, 'the end of all of them');
+    const isOver = (): boolean =>
+      parts.relays.detachedCount === 0 &&
+      parts.ended.slice(ends).filter(({ end }) => end === 'CLOSED').length === 60;
+    await eventually(isOver, 'the end of all of them', 5000);
   });
 
   it('keeps half-close: an EOF of the target leaves the other way open through a cut', async () => {
