@@ -110,8 +110,7 @@ export class Resumption {
       clearTimeout(this.#ageTimer);
       clearTimeout(this.#doubtTimer);
       clearTimeout(this.#betterTimer);
-      // The gateway may have gone over to a connection that is still to come.
-      this.#tries?.finish(new Failure('TUNNEL_LOST', 'the session has ended'));
+      this.#tries?.stop(new Failure('TUNNEL_LOST', 'the session has ended'));
       this.#options.watch?.ended();
     });
     this.#stream.attach(carrier, { peerReceived: 0, from: 0 });
@@ -211,7 +210,7 @@ export class Resumption {
         pauseMs: (number) => (this.#awaySince === undefined ? calmPauseMs(number) : urgentPauseMs(number)),
         limitMs: tryLimitMs,
         review: (error) => this.#review(error),
-        discard: ({ carrier }) => this.#stream.decline(carrier),
+        discard: ({ carrier }) => carrier.drop(),
       });
       this.#goOn(await this.#tries.run(this.#pauseMs()));
       telling.resumed();
@@ -262,7 +261,7 @@ export class Resumption {
   }
 
   #goOn({ carrier, joined, isSecondBest }: Rejoined): void {
-    if (this.#stream.destroyed) return this.#stream.decline(carrier);
+    if (this.#stream.destroyed) return carrier.drop();
     try {
       this.#stream.attach(carrier, { peerReceived: joined.received, from: joined.from ?? 0 });
     } catch (cause) {
