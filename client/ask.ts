@@ -5,7 +5,7 @@ import type { Egress } from './egress/egress.ts';
 import { exchange } from './exchange.ts';
 import type { Answer } from './exchange.ts';
 import { Failure } from './failure.ts';
-import { timeLimit } from './time-limit.ts';
+import { timeLimit } from '../stream/time-limit.ts';
 
 /** From the first packet to the last byte of an answer. */
 export const askMs = 15_000;

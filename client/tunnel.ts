@@ -8,7 +8,7 @@ import { connectionAges } from './resume/connection-ages.ts';
 import { tunnelFile } from './resume/tunnel-file.ts';
 import type { Settings } from './settings.ts';
 import { hasTerminal } from './terminal.ts';
-import { timeLimit } from './time-limit.ts';
+import { timeLimit } from '../stream/time-limit.ts';
 import { withPass } from './token/pass.ts';
 import { signInDirectory } from './token/sign-in.ts';
 

@@ -3,7 +3,7 @@ import { openTcp } from '../egress/tcp.ts';
 import { toFailure } from '../failure.ts';
 import { check, failed, good, survived } from './check.ts';
 import type { Way, Words } from './check.ts';
-import { timeLimit } from '../time-limit.ts';
+import { timeLimit } from '../../stream/time-limit.ts';
 
 const speaker = { check: 'connection', title: 'connection' };
 

@@ -12,7 +12,7 @@ import { withPass } from '../token/pass.ts';
 import { check, costly, failed, good, readUntil, unchecked } from './check.ts';
 import type { Found, Outcome, Place, Probe, Words } from './check.ts';
 import { identificationIn } from './greeting.ts';
-import { timeLimit } from '../time-limit.ts';
+import { timeLimit } from '../../stream/time-limit.ts';
 
 /** Which ways in pass, each tried to the end: to the target's first words where one is named. */
 export const entries = check({

@@ -20,7 +20,7 @@ import { target } from './target.ts';
 import { throughput } from './throughput.ts';
 import { way } from './way.ts';
 import { web } from './web.ts';
-import { timeLimit } from '../time-limit.ts';
+import { timeLimit } from '../../stream/time-limit.ts';
 
 /** The path, in the order in which a connection takes it. */
 const path: readonly Check[] = [

@@ -5,7 +5,7 @@ import type { Outcome } from './check.ts';
 import { identificationIn } from './greeting.ts';
 import { openTunnel } from './open-tunnel.ts';
 import { noTarget } from './policy.ts';
-import { timeLimit } from '../time-limit.ts';
+import { timeLimit } from '../../stream/time-limit.ts';
 
 const speaker = { check: 'half-close', title: 'end of input' };
 

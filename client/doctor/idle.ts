@@ -6,7 +6,7 @@ import type { Found, Outcome, Place, Probe, Words } from './check.ts';
 import { identificationIn } from './greeting.ts';
 import { openTunnel } from './open-tunnel.ts';
 import { measure } from './measure.ts';
-import { timeLimit } from '../time-limit.ts';
+import { timeLimit } from '../../stream/time-limit.ts';
 
 const speaker = { check: 'idle', title: 'idle' };
 

@@ -3,7 +3,7 @@ import { check, costly, good, unchecked } from './check.ts';
 import type { Finding } from '../../protocol/finding.ts';
 import type { Outcome, Place } from './check.ts';
 import { measure } from './measure.ts';
-import { timeLimit } from '../time-limit.ts';
+import { timeLimit } from '../../stream/time-limit.ts';
 
 const speaker = { check: 'throughput', title: 'throughput' };
 

@@ -7,7 +7,7 @@ import type { AuthorizationServer } from './authorization-server.ts';
 import type { SignInWays } from './browser-sign-in.ts';
 import { requestTokens } from './token-request.ts';
 import type { IssuedTokens } from './token-request.ts';
-import { timeLimit } from '../time-limit.ts';
+import { timeLimit } from '../../stream/time-limit.ts';
 
 const grantType = 'urn:ietf:params:oauth:grant-type:device_code';
 /** RFC 8628 §3.2 and §3.5. */

@@ -8,7 +8,7 @@ import { shielded } from '../shield.ts';
 import { readSignIn, removeSignIn, signInDirectory, writeSignIn } from './sign-in.ts';
 import type { SignIn } from './sign-in.ts';
 import { requestTokens } from './token-request.ts';
-import { timeLimit } from '../time-limit.ts';
+import { timeLimit } from '../../stream/time-limit.ts';
 
 /** A renewal may ask twice. */
 const renewMs = 15_000;

@@ -1,4 +1,5 @@
 import type { Finding } from '../../protocol/finding.ts';
+import { timeLimit } from '../../stream/time-limit.ts';
 import { address } from './address.ts';
 import { admin } from './admin.ts';
 import { said, unchecked } from './check.ts';
@@ -69,7 +70,7 @@ async function runCheck(
   if (signal.aborted) return unchecked(check, 'you stopped it');
   const missing = check.needs.find((need) => found[need] === undefined);
   if (missing !== undefined) return unchecked(check, `${providers[missing].title} comes first`);
-  const limit = AbortSignal.any([signal, AbortSignal.timeout(check.limitMs)]);
+  const limit = timeLimit(signal, check.limitMs);
   const over = new Promise<undefined>((resolve) =>
     limit.addEventListener('abort', () => setTimeout(() => resolve(undefined), graceMs).unref(), {
       once: true,

@@ -2,7 +2,7 @@ import { spawn } from 'node:child_process';
 import { join } from 'node:path';
 import { Secret } from '../../../protocol/secret.ts';
 import type { Target } from '../../../protocol/target.ts';
-import { timeLimit } from '../../time-limit.ts';
+import { timeLimit } from '../../../stream/time-limit.ts';
 import type { Credentials } from './credentials.ts';
 
 /** A proxy as a keychain knows it. */

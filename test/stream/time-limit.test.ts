@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { describe, it } from 'node:test';
-import { timeLimit } from '../../client/time-limit.ts';
+import { timeLimit } from '../../stream/time-limit.ts';
 
 describe('timeLimit()', () => {
   it('aborts after its time', async () => {

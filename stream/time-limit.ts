@@ -1,6 +1,6 @@
 /**
  * A signal that aborts with `signal`, and after `ms` at the latest. Does not keep the process alive.
- * `AbortSignal.any` with `AbortSignal.timeout` would say the same; on Node 20 the collector takes the timeout away.
+ * `AbortSignal.any` with `AbortSignal.timeout` would say the same; on Node 20 the collector takes the timeout away, and on 22 it may.
  */
 export function timeLimit(signal: AbortSignal, ms: number): AbortSignal {
   const limit = new AbortController();
