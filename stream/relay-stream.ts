@@ -62,6 +62,9 @@ export interface RelayStreamOptions {
   readonly onVoice?: () => void;
 }
 
+/** The code and the reason of the Close frame. */
+type Farewell = readonly [code: number, reason: string];
+
 type Callback = (error?: Error | null) => void;
 
 /**
@@ -106,6 +109,8 @@ export class RelayStream extends Duplex {
   #countedBytes = 0;
   /** Relay v4: the peer has closed, and nobody will read what is still written. */
   #left = false;
+  /** What is said at the end; undefined before it. */
+  #farewell: Farewell | undefined;
   #lingering: NodeJS.Timeout | undefined;
 
   constructor(options: RelayStreamOptions) {
@@ -201,6 +206,14 @@ export class RelayStream extends Duplex {
     return again;
   }
 
+  /** Takes over a carrier that has come too late, and tells it how the tunnel has ended, if it has. */
+  decline(carrier: Carrier): void {
+    if (this.#farewell === undefined) return carrier.drop();
+    // Of a tunnel that has ended in order, this may be all that the peer still waits for.
+    carrier.send({ kind: 'ack', at: this.#relay.told });
+    carrier.close(...this.#farewell);
+  }
+
   /** Asks the peer to come back on another carrier, where it knows how. */
   askToMove(): void {
     this.#carrier?.send({ kind: 'move' });
@@ -244,7 +257,9 @@ export class RelayStream extends Duplex {
     clearTimeout(this.#lingering);
     const isOrderly = error === null && this.#relay.hasEnded && this.writableFinished;
     this.#tellNow();
-    this.#closeCarrier(error, isOrderly);
+    this.#farewell = this.#farewellFor(error, isOrderly);
+    this.#carrier?.close(...this.#farewell);
+    this.#carrier = undefined;
     this.#relay.close();
     this.#inbox.clear();
     this.#settle(error ?? connectionReset());
@@ -252,14 +267,10 @@ export class RelayStream extends Duplex {
     callback(error);
   }
 
-  #closeCarrier(error: Error | null, isOrderly: boolean): void {
-    const carrier = this.#carrier;
-    this.#carrier = undefined;
-    if (carrier === undefined) return;
-    if (error instanceof TunnelEnded) carrier.close(endReasons[error.reason].closeCode, error.reason);
-    else if (isOrderly) carrier.close(1000, '');
-    else if (this.#options.isPlain) carrier.close(relayCloseCodes.TARGET_LOST, '');
-    else carrier.close(abortedCloseCode, 'ABORTED');
+  #farewellFor(error: Error | null, isOrderly: boolean): Farewell {
+    if (error instanceof TunnelEnded) return [endReasons[error.reason].closeCode, error.reason];
+    if (isOrderly) return [1000, ''];
+    return this.#options.isPlain ? [relayCloseCodes.TARGET_LOST, ''] : [abortedCloseCode, 'ABORTED'];
   }
 
   #receive(frame: RelayFrame): void {

@@ -110,7 +110,10 @@ export class Resumption {
       clearTimeout(this.#ageTimer);
       clearTimeout(this.#doubtTimer);
       clearTimeout(this.#betterTimer);
-      this.#tries?.stop(new Failure('TUNNEL_LOST', 'the session has ended'));
+      const ended = new Failure('TUNNEL_LOST', 'the session has ended');
+      // Who has ended it on a connection that lives may have been too late: the gateway may have gone over to the next one.
+      if (this.#awaySince === undefined) this.#tries?.finish(ended);
+      else this.#tries?.stop(ended);
       this.#options.watch?.ended();
     });
     this.#stream.attach(carrier, { peerReceived: 0, from: 0 });
@@ -210,7 +213,7 @@ export class Resumption {
         pauseMs: (number) => (this.#awaySince === undefined ? calmPauseMs(number) : urgentPauseMs(number)),
         limitMs: tryLimitMs,
         review: (error) => this.#review(error),
-        discard: ({ carrier }) => carrier.drop(),
+        discard: ({ carrier }) => this.#stream.decline(carrier),
       });
       this.#goOn(await this.#tries.run(this.#pauseMs()));
       telling.resumed();
@@ -261,7 +264,7 @@ export class Resumption {
   }
 
   #goOn({ carrier, joined, isSecondBest }: Rejoined): void {
-    if (this.#stream.destroyed) return carrier.drop();
+    if (this.#stream.destroyed) return this.#stream.decline(carrier);
     try {
       this.#stream.attach(carrier, { peerReceived: joined.received, from: joined.from ?? 0 });
     } catch (cause) {

@@ -18,7 +18,8 @@ export interface TriesOptions<T> {
  */
 export class Tries<T> {
   readonly #options: TriesOptions<T>;
-  readonly #over = new AbortController();
+  #isOver = false;
+  readonly #cut = new AbortController();
   #number = 0;
   #answering = 0;
   #timer: NodeJS.Timeout | undefined;
@@ -46,12 +47,20 @@ export class Tries<T> {
 
   /** Makes the next try now, as if it were the first. */
   hurry(): void {
-    if (this.#over.signal.aborted || this.#answering > 0) return;
+    if (this.#isOver || this.#answering > 0) return;
     this.#number = 0;
     this.#try();
   }
 
+  /** Breaks off those that are under way. */
   stop(error: unknown): void {
+    this.#end();
+    this.#cut.abort();
+    this.#reject(error);
+  }
+
+  /** Makes no more, but lets those that are under way come to their end: what they bring is discarded. */
+  finish(error: unknown): void {
     this.#end();
     this.#reject(error);
   }
@@ -60,7 +69,7 @@ export class Tries<T> {
     clearTimeout(this.#timer);
     this.#due = false;
     this.#options.review();
-    if (this.#over.signal.aborted) return;
+    if (this.#isOver) return;
     const number = this.#number++;
     this.#timer = setTimeout(() => this.#tryWhenNobodyAnswers(), this.#options.pauseMs(number));
     void this.#attempt(number);
@@ -75,12 +84,12 @@ export class Tries<T> {
     // Not by AbortSignal.timeout and any: they keep no process alive, and Node 22 may collect what they are made of.
     const limit = new AbortController();
     const { signal } = limit;
-    const stop = (): void => limit.abort(this.#over.signal.reason);
+    const stop = (): void => limit.abort(this.#cut.signal.reason);
     const timer = setTimeout(
       () => limit.abort(new DOMException('too late', 'TimeoutError')),
       this.#options.limitMs(number),
     );
-    this.#over.signal.addEventListener('abort', stop, { once: true });
+    this.#cut.signal.addEventListener('abort', stop, { once: true });
     let answering = 0;
     const reached = (): void => {
       this.#answering += 1 - answering;
@@ -89,16 +98,17 @@ export class Tries<T> {
     try {
       const result = await this.#withinLimit(this.#options.attempt(signal, reached), signal);
       // Another one may have come in the same moment.
-      if (this.#over.signal.aborted) return this.#options.discard(result);
+      if (this.#isOver) return this.#options.discard(result);
       this.#end();
+      this.#cut.abort();
       this.#resolve(result);
     } catch (error) {
-      if (!this.#over.signal.aborted) this.#options.review(error);
+      if (!this.#isOver) this.#options.review(error);
     } finally {
       clearTimeout(timer);
-      this.#over.signal.removeEventListener('abort', stop);
+      this.#cut.signal.removeEventListener('abort', stop);
       this.#answering -= answering;
-      if (this.#due && !this.#over.signal.aborted) this.#tryWhenNobodyAnswers();
+      if (this.#due && !this.#isOver) this.#tryWhenNobodyAnswers();
     }
   }
 
@@ -119,6 +129,6 @@ export class Tries<T> {
 
   #end(): void {
     clearTimeout(this.#timer);
-    this.#over.abort();
+    this.#isOver = true;
   }
 }

@@ -14,6 +14,7 @@ import { relay } from '../../../client/entry/relay.ts';
 import { Secret } from '../../../protocol/secret.ts';
 import { startParts } from '../../server/support/gateway-parts.ts';
 import type { Parts } from '../../server/support/gateway-parts.ts';
+import { eventually } from '../../e2e/support/process.ts';
 import { startFaultProxy } from '../../support/fault-proxy.ts';
 import type { Fault, FaultProxy } from '../../support/fault-proxy.ts';
 
@@ -116,6 +117,14 @@ function testTunnel(entry: ClientEntry): void {
     isRevoked = false;
     tunnel.end('still here');
     assert.equal((await buffer(tunnel)).toString(), 'still here');
+  });
+
+  it('leaves nothing behind when it ends while it moves', async () => {
+    const many = await Promise.all(Array.from({ length: 60 }, () => open()));
+    parts.relays.askToMove();
+    for (const [at, tunnel] of many.entries()) setTimeout(() => tunnel.end('bye'), at % 20);
+    for (const tunnel of many) assert.equal((await buffer(tunnel)).toString(), 'bye');
+    await eventually(() => parts.sessions.count === 0, 'the end of all of them');
   });
 
   it('keeps half-close: an EOF of the target leaves the other way open through a cut', async () => {

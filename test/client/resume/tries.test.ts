@@ -151,6 +151,22 @@ describe('Tries', () => {
     assert.deepEqual([discarded, reviewed], [['late'], []]);
   });
 
+  it('finishes: rejects and makes no more, but lets what is under way come to its end, and drops that', async () => {
+    const { tries, made, madeCount, discarded, reviewed } = controlled();
+    const result = tries.run();
+    await madeCount(2);
+    tries.finish(new Error('enough'));
+    await assert.rejects(result, /enough/);
+    const count = made.length;
+    assert.ok(made.every(({ signal }) => !signal.aborted));
+    made[0]!.succeed('late');
+    made[1]!.fail(new Error('no way'));
+    tries.hurry();
+    await aWhile();
+    assert.equal(made.length, count);
+    assert.deepEqual([discarded, reviewed], [['late'], []]);
+  });
+
   it('may be stopped by the review of a failure, and by that before a try', async () => {
     for (const at of [0, 1]) {
       let reviews = 0;
