@@ -42,6 +42,8 @@ export async function openSession(
   const terminal = openTerminal(scratch, command, { env: ssh.env, namespace: clientNamespace });
   await terminal.shows('ready');
   await terminal.echo();
+  // Shown by the terminal when it is typed; then once more by cat.
+  await terminal.shows('.\r\nword');
   return terminal;
 }
 
