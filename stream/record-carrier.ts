@@ -1,45 +1,23 @@
 import { encodeRecord, recordTypes } from '../protocol/record.ts';
 import type { HttpRecord } from '../protocol/record.ts';
-import { RelayViolation } from '../protocol/relay-frame.ts';
 import type { RelayCodec, RelayFrame } from '../protocol/relay-frame.ts';
 import { relayV1 } from '../protocol/relay-v1.ts';
-import type { Carrier, CarrierEnd, CarrierListener } from './relay-carrier.ts';
+import { MessageCarrier } from './relay-carrier.ts';
 
 /**
  * A carrier whose messages are the records of HTTP bodies. What is the same at both ends; how records get to the other
  * end is the business of whoever extends it.
  */
-export abstract class RecordCarrier implements Carrier {
+export abstract class RecordCarrier extends MessageCarrier {
   readonly codec: RelayCodec = relayV1;
-  /** Nobody is told anything more. */
-  #over = false;
-  #listener: CarrierListener | undefined;
-  #held: RelayFrame[] = [];
-  #heldEnd: CarrierEnd | undefined;
-
-  abstract get waitingBytes(): number;
 
   /** Sends a record after those before it. */
   protected abstract transmit(record: Buffer): void;
   /** Sends what waits, waits for the other end a moment, and lets go. */
-  protected abstract finish(): void;
-  /** Lets go at once. */
-  protected abstract release(): void;
-
-  listen(listener: CarrierListener): void {
-    this.#listener = listener;
-    const held = this.#held;
-    this.#held = [];
-    for (const frame of held) this.#hear(frame);
-    if (this.#heldEnd !== undefined) this.lost(this.#heldEnd);
-  }
-
-  hold(): void {
-    this.#listener = undefined;
-  }
+  protected abstract sendLast(): void;
 
   send(frame: RelayFrame): void {
-    if (this.#over) return;
+    if (this.isOver) return;
     const message = this.codec.encode(frame);
     if (message === undefined) return;
     const isText = typeof message === 'string';
@@ -53,51 +31,19 @@ export abstract class RecordCarrier implements Carrier {
   resume(): void {}
 
   end(code: number): void {
-    if (!this.#over) this.#sendClose(code, '');
+    if (!this.isOver) this.#sendClose(code, '');
   }
 
-  close(code: number, reason: string): void {
-    if (this.#over) return;
-    this.#over = true;
+  protected override finish(code: number, reason: string): void {
     this.#sendClose(code, reason);
-    this.finish();
-  }
-
-  drop(): void {
-    if (this.#over) return;
-    this.#over = true;
-    this.release();
-  }
-
-  protected get isOver(): boolean {
-    return this.#over;
+    this.sendLast();
   }
 
   /** Takes a record that has arrived, in order. */
-  protected take({ type, bytes }: HttpRecord): void {
-    if (this.#over) return;
-    if (type === recordTypes.CLOSE) return this.#takeClose(bytes);
-    if (type !== recordTypes.TEXT && type !== recordTypes.BINARY) return;
-    try {
-      const frame = this.codec.decode(bytes, type === recordTypes.BINARY);
-      if (frame !== undefined) this.#hear(frame);
-    } catch (error) {
-      this.#violated(error);
-    }
-  }
-
-  /** Something that was sent is out of our hands. */
-  protected wentOut(): void {
-    if (!this.#over) this.#listener?.drained();
-  }
-
-  /** The way to the other end is no more. */
-  protected lost(end: CarrierEnd): void {
-    if (this.#over) return;
-    if (this.#listener === undefined) return void (this.#heldEnd ??= end);
-    this.#over = true;
-    this.release();
-    this.#listener.ended(end);
+  protected takeRecord({ type, bytes }: HttpRecord): void {
+    if (type === recordTypes.CLOSE) this.#takeClose(bytes);
+    else if (type === recordTypes.TEXT || type === recordTypes.BINARY)
+      this.take(bytes, type === recordTypes.BINARY);
   }
 
   #sendClose(code: number, reason: string): void {
@@ -109,22 +55,5 @@ export abstract class RecordCarrier implements Carrier {
   #takeClose(bytes: Buffer): void {
     if (bytes.length < 2) return this.lost({ how: 'dropped' });
     this.lost({ how: 'closed', code: bytes.readUInt16BE(0), reason: bytes.subarray(2).toString() });
-  }
-
-  #hear(frame: RelayFrame): void {
-    if (this.#over) return;
-    if (this.#listener === undefined) return void this.#held.push(frame);
-    try {
-      this.#listener.frame(frame);
-    } catch (error) {
-      this.#violated(error);
-    }
-  }
-
-  #violated(error: unknown): void {
-    if (!(error instanceof RelayViolation)) throw error;
-    const listener = this.#listener;
-    this.close(error.closeCode, error.message);
-    listener?.ended({ how: 'violation', error });
   }
 }

@@ -1,8 +1,5 @@
-import type { EventEmitter } from 'node:events';
-import type { WebSocket } from 'ws';
 import { RelayViolation } from '../protocol/relay-frame.ts';
 import type { RelayCodec, RelayFrame } from '../protocol/relay-frame.ts';
-import { afterReason } from './close.ts';
 
 /** How a carrier ended, for those who count the causes. */
 export type CarrierEnd =
@@ -49,91 +46,59 @@ export interface Carrier {
   drop(): void;
 }
 
-/**
- * A WebSocket as a carrier. Call it in the very tick of `open`: messages that come earlier are lost. Takes the WebSocket
- * over. `ws` keeps the errors of its connection to itself: with the connection, a reset is told from an end.
- */
-export function webSocketCarrier(socket: WebSocket, codec: RelayCodec, connection?: EventEmitter): Carrier {
-  return new WebSocketCarrier(socket, codec, connection);
-}
-
-class WebSocketCarrier implements Carrier {
-  readonly codec: RelayCodec;
-  readonly #socket: WebSocket;
-  readonly #drained = (): void => {
-    if (!this.#over) this.#listener?.drained();
-  };
+/** What all carriers have in common, however their messages get to the other end. */
+export abstract class MessageCarrier implements Carrier {
+  abstract readonly codec: RelayCodec;
   /** Nobody is told anything more. */
   #over = false;
   #listener: CarrierListener | undefined;
-  #failed = false;
-  /** What came while nobody listened: pausing a WebSocket does not hold back messages that it has read already. */
+  /** What came while nobody listened. */
   #held: RelayFrame[] = [];
   #heldEnd: CarrierEnd | undefined;
 
-  constructor(socket: WebSocket, codec: RelayCodec, connection: EventEmitter | undefined) {
-    this.codec = codec;
-    this.#socket = socket;
-    socket.on('message', (data: Buffer, isBinary: boolean) => this.#receive(data, isBinary));
-    socket.on('error', () => (this.#failed = true));
-    connection?.on('error', () => (this.#failed = true));
-    socket.on('close', (code: number, reason: Buffer) => this.#end(this.#endOf(code, reason.toString())));
-    socket.pause();
-  }
+  abstract get waitingBytes(): number;
+  abstract send(frame: RelayFrame): void;
+  abstract pause(): void;
+  abstract resume(): void;
+  abstract end(code: number): void;
 
-  get waitingBytes(): number {
-    return this.#socket.bufferedAmount;
-  }
+  /** Says why, sends what waits, waits for the other end a moment, and lets go. */
+  protected abstract finish(code: number, reason: string): void;
+  /** Lets go at once. */
+  protected abstract release(): void;
 
   listen(listener: CarrierListener): void {
     this.#listener = listener;
     const held = this.#held;
     this.#held = [];
     for (const frame of held) this.#hear(frame);
-    if (this.#heldEnd !== undefined) this.#end(this.#heldEnd);
-    else this.#socket.resume();
+    if (this.#heldEnd !== undefined) this.lost(this.#heldEnd);
+    else this.resume();
   }
 
   hold(): void {
     this.#listener = undefined;
-    this.#socket.pause();
-  }
-
-  send(frame: RelayFrame): void {
-    if (this.#socket.readyState !== this.#socket.OPEN) return;
-    const message = this.codec.encode(frame);
-    // A failed send also closes the WebSocket, and that is where it is handled.
-    if (message !== undefined)
-      this.#socket.send(message, { binary: typeof message !== 'string' }, this.#drained);
-  }
-
-  pause(): void {
-    this.#socket.pause();
-  }
-
-  resume(): void {
-    this.#socket.resume();
-  }
-
-  end(code: number): void {
-    this.#socket.close(code);
-    this.#socket.resume();
+    this.pause();
   }
 
   close(code: number, reason: string): void {
+    if (this.#over) return;
     this.#over = true;
-    this.#socket.close(code, reason);
-    // A paused WebSocket would never read the peer's Close frame.
-    this.#socket.resume();
-    afterReason(this.#socket, () => this.#socket.terminate());
+    this.finish(code, reason);
   }
 
   drop(): void {
+    if (this.#over) return;
     this.#over = true;
-    this.#socket.terminate();
+    this.release();
   }
 
-  #receive(data: Buffer, isBinary: boolean): void {
+  protected get isOver(): boolean {
+    return this.#over;
+  }
+
+  /** Takes a message that has arrived, in order. */
+  protected take(data: Buffer, isBinary: boolean): void {
     if (this.#over) return;
     try {
       const frame = this.codec.decode(data, isBinary);
@@ -141,6 +106,20 @@ class WebSocketCarrier implements Carrier {
     } catch (error) {
       this.#violated(error);
     }
+  }
+
+  /** Something that was sent is out of our hands. */
+  protected wentOut(): void {
+    if (!this.#over) this.#listener?.drained();
+  }
+
+  /** The way to the other end is no more. */
+  protected lost(end: CarrierEnd): void {
+    if (this.#over) return;
+    if (this.#listener === undefined) return void (this.#heldEnd ??= end);
+    this.#over = true;
+    this.release();
+    this.#listener.ended(end);
   }
 
   #hear(frame: RelayFrame): void {
@@ -158,18 +137,5 @@ class WebSocketCarrier implements Carrier {
     const listener = this.#listener;
     this.close(error.closeCode, error.message);
     listener?.ended({ how: 'violation', error });
-  }
-
-  #endOf(code: number, reason: string): CarrierEnd {
-    // 1006: the connection ended without a Close frame.
-    if (code !== 1006) return { how: 'closed', code, reason };
-    return { how: this.#failed ? 'reset' : 'dropped' };
-  }
-
-  #end(end: CarrierEnd): void {
-    if (this.#over) return;
-    if (this.#listener === undefined) return void (this.#heldEnd = end);
-    this.#over = true;
-    this.#listener.ended(end);
   }
 }

@@ -99,7 +99,7 @@ export class HttpCarrier extends RecordCarrier {
     });
   }
 
-  protected override finish(): void {
+  protected override sendLast(): void {
     this.#isFinishing = true;
     clearTimeout(this.#echoTimer);
     setTimeout(() => this.release(), lastWordsMs).unref();
@@ -141,17 +141,17 @@ export class HttpCarrier extends RecordCarrier {
     for await (const chunk of response as AsyncIterable<Buffer>) {
       for (const record of decoder.push(chunk)) {
         if (record.type === recordTypes.NEXT) isWhole = true;
-        else this.#takeRecord(record);
+        else this.#received(record);
       }
     }
     if (!isWhole && !this.isOver) throw cut;
     if (this.#isSuspecting) this.#judge();
   }
 
-  #takeRecord(record: HttpRecord): void {
+  #received(record: HttpRecord): void {
     if (record.type === recordTypes.CARRIER) this.#introduced(record.bytes.toString('latin1'));
     else if (record.type === recordTypes.ECHO_REPLY) this.#heardBack(record.bytes);
-    else this.take(record);
+    else this.takeRecord(record);
   }
 
   #introduced(text: string): void {

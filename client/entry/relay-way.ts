@@ -1,5 +1,5 @@
 import { relayV1, relayV1Subprotocol } from '../../protocol/relay-v1.ts';
-import { webSocketCarrier } from '../../stream/relay-carrier.ts';
+import { webSocketCarrier } from '../../stream/websocket-carrier.ts';
 import { passHeaders } from '../token/pass.ts';
 import type { CarrierWay } from './carrier-way.ts';
 import { gatewayTarget } from './entry.ts';

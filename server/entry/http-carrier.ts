@@ -143,7 +143,7 @@ export class HttpCarrier extends RecordCarrier {
     this.#flushSoon();
   }
 
-  protected override finish(): void {
+  protected override sendLast(): void {
     this.#isFinishing = true;
     this.#flushSoon();
     const timer = setTimeout(() => this.release(), reasonMs);
@@ -167,7 +167,7 @@ export class HttpCarrier extends RecordCarrier {
     if (record.type === recordTypes.BRIEF) this.#endAnswer();
     else if (record.type === recordTypes.ECHO)
       this.transmit(encodeRecord(recordTypes.ECHO_REPLY, record.bytes.subarray(0, maxEchoBytes)));
-    else this.take(record);
+    else this.takeRecord(record);
   }
 
   /** What is said in one turn goes out together. */

@@ -5,7 +5,7 @@ import { TunnelError } from '../../protocol/errors.ts';
 import type { RelayCodec } from '../../protocol/relay-frame.ts';
 import { relayV1, relayV1Subprotocol } from '../../protocol/relay-v1.ts';
 import { relayV4, relayV4Subprotocols } from '../../protocol/relay-v4.ts';
-import { webSocketCarrier } from '../../stream/relay-carrier.ts';
+import { webSocketCarrier } from '../../stream/websocket-carrier.ts';
 import type { Carrier } from '../../stream/relay-carrier.ts';
 import type { Relays } from '../tunnel/relays.ts';
 import { readProvenCredentials } from './credentials.ts';

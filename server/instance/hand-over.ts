@@ -6,7 +6,7 @@ import { WebSocket } from 'ws';
 import { TunnelError, isTunnelErrorCode } from '../../protocol/errors.ts';
 import { formatResponseHead } from '../../protocol/http-head.ts';
 import { relayV1, relayV1Subprotocol } from '../../protocol/relay-v1.ts';
-import { webSocketCarrier } from '../../stream/relay-carrier.ts';
+import { webSocketCarrier } from '../../stream/websocket-carrier.ts';
 import type { Carrier } from '../../stream/relay-carrier.ts';
 import type { RejoinOffer } from '../entry/entry.ts';
 import { bridge } from '../../stream/bridge.ts';

@@ -4,7 +4,7 @@ import type { AddressInfo, Socket } from 'node:net';
 import { after, before, describe, it } from 'node:test';
 import { WebSocket, WebSocketServer } from 'ws';
 import { relayV1 } from '../../protocol/relay-v1.ts';
-import { webSocketCarrier } from '../../stream/relay-carrier.ts';
+import { webSocketCarrier } from '../../stream/websocket-carrier.ts';
 import type { Carrier } from '../../stream/relay-carrier.ts';
 import { RelayStream } from '../../stream/relay-stream.ts';
 

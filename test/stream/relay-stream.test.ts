@@ -9,7 +9,7 @@ import { WebSocket, WebSocketServer } from 'ws';
 import { relayV1 } from '../../protocol/relay-v1.ts';
 import { relayV4 } from '../../protocol/relay-v4.ts';
 import type { RelayCodec } from '../../protocol/relay-frame.ts';
-import { webSocketCarrier } from '../../stream/relay-carrier.ts';
+import { webSocketCarrier } from '../../stream/websocket-carrier.ts';
 import type { CarrierEnd } from '../../stream/relay-carrier.ts';
 import { RelayStream } from '../../stream/relay-stream.ts';
 import type { RelayStreamOptions } from '../../stream/relay-stream.ts';

@@ -11,7 +11,7 @@ import { capsuleStream } from '../../../stream/capsule-stream.ts';
 import { httpEntry } from '../../../server/entry/http.ts';
 import { HttpCarriers } from '../../../server/entry/http-carrier.ts';
 import type { Relays } from '../../../server/tunnel/relays.ts';
-import { webSocketCarrier } from '../../../stream/relay-carrier.ts';
+import { webSocketCarrier } from '../../../stream/websocket-carrier.ts';
 import type { Carrier } from '../../../stream/relay-carrier.ts';
 import { RelayStream } from '../../../stream/relay-stream.ts';
 import { eofSubprotocol, webSocketStream } from '../../../stream/websocket-stream.ts';
