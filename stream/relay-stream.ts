@@ -253,10 +253,11 @@ export class RelayStream extends Duplex {
 
   override _destroy(error: Error | null, callback: Callback): void {
     this.#stopBeating?.();
-    this.#vigil?.reset();
     clearTimeout(this.#lingering);
     const isOrderly = error === null && this.#relay.hasEnded && this.writableFinished;
     this.#tellNow();
+    // Nobody owes an answer to that.
+    this.#vigil?.reset();
     this.#farewell = this.#farewellFor(error, isOrderly);
     this.#carrier?.close(...this.#farewell);
     this.#carrier = undefined;

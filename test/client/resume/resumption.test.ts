@@ -18,6 +18,9 @@ import { eventually } from '../../e2e/support/process.ts';
 import { startFaultProxy } from '../../support/fault-proxy.ts';
 import type { Fault, FaultProxy } from '../../support/fault-proxy.ts';
 
+/** Who owes an answer is asked, and given up, within this time. */
+const longestSilenceMs = 2000;
+
 for (const entry of [relay, http]) describe(`a resumable tunnel by ${entry.name}`, () => testTunnel(entry));
 
 function testTunnel(entry: ClientEntry): void {
@@ -117,6 +120,19 @@ function testTunnel(entry: ClientEntry): void {
     isRevoked = false;
     tunnel.end('still here');
     assert.equal((await buffer(tunnel)).toString(), 'still here');
+  });
+
+  it('asks for nothing any more when it was destroyed', async () => {
+    const [offers, many] = [parts.ended.length, await Promise.all(Array.from({ length: 8 }, () => open()))];
+    for (const tunnel of many) {
+      tunnel.write('hello');
+      await once(tunnel, 'data');
+      tunnel.destroy();
+    }
+    await eventually(() => parts.sessions.count === 0, 'the end of all of them');
+    await new Promise((resolve) => setTimeout(resolve, longestSilenceMs));
+    const needless = parts.ended.slice(offers).filter(({ end }) => end === 'TUNNEL_GONE');
+    assert.equal(needless.length, 0);
   });
 
   it('leaves nothing behind when it ends while it moves', async () => {
