@@ -4,12 +4,16 @@ export interface Effort {
   readonly quick: boolean;
   /** For files; it goes away afterwards. */
   readonly folder: string;
+  /** Where gateways write what they spend their time on. */
+  readonly profiles?: string | undefined;
 }
 
-/** One line of a table: what it is about, and a number for each column. */
+/** One line of a table: what it is about, and a number for each column; NaN where there is none. */
 export interface Row<Column extends string = string> {
   readonly what: string;
   readonly values: Readonly<Record<Column, number>>;
+  /** What else there is to say. */
+  readonly note?: string;
 }
 
 /** Something to measure, with its table. */
@@ -17,10 +21,17 @@ export interface Figure<Column extends string = string> {
   /** What `--only` takes. */
   readonly name: string;
   readonly title: string;
-  /** Their headings and how many digits they have after the point. */
-  readonly columns: Readonly<Record<Column, readonly [heading: string, digits: number]>>;
+  /** Those that are shown: their headings and how many digits they have after the point. */
+  readonly columns: Readonly<Partial<Record<Column, Heading<Column>>>>;
   readonly measure: (effort: Effort) => Promise<readonly Row<Column>[]>;
 }
+
+/** `range`: the columns whose values are shown behind it in brackets, the least and the most that was measured. */
+export type Heading<Column extends string = string> = readonly [
+  heading: string,
+  digits: number,
+  range?: readonly [least: Column, most: Column],
+];
 
 /** The value that as many are above as below. */
 export function median(values: readonly number[]): number {

@@ -17,15 +17,21 @@ export interface BenchGateway {
   readonly child: ChildProcess;
 }
 
-/**
- * Starts a gateway that lets the group `dev` reach this port as `box`. Several in one folder need names. The caller
- * ends it.
- */
+/** What a gateway may have besides. */
+export interface GatewayOptions {
+  /** Several in one folder need names. */
+  readonly name?: string;
+  /** Options of Node.js itself. */
+  readonly nodeArguments?: readonly string[];
+}
+
+/** Starts a gateway that lets the group `dev` reach this port as `box`. The caller ends it. */
 export async function startGateway(
   parent: string,
   targetPort: number,
-  name = 'gateway',
+  options: string | GatewayOptions = {},
 ): Promise<BenchGateway> {
+  const { name = 'gateway', nodeArguments = [] } = typeof options === 'string' ? { name: options } : options;
   const port = await freePort();
   const folder = join(parent, name);
   mkdirSync(folder);
@@ -52,7 +58,7 @@ export async function startGateway(
   // One core for the gateway, the rest for what asks it.
   const child = spawn(
     'taskset',
-    ['-c', '0', process.execPath, 'server/main.ts', 'serve', '--config', config],
+    ['-c', '0', process.execPath, ...nodeArguments, 'server/main.ts', 'serve', '--config', config],
     {
       cwd: root,
       stdio: ['ignore', 'inherit', 'inherit'],

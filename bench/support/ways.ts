@@ -1,0 +1,165 @@
+import { mkdirSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import type { Writable } from 'node:stream';
+import { entryNames } from '../../client/entry/entry.ts';
+import type { EntryName } from '../../client/entry/entry.ts';
+import { makeCertificates } from '../../test/e2e/support/certificates.ts';
+import type { Certificates } from '../../test/e2e/support/certificates.ts';
+import { findProgram } from '../../test/e2e/support/needs.ts';
+import { freePort } from '../../test/e2e/support/process.ts';
+import { startFront } from '../../test/e2e/support/proxies.ts';
+import { Scratch } from '../../test/e2e/support/scratch.ts';
+import type { Effort } from './figure.ts';
+import { root, startGateway } from './gateway.ts';
+import { connectCounting } from './load.ts';
+import { measuredCore, pin } from './processes.ts';
+import { end, flow, lacking, openByProgram, rivals } from './rivals.ts';
+import { token } from './tokens.ts';
+import { openTunnel } from './tunnels.ts';
+
+/** One connection to the target. */
+export interface Flow {
+  /** What is written into it arrives at the target. */
+  readonly stream: Writable;
+  /** The processes that are there for this connection, at the client's end. */
+  readonly clients: Readonly<Record<string, number>>;
+  readonly close: () => Promise<void>;
+}
+
+/** A way to the target. */
+export interface Way {
+  readonly what: string;
+  readonly isOurs: boolean;
+  /** It is encrypted, and the client at its end is a program of its own; else one process passes bytes on. */
+  readonly isWholePath: boolean;
+  /** The processes in it, with their children. */
+  readonly servers: Readonly<Record<string, number>>;
+  /** Connects; how many bytes come from the target is told to `take`. */
+  readonly open: (take: (bytes: number) => void) => Promise<Flow>;
+  readonly stop: () => Promise<void>;
+}
+
+/** All ways that this machine has. The caller stops them. */
+export interface Ways {
+  readonly all: readonly Way[];
+  /** Those of each rival that is here. */
+  readonly versions: Readonly<Record<string, string>>;
+  readonly stop: () => Promise<void>;
+}
+
+/** Starts all ways to this port. What cannot be had is said, and left out. */
+export async function startWays({ folder, profiles }: Effort, targetPort: number): Promise<Ways> {
+  const scratch = new Scratch();
+  const all: Way[] = [directWay(targetPort)];
+  const stop = async (): Promise<void> => {
+    await Promise.all(all.map((way) => way.stop()));
+    await scratch.end();
+  };
+  try {
+    const versions: Record<string, string> = {};
+    for (const rival of rivals) {
+      const problem = lacking(rival);
+      if (problem !== undefined) {
+        console.error(`SKIPPED: ${rival.name}: ${problem}`);
+        continue;
+      }
+      versions[rival.name] = rival.version();
+      await rival.start({ scratch, targetPort }).then(
+        (way) => all.push(way),
+        (error: Error) => console.error(`SKIPPED: ${rival.name}: ${error.message}`),
+      );
+    }
+    const plan = { scratch, folder, targetPort, profiles };
+    all.push(...(await Promise.all(entryNames.map((entry) => ownWay(plan, entry)))));
+    if (findProgram('nginx') === undefined || findProgram('openssl') === undefined)
+      console.error('SKIPPED: the whole path: this machine lacks nginx or openssl');
+    else {
+      const certificates = await makeCertificates(scratch);
+      for (const entry of ['websocket', 'relay'] as const)
+        all.push(await wholePath(plan, entry, certificates));
+    }
+    // Those with one process in the path come first.
+    const sorted = all.toSorted((a, b) => Number(a.isWholePath) - Number(b.isWholePath));
+    return { all: sorted, versions, stop };
+  } catch (error) {
+    await stop();
+    throw error;
+  }
+}
+
+function directWay(port: number): Way {
+  return {
+    what: 'direct',
+    isOurs: false,
+    isWholePath: false,
+    servers: {},
+    open: async (take) => {
+      const socket = await connectCounting(port, take);
+      return { stream: socket, clients: {}, close: async () => void socket.resetAndDestroy() };
+    },
+    stop: async () => {},
+  };
+}
+
+interface OwnPlan {
+  readonly scratch: Scratch;
+  readonly folder: string;
+  readonly targetPort: number;
+  readonly profiles: string | undefined;
+}
+
+/** A gateway for one entry alone, so that its memory is what this entry takes. */
+async function startOwn({ folder, targetPort, profiles }: OwnPlan, name: string) {
+  const nodeArguments =
+    profiles === undefined
+      ? []
+      : ['--cpu-prof', `--cpu-prof-dir=${profiles}`, `--cpu-prof-name=${name}.cpuprofile`];
+  const { port, child } = await startGateway(folder, targetPort, { name, nodeArguments });
+  // A profile is written when the process ends by itself.
+  const stop = (): Promise<void> => end(child, profiles === undefined ? 0 : 20_000);
+  return { port, pid: child.pid!, stop };
+}
+
+async function ownWay(plan: OwnPlan, entry: EntryName): Promise<Way> {
+  const { port, pid, stop } = await startOwn(plan, entry);
+  return {
+    what: `Postern ${entry}`,
+    isOurs: true,
+    isWholePath: false,
+    servers: { gateway: pid },
+    open: async (take) => flow(await openTunnel(entry, port), take),
+    stop,
+  };
+}
+
+/** `postern connect`, nginx with TLS by the file that we ship, and the gateway. */
+async function wholePath(plan: OwnPlan, entry: EntryName, certificates: Certificates): Promise<Way> {
+  const gateway = await startOwn(plan, `whole-${entry}`);
+  const scratch = new Scratch();
+  const port = await freePort();
+  const nginx = await startFront(scratch, 'nginx', { certificates, port, upstreamPort: gateway.port });
+  pin(nginx.pid, measuredCore);
+  const home = join(plan.folder, `home-${entry}`);
+  const tokenFile = join(home, 'token');
+  mkdirSync(home);
+  writeFileSync(tokenFile, token({}), { mode: 0o600 });
+  const env = {
+    HOME: home,
+    PATH: process.env['PATH'],
+    POSTERN_GATEWAY: `https://localhost:${port}/ssh/`,
+    POSTERN_CA_FILE: certificates.authorityFile,
+    POSTERN_TOKEN_FILE: tokenFile,
+  };
+  const argv = [process.execPath, join(root, 'dist/postern.cjs'), 'connect', '--via', entry, 'box'];
+  return {
+    what: `Postern ${entry}, nginx with TLS`,
+    isOurs: true,
+    isWholePath: true,
+    servers: { nginx: nginx.pid, gateway: gateway.pid },
+    open: (take) => openByProgram('postern connect', argv, take, env),
+    stop: async () => {
+      await scratch.end();
+      await gateway.stop();
+    },
+  };
+}
