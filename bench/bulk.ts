@@ -2,10 +2,10 @@ import { performance } from 'node:perf_hooks';
 import { setTimeout as delay } from 'node:timers/promises';
 import { median } from './support/figure.ts';
 import type { Effort, Figure, Row } from './support/figure.ts';
-import { pour, startLoadTarget } from './support/load.ts';
+import { pour } from './support/load.ts';
 import type { LoadTarget } from './support/load.ts';
 import { cpuSecondsOf, onLoadCore, peakRssKiBOf, withChildren } from './support/processes.ts';
-import { startWays } from './support/ways.ts';
+import { groupOf, startWays } from './support/ways.ts';
 import type { Flow, Way } from './support/ways.ts';
 
 /** From the target to the client, and the other way. */
@@ -18,6 +18,7 @@ type BulkRow = Row<BulkColumn>;
 /** What each way spends on a byte, in each direction. */
 export const bulk = {
   name: 'bulk',
+  usesWays: true,
   title: 'bulk, on loopback',
   columns: {
     downCpu: ['CPU s/GiB to client', 3, ['downCpuLeast', 'downCpuMost']],
@@ -52,30 +53,21 @@ type Samples = Readonly<Record<Direction, Sample[]>>;
 
 async function run(effort: Effort): Promise<readonly BulkRow[]> {
   const [windowMs, rounds] = effort.quick ? [200, 3] : [600, 7];
-  const target = await startLoadTarget();
-  try {
-    const ways = await startWays(effort, target.port);
-    try {
-      const samples = new Map<Way, Samples>(ways.all.map((way) => [way, { down: [], up: [] }]));
-      // The first round warms the code up.
-      for (let round = -1; round < rounds; round++) {
-        for (const direction of directions) {
-          // Each begins as often as the others, so that what else the machine does falls on all.
-          for (let index = 0; index < ways.all.length; index++) {
-            const way = ways.all[(index + Math.max(round, 0)) % ways.all.length]!;
-            const sample = await measure(way, { target, direction, windowMs });
-            if (round >= 0) samples.get(way)![direction].push(sample);
-          }
-        }
+  const { all, target } = await startWays(effort);
+  const samples = new Map<Way, Samples>(all.map((way) => [way, { down: [], up: [] }]));
+  // The first round warms the code up.
+  for (let round = -1; round < rounds; round++) {
+    for (const direction of directions) {
+      // Each begins as often as the others, so that what else the machine does falls on all.
+      for (let index = 0; index < all.length; index++) {
+        const way = all[(index + Math.max(round, 0)) % all.length]!;
+        const sample = await measure(way, { target, direction, windowMs });
+        if (round >= 0) samples.get(way)![direction].push(sample);
       }
-      const reference = referenceOf(samples);
-      return [...samples].map(([way, each]) => row(way, each, reference));
-    } finally {
-      await ways.stop();
     }
-  } finally {
-    target.close();
   }
+  const reference = referenceOf(samples);
+  return [...samples].map(([way, each]) => row(way, each, reference));
 }
 
 /** The HAProxy that spends less, both directions taken together: with splice or without. */
@@ -107,6 +99,7 @@ function row(way: Way, samples: Samples, reference: Samples | undefined): BulkRo
   const all = [...samples.down, ...samples.up].map(({ shares }) => shares);
   return {
     what: way.what,
+    group: groupOf(way),
     values: {
       downCpu: down.cpu,
       downCpuLeast: down.least,
@@ -156,10 +149,10 @@ interface Round {
 /** Looks at a flow for a while, when it flows as it does in the long run. */
 async function measure(way: Way, { target, direction, windowMs }: Round): Promise<Sample> {
   let received = 0;
-  target.role = direction === 'down' ? 'source' : 'sink';
+  target.play(direction === 'down' ? 'source' : 'sink');
   const flow = await way.open((bytes) => (received += bytes));
-  const takenBefore = target.taken;
-  const bytes = (): number => (direction === 'down' ? received : target.taken - takenBefore);
+  const takenBefore = target.taken();
+  const bytes = (): number => (direction === 'down' ? received : target.taken() - takenBefore);
   try {
     if (direction === 'up') pour(flow.stream);
     await untilFlows(way, bytes);
@@ -189,7 +182,7 @@ async function measure(way: Way, { target, direction, windowMs }: Round): Promis
     };
   } finally {
     await flow.close();
-    target.cut();
+    await target.cut();
   }
 }
 

@@ -1,6 +1,9 @@
 /** How to measure. */
 export interface Effort {
-  /** Fewer and shorter rounds: whether it works, not what it comes to. */
+  /**
+   * Fewer and shorter rounds: whether it works, and roughly what it comes to. All figures together have three minutes
+   * then: the side-by-side ones (bulk, keystroke) half of it, each other one 10 s. Every run says what each took.
+   */
   readonly quick: boolean;
   /** For files; it goes away afterwards. */
   readonly folder: string;
@@ -12,6 +15,8 @@ export interface Effort {
 export interface Row<Column extends string = string> {
   readonly what: string;
   readonly values: Readonly<Record<Column, number>>;
+  /** The kind of row that it is; those of one kind are beside each other. */
+  readonly group?: string;
   /** What else there is to say. */
   readonly note?: string;
 }
@@ -21,6 +26,8 @@ export interface Figure<Column extends string = string> {
   /** What `--only` takes. */
   readonly name: string;
   readonly title: string;
+  /** It goes along the ways of `ways.ts`, which are there for one figure after the other. */
+  readonly usesWays?: true;
   /** Those that are shown: their headings and how many digits they have after the point. */
   readonly columns: Readonly<Partial<Record<Column, Heading<Column>>>>;
   readonly measure: (effort: Effort) => Promise<readonly Row<Column>[]>;

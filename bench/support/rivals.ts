@@ -94,6 +94,12 @@ export const rivals: readonly Rival[] = [
   },
 ];
 
+/** The versions of those that are here. */
+export function rivalVersions(): Readonly<Record<string, string>> {
+  const here = rivals.filter((rival) => lacking(rival) === undefined);
+  return Object.fromEntries(here.map((rival) => [rival.debianPackage, rival.version()]));
+}
+
 function haproxyWay(name: string, option: string): Rival {
   return {
     name,
@@ -198,7 +204,7 @@ async function openWebSocket(url: string): Promise<Duplex> {
 async function untilAnswers(what: string, port: number, child: ChildProcess): Promise<void> {
   let problem = '';
   child.stderr?.on('data', (chunk: Buffer) => (problem += chunk.toString()));
-  const until = Date.now() + 10_000;
+  const until = Date.now() + 30_000;
   while (!(await answers(port))) {
     if (child.exitCode !== null || Date.now() > until) throw new Error(`${what} did not start: ${problem}`);
     await new Promise((resolve) => setTimeout(resolve, 20));

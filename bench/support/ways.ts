@@ -11,11 +11,19 @@ import { startFront } from '../../test/e2e/support/proxies.ts';
 import { Scratch } from '../../test/e2e/support/scratch.ts';
 import type { Effort } from './figure.ts';
 import { root, startGateway } from './gateway.ts';
-import { connectCounting } from './load.ts';
+import { connectCounting, startLoadTarget } from './load.ts';
+import type { LoadTarget } from './load.ts';
 import { measuredCore, pin } from './processes.ts';
 import { end, flow, lacking, openByProgram, rivals } from './rivals.ts';
+import type { Rival } from './rivals.ts';
 import { token } from './tokens.ts';
 import { openTunnel } from './tunnels.ts';
+
+/** What the two kinds of ways are called. */
+export const groups = {
+  clear: 'in the clear, one process in the path',
+  whole: 'encrypted, the whole path with its client',
+} as const;
 
 /** One connection to the target. */
 export interface Flow {
@@ -39,52 +47,73 @@ export interface Way {
   readonly stop: () => Promise<void>;
 }
 
-/** All ways that this machine has. The caller stops them. */
+/** All ways that this machine has, and what they lead to. */
 export interface Ways {
   readonly all: readonly Way[];
-  /** Those of each rival that is here. */
-  readonly versions: Readonly<Record<string, string>>;
-  readonly stop: () => Promise<void>;
+  readonly target: LoadTarget;
 }
 
-/** Starts all ways to this port. What cannot be had is said, and left out. */
-export async function startWays({ folder, profiles }: Effort, targetPort: number): Promise<Ways> {
+/** The kind of a way, as a table says it. */
+export function groupOf({ isWholePath }: Way): string {
+  return isWholePath ? groups.whole : groups.clear;
+}
+
+let running: { readonly ways: Ways; readonly stop: () => Promise<void> } | undefined;
+
+/** All ways to the target. They go on for the next figure, until `stopWays`. What cannot be had is said, and left out. */
+export async function startWays({ profiles }: Effort): Promise<Ways> {
+  running ??= await startAll(profiles);
+  return running.ways;
+}
+
+/** Ends them. */
+export async function stopWays(): Promise<void> {
+  await running?.stop();
+  running = undefined;
+}
+
+async function startAll(profiles: string | undefined): Promise<NonNullable<typeof running>> {
   const scratch = new Scratch();
-  const all: Way[] = [directWay(targetPort)];
+  const target = await startLoadTarget();
+  const all: Way[] = [directWay(target.port)];
   const stop = async (): Promise<void> => {
     await Promise.all(all.map((way) => way.stop()));
-    await scratch.end();
+    await Promise.all([scratch.end(), target.close()]);
   };
   try {
-    const versions: Record<string, string> = {};
-    for (const rival of rivals) {
-      const problem = lacking(rival);
-      if (problem !== undefined) {
-        console.error(`SKIPPED: ${rival.name}: ${problem}`);
-        continue;
-      }
-      versions[rival.name] = rival.version();
-      await rival.start({ scratch, targetPort }).then(
-        (way) => all.push(way),
-        (error: Error) => console.error(`SKIPPED: ${rival.name}: ${error.message}`),
-      );
-    }
-    const plan = { scratch, folder, targetPort, profiles };
+    const plan = { scratch, targetPort: target.port, profiles };
+    const found = await Promise.all(rivals.map((rival) => rivalWay(rival, plan)));
+    all.push(...found.filter((way) => way !== undefined));
     all.push(...(await Promise.all(entryNames.map((entry) => ownWay(plan, entry)))));
-    if (findProgram('nginx') === undefined || findProgram('openssl') === undefined)
-      console.error('SKIPPED: the whole path: this machine lacks nginx or openssl');
-    else {
-      const certificates = await makeCertificates(scratch);
-      for (const entry of ['websocket', 'relay'] as const)
-        all.push(await wholePath(plan, entry, certificates));
-    }
+    all.push(...(await Promise.all(await wholePaths(plan))));
     // Those with one process in the path come first.
     const sorted = all.toSorted((a, b) => Number(a.isWholePath) - Number(b.isWholePath));
-    return { all: sorted, versions, stop };
+    return { ways: { all: sorted, target }, stop };
   } catch (error) {
     await stop();
     throw error;
   }
+}
+
+/** Undefined where it cannot be had. */
+async function rivalWay(rival: Rival, plan: OwnPlan): Promise<Way | undefined> {
+  try {
+    const problem = lacking(rival);
+    if (problem === undefined) return await rival.start(plan);
+    console.error(`SKIPPED: ${rival.name}: ${problem}`);
+  } catch (error) {
+    console.error(`SKIPPED: ${rival.name}: ${(error as Error).message}`);
+  }
+  return undefined;
+}
+
+async function wholePaths(plan: OwnPlan): Promise<readonly Promise<Way>[]> {
+  if (findProgram('nginx') === undefined || findProgram('openssl') === undefined) {
+    console.error('SKIPPED: the whole path: this machine lacks nginx or openssl');
+    return [];
+  }
+  const certificates = await makeCertificates(plan.scratch);
+  return (['websocket', 'relay'] as const).map((entry) => wholePath(plan, entry, certificates));
 }
 
 function directWay(port: number): Way {
@@ -103,18 +132,17 @@ function directWay(port: number): Way {
 
 interface OwnPlan {
   readonly scratch: Scratch;
-  readonly folder: string;
   readonly targetPort: number;
   readonly profiles: string | undefined;
 }
 
 /** A gateway for one entry alone, so that its memory is what this entry takes. */
-async function startOwn({ folder, targetPort, profiles }: OwnPlan, name: string) {
+async function startOwn({ scratch, targetPort, profiles }: OwnPlan, name: string) {
   const nodeArguments =
     profiles === undefined
       ? []
       : ['--cpu-prof', `--cpu-prof-dir=${profiles}`, `--cpu-prof-name=${name}.cpuprofile`];
-  const { port, child } = await startGateway(folder, targetPort, { name, nodeArguments });
+  const { port, child } = await startGateway(scratch.directory, targetPort, { name, nodeArguments });
   // A profile is written when the process ends by itself.
   const stop = (): Promise<void> => end(child, profiles === undefined ? 0 : 20_000);
   return { port, pid: child.pid!, stop };
@@ -139,7 +167,7 @@ async function wholePath(plan: OwnPlan, entry: EntryName, certificates: Certific
   const port = await freePort();
   const nginx = await startFront(scratch, 'nginx', { certificates, port, upstreamPort: gateway.port });
   pin(nginx.pid, measuredCore);
-  const home = join(plan.folder, `home-${entry}`);
+  const home = plan.scratch.path(`home-${entry}`);
   const tokenFile = join(home, 'token');
   mkdirSync(home);
   writeFileSync(tokenFile, token({}), { mode: 0o600 });
