@@ -1,11 +1,11 @@
 import { performance } from 'node:perf_hooks';
 import { setTimeout as delay } from 'node:timers/promises';
-import { median } from './support/figure.ts';
+import { median, pairedRatio } from './support/figure.ts';
 import type { Effort, Figure, Row } from './support/figure.ts';
 import { pour } from './support/load.ts';
 import type { LoadTarget } from './support/load.ts';
 import { cpuSecondsOf, onLoadCore, peakRssKiBOf, withChildren } from './support/processes.ts';
-import { groupOf, startWays } from './support/ways.ts';
+import { groupOf, inTurn, startWays, unlessBroken } from './support/ways.ts';
 import type { Flow, Way } from './support/ways.ts';
 
 /** From the target to the client, and the other way. */
@@ -58,11 +58,11 @@ async function run(effort: Effort): Promise<readonly BulkRow[]> {
   // The first round warms the code up.
   for (let round = -1; round < rounds; round++) {
     for (const direction of directions) {
-      // Each begins as often as the others, so that what else the machine does falls on all.
-      for (let index = 0; index < all.length; index++) {
-        const way = all[(index + Math.max(round, 0)) % all.length]!;
-        const sample = await measure(way, { target, direction, windowMs });
-        if (round >= 0) samples.get(way)![direction].push(sample);
+      for (const way of inTurn([...samples.keys()], round)) {
+        const measured = (): Promise<Sample> => measure(way, { target, direction, windowMs });
+        const sample = await unlessBroken(way, measured);
+        if (sample === undefined) samples.delete(way);
+        else if (round >= 0) samples.get(way)![direction].push(sample);
       }
     }
   }
@@ -86,13 +86,12 @@ function costs(samples: readonly Sample[]): readonly number[] {
 function row(way: Way, samples: Samples, reference: Samples | undefined): BulkRow {
   const [down, up] = directions.map((direction) => {
     const cpu = costs(samples[direction]);
-    const ratios = reference && cpu.map((each, round) => each / reference[direction][round]!.cpuPerGiB);
     const isFree = Object.keys(way.servers).length === 0;
     return {
       cpu: isFree ? Number.NaN : median(cpu),
       least: Math.min(...cpu),
       most: Math.max(...cpu),
-      ratio: isFree || ratios === undefined ? Number.NaN : median(ratios),
+      ratio: isFree ? Number.NaN : pairedRatio(cpu, reference ? costs(reference[direction]) : []),
       mibs: median(samples[direction].map(({ mibPerSecond }) => mibPerSecond)),
     };
   }) as [Sides, Sides];

@@ -2,7 +2,7 @@ import { performance } from 'node:perf_hooks';
 import { quantile } from './support/figure.ts';
 import type { Effort, Figure, Row } from './support/figure.ts';
 import { onLoadCore } from './support/processes.ts';
-import { groupOf, startWays } from './support/ways.ts';
+import { groupOf, inTurn, startWays, unlessBroken } from './support/ways.ts';
 import type { Way } from './support/ways.ts';
 
 type KeystrokeRow = Row<'medianMs' | 'p99Ms' | 'addedMedianMs' | 'addedP99Ms'>;
@@ -30,9 +30,10 @@ async function run(effort: Effort): Promise<readonly KeystrokeRow[]> {
   target.play('echo');
   const times = new Map<Way, number[]>(all.map((way) => [way, []]));
   for (let round = 0; round < rounds; round++) {
-    for (let index = 0; index < all.length; index++) {
-      const way = all[(index + round) % all.length]!;
-      times.get(way)!.push(...(await type(way, keys)));
+    for (const way of inTurn([...times.keys()], round)) {
+      const typed = await unlessBroken(way, () => type(way, keys));
+      if (typed === undefined) times.delete(way);
+      else times.get(way)!.push(...typed);
       await target.cut();
     }
   }

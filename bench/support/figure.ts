@@ -45,7 +45,14 @@ export function median(values: readonly number[]): number {
   return quantile(values, 0.5);
 }
 
-/** The value that this share is below. */
+/** The value that this share is below; NaN where there is none. */
 export function quantile(values: readonly number[], share: number): number {
-  return values.toSorted((a, b) => a - b)[Math.floor(values.length * share)]!;
+  const at = Math.min(Math.floor(values.length * share), values.length - 1);
+  return values.toSorted((a, b) => a - b)[at] ?? Number.NaN;
+}
+
+/** How many times the reference, pair by pair: the median of it. NaN without a reference. */
+export function pairedRatio(values: readonly number[], reference: readonly number[]): number {
+  const pairs = values.slice(0, reference.length).map((value, at) => value / reference[at]!);
+  return median(pairs.filter(Number.isFinite));
 }

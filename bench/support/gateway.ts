@@ -25,11 +25,15 @@ export interface GatewayOptions {
   readonly nodeArguments?: readonly string[];
 }
 
-/** Starts a gateway that lets the group `dev` reach this port as `box`. The caller ends it. */
+/**
+ * Starts a gateway that lets the group `dev` reach this port as `box`. The caller ends it. `settings` replace those that
+ * are there for every figure.
+ */
 export async function startGateway(
   parent: string,
   targetPort: number,
   options: string | GatewayOptions = {},
+  settings: object = {},
 ): Promise<BenchGateway> {
   const { name = 'gateway', nodeArguments = [] } = typeof options === 'string' ? { name: options } : options;
   const port = await freePort();
@@ -53,6 +57,7 @@ export async function startGateway(
       network: { allow: ['127.0.0.1/32'] },
       limits: { perSubject: 8000, perAddress: 8000 },
       log: { level: 'error' },
+      ...settings,
     }),
   );
   // One core for the gateway, the rest for what asks it.

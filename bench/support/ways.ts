@@ -58,6 +58,26 @@ export function groupOf({ isWholePath }: Way): string {
   return isWholePath ? groups.whole : groups.clear;
 }
 
+/** The ways in the order of this round: each begins as often as the others, so that what else happens falls on all. */
+export function inTurn(ways: readonly Way[], round: number): readonly Way[] {
+  const first = Math.max(round, 0) % ways.length;
+  return [...ways.slice(first), ...ways.slice(0, first)];
+}
+
+/** What was measured; undefined where a rival is at fault, which is then said. */
+export async function unlessBroken<T>(
+  { what, isOurs }: Way,
+  measure: () => Promise<T>,
+): Promise<T | undefined> {
+  try {
+    return await measure();
+  } catch (error) {
+    if (isOurs) throw error;
+    console.error(`SKIPPED: ${what}: ${(error as Error).message}`);
+    return undefined;
+  }
+}
+
 let running: { readonly ways: Ways; readonly stop: () => Promise<void> } | undefined;
 
 /** All ways to the target. They go on for the next figure, until `stopWays`. What cannot be had is said, and left out. */
@@ -142,7 +162,10 @@ async function startOwn({ scratch, targetPort, profiles }: OwnPlan, name: string
     profiles === undefined
       ? []
       : ['--cpu-prof', `--cpu-prof-dir=${profiles}`, `--cpu-prof-name=${name}.cpuprofile`];
-  const { port, child } = await startGateway(scratch.directory, targetPort, { name, nodeArguments });
+  // The end of each measurement is an error to it.
+  const settings = { log: { level: 'silent' } };
+  const options = { name, nodeArguments };
+  const { port, child } = await startGateway(scratch.directory, targetPort, options, settings);
   // A profile is written when the process ends by itself.
   const stop = (): Promise<void> => end(child, profiles === undefined ? 0 : 20_000);
   return { port, pid: child.pid!, stop };
