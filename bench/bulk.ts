@@ -129,14 +129,16 @@ interface Sides {
 function noteOf({ down, up }: Samples): string {
   const names = [...new Set(down.flatMap(({ shares }) => shares.map(({ name }) => name)))];
   if (names.length < 2) return '';
-  const of = (samples: readonly Sample[], name: string, key: 'cpuPerGiB' | 'rssMiB'): number =>
-    median(samples.map(({ shares }) => shares.find((share) => share.name === name)?.[key] ?? 0));
   return names
     .map((name) => {
-      const cpu = [down, up].map((samples) => of(samples, name, 'cpuPerGiB').toFixed(2)).join('/');
-      return `${name} ${cpu} s, ${of(down, name, 'rssMiB').toFixed(0)} MiB`;
+      const cpu = [down, up].map((samples) => medianOf(samples, name, 'cpuPerGiB').toFixed(2)).join('/');
+      return `${name} ${cpu} s, ${medianOf(down, name, 'rssMiB').toFixed(0)} MiB`;
     })
     .join('; ');
+}
+
+function medianOf(samples: readonly Sample[], name: string, key: 'cpuPerGiB' | 'rssMiB'): number {
+  return median(samples.map(({ shares }) => shares.find((share) => share.name === name)?.[key] ?? 0));
 }
 
 interface Round {

@@ -58,10 +58,10 @@ function rows(times: ReadonlyMap<Way, readonly number[]>): readonly KeystrokeRow
 
 async function type(way: Way, keys: number): Promise<readonly number[]> {
   let missing = 0;
-  let echoed = (): void => {};
+  let echoed: (() => void) | undefined;
   const flow = await way.open((bytes) => {
     missing -= bytes;
-    if (missing <= 0) echoed();
+    if (missing <= 0) echoed?.();
   });
   const times: number[] = [];
   const late = setTimeout(() => flow.stream.destroy(new Error(`no echo through ${way.what}`)), patienceMs);

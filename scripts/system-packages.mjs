@@ -63,13 +63,8 @@ export function installSystemPackages(names = packages, { isOptional = false } =
   console.log(`postern: installing Debian packages: ${missing.join(' ')}`);
   const policyIsOurs = !existsSync(policyFile);
   if (policyIsOurs) writeFileSync(policyFile, '#!/bin/sh\nexit 101\n', { mode: 0o755 });
-  const aptGet = (...args) => [
-    'apt-get',
-    ['-q', '-y', '--no-install-recommends', ...args],
-    { env: { ...process.env, DEBIAN_FRONTEND: 'noninteractive' } },
-  ];
   try {
-    if (isOptional) installEach(missing, aptGet);
+    if (isOptional) installEach(missing);
     else {
       run(...aptGet('update'));
       run(...aptGet('install', ...missing));
@@ -79,8 +74,14 @@ export function installSystemPackages(names = packages, { isOptional = false } =
   }
 }
 
+/** What `run` and `spawnSync` take. */
+function aptGet(...args) {
+  const env = { ...process.env, DEBIAN_FRONTEND: 'noninteractive' };
+  return ['apt-get', ['-q', '-y', '--no-install-recommends', ...args], { env }];
+}
+
 /** All at once where that does, else one by one, so that one that is not there does not keep out the others. */
-function installEach(names, aptGet) {
+function installEach(names) {
   spawnSync(...aptGet('update'));
   if (spawnSync(...aptGet('install', ...names)).status === 0) return;
   const lacking = names.filter((name) => spawnSync(...aptGet('install', name)).status !== 0);

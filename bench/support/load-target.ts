@@ -20,11 +20,18 @@ const server = createServer({ noDelay: true, pauseOnConnect: true }, (accepted) 
 server.listen(0, '127.0.0.1');
 await once(server, 'listening');
 
-parentPort!.on('message', () => {
-  for (const socket of sockets) socket.resetAndDestroy();
-  parentPort!.postMessage('cut');
+const ends = (): Promise<unknown> =>
+  Promise.all([...sockets].map((socket) => once(socket.resetAndDestroy(), 'close')));
+
+parentPort!.on('message', async (message: 'cut' | 'close') => {
+  await ends();
+  parentPort!.postMessage(message, []);
+  if (message === 'cut') return;
+  // Then nothing keeps the thread. Ending it by force, with such sockets in it, takes for ever.
+  server.close();
+  parentPort!.close();
 });
-parentPort!.postMessage((server.address() as AddressInfo).port);
+parentPort!.postMessage((server.address() as AddressInfo).port, []);
 
 /** All is read into one memory: `net.connect` has an option for that, but connections that are accepted have none. */
 function counting(accepted: Socket): Socket {

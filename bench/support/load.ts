@@ -30,10 +30,13 @@ export async function startLoadTarget(): Promise<LoadTarget> {
     play: (name) => void Atomics.store(role, 0, roles.indexOf(name)),
     taken: () => taken[0]!,
     async cut() {
-      worker.postMessage('cut');
+      worker.postMessage('cut', []);
       await once(worker, 'message');
     },
-    close: async () => void (await worker.terminate()),
+    async close() {
+      worker.postMessage('close', []);
+      await once(worker, 'exit');
+    },
   };
 }
 

@@ -139,9 +139,16 @@ async function startJump({ scratch, targetPort }: RivalPlan): Promise<Way> {
   const options = ['BatchMode=yes', 'IdentitiesOnly=yes', `UserKnownHostsFile=${knownHosts}`];
   const argv = [
     ssh!,
-    ...['-F', 'none', '-i', server.identityFile, '-p', String(server.port)],
+    '-F',
+    'none',
+    '-i',
+    server.identityFile,
+    '-p',
+    String(server.port),
     ...options.flatMap((option) => ['-o', option]),
-    ...['-W', `127.0.0.1:${targetPort}`, `${server.user}@127.0.0.1`],
+    '-W',
+    `127.0.0.1:${targetPort}`,
+    `${server.user}@127.0.0.1`,
   ];
   return {
     what: 'ssh -J, sshd',
