@@ -20,17 +20,7 @@ const server = createServer({ noDelay: true, pauseOnConnect: true }, (accepted) 
 server.listen(0, '127.0.0.1');
 await once(server, 'listening');
 
-const ends = (): Promise<unknown> =>
-  Promise.all([...sockets].map((socket) => once(socket.resetAndDestroy(), 'close')));
-
-parentPort!.on('message', async (message: 'cut' | 'close') => {
-  await ends();
-  parentPort!.postMessage(message, []);
-  if (message === 'cut') return;
-  // Then nothing keeps the thread. Ending it by force, with such sockets in it, takes for ever.
-  server.close();
-  parentPort!.close();
-});
+parentPort!.on('message', (message: 'cut' | 'close') => void obey(message));
 parentPort!.postMessage((server.address() as AddressInfo).port, []);
 
 /** All is read into one memory: `net.connect` has an option for that, but connections that are accepted have none. */
@@ -39,4 +29,13 @@ function counting(accepted: Socket): Socket {
   const { _handle: handle } = inside;
   inside._handle = null;
   return new Socket({ handle, onread: onreadOf((bytes) => (taken[0]! += bytes)) } as object);
+}
+
+async function obey(message: 'cut' | 'close'): Promise<void> {
+  await Promise.all([...sockets].map((socket) => once(socket.resetAndDestroy(), 'close')));
+  parentPort!.postMessage(message, []);
+  if (message === 'cut') return;
+  // Then nothing keeps the thread. Ending it by force, with sockets in it that were taken over, takes for ever.
+  server.close();
+  parentPort!.close();
 }
