@@ -6,6 +6,7 @@ import { connect, createServer } from 'node:net';
 import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { own } from '../../test/e2e/support/process.ts';
 import { issuer, issuerKeys } from './tokens.ts';
 
 /** The folder of the project. */
@@ -61,13 +62,15 @@ export async function startGateway(
     }),
   );
   // One core for the gateway, the rest for what asks it.
-  const child = spawn(
-    'taskset',
-    ['-c', '0', process.execPath, ...nodeArguments, 'server/main.ts', 'serve', '--config', config],
-    {
-      cwd: root,
-      stdio: ['ignore', 'inherit', 'inherit'],
-    },
+  const child = own(
+    spawn(
+      'taskset',
+      ['-c', '0', process.execPath, ...nodeArguments, 'server/main.ts', 'serve', '--config', config],
+      {
+        cwd: root,
+        stdio: ['ignore', 'inherit', 'inherit'],
+      },
+    ),
   );
   while (!(await answers(port))) {
     if (child.exitCode !== null) throw new Error('the gateway ended');

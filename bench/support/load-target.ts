@@ -32,10 +32,14 @@ function counting(accepted: Socket): Socket {
 }
 
 async function obey(message: 'cut' | 'close'): Promise<void> {
-  await Promise.all([...sockets].map((socket) => once(socket.resetAndDestroy(), 'close')));
+  await Promise.all([...sockets].map(ended));
   parentPort!.postMessage(message, []);
   if (message === 'cut') return;
   // Then nothing keeps the thread. Ending it by force, with sockets in it that were taken over, takes for ever.
   server.close();
   parentPort!.close();
+}
+
+function ended(socket: Socket): Promise<void> {
+  return new Promise((resolve) => void socket.once('close', () => resolve()).destroy());
 }
