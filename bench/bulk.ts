@@ -52,7 +52,7 @@ interface Sample {
 type Samples = Readonly<Record<Direction, Sample[]>>;
 
 async function run(effort: Effort): Promise<readonly BulkRow[]> {
-  const [windowMs, rounds] = effort.quick ? [200, 3] : [600, 7];
+  const [windowMs, rounds] = effort.quick ? [150, 3] : [600, 7];
   const { all, target } = await startWays(effort);
   const samples = new Map<Way, Samples>(all.map((way) => [way, { down: [], up: [] }]));
   // The first round warms the code up.
