@@ -47,7 +47,7 @@ export function describeRun(quick: boolean): Omit<Run, 'figures' | 'failed'> {
       cpu: cpus()[0]?.model ?? 'unknown',
       cpus: cpus().length,
       memoryGiB: Math.round(totalmem() / 1024 ** 3),
-      kernel: release(),
+      kernel: /^[\d.]*\d/.exec(release())?.[0] ?? 'unknown',
     },
     load: loadavg()[0]!,
     rivals: rivalVersions(),

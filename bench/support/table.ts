@@ -19,12 +19,14 @@ export function table({ title, columns }: Shown, rows: readonly Row[]): string {
 
 /** The same in Markdown. */
 export function markdownTable({ title, columns }: Shown, rows: readonly Row[]): string {
-  const headings = ['', ...headingsOf(columns), ''];
+  // The last cell is for notes.
+  const cut = rows.some(({ note }) => note) ? undefined : -1;
+  const headings = ['', ...headingsOf(columns), ''].slice(0, cut);
   const line = (cells: readonly string[]): string => `| ${cells.map(escapeMarkdown).join(' | ')} |`;
   const lines = [
     line(headings),
-    `| --- |${' --: |'.repeat(headings.length - 2)} --- |`,
-    ...rows.map((row) => line(cellsOf(columns, row))),
+    `| --- |${' --: |'.repeat(headingsOf(columns).length)}${cut === undefined ? ' --- |' : ''}`,
+    ...rows.map((row) => line(cellsOf(columns, row).slice(0, cut))),
   ];
   const [heading, rule, ...rest] = lines as [string, string, ...string[]];
   const grouped = withGroups([heading, ...rest], rows, (group) => `| _${escapeMarkdown(group)}_ |`);

@@ -56,7 +56,7 @@ describe('markdownTable()', () => {
     const [, , , , line] = markdownTable(shown, [{ what: hostile, values: rows[0]!.values }]).split('\n');
     assert.equal(
       line,
-      '| \\|a\\| \\<img src=x\\> \\[b\\](c) \\*d\\* \\`e\\` \\\\ | 1.23 (1.00–2.00) | 10 |  |',
+      '| \\|a\\| \\<img src=x\\> \\[b\\](c) \\*d\\* \\`e\\` \\\\ | 1.23 (1.00–2.00) | 10 |',
     );
   });
 });
