@@ -54,10 +54,7 @@ describe('markdownTable()', () => {
   it('has names that stay one cell of plain text', () => {
     const hostile = '|a| <img src=x> [b](c) *d* `e` \\';
     const [, , , , line] = markdownTable(shown, [{ what: hostile, values: rows[0]!.values }]).split('\n');
-    assert.equal(
-      line,
-      '| \\|a\\| \\<img src=x\\> \\[b\\](c) \\*d\\* \\`e\\` \\\\ | 1.23 (1.00–2.00) | 10 |',
-    );
+    assert.equal(line, '| \\|a\\| \\<img src=x\\> \\[b\\](c) \\*d\\* \\`e\\` \\\\ | 1.23 (1.00–2.00) | 10 |');
   });
 });
 
