@@ -2,7 +2,7 @@
 export interface Effort {
   /**
    * Fewer and shorter rounds: whether it works, and roughly what it comes to. All figures together have three minutes
-   * then: the side-by-side ones (bulk, keystroke) half of it, each other one 10 s. Every run says what each took.
+   * then: the side-by-side ones (bulk, keystroke) 50 s, each other one about 10 s. Every run says what each took.
    */
   readonly quick: boolean;
   /** For files; it goes away afterwards. */
