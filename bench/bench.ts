@@ -1,9 +1,8 @@
-// `npm run bench [-- --quick] [-- --only NAME]`: figures, side by side, on this machine. A run is also one JSON line in
-// bench/results.jsonl.
-import { appendFileSync, mkdtempSync, rmSync } from 'node:fs';
-import { cpus, loadavg, tmpdir } from 'node:os';
+// `npm run bench [-- OPTIONS]`: figures, side by side, on this machine. A run is also one JSON line in bench/results.jsonl.
+import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { parseArgs } from 'node:util';
+import { performance } from 'node:perf_hooks';
 import { bulk } from './bulk.ts';
 import { connects } from './connect.ts';
 import { keystroke } from './keystroke.ts';
@@ -13,63 +12,83 @@ import { opens } from './opens.ts';
 import { pages } from './pages.ts';
 import { proxySignIns } from './proxy-sign-in.ts';
 import { rejoins } from './rejoin.ts';
-import type { Figure, Row } from './support/figure.ts';
+import type { Figure } from './support/figure.ts';
+import { help, parseOptions } from './support/options.ts';
+import { writePages } from './support/pages.ts';
+import { describeRun, keep, newestWith, rowsOf, written } from './support/results.ts';
+import type { WrittenRow } from './support/results.ts';
+import { sideBySide, sideBySideTable } from './support/side-by-side.ts';
+import { table } from './support/table.ts';
+import { stopWays } from './support/ways.ts';
 
+/** In the order in which they are measured. */
 const figures: readonly Figure[] = [
+  bulk,
+  keystroke,
   opens,
   connects,
   proxySignIns,
   pages,
-  bulk,
-  keystroke,
   memory,
   rejoins,
   listens,
 ];
 
-const { values } = parseArgs({
-  options: { quick: { type: 'boolean', default: false }, only: { type: 'string', multiple: true } },
-});
-const names = figures.map(({ name }) => name);
-const unknown = values.only?.find((name) => !names.includes(name));
-if (unknown !== undefined) {
-  console.error(`postern: there is no figure ${unknown}; there are ${names.join(', ')}`);
+const options = parseOptions(
+  process.argv.slice(2),
+  figures.map(({ name }) => name),
+);
+if (typeof options === 'string') {
+  console.error(`postern: ${options}`);
   process.exit(2);
 }
+if (options.help) console.log(help);
+else if (options.list) for (const { name, title } of figures) console.log(`${name.padEnd(16)}${title}`);
+else if (options.write) await writeNewest();
+else await measure(options);
+// What figures have left open does not matter any more.
+process.exit();
 
-const run = {
-  at: new Date().toISOString(),
-  quick: values.quick,
-  node: process.version,
-  cpu: cpus()[0]?.model,
-  cpus: cpus().length,
-  // What else the machine was doing says how much the figures are worth.
-  load: loadavg()[0],
-};
-const results: Record<string, readonly object[]> = {};
-for (const figure of figures) {
-  if (values.only !== undefined && !values.only.includes(figure.name)) continue;
-  const folder = mkdtempSync(join(tmpdir(), 'postern-bench-'));
-  try {
-    const rows = await figure.measure({ quick: values.quick, folder });
-    console.log(table(figure, rows));
-    results[figure.name] = rows.map(({ what, values }) => ({ what, ...values }));
-  } finally {
-    rmSync(folder, { recursive: true });
+async function measure({ quick, only, cpuProf }: Exclude<typeof options, string>): Promise<void> {
+  const profiles = cpuProf ? join(import.meta.dirname, 'profiles') : undefined;
+  if (profiles !== undefined) mkdirSync(profiles, { recursive: true });
+  const run = describeRun(quick);
+  const results: Record<string, readonly WrittenRow[]> = {};
+  const failed: Record<string, string> = {};
+  const startedAt = performance.now();
+  for (const figure of figures.filter(({ name }) => only.length === 0 || only.includes(name))) {
+    const folder = mkdtempSync(join(tmpdir(), 'postern-bench-'));
+    const before = performance.now();
+    try {
+      if (!figure.usesWays) await stopWays();
+      const rows = await figure.measure({ quick, folder, profiles });
+      results[figure.name] = written(rows);
+      console.log(table(figure, rows));
+    } catch (error) {
+      // The others are worth something without it.
+      failed[figure.name] = (error as Error).message;
+      console.error(`postern: ${figure.name} failed:`, error);
+      process.exitCode = 1;
+    } finally {
+      rmSync(folder, { recursive: true, force: true });
+    }
+    console.error(`postern: ${figure.name} took ${secondsSince(before)} s\n`);
   }
+  await stopWays();
+  const { bulk: carried, keystroke: typed } = results;
+  if (carried && typed) console.log(table(sideBySideTable, sideBySide(rowsOf(carried), rowsOf(typed))));
+  keep({ ...run, figures: results, failed });
+  if (profiles !== undefined) console.error(`postern: profiles for Chromium's DevTools are in ${profiles}`);
+  console.error(`postern: ${secondsSince(startedAt)} s in all; written to bench/results.jsonl`);
 }
-const line = JSON.stringify({ ...run, figures: results });
-appendFileSync(join(import.meta.dirname, 'results.jsonl'), `${line}\n`);
-console.log(line);
 
-function table({ title, columns }: Figure, rows: readonly Row[]): string {
-  const shown = Object.entries(columns);
-  const lines = [
-    [title, ...shown.map(([, [heading]]) => heading)],
-    ...rows.map(({ what, values }) => [
-      what,
-      ...shown.map(([key, [, digits]]) => values[key]!.toFixed(digits)),
-    ]),
-  ];
-  return lines.map((line) => `${line.join('\t')}\n`).join('');
+async function writeNewest(): Promise<void> {
+  const run = newestWith(['bulk', 'keystroke']);
+  if (run !== undefined) return writePages(run, figures);
+  console.error('postern: no run in bench/results.jsonl has bulk and keystroke');
+  process.exitCode = 1;
+}
+
+function secondsSince(at: number): string {
+  return ((performance.now() - at) / 1000).toFixed(0);
 }

@@ -1,151 +1,217 @@
-import { once } from 'node:events';
-import { createServer } from 'node:net';
-import type { AddressInfo, Socket } from 'node:net';
-import type { Duplex } from 'node:stream';
 import { performance } from 'node:perf_hooks';
-import { entryNames } from '../client/entry/entry.ts';
-import type { EntryName } from '../client/entry/entry.ts';
-import { median } from './support/figure.ts';
+import { setTimeout as delay } from 'node:timers/promises';
+import { median, pairedRatio } from './support/figure.ts';
 import type { Effort, Figure, Row } from './support/figure.ts';
-import { cpuMsOf, startGateway } from './support/gateway.ts';
-import type { BenchGateway } from './support/gateway.ts';
-import { startSquid } from './support/squid.ts';
-import { openTunnel } from './support/tunnels.ts';
+import { pour } from './support/load.ts';
+import type { LoadTarget } from './support/load.ts';
+import { cpuSecondsOf, onLoadCore, peakRssKiBOf, withChildren } from './support/processes.ts';
+import { groupOf, inTurn, startWays, unlessBroken } from './support/ways.ts';
+import type { Flow, Way } from './support/ways.ts';
 
-type BulkRow = Row<'cpuSecondsPerGiB' | 'least' | 'most' | 'mibPerSecond'>;
+/** From the target to the client, and the other way. */
+const directions = ['down', 'up'] as const;
+type Direction = (typeof directions)[number];
 
-/** What the gateway spends on a byte, by each entry and in each direction. */
+type BulkColumn = `${Direction}${'Cpu' | 'CpuLeast' | 'CpuMost' | 'Ratio' | 'MiBs'}` | 'rssMiB';
+type BulkRow = Row<BulkColumn>;
+
+/** What each way spends on a byte, in each direction. */
 export const bulk = {
   name: 'bulk',
-  title: 'bulk, in the clear on loopback',
+  usesWays: true,
+  title: 'bulk, on loopback',
   columns: {
-    cpuSecondsPerGiB: ['gateway CPU s per GiB', 3],
-    least: ['min', 3],
-    most: ['max', 3],
-    mibPerSecond: ['MiB/s', 0],
+    downCpu: ['CPU s/GiB to client', 3, ['downCpuLeast', 'downCpuMost']],
+    downRatio: ['× HAProxy', 2],
+    downMiBs: ['MiB/s', 0],
+    upCpu: ['CPU s/GiB to target', 3, ['upCpuLeast', 'upCpuMost']],
+    upRatio: ['× HAProxy', 2],
+    upMiBs: ['MiB/s', 0],
+    rssMiB: ['peak RSS, MiB', 1],
   },
-  measure: run,
-} as const satisfies Figure<keyof BulkRow['values']>;
+  measure: (effort: Effort) => onLoadCore(() => run(effort)),
+} as const satisfies Figure<BulkColumn>;
 
-const gib = 1024 ** 3;
-const chunk = Buffer.alloc(64 * 1024, 'x');
+/** Less says nothing. */
+const leastBytes = 16 * 1024 ** 2;
+
+/** What one process of a way has spent and has held. */
+interface Share {
+  readonly name: string;
+  readonly cpuPerGiB: number;
+  readonly rssMiB: number;
+}
 
 interface Sample {
-  readonly cpuSecondsPerGiB: number;
+  readonly shares: readonly Share[];
+  readonly cpuPerGiB: number;
   readonly mibPerSecond: number;
 }
 
-async function run({ quick, folder }: Effort): Promise<readonly BulkRow[]> {
-  const [bytes, rounds] = quick ? [gib / 4, 3] : [gib, 5];
-  const directions = ['down', 'up'] as const;
-  const targets = { down: await source(bytes), up: await sink(bytes) };
-  const gateways = {
-    down: await startGateway(folder, portOf(targets.down), 'down'),
-    up: await startGateway(folder, portOf(targets.up), 'up'),
-  };
-  const squids = {
-    down: await startSquid(folder, gateways.down.port),
-    up: await startSquid(folder, gateways.up.port),
-  };
-  try {
-    const samples = new Map<string, Sample[]>();
-    for (let round = 0; round < rounds; round++) {
-      for (const direction of directions) {
-        const gateway = gateways[direction];
-        const ways: [name: string, entry: EntryName, port: number][] = entryNames.map((entry) => [
-          entry,
-          entry,
-          gateway.port,
-        ]);
-        const squid = squids[direction];
-        if (squid) ways.push(['http through squid', 'http', squid.port]);
-        for (const [name, entry, port] of ways) {
-          const what = `${name}, ${direction === 'down' ? 'target to client' : 'client to target'}`;
-          const sample = await measure(gateway, { entry, port, direction, bytes });
-          samples.set(what, [...(samples.get(what) ?? []), sample]);
-        }
+/** The samples of a way, one for each round. */
+type Samples = Readonly<Record<Direction, Sample[]>>;
+
+async function run(effort: Effort): Promise<readonly BulkRow[]> {
+  const [windowMs, rounds] = effort.quick ? [150, 3] : [600, 7];
+  const { all, target } = await startWays(effort);
+  const samples = new Map<Way, Samples>(all.map((way) => [way, { down: [], up: [] }]));
+  // The first round warms the code up.
+  for (let round = -1; round < rounds; round++) {
+    for (const direction of directions) {
+      for (const way of inTurn([...samples.keys()], round)) {
+        const measured = (): Promise<Sample> => measure(way, { target, direction, windowMs });
+        const sample = await unlessBroken(way, measured);
+        if (sample === undefined) samples.delete(way);
+        else if (round >= 0) samples.get(way)![direction].push(sample);
       }
     }
-    return [...samples].map(([what, each]) => row(what, each));
-  } finally {
-    for (const direction of directions) {
-      gateways[direction].child.kill('SIGKILL');
-      squids[direction]?.child.kill('SIGKILL');
-      targets[direction].close();
-    }
   }
+  const reference = referenceOf(samples);
+  return [...samples].map(([way, each]) => row(way, each, reference));
 }
 
-function row(what: string, samples: readonly Sample[]): BulkRow {
-  const cpu = samples.map(({ cpuSecondsPerGiB }) => cpuSecondsPerGiB);
-  return {
-    what,
-    values: {
-      cpuSecondsPerGiB: median(cpu),
+/** The HAProxy that spends less, both directions taken together: with splice or without. */
+function referenceOf(samples: ReadonlyMap<Way, Samples>): Samples | undefined {
+  const cost = ({ down, up }: Samples): number => median(costs(down)) + median(costs(up));
+  return [...samples]
+    .filter(([{ what }]) => what.startsWith('HAProxy'))
+    .map(([, each]) => each)
+    .toSorted((a, b) => cost(a) - cost(b))[0];
+}
+
+function costs(samples: readonly Sample[]): readonly number[] {
+  return samples.map(({ cpuPerGiB }) => cpuPerGiB);
+}
+
+function row(way: Way, samples: Samples, reference: Samples | undefined): BulkRow {
+  const [down, up] = directions.map((direction) => {
+    const cpu = costs(samples[direction]);
+    const isFree = Object.keys(way.servers).length === 0;
+    return {
+      cpu: isFree ? Number.NaN : median(cpu),
       least: Math.min(...cpu),
       most: Math.max(...cpu),
-      mibPerSecond: median(samples.map(({ mibPerSecond }) => mibPerSecond)),
-    },
-  };
-}
-
-async function measure(
-  gateway: BenchGateway,
-  how: {
-    readonly entry: EntryName;
-    readonly port: number;
-    readonly direction: 'down' | 'up';
-    readonly bytes: number;
-  },
-): Promise<Sample> {
-  const tunnel = await openTunnel(how.entry, how.port);
-  const cpuBefore = cpuMsOf(gateway.child.pid!);
-  const startedAt = performance.now();
-  const end = once(tunnel.resume(), 'end');
-  if (how.direction === 'up') await pour(tunnel, how.bytes);
-  await end;
-  const seconds = (performance.now() - startedAt) / 1000;
-  const cpuSeconds = (cpuMsOf(gateway.child.pid!) - cpuBefore) / 1000;
-  tunnel.destroy();
+      ratio: isFree ? Number.NaN : pairedRatio(cpu, reference ? costs(reference[direction]) : []),
+      mibs: median(samples[direction].map(({ mibPerSecond }) => mibPerSecond)),
+    };
+  }) as [Sides, Sides];
+  const all = [...samples.down, ...samples.up].map(({ shares }) => shares);
   return {
-    cpuSecondsPerGiB: (cpuSeconds * gib) / how.bytes,
-    mibPerSecond: how.bytes / 1024 ** 2 / seconds,
+    what: way.what,
+    group: groupOf(way),
+    values: {
+      downCpu: down.cpu,
+      downCpuLeast: down.least,
+      downCpuMost: down.most,
+      downRatio: down.ratio,
+      downMiBs: down.mibs,
+      upCpu: up.cpu,
+      upCpuLeast: up.least,
+      upCpuMost: up.most,
+      upRatio: up.ratio,
+      upMiBs: up.mibs,
+      rssMiB:
+        Math.max(...all.map((shares) => shares.reduce((sum, { rssMiB }) => sum + rssMiB, 0))) || Number.NaN,
+    },
+    note: noteOf(samples),
   };
 }
 
-/** Sends that many bytes and the EOF. */
-async function pour(stream: Duplex, bytes: number): Promise<void> {
-  for (let sent = 0; sent < bytes; sent += chunk.length) {
-    if (!stream.write(chunk)) await once(stream, 'drain');
+interface Sides {
+  readonly cpu: number;
+  readonly least: number;
+  readonly most: number;
+  readonly ratio: number;
+  readonly mibs: number;
+}
+
+/** What each process has of it, where there is more than one. */
+function noteOf({ down, up }: Samples): string {
+  const names = [...new Set(down.flatMap(({ shares }) => shares.map(({ name }) => name)))];
+  if (names.length < 2) return '';
+  return names
+    .map((name) => {
+      const cpu = [down, up].map((samples) => medianOf(samples, name, 'cpuPerGiB').toFixed(2)).join('/');
+      return `${name} ${cpu} s, ${medianOf(down, name, 'rssMiB').toFixed(0)} MiB`;
+    })
+    .join('; ');
+}
+
+function medianOf(samples: readonly Sample[], name: string, key: 'cpuPerGiB' | 'rssMiB'): number {
+  return median(samples.map(({ shares }) => shares.find((share) => share.name === name)?.[key] ?? 0));
+}
+
+interface Round {
+  readonly target: LoadTarget;
+  readonly direction: Direction;
+  readonly windowMs: number;
+}
+
+/** Looks at a flow for a while, when it flows as it does in the long run. */
+async function measure(way: Way, { target, direction, windowMs }: Round): Promise<Sample> {
+  let received = 0;
+  target.play(direction === 'down' ? 'source' : 'sink');
+  const flow = await way.open((bytes) => (received += bytes));
+  const takenBefore = target.taken();
+  const bytes = (): number => (direction === 'down' ? received : target.taken() - takenBefore);
+  try {
+    if (direction === 'up') pour(flow.stream);
+    await untilFlows(way, bytes);
+    await delay(windowMs / 2);
+    const processes = processesOf(way, flow);
+    const before = {
+      cpu: processes.map(({ pid }) => cpuSecondsOf(pid)),
+      bytes: bytes(),
+      at: performance.now(),
+    };
+    // On a machine that does other things as well, little comes through in that time.
+    for (let windows = 0; windows < 20 && bytes() - before.bytes < leastBytes; windows++)
+      await delay(windowMs);
+    const seconds = (performance.now() - before.at) / 1000;
+    const gib = (bytes() - before.bytes) / 1024 ** 3;
+    const shares = byName(
+      processes.map(({ name, pid }, index) => ({
+        name,
+        cpuPerGiB: (cpuSecondsOf(pid) - before.cpu[index]!) / gib,
+        rssMiB: peakRssKiBOf(pid) / 1024,
+      })),
+    );
+    return {
+      shares,
+      cpuPerGiB: shares.reduce((sum, share) => sum + share.cpuPerGiB, 0),
+      mibPerSecond: (gib * 1024) / seconds,
+    };
+  } finally {
+    await flow.close();
+    await target.cut();
   }
-  stream.end();
 }
 
-async function source(bytes: number) {
-  return listening((socket) => void pour(socket, bytes).catch(() => {}));
+async function untilFlows({ what }: Way, bytes: () => number): Promise<void> {
+  const until = performance.now() + 10_000;
+  while (bytes() === 0) {
+    if (performance.now() > until) throw new Error(`nothing comes through ${what}`);
+    await delay(2);
+  }
 }
 
-/** Ends when it has taken that many. */
-async function sink(bytes: number) {
-  return listening((socket) => {
-    let taken = 0;
-    socket.on('data', (data: Buffer) => {
-      taken += data.length;
-      if (taken >= bytes) socket.end();
+/** Those that are there now: some have one for each connection. */
+function processesOf({ servers }: Way, { clients }: Flow): readonly { name: string; pid: number }[] {
+  return Object.entries({ ...clients, ...servers }).flatMap(([name, pid]) =>
+    withChildren(pid).map((each) => ({ name, pid: each })),
+  );
+}
+
+/** A process and its children are one share. */
+function byName(shares: readonly Share[]): readonly Share[] {
+  const sums = new Map<string, Share>();
+  for (const share of shares) {
+    const { cpuPerGiB = 0, rssMiB = 0 } = sums.get(share.name) ?? {};
+    sums.set(share.name, {
+      name: share.name,
+      cpuPerGiB: cpuPerGiB + share.cpuPerGiB,
+      rssMiB: rssMiB + share.rssMiB,
     });
-  });
-}
-
-async function listening(serve: (socket: Socket) => void) {
-  const server = createServer({ allowHalfOpen: true }, (socket) => {
-    socket.on('error', () => {});
-    serve(socket);
-  });
-  server.listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  return server;
-}
-
-function portOf(server: ReturnType<typeof createServer>): number {
-  return (server.address() as AddressInfo).port;
+  }
+  return [...sums.values()];
 }

@@ -1,65 +1,87 @@
-import { once } from 'node:events';
-import { createServer } from 'node:net';
-import type { AddressInfo } from 'node:net';
 import { performance } from 'node:perf_hooks';
-import { entryNames } from '../client/entry/entry.ts';
-import type { EntryName } from '../client/entry/entry.ts';
 import { quantile } from './support/figure.ts';
 import type { Effort, Figure, Row } from './support/figure.ts';
-import { startGateway } from './support/gateway.ts';
-import { startSquid } from './support/squid.ts';
-import { openTunnel } from './support/tunnels.ts';
+import { onLoadCore } from './support/processes.ts';
+import { groupOf, inTurn, startWays, unlessBroken } from './support/ways.ts';
+import type { Way } from './support/ways.ts';
 
-type KeystrokeRow = Row<'medianMs' | 'p99Ms'>;
+type KeystrokeRow = Row<'medianMs' | 'p99Ms' | 'addedMedianMs' | 'addedP99Ms'>;
 
 /** How long a keystroke takes to the target and back. */
 export const keystroke = {
   name: 'keystroke',
-  title: 'keystroke round trip (40 bytes), in the clear on loopback',
-  columns: { medianMs: ['median ms', 3], p99Ms: ['p99 ms', 3] },
-  measure: run,
+  usesWays: true,
+  title: 'keystroke round trip (40 bytes), on loopback',
+  columns: {
+    medianMs: ['median ms', 3],
+    p99Ms: ['p99 ms', 3],
+    addedMedianMs: ['median more than direct', 3],
+    addedP99Ms: ['p99 more than direct', 3],
+  },
+  measure: (effort: Effort) => onLoadCore(() => run(effort)),
 } as const satisfies Figure<keyof KeystrokeRow['values']>;
 
-async function run({ quick, folder }: Effort): Promise<readonly KeystrokeRow[]> {
-  const target = createServer((socket) => {
-    socket.on('error', () => {});
-    socket.setNoDelay(true);
-    socket.pipe(socket);
-  });
-  target.listen(0, '127.0.0.1');
-  await once(target, 'listening');
-  const gateway = await startGateway(folder, (target.address() as AddressInfo).port);
-  const squid = await startSquid(folder, gateway.port);
-  try {
-    const ways: { what: string; entry: EntryName; port: number; times: number[] }[] = entryNames.map(
-      (entry) => ({ what: entry, entry, port: gateway.port, times: [] }),
-    );
-    if (squid) ways.push({ what: 'http, through squid', entry: 'http', port: squid.port, times: [] });
-    for (let round = 0; round < (quick ? 4 : 20); round++) {
-      for (const { entry, port, times } of ways) times.push(...(await type(entry, port)));
+const key = Buffer.alloc(40, 'k');
+const patienceMs = 10_000;
+
+async function run(effort: Effort): Promise<readonly KeystrokeRow[]> {
+  const [rounds, keys] = effort.quick ? [3, 400] : [15, 600];
+  const { all, target } = await startWays(effort);
+  target.play('echo');
+  const times = new Map<Way, number[]>(all.map((way) => [way, []]));
+  for (let round = 0; round < rounds; round++) {
+    for (const way of inTurn([...times.keys()], round)) {
+      const typed = await unlessBroken(way, () => type(way, keys));
+      if (typed === undefined) times.delete(way);
+      else times.get(way)!.push(...typed);
+      await target.cut();
     }
-    return ways.map(({ what, times }) => ({
-      what,
-      values: { medianMs: quantile(times, 0.5), p99Ms: quantile(times, 0.99) },
-    }));
-  } finally {
-    squid?.child.kill('SIGKILL');
-    gateway.child.kill('SIGKILL');
-    target.close();
   }
+  return rows(times);
 }
 
-async function type(entry: EntryName, port: number): Promise<readonly number[]> {
-  const tunnel = await openTunnel(entry, port);
-  const key = Buffer.alloc(40, 'k');
+function rows(times: ReadonlyMap<Way, readonly number[]>): readonly KeystrokeRow[] {
+  const [direct] = [...times.values()];
+  return [...times].map(([way, each]) => {
+    const [medianMs, p99Ms] = [quantile(each, 0.5), quantile(each, 0.99)];
+    const added =
+      each === direct
+        ? [Number.NaN, Number.NaN]
+        : [medianMs - quantile(direct!, 0.5), p99Ms - quantile(direct!, 0.99)];
+    return {
+      what: way.what,
+      group: groupOf(way),
+      values: { medianMs, p99Ms, addedMedianMs: added[0]!, addedP99Ms: added[1]! },
+    };
+  });
+}
+
+async function type(way: Way, keys: number): Promise<readonly number[]> {
+  let missing = 0;
+  let echoed: (() => void) | undefined;
+  const flow = await way.open((bytes) => {
+    missing -= bytes;
+    if (missing <= 0) echoed?.();
+  });
   const times: number[] = [];
-  for (let number = 0; number < 600; number++) {
-    const startedAt = performance.now();
-    tunnel.write(key);
-    await once(tunnel, 'data');
-    // The first ones warm the code up.
-    if (number >= 100) times.push(performance.now() - startedAt);
+  const late = setTimeout(() => flow.stream.destroy(new Error(`no echo through ${way.what}`)), patienceMs);
+  const broken = new Promise<never>((_resolve, reject) => {
+    flow.stream.once('close', () => reject(new Error(`${way.what} broke, or sent no echo`)));
+  });
+  broken.catch(() => {});
+  try {
+    for (let number = 0; number < keys; number++) {
+      const startedAt = performance.now();
+      missing = key.length;
+      const echo = new Promise<void>((resolve) => (echoed = resolve));
+      flow.stream.write(key);
+      await Promise.race([echo, broken]);
+      // The first ones warm the code up.
+      if (number >= keys / 4) times.push(performance.now() - startedAt);
+    }
+    return times;
+  } finally {
+    clearTimeout(late);
+    await flow.close();
   }
-  tunnel.destroy();
-  return times;
 }

@@ -16,8 +16,6 @@ import { token } from './support/tokens.ts';
 
 type ListenRow = Row<'medianMs' | 'p99Ms' | 'rssMiB'>;
 
-/** The collector takes its time. */
-const settleMs = 3000;
 const atOnce = 200;
 
 /** Tunnels by one `postern listen`, and how long a ProxyCommand takes that uses it, or starts postern. */
@@ -62,6 +60,8 @@ async function run({ quick, folder }: Effort): Promise<readonly ListenRow[]> {
 }
 
 async function measure(what: string, env: Record<string, string>, quick: boolean): Promise<ListenRow[]> {
+  // The collector takes its time.
+  const settleMs = quick ? 500 : 3000;
   const { child, port } = await startListener(env);
   const sockets: Socket[] = [];
   const open = async (): Promise<number> => {

@@ -49,9 +49,12 @@ const packages = [
 
 const policyFile = '/usr/sbin/policy-rc.d';
 
-/** Installs what is missing, where this is root on Debian. None of the installed services is started. */
-export function installSystemPackages() {
-  const missing = packages.filter((name) => !isInstalled(name));
+/**
+ * Installs what is missing, where this is root on Debian. None of the installed services is started. Of optional ones
+ * each is tried, and what cannot be had is said.
+ */
+export function installSystemPackages(names = packages, { isOptional = false } = {}) {
+  const missing = names.filter((name) => !isInstalled(name));
   if (missing.length === 0) return;
   if (process.getuid?.() !== 0 || !existsSync('/usr/bin/apt-get')) {
     console.log(`postern: not installed here, what needs them is skipped: ${missing.join(' ')}`);
@@ -61,12 +64,28 @@ export function installSystemPackages() {
   const policyIsOurs = !existsSync(policyFile);
   if (policyIsOurs) writeFileSync(policyFile, '#!/bin/sh\nexit 101\n', { mode: 0o755 });
   try {
-    const env = { ...process.env, DEBIAN_FRONTEND: 'noninteractive' };
-    run('apt-get', ['update', '-q'], { env });
-    run('apt-get', ['install', '-q', '-y', '--no-install-recommends', ...missing], { env });
+    if (isOptional) installEach(missing);
+    else {
+      run(...aptGet('update'));
+      run(...aptGet('install', ...missing));
+    }
   } finally {
     if (policyIsOurs) rmSync(policyFile);
   }
+}
+
+/** What `run` and `spawnSync` take. */
+function aptGet(...args) {
+  const env = { ...process.env, DEBIAN_FRONTEND: 'noninteractive' };
+  return ['apt-get', ['-q', '-y', '--no-install-recommends', ...args], { env }];
+}
+
+/** All at once where that does, else one by one, so that one that is not there does not keep out the others. */
+function installEach(names) {
+  spawnSync(...aptGet('update'));
+  if (spawnSync(...aptGet('install', ...names)).status === 0) return;
+  const lacking = names.filter((name) => spawnSync(...aptGet('install', name)).status !== 0);
+  if (lacking.length > 0) console.log(`postern: cannot be had here: ${lacking.join(' ')}`);
 }
 
 function isInstalled(name) {

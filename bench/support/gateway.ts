@@ -6,6 +6,7 @@ import { connect, createServer } from 'node:net';
 import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { own } from '../../test/e2e/support/process.ts';
 import { issuer, issuerKeys } from './tokens.ts';
 
 /** The folder of the project. */
@@ -17,15 +18,25 @@ export interface BenchGateway {
   readonly child: ChildProcess;
 }
 
+/** What a gateway may have besides. */
+export interface GatewayOptions {
+  /** Several in one folder need names. */
+  readonly name?: string;
+  /** Options of Node.js itself. */
+  readonly nodeArguments?: readonly string[];
+}
+
 /**
- * Starts a gateway that lets the group `dev` reach this port as `box`. Several in one folder need names. The caller
- * ends it.
+ * Starts a gateway that lets the group `dev` reach this port as `box`. The caller ends it. `settings` replace those that
+ * are there for every figure.
  */
 export async function startGateway(
   parent: string,
   targetPort: number,
-  name = 'gateway',
+  options: string | GatewayOptions = {},
+  settings: object = {},
 ): Promise<BenchGateway> {
+  const { name = 'gateway', nodeArguments = [] } = typeof options === 'string' ? { name: options } : options;
   const port = await freePort();
   const folder = join(parent, name);
   mkdirSync(folder);
@@ -47,16 +58,19 @@ export async function startGateway(
       network: { allow: ['127.0.0.1/32'] },
       limits: { perSubject: 8000, perAddress: 8000 },
       log: { level: 'error' },
+      ...settings,
     }),
   );
   // One core for the gateway, the rest for what asks it.
-  const child = spawn(
-    'taskset',
-    ['-c', '0', process.execPath, 'server/main.ts', 'serve', '--config', config],
-    {
-      cwd: root,
-      stdio: ['ignore', 'inherit', 'inherit'],
-    },
+  const child = own(
+    spawn(
+      'taskset',
+      ['-c', '0', process.execPath, ...nodeArguments, 'server/main.ts', 'serve', '--config', config],
+      {
+        cwd: root,
+        stdio: ['ignore', 'inherit', 'inherit'],
+      },
+    ),
   );
   while (!(await answers(port))) {
     if (child.exitCode !== null) throw new Error('the gateway ended');
