@@ -13,11 +13,13 @@ import { opens } from './opens.ts';
 import { pages } from './pages.ts';
 import { proxySignIns } from './proxy-sign-in.ts';
 import { rejoins } from './rejoin.ts';
+import { starts } from './start.ts';
 import type { Figure, Row } from './support/figure.ts';
 
 const figures: readonly Figure[] = [
   opens,
   connects,
+  starts,
   proxySignIns,
   pages,
   bulk,
