@@ -10,8 +10,9 @@ const root = fileURLToPath(new URL('..', import.meta.url));
 const outfile = process.argv[2] ?? `${root}dist/postern.cjs`;
 const { version } = JSON.parse(await readFile(`${root}package.json`, 'utf8'));
 
-/** What is on the way of every ssh. The rest of the program lies in the file as text until somebody asks for it. */
-const usual = ['client/commands/connect.ts', 'client/entry/relay.ts', 'client/entry/relay-way.ts'];
+/** What `connect` needs to begin a connection, and what it needs then. */
+const first = ['client/commands/connect.ts'];
+const second = ['client/carry-tunnel.ts', 'client/entry/relay.ts', 'client/entry/relay-way.ts'];
 
 /**
  * `ws`, without what this client has no use for: servers, compression, TLS of its own. In the place of an add-on, which
@@ -93,22 +94,24 @@ async function client() {
     },
   });
   const parts = new Map(outputFiles.map(({ path, text }) => [partName(path), text]));
-  const first = usualParts(metafile.outputs);
+  const begun = closure(metafile.outputs, first);
+  const then = closure(metafile.outputs, second).filter((name) => !begun.includes(name));
   const later = [];
   for (const [name, text] of parts)
-    if (!first.includes(name))
-      later.push(`${JSON.stringify(name)}:${JSON.stringify(await asCommonJs(text))}`);
-  const { code: loader } = await transform(
-    await readFile(new URL('parts.cjs', import.meta.url), 'utf8'),
-    pick(common),
-  );
+    if (![...begun, ...then, './main.js'].includes(name)) later.push(entryOf(name, await asCommonJs(text)));
+  const loader = await readFile(new URL('parts.cjs', import.meta.url), 'utf8');
   return `#!/usr/bin/env node
 "use strict";
-const laterParts={${later.join(',\n')}};
-${loader}${await together(first, parts)}${inPlace(await asCommonJs(parts.get('./main.js')))}`;
+const secondNames=${JSON.stringify(then)},secondText=${JSON.stringify(await together(then, parts))};
+const laterTexts={${later.join(',\n')}};
+${(await transform(loader, pick(common))).code}${inPlace(await together(begun, parts))}${inPlace(await asCommonJs(parts.get('./main.js')))}`;
 }
 
-/** One text for the parts that are always needed; the others get what these export by `usualParts`. */
+function entryOf(name, code) {
+  return `${JSON.stringify(name)}:${JSON.stringify(code)}`;
+}
+
+/** One text for parts that are always needed together; the others get what these export by `usualParts`. */
 async function together(names, parts) {
   const imports = names.map((name, at) => `import * as part${at} from ${JSON.stringify(name)};`);
   const exports = names.map((name, at) => `${JSON.stringify(name)}: part${at}`);
@@ -126,14 +129,16 @@ async function together(names, parts) {
         name: 'parts',
         setup(building) {
           building.onResolve({ filter: /^\.\// }, ({ path, kind }) =>
-            kind === 'dynamic-import' ? { path, external: true } : { path, namespace: 'part' },
+            kind === 'dynamic-import' || !names.includes(path)
+              ? { path, external: true }
+              : { path, namespace: 'part' },
           );
           building.onLoad({ filter: /./, namespace: 'part' }, ({ path }) => ({ contents: parts.get(path) }));
         },
       },
     ],
   });
-  return inPlace(outputFiles[0].text);
+  return outputFiles[0].text;
 }
 
 /** Code that runs at once, and asks for parts as for modules. */
@@ -160,8 +165,8 @@ function partName(path) {
   return `./${path.slice(path.lastIndexOf('/') + 1)}`;
 }
 
-/** The parts of what is usual, with all that they import: each after those that it needs. */
-function usualParts(outputs) {
+/** The parts of these sources with all that they import, each after those that it needs. */
+function closure(outputs, sources) {
   const names = new Set();
   const seen = new Set();
   const add = (path) => {
@@ -171,7 +176,7 @@ function usualParts(outputs) {
       if (kind === 'import-statement' && !external) add(next);
     names.add(partName(path));
   };
-  for (const source of usual) add(Object.keys(outputs).find((path) => outputs[path].entryPoint === source));
+  for (const source of sources) add(Object.keys(outputs).find((path) => outputs[path].entryPoint === source));
   return [...names];
 }
 

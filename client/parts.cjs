@@ -1,5 +1,5 @@
-/* global laterParts */
-// Put by build.mjs between the parts that are texts and those that are always needed.
+/* global secondNames, secondText, laterTexts */
+// Put by build.mjs between the parts that are texts and those that run at once.
 const { Script } = require('node:vm');
 
 /** What the parts that are always needed export, once they have run. */
@@ -8,14 +8,19 @@ const loaded = new Map();
 
 function load(name) {
   if (!name.startsWith('./')) return require(name);
+  if (secondNames.includes(name) && !Object.hasOwn(usualParts, name))
+    compile('second', secondText)(undefined, load, undefined, __filename, usualParts);
   if (Object.hasOwn(usualParts, name)) return usualParts[name];
   const before = loaded.get(name);
   if (before !== undefined) return before.exports;
   const part = { exports: {} };
   // Before it runs: two parts may need each other.
   loaded.set(name, part);
-  const code = `(function(exports,require,module,__filename){${laterParts[name]}\n})`;
-  const run = new Script(code, { filename: `${__filename}/${name.slice(2)}` }).runInThisContext();
-  run(part.exports, load, part, __filename);
+  compile(name.slice(2), laterTexts[name])(part.exports, load, part, __filename);
   return part.exports;
+}
+
+function compile(name, text) {
+  const code = `(function(exports,require,module,__filename,usualParts){${text}\n})`;
+  return new Script(code, { filename: `${__filename}/${name}` }).runInThisContext();
 }

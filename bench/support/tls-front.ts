@@ -22,8 +22,8 @@ export async function startTlsFront(
 ): Promise<TlsFront> {
   const caFile = join(folder, 'ca.pem');
   writeFileSync(caFile, authority);
-  const server = createServer({ key, cert: certificate }, (near) => {
-    const far = connect(gatewayPort, '127.0.0.1');
+  const server = createServer({ key, cert: certificate, noDelay: true }, (near) => {
+    const far = connect({ port: gatewayPort, host: '127.0.0.1', noDelay: true });
     near.on('error', () => far.destroy());
     far.on('error', () => near.destroy());
     near.pipe(far).pipe(near);

@@ -1,19 +1,64 @@
+import type { Socket } from 'node:net';
 import { formatTarget } from '../../protocol/target.ts';
+import type { Target } from '../../protocol/target.ts';
 import type { Egress } from './egress.ts';
 import { openTcp } from './tcp.ts';
+import type { Peer } from './tcp.ts';
 
 /** Straight to the gateway. */
 export const direct: Egress = {
   name: 'direct',
-  connect: (gateway, signal) =>
-    openTcp(
-      {
-        address: gateway,
-        name: formatTarget(gateway),
-        unreachable: 'GATEWAY_UNREACHABLE',
-        timeout: 'GATEWAY_TIMEOUT',
-        hint: 'export HTTPS_PROXY=http://proxy.example:3128',
-      },
-      signal,
-    ),
+  connect: (gateway, signal) => takeEarly(gateway, signal) ?? openTcp(peerOf(gateway), signal),
 };
+
+interface Early {
+  readonly peer: Peer;
+  readonly opened: Promise<Socket>;
+  readonly abort: AbortController;
+  readonly unwanted: NodeJS.Timeout;
+}
+
+let early: Early | undefined;
+
+/** After this time the gateway may be about to give up on whoever says nothing. */
+const earlyMs = 5000;
+
+/** Begins a connection, which the next one to the same place is then. Returns what ends it when nobody has taken it. */
+export function connectEarly(gateway: Target): () => void {
+  const peer = peerOf(gateway);
+  const abort = new AbortController();
+  const opened = openTcp(peer, abort.signal);
+  early = { peer, opened, abort, unwanted: setTimeout(drop, earlyMs).unref() };
+  // Told to who takes it.
+  opened.catch(() => {});
+  return drop;
+}
+
+function drop(): void {
+  if (early === undefined) return;
+  clearTimeout(early.unwanted);
+  early.opened.then((socket) => socket.destroy()).catch(() => {});
+  early.abort.abort();
+  early = undefined;
+}
+
+function takeEarly(gateway: Target, signal: AbortSignal): Promise<Socket> | undefined {
+  if (early === undefined || early.peer.name !== formatTarget(gateway)) return undefined;
+  const { opened, abort, unwanted } = early;
+  early = undefined;
+  clearTimeout(unwanted);
+  const stop = (): void => abort.abort();
+  signal.addEventListener('abort', stop, { once: true });
+  if (signal.aborted) stop();
+  return opened.finally(() => signal.removeEventListener('abort', stop));
+}
+
+function peerOf(gateway: Target): Peer {
+  return {
+    address: gateway,
+    name: formatTarget(gateway),
+    unreachable: 'GATEWAY_UNREACHABLE',
+    timeout: 'GATEWAY_TIMEOUT',
+    hint: 'export HTTPS_PROXY=http://proxy.example:3128',
+  };
+}
