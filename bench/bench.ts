@@ -13,6 +13,7 @@ import { opens } from './opens.ts';
 import { pages } from './pages.ts';
 import { proxySignIns } from './proxy-sign-in.ts';
 import { rejoins } from './rejoin.ts';
+import { sshs } from './ssh.ts';
 import { starts } from './start.ts';
 import type { Figure, Row } from './support/figure.ts';
 
@@ -20,6 +21,7 @@ const figures: readonly Figure[] = [
   opens,
   connects,
   starts,
+  sshs,
   proxySignIns,
   pages,
   bulk,

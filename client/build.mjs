@@ -100,11 +100,15 @@ async function client() {
   for (const [name, text] of parts)
     if (![...begun, ...then, './main.js'].includes(name)) later.push(entryOf(name, await asCommonJs(text)));
   const loader = await readFile(new URL('parts.cjs', import.meta.url), 'utf8');
+  const main = await asCommonJs(parts.get('./main.js'));
+  // The brackets tell V8 that these functions are called at once.
   return `#!/usr/bin/env node
 "use strict";
 const secondNames=${JSON.stringify(then)},secondText=${JSON.stringify(await together(then, parts))};
 const laterTexts={${later.join(',\n')}};
-${(await transform(loader, pick(common))).code}${inPlace(await together(begun, parts))}${inPlace(await asCommonJs(parts.get('./main.js')))}`;
+const runFirst=(function(require,usualParts){${await together(begun, parts)}});
+const runMain=(function(require){${main}});
+${(await transform(loader, pick(common))).code}`;
 }
 
 function entryOf(name, code) {
@@ -139,11 +143,6 @@ async function together(names, parts) {
     ],
   });
   return outputFiles[0].text;
-}
-
-/** Code that runs at once, and asks for parts as for modules. */
-function inPlace(code) {
-  return `(function(require){${code}})(load);\n`;
 }
 
 function pick({ target, platform, minifySyntax, minifyWhitespace }) {

@@ -1,10 +1,13 @@
-/* global secondNames, secondText, laterTexts */
-// Put by build.mjs between the parts that are texts and those that run at once.
+/* global runFirst, runMain, secondNames, secondText, laterTexts */
+// Put by build.mjs behind the parts of the client: runs those that begin, and loads the others when they are asked for.
 const { Script } = require('node:vm');
 
 /** What the parts that are always needed export, once they have run. */
 const usualParts = {};
 const loaded = new Map();
+
+runFirst(load, usualParts);
+runMain(load);
 
 function load(name) {
   if (!name.startsWith('./')) return require(name);
