@@ -5,6 +5,7 @@ import { cpus, loadavg, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { bulk } from './bulk.ts';
+import { clientBulk } from './client-bulk.ts';
 import { connects } from './connect.ts';
 import { keystroke } from './keystroke.ts';
 import { listens } from './listen.ts';
@@ -21,6 +22,7 @@ const figures: readonly Figure[] = [
   opens,
   connects,
   starts,
+  clientBulk,
   sshs,
   proxySignIns,
   pages,

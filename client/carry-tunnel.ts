@@ -1,6 +1,7 @@
 import type { Target } from '../protocol/target.ts';
 import { sayInSession } from './explain.ts';
 import { Failure } from './failure.ts';
+import { standardInput } from './pooled-input.ts';
 import type { Settings } from './settings.ts';
 import { carry } from './stdio.ts';
 import { maySignIn, openTunnelTo, signInFirst } from './tunnel.ts';
@@ -20,11 +21,15 @@ export async function carryTunnel(target: Target, settings: Settings): Promise<n
     await signInFirst(ways);
     stream = await openTunnelTo(target, ways);
   }
+  const input = standardInput();
   try {
-    return await carry(stream, { input: process.stdin, output: process.stdout, signals: process });
+    return await carry(stream, { input, output: process.stdout, signals: process });
   } catch (error) {
     // What is told of it begins a line of its own.
     sayInSession('');
     throw error;
+  } finally {
+    // ssh's end of it may stay open.
+    input.destroy();
   }
 }
