@@ -101,7 +101,16 @@ function layersOf(
   writeFileSync(piped, pipedScript);
   const port = String(portOf(far.tls));
   const client = [process.execPath, join(root, 'dist/postern.cjs'), 'connect', '--via'];
-  const openssl = ['openssl', 's_client', '-quiet', '-verify_quiet', '-connect', `localhost:${port}`, '-CAfile', far.caFile];
+  const openssl = [
+    'openssl',
+    's_client',
+    '-quiet',
+    '-verify_quiet',
+    '-connect',
+    `localhost:${port}`,
+    '-CAfile',
+    far.caFile,
+  ];
   const by = (entry: string): Layer => ({
     command: () => [...client, entry, 'box'],
     env: far.env,

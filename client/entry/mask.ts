@@ -16,8 +16,10 @@ const wordBytes = 4;
 
 function exclusiveOr(bytes: Buffer, key: Buffer): void {
   const { buffer, byteOffset, length } = bytes;
-  const before = Math.min(length, -byteOffset & (wordBytes - 1));
+  // Of few bytes there may be no whole word.
+  const before = length < 2 * wordBytes ? length : -byteOffset & (wordBytes - 1);
   for (let at = 0; at < before; at++) bytes[at]! ^= key[at & 3]!;
+  if (before === length) return;
   const words = new Int32Array(buffer, byteOffset + before, (length - before) >>> 2);
   const word = wordOf(key, before);
   const whole = words.length & ~3;
