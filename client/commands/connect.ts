@@ -37,12 +37,13 @@ export async function connect(args: readonly string[], env: Environment): Promis
 async function tunnel(parsed: ConnectArguments, env: Environment): Promise<number> {
   const target = parseAsked(parsed);
   const settings = readSettings(parsed.flags, env);
-  const stop = headStart(settings);
+  const early = headStart(settings);
   try {
+    await early?.begun;
     const { carryTunnel } = await import('../carry-tunnel.ts');
     return await carryTunnel(target, settings);
   } finally {
-    stop();
+    early?.stop();
   }
 }
 

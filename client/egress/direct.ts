@@ -1,7 +1,8 @@
-import type { Socket } from 'node:net';
-import { formatTarget } from '../../protocol/target.ts';
+import type { LookupFunction, Socket } from 'node:net';
+import { formatTarget, isAddress } from '../../protocol/target.ts';
 import type { Target } from '../../protocol/target.ts';
 import type { Egress } from './egress.ts';
+import { lookupAgain } from './lookup.ts';
 import { openTcp } from './tcp.ts';
 import type { Peer } from './tcp.ts';
 
@@ -23,15 +24,35 @@ let early: Early | undefined;
 /** After this time the gateway may be about to give up on whoever says nothing. */
 const earlyMs = 5000;
 
-/** Begins a connection, which the next one to the same place is then. Returns what ends it when nobody has taken it. */
-export function connectEarly(gateway: Target): () => void {
+/** A connection that was begun, and perhaps for nothing. */
+export interface EarlyConnection {
+  /** The first packet has been sent, or the name takes long to be looked up. Never rejects. */
+  readonly begun: Promise<void>;
+  /** Ends it when nobody has taken it. */
+  stop(): void;
+}
+
+/** Longer than a name takes that was asked for a moment ago. */
+const lookupMs = 10;
+
+/** Begins a connection, which the next one to the same place is then. */
+export function connectEarly(gateway: Target): EarlyConnection {
   const peer = peerOf(gateway);
   const abort = new AbortController();
-  const opened = openTcp(peer, abort.signal);
+  let opened!: Promise<Socket>;
+  const begun = new Promise<void>((resolve) => {
+    const lookup: LookupFunction = (name, options, callback) =>
+      lookupAgain(name, options, (...answer) => {
+        callback(...answer);
+        resolve();
+      });
+    opened = openTcp({ ...peer, lookup }, abort.signal);
+    // Told to who takes it.
+    opened.catch(() => {});
+    setTimeout(resolve, isAddress(gateway.host) ? 0 : lookupMs);
+  });
   early = { peer, opened, abort, unwanted: setTimeout(drop, earlyMs).unref() };
-  // Told to who takes it.
-  opened.catch(() => {});
-  return drop;
+  return { begun, stop: drop };
 }
 
 function drop(): void {

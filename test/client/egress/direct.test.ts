@@ -17,22 +17,22 @@ describe('connectEarly()', { concurrency: 1 }, () => {
       socket.end('hello');
     });
     const gateway = { host: '127.0.0.1', port: await listen(t, server) };
-    const stop = connectEarly(gateway);
+    const early = connectEarly(gateway);
     await once(server, 'connection');
     for (const turn of [1, 2]) {
       const socket = await direct.connect(gateway, never);
       assert.equal(Buffer.concat((await socket.toArray()) as Buffer[]).toString(), 'hello');
       assert.equal(connections, turn);
-      stop();
+      early.stop();
     }
   });
 
   it('is for nobody else', async (t) => {
     const server = createServer((socket) => void socket.resume());
     const gateway = { host: '127.0.0.1', port: await listen(t, server) };
-    const stop = connectEarly({ host: '127.0.0.1', port: await closedPort() });
+    const early = connectEarly({ host: '127.0.0.1', port: await closedPort() });
     (await direct.connect(gateway, never)).destroy();
-    stop();
+    early.stop();
   });
 
   it('tells who takes it how it failed', async () => {
@@ -53,9 +53,9 @@ describe('connectEarly()', { concurrency: 1 }, () => {
   it('is closed when it is not needed', async (t) => {
     const server = createServer();
     const gateway = { host: '127.0.0.1', port: await listen(t, server) };
-    const stop = connectEarly(gateway);
+    const early = connectEarly(gateway);
     const [socket] = (await once(server, 'connection')) as [Socket];
-    stop();
+    early.stop();
     await once(socket.resume(), 'close');
   });
 });
