@@ -49,7 +49,7 @@ interface Layer {
 type Child = ChildProcessByStdio<Writable, Readable, null>;
 
 async function run({ quick, folder }: Effort): Promise<readonly ClientRow[]> {
-  const [bytes, rounds] = quick ? [gib / 16, 1] : [gib / 2, 5];
+  const [bytes, rounds] = quick ? [gib / 32, 1] : [gib / 2, 5];
   const target = await listening(createServer());
   const tls = await listening(createTlsServer({ key, cert: certificate, noDelay: true }));
   const gateway = await startGateway(folder, portOf(target));
@@ -160,7 +160,7 @@ process.stdin.pipe(socket).pipe(process.stdout);
 `;
 
 /** What has to be over before bytes are counted: the start of the program. */
-const settleMs = 400;
+const settleMs = 200;
 
 async function measure(layer: Layer, direction: Direction, bytes: number): Promise<number> {
   const isTls = 'setSecureContext' in layer.far;
