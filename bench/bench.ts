@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { performance } from 'node:perf_hooks';
 import { bulk } from './bulk.ts';
+import { clientBulk } from './client-bulk.ts';
 import { connects } from './connect.ts';
 import { keystroke } from './keystroke.ts';
 import { listens } from './listen.ts';
@@ -12,6 +13,8 @@ import { opens } from './opens.ts';
 import { pages } from './pages.ts';
 import { proxySignIns } from './proxy-sign-in.ts';
 import { rejoins } from './rejoin.ts';
+import { sshs } from './ssh.ts';
+import { starts } from './start.ts';
 import type { Figure } from './support/figure.ts';
 import { help, parseOptions } from './support/options.ts';
 import { writePages } from './support/pages.ts';
@@ -27,6 +30,9 @@ const figures: readonly Figure[] = [
   keystroke,
   opens,
   connects,
+  starts,
+  clientBulk,
+  sshs,
   proxySignIns,
   pages,
   memory,

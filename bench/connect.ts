@@ -18,7 +18,7 @@ type ConnectRow = Row<'medianMs' | 'p90Ms'>;
 /** How long `postern connect` takes, and what of it is the proof of a sign-in's key. */
 export const connects = {
   name: 'connect',
-  title: 'postern connect, from its start to the first byte of the target',
+  title: 'postern connect in the clear, from its start to the first byte of the target',
   columns: { medianMs: ['median ms', 1], p90Ms: ['p90 ms', 1] },
   measure: run,
 } as const satisfies Figure<keyof ConnectRow['values']>;
@@ -58,7 +58,7 @@ function row(what: string, times: readonly number[]): ConnectRow {
 }
 
 /** The environment of somebody who has been given a token. */
-function withTokenFile(folder: string): Record<string, string> {
+export function withTokenFile(folder: string): Record<string, string> {
   const home = join(folder, 'file');
   const file = join(home, 'token');
   mkdirSync(home);
@@ -87,20 +87,31 @@ function withSignIn(folder: string, gateway: URL): Record<string, string> {
   return { HOME: home };
 }
 
-/** Runs the client as it is shipped; resolves to how long the first byte took. */
-export async function firstByte(env: Readonly<Record<string, string | undefined>>): Promise<number> {
+/** Runs the client as it is shipped, or another program; resolves to how long the first byte took. */
+export async function firstByte(
+  env: Readonly<Record<string, string | undefined>>,
+  argv: readonly string[] = [join(root, 'dist/postern.cjs'), 'connect', 'box'],
+): Promise<number> {
+  const { child, byte, ended } = start(argv, env);
+  const time = await byte;
+  child.kill('SIGKILL');
+  await ended;
+  return time;
+}
+
+/** Starts a program of Node.js that writes something; `byte` is how long that took. The caller ends it. */
+export function start(argv: readonly string[], env: Readonly<Record<string, string | undefined>>) {
   const startedAt = performance.now();
-  const child = spawn(process.execPath, [join(root, 'dist/postern.cjs'), 'connect', 'box'], {
-    env,
+  const child = spawn(process.execPath, argv, {
+    env: { PATH: process.env['PATH'], ...env },
     stdio: ['pipe', 'pipe', 'pipe'],
   });
   let problem = '';
   child.stderr.on('data', (chunk: Buffer) => (problem += chunk.toString()));
   const ended = once(child, 'close');
-  const byte = once(child.stdout, 'data').then(() => performance.now() - startedAt);
-  const time = await Promise.race([byte, ended.then(() => undefined)]);
-  if (time === undefined) throw new Error(`connect ended: ${problem}`);
-  child.kill('SIGKILL');
-  await ended;
-  return time;
+  const byte = Promise.race([
+    once(child.stdout, 'data').then(() => performance.now() - startedAt),
+    ended.then(() => Promise.reject(new Error(`it ended: ${problem}`))),
+  ]);
+  return { child, byte, ended };
 }

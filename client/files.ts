@@ -1,4 +1,3 @@
-import { randomBytes } from 'node:crypto';
 import {
   closeSync,
   constants,
@@ -22,7 +21,7 @@ export function writePrivate(path: string, content: string | Buffer): void {
 
 /** Puts a new file in the place of `path` in one step: readers see the old bytes or the new, never a part. */
 export function replaceFile(path: string, content: string | Buffer, mode: number): void {
-  const temporary = `${path}.${process.pid}.${randomBytes(4).toString('hex')}.tmp`;
+  const temporary = `${path}.${process.pid}.${Math.random().toString(36).slice(2)}.tmp`;
   const file = openSync(temporary, 'wx', mode);
   try {
     try {

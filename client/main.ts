@@ -20,8 +20,8 @@ async function start(): Promise<void> {
  * answer, is cut off.
  */
 function leave(): void {
-  // ssh's end of the input may stay open.
-  process.stdin.destroy();
+  // It may stay open; `connect` has ended its own, and nothing else may be taken for it.
+  if (process.argv[2] !== 'connect') process.stdin.destroy();
   setTimeout(() => process.exit(), lingerMs).unref();
 }
 

@@ -2,6 +2,7 @@ import type { EventEmitter } from 'node:events';
 import type { Duplex, Readable, Writable } from 'node:stream';
 import { TunnelEnded } from '../stream/tunnel-ended.ts';
 import { Failure } from './failure.ts';
+import { PooledInput } from './pooled-input.ts';
 
 /** Where the SSH stream comes from and goes to, and who tells us to leave. */
 export interface Stdio {
@@ -94,8 +95,20 @@ export function carry(tunnel: Duplex, stdio: Stdio): Promise<number> {
     });
 
     tunnel.pipe(output, { end: false });
-    input.pipe(tunnel);
+    feed(tunnel, input);
   });
+}
+
+/** An end of the input is one of the tunnel. */
+function feed(tunnel: Duplex, input: Readable): void {
+  if (!(input instanceof PooledInput)) return void input.pipe(tunnel);
+  input.handOver((bytes, release) => {
+    // After a signal, what still comes has nowhere to go.
+    if (tunnel.writableEnded || tunnel.destroyed) return true;
+    return tunnel.write(bytes, release);
+  });
+  input.on('end', () => tunnel.end());
+  tunnel.on('drain', () => input.resume());
 }
 
 function lostMessage(cause: NodeJS.ErrnoException | undefined): string {

@@ -14,16 +14,21 @@ export interface TlsFront {
   close(): void;
 }
 
-/** Starts TLS before the gateway at this port. */
-export async function startTlsFront(folder: string, gatewayPort: number): Promise<TlsFront> {
+/** Starts TLS before the gateway at this port. `onArrival` is told of each connection before its handshake. */
+export async function startTlsFront(
+  folder: string,
+  gatewayPort: number,
+  onArrival?: () => void,
+): Promise<TlsFront> {
   const caFile = join(folder, 'ca.pem');
   writeFileSync(caFile, authority);
-  const server = createServer({ key, cert: certificate }, (near) => {
-    const far = connect(gatewayPort, '127.0.0.1');
+  const server = createServer({ key, cert: certificate, noDelay: true }, (near) => {
+    const far = connect({ port: gatewayPort, host: '127.0.0.1', noDelay: true });
     near.on('error', () => far.destroy());
     far.on('error', () => near.destroy());
     near.pipe(far).pipe(near);
   });
+  if (onArrival) server.on('connection', onArrival);
   server.listen(0, '127.0.0.1');
   await once(server, 'listening');
   return { port: (server.address() as AddressInfo).port, caFile, close: () => void server.close() };

@@ -1,14 +1,12 @@
 import { parseTarget, parseTargetParts } from '../../protocol/target.ts';
 import type { Target } from '../../protocol/target.ts';
-import { report, sayInSession } from '../explain.ts';
+import { report } from '../explain.ts';
 import { Failure, toFailure } from '../failure.ts';
+import { headStart } from '../head-start.ts';
 import { places } from '../places.ts';
 import type { Environment } from '../places.ts';
 import { readSettings } from '../settings.ts';
 import type { Flags } from '../settings.ts';
-import { carry } from '../stdio.ts';
-import { maySignIn, openTunnelTo, signInFirst } from '../tunnel.ts';
-import { wayOut } from '../way-out.ts';
 
 /** The arguments of `connect`: `host` and `port` as they were written. */
 export interface ConnectArguments {
@@ -39,21 +37,13 @@ export async function connect(args: readonly string[], env: Environment): Promis
 async function tunnel(parsed: ConnectArguments, env: Environment): Promise<number> {
   const target = parseAsked(parsed);
   const settings = readSettings(parsed.flags, env);
-  const ways = { settings, egress: wayOut(settings), say: sayInSession };
-  let stream;
+  const early = headStart(settings);
   try {
-    stream = await openTunnelTo(target, ways);
-  } catch (error) {
-    if (!(error instanceof Failure && error.code === 'TOKEN_MISSING' && maySignIn(settings))) throw error;
-    await signInFirst(ways);
-    stream = await openTunnelTo(target, ways);
-  }
-  try {
-    return await carry(stream, { input: process.stdin, output: process.stdout, signals: process });
-  } catch (error) {
-    // What is told of it begins a line of its own.
-    sayInSession('');
-    throw error;
+    await early?.begun;
+    const { carryTunnel } = await import('../carry-tunnel.ts');
+    return await carryTunnel(target, settings);
+  } finally {
+    early?.stop();
   }
 }
 

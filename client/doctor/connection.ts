@@ -1,4 +1,5 @@
 import { formatTarget } from '../../protocol/target.ts';
+import { lookupHere } from '../egress/lookup-here.ts';
 import { openTcp } from '../egress/tcp.ts';
 import { toFailure } from '../failure.ts';
 import { check, failed, good, survived } from './check.ts';
@@ -21,6 +22,7 @@ export const connection = check({
       name: way.proxy ?? address,
       unreachable: isProxy ? 'PROXY_UNREACHABLE' : 'GATEWAY_UNREACHABLE',
       timeout: isProxy ? 'PROXY_UNREACHABLE' : 'GATEWAY_TIMEOUT',
+      ...(isProxy && { lookup: lookupHere }),
     } as const;
     const limit = timeLimit(signal, patienceMs);
     const since = performance.now();

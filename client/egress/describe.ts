@@ -1,4 +1,4 @@
-import { environmentVerdict } from './choose.ts';
+import { environmentVerdict } from './verdict.ts';
 import { verdictFor } from './discover.ts';
 import { inOrder } from './in-order.ts';
 import { stepName } from './proxy.ts';

@@ -11,6 +11,7 @@ import type { Egress } from './egress.ts';
 import type { ProxySignIn } from './proxy-auth/credentials.ts';
 import type { Asked, ProxyLine } from './proxy-auth/connect-signed-in.ts';
 import type { SignInSources } from './proxy-auth/find-credentials.ts';
+import { lookupHere } from './lookup-here.ts';
 import { openTcp } from './tcp.ts';
 import { openSecure, tunnelledBy } from './tls.ts';
 import type { TrustSources } from './tls.ts';
@@ -117,6 +118,7 @@ async function reach(
     name,
     unreachable: 'PROXY_UNREACHABLE',
     timeout: 'PROXY_UNREACHABLE',
+    lookup: lookupHere,
   } as const;
   if (!proxy.tls) return openTcp(peer, signal);
   return openSecure(() => openTcp(peer, signal), proxy.address.host, { ...trust, signal });

@@ -1,7 +1,6 @@
 import { lookup } from 'node:dns';
 import type { LookupAddress } from 'node:dns';
 import type { LookupFunction } from 'node:net';
-import { networkId } from '../network.ts';
 
 type Answer = (error: NodeJS.ErrnoException | null, addresses: LookupAddress[]) => void;
 
@@ -20,9 +19,11 @@ const freshMs = 500;
 export const lookupAgain: LookupFunction = (name, options, callback) =>
   find({ name, key: name }, options, callback);
 
-/** The same for what is only somebody's in this network: a proxy, which elsewhere could be a stranger at its address. */
-export const lookupHere: LookupFunction = (name, options, callback) =>
-  find({ name, key: `${name} in ${networkId()}` }, options, callback);
+/** The same, remembered together with `place`. */
+export const lookupIn =
+  (place: () => string): LookupFunction =>
+  (name, options, callback) =>
+    find({ name, key: `${name} in ${place()}` }, options, callback);
 
 interface Question {
   readonly name: string;

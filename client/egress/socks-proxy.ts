@@ -5,6 +5,7 @@ import type { Target } from '../../protocol/target.ts';
 import { answerMs } from '../exchange.ts';
 import { Failure, toFailure } from '../failure.ts';
 import { reason } from '../files.ts';
+import { lookupHere } from './lookup-here.ts';
 import { lookupAgain } from './lookup.ts';
 import { stepName } from './proxy.ts';
 import type { Proxy } from './proxy.ts';
@@ -72,7 +73,8 @@ function lookUp(name: string, signal: AbortSignal): Promise<readonly LookupAddre
 async function connectOnce(proxy: Proxy, target: Target, signal: AbortSignal): Promise<Socket> {
   const name = stepName(proxy);
   const { address } = proxy;
-  const peer = { address, name, unreachable: 'PROXY_UNREACHABLE', timeout: 'PROXY_UNREACHABLE' } as const;
+  const code = 'PROXY_UNREACHABLE';
+  const peer = { address, name, unreachable: code, timeout: code, lookup: lookupHere } as const;
   const socket = await openTcp(peer, signal);
   const stopWaiting = limitWait(socket, name, signal);
   try {

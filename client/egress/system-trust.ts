@@ -4,9 +4,12 @@ import type { Way } from './way.ts';
 
 /** Whom a way trusts: the authorities of Node and of its CA file at first, and then those of the system. */
 export function trustOf({ caFile, state, trustsSystem = true, systemCaFile }: Way): TrustSources {
-  const added = caFile === undefined ? {} : { caFile };
-  if (!trustsSystem) return added;
   const memory = wayMemory(state);
+  const added = {
+    ...(caFile !== undefined && { caFile }),
+    ...(state !== undefined && { vouchers: memory.vouchers }),
+  };
+  if (!trustsSystem) return added;
   const system: SystemTrust = {
     get isNeeded() {
       return memory.needsSystemTrust;

@@ -1,9 +1,9 @@
 import { connect } from 'node:net';
-import type { Socket } from 'node:net';
+import type { LookupFunction, Socket } from 'node:net';
 import type { TunnelErrorCode } from '../../protocol/errors.ts';
 import type { Target } from '../../protocol/target.ts';
 import { Failure } from '../failure.ts';
-import { lookupAgain, lookupHere } from './lookup.ts';
+import { lookupAgain } from './lookup.ts';
 
 export const connectMs = 10_000;
 
@@ -15,6 +15,8 @@ export interface Peer {
   readonly timeout: TunnelErrorCode;
   /** What may help when nothing answers at all. */
   readonly hint?: string;
+  /** How its name is looked up; absent: as what is known by it everywhere. */
+  readonly lookup?: LookupFunction;
 }
 
 const words: Readonly<Record<string, string>> = {
@@ -35,7 +37,7 @@ export function openTcp(peer: Peer, signal: AbortSignal): Promise<Socket> {
       port: peer.address.port,
       allowHalfOpen: true,
       noDelay: true,
-      lookup: peer.unreachable === 'PROXY_UNREACHABLE' ? lookupHere : lookupAgain,
+      lookup: peer.lookup ?? lookupAgain,
       // Said aloud, or NODE_OPTIONS could turn it off.
       autoSelectFamily: true,
       // Of several addresses Node gives up one for the next after 250 ms, less than a round trip by satellite.

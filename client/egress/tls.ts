@@ -7,6 +7,8 @@ import { Failure } from '../failure.ts';
 import { readSmall, reason } from '../files.ts';
 import { printable } from '../printable.ts';
 import type { Egress } from './egress.ts';
+import { findAuthority, voucherOf } from './vouchers.ts';
+import type { Vouchers } from './vouchers.ts';
 
 /** Whose certificates are believed: `undefined` means those that came with Node. */
 export type Trust = readonly string[] | undefined;
@@ -15,7 +17,15 @@ const largestCaFileBytes = 4 * 1024 * 1024;
 
 /** The trust of Node plus the certificates in `caFile`. Throws `CONFIG_INVALID`. */
 export function loadTrust(caFile: string | undefined): Trust {
-  if (caFile === undefined) return undefined;
+  return trustWith(readCaFile(caFile));
+}
+
+function trustWith(added: readonly string[]): Trust {
+  return added.length === 0 ? undefined : [...usualAuthorities(), ...added];
+}
+
+function readCaFile(caFile: string | undefined): readonly string[] {
+  if (caFile === undefined) return [];
   let text: string;
   try {
     text = readSmall(caFile, largestCaFileBytes).bytes.toString('latin1');
@@ -26,12 +36,17 @@ export function loadTrust(caFile: string | undefined): Trust {
   if (added.length === 0 || !added.every(isCertificate)) {
     throw new Failure('CONFIG_INVALID', `the CA file ${caFile} does not hold PEM certificates`);
   }
-  return [...usualAuthorities(), ...added];
+  return added;
 }
 
 /** The function came with Node 22.15; before it, NODE_EXTRA_CA_CERTS is not heard together with other files. */
 function usualAuthorities(): readonly string[] {
-  return (getCACertificates as typeof getCACertificates | undefined)?.('default') ?? rootCertificates;
+  return authoritiesOfNode() ?? rootCertificates;
+}
+
+/** Those that Node trusts as it was started, where it tells. */
+function authoritiesOfNode(): readonly string[] | undefined {
+  return (getCACertificates as typeof getCACertificates | undefined)?.('default');
 }
 
 /** The authorities that this computer trusts besides those of Node: a company has its inspecting proxies trusted there. */
@@ -47,6 +62,7 @@ export interface SystemTrust {
 export interface TrustSources {
   readonly caFile?: string;
   readonly system?: SystemTrust;
+  readonly vouchers?: Vouchers;
 }
 
 /** `egress` with TLS to the gateway on top. */
@@ -68,23 +84,54 @@ export const tunnelledBy = new WeakMap<Socket, string>();
 export async function openSecure(
   open: () => Promise<Socket>,
   host: string,
-  { caFile, system, signal }: TrustSources & { readonly signal: AbortSignal },
+  { caFile, system, vouchers, signal }: TrustSources & { readonly signal: AbortSignal },
 ): Promise<TLSSocket> {
-  const trust = loadTrust(caFile);
-  const attempt = async (with_: Trust): Promise<TLSSocket> =>
-    secure(await open(), host, { trust: with_, signal });
-  if (system === undefined) return attempt(trust);
-  const isFirst = !system.isNeeded;
-  if (isFirst) {
+  const added = readCaFile(caFile);
+  const attempt = async (trusted: () => Trust): Promise<TLSSocket> => {
+    const opening = open();
+    opening.catch(() => {});
+    // Takes its time, while the packets are on their way.
+    const trust = trusted();
+    contextFor(trust);
+    return secure(await opening, host, { trust, signal });
+  };
+  const last = vouchers && lastVoucher(vouchers.recall(host), added);
+  if (last !== undefined) {
     try {
-      return await attempt(trust);
+      return await attempt(() => [last]);
     } catch (error) {
-      if (!isDistrust(error)) throw error;
+      if (!mayBeOtherAuthority(error)) throw error;
     }
   }
-  const tls = await attempt([...(trust ?? usualAuthorities()), ...(await system.load(signal))]);
+  const isFirst = system === undefined || !system.isNeeded;
+  if (isFirst) {
+    try {
+      const tls = await attempt(() => trustWith(added));
+      if (vouchers) keepVoucher(vouchers, tls, { host, added });
+      return tls;
+    } catch (error) {
+      if (system === undefined || !isDistrust(error)) throw error;
+    }
+  }
+  const more = await system.load(signal);
+  const tls = await attempt(() => [...usualAuthorities(), ...added, ...more]);
   if (isFirst) system.keepNeeded();
   return tls;
+}
+
+/** Reading one certificate in the place of all that are trusted saves ten milliseconds and two megabytes. */
+function lastVoucher(fingerprint: string | undefined, added: readonly string[]): string | undefined {
+  if (fingerprint === undefined) return undefined;
+  return findAuthority(fingerprint, added) ?? findAuthority(fingerprint, authoritiesOfNode() ?? []);
+}
+
+function keepVoucher(
+  vouchers: Vouchers,
+  tls: TLSSocket,
+  { host, added }: { readonly host: string; readonly added: readonly string[] },
+): void {
+  const fingerprint = voucherOf(tls);
+  if (fingerprint !== undefined && lastVoucher(fingerprint, added)) vouchers.keep(host, fingerprint);
 }
 
 /**
@@ -106,7 +153,7 @@ export function secure(
       ALPNProtocols: ['http/1.1'],
       // Said aloud, or NODE_TLS_REJECT_UNAUTHORIZED could turn it off.
       rejectUnauthorized: true,
-      ...(trust === undefined ? {} : { secureContext: contextFor(trust) }),
+      secureContext: contextFor(trust),
     });
     const late = (): void =>
       void tls.destroy(new Failure('GATEWAY_TIMEOUT', `${host} does not finish the handshake`));
@@ -140,16 +187,26 @@ function isDistrust(error: unknown): boolean {
   return untrusted.has((cause as NodeJS.ErrnoException | undefined)?.code ?? '');
 }
 
-let lastContext: { readonly trust: readonly string[]; readonly context: SecureContext } | undefined;
+/** Whether the server may only have moved on to a certificate of somebody else. */
+function mayBeOtherAuthority(error: unknown): boolean {
+  const { cause } = error as Failure;
+  return isDistrust(error) || (cause as NodeJS.ErrnoException | undefined)?.code === 'CERT_HAS_EXPIRED';
+}
+
+let lastContext: { readonly trust: Trust; readonly context: SecureContext } | undefined;
 
 /** Reading all those certificates takes tens of milliseconds and a megabyte: the tunnels of a process share what it gives. */
-function contextFor(trust: readonly string[]): SecureContext {
+function contextFor(trust: Trust): SecureContext {
   const before = lastContext;
-  if (before?.trust.length === trust.length && before.trust.every((pem, at) => pem === trust[at]))
-    return before.context;
-  const context = createSecureContext({ ca: [...trust] });
+  if (before !== undefined && isSame(before.trust, trust)) return before.context;
+  const context = createSecureContext(trust === undefined ? {} : { ca: [...trust] });
   lastContext = { trust, context };
   return context;
+}
+
+function isSame(before: Trust, trust: Trust): boolean {
+  if (before === undefined || trust === undefined) return before === trust;
+  return before.length === trust.length && before.every((pem, at) => pem === trust[at]);
 }
 
 const untrusted = new Set([

@@ -3,6 +3,7 @@ import { readSmall, writePrivate } from '../files.ts';
 import { networkId } from '../network.ts';
 import { parseProxy, stepName } from './proxy.ts';
 import type { Step } from './proxy.ts';
+import type { Vouchers } from './vouchers.ts';
 import type { Verdict } from './way.ts';
 
 /** What was found out about the network this machine is in. Losing it costs time and nothing else. */
@@ -17,6 +18,7 @@ export interface WayMemory {
   /** Whether the certificates in this network are those of an authority that only the system knows. */
   readonly needsSystemTrust: boolean;
   keepSystemTrust(): void;
+  readonly vouchers: Vouchers;
 }
 
 /** A proxy that was not there is tried last for so long. */
@@ -39,6 +41,13 @@ interface Network {
   /** Until when, by the name of the proxy. */
   readonly dead?: Readonly<Record<string, number>>;
   readonly systemTrustUntil?: number;
+  /** By host. */
+  readonly vouchers?: Readonly<Record<string, StoredVoucher>>;
+}
+
+interface StoredVoucher {
+  readonly fingerprint: string;
+  readonly until: number;
 }
 
 type Networks = Readonly<Record<string, Network>>;
@@ -101,6 +110,20 @@ export function wayMemory(state: string | undefined, now: () => number = Date.no
     },
     keepSystemTrust() {
       change((network) => ({ ...network, systemTrustUntil: now() + trustMs }));
+    },
+    vouchers: {
+      recall(host) {
+        const stored = here().vouchers?.[host];
+        return isValid(stored?.until, trustMs) ? stored!.fingerprint : undefined;
+      },
+      keep(host, fingerprint) {
+        change((network) => {
+          const { [host]: _before, ...others } = network.vouchers ?? {};
+          const kept = Object.entries(others).slice(1 - mostVerdicts);
+          const vouchers = Object.fromEntries([...kept, [host, { fingerprint, until: now() + trustMs }]]);
+          return { ...network, vouchers };
+        });
+      },
     },
   };
 }

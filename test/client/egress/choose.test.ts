@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { chooseEgress, environmentVerdict } from '../../../client/egress/choose.ts';
+import { chooseEgress } from '../../../client/egress/choose.ts';
+import { environmentVerdict } from '../../../client/egress/verdict.ts';
 import type { ProxySettings, SystemHints } from '../../../client/egress/egress.ts';
 import { stepName } from '../../../client/egress/proxy.ts';
 
