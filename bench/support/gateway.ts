@@ -19,12 +19,13 @@ export interface BenchGateway {
 
 /**
  * Starts a gateway that lets the group `dev` reach this port as `box`. Several in one folder need names. The caller
- * ends it.
+ * ends it. `settings` replace those that are there for every figure.
  */
 export async function startGateway(
   parent: string,
   targetPort: number,
   name = 'gateway',
+  settings: object = {},
 ): Promise<BenchGateway> {
   const port = await freePort();
   const folder = join(parent, name);
@@ -47,6 +48,7 @@ export async function startGateway(
       network: { allow: ['127.0.0.1/32'] },
       limits: { perSubject: 8000, perAddress: 8000 },
       log: { level: 'error' },
+      ...settings,
     }),
   );
   // One core for the gateway, the rest for what asks it.
