@@ -29,8 +29,8 @@ function jwk(key: KeyObject, extra: JWK): JWK {
 const keys = fixedKeys({
   keys: [
     jwk(ec.publicKey, { kid: 'ec', alg: 'ES256', use: 'sig' }),
-    jwk(rsa.publicKey, { kid: 'rsa' }),
     jwk(shortRsa.publicKey, { kid: 'short' }),
+    jwk(rsa.publicKey, { kid: 'rsa' }),
     jwk(okp.publicKey, { kid: 'okp' }),
     jwk(stranger.publicKey, { kid: 'encryption', use: 'enc' }),
   ],
@@ -88,6 +88,7 @@ describe('jwtAuthenticator() accepts', () => {
     ['RS256', token({ alg: 'RS256', kid: 'rsa' }, {}, rsa.privateKey)],
     ['EdDSA', token({ alg: 'EdDSA', kid: 'okp' }, {}, okp.privateKey)],
     ['no kid', token({ kid: undefined })],
+    ['no kid, beside a key that is too short', token({ alg: 'RS256', kid: undefined }, {}, rsa.privateKey)],
     ['no typ', token({ typ: undefined })],
     ['typ at+jwt', token({ typ: 'at+jwt' })],
     ['typ application/at+jwt', token({ typ: 'application/AT+JWT' })],
