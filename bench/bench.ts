@@ -13,6 +13,7 @@ import { opens } from './opens.ts';
 import { pages } from './pages.ts';
 import { proxySignIns } from './proxy-sign-in.ts';
 import { rejoins } from './rejoin.ts';
+import { slowReaders } from './slow-readers.ts';
 import type { Figure, Row } from './support/figure.ts';
 
 const figures: readonly Figure[] = [
@@ -23,6 +24,7 @@ const figures: readonly Figure[] = [
   bulk,
   keystroke,
   memory,
+  slowReaders,
   rejoins,
   listens,
 ];

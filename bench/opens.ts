@@ -1,16 +1,17 @@
 import { createHash, generateKeyPairSync, randomUUID } from 'node:crypto';
 import { once } from 'node:events';
-import { connect, createServer } from 'node:net';
+import { createServer } from 'node:net';
 import type { AddressInfo } from 'node:net';
 import { performance } from 'node:perf_hooks';
 import { setTimeout as delay } from 'node:timers/promises';
 import { calculateJwkThumbprint } from 'jose';
-import { capsuleCodes, capsuleHead } from '../protocol/capsule.ts';
 import { leaveCoreToGateway } from './support/cores.ts';
 import { quantile } from './support/figure.ts';
 import type { Effort, Figure, Row } from './support/figure.ts';
 import { cpuMsOf, startGateway } from './support/gateway.ts';
 import type { BenchGateway } from './support/gateway.ts';
+import { openRaw, echoByte, rawEntries } from './support/raw-tunnels.ts';
+import type { RawRequest } from './support/raw-tunnels.ts';
 import { jws, token } from './support/tokens.ts';
 
 const atOnce = 48;
@@ -36,12 +37,7 @@ export const opens = {
   measure: run,
 } as const satisfies Figure<keyof OpensRow['values']>;
 
-/** A request for a tunnel, and a byte for its target in the form that such tunnels have. */
-interface Asked {
-  readonly request: string;
-  readonly byte: Buffer;
-}
-type Ask = () => Asked;
+type Ask = () => RawRequest;
 
 async function run({ quick, folder }: Effort): Promise<readonly OpensRow[]> {
   const [measureMs, rounds, proofs, storm] = quick ? [1200, 1, 3000, 5000] : [6000, 3, 40_000, 10_000];
@@ -96,23 +92,13 @@ async function askings(
   const dpop = token({ cnf: { jkt: bound } });
   const others = Array.from({ length: count.others }, (_, number) => token({ sub: `bench-${number}` }));
   const proofs = Array.from({ length: count.proofs }, () => proof(dpop, port));
-  const capsule = Buffer.concat([capsuleHead(capsuleCodes('connect-tcp')!.data, 1), Buffer.from('x')]);
   let at = 0;
   return {
-    [otherTokens]: () => connectBy(others[at++ % others.length]!),
-    'ES256 token, always the same': () => connectBy(bearer),
+    [otherTokens]: () => rawEntries.connect(port, `Bearer ${others[at++ % others.length]!}`),
+    'ES256 token, always the same': () => rawEntries.connect(port, `Bearer ${bearer}`),
     // A CONNECT has no URL for a proof to be about.
-    'ES256 token and DPoP proof (connect-tcp)': () => ({
-      request: `GET /ssh/tcp/box/22/ HTTP/1.1\r\nHost: 127.0.0.1:${port}\r\nConnection: Upgrade\r\nUpgrade: connect-tcp\r\nAuthorization: DPoP ${dpop}\r\nDPoP: ${proofs.pop()}\r\n\r\n`,
-      byte: capsule,
-    }),
-  };
-}
-
-function connectBy(text: string): Asked {
-  return {
-    request: `CONNECT box:22 HTTP/1.1\r\nHost: box:22\r\nProxy-Authorization: Bearer ${text}\r\n\r\n`,
-    byte: Buffer.from('x'),
+    'ES256 token and DPoP proof (connect-tcp)': () =>
+      rawEntries['connect-tcp'](port, `DPoP ${dpop}\r\nDPoP: ${proofs.pop()}`),
   };
 }
 
@@ -180,27 +166,10 @@ async function askAtOnce(open: Open, count: number): Promise<void> {
 }
 
 /** Opens a tunnel, has its target echo a byte, and resets it: no port is left waiting. */
-function carryByte(port: number, { request, byte }: Asked): Promise<void> {
-  return new Promise((resolve, reject) => {
-    const socket = connect(port, '127.0.0.1');
-    socket.setNoDelay(true);
-    socket.write(request, 'latin1');
-    let isOpen = false;
-    socket.on('data', (bytes) => {
-      if (isOpen) {
-        socket.resetAndDestroy();
-        resolve();
-      } else if (/^HTTP\/1.1 (200|101) /.test(bytes.toString('latin1'))) {
-        isOpen = true;
-        socket.write(byte);
-      } else {
-        socket.destroy();
-        reject(new Error(bytes.toString('latin1')));
-      }
-    });
-    socket.on('error', reject);
-    socket.on('close', () => reject(new Error('closed')));
-  });
+async function carryByte(port: number, request: RawRequest): Promise<void> {
+  const socket = await openRaw(port, request);
+  await echoByte(socket, request);
+  socket.resetAndDestroy();
 }
 
 function proof(accessToken: string, port: number): string {
