@@ -13,6 +13,7 @@ import { opens } from './opens.ts';
 import { pages } from './pages.ts';
 import { proxySignIns } from './proxy-sign-in.ts';
 import { rejoins } from './rejoin.ts';
+import { slowReaders } from './slow-readers.ts';
 import { sshs } from './ssh.ts';
 import { starts } from './start.ts';
 import type { Figure } from './support/figure.ts';
@@ -36,6 +37,7 @@ const figures: readonly Figure[] = [
   proxySignIns,
   pages,
   memory,
+  slowReaders,
   rejoins,
   listens,
 ];

@@ -1,102 +1,178 @@
 import { createHash, generateKeyPairSync, randomUUID } from 'node:crypto';
 import { once } from 'node:events';
-import { connect, createServer } from 'node:net';
+import { createServer } from 'node:net';
 import type { AddressInfo } from 'node:net';
 import { performance } from 'node:perf_hooks';
+import { setTimeout as delay } from 'node:timers/promises';
 import { calculateJwkThumbprint } from 'jose';
+import { leaveCoreToGateway } from './support/cores.ts';
 import { quantile } from './support/figure.ts';
 import type { Effort, Figure, Row } from './support/figure.ts';
 import { cpuMsOf, startGateway } from './support/gateway.ts';
 import type { BenchGateway } from './support/gateway.ts';
+import { openRaw, echoByte, rawEntries } from './support/raw-tunnels.ts';
+import type { RawRequest } from './support/raw-tunnels.ts';
 import { jws, token } from './support/tokens.ts';
 
 const atOnce = 48;
 const proofKey = generateKeyPairSync('ec', { namedCurve: 'P-256' });
+/** What is asked of a storm that lasts. */
+const stormPerSecond = 1500;
 
-type OpensRow = Row<'perSecond' | 'p99Ms' | 'gatewayCpuMsPerOpen'>;
+type OpensRow = Row<'opened' | 'perSecond' | 'p99Ms' | 'failed' | 'gatewayCpuMsPerOpen' | 'loadBusy'>;
 
-/** How many tunnels a gateway opens when each has to show who asks. */
+/** How many tunnels a gateway opens when each has to show who asks, is written down, and carries a byte there and back. */
 export const opens = {
   name: 'opens',
-  title: 'authenticated opens (connect-tcp)',
+  title: 'authenticated opens, durable audit, a byte there and back',
   columns: {
+    opened: ['opened', 0],
     perSecond: ['per second', 0],
     p99Ms: ['p99 ms', 1],
+    failed: ['failed', 0],
     gatewayCpuMsPerOpen: ['gateway CPU ms each', 3],
+    // Near 100: it is the core of what asks that is measured.
+    loadBusy: ['% of a core for asking', 0],
   },
   measure: run,
 } as const satisfies Figure<keyof OpensRow['values']>;
 
+type Ask = () => RawRequest;
+
 async function run({ quick, folder }: Effort): Promise<readonly OpensRow[]> {
-  const [measureMs, rounds] = quick ? [3000, 1] : [8000, 3];
-  const target = createServer((socket) => void socket.on('error', () => {}).resume());
-  target.listen(0, '127.0.0.1');
+  const [measureMs, rounds, proofs, storm] = quick ? [1200, 1, 6000, 5000] : [6000, 3, 40_000, 10_000];
+  leaveCoreToGateway();
+  const target = createServer({ noDelay: true }, (socket) => {
+    socket.on('error', () => {});
+    socket.on('data', (bytes) => void socket.write(bytes));
+  });
+  target.listen({ port: 0, host: '127.0.0.1', backlog: 4096 });
   await once(target, 'listening');
-  const gateway = await startGateway(folder, (target.address() as AddressInfo).port);
+  const gateway = await startGateway(folder, (target.address() as AddressInfo).port, 'gateway', {
+    limits: { perSubject: 20_000, perAddress: 20_000, tunnels: 20_000 },
+  });
   try {
-    const bound = await calculateJwkThumbprint(proofKey.publicKey.export({ format: 'jwk' }));
-    const bearer = token({});
-    const dpop = token({ cnf: { jkt: bound } });
-    // Made beforehand: what is measured is the gateway.
-    const proofs = Array.from({ length: quick ? 6000 : 40_000 }, () => proof(dpop, gateway.port));
-    const ways: Record<string, () => string> = {
-      'ES256 token': () => `Authorization: Bearer ${bearer}\r\n`,
-      'ES256 token and DPoP proof': () => `Authorization: DPoP ${dpop}\r\nDPoP: ${proofs.pop()}\r\n`,
-    };
+    const ways = await askings(gateway, { proofs, others: storm });
+    // The first ones are for the compiler: what a gateway does that has just started is another figure.
+    for (const ask of Object.values(ways))
+      await measure({ what: 'first', gateway, ask }, (each) => keepAsking(each, 1500));
     const results: Record<string, OpensRow[]> = {};
-    // Interleaved, so that what else the machine does falls on both.
+    // Interleaved, so that what else the machine does falls on all.
     for (let round = 0; round < rounds; round++) {
-      for (const [what, fields] of Object.entries(ways))
-        (results[what] ??= []).push(await measure({ what, gateway, fields, measureMs }));
+      for (const [what, ask] of Object.entries(ways))
+        (results[what] ??= []).push(
+          await measure({ what, gateway, ask }, (each) => keepAsking(each, measureMs)),
+        );
     }
-    return Object.values(results).map(
+    const rows = Object.values(results).map(
       (each) =>
         each.toSorted((a, b) => a.values.perSecond - b.values.perSecond)[Math.floor(each.length / 2)]!,
     );
+    const ask = ways[otherTokens]!;
+    const paced = quick ? stormPerSecond : storm;
+    return [
+      ...rows,
+      await measure({ what: `storm: ${paced} at ${stormPerSecond}/s`, gateway, ask }, (each) =>
+        askPaced(each, paced),
+      ),
+      await measure({ what: `storm: ${storm} at once`, gateway, ask }, (each) => askAtOnce(each, storm)),
+    ];
   } finally {
     gateway.child.kill('SIGKILL');
     target.close();
   }
 }
 
-async function measure(round: {
-  readonly what: string;
-  readonly gateway: BenchGateway;
-  readonly fields: () => string;
-  readonly measureMs: number;
-}): Promise<OpensRow> {
-  const { what, gateway, fields, measureMs } = round;
+const otherTokens = 'ES256 token, each time another';
+
+/** What is asked, all of it signed beforehand: what is measured is the gateway. */
+async function askings(
+  { port }: BenchGateway,
+  count: { readonly proofs: number; readonly others: number },
+): Promise<Record<string, Ask>> {
+  const bound = await calculateJwkThumbprint(proofKey.publicKey.export({ format: 'jwk' }));
+  const bearer = token({});
+  const dpop = token({ cnf: { jkt: bound } });
+  const others = Array.from({ length: count.others }, (_, number) => token({ sub: `bench-${number}` }));
+  const proofs = Array.from({ length: count.proofs }, () => proof(dpop, port));
+  let at = 0;
+  return {
+    [otherTokens]: () => rawEntries.connect(port, `Bearer ${others[at++ % others.length]!}`),
+    'ES256 token, always the same': () => rawEntries.connect(port, `Bearer ${bearer}`),
+    // A CONNECT has no URL for a proof to be about.
+    'ES256 token and DPoP proof (connect-tcp)': () =>
+      rawEntries['connect-tcp'](port, `DPoP ${dpop}\r\nDPoP: ${proofs.pop()}`),
+  };
+}
+
+type Open = () => Promise<void>;
+
+async function measure(
+  { what, gateway, ask }: { readonly what: string; readonly gateway: BenchGateway; readonly ask: Ask },
+  load: (open: Open) => Promise<void>,
+): Promise<OpensRow> {
   const times: number[] = [];
-  const cpuBefore = cpuMsOf(gateway.child.pid!);
+  let failed = 0;
+  const open = (): Promise<void> => {
+    const startedAt = performance.now();
+    const asked = ask();
+    return carryByte(gateway.port, asked).then(
+      () => void times.push(performance.now() - startedAt),
+      (error: unknown) => {
+        if (failed++ === 0) console.error(`${what}: ${String(error)}`);
+      },
+    );
+  };
+  const gatewayBefore = cpuMsOf(gateway.child.pid!);
+  const loadBefore = process.cpuUsage();
   const startedAt = performance.now();
-  const until = startedAt + measureMs;
-  await Promise.all(
-    Array.from({ length: atOnce }, async () => {
-      while (performance.now() < until) times.push(await open(gateway.port, fields()));
-    }),
-  );
-  const seconds = (performance.now() - startedAt) / 1000;
-  const cpuMs = cpuMsOf(gateway.child.pid!) - cpuBefore;
+  await load(open);
+  const ms = performance.now() - startedAt;
+  const { user, system } = process.cpuUsage(loadBefore);
+  // Whatever the last ones leave to be written and closed.
+  await delay(200);
   const values = {
-    perSecond: times.length / seconds,
+    opened: times.length,
+    perSecond: (times.length * 1000) / ms,
     p99Ms: quantile(times, 0.99),
-    gatewayCpuMsPerOpen: cpuMs / times.length,
+    failed,
+    gatewayCpuMsPerOpen: (cpuMsOf(gateway.child.pid!) - gatewayBefore) / times.length,
+    loadBusy: (user + system) / 10 / ms,
   };
   return { what, values };
 }
 
-/** Opens a tunnel, and resets it: no port is left waiting. Resolves to how long the 101 took. */
-async function open(port: number, fields: string): Promise<number> {
-  const startedAt = performance.now();
-  const socket = connect(port, '127.0.0.1');
-  socket.on('error', () => {});
-  socket.write(
-    `GET /ssh/tcp/box/22/ HTTP/1.1\r\nHost: 127.0.0.1:${port}\r\nConnection: Upgrade\r\nUpgrade: connect-tcp\r\n${fields}\r\n`,
+/** As fast as they are answered, some at a time. */
+async function keepAsking(open: Open, measureMs: number): Promise<void> {
+  const until = performance.now() + measureMs;
+  await Promise.all(
+    Array.from({ length: atOnce }, async () => {
+      while (performance.now() < until) await open();
+    }),
   );
-  const [answer] = (await once(socket, 'data')) as [Buffer];
+}
+
+/** When their time has come, however long those before them take. */
+async function askPaced(open: Open, count: number): Promise<void> {
+  const startedAt = performance.now();
+  const all: Promise<void>[] = [];
+  while (all.length < count) {
+    const due = ((performance.now() - startedAt) / 1000) * stormPerSecond;
+    while (all.length < Math.min(due, count)) all.push(open());
+    await delay(1);
+  }
+  await Promise.all(all);
+}
+
+async function askAtOnce(open: Open, count: number): Promise<void> {
+  await Promise.all(Array.from({ length: count }, () => open()));
+}
+
+/** Opens a tunnel, has its target echo a byte, and resets it: no port is left waiting. */
+async function carryByte(port: number, request: RawRequest): Promise<void> {
+  const socket = await openRaw(port, request);
+  await echoByte(socket, request);
   socket.resetAndDestroy();
-  if (!answer.subarray(0, 12).equals(Buffer.from('HTTP/1.1 101'))) throw new Error(answer.toString());
-  return performance.now() - startedAt;
 }
 
 function proof(accessToken: string, port: number): string {

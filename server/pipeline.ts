@@ -233,7 +233,7 @@ async function withinOpeningTime(offer: Offer, session: Session): Promise<void> 
 
 async function dial(offer: Offer, grant: Grant, session: Session, { dialer }: Pipeline): Promise<Socket> {
   const startedAt = performance.now();
-  const target = await dialer.dial(grant, AbortSignal.any([offer.signal, session.signal]));
+  const target = await dialer.dial(grant, [offer.signal, session.signal]);
   session.dialled({ host: target.remoteAddress!, port: target.remotePort! }, performance.now() - startedAt);
   return target;
 }

@@ -1,4 +1,5 @@
 import { createHash } from 'node:crypto';
+import { constants } from 'node:fs';
 import { open, stat } from 'node:fs/promises';
 import type { FileHandle } from 'node:fs/promises';
 import type { FileLock } from '../store/file-lock.ts';
@@ -7,6 +8,12 @@ import type { FileLock } from '../store/file-lock.ts';
 export type AuditFields = Readonly<Record<string, unknown>>;
 
 const tailBytes = 64 * 1024;
+
+/** Where a write itself can be told to wait for the disk, a flush of its own is a way to another thread and back more. */
+const isFlushedByWrite = process.platform === 'linux';
+const { O_APPEND, O_CREAT, O_DSYNC, O_RDWR } = constants;
+const openFlags = O_RDWR | O_APPEND | O_CREAT | (isFlushedByWrite ? O_DSYNC : 0);
+
 /** Whoever holds the lock waits for the disk; for longer than this it is as if we did. */
 const lockMs = 10_000;
 
@@ -20,8 +27,8 @@ export class AuditFile {
   readonly #lock: FileLock | undefined;
   #handle: FileHandle | undefined;
   #last = { seq: 0, hash: '' };
-  /** How long the file was when `last` was its last line. */
-  #size = 0;
+  /** The file that is open, and how long it was when `last` was its last line. */
+  #known = { dev: 0, ino: 0, size: 0 };
   #reopen = false;
 
   /** Without a lock nobody else may write the file. */
@@ -47,9 +54,9 @@ export class AuditFile {
         text += `${line}\n`;
       }
       await handle.appendFile(text);
-      await handle.datasync();
+      if (!isFlushedByWrite) await handle.datasync();
       this.#last = last;
-      this.#size += text.length;
+      this.#known.size += text.length;
     });
   }
 
@@ -79,27 +86,28 @@ export class AuditFile {
   async #current(): Promise<FileHandle> {
     const handle = this.#handle;
     if (handle !== undefined) {
+      const there = await stat(this.#path).catch(() => undefined);
+      const { dev, ino, size } = this.#known;
+      // Otherwise another process has gone on in a new file after rotation.
+      const isOurs = there === undefined || (there.ino === ino && there.dev === dev);
+      if (isOurs && !this.#reopen && there?.size === size) return handle;
       await this.#readLast(handle);
-      if (!this.#reopen && !(await this.#isReplaced(handle))) return handle;
+      if (isOurs && !this.#reopen) return handle;
       await this.close();
     }
     this.#reopen = false;
-    this.#handle = await open(this.#path, 'a+', 0o600);
-    this.#size = -1;
+    this.#handle = await open(this.#path, openFlags, 0o600);
+    this.#known.size = -1;
     await this.#readLast(this.#handle);
     return this.#handle;
-  }
-
-  /** Another process has gone on in a new file after rotation. */
-  async #isReplaced(handle: FileHandle): Promise<boolean> {
-    const [ours, theirs] = await Promise.all([handle.stat(), stat(this.#path).catch(() => undefined)]);
-    return theirs !== undefined && (theirs.ino !== ours.ino || theirs.dev !== ours.dev);
   }
 
   /** Finds the last line, if it is not the one that we know. A new file goes on with the chain of the one before. */
   async #readLast(handle: FileHandle): Promise<void> {
     const stats = await handle.stat();
-    if (!stats.isFile() || stats.size === this.#size) return;
+    const isKnown = stats.size === this.#known.size;
+    this.#known = { dev: stats.dev, ino: stats.ino, size: stats.size };
+    if (!stats.isFile() || isKnown) return;
     const start = Math.max(0, stats.size - tailBytes);
     const { buffer, bytesRead } = await handle.read(
       Buffer.alloc(stats.size - start),
@@ -108,11 +116,10 @@ export class AuditFile {
       start,
     );
     const tail = buffer.toString('utf8', 0, bytesRead);
-    this.#size = stats.size;
     // A line that was cut off by a crash keeps its place in the chain, as a line of its own.
     if (tail !== '' && !tail.endsWith('\n')) {
       await handle.appendFile('\n');
-      this.#size++;
+      this.#known.size++;
     }
     const lastLine = tail.replace(/\n$/, '').split('\n').at(-1) ?? '';
     if (lastLine !== '') this.#last = { seq: seqOf(lastLine) ?? this.#last.seq, hash: hashOf(lastLine) };

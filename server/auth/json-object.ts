@@ -19,25 +19,42 @@ export function member(object: JsonObject, name: string): unknown {
   return Object.hasOwn(object, name) ? object[name] : undefined;
 }
 
-const token = /"(?:[^"\\]|\\.)*"|[{}[\]:,]/gs;
-
 /** `text` is known to be JSON, so that strings and brackets are all there is to look at. */
 function refuseDuplicates(text: string): void {
   // One entry for each open bracket: the names seen in an object, nothing for an array.
   const open: (Set<string> | undefined)[] = [];
   let last = '';
-  for (const [found] of text.matchAll(token)) {
-    if (found === '{') open.push(new Set());
-    else if (found === '[') open.push(undefined);
-    else if (found === '}' || found === ']') open.pop();
-    else if (found === ':') addName(open.at(-1)!, last);
-    last = found;
+  for (let at = 0; at < text.length; at++) {
+    const character = text[at];
+    if (character === '"') {
+      const end = endOfString(text, at);
+      last = text.slice(at, end + 1);
+      at = end;
+    } else if (character === '{') open.push(new Set());
+    else if (character === '[') open.push(undefined);
+    else if (character === '}' || character === ']') open.pop();
+    // A colon outside of strings comes after a name, and nowhere else.
+    else if (character === ':') addName(open.at(-1)!, last);
   }
+}
+
+/** Where the string ends whose first quote is at `start`. */
+function endOfString(text: string, start: number): number {
+  let end = text.indexOf('"', start + 1);
+  while (isEscaped(text, end)) end = text.indexOf('"', end + 1);
+  return end;
+}
+
+/** Whether an odd number of backslashes stands before it. */
+function isEscaped(text: string, at: number): boolean {
+  let first = at;
+  while (text[first - 1] === '\\') first--;
+  return (at - first) % 2 === 1;
 }
 
 function addName(names: Set<string>, quoted: string): void {
   // The name as it reads, since "sub" and "\u0073ub" are the same.
-  const name = JSON.parse(quoted) as string;
+  const name = quoted.includes('\\') ? (JSON.parse(quoted) as string) : quoted.slice(1, -1);
   if (names.has(name)) throw new SyntaxError('a member is named twice');
   names.add(name);
 }

@@ -94,6 +94,7 @@ export async function openRevocations(
 
   return {
     isRevoked({ issuer, subject, tokenId, signInId, keyThumbprint, issuedAt }) {
+      if (list.size === 0) return false;
       if (tokenId !== undefined && list.has(nameOf({ kind: 'token', tokenId }))) return true;
       if (signInId !== undefined && list.has(nameOf({ kind: 'signIn', signInId }))) return true;
       if (keyThumbprint !== undefined && list.has(nameOf({ kind: 'key', keyThumbprint }))) return true;

@@ -44,21 +44,23 @@ export function tcpDialer({ network, limits, ownAddresses, resolver }: TcpDialer
   }
 
   return {
-    async dial(grant, signal) {
-      signal.throwIfAborted();
+    async dial(grant, signals) {
       const abort = new AbortController();
-      const onAbort = () => abort.abort(signal.reason);
+      const onAbort = (): void => abort.abort(signals.find((signal) => signal.aborted)?.reason);
       const timer = setTimeout(
         () => abort.abort(refusal('DIAL_TIMEOUT', grant, new Error(`no answer in ${limits.dialMs} ms`))),
         limits.dialMs,
       );
-      signal.addEventListener('abort', onAbort, { once: true });
       try {
+        for (const signal of signals) {
+          signal.throwIfAborted();
+          signal.addEventListener('abort', onAbort);
+        }
         const addresses = await findAddresses(grant, abort.signal);
         return await race(addresses, grant, abort.signal);
       } finally {
         clearTimeout(timer);
-        signal.removeEventListener('abort', onAbort);
+        for (const signal of signals) signal.removeEventListener('abort', onAbort);
       }
     },
   };
@@ -66,6 +68,7 @@ export function tcpDialer({ network, limits, ownAddresses, resolver }: TcpDialer
 
 /** IPv6 and IPv4 by turns, IPv6 first (RFC 8305 §4): a dead family costs one delay. */
 function interleave(addresses: readonly string[]): readonly string[] {
+  if (addresses.length === 1) return addresses;
   const v6 = addresses.filter((address) => address.includes(':'));
   const v4 = addresses.filter((address) => !address.includes(':'));
   return addresses.flatMap((_, at) => [v6[at], v4[at]]).filter((address) => address !== undefined);

@@ -9,6 +9,12 @@ import type { ListenAddress } from '../config/config.ts';
 /** Where a server listens: an address of the configuration, or a descriptor that was open when the process began. */
 export type Door = ListenAddress | { readonly kind: 'passed'; readonly fd: number };
 
+/**
+ * Connections that the kernel keeps until we take them: what Linux allows by default (`net.core.somaxconn`). When everybody comes
+ * back at once, those that find no room wait a second before they try again.
+ */
+const backlog = 4096;
+
 /** `sun_path` of Linux, without its last zero. */
 const maxSocketPathBytes = 107;
 
@@ -46,7 +52,7 @@ export async function listenInTurn(app: FastifyInstance, door: Door, options: Sh
       if (turn === 'first') await makeRoom(door.path);
       // No longer than the name itself in most cases: the length of a path is limited.
       const path = join(dirname(door.path), `.${randomBytes(3).toString('base64url')}`);
-      await listenOn(app.server, { path }, whoMayConnect);
+      await listenOn(app.server, { path, backlog }, whoMayConnect);
       await rename(path, door.path);
       return;
     }
@@ -119,8 +125,8 @@ async function listenOn(
 }
 
 function listenOptions(door: Door): ListenOptions | { fd: number } {
-  if (door.kind === 'tcp') return { host: door.host, port: door.port };
-  return door.kind === 'unix' ? { path: door.path } : { fd: door.fd };
+  if (door.kind === 'tcp') return { host: door.host, port: door.port, backlog };
+  return door.kind === 'unix' ? { path: door.path, backlog } : { fd: door.fd };
 }
 
 /** A door as people write it. */

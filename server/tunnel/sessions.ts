@@ -10,7 +10,10 @@ import type { BridgeEnd } from '../../stream/bridge.ts';
 /** Why a session ended: how its tunnel did, or the code it was refused with, or why the gateway ended it. */
 export type SessionEnd = BridgeEnd | TunnelErrorCode | EndReason | 'CLIENT_GONE' | 'RESUMED';
 
-/** All that is known of one offer; what is not known yet is absent. Times are milliseconds since the epoch. */
+/**
+ * All that is known of one offer; what is not known yet is absent, and comes to be known in this very object. Times are
+ * milliseconds since the epoch.
+ */
 export interface SessionRecord {
   readonly id: string;
   readonly entry: string;
@@ -24,7 +27,7 @@ export interface SessionRecord {
   /** When the first byte could pass. */
   readonly openedAt?: number;
   /** Since when a resumable tunnel has no connection. */
-  readonly detachedAt?: number;
+  readonly detachedAt?: number | undefined;
   /** How often a resumable tunnel has got another connection. */
   readonly resumes: number;
   readonly dialMs?: number;
@@ -137,8 +140,10 @@ export class Sessions {
   }
 }
 
+type Writable<T> = { -readonly [Name in keyof T]: T[Name] };
+
 class LiveSession implements Session {
-  record: SessionRecord;
+  readonly record: Writable<SessionRecord>;
   readonly #observers: readonly SessionObserver[];
   readonly #remove: (id: string) => void;
   readonly #abort = new AbortController();
@@ -170,36 +175,39 @@ class LiveSession implements Session {
   }
 
   identified(principal: Principal): void {
-    this.record = { ...this.record, principal };
+    this.record.principal = principal;
   }
 
   granted(grant: Grant): void {
-    this.record = { ...this.record, grant };
+    this.record.grant = grant;
   }
 
   dialled(dialled: Target, dialMs: number): void {
-    this.record = { ...this.record, dialled, dialMs };
+    this.record.dialled = dialled;
+    this.record.dialMs = dialMs;
   }
 
   async opening(): Promise<void> {
-    for (const observer of this.#observers) await observer.opening?.(this.record);
+    for (const observer of this.#observers) if (observer.opening) await observer.opening(this.record);
   }
 
   opened(): void {
-    this.record = { ...this.record, openedAt: Date.now() };
+    this.record.openedAt = Date.now();
     for (const observer of this.#observers) observer.opened?.(this.record);
   }
 
   detached(how: CarrierEnd['how']): void {
-    this.record = { ...this.record, detachedAt: Date.now() };
+    this.record.detachedAt = Date.now();
     for (const observer of this.#observers) observer.detached?.(this.record, how);
   }
 
   resumed(what: Omit<Resume, 'awayMs' | 'wasDetached'>): void {
-    const { detachedAt, ...record } = this.record;
+    const { detachedAt } = this.record;
     const wasDetached = detachedAt !== undefined;
     const awayMs = wasDetached ? Math.max(0, Date.now() - detachedAt) : 0;
-    this.record = { ...record, resumes: record.resumes + 1, remoteAddress: what.remoteAddress };
+    this.record.detachedAt = undefined;
+    this.record.resumes++;
+    this.record.remoteAddress = what.remoteAddress;
     for (const observer of this.#observers) observer.resumed?.(this.record, { ...what, wasDetached, awayMs });
   }
 
@@ -209,13 +217,10 @@ class LiveSession implements Session {
   ): void {
     if (this.record.end !== undefined) return;
     const reason = this.#why ?? more.reason;
-    this.record = {
-      ...this.record,
-      ...more,
-      ...(reason !== undefined && { reason }),
-      end: how,
-      endedAt: Date.now(),
-    };
+    Object.assign(this.record, more);
+    if (reason !== undefined) this.record.reason = reason;
+    this.record.end = how;
+    this.record.endedAt = Date.now();
     this.#remove(this.record.id);
     for (const observer of this.#observers) observer.ended(this.record);
   }

@@ -67,9 +67,9 @@ async function slowGateway(): Promise<Parts> {
       },
     },
     dialer: {
-      async dial(grant, signal) {
-        await delay(thinkMs, undefined, { signal });
-        return loopbackDialer.dial(grant, signal);
+      async dial(grant, signals) {
+        await delay(thinkMs, undefined, { signal: AbortSignal.any([...signals]) });
+        return loopbackDialer.dial(grant, signals);
       },
     },
   });

@@ -9,6 +9,7 @@ import { TunnelError } from '../../../protocol/errors.ts';
 import { Secret } from '../../../protocol/secret.ts';
 import type { Principal } from '../../../server/auth/authenticator.ts';
 import { fixedKeys } from '../../../server/auth/jwks.ts';
+import type { KeySource } from '../../../server/auth/jwks.ts';
 import { jwtAuthenticator } from '../../../server/auth/jwt.ts';
 import type { TrustedIssuer } from '../../../server/auth/jwt.ts';
 
@@ -29,8 +30,8 @@ function jwk(key: KeyObject, extra: JWK): JWK {
 const keys = fixedKeys({
   keys: [
     jwk(ec.publicKey, { kid: 'ec', alg: 'ES256', use: 'sig' }),
-    jwk(rsa.publicKey, { kid: 'rsa' }),
     jwk(shortRsa.publicKey, { kid: 'short' }),
+    jwk(rsa.publicKey, { kid: 'rsa' }),
     jwk(okp.publicKey, { kid: 'okp' }),
     jwk(stranger.publicKey, { kid: 'encryption', use: 'enc' }),
   ],
@@ -88,6 +89,7 @@ describe('jwtAuthenticator() accepts', () => {
     ['RS256', token({ alg: 'RS256', kid: 'rsa' }, {}, rsa.privateKey)],
     ['EdDSA', token({ alg: 'EdDSA', kid: 'okp' }, {}, okp.privateKey)],
     ['no kid', token({ kid: undefined })],
+    ['no kid, beside a key that is too short', token({ alg: 'RS256', kid: undefined }, {}, rsa.privateKey)],
     ['no typ', token({ typ: undefined })],
     ['typ at+jwt', token({ typ: 'at+jwt' })],
     ['typ application/at+jwt', token({ typ: 'application/AT+JWT' })],
@@ -426,6 +428,55 @@ function describeJson(value: Json): string {
     .join(', ');
   return text.slice(0, 60);
 }
+
+function only(...keys: JWK[]): KeySource {
+  return fixedKeys({ keys });
+}
+
+describe('a token that was accepted is refused', () => {
+  const another = generateKeyPairSync('ec', { namedCurve: 'P-256' });
+  const text = token();
+  const right = only(jwk(ec.publicKey, { kid: 'ec' }));
+
+  /** Accepts the token once, then asks for it again when `change` has happened. */
+  async function askAgain(change: (world: { keys: KeySource; nowMs: number }) => void): Promise<Principal> {
+    const world = { keys: right, nowMs };
+    const changing: KeySource = { find: (hint) => world.keys.find(hint) };
+    const asked = jwtAuthenticator([{ ...issuer, keys: changing }], { now: () => world.nowMs });
+    const credentials = { kind: 'token', token: new Secret(text) } as const;
+    assert.equal((await asked.authenticate(credentials)).subject, 'alice');
+    change(world);
+    return asked.authenticate(credentials);
+  }
+
+  const changes: Record<string, Parameters<typeof askAgain>[0]> = {
+    'when its key has left the key set': (world) => (world.keys = only()),
+    'when its kid is the name of another key': (world) =>
+      (world.keys = only(jwk(another.publicKey, { kid: 'ec' }))),
+    'when its key is for encryption now': (world) =>
+      (world.keys = only(jwk(ec.publicKey, { kid: 'ec', use: 'enc' }))),
+    'when its key is for another algorithm now': (world) =>
+      (world.keys = only(jwk(ec.publicKey, { kid: 'ec', alg: 'ES384' }))),
+    'when it has expired': (world) => (world.nowMs = (now + 3600 + 31) * 1000),
+  };
+  for (const [when, change] of Object.entries(changes))
+    it(when, () => assert.rejects(askAgain(change), refusal));
+
+  it('and not when its key is still in a key set that was loaded again', async () => {
+    const principal = await askAgain(
+      (world) =>
+        (world.keys = only(jwk(another.publicKey, { kid: 'new' }), jwk(ec.publicKey, { kid: 'ec' }))),
+    );
+    assert.equal(principal.subject, 'alice');
+  });
+
+  it('by who takes another algorithm, another audience or another kind from its issuer', async () => {
+    for (const other of [{ algorithms: ['EdDSA'] as const }, { audience: 'other' }, { typ: 'at+jwt' }]) {
+      const asked = jwtAuthenticator([{ ...issuer, ...other }], { now: () => nowMs });
+      await assert.rejects(asked.authenticate({ kind: 'token', token: new Secret(text) }), refusal);
+    }
+  });
+});
 
 describe('the time that revocations go by', () => {
   const signIns: TrustedIssuer = { ...issuer, saysSignInTime: true };

@@ -65,7 +65,7 @@ function bench(t: TestContext, { network = loopback, dialMs = 5000, resolver, ow
   });
   return async (address: Target, signal = never) => {
     const grant: Grant = { target: { host: 'box', port: 22 }, address, rule: 'rule 1' };
-    const socket = await dialer.dial(grant, signal);
+    const socket = await dialer.dial(grant, [signal]);
     t.after(() => socket.destroy());
     return socket;
   };

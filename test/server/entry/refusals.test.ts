@@ -156,7 +156,7 @@ for (const [name, ask] of Object.entries(ways)) {
       const parts = await startParts({
         dialer: {
           dial: () =>
-            loopbackDialer.dial({ target: self, address: self, rule: '' }, AbortSignal.timeout(5000)),
+            loopbackDialer.dial({ target: self, address: self, rule: '' }, [AbortSignal.timeout(5000)]),
         },
         observers: [{ opening: () => new Promise(() => {}), ended() {} }],
       });

@@ -53,10 +53,10 @@ export const oneToken: Authenticator = {
 
 /** Dials what was asked for, on loopback. */
 export const loopbackDialer: Dialer = {
-  async dial({ address }, signal) {
+  async dial({ address }, signals) {
     const socket = connect({ host: '127.0.0.1', port: address.port, allowHalfOpen: true });
     socket.on('error', () => {});
-    await once(socket, 'connect', { signal });
+    await once(socket, 'connect', { signal: AbortSignal.any([...signals]) });
     return socket;
   },
 };

@@ -78,9 +78,10 @@ describe('an offer', () => {
       const dialling = Promise.withResolvers<void>();
       const gateway = await startParts({
         dialer: {
-          dial: (_grant, signal) =>
+          dial: (_grant, signals) =>
             new Promise((_resolve, reject) => {
-              signal.addEventListener('abort', () => reject(new Error('aborted')));
+              for (const signal of signals)
+                signal.addEventListener('abort', () => reject(new Error('aborted')));
               dialling.resolve();
             }),
         },
