@@ -3,18 +3,24 @@ import { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { ignore, PooledReads } from './pooled-reads.ts';
 import type { Take } from './pooled-reads.ts';
-import { PooledSocket } from './pooled-socket.ts';
 
-/**
- * From now on hands what comes on `stream` to `take` instead of `data` listeners, a connection's bytes out of memory
- * that is used again. `end` is told as ever.
- */
+/** A stream that can hand its bytes on without memory of their own. */
+export interface HandsOver {
+  /** From now on hands what comes to `take` instead of `data` listeners. `end` is told as ever. */
+  handOver(take: Take): void;
+}
+
+/** The same for any stream, though not all have a better way than `data`. */
 export function handOver(stream: Duplex, take: Take): void {
-  if (stream instanceof PooledSocket) return stream.handOver(take);
-  if (stream instanceof Socket) adopt(stream, take);
+  if (handsOver(stream)) return stream.handOver(take);
+  if (stream instanceof Socket) readPooled(stream, take);
   stream.on('data', (bytes: Buffer) => {
     if (!take(bytes, ignore)) stream.pause();
   });
+}
+
+function handsOver(stream: Duplex): stream is Duplex & HandsOver {
+  return 'handOver' in stream;
 }
 
 /** What Node.js keeps `onread` under. */
@@ -27,18 +33,22 @@ interface OnRead {
 const onRead = findOnRead();
 
 /**
- * Node.js has `onread` for connections that are dialled only, though what is behind it is the same for all: connections
- * that came to us get it by its inner names, and are read as ever where Node.js does not have those.
+ * Has a connection read into memory that is used again. What it has read before, and where that cannot be done
+ * everything, comes by `data` as ever. Node.js has `onread` for connections that are dialled only, though what is behind it
+ * is the same for all: connections that came to us get it by its inner names, where Node.js has those.
+ * Says whether it is done.
  */
-function adopt(socket: Socket, take: Take): void {
+export function readPooled(socket: Socket, take: Take): boolean {
   const { _handle: handle } = socket as { _handle?: { useUserBuffer?: (buffer: Buffer) => void } | null };
-  if (onRead === undefined || typeof handle?.useUserBuffer !== 'function') return;
+  if (onRead === undefined || typeof handle?.useUserBuffer !== 'function') return false;
   const inner = socket as unknown as Record<symbol, unknown>;
-  if (inner[onRead.buffer] !== null) return;
+  if (inner[onRead.buffer] !== null) return false;
   const reads = new PooledReads(take);
   inner[onRead.generator] = reads.buffer;
   inner[onRead.callback] = reads.callback;
-  handle.useUserBuffer((inner[onRead.buffer] = reads.buffer()) as Buffer);
+  const first = (inner[onRead.buffer] = reads.buffer());
+  handle.useUserBuffer(first);
+  return true;
 }
 
 function findOnRead(): OnRead | undefined {

@@ -1,6 +1,7 @@
 import type { Buffer } from 'node:buffer';
 import { Socket } from 'node:net';
 import type { SocketConstructorOpts, TcpSocketConnectOpts } from 'node:net';
+import type { HandsOver } from './hand-over.ts';
 import { ignore, PooledReads } from './pooled-reads.ts';
 import type { Take } from './pooled-reads.ts';
 
@@ -8,7 +9,7 @@ import type { Take } from './pooled-reads.ts';
  * A connection that we make, and whose bytes may be had without memory of their own. Until `handOver` is called it is a
  * socket like any other.
  */
-export class PooledSocket extends Socket {
+export class PooledSocket extends Socket implements HandsOver {
   readonly #reads: PooledReads;
 
   /** `options` as for `net.connect`; it connects at once. */
@@ -20,7 +21,6 @@ export class PooledSocket extends Socket {
     this.connect(options);
   }
 
-  /** From now on hands what comes to `take` instead of `data` listeners. `end` is told as ever. */
   handOver(take: Take): void {
     this.#reads.take = take;
     // What came before.
