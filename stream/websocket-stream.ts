@@ -1,9 +1,15 @@
+import type { Socket } from 'node:net';
 import { Duplex } from 'node:stream';
 import type { WebSocket } from 'ws';
 import { endReasons, reasonOfCloseCode } from '../protocol/end-reason.ts';
+import { PlainFrames } from '../protocol/plain-frames.ts';
 import { connectionReset } from './capsule-stream.ts';
 import { afterReason } from './close.ts';
+import { readPooled } from './hand-over.ts';
+import type { HandsOver } from './hand-over.ts';
 import { everyInterval, keepAliveMs } from './keep-alive.ts';
+import { ignore as noRelease } from './pooled-reads.ts';
+import type { Release, Take } from './pooled-reads.ts';
 import { TunnelEnded, tunnelEnded } from './tunnel-ended.ts';
 
 /** The subprotocol in which an empty binary message is the sender's EOF. */
@@ -22,6 +28,8 @@ export interface WebSocketStreamOptions {
    * `close`: a Close frame, for peers that know nothing better; their Close 1000 is then their EOF.
    */
   readonly eof: 'message' | 'close';
+  /** What a WebSocket that came to us reads from: plain messages are then read and written without `ws`. */
+  readonly connection?: Socket;
   readonly keepAliveMs?: number;
   /** How long the reader of an EOF that came by Close may go on writing, to nobody. */
   readonly lingerMs?: number;
@@ -38,17 +46,24 @@ export function webSocketStream(socket: WebSocket, options: WebSocketStreamOptio
   return new WebSocketStream(socket, options);
 }
 
-class WebSocketStream extends Duplex {
+class WebSocketStream extends Duplex implements HandsOver {
   readonly #socket: WebSocket;
+  readonly #connection: Socket | undefined;
   readonly #eof: 'message' | 'close';
   readonly #lingerMs: number;
   readonly #stopBeating: () => void;
   #received = false;
   #unanswered = 0;
+  /** Somebody has read: `ws` may be inside a frame. */
+  #begun = false;
+  #take: Take = (bytes) => this.push(bytes);
+  /** The last bytes of what is read now, as far as it is read. */
+  #last: Buffer | undefined;
 
   constructor(socket: WebSocket, options: WebSocketStreamOptions) {
     super({ allowHalfOpen: true });
     this.#socket = socket;
+    this.#connection = options.connection;
     this.#eof = options.eof;
     this.#lingerMs = options.lingerMs ?? closedLingerMs;
     this.#stopBeating = everyInterval(options.keepAliveMs ?? keepAliveMs, () => this.#beat());
@@ -59,7 +74,20 @@ class WebSocketStream extends Duplex {
     socket.pause();
   }
 
+  handOver(take: Take): void {
+    this.#take = take;
+    if (this.#connection && !this.#begun) this.#readFrames(this.#connection);
+    this.resume();
+  }
+
+  /** Where bytes are handed over, nothing is pushed that would make Node.js ask for more. */
+  override resume(): this {
+    this._read();
+    return super.resume();
+  }
+
   override _read(): void {
+    this.#begun = true;
     this.#socket.resume();
   }
 
@@ -103,7 +131,41 @@ class WebSocketStream extends Duplex {
     if (!isBinary) return this.#refuse(1003, 'a text message');
     if (data.length === 0) return this.#receiveEnd();
     if (this.#received) return this.#refuse(1002, 'data after the end');
-    if (!this.push(data)) this.#socket.pause();
+    if (!this.#take(data, noRelease)) this.#socket.pause();
+  }
+
+  /** Reads plain messages from the connection itself, and gives all else to `ws` as if it had come by `data`. */
+  #readFrames(connection: Socket): void {
+    const frames = new PlainFrames(maxMessageBytes, {
+      payload: (bytes) => this.#receivePayload(bytes),
+      other: (bytes) => {
+        this.#handLast(noRelease);
+        // `ws` keeps parts of what it gets.
+        connection.emit('data', Buffer.from(bytes));
+      },
+    });
+    const receive = (chunk: Buffer, release: Release): boolean => {
+      frames.push(chunk);
+      // Bytes are written in order: when the last of a chunk are, all are.
+      this.#handLast(release);
+      return true;
+    };
+    if (!readPooled(connection, receive)) return;
+    for (const early of takeRead(connection)) receive(early, noRelease);
+  }
+
+  #receivePayload(bytes: Buffer): void {
+    if (this.destroyed) return;
+    this.#unanswered = 0;
+    if (this.#received) return this.#refuse(1002, 'data after the end');
+    this.#handLast(noRelease);
+    this.#last = bytes;
+  }
+
+  #handLast(release: Release): void {
+    const last = this.#last;
+    this.#last = undefined;
+    if (last !== undefined && !this.#take(last, release)) this.#socket.pause();
   }
 
   #receiveEnd(): void {
@@ -146,6 +208,16 @@ class WebSocketStream extends Duplex {
     this.#unanswered = this.#socket.isPaused ? 0 : this.#unanswered + 1;
     this.#socket.ping(undefined, undefined, ignore);
   }
+}
+
+/** What the connection has read that nobody has heard of. */
+function takeRead(connection: Socket): readonly Buffer[] {
+  const listeners = connection.listeners('data') as ((bytes: Buffer) => void)[];
+  connection.removeAllListeners('data');
+  const read: Buffer[] = [];
+  for (let early; (early = connection.read() as Buffer | null) !== null;) read.push(early);
+  for (const listener of listeners) connection.on('data', listener);
+  return read;
 }
 
 /** A failed send also closes the WebSocket, and that is where it is handled. */
