@@ -95,6 +95,7 @@ class WebSocketStream extends Duplex implements HandsOver {
     if (this.#socket.readyState !== this.#socket.OPEN) return callback(connectionReset());
     // An empty message would be our EOF.
     if (chunk.length === 0) return callback();
+    if (this.#connection) return writeMessages(this.#connection, chunk, callback);
     for (let at = maxMessageBytes; at < chunk.length; at += maxMessageBytes) {
       this.#socket.send(chunk.subarray(at - maxMessageBytes, at), { binary: true }, ignore);
     }
@@ -209,6 +210,31 @@ class WebSocketStream extends Duplex implements HandsOver {
     this.#socket.ping(undefined, undefined, ignore);
   }
 }
+
+/**
+ * Writes binary messages, as `ws` would, but all at once. A server masks nothing, and `ws` writes none of its own frames
+ * between the head of one and its end.
+ */
+function writeMessages(connection: Socket, bytes: Buffer, callback: Callback): void {
+  connection.cork();
+  let at = 0;
+  for (; bytes.length - at > maxMessageBytes; at += maxMessageBytes) {
+    connection.write(longestHead);
+    connection.write(bytes.subarray(at, at + maxMessageBytes));
+  }
+  connection.write(messageHead(bytes.length - at));
+  connection.write(at === 0 ? bytes : bytes.subarray(at), callback);
+  connection.uncork();
+}
+
+/** The head of a whole binary message (RFC 6455 section 5.2). */
+function messageHead(length: number): Buffer {
+  if (length < 126) return Buffer.of(0x82, length);
+  if (length < 65_536) return Buffer.of(0x82, 126, length >> 8, length & 255);
+  return longestHead;
+}
+
+const longestHead = Buffer.of(0x82, 127, 0, 0, 0, 0, 0, 1, 0, 0);
 
 /** What the connection has read that nobody has heard of. */
 function takeRead(connection: Socket): readonly Buffer[] {

@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import { connect } from 'node:net';
 import type { AddressInfo, Socket } from 'node:net';
@@ -202,6 +203,41 @@ describe('a stream over a WebSocket', () => {
       assert.equal(handed(), 'before');
     });
   }
+
+  it('writes messages of every length, and answers pings between them', async () => {
+    const { stream, peer } = await handedOver({ eof: 'message' });
+    const lengths: number[] = [];
+    const bytes: Buffer[] = [];
+    peer.on('message', (data: Buffer, isBinary: boolean) => {
+      assert.ok(isBinary);
+      lengths.push(data.length);
+      bytes.push(data);
+    });
+    const sent = randomBytes(300_000);
+    let pongs = 0;
+    peer.on('pong', () => pongs++);
+    for (const length of [0, 1, 125, 126, 65_535, 65_536, 65_537, 131_072, 200_000]) {
+      stream.write(sent.subarray(0, length));
+      peer.ping();
+    }
+    stream.end();
+    while (lengths.at(-1) !== 0 || pongs < 9) await once(peer, lengths.at(-1) === 0 ? 'pong' : 'message');
+    assert.deepEqual(lengths, [
+      1,
+      125,
+      126,
+      65_535,
+      65_536,
+      65_536,
+      1,
+      65_536,
+      65_536,
+      ...[65_536, 65_536, 65_536, 3392],
+      0,
+    ]);
+    assert.deepEqual(Buffer.concat(bytes).subarray(-200_000), sent.subarray(0, 200_000));
+    stream.destroy();
+  });
 
   it('reads no more while there is no room', async () => {
     let room = 0;
