@@ -3,8 +3,8 @@ import type { Buffer } from 'node:buffer';
 /** Below this, to set the words up costs more than they save. */
 const fewBytes = 48;
 
-const wordBytes = 4;
-const word = new Int32Array(1);
+const wordBytes = 8;
+const word = new BigInt64Array(1);
 const wordBits = new DataView(word.buffer);
 
 /**
@@ -16,18 +16,18 @@ export function unmask(bytes: Buffer, mask: number): number {
   // Words can only be had where their addresses are multiples of their size.
   const head = -bytes.byteOffset & (wordBytes - 1);
   const turned = unmaskBytes(bytes, mask, { from: 0, to: head });
-  const count = (bytes.length - head) >>> 2;
+  const count = (bytes.length - head) >>> 3;
   // The order of bytes in a word is the machine's.
   wordBits.setInt32(0, turned);
-  unmaskWords(new Int32Array(bytes.buffer, bytes.byteOffset + head, count), word[0]!);
+  wordBits.setInt32(4, turned);
+  unmaskWords(new BigInt64Array(bytes.buffer, bytes.byteOffset + head, count), word[0]!);
   return unmaskBytes(bytes, turned, { from: head + count * wordBytes, to: bytes.length });
 }
 
-/** Eight at a time take half as long, whichever of its compilers Node.js has come to. */
-function unmaskWords(words: Int32Array, mask: number): void {
-  const rest = words.length & 7;
+function unmaskWords(words: BigInt64Array, mask: bigint): void {
+  const rest = words.length & 15;
   for (let at = 0; at < rest; at++) words[at]! ^= mask;
-  for (let at = rest; at < words.length; at += 8) {
+  for (let at = rest; at < words.length; at += 16) {
     words[at]! ^= mask;
     words[at + 1]! ^= mask;
     words[at + 2]! ^= mask;
@@ -36,6 +36,14 @@ function unmaskWords(words: Int32Array, mask: number): void {
     words[at + 5]! ^= mask;
     words[at + 6]! ^= mask;
     words[at + 7]! ^= mask;
+    words[at + 8]! ^= mask;
+    words[at + 9]! ^= mask;
+    words[at + 10]! ^= mask;
+    words[at + 11]! ^= mask;
+    words[at + 12]! ^= mask;
+    words[at + 13]! ^= mask;
+    words[at + 14]! ^= mask;
+    words[at + 15]! ^= mask;
   }
 }
 

@@ -6,7 +6,7 @@ import { abort, abortAfter, closeGently } from './close.ts';
 import { readPooled } from './hand-over.ts';
 import type { HandsOver } from './hand-over.ts';
 import { everyInterval, keepAliveMs } from './keep-alive.ts';
-import { ignore } from './pooled-reads.ts';
+import { ignore, joined } from './pooled-reads.ts';
 import type { Release, Take } from './pooled-reads.ts';
 import { TunnelEnded, tunnelEnded } from './tunnel-ended.ts';
 
@@ -98,23 +98,21 @@ class CapsuleStream extends Duplex implements HandsOver {
 
   #receive(chunk: Buffer, release: Release): boolean {
     let useful = 0;
-    // Bytes are written in order: when the last of a chunk are, all are.
-    let last: Buffer | undefined;
+    let bytes: Buffer | undefined;
     try {
       for (const event of this.#decoder.push(chunk)) {
         if (event.kind === 'data') {
           if (event.bytes.length === 0) continue;
-          if (last) this.#hand(last, ignore);
-          last = event.bytes;
-          useful += last.length;
+          bytes = joined(bytes, event.bytes);
+          useful += event.bytes.length;
         } else if (event.kind === 'reason') this.destroy(tunnelEnded(event.reason));
         else {
-          if (last) this.#hand(last, ignore);
-          last = undefined;
+          if (bytes) this.#hand(bytes, ignore);
+          bytes = undefined;
           this.push(null);
         }
       }
-      if (last) this.#hand(last, release);
+      if (bytes) this.#hand(bytes, release);
     } catch (error) {
       this.destroy(error as Error);
     }

@@ -62,5 +62,13 @@ function memory(): Memory {
   return fresh;
 }
 
+/** Bytes of one memory, of which the second follow the first after a gap: moves them up, so that both lie together. */
+export function joined(first: Buffer | undefined, second: Buffer): Buffer {
+  if (first === undefined) return second;
+  const both = Buffer.from(first.buffer, first.byteOffset, first.length + second.length);
+  second.copy(both, first.length);
+  return both;
+}
+
 /** For bytes whose memory is nobody's but theirs. */
 export const ignore: Release = () => {};

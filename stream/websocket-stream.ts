@@ -8,7 +8,7 @@ import { afterReason } from './close.ts';
 import { readPooled } from './hand-over.ts';
 import type { HandsOver } from './hand-over.ts';
 import { everyInterval, keepAliveMs } from './keep-alive.ts';
-import { ignore as noRelease } from './pooled-reads.ts';
+import { joined, ignore as noRelease } from './pooled-reads.ts';
 import type { Release, Take } from './pooled-reads.ts';
 import { TunnelEnded, tunnelEnded } from './tunnel-ended.ts';
 
@@ -57,8 +57,8 @@ class WebSocketStream extends Duplex implements HandsOver {
   /** Somebody has read: `ws` may be inside a frame. */
   #begun = false;
   #take: Take = (bytes) => this.push(bytes);
-  /** The last bytes of what is read now, as far as it is read. */
-  #last: Buffer | undefined;
+  /** The payload of what is read now, as far as it is read. */
+  #read: Buffer | undefined;
 
   constructor(socket: WebSocket, options: WebSocketStreamOptions) {
     super({ allowHalfOpen: true });
@@ -140,15 +140,14 @@ class WebSocketStream extends Duplex implements HandsOver {
     const frames = new PlainFrames(maxMessageBytes, {
       payload: (bytes) => this.#receivePayload(bytes),
       other: (bytes) => {
-        this.#handLast(noRelease);
+        this.#handRead(noRelease);
         // `ws` keeps parts of what it gets.
         connection.emit('data', Buffer.from(bytes));
       },
     });
     const receive = (chunk: Buffer, release: Release): boolean => {
       frames.push(chunk);
-      // Bytes are written in order: when the last of a chunk are, all are.
-      this.#handLast(release);
+      this.#handRead(release);
       return true;
     };
     if (!readPooled(connection, receive)) return;
@@ -159,14 +158,13 @@ class WebSocketStream extends Duplex implements HandsOver {
     if (this.destroyed) return;
     this.#unanswered = 0;
     if (this.#received) return this.#refuse(1002, 'data after the end');
-    this.#handLast(noRelease);
-    this.#last = bytes;
+    this.#read = joined(this.#read, bytes);
   }
 
-  #handLast(release: Release): void {
-    const last = this.#last;
-    this.#last = undefined;
-    if (last !== undefined && !this.#take(last, release)) this.#socket.pause();
+  #handRead(release: Release): void {
+    const read = this.#read;
+    this.#read = undefined;
+    if (read !== undefined && !this.#take(read, release)) this.#socket.pause();
   }
 
   #receiveEnd(): void {
