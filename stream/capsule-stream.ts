@@ -3,7 +3,11 @@ import { Duplex } from 'node:stream';
 import { CapsuleDecoder, capsuleHead, keepAliveCapsule, reasonCapsule } from '../protocol/capsule.ts';
 import type { CapsuleCodes } from '../protocol/capsule.ts';
 import { abort, abortAfter, closeGently } from './close.ts';
+import { readPooled } from './hand-over.ts';
+import type { HandsOver } from './hand-over.ts';
 import { everyInterval, keepAliveMs } from './keep-alive.ts';
+import { ignore, joined } from './pooled-reads.ts';
+import type { Release, Take } from './pooled-reads.ts';
 import { TunnelEnded, tunnelEnded } from './tunnel-ended.ts';
 
 type Callback = (error?: Error | null) => void;
@@ -22,12 +26,13 @@ export function capsuleStream(
   return new CapsuleStream(socket, codes, options.keepAliveMs ?? keepAliveMs);
 }
 
-class CapsuleStream extends Duplex {
+class CapsuleStream extends Duplex implements HandsOver {
   readonly #socket: Socket;
   readonly #codes: CapsuleCodes;
   readonly #decoder: CapsuleDecoder;
   readonly #stopBeating: () => void;
   #full = false;
+  #take: Take = (bytes) => this.push(bytes);
 
   constructor(socket: Socket, codes: CapsuleCodes, intervalMs: number) {
     super({ allowHalfOpen: true });
@@ -37,13 +42,25 @@ class CapsuleStream extends Duplex {
     this.#stopBeating = everyInterval(intervalMs, () => {
       if (socket.writable && socket.writableLength === 0) socket.write(keepAliveCapsule);
     });
-    socket.on('data', (chunk: Buffer) => this.#receive(chunk));
+    socket.on('data', (chunk: Buffer) => this.#receive(chunk, ignore));
     socket.on('error', (error) => this.destroy(error));
     socket.on('end', () => this.#connectionEnded());
     socket.on('close', () => this.#connectionEnded());
     // A FIN that came before the tunnel has had its event already.
     if (socket.readableEnded || socket.destroyed) process.nextTick(() => this.#connectionEnded());
     socket.pause();
+  }
+
+  handOver(take: Take): void {
+    this.#take = take;
+    readPooled(this.#socket, (chunk, release) => this.#receive(chunk, release));
+    this.resume();
+  }
+
+  /** Where bytes are handed over, nothing is pushed that would make Node.js ask for more. */
+  override resume(): this {
+    this._read();
+    return super.resume();
   }
 
   override _read(): void {
@@ -79,21 +96,34 @@ class CapsuleStream extends Duplex {
     this.#socket.uncork();
   }
 
-  #receive(chunk: Buffer): void {
+  #receive(chunk: Buffer, release: Release): boolean {
     let useful = 0;
+    let bytes: Buffer | undefined;
     try {
       for (const event of this.#decoder.push(chunk)) {
-        if (event.kind === 'reason') this.destroy(tunnelEnded(event.reason));
-        else if (event.kind === 'end') this.push(null);
-        else if (event.bytes.length > 0 && !this.push(event.bytes)) this.#full = true;
-        if (event.kind === 'data') useful += event.bytes.length;
+        if (event.kind === 'data') {
+          if (event.bytes.length === 0) continue;
+          bytes = joined(bytes, event.bytes);
+          useful += event.bytes.length;
+        } else if (event.kind === 'reason') this.destroy(tunnelEnded(event.reason));
+        else {
+          if (bytes) this.#hand(bytes, ignore);
+          bytes = undefined;
+          this.push(null);
+        }
       }
+      if (bytes) this.#hand(bytes, release);
     } catch (error) {
       this.destroy(error as Error);
     }
     // After the end nothing is kept, and a paused socket would not see its peer go.
     if (this.#full && !this.#decoder.ended) this.#socket.pause();
     else if (useful < chunk.length / 2) this.#letOthersGoFirst();
+    return true;
+  }
+
+  #hand(bytes: Buffer, release: Release): void {
+    if (!this.#take(bytes, release)) this.#full = true;
   }
 
   /** Empty capsules cost more than the bytes they travel in: 64 KiB of them 5 ms, and Node reads 2 MiB at a time. */

@@ -1,9 +1,15 @@
+import type { Socket } from 'node:net';
 import { Duplex } from 'node:stream';
 import type { WebSocket } from 'ws';
 import { endReasons, reasonOfCloseCode } from '../protocol/end-reason.ts';
+import { PlainFrames } from '../protocol/plain-frames.ts';
 import { connectionReset } from './capsule-stream.ts';
 import { afterReason } from './close.ts';
+import { readPooled } from './hand-over.ts';
+import type { HandsOver } from './hand-over.ts';
 import { everyInterval, keepAliveMs } from './keep-alive.ts';
+import { joined, ignore as noRelease } from './pooled-reads.ts';
+import type { Release, Take } from './pooled-reads.ts';
 import { TunnelEnded, tunnelEnded } from './tunnel-ended.ts';
 
 /** The subprotocol in which an empty binary message is the sender's EOF. */
@@ -22,6 +28,8 @@ export interface WebSocketStreamOptions {
    * `close`: a Close frame, for peers that know nothing better; their Close 1000 is then their EOF.
    */
   readonly eof: 'message' | 'close';
+  /** What a WebSocket that came to us reads from: plain messages are then read and written without `ws`. */
+  readonly connection?: Socket;
   readonly keepAliveMs?: number;
   /** How long the reader of an EOF that came by Close may go on writing, to nobody. */
   readonly lingerMs?: number;
@@ -38,17 +46,24 @@ export function webSocketStream(socket: WebSocket, options: WebSocketStreamOptio
   return new WebSocketStream(socket, options);
 }
 
-class WebSocketStream extends Duplex {
+class WebSocketStream extends Duplex implements HandsOver {
   readonly #socket: WebSocket;
+  readonly #connection: Socket | undefined;
   readonly #eof: 'message' | 'close';
   readonly #lingerMs: number;
   readonly #stopBeating: () => void;
   #received = false;
   #unanswered = 0;
+  /** Somebody has read: `ws` may be inside a frame. */
+  #begun = false;
+  #take: Take = (bytes) => this.push(bytes);
+  /** The payload of what is read now, as far as it is read. */
+  #read: Buffer | undefined;
 
   constructor(socket: WebSocket, options: WebSocketStreamOptions) {
     super({ allowHalfOpen: true });
     this.#socket = socket;
+    this.#connection = options.connection;
     this.#eof = options.eof;
     this.#lingerMs = options.lingerMs ?? closedLingerMs;
     this.#stopBeating = everyInterval(options.keepAliveMs ?? keepAliveMs, () => this.#beat());
@@ -59,7 +74,20 @@ class WebSocketStream extends Duplex {
     socket.pause();
   }
 
+  handOver(take: Take): void {
+    this.#take = take;
+    if (this.#connection && !this.#begun) this.#readFrames(this.#connection);
+    this.resume();
+  }
+
+  /** Where bytes are handed over, nothing is pushed that would make Node.js ask for more. */
+  override resume(): this {
+    this._read();
+    return super.resume();
+  }
+
   override _read(): void {
+    this.#begun = true;
     this.#socket.resume();
   }
 
@@ -67,6 +95,7 @@ class WebSocketStream extends Duplex {
     if (this.#socket.readyState !== this.#socket.OPEN) return callback(connectionReset());
     // An empty message would be our EOF.
     if (chunk.length === 0) return callback();
+    if (this.#connection) return writeMessages(this.#connection, chunk, callback);
     for (let at = maxMessageBytes; at < chunk.length; at += maxMessageBytes) {
       this.#socket.send(chunk.subarray(at - maxMessageBytes, at), { binary: true }, ignore);
     }
@@ -103,7 +132,39 @@ class WebSocketStream extends Duplex {
     if (!isBinary) return this.#refuse(1003, 'a text message');
     if (data.length === 0) return this.#receiveEnd();
     if (this.#received) return this.#refuse(1002, 'data after the end');
-    if (!this.push(data)) this.#socket.pause();
+    if (!this.#take(data, noRelease)) this.#socket.pause();
+  }
+
+  /** Reads plain messages from the connection itself, and gives all else to `ws` as if it had come by `data`. */
+  #readFrames(connection: Socket): void {
+    const frames = new PlainFrames(maxMessageBytes, {
+      payload: (bytes) => this.#receivePayload(bytes),
+      other: (bytes) => {
+        this.#handRead(noRelease);
+        // `ws` keeps parts of what it gets.
+        connection.emit('data', Buffer.from(bytes));
+      },
+    });
+    const receive = (chunk: Buffer, release: Release): boolean => {
+      frames.push(chunk);
+      this.#handRead(release);
+      return true;
+    };
+    if (!readPooled(connection, receive)) return;
+    for (const early of takeRead(connection)) receive(early, noRelease);
+  }
+
+  #receivePayload(bytes: Buffer): void {
+    if (this.destroyed) return;
+    this.#unanswered = 0;
+    if (this.#received) return this.#refuse(1002, 'data after the end');
+    this.#read = joined(this.#read, bytes);
+  }
+
+  #handRead(release: Release): void {
+    const read = this.#read;
+    this.#read = undefined;
+    if (read !== undefined && !this.#take(read, release)) this.#socket.pause();
   }
 
   #receiveEnd(): void {
@@ -146,6 +207,41 @@ class WebSocketStream extends Duplex {
     this.#unanswered = this.#socket.isPaused ? 0 : this.#unanswered + 1;
     this.#socket.ping(undefined, undefined, ignore);
   }
+}
+
+/**
+ * Writes binary messages, as `ws` would, but all at once. A server masks nothing, and `ws` writes none of its own frames
+ * between the head of one and its end.
+ */
+function writeMessages(connection: Socket, bytes: Buffer, callback: Callback): void {
+  connection.cork();
+  let at = 0;
+  for (; bytes.length - at > maxMessageBytes; at += maxMessageBytes) {
+    connection.write(longestHead);
+    connection.write(bytes.subarray(at, at + maxMessageBytes));
+  }
+  connection.write(messageHead(bytes.length - at));
+  connection.write(at === 0 ? bytes : bytes.subarray(at), callback);
+  connection.uncork();
+}
+
+/** The head of a whole binary message (RFC 6455 section 5.2). */
+function messageHead(length: number): Buffer {
+  if (length < 126) return Buffer.of(0x82, length);
+  if (length < 65_536) return Buffer.of(0x82, 126, length >> 8, length & 255);
+  return longestHead;
+}
+
+const longestHead = Buffer.of(0x82, 127, 0, 0, 0, 0, 0, 1, 0, 0);
+
+/** What the connection has read that nobody has heard of. */
+function takeRead(connection: Socket): readonly Buffer[] {
+  const listeners = connection.listeners('data') as ((bytes: Buffer) => void)[];
+  connection.removeAllListeners('data');
+  const read: Buffer[] = [];
+  for (let early; (early = connection.read() as Buffer | null) !== null;) read.push(early);
+  for (const listener of listeners) connection.on('data', listener);
+  return read;
 }
 
 /** A failed send also closes the WebSocket, and that is where it is handled. */

@@ -93,7 +93,10 @@ async function accept(
     signal.addEventListener('abort', gone, { once: true });
     server.handleUpgrade(request, socket, Buffer.alloc(0), (webSocket: WebSocket) => {
       resolve(
-        webSocketStream(webSocket, { eof: webSocket.protocol === eofSubprotocol ? 'message' : 'close' }),
+        webSocketStream(webSocket, {
+          eof: webSocket.protocol === eofSubprotocol ? 'message' : 'close',
+          connection: socket,
+        }),
       );
     });
   });

@@ -1,12 +1,25 @@
 import assert from 'node:assert/strict';
+import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
-import type { AddressInfo } from 'node:net';
+import { connect } from 'node:net';
+import type { AddressInfo, Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { after, before, describe, it } from 'node:test';
 import { WebSocket, WebSocketServer } from 'ws';
+import { handOver } from '../../stream/hand-over.ts';
 import { webSocketStream } from '../../stream/websocket-stream.ts';
 import type { WebSocketStreamOptions } from '../../stream/websocket-stream.ts';
 import { collect, outcome } from '../server/support/peers.ts';
+
+/** A client's frame, with a mask of zeros. */
+function raw(first: number, payload = ''): Buffer {
+  return Buffer.concat([Buffer.from([first, 0x80 | payload.length, 0, 0, 0, 0]), Buffer.from(payload)]);
+}
+
+/** Sends bytes as they are. */
+function sendRaw(peer: WebSocket, ...frames: readonly Buffer[]): void {
+  (peer as unknown as { _socket: Socket })._socket.write(Buffer.concat(frames));
+}
 
 describe('a stream over a WebSocket', () => {
   let server: WebSocketServer;
@@ -107,6 +120,158 @@ describe('a stream over a WebSocket', () => {
       if (peer.readyState !== peer.CLOSED) await once(peer, 'close');
     });
   }
+
+  /** A stream that hands over what it reads itself, what it has handed over, and a bare WebSocket as its peer. */
+  async function handedOver(
+    options: WebSocketStreamOptions,
+    take: () => boolean = () => true,
+  ): Promise<{ stream: Duplex; peer: WebSocket; handed: () => string }> {
+    const bytes: Buffer[] = [];
+    const accepted = new Promise<Duplex>((resolve) => {
+      server.once('connection', (socket, { socket: connection }) => {
+        const made = webSocketStream(socket, { ...options, connection });
+        resolve(made);
+        // Not in the turn of the handshake, as in the gateway.
+        setImmediate(() => {
+          handOver(made, (chunk, release) => {
+            bytes.push(Buffer.from(chunk));
+            release();
+            return take();
+          });
+        });
+      });
+    });
+    const peer = new WebSocket(`ws://127.0.0.1:${(server.address() as AddressInfo).port}`);
+    peer.on('error', () => {});
+    await once(peer, 'open');
+    return { stream: await accepted, peer, handed: () => Buffer.concat(bytes).toString('latin1') };
+  }
+
+  for (const [what, eof, leave] of breaks) {
+    it(`fails with ${what}, handed over`, async () => {
+      const { stream, peer } = await handedOver({ eof });
+      const failed = new Promise((resolve) => stream.once('error', resolve));
+      leave(peer);
+      assert.ok((await failed) instanceof Error);
+      if (peer.readyState !== peer.CLOSED) await once(peer, 'close');
+    });
+  }
+
+  it('hands over the bytes, answers pings between them, and ends', async () => {
+    const { stream, peer, handed } = await handedOver({ eof: 'message' });
+    const ended = once(stream, 'end');
+    const answered = once(peer, 'pong') as Promise<[Buffer]>;
+    peer.send('ab', { binary: true });
+    peer.ping('are you there');
+    peer.send(Buffer.alloc(60_000, 'c'));
+    peer.send(Buffer.from('d'), { fin: false });
+    peer.send(Buffer.alloc(0), { fin: false });
+    peer.ping();
+    peer.send(Buffer.from('e'), { fin: true });
+    peer.send(Buffer.from('f'));
+    peer.send(Buffer.alloc(0));
+    await ended;
+    assert.equal(handed(), `ab${'c'.repeat(60_000)}def`);
+    assert.equal((await answered)[0].toString(), 'are you there');
+    stream.end('later');
+    const [message] = (await once(peer, 'message')) as [Buffer];
+    assert.equal(message.toString(), 'later');
+    const [code] = (await once(peer, 'close')) as [number];
+    assert.equal(code, 1000);
+  });
+
+  for (const [what, code, frame] of [
+    ['a text message', 1003, raw(0x81, 'x')],
+    ['a text message that is no UTF-8', 1007, Buffer.from([0x81, 0x81, 0, 0, 0, 0, 0xff])],
+    ['a frame without a mask', 1002, Buffer.from([0x82, 1, 0x61])],
+    ['a continuation of nothing', 1002, raw(0x80, 'x')],
+    ['a reserved bit', 1002, raw(0xc2, 'x')],
+    ['a reserved opcode', 1002, raw(0x83, 'x')],
+    ['a fragmented ping', 1002, raw(0x09, 'x')],
+    ['a ping of 126 bytes', 1002, Buffer.from([0x89, 0xfe, 0, 126, 0, 0, 0, 0])],
+    ['a Close of one byte', 1002, raw(0x88, 'x')],
+    ['a message of 65,537 bytes', 1009, Buffer.from([0x82, 0xff, 0, 0, 0, 0, 0, 1, 0, 1, 0, 0, 0, 0])],
+    ['an empty message, and more', 1002, Buffer.concat([raw(0x82), raw(0x82, 'x')])],
+    ['a Close', 1000, Buffer.concat([raw(0x88, '\x03\xe8').subarray(0, 6), Buffer.from([3, 0xe8])])],
+  ] as const) {
+    it(`hands over nothing that comes after ${what}, and closes with ${code}`, async () => {
+      const { stream, peer, handed } = await handedOver({ eof: 'message' });
+      stream.on('error', () => {});
+      sendRaw(peer, raw(0x82, 'before'), frame, raw(0x82, 'after'), raw(0x82));
+      const [closed] = (await once(peer, 'close')) as [number];
+      assert.equal(closed, code);
+      assert.equal(handed(), 'before');
+    });
+  }
+
+  it('writes messages of every length, and answers pings between them', async () => {
+    const { stream, peer } = await handedOver({ eof: 'message' });
+    const lengths: number[] = [];
+    const bytes: Buffer[] = [];
+    peer.on('message', (data: Buffer, isBinary: boolean) => {
+      assert.ok(isBinary);
+      lengths.push(data.length);
+      bytes.push(data);
+    });
+    const sent = randomBytes(300_000);
+    const answered = new Promise<void>((resolve) => {
+      peer.on('pong', (data) => {
+        if (data.toString() === '200000') resolve();
+      });
+    });
+    for (const length of [0, 1, 125, 126, 65_535, 65_536, 65_537, 131_072, 200_000]) {
+      stream.write(sent.subarray(0, length));
+      peer.ping(String(length));
+    }
+    stream.end();
+    while (lengths.at(-1) !== 0) await once(peer, 'message');
+    await answered;
+    assert.deepEqual(
+      lengths,
+      [1, 125, 126, 65_535, 65_536, 65_536, 1, 65_536, 65_536, 65_536, 65_536, 65_536, 3392, 0],
+    );
+    assert.deepEqual(Buffer.concat(bytes).subarray(-200_000), sent.subarray(0, 200_000));
+    stream.destroy();
+  });
+
+  it('reads no more while there is no room', async () => {
+    let room = 0;
+    const { stream, peer, handed } = await handedOver({ eof: 'message' }, () => room-- > 0);
+    const ended = once(stream, 'end');
+    const bytes = 2 * 1024 * 1024;
+    for (let sent = 0; sent < bytes; sent += 65_536) peer.send(Buffer.alloc(65_536, 'x'));
+    peer.send(Buffer.alloc(0));
+    for (let handedBefore = -1; handed().length < bytes; handedBefore = handed().length) {
+      assert.ok(handed().length - handedBefore <= 256 * 1024);
+      await new Promise((resolve) => setImmediate(resolve));
+      stream.resume();
+    }
+    stream.resume();
+    await ended;
+    assert.equal(handed().length, bytes);
+    stream.destroy();
+  });
+
+  it('hands over what came with the handshake, and in one piece after the other', async () => {
+    const accepted = new Promise<string>((resolve) => {
+      server.once('connection', (socket, { socket: connection }) => {
+        const made = webSocketStream(socket, { eof: 'message', connection });
+        let text = '';
+        made.on('error', () => {});
+        made.on('end', () => resolve(text));
+        setTimeout(() => {
+          handOver(made, (chunk) => Boolean((text += chunk.toString())));
+        }, 20);
+      });
+    });
+    const peer = connect((server.address() as AddressInfo).port, '127.0.0.1');
+    const head = 'GET / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n';
+    const key = 'Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: MDEyMzQ1Njc4OWFiY2RlZg==\r\n\r\n';
+    peer.write(Buffer.concat([Buffer.from(head + key), raw(0x82, 'one '), raw(0x82, 'two ').subarray(0, 8)]));
+    peer.once('data', () => peer.write(Buffer.concat([raw(0x82, 'two ').subarray(8), raw(0x82)])));
+    assert.equal(await accepted, 'one two ');
+    peer.destroy();
+  });
 
   it('breaks off when it is destroyed: the peer sees no orderly Close', async () => {
     const [stream, peer] = await pair({ eof: 'message' });

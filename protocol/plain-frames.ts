@@ -1,0 +1,122 @@
+import { Buffer } from 'node:buffer';
+import { unmask } from './mask.ts';
+
+/** Told what the frames bring, in order. */
+export interface PlainFramesListener {
+  /** Bytes of binary messages, unmasked. They lie in what was pushed. */
+  payload(bytes: Buffer): void;
+  /** Bytes of all other frames, as they came. */
+  other(bytes: Buffer): void;
+}
+
+const binary = 0x82;
+const ping = 0x89;
+const pong = 0x8a;
+const masked = 0x80;
+const longestControlBytes = 125;
+const maskBytes = 4;
+
+/** Two bytes, a length of eight, and a mask. */
+const longestHeadBytes = 14;
+
+type State = 'head' | 'payload' | 'control' | 'over';
+
+/**
+ * The fast way through what a client sends by WebSocket (RFC 6455 §5): binary messages of one frame that are not empty and
+ * no longer than `mostBytes` are read here, byte for byte as they come. Pings, pongs and the empty message go to somebody
+ * who knows the rest of the protocol, and from the first frame that is none of these on, everything does: what may come
+ * after which, and what is refused, is decided there alone.
+ */
+export class PlainFrames {
+  readonly #mostBytes: number;
+  readonly #listener: PlainFramesListener;
+  #state: State = 'head';
+  /** The beginning of a head whose end has not come. */
+  #head: Buffer | undefined;
+  /** Bytes of this frame that have not come. */
+  #left = 0;
+  #mask = 0;
+
+  constructor(mostBytes: number, listener: PlainFramesListener) {
+    this.#mostBytes = mostBytes;
+    this.#listener = listener;
+  }
+
+  /** Takes what has come, whose bytes change. */
+  push(chunk: Buffer): void {
+    let at = 0;
+    while (at < chunk.length) {
+      if (this.#state === 'over') return this.#listener.other(at === 0 ? chunk : chunk.subarray(at));
+      if (this.#state === 'head') at = this.#readHead(chunk, at);
+      else at = this.#readBody(chunk, at);
+    }
+  }
+
+  #readBody(chunk: Buffer, at: number): number {
+    const bytes = chunk.subarray(at, at + this.#left);
+    this.#left -= bytes.length;
+    if (this.#state === 'control') this.#listener.other(bytes);
+    else {
+      this.#mask = unmask(bytes, this.#mask);
+      this.#listener.payload(bytes);
+    }
+    if (this.#left === 0) this.#state = 'head';
+    return at + bytes.length;
+  }
+
+  /** Gives where the head ends in `chunk`, or where that does. */
+  #readHead(chunk: Buffer, at: number): number {
+    const kept = this.#head;
+    const bytes = kept ? Buffer.concat([kept, chunk.subarray(at, at + longestHeadBytes)]) : chunk;
+    const start = kept ? 0 : at;
+    const length = this.#lengthAt(bytes, start);
+    if (length === 'refused') {
+      this.#state = 'over';
+      if (kept) this.#listener.other(kept);
+      return at;
+    }
+    if (length === 'more') {
+      this.#head = Buffer.from(bytes.subarray(start));
+      return chunk.length;
+    }
+    this.#head = undefined;
+    const end = start + headBytes(bytes[start + 1]!);
+    this.#begin(bytes.subarray(start, end), length);
+    return end - start + at - (kept?.length ?? 0);
+  }
+
+  #begin(head: Buffer, length: number): void {
+    this.#left = length;
+    if (head[0] === binary && length > 0) {
+      this.#state = 'payload';
+      this.#mask = head.readInt32BE(head.length - maskBytes);
+    } else {
+      this.#listener.other(head);
+      if (length > 0) this.#state = 'control';
+    }
+  }
+
+  /** How long the frame is that begins there. */
+  #lengthAt(bytes: Buffer, at: number): number | 'more' | 'refused' {
+    const first = bytes[at]!;
+    const isControl = first === ping || first === pong;
+    if (first !== binary && !isControl) return 'refused';
+    const second = bytes[at + 1];
+    if (second === undefined) return 'more';
+    if (second < masked) return 'refused';
+    if (bytes.length - at < headBytes(second)) return 'more';
+    const length = readLength(bytes, at, second - masked);
+    return length > (isControl ? longestControlBytes : this.#mostBytes) ? 'refused' : length;
+  }
+}
+
+function headBytes(second: number): number {
+  const short = second - masked;
+  return 2 + maskBytes + (short < 126 ? 0 : short === 126 ? 2 : 8);
+}
+
+function readLength(bytes: Buffer, at: number, short: number): number {
+  if (short < 126) return short;
+  if (short === 126) return bytes.readUInt16BE(at + 2);
+  return bytes.readUInt32BE(at + 2) * 2 ** 32 + bytes.readUInt32BE(at + 6);
+}
