@@ -5,6 +5,8 @@ import type { ListenOptions, Server } from 'node:net';
 import { dirname, join } from 'node:path';
 import type { FastifyInstance } from 'fastify';
 import type { ListenAddress } from '../config/config.ts';
+import { holdSocket } from './held-socket.ts';
+import type { HeldSocket } from './held-socket.ts';
 
 /** Where a server listens: an address of the configuration, or a descriptor that was open when the process began. */
 export type Door = ListenAddress | { readonly kind: 'passed'; readonly fd: number };
@@ -64,6 +66,29 @@ export async function listenInTurn(app: FastifyInstance, door: Door, options: Sh
       },
     );
   });
+}
+
+/**
+ * Binds sockets for other processes to listen on, at most so many; fewer where one has to do for all. Rejects as `listen`
+ * does.
+ */
+export async function holdSockets(
+  door: Door,
+  turn: SharingOptions['turn'],
+  count: number,
+): Promise<readonly HeldSocket[]> {
+  const held: HeldSocket[] = [];
+  try {
+    await inWords(door, async () => {
+      if (turn === 'first' && door.kind === 'unix') await makeRoom(door.path);
+      if (turn === 'first' && door.kind === 'tcp') await probe(door);
+      while (held.length < count && held.every(({ sharesPort }) => sharesPort)) held.push(holdSocket(door));
+    });
+    return held;
+  } catch (error) {
+    for (const socket of held) socket.close();
+    throw error;
+  }
 }
 
 /** Removes the unix socket of a door that nobody listens on any more. */
