@@ -40,7 +40,8 @@ export function formatWorkerPlace({ generation, number, workers, column, columns
 /** This process's place when another process of the gateway has started it as a worker. */
 export function workerPlace(env: NodeJS.ProcessEnv): WorkerPlace | undefined {
   const [leader, generation, ...numbers] = (env[workerVariable] ?? '').split(' ');
-  if (leader !== String(process.ppid) || generation === undefined || process.send === undefined) return undefined;
+  if (leader !== String(process.ppid) || generation === undefined || process.send === undefined)
+    return undefined;
   const [number, workers, column, columns] = numbers.map(Number);
   if (columns === undefined) return undefined;
   return { generation, number: number!, workers: workers!, column: column!, columns };

@@ -47,9 +47,7 @@ export class MergedFigures {
     const dead = [...this.#last.values()].filter(({ instance }) => !living.has(instance));
     if (dead.length === 0) return;
     for (const { instance } of dead) this.#last.delete(instance);
-    const counted = dead.map(({ figures }) =>
-      figures.filter((each) => isOurs(each) && isCount(each.type)),
-    );
+    const counted = dead.map(({ figures }) => figures.filter((each) => isOurs(each) && isCount(each.type)));
     this.#gone = await merge([...(this.#gone ? [this.#gone] : []), ...counted]).getMetricsAsJSON();
   }
 }

@@ -27,9 +27,15 @@ const orders = z.strictObject({ configText: z.string() });
  * A process that takes tunnels for the one that has started it, and does nothing else: it ends when that says so, when
  * that is gone, or when it fails, as soon as its tunnels have ended or the grace time is over. Resolves to the exit code.
  */
-export async function serveAsWorker(file: string, place: WorkerPlace, env: CommandIo['env']): Promise<number> {
+export async function serveAsWorker(
+  file: string,
+  place: WorkerPlace,
+  env: CommandIo['env'],
+): Promise<number> {
   const orphaned = once(process, 'disconnect').then(() => 'disconnect' as const);
-  const [said] = (await Promise.race([once(process, 'message'), orphaned.then(() => [undefined])])) as [unknown];
+  const [said] = (await Promise.race([once(process, 'message'), orphaned.then(() => [undefined])])) as [
+    unknown,
+  ];
   if (said === undefined) return 1;
   const read = (text: string): Config => shareOf(parseConfig(text, { file, env }), place);
   const config = read(orders.parse(said).configText);
@@ -96,7 +102,7 @@ export async function serveAsWorker(file: string, place: WorkerPlace, env: Comma
   await folder.remove(folder.socketOf(instance)!);
   log.info('worker stopped');
   await new Promise<void>((resolve) => log.flush(() => resolve()));
-  if (process.connected) process.disconnect();
+  if (process.connected) process.disconnect?.();
   return cause === 'uncaughtException' ? 1 : 0;
 }
 

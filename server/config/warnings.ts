@@ -75,7 +75,9 @@ function openDoors({ listen, admin, tls, trustedProxies }: Config): string[] {
 export function crowdedCores({ workers }: Pick<Config, 'workers'>): string[] {
   const cores = availableParallelism();
   if (workers === 1 || workers <= cores) return [];
-  return [`workers: ${workers} processes have ${cores} ${cores === 1 ? 'core' : 'cores'} here; one for each core is the most that helps`];
+  return [
+    `workers: ${workers} processes have ${cores} ${cores === 1 ? 'core' : 'cores'} here; one for each core is the most that helps`,
+  ];
 }
 
 function isOpen(host: string): boolean {

@@ -296,8 +296,7 @@ export class Workers implements PublicDoor {
   #replace(seat: Seat): void {
     const { log, onReplaced } = this.#parts;
     seat.failures++;
-    const waitMs =
-      seat.failures === 1 ? 0 : Math.min(firstWaitMs * 2 ** (seat.failures - 2), longestWaitMs);
+    const waitMs = seat.failures === 1 ? 0 : Math.min(firstWaitMs * 2 ** (seat.failures - 2), longestWaitMs);
     if (waitMs > 0) {
       // Who waits in it would wait as long; the others take those who come.
       seat.socket?.close();
