@@ -86,8 +86,7 @@ export async function serveAsWorker(
   if (cause !== 'yield') {
     door.close();
     gateway.stop();
-    if (cause === 'disconnect') gateway.relays.askToMove();
-    else tell({ failing: true });
+    if (cause === 'uncaughtException') tell({ failing: true });
   }
   // Nobody would say so to one that has yielded already, if nobody has taken over.
   void orphaned.then(() => succession.isSucceeded || gateway.stop());

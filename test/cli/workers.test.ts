@@ -17,7 +17,7 @@ import { audited, auditOf, logs, startNext } from '../e2e/support/generations.ts
 import { needs } from '../e2e/support/needs.ts';
 import { childrenOf, eventually, own, run } from '../e2e/support/process.ts';
 import { openScratch } from '../e2e/support/scratch.ts';
-import { clientCommand, prepareSsh } from '../e2e/support/ssh.ts';
+import { box, clientCommand, prepareSsh } from '../e2e/support/ssh.ts';
 import { startSshd } from '../e2e/support/sshd.ts';
 import {
   Browser,
@@ -243,6 +243,7 @@ describe('a gateway of several workers', () => {
       await audited(gateway, 16 * (round + 1), ({ event }) => event === 'resume');
     }
     await Promise.all(conversations.map((each) => each.finish()));
+    await audited(gateway, 16, ({ event }) => event === 'end');
     breaker.close();
     await gateway.running.stop();
     await assertWholeAudit(gateway.auditFile);
@@ -418,7 +419,8 @@ describe('a gateway of several workers', () => {
     const workers = await childrenOf(gateway.running.pid);
     gateway.running.signal('SIGKILL');
     // They take nobody any more.
-    await eventually(async () => (await Conversation.open(gateway).catch(() => undefined)) === undefined);
+    await eventually(() => logOf(gateway).filter(({ msg }) => msg === 'worker ending').length === 2);
+    await assert.rejects(open(gateway, 1));
     const next = await startNext(scratch, gateway);
     await audited(gateway, 6, ({ event, cause }) => event === 'resume' && cause === 'move');
     for (const each of conversations) each.say();
@@ -505,7 +507,7 @@ describe('ssh through a gateway of several workers', needs('ssh', 'sshd', 'dist/
         POSTERN_TOKEN_FILE: gateway.tokenFile,
       },
     });
-    const outcomes = await Promise.all(Array.from({ length: 6 }, () => ssh.run(['echo', 'hello'])));
+    const outcomes = await Promise.all(Array.from({ length: 6 }, () => ssh.run([box, 'echo', 'hello'])));
     for (const { code, stdout, stderr } of outcomes) {
       assert.equal(code, 0, stderr.toString());
       assert.equal(stdout.toString(), 'hello\n');
