@@ -1,4 +1,4 @@
-import { request as httpRequest } from 'node:http';
+import { Agent, request as httpRequest } from 'node:http';
 import type { IncomingHttpHeaders, IncomingMessage, OutgoingHttpHeaders } from 'node:http';
 import { pipeline } from 'node:stream';
 import type { FastifyInstance } from 'fastify';
@@ -16,6 +16,11 @@ import { unreachable } from './hand-over.ts';
 
 /** What the owner of a carrier has to see of a request: it is signed, so that nothing else is to be believed. */
 const passedFields = ['postern-carrier', 'content-type', 'content-length', 'transfer-encoding'] as const;
+/**
+ * The owner does not close a connection as soon as it has answered: it may have the whole body before our last, empty,
+ * write, and the error of that would overtake its answer.
+ */
+const agent = new Agent({ keepAlive: true });
 /** What is about one connection only. */
 const ownFields = new Set(['connection', 'keep-alive', 'transfer-encoding', 'date']);
 
@@ -30,7 +35,7 @@ export function passCarried(
 ): void {
   const asking = httpRequest({
     socketPath,
-    agent: false,
+    agent,
     method: request.method ?? 'GET',
     path: `/http/${way}`,
     headers: { host: 'localhost', ...fieldsOf(request.headers, (name) => isPassed(name)) },
