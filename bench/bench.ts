@@ -14,6 +14,7 @@ import { pages } from './pages.ts';
 import { proxySignIns } from './proxy-sign-in.ts';
 import { rejoins } from './rejoin.ts';
 import type { Figure, Row } from './support/figure.ts';
+import { workers } from './workers.ts';
 
 const figures: readonly Figure[] = [
   opens,
@@ -25,6 +26,7 @@ const figures: readonly Figure[] = [
   memory,
   rejoins,
   listens,
+  workers,
 ];
 
 const { values } = parseArgs({

@@ -189,6 +189,7 @@ export class Gateway {
       ...authority,
       rules: () => this.config.rules,
       sessions: this.sessions,
+      elsewhere: this.#neighbours,
       tickets: this.#state.tickets,
       onTicket: (made) => this.#audit.appendEventually(ticketFields(made)),
     });
@@ -211,6 +212,7 @@ export class Gateway {
       keys: signingKeys,
       counter: this.#counter,
       sessions: this.sessions,
+      elsewhere: this.#neighbours,
       config: () => this.config,
       onTicket: (made) => this.#audit.appendEventually(ticketFields(made)),
       remoteAddress: (request) => this.#settings.remoteAddress(request),

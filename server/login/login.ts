@@ -21,7 +21,10 @@ import type { SignIn } from './sign-ins.ts';
 import type { SigningKeys } from './signing-keys.ts';
 import { signInIssuer } from '../auth/sign-in-issuer.ts';
 
-export interface LoginParts extends Pick<AccessParts, 'sessions' | 'tickets' | 'onTicket' | 'remoteAddress'> {
+export interface LoginParts extends Pick<
+  AccessParts,
+  'sessions' | 'elsewhere' | 'tickets' | 'onTicket' | 'remoteAddress'
+> {
   readonly store: Store;
   readonly revocations: Revocations;
   readonly keys: SigningKeys;
