@@ -67,7 +67,7 @@ async function run({ quick, folder }: Effort): Promise<readonly WorkersRow[]> {
     return [...results].map(([what, rows]) => ({ what, values: mediansOf(rows) }));
   } finally {
     for (const { child } of gateways) child.kill('SIGTERM');
-    await Promise.all(gateways.map(({ child }) => child.exitCode ?? once(child, 'exit')));
+    await Promise.all(gateways.map(async ({ child }) => child.exitCode ?? once(child, 'exit')));
     target.close();
   }
 }
@@ -204,8 +204,8 @@ async function startWorkers(folder: string, count: number, targetPort: number): 
     await new Promise((resolve) => setTimeout(resolve, 50));
   }
   // The last worker may not be there yet.
-  while (count > 1 && childrenOf(child.pid!).length < count)
-    await new Promise((resolve) => setTimeout(resolve, 50));
+  const children = count === 1 ? 0 : count;
+  while (childrenOf(child.pid!).length < children) await new Promise((resolve) => setTimeout(resolve, 50));
   await new Promise((resolve) => setTimeout(resolve, 500));
   const pids = [child.pid!, ...childrenOf(child.pid!)];
   return { count, port, child, cpuMs: () => pids.reduce((sum, pid) => sum + cpuMsOf(pid), 0) };

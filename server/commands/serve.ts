@@ -104,11 +104,9 @@ async function serveUntilStopped(args: string[], { env }: CommandIo): Promise<nu
   const asked = stopSignal(log, () => workers?.kill());
   const stopMs = config.limits.graceMs + marginMs;
   // Before all else: `/readyz` says so at once.
-  void asked.then(() => {
-    gateway.stop();
-    // Those of an old generation hear it from nobody else.
-    if (!doors.areOurs) void workers?.stop(stopMs);
-  });
+  void asked.then(() => gateway.stop());
+  // Those of an old generation hear it from nobody else.
+  void asked.then(() => (doors.areOurs ? undefined : workers?.stop(stopMs)));
   try {
     await doors.open(neighbours);
   } catch (error) {
@@ -150,7 +148,7 @@ async function serveUntilStopped(args: string[], { env }: CommandIo): Promise<nu
   }
 
   function workersOf({ metrics }: Gateway, at: Door): Workers {
-    const { replaced } = metrics.leadWorkers(() => workers?.living ?? 0);
+    const leading = metrics.leadWorkers(() => workers?.living ?? 0);
     return new Workers({
       count: config.workers,
       door: at,
@@ -158,7 +156,7 @@ async function serveUntilStopped(args: string[], { env }: CommandIo): Promise<nu
       counts: SharedCounts.make(join(folder.directory, `${instance}.counts`), 2 * config.workers),
       socketOf: (name) => folder.socketOf(name)!,
       configText: () => text,
-      onReplaced: replaced,
+      onReplaced: () => leading.replaced(),
       log,
       env,
     });

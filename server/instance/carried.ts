@@ -54,7 +54,7 @@ export function passCarried(
     pipeline(answer, response, () => {});
   });
   asking.on('error', (error: NodeJS.ErrnoException) => {
-    if (response.headersSent) return void response.destroy();
+    // An answer that has begun is cut off by this.
     const isGone = error.code === 'ENOENT' || error.code === 'ECONNREFUSED';
     refuseRequest(response, isGone ? notHere() : unreachable(error), id);
   });

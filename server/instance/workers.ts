@@ -2,10 +2,10 @@ import { spawn } from 'node:child_process';
 import type { ChildProcess } from 'node:child_process';
 import { z } from 'zod';
 import type { Logger } from 'pino';
-import { holdSockets, leave } from '../listen/listen.ts';
+import { leave } from '../listen/listen.ts';
 import type { Door, SharingOptions } from '../listen/listen.ts';
 import type { HeldSocket } from '../listen/held-socket.ts';
-import { holdSocket } from '../listen/held-socket.ts';
+import { holdSocket, holdSockets } from '../listen/held-socket.ts';
 import type { SharedCounts } from '../policy/shared-counts.ts';
 import { formatWorkerPlace, predecessorVariable, workerVariable } from '../systemd.ts';
 import { ask } from './ask.ts';
@@ -170,10 +170,10 @@ export class Workers implements PublicDoor {
   /** Their tunnels have as long as those of a gateway that stops. */
   async stop(limitMs: number): Promise<void> {
     await Promise.all(
-      [...this.#children].map(({ instance }) =>
+      [...this.#children].flatMap(({ instance }) =>
         instance === undefined
-          ? undefined
-          : this.#ask(instance, '/stop', { by: this.#parts.generation }, limitMs).catch(() => undefined),
+          ? []
+          : [this.#ask(instance, '/stop', { by: this.#parts.generation }, limitMs).catch(() => undefined)],
       ),
     );
   }

@@ -4,7 +4,8 @@ import { rename } from 'node:fs/promises';
 import net from 'node:net';
 import { dirname, join } from 'node:path';
 import { getSystemErrorName } from 'node:util';
-import type { Door } from './listen.ts';
+import { inWords, makeRoom, probe } from './listen.ts';
+import type { Door, SharingOptions } from './listen.ts';
 
 /** A socket for other processes to listen on. This one holds it, and accepts nothing. */
 export interface HeldSocket {
@@ -49,6 +50,29 @@ export function holdSocket(door: Door): HeldSocket {
     };
   } finally {
     process.umask(before);
+  }
+}
+
+/**
+ * Binds sockets for other processes to listen on, at most so many; fewer where one has to do for all. Rejects as `listen`
+ * does.
+ */
+export async function holdSockets(
+  door: Door,
+  turn: SharingOptions['turn'],
+  count: number,
+): Promise<readonly HeldSocket[]> {
+  const held: HeldSocket[] = [];
+  try {
+    await inWords(door, async () => {
+      if (turn === 'first' && door.kind === 'unix') await makeRoom(door.path);
+      if (turn === 'first' && door.kind === 'tcp') await probe(door);
+      while (held.length < count && held.every(({ sharesPort }) => sharesPort)) held.push(holdSocket(door));
+    });
+    return held;
+  } catch (error) {
+    for (const socket of held) socket.close();
+    throw error;
   }
 }
 

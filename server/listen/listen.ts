@@ -5,8 +5,6 @@ import type { ListenOptions, Server } from 'node:net';
 import { dirname, join } from 'node:path';
 import type { FastifyInstance } from 'fastify';
 import type { ListenAddress } from '../config/config.ts';
-import { holdSocket } from './held-socket.ts';
-import type { HeldSocket } from './held-socket.ts';
 
 /** Where a server listens: an address of the configuration, or a descriptor that was open when the process began. */
 export type Door = ListenAddress | { readonly kind: 'passed'; readonly fd: number };
@@ -68,35 +66,13 @@ export async function listenInTurn(app: FastifyInstance, door: Door, options: Sh
   });
 }
 
-/**
- * Binds sockets for other processes to listen on, at most so many; fewer where one has to do for all. Rejects as `listen`
- * does.
- */
-export async function holdSockets(
-  door: Door,
-  turn: SharingOptions['turn'],
-  count: number,
-): Promise<readonly HeldSocket[]> {
-  const held: HeldSocket[] = [];
-  try {
-    await inWords(door, async () => {
-      if (turn === 'first' && door.kind === 'unix') await makeRoom(door.path);
-      if (turn === 'first' && door.kind === 'tcp') await probe(door);
-      while (held.length < count && held.every(({ sharesPort }) => sharesPort)) held.push(holdSocket(door));
-    });
-    return held;
-  } catch (error) {
-    for (const socket of held) socket.close();
-    throw error;
-  }
-}
-
 /** Removes the unix socket of a door that nobody listens on any more. */
 export async function leave(door: Door): Promise<void> {
   if (door.kind === 'unix') await unlink(door.path).catch(() => {});
 }
 
-async function inWords(door: Door, work: () => Promise<void>): Promise<void> {
+/** Does `work`; what it throws becomes a message for people about the door. */
+export async function inWords(door: Door, work: () => Promise<void>): Promise<void> {
   if (door.kind === 'unix' && Buffer.byteLength(door.path) > maxSocketPathBytes) {
     throw new Error(
       `cannot listen on ${door.path}: the path of a unix socket is at most ${maxSocketPathBytes} bytes`,
@@ -111,12 +87,13 @@ async function inWords(door: Door, work: () => Promise<void>): Promise<void> {
 }
 
 /** Removes the socket of a dead process. Rejects with EADDRINUSE when somebody listens on it. */
-async function makeRoom(path: string): Promise<void> {
+export async function makeRoom(path: string): Promise<void> {
   if (await isAnswered(path)) throw Object.assign(new Error(`${path} is answered`), { code: 'EADDRINUSE' });
   await unlink(path).catch(() => {});
 }
 
-async function probe(door: Extract<Door, { kind: 'tcp' }>): Promise<void> {
+/** Rejects when anybody listens there, who shares the port or not. */
+export async function probe(door: Extract<Door, { kind: 'tcp' }>): Promise<void> {
   const server = createServer();
   await listenOn(server, listenOptions(door), 'everyone');
   await new Promise((resolve) => server.close(resolve));

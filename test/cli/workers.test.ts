@@ -184,7 +184,10 @@ describe('a gateway of several workers', () => {
     for (const each of conversations) each.say();
     await Promise.all(conversations.map((each) => each.heard()));
     const counts = openedBy(gateway);
-    assert.deepEqual([...counts.keys()].toSorted(), [1, 2]);
+    assert.deepEqual(
+      [...counts.keys()].toSorted((a, b) => a - b),
+      [1, 2],
+    );
     assert.ok(
       [...counts.values()].every((count) => count > 5),
       JSON.stringify([...counts]),

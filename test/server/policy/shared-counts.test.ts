@@ -13,6 +13,8 @@ import { generousLimits } from '../support/gateway-parts.ts';
 const scratch = mkdtempSync(join(tmpdir(), 'postern-counts-'));
 after(() => rmSync(scratch, { recursive: true }));
 
+const make = (columns = 4): SharedCounts => SharedCounts.make(join(scratch, 'counts'), columns);
+
 /** One process of several that count to a limit as fast as they can; says how many it got. */
 const racer = `
   import { SharedCounts } from ${JSON.stringify(import.meta.resolve('../../../server/policy/shared-counts.ts'))};
@@ -31,8 +33,6 @@ const racer = `
 `;
 
 describe('counts that processes share', () => {
-  const make = (columns = 4): SharedCounts => SharedCounts.make(join(scratch, 'counts'), columns);
-
   it('add up, and leave no file behind', () => {
     const counts = make();
     assert.equal(existsSync(join(scratch, 'counts')), false);
@@ -76,7 +76,7 @@ describe('counts that processes share', () => {
     for (const { stdin } of racers) stdin!.write('go');
     const got = (await Promise.all(said)).map(([text]) => Number(String(text)));
     const sum = got.reduce((all, each) => all + each, 0);
-    assert.ok(sum > 0 && sum <= limit, `${got.join(' + ')}`);
+    assert.ok(sum > 0 && sum <= limit, got.join(' + '));
     assert.equal(counts.counter(3).add('the one'), sum + 1);
     counts.close();
   });
