@@ -183,11 +183,11 @@ export class Metrics implements SessionObserver {
   /** Counts what leads workers: how many there are, and how often one had to be replaced. */
   leadWorkers(living: () => number): { replaced(): void } {
     const registers = [this.#registry];
-    const workers = new Gauge({
+    const workers: Gauge = new Gauge({
       name: 'postern_workers',
       help: 'Processes that take tunnels',
       registers,
-      collect: () => workers.set(living()),
+      collect: (): void => workers.set(living()),
     });
     const replaced = new Counter({
       name: 'postern_workers_replaced_total',
