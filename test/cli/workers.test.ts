@@ -205,12 +205,20 @@ describe('a gateway of several workers', () => {
     await audited(gateway, 10, ({ event }) => event === 'end');
     assert.match(await command(gateway, 'kill', '--subject', 'tester', '--revoke'), /^30 sessions ended/);
     await eventually(() => conversations.slice(10).every(({ error }) => error?.code === 'TUNNEL_KILLED'));
-    await assert.rejects(open(gateway, 1), { code: 'TOKEN_INVALID' });
+    // The workers hear of it within a quarter of a second; what opens in between ends then.
+    const refusal = async (): Promise<string | undefined> =>
+      Conversation.open(gateway).then(
+        () => undefined,
+        (error: { code?: string }) => error.code,
+      );
+    await eventually(async () => (await refusal()) === 'TOKEN_INVALID');
     gateway.running.signal('SIGTERM');
     assert.equal(await gateway.running.ended, 0);
     await assertWholeAudit(gateway.auditFile);
     assert.equal(auditOf(gateway).filter(({ event }) => event === 'revoke').length, 1);
-    assert.equal(auditOf(gateway).filter(({ event }) => event === 'end').length, 40);
+    const of = (event: string): number => auditOf(gateway).filter((each) => each['event'] === event).length;
+    assert.ok(of('open') >= 40);
+    assert.equal(of('end'), of('open'));
     const control = (JSON.parse(readFileSync(gateway.configFile, 'utf8')) as { control: string }).control;
     assert.deepEqual(
       readdirSync(`${control.slice(5)}.d`).filter((name) => !name.endsWith('.lock')),
