@@ -24,6 +24,7 @@ import type { WrittenRow } from './support/results.ts';
 import { sideBySide, sideBySideTable } from './support/side-by-side.ts';
 import { table } from './support/table.ts';
 import { stopWays } from './support/ways.ts';
+import { workers } from './workers.ts';
 
 /** In the order in which they are measured. */
 const figures: readonly Figure[] = [
@@ -38,6 +39,7 @@ const figures: readonly Figure[] = [
   pages,
   memory,
   slowReaders,
+  workers,
   rejoins,
   listens,
 ];

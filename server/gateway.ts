@@ -23,6 +23,7 @@ import type { Config } from './config/config.ts';
 import { addressCheck } from './dial/addresses.ts';
 import { tcpDialer } from './dial/tcp.ts';
 import { measureRoutes } from './doctor/measure-routes.ts';
+import { HttpCarriers } from './entry/http-carrier.ts';
 import { plainEntries, requestEntries } from './entry/index.ts';
 import type { Incoming, Offer, RejoinOffer } from './entry/entry.ts';
 import { isToEnd } from './listen/control.ts';
@@ -41,6 +42,7 @@ import type { PlainRequestOptions } from './listen/plain-requests.ts';
 import { takeTunnelRequests } from './listen/requests.ts';
 import { rejoin, serve } from './pipeline.ts';
 import type { Pipeline } from './pipeline.ts';
+import type { Counter } from './policy/counter.ts';
 import { TunnelCounts } from './policy/limits.ts';
 import { rulesPolicy } from './policy/rules.ts';
 import { openEmbeddedStore } from './store/embedded.ts';
@@ -82,6 +84,10 @@ export interface Place {
   /** Names it in the ids of its tunnels. */
   readonly instance: string;
   readonly neighbours: Neighbours;
+  /** Counts what the others have too; absent: this process counts for itself. */
+  readonly counter?: Counter;
+  /** Another process writes down what concerns the gateway as a whole. */
+  readonly isLed?: boolean;
 }
 
 /** All the parts of a gateway, put together from a configuration. It listens to nothing by itself. */
@@ -92,7 +98,9 @@ export class Gateway {
   readonly #log: Log;
   readonly #audit: AuditLog;
   readonly #state: State;
-  readonly #counts = new TunnelCounts();
+  readonly carriers: HttpCarriers;
+  readonly #counts: TunnelCounts;
+  readonly #counter: Counter | undefined;
   readonly #neighbours: Neighbours | undefined;
   readonly #tunnels: Rejoinables;
   #settings: Settings;
@@ -131,15 +139,18 @@ export class Gateway {
       metrics,
       logObserver(log),
     ]);
-    const instance = place?.instance ?? newInstanceName();
+    const { instance = newInstanceName(), counter, isLed = false } = place ?? {};
+    this.carriers = new HttpCarriers(instance);
+    this.#counter = counter;
+    this.#counts = new TunnelCounts(counter);
     this.relays = new Relays({ sessions: this.sessions, instance, ...this.config.resume });
     this.#neighbours = place?.neighbours;
     this.#tunnels = place
       ? tunnelsOf(instance, ownTunnels(this.relays), place.neighbours)
       : ownTunnels(this.relays);
     state.revocations.onRevoked((revocation, reason) => {
-      // Whoever has taken over writes it down.
-      if (!this.#isSucceeded) audit.appendEventually(revocationFields(revocation, reason));
+      // Whoever has taken over writes it down, or whoever leads.
+      if (!this.#isSucceeded && !isLed) audit.appendEventually(revocationFields(revocation, reason));
       this.sessions.endWhere(
         ({ principal }) => principal !== undefined && concerns(revocation, principal),
         'REVOKED',
@@ -178,12 +189,17 @@ export class Gateway {
       ...authority,
       rules: () => this.config.rules,
       sessions: this.sessions,
+      elsewhere: this.#neighbours,
       tickets: this.#state.tickets,
       onTicket: (made) => this.#audit.appendEventually(ticketFields(made)),
     });
     plainRoutes(app, {
       ...this.#judging(),
-      entries: plainEntries(this.prefix, this.config.entries, () => this.relays),
+      entries: plainEntries(this.prefix, this.config.entries, {
+        relays: () => this.relays,
+        carriers: this.carriers,
+        elsewhere: this.#neighbours,
+      }),
     });
   }
 
@@ -194,7 +210,9 @@ export class Gateway {
       revocations,
       tickets,
       keys: signingKeys,
+      counter: this.#counter,
       sessions: this.sessions,
+      elsewhere: this.#neighbours,
       config: () => this.config,
       onTicket: (made) => this.#audit.appendEventually(ticketFields(made)),
       remoteAddress: (request) => this.#settings.remoteAddress(request),
@@ -231,12 +249,21 @@ export class Gateway {
    * new ones cannot be used.
    */
   async reload(config: Config): Promise<void> {
-    const { listen, admin, control, publicUrl, entries, resume, store } = this.config;
+    const commit = await this.prepare(config);
+    commit();
+  }
+
+  /** The first half of `reload`. Resolves to what puts the new ones in place, which cannot fail. */
+  async prepare(config: Config): Promise<() => void> {
+    const { listen, admin, control, workers, publicUrl, entries, resume, store } = this.config;
     const audit = { file: this.config.audit.file, required: config.audit.required };
     const { sessionMs, accessTokenMs, deviceFlow } = this.config.signIn;
     const signIn = { ...config.signIn, sessionMs, accessTokenMs, deviceFlow };
-    const kept = { listen, admin, control, publicUrl, entries, resume, store, audit, signIn };
-    this.#settings = await settingsFrom({ ...config, ...kept }, this.#state, this.#log);
+    const kept = { listen, admin, control, workers, publicUrl, entries, resume, store, audit, signIn };
+    const settings = await settingsFrom({ ...config, ...kept }, this.#state, this.#log);
+    return () => {
+      this.#settings = settings;
+    };
   }
 
   /** Ends sessions of this process for the operator. Gives how many. */

@@ -16,7 +16,7 @@ export interface PosternOptions {
 /**
  * The gateway as a Fastify plugin: `app.register(postern, { prefix: '/ssh', config })`. It stands beside other routes
  * and other WebSocket plugins, whose upgrades it leaves alone; CONNECT requests of the whole server are its own.
- * `listen`, `admin` and `tls` of the configuration belong to the app and are not used. Closing the app waits for open
+ * `listen`, `workers`, `admin` and `tls` of the configuration belong to the app and are not used. Closing the app waits for open
  * tunnels up to `limits.graceSeconds`. Rejects with `ConfigError` when the configuration cannot be used.
  *
  * The control socket, for `postern-gateway sessions` and `kill`, is there for a configuration in a file, which those

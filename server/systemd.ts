@@ -13,6 +13,40 @@ export function passedSocket(env: NodeJS.ProcessEnv): number | undefined {
   return bySystemd || byPredecessor ? firstPassedFd : undefined;
 }
 
+/** Names the process that has started this one as one of its workers, and tells what it needs: see `WorkerPlace`. */
+export const workerVariable = 'POSTERN_WORKER';
+
+/** Where a worker's own sockets and files are among its descriptors. */
+export const workerFds = { socket: firstPassedFd, counts: firstPassedFd + 1 } as const;
+
+/** What a worker is told of its place. */
+export interface WorkerPlace {
+  /** The instance name of the process that leads it. */
+  readonly generation: string;
+  /** From 1 on; a worker that is replaced leaves it to the next one. */
+  readonly number: number;
+  /** How many workers there are. */
+  readonly workers: number;
+  /** Which of how many columns of the shared counts is its own. */
+  readonly column: number;
+  readonly columns: number;
+}
+
+/** For the environment of a worker. */
+export function formatWorkerPlace({ generation, number, workers, column, columns }: WorkerPlace): string {
+  return [process.pid, generation, number, workers, column, columns].join(' ');
+}
+
+/** This process's place when another process of the gateway has started it as a worker. */
+export function workerPlace(env: NodeJS.ProcessEnv): WorkerPlace | undefined {
+  const [leader, generation, ...numbers] = (env[workerVariable] ?? '').split(' ');
+  if (leader !== String(process.ppid) || generation === undefined || process.send === undefined)
+    return undefined;
+  const [number, workers, column, columns] = numbers.map(Number);
+  if (columns === undefined) return undefined;
+  return { generation, number: number!, workers: workers!, column: column!, columns };
+}
+
 /**
  * Tells systemd a state, as in sd_notify(3), where it listens; resolves in any case. Node.js cannot write to a unix
  * datagram socket, so systemd's own small program does it.

@@ -1,3 +1,4 @@
+import { hostname } from 'node:os';
 import pino from 'pino';
 import type { Logger } from 'pino';
 import { isTunnelErrorCode, tunnelErrors } from '../../protocol/errors.ts';
@@ -11,13 +12,17 @@ export type Log = Pick<Logger, 'info' | 'warn' | 'error'>;
 /** A log that nobody reads may hold this much; then lines are dropped rather than tunnels held up. */
 const maxUnwrittenBytes = 4 * 1024 * 1024;
 
+/** Several processes write into one pipe; what is longer than PIPE_BUF may be taken apart there (pipe(7)). */
+const maxWrittenBytes = 4096;
+
 const secretFields = ['authorization', 'proxy-authorization', 'cookie', 'sec-websocket-protocol', 'dpop'];
 
 /** JSON lines on stdout, one per event. Headers that carry secrets are never shown, should an error bring them. */
-export function standardLog(level: string): Logger {
+export function standardLog(level: string, worker?: number): Logger {
   return pino(
     {
       level,
+      ...(worker !== undefined && { base: { pid: process.pid, hostname: hostname(), worker } }),
       redact: [
         // A request that cannot be parsed, as it came.
         'err.rawPacket',
@@ -28,7 +33,7 @@ export function standardLog(level: string): Logger {
         ]),
       ],
     },
-    pino.destination({ dest: 1, sync: false, maxLength: maxUnwrittenBytes }),
+    pino.destination({ dest: 1, sync: false, maxLength: maxUnwrittenBytes, maxWrite: maxWrittenBytes }),
   );
 }
 

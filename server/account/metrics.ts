@@ -14,6 +14,9 @@ const layers: Readonly<Record<CarrierEnd['how'], string>> = {
   violation: 'relay',
 };
 
+/** All figures of a process. */
+export type Figures = Awaited<ReturnType<Registry['getMetricsAsJSON']>>;
+
 /** The gateway's figures, in the text format of Prometheus; no user and no target is a label. */
 export class Metrics implements SessionObserver {
   readonly #registry = new Registry();
@@ -119,6 +122,7 @@ export class Metrics implements SessionObserver {
       name: 'postern_build_info',
       help: 'Always 1; the labels say what runs',
       labelNames: ['version', 'node'],
+      aggregator: 'first',
       registers,
     });
     info.set({ version, node: process.version }, 1);
@@ -169,5 +173,27 @@ export class Metrics implements SessionObserver {
 
   text(): Promise<string> {
     return this.#registry.metrics();
+  }
+
+  /** For another process of the gateway, which adds them to its own. */
+  figures(): Promise<Figures> {
+    return this.#registry.getMetricsAsJSON();
+  }
+
+  /** Counts what leads workers: how many there are, and how often one had to be replaced. */
+  leadWorkers(living: () => number): { replaced(): void } {
+    const registers = [this.#registry];
+    const workers: Gauge = new Gauge({
+      name: 'postern_workers',
+      help: 'Processes that take tunnels',
+      registers,
+      collect: (): void => workers.set(living()),
+    });
+    const replaced = new Counter({
+      name: 'postern_workers_replaced_total',
+      help: 'Workers that ended by themselves and were replaced',
+      registers,
+    });
+    return { replaced: () => replaced.inc() };
   }
 }

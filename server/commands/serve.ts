@@ -1,26 +1,35 @@
 import { writeFile } from 'node:fs/promises';
 import type { Server as TlsServer } from 'node:https';
+import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import type { FastifyInstance } from 'fastify';
 import type { Logger } from 'pino';
 import { standardLog } from '../account/log.ts';
+import { MergedFigures } from '../account/merged-figures.ts';
 import { defaultConfigText } from '../config/defaults.ts';
-import { defaultConfigFile, loadConfig } from '../config/load.ts';
+import { defaultConfigFile, readConfigText } from '../config/load.ts';
+import { parseConfig } from '../config/parse.ts';
+import { crowdedCores } from '../config/warnings.ts';
 import { Gateway } from '../gateway.ts';
 import { Doors } from '../instance/doors.ts';
 import { InstanceFolder, newInstanceName } from '../instance/folder.ts';
 import { instanceApp } from '../instance/instance-app.ts';
 import { Neighbours } from '../instance/neighbours.ts';
+import { OwnDoor } from '../instance/public-door.ts';
 import { Succession } from '../instance/succession.ts';
 import { startSuccessor } from '../instance/successor.ts';
 import { takeoverRoutes } from '../instance/takeover.ts';
+import { Workers } from '../instance/workers.ts';
 import { adminApp } from '../listen/admin.ts';
 import { describeDoor } from '../listen/listen.ts';
+import type { Door } from '../listen/listen.ts';
 import { certificateOf, publicApp } from '../listen/public-app.ts';
 import { controlOf, mount } from '../plugin.ts';
-import { notifySystemd, passedSocket } from '../systemd.ts';
+import { SharedCounts } from '../policy/shared-counts.ts';
+import { notifySystemd, passedSocket, workerPlace } from '../systemd.ts';
 import { runCommand } from './command.ts';
 import type { CommandIo } from './command.ts';
+import { serveAsWorker } from './serve-worker.ts';
 import { onHangUp, onUpgrade, stopSignal } from './signals.ts';
 
 /** Others that stop too may take this much longer than the grace time. */
@@ -41,22 +50,45 @@ async function serveUntilStopped(args: string[], { env }: CommandIo): Promise<nu
       init: { type: 'boolean', default: false },
     },
   });
+  const place = workerPlace(env);
+  if (place) return serveAsWorker(values.config, place, env);
   if (values.init)
     await writeFile(values.config, defaultConfigText(), { flag: 'wx', mode: 0o600 }).catch(unlessThere);
-  const config = await loadConfig(values.config, env);
+  let text = await readConfigText(values.config);
+  const config = parseConfig(text, { file: values.config, env });
   const log = standardLog(config.log.level);
+  for (const warning of crowdedCores(config)) log.warn(warning);
   const folder = await InstanceFolder.open(config.control.path);
   const instance = newInstanceName();
   const neighbours = new Neighbours(folder, instance);
   const gateway = await Gateway.open(config, log, { instance, neighbours });
-  const app = publicApp(config, log);
-  // A plugin's prefix has no slash at its end.
-  app.register(async (mounted) => mount(mounted, gateway), { prefix: gateway.prefix.slice(0, -1) });
+  const passed = passedSocket(env);
+  const door: Door = passed === undefined ? config.listen : { kind: 'passed', fd: passed };
+  const workers = config.workers === 1 ? undefined : workersOf(gateway, door);
+  const app = workers ? undefined : gatewayApp(gateway, log);
+  const publicDoor = app ? new OwnDoor(app, door) : workers!;
   const control = controlOf(gateway, neighbours);
   takeoverRoutes(control, { publicUrl: config.publicUrl, yield: () => doors.yield() });
-  const succession = new Succession(gateway);
-  const apps = { public: app, admin: adminApp(gateway), control, instance: instanceApp(succession) };
-  const doors: Doors = new Doors({ config, passed: passedSocket(env), instance, folder, apps });
+  const succession = new Succession(gateway, instance);
+  const figures = new MergedFigures();
+  const admin = adminApp({
+    obstacles: async () => [...gateway.obstacles, ...((await workers?.obstacles()) ?? [])],
+    metrics: {
+      contentType: gateway.metrics.contentType,
+      text: () => figuresOf(gateway, { instance, neighbours, workers, figures }),
+    },
+  });
+  const own = instanceApp(succession, {
+    carriers: gateway.carriers,
+    onLastFigures: (said) => figures.keep(said),
+  });
+  const doors: Doors = new Doors({
+    config,
+    public: publicDoor,
+    instance,
+    folder,
+    apps: { admin, control, instance: own },
+  });
   // The process that has taken over speaks for the service.
   const notify = async (state: string): Promise<void> => {
     if (doors.areOurs) await notifySystemd(state, env);
@@ -64,25 +96,30 @@ async function serveUntilStopped(args: string[], { env }: CommandIo): Promise<nu
   onHangUp(async () => {
     await notify('RELOADING=1');
     gateway.reopenAudit();
-    await reload(values.config, env, gateway, app, log);
+    await workers?.reopenAudit();
+    await reload();
     await notify('READY=1');
   });
-  onUpgrade(log, () => (doors.areOurs ? startSuccessor(app.server, env) : undefined));
-  const asked = stopSignal(log);
+  onUpgrade(log, () => (doors.areOurs ? startSuccessor(publicDoor.fd, env) : undefined));
+  const asked = stopSignal(log, () => workers?.kill());
+  const stopMs = config.limits.graceMs + marginMs;
   // Before all else: `/readyz` says so at once.
   void asked.then(() => gateway.stop());
+  // Those of an old generation hear it from nobody else.
+  void asked.then(() => (doors.areOurs ? undefined : workers?.stop(stopMs)));
   try {
     await doors.open(neighbours);
   } catch (error) {
-    await doors.close();
+    await closeAll();
     throw error;
   }
   log.info(
     {
-      listen: describeDoor(doors.public),
+      listen: describeDoor(door),
       admin: describeDoor(config.admin),
       publicUrl: config.publicUrl.href,
       instance,
+      ...(workers && { workers: config.workers }),
     },
     'listening',
   );
@@ -91,35 +128,85 @@ async function serveUntilStopped(args: string[], { env }: CommandIo): Promise<nu
   const cause = await Promise.race([asked, doors.yielded.then(() => 'takeover')]);
   log.info({ cause, tunnels: gateway.sessions.count }, cause === 'takeover' ? 'handing on' : 'stopping');
   if (cause !== 'takeover') {
-    doors.closePublic();
+    publicDoor.close();
     gateway.relays.askToMove();
     await notify('STOPPING=1');
-    await succession.orElse(neighbours.tell('stop', config.limits.graceMs + marginMs));
+    await succession.orElse(neighbours.tell('stop', stopMs));
+    if (!succession.isSucceeded) workers?.giveUpSoon();
   }
   await gateway.empty();
-  await doors.close();
+  if (!workers) await neighbours.sayLast({ instance, figures: await gateway.metrics.figures() });
+  await closeAll();
   log.info('stopped');
   await new Promise<void>((resolve) => log.flush(() => resolve()));
   return cause === 'uncaughtException' ? 1 : 0;
+
+  async function closeAll(): Promise<void> {
+    await doors.close();
+    // Otherwise its app closes it.
+    if (workers) await gateway.close();
+  }
+
+  function workersOf({ metrics }: Gateway, at: Door): Workers {
+    const leading = metrics.leadWorkers(() => workers?.living ?? 0);
+    return new Workers({
+      count: config.workers,
+      door: at,
+      generation: instance,
+      counts: SharedCounts.make(join(folder.directory, `${instance}.counts`), 2 * config.workers),
+      socketOf: (name) => folder.socketOf(name)!,
+      configText: () => text,
+      onReplaced: () => leading.replaced(),
+      log,
+      env,
+    });
+  }
+
+  /** A configuration that cannot be used changes nothing: the old one stays, and the log says why. */
+  async function reload(): Promise<void> {
+    try {
+      const nextText = await readConfigText(values.config);
+      const next = parseConfig(nextText, { file: values.config, env });
+      const certificate = app && next.tls && gateway.config.tls && certificateOf(next.tls);
+      const commit = await gateway.prepare(next);
+      const commitAll = await workers?.prepare(nextText);
+      if (certificate) (app.server as unknown as TlsServer).setSecureContext(certificate);
+      commit();
+      await commitAll?.();
+      text = nextText;
+      log.info('configuration reloaded');
+    } catch (error) {
+      log.error({ err: error }, 'configuration not reloaded; the old one stays');
+    }
+  }
 }
 
-/** A configuration that cannot be used changes nothing: the old one stays, and the log says why. */
-async function reload(
-  file: string,
-  env: CommandIo['env'],
-  gateway: Gateway,
-  app: FastifyInstance,
-  log: Logger,
-): Promise<void> {
-  try {
-    const config = await loadConfig(file, env);
-    if (config.tls && gateway.config.tls)
-      (app.server as unknown as TlsServer).setSecureContext(certificateOf(config.tls));
-    await gateway.reload(config);
-    log.info('configuration reloaded');
-  } catch (error) {
-    log.error({ err: error }, 'configuration not reloaded; the old one stays');
-  }
+function gatewayApp(gateway: Gateway, log: Logger): FastifyInstance {
+  const app = publicApp(gateway.config, log);
+  // A plugin's prefix has no slash at its end.
+  app.register(async (mounted) => mount(mounted, gateway), { prefix: gateway.prefix.slice(0, -1) });
+  return app;
+}
+
+interface FiguresParts {
+  readonly instance: string;
+  readonly neighbours: Neighbours;
+  readonly workers: Workers | undefined;
+  readonly figures: MergedFigures;
+}
+
+/** Those of all processes of the gateway, old generations too. */
+async function figuresOf(
+  { metrics }: Gateway,
+  { instance, neighbours, workers, figures }: FiguresParts,
+): Promise<string> {
+  const { answers, living } = await neighbours.figures();
+  const numberOf = (name: string): string | undefined => workers?.numbers.get(name)?.toString();
+  return figures.text(
+    { instance, worker: workers && '0', figures: await metrics.figures() },
+    answers.map((answer) => ({ ...answer, worker: numberOf(answer.instance) })),
+    living,
+  );
 }
 
 function unlessThere(error: unknown): void {

@@ -11,14 +11,17 @@ export function onHangUp(reloadOnce: () => Promise<void>): void {
 
 /**
  * Resolves with what asks the process to stop: SIGTERM, SIGINT, or an error nobody caught, after which the open tunnels
- * may end in peace but nothing new begins. A second one of any of them ends the process at once.
+ * may end in peace but nothing new begins. A second one of any of them ends the process at once, after `beforeKill`.
  */
-export function stopSignal(log: Logger): Promise<string> {
+export function stopSignal(log: Logger, beforeKill = (): void => {}): Promise<string> {
   return new Promise((resolve) => {
     let asked = false;
     const stop = (cause: string): void => {
       // Not `process.exit()`, which waits for threads that are compiling.
-      if (asked) process.kill(process.pid, 'SIGKILL');
+      if (asked) {
+        beforeKill();
+        process.kill(process.pid, 'SIGKILL');
+      }
       asked = true;
       resolve(cause);
     };
@@ -27,6 +30,23 @@ export function stopSignal(log: Logger): Promise<string> {
     process.on('uncaughtException', (error) => {
       log.fatal({ err: error }, 'an error nobody caught');
       stop('uncaughtException');
+    });
+  });
+}
+
+/**
+ * Resolves when an error that nobody caught asks a worker to stop. Signals are for the process that leads it: those that
+ * a terminal or a service manager sends to all are left to it.
+ */
+export function ledSignals(log: Logger): Promise<'uncaughtException'> {
+  for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP', 'SIGUSR2'] as const) process.on(signal, () => {});
+  return new Promise((resolve) => {
+    let hasFailed = false;
+    process.on('uncaughtException', (error) => {
+      log.fatal({ err: error }, 'an error nobody caught');
+      if (hasFailed) process.kill(process.pid, 'SIGKILL');
+      hasFailed = true;
+      resolve('uncaughtException');
     });
   });
 }

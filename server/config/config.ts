@@ -131,6 +131,8 @@ export interface Config {
   readonly admin: ListenAddress;
   /** The unix socket for `sessions` and `kill`; its owner alone may connect. */
   readonly control: Extract<ListenAddress, { kind: 'unix' }>;
+  /** How many processes take tunnels; with more than one, another process leads them. */
+  readonly workers: number;
   /** Where people reach this gateway; its path is the prefix, and ends in `/`. */
   readonly publicUrl: URL;
   readonly trustedProxies: readonly string[];

@@ -10,6 +10,8 @@ listen: 127.0.0.1:8022
 admin: 127.0.0.1:9464
 # For postern-gateway sessions and kill, on this machine only.
 control: unix:./postern-control.sock
+# How many processes take tunnels: one for each core that is to do so.
+workers: 1
 # Where people reach the gateway; the path ends in /.
 publicUrl: http://127.0.0.1:8022/ssh/
 # Whose X-Forwarded-For is believed: the web proxy on this machine.

@@ -9,10 +9,11 @@ export const defaultConfigFile = './postern.yaml';
 
 /** Reads and parses the config file. Throws `ConfigError`, also when the file cannot be read. */
 export async function loadConfig(file: string, env: Environment): Promise<Config> {
-  return parseConfig(await readText(file), { file, env });
+  return parseConfig(await readConfigText(file), { file, env });
 }
 
-async function readText(file: string): Promise<string> {
+/** The text of the config file, as it stands now. Throws `ConfigError`. */
+export async function readConfigText(file: string): Promise<string> {
   try {
     const bytes = await readFile(file);
     return new TextDecoder('utf-8', { fatal: true }).decode(bytes);

@@ -86,6 +86,7 @@ function build(settings: Settings, origin: Origin): Config {
     ...(tls && { tls: { certFile: at(tls.certFile), keyFile: at(tls.keyFile) } }),
     admin: settings.admin,
     control: { kind: 'unix', path: at(settings.control) },
+    workers: settings.workers,
     publicUrl,
     trustedProxies: settings.trustedProxies,
     entries: [...new Set(settings.entries)],

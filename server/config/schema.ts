@@ -117,6 +117,12 @@ export const settingsSchema = z.strictObject({
   control: text(readControl)
     .prefault('unix:./postern-control.sock')
     .describe('The unix socket of postern-gateway sessions and kill, for its owner alone'),
+  workers: z
+    .int()
+    .min(1)
+    .max(32)
+    .prefault(1)
+    .describe('Processes that take tunnels, as many as there are cores for them'),
   publicUrl: text(readPublicUrl).optional().describe('Where people reach the gateway; ends in /'),
   trustedProxies: z.array(text(readProxyRange)).prefault([]).describe('Whose forwarded headers are believed'),
   entries: z

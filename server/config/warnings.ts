@@ -1,5 +1,6 @@
 import { X509Certificate, createPrivateKey } from 'node:crypto';
 import { access, constants, readFile } from 'node:fs/promises';
+import { availableParallelism } from 'node:os';
 import { dirname } from 'node:path';
 import { loadKeyFile } from '../auth/keys.ts';
 import { keysFromFile } from '../auth/load-keys.ts';
@@ -17,7 +18,7 @@ export async function findWarnings(config: Config): Promise<readonly string[]> {
       trouble(`the keys of ${issuer}`, async () => keys.kind === 'file' && (await keysFromFile(keys.file)())),
     ),
   ]);
-  return [...found.flat(), ...openDoors(config), ...looseRules(config)];
+  return [...found.flat(), ...openDoors(config), ...crowdedCores(config), ...looseRules(config)];
 }
 
 /** The first line of what went wrong, or nothing. */
@@ -68,6 +69,15 @@ function openDoors({ listen, admin, tls, trustedProxies }: Config): string[] {
     warnings.push('admin: other machines can reach this door, and it asks for no token');
   }
   return warnings;
+}
+
+/** More workers than cores take turns, and each costs its memory. */
+export function crowdedCores({ workers }: Pick<Config, 'workers'>): string[] {
+  const cores = availableParallelism();
+  if (workers === 1 || workers <= cores) return [];
+  return [
+    `workers: ${workers} processes have ${cores} ${cores === 1 ? 'core' : 'cores'} here; one for each core is the most that helps`,
+  ];
 }
 
 function isOpen(host: string): boolean {

@@ -40,6 +40,8 @@ interface OpenAnswer {
 export interface HttpCarrierOptions {
   readonly unansweredMs?: number;
   readonly emptyAnswerMs?: number;
+  /** Its id begins with the name of the process that has it. */
+  readonly instance?: string;
   /** Told when nobody can reach it any more. */
   readonly onGone: (carrier: HttpCarrier) => void;
 }
@@ -49,7 +51,7 @@ export interface HttpCarrierOptions {
  * sends comes in one request after the other; both are numbered, and each number is good once.
  */
 export class HttpCarrier extends RecordCarrier {
-  readonly id = randomBytes(16).toString('base64url');
+  readonly id: string;
   readonly #secret = randomBytes(32).toString('base64url');
   readonly #options: HttpCarrierOptions;
   #queue: Buffer[] = [];
@@ -67,6 +69,8 @@ export class HttpCarrier extends RecordCarrier {
   constructor(options: HttpCarrierOptions) {
     super();
     this.#options = options;
+    const { instance = '' } = options;
+    this.id = instance + randomBytes(16).toString('base64url').slice(instance.length);
     this.transmit(encodeRecord(recordTypes.CARRIER, Buffer.from(`id=${this.id} secret=${this.#secret}`)));
   }
 
@@ -236,9 +240,16 @@ export class HttpCarrier extends RecordCarrier {
 /** The carriers that clients may ask for by their id. */
 export class HttpCarriers {
   readonly #carriers = new Map<string, HttpCarrier>();
+  readonly #instance: string;
 
-  open(options: Omit<HttpCarrierOptions, 'onGone'> = {}): HttpCarrier {
-    const carrier = new HttpCarrier({ ...options, onGone: ({ id }) => this.#carriers.delete(id) });
+  /** `instance` names this process in their ids; the rest of an id is random, and who knows it can do nothing with it. */
+  constructor(instance = '') {
+    this.#instance = instance;
+  }
+
+  open(options: Omit<HttpCarrierOptions, 'onGone' | 'instance'> = {}): HttpCarrier {
+    const instance = this.#instance;
+    const carrier = new HttpCarrier({ ...options, instance, onGone: ({ id }) => this.#carriers.delete(id) });
     this.#carriers.set(carrier.id, carrier);
     return carrier;
   }

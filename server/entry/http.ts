@@ -12,6 +12,21 @@ import { askedRelay, readRejoin, targetIn } from './relay-request.ts';
 
 const answerStyles: Readonly<Record<string, AnswerStyle>> = { down: 'streaming', brief: 'brief' };
 
+/** The requests that belong to a carrier which is there. */
+export const carriedWays = { down: 'GET', brief: 'GET', up: 'POST' } as const;
+
+/** A request for a carrier, and its answer, which is still to be given. */
+export interface Carried {
+  readonly way: string;
+  readonly exchange: Pick<Exchange, 'response' | 'id'>;
+}
+
+/** The carriers that other processes of the gateway have. */
+export interface CarriersElsewhere {
+  /** Has the process answer that the id names. Throws `TUNNEL_GONE`, and takes nothing, when it names none. */
+  pass(id: string, request: IncomingMessage, carried: Carried): void;
+}
+
 /**
  * Tunnels by requests and answers alone, for what lets no upgrade pass (docs/entry/http.md): `POST {prefix}http/connect`
  * and `POST {prefix}http/reconnect` open a carrier, `GET {prefix}http/down` and `GET {prefix}http/brief` fetch what the
@@ -22,6 +37,7 @@ export function httpEntry(
   prefix: string,
   relays: () => Relays,
   carriers: HttpCarriers = new HttpCarriers(),
+  elsewhere?: CarriersElsewhere,
 ): PlainEntry {
   const base = `${prefix}http/`;
 
@@ -37,6 +53,10 @@ export function httpEntry(
     take(request, exchange, onOffer) {
       const [path = ''] = request.url!.split('?');
       const way = path.slice(base.length);
+      if (elsewhere !== undefined && Object.hasOwn(carriedWays, way)) {
+        const { id } = readCarrierField(request);
+        if (carriers.find(id) === undefined) return elsewhere.pass(id, request, { way, exchange });
+      }
       if (way === 'up') return up(request, exchange, carriers);
       const style = answerStyles[way];
       if (style === undefined) return offer(request, exchange, { base, carriers, relays, onOffer });
@@ -98,18 +118,27 @@ function up(request: IncomingMessage, { response, id }: Exchange, carriers: Http
  * there and for a signature that is wrong, `REQUEST_INVALID` for a field that cannot be read.
  */
 function signedFor(
-  { headers }: IncomingMessage,
+  request: IncomingMessage,
   way: string,
   carriers: HttpCarriers,
 ): { readonly carrier: HttpCarrier; readonly number: number } {
+  const { id, number, mac } = readCarrierField(request);
+  const carrier = carriers.find(id);
+  if (carrier === undefined || !carrier.isSigned(way, number, mac)) throw notHere();
+  return { carrier, number };
+}
+
+function readCarrierField({ headers }: IncomingMessage): {
+  readonly id: string;
+  readonly number: number;
+  readonly mac: string;
+} {
   const [, id, number, mac] =
     /^id=([\w-]{22}), n=(0|[1-9][0-9]{0,14}), mac=([\w-]{43})$/.exec(String(headers['postern-carrier'])) ??
     [];
   if (id === undefined || number === undefined || mac === undefined)
     throw new TunnelError('REQUEST_INVALID', 'the field Postern-Carrier cannot be read');
-  const carrier = carriers.find(id);
-  if (carrier === undefined || !carrier.isSigned(way, Number(number), mac)) throw notHere();
-  return { carrier, number: Number(number) };
+  return { id, number: Number(number), mac };
 }
 
 /** A request that something on the way has repeated, or let overtake. The carrier does not suffer from it. */

@@ -2,7 +2,9 @@ import type { EntryName } from '../config/config.ts';
 import { connectTcpEntry } from './connect-tcp.ts';
 import { connectEntry } from './connect.ts';
 import type { PlainEntry, RequestEntry } from './entry.ts';
+import type { HttpCarriers } from './http-carrier.ts';
 import { httpEntry } from './http.ts';
+import type { CarriersElsewhere } from './http.ts';
 import { relayEntry } from './relay.ts';
 import { webSocketEntry } from './websocket.ts';
 import type { Relays } from '../tunnel/relays.ts';
@@ -22,11 +24,17 @@ export function requestEntries(
   return all.filter(({ name }) => (names as readonly string[]).includes(name));
 }
 
+export interface PlainEntryParts {
+  readonly relays: () => Relays;
+  readonly carriers?: HttpCarriers;
+  readonly elsewhere?: CarriersElsewhere | undefined;
+}
+
 /** Those that need no upgrade. */
 export function plainEntries(
   prefix: string,
   names: readonly EntryName[],
-  relays: () => Relays,
+  { relays, carriers, elsewhere }: PlainEntryParts,
 ): readonly PlainEntry[] {
-  return names.includes('http') ? [httpEntry(prefix, relays)] : [];
+  return names.includes('http') ? [httpEntry(prefix, relays, carriers, elsewhere)] : [];
 }

@@ -6,21 +6,18 @@ import type { Door, SharingOptions } from '../listen/listen.ts';
 import { FileLock } from '../store/file-lock.ts';
 import type { InstanceFolder } from './folder.ts';
 import type { Neighbours } from './neighbours.ts';
+import type { PublicDoor } from './public-door.ts';
 import { isServed, takeOver } from './takeover.ts';
 
 /** Of several processes that start at once, one takes over after the other. */
 const turnMs = 30_000;
-/** Requests that are being answered when everything else is done have this long. */
-const lastRequestsMs = 2000;
 
 export interface DoorsParts {
-  readonly config: Pick<Config, 'listen' | 'admin' | 'control' | 'publicUrl'>;
-  /** A listening socket that is open already, in the place of `config.listen`. */
-  readonly passed: number | undefined;
+  readonly config: Pick<Config, 'admin' | 'control' | 'publicUrl'>;
+  readonly public: PublicDoor;
   readonly instance: string;
   readonly folder: InstanceFolder;
   readonly apps: {
-    readonly public: FastifyInstance;
     readonly admin: FastifyInstance;
     readonly control: FastifyInstance;
     readonly instance: FastifyInstance;
@@ -37,12 +34,6 @@ export class Doors {
 
   constructor(parts: DoorsParts) {
     this.#parts = parts;
-  }
-
-  /** What the public app listens on. */
-  get public(): Door {
-    const { passed, config } = this.#parts;
-    return passed === undefined ? config.listen : { kind: 'passed', fd: passed };
   }
 
   /** Whether we listen, and no other process does in our place. */
@@ -68,7 +59,7 @@ export class Doors {
       const socket: Door = { kind: 'unix', path: folder.socketOf(instance)! };
       await this.#listen(apps.instance, socket, { whoMayConnect: 'owner', turn: 'next' });
       await this.#listen(apps.admin, config.admin, { whoMayConnect: 'owner', turn });
-      await this.#listen(apps.public, this.public, { whoMayConnect: 'everyone', turn });
+      await this.#parts.public.open(turn);
       if (turn === 'next') await takeOver(config.control.path);
       await this.#listen(apps.control, config.control, { whoMayConnect: 'owner', turn });
       this.#areOurs = true;
@@ -85,25 +76,14 @@ export class Doors {
     this.#areOurs = false;
     // The socket of its own is the first.
     this.#held.length = 1;
-    this.closePublic();
-    await apps.admin.close();
+    await Promise.all([this.#parts.public.yield(), apps.admin.close()]);
     this.#yielded.resolve();
   }
 
-  /** Takes no new connections. */
-  closePublic(): void {
-    const { server } = this.#parts.apps.public;
-    server.close();
-    // A connection that is open for the next request is closed instead.
-    server.keepAliveTimeout = 1;
-  }
-
-  /** Closes all that is open, the gateway with it. */
+  /** Closes all that is open, the gateway with it, when the last tunnel is over. */
   async close(): Promise<void> {
     const { apps } = this.#parts;
-    await lastRequests(apps.public);
-    apps.public.server.closeAllConnections();
-    await apps.public.close();
+    await this.#parts.public.end();
     await Promise.all([apps.admin.close(), apps.control.close(), apps.instance.close()]);
     for (const door of this.#held) await leave(door);
   }
@@ -112,11 +92,4 @@ export class Doors {
     await listenInTurn(app, door, options);
     this.#held.push(door);
   }
-}
-
-async function lastRequests({ server }: FastifyInstance): Promise<void> {
-  const late = Promise.withResolvers<void>();
-  const timer = setTimeout(late.resolve, lastRequestsMs);
-  await Promise.race([late.promise, new Promise((resolve) => server.close(resolve))]);
-  clearTimeout(timer);
 }

@@ -1,15 +1,17 @@
 import { mkdir, readdir, stat, unlink } from 'node:fs/promises';
 import { connect } from 'node:net';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { randomBytes } from 'node:crypto';
 
 const suffix = '.sock';
 /** Names arrive from the wire, as the beginning of a `sid`: nothing else may become part of a path. */
 const namePattern = /^[\w-]{8,40}$/;
 
+export const instanceNameLength = 8;
+
 /** A name for this process among those of the same gateway. It is never used again. */
 export function newInstanceName(): string {
-  return randomBytes(6).toString('base64url');
+  return randomBytes((instanceNameLength * 3) / 4).toString('base64url');
 }
 
 /**
@@ -37,6 +39,10 @@ export class InstanceFolder {
   /** The socket of an instance, whether or not there is one; undefined for what cannot be a name. */
   socketOf(name: string): string | undefined {
     return namePattern.test(name) ? join(this.directory, name + suffix) : undefined;
+  }
+
+  nameOf(socket: string): string {
+    return basename(socket, suffix);
   }
 
   /** The sockets of the other instances that live. Those that a dead process has left behind are removed. */

@@ -1,28 +1,46 @@
 import type { FastifyInstance } from 'fastify';
 import { z } from 'zod';
+import type { ProcessFigures } from '../account/merged-figures.ts';
+import type { Figures } from '../account/metrics.ts';
+import type { HttpCarriers } from '../entry/http-carrier.ts';
 import { toTunnelError } from '../../protocol/errors.ts';
 import { controlApp } from '../listen/control.ts';
 import type { Controlled } from '../listen/control.ts';
 import { ownTunnels } from '../tunnel/own-tunnels.ts';
 import type { Relays } from '../tunnel/relays.ts';
 import type { Sessions } from '../tunnel/sessions.ts';
+import { takeCarried } from './carried.ts';
 import { holderShape, holderOf, takeHandedOver } from './handed-over.ts';
 
 /** What a process does for the other ones. */
 export interface InstanceSource extends Controlled {
   readonly live: Pick<Sessions, 'find'>;
   readonly relays: Relays;
-  /** Another process takes new tunnels now: those that are open may last as long as they do, and their clients come back over there. */
-  succeeded(): void;
-  /** Nobody comes after us. Resolves when the tunnels have ended, or somebody has come. */
-  stop(): Promise<void>;
+  figures(): Promise<Figures>;
+  /**
+   * The process of this name takes new tunnels now, or those that it leads: what is open here may last as long as it
+   * does, and its clients come back over there.
+   */
+  succeeded(by: string | undefined): void;
+  /** Nobody comes after the process of this name. Resolves when our tunnels have ended, or somebody has come. */
+  stop(by: string | undefined): Promise<void>;
+}
+
+export interface InstanceAppOptions {
+  /** Its carriers, for requests that reach others. */
+  readonly carriers?: HttpCarriers;
+  /** What a process that is about to end has counted, for the one that leads. */
+  readonly onLastFigures?: (said: ProcessFigures) => void;
 }
 
 const asked = z.strictObject({ sid: z.string(), holder: holderShape });
+/** A process that is older than this names nobody. */
+const notice = z.object({ by: z.string().optional() });
+const maxFiguresBytes = 4 * 1024 * 1024;
 const revoked = z.strictObject({ sessionId: z.string() });
 
 /** The listener of one process for the others of the same gateway: who may open its socket may do what it can. */
-export function instanceApp(source: InstanceSource): FastifyInstance {
+export function instanceApp(source: InstanceSource, options: InstanceAppOptions = {}): FastifyInstance {
   const app = controlApp(source);
   app.post('/find', async (request, reply) => {
     const { sid, holder } = asked.parse(request.body);
@@ -39,14 +57,20 @@ export function instanceApp(source: InstanceSource): FastifyInstance {
     source.live.find(sessionId)?.abort('REVOKED', 'the rules do not allow it any more');
     return reply.send({});
   });
-  app.post('/succeeded', (_request, reply) => {
-    source.succeeded();
+  app.post('/succeeded', (request, reply) => {
+    source.succeeded(notice.parse(request.body).by);
     return reply.send({});
   });
-  app.post('/stop', async (_request, reply) => {
-    await source.stop();
+  app.post('/stop', async (request, reply) => {
+    await source.stop(notice.parse(request.body).by);
+    return reply.send({});
+  });
+  app.get('/figures', async (_request, reply) => reply.send(await source.figures()));
+  app.post('/last-figures', { bodyLimit: maxFiguresBytes }, (request, reply) => {
+    options.onLastFigures?.(request.body as ProcessFigures);
     return reply.send({});
   });
   takeHandedOver(app.server, source.relays);
+  if (options.carriers) takeCarried(app, source.relays, options.carriers);
   return app;
 }

@@ -1,14 +1,22 @@
+import type { IncomingMessage } from 'node:http';
 import { z } from 'zod';
 import { TunnelError, isTunnelErrorCode } from '../../protocol/errors.ts';
+import type { ProcessFigures } from '../account/merged-figures.ts';
+import type { Figures } from '../account/metrics.ts';
+import type { Carried, CarriersElsewhere } from '../entry/http.ts';
 import type { Killing, ShownSession } from '../listen/control.ts';
 import { notHere } from '../tunnel/rejoinable.ts';
 import type { Holder, Rejoinable, Rejoinables } from '../tunnel/rejoinable.ts';
 import { ask } from './ask.ts';
-import type { Answer } from './ask.ts';
+import type { Answer, Question } from './ask.ts';
+import { passCarried } from './carried.ts';
+import { instanceNameLength } from './folder.ts';
 import type { InstanceFolder } from './folder.ts';
 import { HandOvers, unreachable } from './hand-over.ts';
 
 const askMs = 3000;
+/** Whoever ends waits for it. */
+const lastFiguresMs = 1000;
 
 const target = z.object({ host: z.string(), port: z.number() });
 const found = z.object({ sessionId: z.string(), target, address: target });
@@ -17,7 +25,7 @@ const found = z.object({ sessionId: z.string(), target, address: target });
 export type Notice = 'succeeded' | 'stop';
 
 /** The other processes of this gateway on this machine: those that it has taken over from, and one that takes over. */
-export class Neighbours implements Rejoinables {
+export class Neighbours implements Rejoinables, CarriersElsewhere {
   readonly handOvers = new HandOvers();
   readonly #folder: InstanceFolder;
   readonly #name: string;
@@ -62,13 +70,45 @@ export class Neighbours implements Rejoinables {
 
   /** Resolves when all have heard, and done what is to be waited for, or `limitMs` is over. */
   async tell(notice: Notice, limitMs = askMs): Promise<void> {
-    await this.#askAll(`/${notice}`, {}, limitMs);
+    await this.#askAll(`/${notice}`, { by: this.#name }, limitMs);
+  }
+
+  /** Tells who leads what this process has counted, before it ends. */
+  async sayLast(said: ProcessFigures): Promise<void> {
+    await this.#askAll('/last-figures', said, lastFiguresMs);
+  }
+
+  /** What the others have counted, of those who answer, and the names of all. */
+  async figures(): Promise<{
+    readonly answers: readonly { readonly instance: string; readonly figures: Figures }[];
+    readonly living: ReadonlySet<string>;
+  }> {
+    const sockets = await this.#folder.others(this.#name);
+    const answers = await this.#askThese(sockets, { path: '/figures', timeoutMs: askMs });
+    const names = sockets.map((socket) => this.#folder.nameOf(socket));
+    return {
+      answers: answers.flatMap((answer, at) =>
+        answer === undefined ? [] : [{ instance: names[at]!, figures: answer.body as Figures }],
+      ),
+      living: new Set(names),
+    };
+  }
+
+  /** The carrier of another process; its id says whose. Throws `TUNNEL_GONE` for an id that is of none. */
+  pass(id: string, request: IncomingMessage, carried: Carried): void {
+    const name = id.slice(0, instanceNameLength);
+    const socket = this.#folder.socketOf(name);
+    if (socket === undefined || name === this.#name) throw notHere();
+    passCarried(socket, request, carried);
   }
 
   /** Undefined for who does not answer. */
   async #askAll(path: string, body?: object, timeoutMs = askMs): Promise<readonly (Answer | undefined)[]> {
     const sockets = await this.#folder.others(this.#name);
-    const question = { path, timeoutMs, ...(body && { body }) };
+    return this.#askThese(sockets, { path, timeoutMs, ...(body && { body }) });
+  }
+
+  #askThese(sockets: readonly string[], question: Question): Promise<readonly (Answer | undefined)[]> {
     return Promise.all(
       sockets.map(async (socket) => {
         const answer = await ask(socket, question).catch(() => undefined);

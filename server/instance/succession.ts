@@ -1,3 +1,4 @@
+import type { Figures } from '../account/metrics.ts';
 import type { Killing } from '../listen/control.ts';
 import type { Relays } from '../tunnel/relays.ts';
 import type { SessionRecord, Sessions } from '../tunnel/sessions.ts';
@@ -7,6 +8,7 @@ import type { InstanceSource } from './instance-app.ts';
 export interface Succeedable {
   readonly sessions: Sessions;
   readonly relays: Relays;
+  readonly metrics: { figures(): Promise<Figures> };
   end(killing: Killing): number;
   stop(): void;
   succeeded(): void;
@@ -16,11 +18,19 @@ export interface Succeedable {
 /** What other processes may have this one do, and who comes after it. */
 export class Succession implements InstanceSource {
   readonly #gateway: Succeedable;
+  readonly #generation: string;
   #next = Promise.withResolvers<void>();
   #isSucceeded = false;
 
-  constructor(gateway: Succeedable) {
+  /** `generation`: the name of the process that leads ours, which may be ourselves. */
+  constructor(gateway: Succeedable, generation: string) {
     this.#gateway = gateway;
+    this.#generation = generation;
+  }
+
+  /** Whether somebody has taken over from us and those whom our leader leads. */
+  get isSucceeded(): boolean {
+    return this.#isSucceeded;
   }
 
   get live(): Sessions {
@@ -39,17 +49,24 @@ export class Succession implements InstanceSource {
     return this.#gateway.end(killing);
   }
 
-  succeeded(): void {
+  figures(): Promise<Figures> {
+    return this.#gateway.metrics.figures();
+  }
+
+  succeeded(by: string | undefined): void {
+    // Our own leader tells everybody that it has taken over.
+    if (by === this.#generation) return;
     this.#isSucceeded = true;
     this.#gateway.succeeded();
     this.#next.resolve();
     this.#next = Promise.withResolvers();
   }
 
-  async stop(): Promise<void> {
+  async stop(by: string | undefined): Promise<void> {
     // Who says so may be the one that we are about to take over from.
-    if (!this.#isSucceeded) return;
+    if (!this.#isSucceeded && by !== this.#generation) return;
     this.#gateway.stop();
+    if (!this.#isSucceeded) this.#gateway.relays.askToMove();
     await this.orElse(this.#gateway.empty());
   }
 

@@ -4,11 +4,10 @@ import type { Server } from 'node:net';
 import { predecessorVariable } from '../systemd.ts';
 
 /**
- * Starts this program again, from the same path, which may hold a newer one by now. It gets our listening socket, so that
- * no caller is refused in between, and takes over as soon as it can serve.
+ * Starts this program again, from the same path, which may hold a newer one by now. It gets our listening socket, if
+ * that can be passed, so that no caller is refused in between, and takes over as soon as it can serve.
  */
-export function startSuccessor(listener: Server, env: NodeJS.ProcessEnv): ChildProcess {
-  const fd = descriptorOf(listener);
+export function startSuccessor(fd: number | undefined, env: NodeJS.ProcessEnv): ChildProcess {
   const passed = fd === undefined ? {} : { [predecessorVariable]: String(process.pid) };
   const successor = spawn(process.execPath, [...process.execArgv, ...process.argv.slice(1)], {
     stdio: ['ignore', 'inherit', 'inherit', fd ?? 'ignore'],
@@ -20,7 +19,7 @@ export function startSuccessor(listener: Server, env: NodeJS.ProcessEnv): ChildP
 }
 
 /** Node.js has no word for it; without one the successor listens beside us. */
-function descriptorOf(listener: Server): number | undefined {
+export function descriptorOf(listener: Server): number | undefined {
   const { fd = -1 } = (listener as { readonly _handle?: { readonly fd?: number } })._handle ?? {};
   return fd >= 0 ? fd : undefined;
 }

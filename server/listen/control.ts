@@ -92,7 +92,8 @@ export function isToEnd(asked: Killing, record: SessionRecord): boolean {
   );
 }
 
-function shown({
+/** A session as others see it. */
+export function shown({
   id,
   entry,
   remoteAddress,

@@ -77,7 +77,8 @@ export async function leave(door: Door): Promise<void> {
   if (door.kind === 'unix') await unlink(door.path).catch(() => {});
 }
 
-async function inWords(door: Door, work: () => Promise<void>): Promise<void> {
+/** Does `work`; what it throws becomes a message for people about the door. */
+export async function inWords(door: Door, work: () => Promise<void>): Promise<void> {
   if (door.kind === 'unix' && Buffer.byteLength(door.path) > maxSocketPathBytes) {
     throw new Error(
       `cannot listen on ${door.path}: the path of a unix socket is at most ${maxSocketPathBytes} bytes`,
@@ -92,12 +93,13 @@ async function inWords(door: Door, work: () => Promise<void>): Promise<void> {
 }
 
 /** Removes the socket of a dead process. Rejects with EADDRINUSE when somebody listens on it. */
-async function makeRoom(path: string): Promise<void> {
+export async function makeRoom(path: string): Promise<void> {
   if (await isAnswered(path)) throw Object.assign(new Error(`${path} is answered`), { code: 'EADDRINUSE' });
   await unlink(path).catch(() => {});
 }
 
-async function probe(door: Extract<Door, { kind: 'tcp' }>): Promise<void> {
+/** Rejects when anybody listens there, who shares the port or not. */
+export async function probe(door: Extract<Door, { kind: 'tcp' }>): Promise<void> {
   const server = createServer();
   await listenOn(server, listenOptions(door), 'everyone');
   await new Promise((resolve) => server.close(resolve));

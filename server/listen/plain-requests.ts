@@ -67,7 +67,7 @@ export function takePlainRequest(
 const gone = new Error('the connection has closed');
 
 /** Aborted when the answer could not be given; not when it is over. */
-function goneSignal(response: ServerResponse): AbortSignal {
+export function goneSignal(response: ServerResponse): AbortSignal {
   const closed = new AbortController();
   response.once('close', () => {
     if (!response.writableFinished) closed.abort(gone);

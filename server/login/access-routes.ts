@@ -4,6 +4,7 @@ import { formatTarget, parseTarget } from '../../protocol/target.ts';
 import type { Principal } from '../auth/authenticator.ts';
 import type { Tickets } from '../auth/tickets.ts';
 import type { RuleConfig } from '../config/config.ts';
+import type { ControlledElsewhere } from '../listen/control.ts';
 import type { RemoteAddress } from '../listen/remote-address.ts';
 import { formatPattern, patternMatches } from '../policy/pattern.ts';
 import { reachOf } from '../policy/reach.ts';
@@ -29,6 +30,8 @@ export interface AccessParts {
   readonly forms: FormTokens;
   readonly rules: () => readonly RuleConfig[];
   readonly sessions: Pick<Sessions, 'records' | 'endWhere'>;
+  /** Those of the other processes of the gateway, where there can be any. */
+  readonly elsewhere?: ControlledElsewhere | undefined;
   readonly tickets: Pick<Tickets, 'issue'>;
   readonly onTicket: (made: MadeTicket) => void;
   readonly remoteAddress: RemoteAddress;
@@ -83,7 +86,7 @@ export function accessRoutes(app: FastifyInstance, parts: AccessParts): void {
       groups: [...principal.groups].toSorted(),
       until: principal.expiresAt.getTime(),
       hosts: reachOf(parts.rules(), principal).map(formatPattern),
-      sessions: ownSessions(sessions, principal).map((session) => ({
+      sessions: (await ownSessions(sessions, principal, parts.elsewhere)).map((session) => ({
         ...session,
         since: Date.parse(session.since),
       })),
@@ -119,11 +122,15 @@ export function accessRoutes(app: FastifyInstance, parts: AccessParts): void {
   app.post('/access/end-session', async (request, reply) => {
     const { principal, field } = await formOf(request, reply);
     const { issuer, subject } = principal;
-    sessions.endWhere(
-      ({ id, principal: of }) => id === field('id') && of?.issuer === issuer && of.subject === subject,
+    const id = field('id');
+    const reason = 'ended by its owner';
+    const ended = sessions.endWhere(
+      (each) => each.id === id && each.principal?.issuer === issuer && each.principal.subject === subject,
       'KILLED',
-      'ended by its owner',
+      reason,
     );
+    if (ended === 0 && id !== '')
+      await parts.elsewhere?.kill({ sessions: [id], issuer, subject, revoke: false, reason });
     return reply.redirect(`${here}?done=session-ended`, 303);
   });
 

@@ -2,6 +2,7 @@ import type { FastifyInstance } from 'fastify';
 import { ownAudience } from '../auth/keys.ts';
 import type { Revocations } from '../auth/revocations.ts';
 import type { Config, ProviderConfig } from '../config/config.ts';
+import type { Counter } from '../policy/counter.ts';
 import type { Store } from '../store/store.ts';
 import { accessRoutes } from './access-routes.ts';
 import type { AccessParts } from './access-routes.ts';
@@ -20,10 +21,15 @@ import type { SignIn } from './sign-ins.ts';
 import type { SigningKeys } from './signing-keys.ts';
 import { signInIssuer } from '../auth/sign-in-issuer.ts';
 
-export interface LoginParts extends Pick<AccessParts, 'sessions' | 'tickets' | 'onTicket' | 'remoteAddress'> {
+export interface LoginParts extends Pick<
+  AccessParts,
+  'sessions' | 'elsewhere' | 'tickets' | 'onTicket' | 'remoteAddress'
+> {
   readonly store: Store;
   readonly revocations: Revocations;
   readonly keys: SigningKeys;
+  /** Counts what comes to other processes too. */
+  readonly counter?: Counter | undefined;
   /** As it is now; `publicUrl` and the times and flows of `signIn` stay as they are at first. */
   readonly config: () => Config;
   readonly onTrouble: (error: unknown) => void;

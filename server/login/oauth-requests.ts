@@ -39,7 +39,7 @@ export function buildProvider(
   );
   knowNothingFromRequests(provider, new URL(issuer));
   allowLoopbackRedirects(provider);
-  const rate = new RequestRate(maxRequests);
+  const rate = new RequestRate(maxRequests, { ...(parts.counter && { shared: parts.counter }) });
   provider.use(async (context, next) => {
     const waitMs = isRemembered(context) ? rate.take(parts.remoteAddress(context.req)) : 0;
     if (waitMs > 0) {

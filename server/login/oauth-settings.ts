@@ -1,4 +1,5 @@
 import type { AdapterFactory, Configuration, KoaContextWithOIDC } from 'oidc-provider';
+import type { Counter } from '../policy/counter.ts';
 import type { Store } from '../store/store.ts';
 import { browserCookies } from './cookies.ts';
 import type { DeviceCodes } from './device-codes.ts';
@@ -18,6 +19,8 @@ export interface AuthorizationServerParts extends GrantParts {
   /** `aud` of the access tokens. */
   readonly audience: string;
   readonly onTrouble: (error: unknown) => void;
+  /** Counts what comes to other processes too. */
+  readonly counter?: Counter | undefined;
 }
 
 /** What answers the questions that oidc-provider has while it works. */

@@ -2,16 +2,21 @@ import ipaddr from 'ipaddr.js';
 import { TunnelError } from '../../protocol/errors.ts';
 import type { Principal } from '../auth/authenticator.ts';
 import type { Limits } from '../config/config.ts';
+import { ownCounter } from './counter.ts';
+import type { Counter } from './counter.ts';
 
 /** Counts tunnels, and offers that may become tunnels, against the configured limits. */
 export class TunnelCounts {
-  readonly #offers: AddressCounts = { total: 0, byAddress: new Map() };
-  readonly #rejoins: AddressCounts = { total: 0, byAddress: new Map() };
-  readonly #bySubject = new Map<string, number>();
+  readonly #counter: Counter;
+
+  /** By a counter that several processes share the limits are those of all of them. */
+  constructor(counter: Counter = ownCounter()) {
+    this.#counter = counter;
+  }
 
   /** Counts an offer from an address. Throws `LIMIT_TUNNELS`, `LIMIT_ADDRESS`. Returns what uncounts it. */
   enterFrom(address: string, limits: Limits): () => void {
-    return enterAt(this.#offers, address, limits);
+    return this.#enterAt('offer', address, limits);
   }
 
   /**
@@ -19,57 +24,45 @@ export class TunnelCounts {
    * tunnels that are allowed could not keep them. Throws as `enterFrom` does.
    */
   enterAgainFrom(address: string, limits: Limits): () => void {
-    return enterAt(this.#rejoins, address, limits);
+    return this.#enterAt('rejoin', address, limits);
   }
 
   /** Counts a tunnel of a principal. Throws `LIMIT_SUBJECT`. Returns what uncounts it. */
-  enterAs(principal: Principal, limits: Limits): () => void {
-    const key = JSON.stringify([principal.issuer, principal.subject]);
-    return enter(this.#bySubject, key, limits.perSubject, 'LIMIT_SUBJECT', 'you have too many tunnels open');
+  enterAs({ issuer, subject }: Principal, { perSubject }: Limits): () => void {
+    return this.#enter(`subject ${JSON.stringify([issuer, subject])}`, perSubject, tooMany.subject);
+  }
+
+  #enterAt(what: 'offer' | 'rejoin', address: string, limits: Limits): () => void {
+    const leaveAll = this.#enter(what, limits.tunnels, tooMany.all);
+    try {
+      const leave = this.#enter(`${what} ${neighbourhood(address)}`, limits.perAddress, tooMany.address);
+      return () => {
+        leave();
+        leaveAll();
+      };
+    } catch (error) {
+      leaveAll();
+      throw error;
+    }
+  }
+
+  #enter(name: string, limit: number, refusal: () => TunnelError): () => void {
+    const count = this.#counter.add(name);
+    const leave = (): void => this.#counter.remove(name);
+    if (count <= limit) return leave;
+    leave();
+    throw refusal();
   }
 }
 
-interface AddressCounts {
-  total: number;
-  readonly byAddress: Map<string, number>;
-}
-
-function enterAt(counts: AddressCounts, address: string, limits: Limits): () => void {
-  if (counts.total >= limits.tunnels)
-    throw new TunnelError('LIMIT_TUNNELS', 'the gateway has all the tunnels it may have');
-  const leave = enter(
-    counts.byAddress,
-    neighbourhood(address),
-    limits.perAddress,
-    'LIMIT_ADDRESS',
-    'too many tunnels from your address',
-  );
-  counts.total++;
-  return () => {
-    counts.total--;
-    leave();
-  };
-}
+const tooMany = {
+  all: () => new TunnelError('LIMIT_TUNNELS', 'the gateway has all the tunnels it may have'),
+  address: () => new TunnelError('LIMIT_ADDRESS', 'too many tunnels from your address'),
+  subject: () => new TunnelError('LIMIT_SUBJECT', 'you have too many tunnels open'),
+};
 
 /** One network of a customer counts as one address: an IPv4 address, or the /64 of an IPv6 one (RFC 6177). */
 function neighbourhood(address: string): string {
   if (!ipaddr.IPv6.isValid(address)) return address;
   return ipaddr.IPv6.parse(address).parts.slice(0, 4).join(':');
-}
-
-function enter(
-  counts: Map<string, number>,
-  key: string,
-  limit: number,
-  code: 'LIMIT_ADDRESS' | 'LIMIT_SUBJECT',
-  message: string,
-): () => void {
-  const count = counts.get(key) ?? 0;
-  if (count >= limit) throw new TunnelError(code, message);
-  counts.set(key, count + 1);
-  return () => {
-    const left = counts.get(key)! - 1;
-    if (left === 0) counts.delete(key);
-    else counts.set(key, left);
-  };
 }

@@ -4,7 +4,8 @@ import { sqlite } from './sqlite.ts';
 
 /** SQLITE_BUSY (https://sqlite.org/rescode.html). */
 const busyCode = 5;
-const retryMs = 5;
+/** What it is held for is a flush of the disk or less; who has to wait for each tries again about as soon as it can be. */
+const retryMs = 1;
 
 /**
  * Something that one process of several does at a time. The lock is SQLite's, which is the kernel's: it is free again

@@ -1,7 +1,6 @@
 import type { FastifyInstance, FastifyRequest } from 'fastify';
 import { z } from 'zod';
 import { TunnelError } from '../../protocol/errors.ts';
-import { formatTarget } from '../../protocol/target.ts';
 import type { Authenticator, Principal } from '../auth/authenticator.ts';
 import { TokenRefusal } from '../auth/claims.ts';
 import { startCover } from '../auth/cover.ts';
@@ -10,6 +9,8 @@ import { ticketLimits } from '../auth/tickets.ts';
 import type { Tickets } from '../auth/tickets.ts';
 import type { RuleConfig } from '../config/config.ts';
 import { readProvenCredentials } from '../entry/credentials.ts';
+import { shown } from '../listen/control.ts';
+import type { ControlledElsewhere } from '../listen/control.ts';
 import { formatPattern, parsePattern } from '../policy/pattern.ts';
 import { reachOf } from '../policy/reach.ts';
 import type { Sessions } from '../tunnel/sessions.ts';
@@ -21,6 +22,8 @@ export interface ApiParts {
   readonly revocations: Pick<Revocations, 'isRevoked'>;
   readonly rules: () => readonly RuleConfig[];
   readonly sessions: Pick<Sessions, 'records'>;
+  /** Those of the other processes of the gateway, where there can be any. */
+  readonly elsewhere?: Pick<ControlledElsewhere, 'sessions'> | undefined;
   readonly tickets: Pick<Tickets, 'issue'>;
   /** Told of each ticket that is made. */
   readonly onTicket: (made: MadeTicket) => void;
@@ -81,7 +84,7 @@ const ticketRequest = z.strictObject({
 export function apiRoutes(app: FastifyInstance, parts: ApiParts): void {
   app.get('/api/access', async (request, reply) => {
     const principal = await authenticate(request, parts);
-    const access: Access = { ...accessOf(principal, parts), client: request.ip };
+    const access: Access = { ...(await accessOf(principal, parts)), client: request.ip };
     return reply.headers(headers).send(access);
   });
   app.post('/api/tickets', async (request, reply) => {
@@ -122,7 +125,10 @@ export async function authenticate(
   }
 }
 
-function accessOf(principal: Principal, { rules, sessions }: ApiParts): Omit<Access, 'client'> {
+async function accessOf(
+  principal: Principal,
+  { rules, sessions, elsewhere }: ApiParts,
+): Promise<Omit<Access, 'client'>> {
   const { issuer, subject, groups, expiresAt } = principal;
   return {
     issuer,
@@ -130,20 +136,21 @@ function accessOf(principal: Principal, { rules, sessions }: ApiParts): Omit<Acc
     groups: [...groups],
     until: expiresAt.toISOString(),
     hosts: reachOf(rules(), principal).map((pattern) => ({ pattern: formatPattern(pattern) })),
-    sessions: ownSessions(sessions, principal),
+    sessions: await ownSessions(sessions, principal, elsewhere),
   };
 }
 
-/** The open tunnels of a person. */
-export function ownSessions(
+/** The open tunnels of a person, in all processes of the gateway that answer. */
+export async function ownSessions(
   sessions: Pick<Sessions, 'records'>,
   { issuer, subject }: Pick<Principal, 'issuer' | 'subject'>,
-): readonly OwnSession[] {
-  return [...sessions.records()].flatMap(({ id, entry, remoteAddress, principal, grant, openedAt }) => {
-    if (principal?.issuer !== issuer || principal.subject !== subject || !grant || openedAt === undefined)
+  elsewhere?: Pick<ControlledElsewhere, 'sessions'>,
+): Promise<readonly OwnSession[]> {
+  const all = [...[...sessions.records()].map(shown), ...((await elsewhere?.sessions()) ?? [])];
+  return all.flatMap(({ id, state, entry, client, target, since, ...who }) => {
+    if (who.issuer !== issuer || who.subject !== subject || target === undefined || state !== 'open')
       return [];
-    const since = new Date(openedAt).toISOString();
-    return [{ id, target: formatTarget(grant.target), entry, client: remoteAddress, since }];
+    return [{ id, target, entry, client, since: new Date(since).toISOString() }];
   });
 }
 

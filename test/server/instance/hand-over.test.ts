@@ -16,6 +16,7 @@ import { rejoinField } from '../../../client/entry/resumable.ts';
 import { Secret } from '../../../protocol/secret.ts';
 import { relayV1 } from '../../../protocol/relay-v1.ts';
 import type { RelayOpened } from '../../../protocol/relay-frame.ts';
+import { Metrics } from '../../../server/account/metrics.ts';
 import { InstanceFolder } from '../../../server/instance/folder.ts';
 import { formatHandedOver, handedOverField } from '../../../server/instance/handed-over.ts';
 import type { HandedOver } from '../../../server/instance/handed-over.ts';
@@ -74,14 +75,18 @@ describe('a rejoin that reaches another process', () => {
       tunnels: (own) => tunnelsOf(newer, own, neighbours),
     });
     instance = instanceApp(
-      new Succession({
-        sessions: owner.sessions,
-        relays: owner.relays,
-        end: () => 0,
-        stop() {},
-        succeeded() {},
-        empty: async () => {},
-      }),
+      new Succession(
+        {
+          sessions: owner.sessions,
+          relays: owner.relays,
+          metrics: new Metrics(),
+          end: () => 0,
+          stop() {},
+          succeeded() {},
+          empty: async () => {},
+        },
+        older,
+      ),
     );
     await listenInTurn(
       instance,

@@ -4,7 +4,7 @@ import { RequestRate } from '../../../server/login/request-rate.ts';
 
 it('RequestRate lets each network have its share of each minute', () => {
   let clock = 0;
-  const rate = new RequestRate(2, () => clock);
+  const rate = new RequestRate(2, { now: () => clock });
   assert.deepEqual([rate.take('192.0.2.1'), rate.take('192.0.2.1')], [0, 0]);
   assert.equal(rate.take('192.0.2.1'), 60_000);
   assert.equal(rate.take('192.0.2.2'), 0);

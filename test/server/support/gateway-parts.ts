@@ -127,7 +127,7 @@ export async function startParts(
       sessions.begin({ ...offer, reject() {} }).end(error.code);
     },
   };
-  const [plain] = plainEntries('/ssh/', ['http'], () => relays);
+  const [plain] = plainEntries('/ssh/', ['http'], { relays: () => relays });
   const server = createServer((request, response) => {
     const path = request.url!.split('?')[0];
     const route = plain!.routes.find((one) => `/ssh/${one.path}` === path && one.method === request.method);
