@@ -6,6 +6,7 @@ import { writePrivate } from '../files.ts';
 import { readProofKey } from './proof-key.ts';
 import type { ProofKey } from './proof-key.ts';
 import { readSecretFile, unusable } from './secret-file.ts';
+import { signInPath, signInPrefix } from './sign-in-place.ts';
 
 /** What a sign-in left behind, with the key it is bound to. */
 export interface SignIn {
@@ -27,14 +28,8 @@ export interface SignIn {
 /** Where everything about the sign-in at one gateway is: no two gateways share anything. */
 export function signInDirectory(state: string, gateway: URL): string {
   // The name is for people; the hash tells apart what differs only in its path.
-  const name = gateway.host.replaceAll(/[^a-z0-9.-]/g, '_').slice(0, 100);
   const hash = createHash('sha256').update(gateway.href).digest('hex').slice(0, 16);
-  return join(state, `${name}-${hash}`);
-}
-
-/** The path of the sign-in itself. */
-export function signInPath(directory: string): string {
-  return join(directory, 'sign-in.json');
+  return join(state, `${signInPrefix(gateway)}${hash}`);
 }
 
 /**

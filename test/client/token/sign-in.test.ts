@@ -13,13 +13,8 @@ import { dirname, join } from 'node:path';
 import { describe, it } from 'node:test';
 import { Secret } from '../../../protocol/secret.ts';
 import { makeProofKey } from '../../../client/token/proof-key.ts';
-import {
-  readSignIn,
-  removeSignIn,
-  signInDirectory,
-  signInPath,
-  writeSignIn,
-} from '../../../client/token/sign-in.ts';
+import { readSignIn, removeSignIn, signInDirectory, writeSignIn } from '../../../client/token/sign-in.ts';
+import { signInPath } from '../../../client/token/sign-in-place.ts';
 import type { SignIn } from '../../../client/token/sign-in.ts';
 import { temporaryDirectory } from '../support.ts';
 
