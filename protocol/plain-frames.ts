@@ -3,12 +3,20 @@ import { unmask } from './mask.ts';
 
 /** Told what the frames bring, in order. */
 export interface PlainFramesListener {
-  /** Bytes of binary messages, unmasked. They lie in what was pushed. */
-  payload(bytes: Buffer): void;
+  /** Bytes of a binary message, unmasked, of which `left` are still to come. They lie in what was pushed. */
+  payload(bytes: Buffer, left: number): void;
   /** Bytes of all other frames, as they came. */
   other(bytes: Buffer): void;
 }
 
+export interface PlainFramesOptions {
+  /** The longest message that is read here. */
+  readonly mostBytes: number;
+  /** Whether text messages are handed on like pings; else they are the end of what is read here. */
+  readonly passesText?: boolean;
+}
+
+const text = 0x81;
 const binary = 0x82;
 const ping = 0x89;
 const pong = 0x8a;
@@ -19,16 +27,17 @@ const maskBytes = 4;
 /** Two bytes, a length of eight, and a mask. */
 const longestHeadBytes = 14;
 
-type State = 'head' | 'payload' | 'control' | 'over';
+type State = 'head' | 'payload' | 'passed' | 'over';
 
 /**
  * The fast way through what a client sends by WebSocket (RFC 6455 §5): binary messages of one frame that are not empty and
- * no longer than `mostBytes` are read here, byte for byte as they come. Pings, pongs and the empty message go to somebody
- * who knows the rest of the protocol, and from the first frame that is none of these on, everything does: what may come
+ * no longer than `mostBytes` are read here, byte for byte as they come. Pings, pongs, the empty message, and text where that
+ * is said, go to somebody who knows the rest of the protocol, and from the first frame that is none of these on, everything does: what may come
  * after which, and what is refused, is decided there alone.
  */
 export class PlainFrames {
   readonly #mostBytes: number;
+  readonly #passesText: boolean;
   readonly #listener: PlainFramesListener;
   #state: State = 'head';
   /** The beginning of a head whose end has not come. */
@@ -37,8 +46,9 @@ export class PlainFrames {
   #left = 0;
   #mask = 0;
 
-  constructor(mostBytes: number, listener: PlainFramesListener) {
+  constructor({ mostBytes, passesText = false }: PlainFramesOptions, listener: PlainFramesListener) {
     this.#mostBytes = mostBytes;
+    this.#passesText = passesText;
     this.#listener = listener;
   }
 
@@ -55,10 +65,10 @@ export class PlainFrames {
   #readBody(chunk: Buffer, at: number): number {
     const bytes = chunk.subarray(at, at + this.#left);
     this.#left -= bytes.length;
-    if (this.#state === 'control') this.#listener.other(bytes);
+    if (this.#state === 'passed') this.#listener.other(bytes);
     else {
       this.#mask = unmask(bytes, this.#mask);
-      this.#listener.payload(bytes);
+      this.#listener.payload(bytes, this.#left);
     }
     if (this.#left === 0) this.#state = 'head';
     return at + bytes.length;
@@ -92,7 +102,7 @@ export class PlainFrames {
       this.#mask = head.readInt32BE(head.length - maskBytes);
     } else {
       this.#listener.other(head);
-      if (length > 0) this.#state = 'control';
+      if (length > 0) this.#state = 'passed';
     }
   }
 
@@ -100,7 +110,8 @@ export class PlainFrames {
   #lengthAt(bytes: Buffer, at: number): number | 'more' | 'refused' {
     const first = bytes[at]!;
     const isControl = first === ping || first === pong;
-    if (first !== binary && !isControl) return 'refused';
+    const isKnown = isControl || first === binary || (first === text && this.#passesText);
+    if (!isKnown) return 'refused';
     const second = bytes[at + 1];
     if (second === undefined) return 'more';
     if (second < masked) return 'refused';

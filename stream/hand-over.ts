@@ -1,7 +1,7 @@
 import type { Buffer } from 'node:buffer';
 import { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
-import { ignore, PooledReads } from './pooled-reads.ts';
+import { ignore, PooledReads, readOn } from './pooled-reads.ts';
 import type { Take } from './pooled-reads.ts';
 
 /** A stream that can hand its bytes on without memory of their own. */
@@ -43,7 +43,7 @@ export function readPooled(socket: Socket, take: Take): boolean {
   if (onRead === undefined || typeof handle?.useUserBuffer !== 'function') return false;
   const inner = socket as unknown as Record<symbol, unknown>;
   if (inner[onRead.buffer] !== null) return false;
-  const reads = new PooledReads(take);
+  const reads = new PooledReads(take, () => readOn(socket));
   inner[onRead.generator] = reads.buffer;
   inner[onRead.callback] = reads.callback;
   const first = (inner[onRead.buffer] = reads.buffer());

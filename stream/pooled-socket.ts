@@ -2,7 +2,7 @@ import type { Buffer } from 'node:buffer';
 import { Socket } from 'node:net';
 import type { SocketConstructorOpts, TcpSocketConnectOpts } from 'node:net';
 import type { HandsOver } from './hand-over.ts';
-import { ignore, PooledReads } from './pooled-reads.ts';
+import { ignore, PooledReads, readOn } from './pooled-reads.ts';
 import type { Take } from './pooled-reads.ts';
 
 /**
@@ -15,7 +15,10 @@ export class PooledSocket extends Socket implements HandsOver {
   /** `options` as for `net.connect`; it connects at once. */
   constructor(options: TcpSocketConnectOpts & SocketConstructorOpts) {
     // Nobody will say when what is pushed is not needed any more: its memory is left to the collector.
-    const reads = new PooledReads((bytes) => this.push(bytes));
+    const reads = new PooledReads(
+      (bytes) => this.push(bytes),
+      () => readOn(this),
+    );
     super({ ...options, onread: reads });
     this.#reads = reads;
     this.connect(options);

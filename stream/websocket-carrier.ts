@@ -13,10 +13,10 @@ export function webSocketCarrier(socket: WebSocket, codec: RelayCodec, connectio
   return new WebSocketCarrier(socket, codec, connection);
 }
 
-class WebSocketCarrier extends MessageCarrier {
+export class WebSocketCarrier extends MessageCarrier {
   readonly codec: RelayCodec;
   readonly #socket: WebSocket;
-  readonly #drained = (): void => this.wentOut();
+  protected readonly drained = (): void => this.wentOut();
   #failed = false;
 
   constructor(socket: WebSocket, codec: RelayCodec, connection: EventEmitter | undefined) {
@@ -39,7 +39,7 @@ class WebSocketCarrier extends MessageCarrier {
     const message = this.codec.encode(frame);
     // A failed send also closes the WebSocket, and that is where it is handled.
     if (message !== undefined)
-      this.#socket.send(message, { binary: typeof message !== 'string' }, this.#drained);
+      this.#socket.send(message, { binary: typeof message !== 'string' }, this.drained);
   }
 
   /** It still brings the messages that it has read already. */

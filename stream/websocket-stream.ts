@@ -2,21 +2,17 @@ import type { Socket } from 'node:net';
 import { Duplex } from 'node:stream';
 import type { WebSocket } from 'ws';
 import { endReasons, reasonOfCloseCode } from '../protocol/end-reason.ts';
-import { PlainFrames } from '../protocol/plain-frames.ts';
 import { connectionReset } from './capsule-stream.ts';
 import { afterReason } from './close.ts';
-import { readPooled } from './hand-over.ts';
 import type { HandsOver } from './hand-over.ts';
 import { everyInterval, keepAliveMs } from './keep-alive.ts';
 import { joined, ignore as noRelease } from './pooled-reads.ts';
+import { maxMessageBytes, readMessages, writeMessages } from './plain-messages.ts';
 import type { Release, Take } from './pooled-reads.ts';
 import { TunnelEnded, tunnelEnded } from './tunnel-ended.ts';
 
 /** The subprotocol in which an empty binary message is the sender's EOF. */
 export const eofSubprotocol = 'postern.tcp.v1';
-
-/** Largest message either side sends, and the gateway takes. */
-export const maxMessageBytes = 64 * 1024;
 
 const closedLingerMs = 30_000;
 
@@ -76,7 +72,12 @@ class WebSocketStream extends Duplex implements HandsOver {
 
   handOver(take: Take): void {
     this.#take = take;
-    if (this.#connection && !this.#begun) this.#readFrames(this.#connection);
+    if (this.#connection && !this.#begun)
+      readMessages(this.#connection, {
+        mostBytes: maxMessageBytes,
+        payload: (bytes) => this.#receivePayload(bytes),
+        whole: (release) => this.#handRead(release),
+      });
     this.resume();
   }
 
@@ -135,25 +136,6 @@ class WebSocketStream extends Duplex implements HandsOver {
     if (!this.#take(data, noRelease)) this.#socket.pause();
   }
 
-  /** Reads plain messages from the connection itself, and gives all else to `ws` as if it had come by `data`. */
-  #readFrames(connection: Socket): void {
-    const frames = new PlainFrames(maxMessageBytes, {
-      payload: (bytes) => this.#receivePayload(bytes),
-      other: (bytes) => {
-        this.#handRead(noRelease);
-        // `ws` keeps parts of what it gets.
-        connection.emit('data', Buffer.from(bytes));
-      },
-    });
-    const receive = (chunk: Buffer, release: Release): boolean => {
-      frames.push(chunk);
-      this.#handRead(release);
-      return true;
-    };
-    if (!readPooled(connection, receive)) return;
-    for (const early of takeRead(connection)) receive(early, noRelease);
-  }
-
   #receivePayload(bytes: Buffer): void {
     if (this.destroyed) return;
     this.#unanswered = 0;
@@ -207,41 +189,6 @@ class WebSocketStream extends Duplex implements HandsOver {
     this.#unanswered = this.#socket.isPaused ? 0 : this.#unanswered + 1;
     this.#socket.ping(undefined, undefined, ignore);
   }
-}
-
-/**
- * Writes binary messages, as `ws` would, but all at once. A server masks nothing, and `ws` writes none of its own frames
- * between the head of one and its end.
- */
-function writeMessages(connection: Socket, bytes: Buffer, callback: Callback): void {
-  connection.cork();
-  let at = 0;
-  for (; bytes.length - at > maxMessageBytes; at += maxMessageBytes) {
-    connection.write(longestHead);
-    connection.write(bytes.subarray(at, at + maxMessageBytes));
-  }
-  connection.write(messageHead(bytes.length - at));
-  connection.write(at === 0 ? bytes : bytes.subarray(at), callback);
-  connection.uncork();
-}
-
-/** The head of a whole binary message (RFC 6455 section 5.2). */
-function messageHead(length: number): Buffer {
-  if (length < 126) return Buffer.of(0x82, length);
-  if (length < 65_536) return Buffer.of(0x82, 126, length >> 8, length & 255);
-  return longestHead;
-}
-
-const longestHead = Buffer.of(0x82, 127, 0, 0, 0, 0, 0, 1, 0, 0);
-
-/** What the connection has read that nobody has heard of. */
-function takeRead(connection: Socket): readonly Buffer[] {
-  const listeners = connection.listeners('data') as ((bytes: Buffer) => void)[];
-  connection.removeAllListeners('data');
-  const read: Buffer[] = [];
-  for (let early; (early = connection.read() as Buffer | null) !== null;) read.push(early);
-  for (const listener of listeners) connection.on('data', listener);
-  return read;
 }
 
 /** A failed send also closes the WebSocket, and that is where it is handled. */

@@ -5,7 +5,7 @@ import { TunnelError } from '../../protocol/errors.ts';
 import type { RelayCodec } from '../../protocol/relay-frame.ts';
 import { relayV1, relayV1Subprotocol } from '../../protocol/relay-v1.ts';
 import { relayV4, relayV4Subprotocols } from '../../protocol/relay-v4.ts';
-import { webSocketCarrier } from '../../stream/websocket-carrier.ts';
+import { AcceptedCarrier } from '../../stream/accepted-carrier.ts';
 import type { Carrier } from '../../stream/relay-carrier.ts';
 import type { Relays } from '../tunnel/relays.ts';
 import { readProvenCredentials } from './credentials.ts';
@@ -89,7 +89,7 @@ function switchTo(
     if (signal.aborted) return gone();
     signal.addEventListener('abort', gone, { once: true });
     server.handleUpgrade(request, socket, Buffer.alloc(0), (webSocket: WebSocket) =>
-      resolve(webSocketCarrier(webSocket, codec, socket)),
+      resolve(new AcceptedCarrier(webSocket, codec, socket)),
     );
   });
 }

@@ -34,10 +34,13 @@ function frame(
 /** What comes out: the payload, and where it was interrupted by what else. */
 function read(...chunks: readonly Buffer[]): { payload: Buffer; other: Buffer; order: string } {
   const parts: { kind: string; bytes: Buffer }[] = [];
-  const frames = new PlainFrames(mostBytes, {
-    payload: (bytes) => parts.push({ kind: 'p', bytes: Buffer.from(bytes) }),
-    other: (bytes) => parts.push({ kind: 'o', bytes: Buffer.from(bytes) }),
-  });
+  const frames = new PlainFrames(
+    { mostBytes },
+    {
+      payload: (bytes) => parts.push({ kind: 'p', bytes: Buffer.from(bytes) }),
+      other: (bytes) => parts.push({ kind: 'o', bytes: Buffer.from(bytes) }),
+    },
+  );
   for (const chunk of chunks) frames.push(Buffer.from(chunk));
   const of = (wanted: string): Buffer =>
     Buffer.concat(parts.filter(({ kind }) => kind === wanted).map(({ bytes }) => bytes));
@@ -88,6 +91,35 @@ describe('plain frames', () => {
       }
     });
   }
+
+  it('say how much of a message is still to come', () => {
+    const lefts: number[] = [];
+    const frames = new PlainFrames(
+      { mostBytes },
+      { payload: (_, left) => lefts.push(left), other: () => assert.fail() },
+    );
+    const [first, second] = [frame(Buffer.alloc(10)), frame(Buffer.alloc(3))];
+    frames.push(Buffer.concat([first, second]).subarray(0, 10));
+    frames.push(Buffer.concat([first, second]).subarray(10));
+    assert.deepEqual(lefts, [6, 0, 0]);
+  });
+
+  it('go on after a text message where those are wanted', () => {
+    const texts: Buffer[] = [];
+    const payload: Buffer[] = [];
+    const frames = new PlainFrames(
+      { mostBytes, passesText: true },
+      {
+        payload: (bytes) => payload.push(Buffer.from(bytes)),
+        other: (bytes) => texts.push(Buffer.from(bytes)),
+      },
+    );
+    const text = frame(Buffer.from('ack at=1'), { first: 0x81 });
+    const all = Buffer.concat([frame(Buffer.from('one ')), text, ping(''), text, frame(Buffer.from('two'))]);
+    for (const byte of all) frames.push(Buffer.of(byte));
+    assert.equal(Buffer.concat(payload).toString(), 'one two');
+    assert.equal(Buffer.concat(texts).length, 2 * text.length + ping('').length);
+  });
 
   const refused: Readonly<Record<string, Buffer>> = {
     'a text message': frame(Buffer.from('text'), { first: 0x81 }),
@@ -198,10 +230,13 @@ function told(chunks: readonly Buffer[], sifted: boolean): Told {
   const receive = (each: Buffer): void => {
     if (!receiver.errored && !receiver.writableEnded) receiver.write(Buffer.from(each));
   };
-  const frames = new PlainFrames(mostBytes, {
-    payload: (payload) => (bytes += payload.toString('hex')),
-    other: receive,
-  });
+  const frames = new PlainFrames(
+    { mostBytes },
+    {
+      payload: (payload) => (bytes += payload.toString('hex')),
+      other: receive,
+    },
+  );
   for (const chunk of chunks) {
     if (sifted) frames.push(Buffer.from(chunk));
     else receive(chunk);

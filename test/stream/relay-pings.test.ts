@@ -4,7 +4,7 @@ import type { AddressInfo, Socket } from 'node:net';
 import { after, before, describe, it } from 'node:test';
 import { WebSocket, WebSocketServer } from 'ws';
 import { relayV1 } from '../../protocol/relay-v1.ts';
-import { webSocketCarrier } from '../../stream/websocket-carrier.ts';
+import { AcceptedCarrier } from '../../stream/accepted-carrier.ts';
 import type { Carrier } from '../../stream/relay-carrier.ts';
 import { RelayStream } from '../../stream/relay-stream.ts';
 
@@ -20,11 +20,12 @@ describe('a RelayStream that is pinged', () => {
   });
 
   async function open(): Promise<{ stream: RelayStream; carrier: Carrier; peer: WebSocket }> {
-    const accepted = once(server, 'connection') as Promise<[WebSocket]>;
+    const accepted = once(server, 'connection') as Promise<[WebSocket, { socket: Socket }]>;
     const peer = new WebSocket(`ws://127.0.0.1:${(server.address() as AddressInfo).port}`);
     peer.on('error', () => {});
     await once(peer, 'open');
-    const carrier = webSocketCarrier((await accepted)[0], relayV1);
+    const [socket, { socket: connection }] = await accepted;
+    const carrier = new AcceptedCarrier(socket, relayV1, connection);
     const stream = new RelayStream({ isPlain: false, windowBytes: 256 * 1024 });
     stream.on('error', () => {});
     stream.attach(carrier, { peerReceived: 0, from: 0 });
