@@ -115,9 +115,13 @@ export class PlainFrames {
     const second = bytes[at + 1];
     if (second === undefined) return 'more';
     if (second < masked) return 'refused';
-    if (bytes.length - at < headBytes(second)) return 'more';
-    const length = readLength(bytes, at, second - masked);
-    return length > (isControl ? longestControlBytes : this.#mostBytes) ? 'refused' : length;
+    const [short, arrived] = [second - masked, bytes.length - at];
+    // As soon as it can be told: nobody waits for the rest of what is refused.
+    if (isControl && short > longestControlBytes) return 'refused';
+    if (arrived < headBytes(second) - maskBytes) return 'more';
+    const length = readLength(bytes, at, short);
+    if (length > this.#mostBytes) return 'refused';
+    return arrived < headBytes(second) ? 'more' : length;
   }
 }
 
