@@ -5,7 +5,12 @@ import { Buffer } from 'node:buffer';
  * the start of the tunnel; the EOF takes one position, after the last byte, so that an acknowledgement covers it.
  */
 export type RelayFrame =
-  | { readonly kind: 'data'; readonly bytes: Buffer }
+  | {
+      readonly kind: 'data';
+      readonly bytes: Buffer;
+      /** Of one that has come: gives its memory back when nobody needs the bytes any more; without a call, they may be kept. */
+      readonly release?: ((error?: Error | null) => void) | undefined;
+    }
   /** The EOF, which stands at position `at`. */
   | { readonly kind: 'end'; readonly at: number }
   /** Everything before position `at` has been taken. */

@@ -1,4 +1,6 @@
 import { Buffer } from 'node:buffer';
+import { ignore } from './pooled-reads.ts';
+import type { Release } from './pooled-reads.ts';
 
 /** Below this, bytes are copied together: a million single bytes must not become a million buffers. */
 const smallBytes = 1024;
@@ -11,8 +13,16 @@ const nothing = Buffer.alloc(0);
 
 interface Piece {
   bytes: Buffer;
+  /** Gives the memory of `bytes` back. */
+  readonly release: Release;
   /** What `bytes` is the used beginning of, when there is room behind it. */
   readonly slab?: Buffer;
+}
+
+/** Bytes that are good until `release` is called. */
+interface Taken {
+  readonly bytes: Buffer;
+  readonly release: Release;
 }
 
 /** What has arrived and nobody has taken yet, in order. */
@@ -27,28 +37,34 @@ export class Inbox {
     return this.#length;
   }
 
-  /** Takes `bytes` in, which must not be changed afterwards. */
-  append(bytes: Buffer): void {
-    if (bytes.length === 0) return;
+  /** Takes `bytes` in, which must not be changed before `release` is called. */
+  append(bytes: Buffer, release: Release = ignore): void {
+    if (bytes.length === 0) return release();
     this.#length += bytes.length;
-    if (bytes.length > smallBytes) this.#pieces.push({ bytes: unpinned(bytes) });
-    else this.#appendSmall(bytes);
+    const isSmall = bytes.length <= smallBytes;
+    if (isSmall) this.#appendSmall(bytes);
+    const kept = isSmall ? undefined : unpinned(bytes);
+    if (kept) this.#pieces.push({ bytes: kept, release: kept === bytes ? release : ignore });
+    if (kept !== bytes) release();
   }
 
   /** Takes out at most `most` bytes, as many as lie together; nothing when there are none. */
-  take(most: number): Buffer {
+  take(most: number): Taken {
     const piece = this.#pieces[this.#head];
-    if (piece === undefined) return nothing;
-    const taken = piece.bytes.subarray(0, most);
-    this.#length -= taken.length;
-    if (taken.length < piece.bytes.length) this.#pieces[this.#head] = { bytes: piece.bytes.subarray(most) };
+    if (piece === undefined) return { bytes: nothing, release: ignore };
+    const bytes = piece.bytes.subarray(0, most);
+    const isWhole = bytes.length === piece.bytes.length;
+    this.#length -= bytes.length;
+    if (!isWhole) this.#pieces[this.#head] = { bytes: piece.bytes.subarray(most), release: piece.release };
     else this.#pieces[this.#head++] = gone;
     if (this.#head === this.#pieces.length) this.clear();
     else if (this.#head > 64 && this.#head * 2 > this.#pieces.length) {
       this.#pieces = this.#pieces.slice(this.#head);
       this.#head = 0;
     }
-    return unpinned(taken);
+    const unpinnedBytes = unpinned(bytes);
+    // The rest of a piece lies in the same memory.
+    return { bytes: unpinnedBytes, release: isWhole ? piece.release : ignore };
   }
 
   clear(): void {
@@ -66,11 +82,11 @@ export class Inbox {
     }
     const slab = Buffer.allocUnsafeSlow(slabBytes);
     bytes.copy(slab);
-    this.#pieces.push({ bytes: slab.subarray(0, bytes.length), slab });
+    this.#pieces.push({ bytes: slab.subarray(0, bytes.length), slab, release: ignore });
   }
 }
 
-const gone: Piece = { bytes: nothing };
+const gone: Piece = { bytes: nothing, release: ignore };
 
 function unpinned(bytes: Buffer): Buffer {
   return bytes.buffer.byteLength > bytes.length * mostPinned ? Buffer.from(bytes) : bytes;

@@ -1,5 +1,6 @@
 import { RelayViolation } from '../protocol/relay-frame.ts';
 import type { RelayCodec, RelayFrame } from '../protocol/relay-frame.ts';
+import type { Release } from './pooled-reads.ts';
 
 /** How a carrier ended, for those who count the causes. */
 export type CarrierEnd =
@@ -97,12 +98,13 @@ export abstract class MessageCarrier implements Carrier {
     return this.#over;
   }
 
-  /** Takes a message that has arrived, in order. */
-  protected take(data: Buffer, isBinary: boolean): void {
+  /** Takes a message that has arrived, in order. Where there is a `release`, whoever gets the data may call it. */
+  protected take(data: Buffer, isBinary: boolean, release?: Release): void {
     if (this.#over) return;
     try {
       const frame = this.codec.decode(data, isBinary);
-      if (frame !== undefined) this.#hear(frame);
+      if (frame?.kind === 'data' && release) this.#hear({ ...frame, release });
+      else if (frame !== undefined) this.#hear(frame);
     } catch (error) {
       this.#violated(error);
     }

@@ -5,8 +5,11 @@ import { Relay } from '../protocol/relay.ts';
 import { RelayViolation, relayCloseCodes } from '../protocol/relay-frame.ts';
 import type { RelayFrame } from '../protocol/relay-frame.ts';
 import { connectionReset } from './capsule-stream.ts';
+import type { HandsOver } from './hand-over.ts';
 import { Inbox } from './inbox.ts';
 import { everyInterval, keepAliveMs } from './keep-alive.ts';
+import { ignore } from './pooled-reads.ts';
+import type { Release, Take } from './pooled-reads.ts';
 import type { Carrier, CarrierEnd } from './relay-carrier.ts';
 import { TunnelEnded, tunnelEnded } from './tunnel-ended.ts';
 import { Vigil } from './vigil.ts';
@@ -83,7 +86,7 @@ const leastKeptBytes = 64 * 1024;
  * peer has taken everything, the EOF too. Destroying it with a `TunnelEnded` tells the peer the reason, where there is a
  * carrier to tell it on.
  */
-export class RelayStream extends Duplex {
+export class RelayStream extends Duplex implements HandsOver {
   readonly #relay: Relay;
   readonly #options: RelayStreamOptions;
   readonly #acknowledgeBytes: number;
@@ -102,6 +105,9 @@ export class RelayStream extends Duplex {
   /** What has arrived and not been handed to the reader, and whether the reader wants it. */
   readonly #inbox = new Inbox();
   #isWanted = false;
+  /** Who is pushed to says nothing of its memory: it is left to the collector. */
+  #take: Take = (bytes) => this.push(bytes);
+  #isHandedOver = false;
   /** Relay v4: the carrier is not read. */
   #isPaused = false;
   #isEndPushed = false;
@@ -229,6 +235,18 @@ export class RelayStream extends Duplex {
     if (this.#carrier) this.#lose(this.#carrier, { how: 'reset' });
   }
 
+  handOver(take: Take): void {
+    this.#isHandedOver = true;
+    this.#take = take;
+    this.resume();
+  }
+
+  /** Where bytes are handed over, nothing is pushed that would make Node.js ask for more. */
+  override resume(): this {
+    if (this.#isHandedOver && !this.destroyed) this._read();
+    return super.resume();
+  }
+
   override _read(): void {
     this.#isWanted = true;
     this.#deliver();
@@ -280,7 +298,7 @@ export class RelayStream extends Duplex {
     this.#vigil?.heard();
     switch (frame.kind) {
       case 'data':
-        return this.#receiveData(frame.bytes);
+        return this.#receiveData(frame.bytes, frame.release);
       case 'end':
         if (this.#relay.takeEnd(frame.at)) this.#deliver();
         return this.#tellNow();
@@ -305,27 +323,29 @@ export class RelayStream extends Duplex {
     this.#pinged = undefined;
   }
 
-  #receiveData(bytes: Buffer): void {
+  #receiveData(bytes: Buffer, release?: Release): void {
     const fresh = this.#relay.take(bytes);
-    if (fresh.length > 0) this.#store(fresh);
+    if (fresh.length > 0) this.#store(fresh, release);
     // A peer that knows no window is held back by the connection itself.
     if (this.#options.isPlain && this.unreadBytes > this.#options.windowBytes) this.#pause();
     this.#considerTelling();
   }
 
   /** A reader that has caught up gets the bytes as they are; for others they are put together. */
-  #store(bytes: Buffer): void {
+  #store(bytes: Buffer, release?: Release): void {
     if (this.#isWanted && this.readableLength === 0 && this.#inbox.length === 0) {
-      this.#isWanted = this.push(bytes);
+      this.#isWanted = this.#take(bytes, release ?? ignore);
       return;
     }
-    this.#inbox.append(bytes);
+    this.#inbox.append(bytes, release);
     this.#deliver();
   }
 
   #deliver(): void {
-    while (this.#isWanted && this.#inbox.length > 0)
-      this.#isWanted = this.push(this.#inbox.take(portionBytes));
+    while (this.#isWanted && this.#inbox.length > 0) {
+      const { bytes, release } = this.#inbox.take(portionBytes);
+      this.#isWanted = this.#take(bytes, release);
+    }
     if ((this.#relay.hasEnded || this.#left) && this.#inbox.length === 0) this.#pushEnd();
   }
 

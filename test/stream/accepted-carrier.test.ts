@@ -122,7 +122,13 @@ function heard(carrier: AcceptedCarrier): Promise<[readonly RelayFrame[], Carrie
   const frames: RelayFrame[] = [];
   return new Promise((resolve) => {
     carrier.listen({
-      frame: (frame) => void frames.push(frame),
+      frame(frame) {
+        if (frame.kind !== 'data') return void frames.push(frame);
+        const { bytes, release } = frame;
+        frames.push({ kind: 'data', bytes: Buffer.from(bytes) });
+        // The next message may have the memory of this one.
+        release?.();
+      },
       drained() {},
       ended: (end) => resolve([frames, end]),
     });

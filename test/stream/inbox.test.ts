@@ -15,24 +15,41 @@ const step = fc.oneof(
 );
 
 describe('an inbox', () => {
-  it('gives what came, in order, as a plain array of bytes would', () => {
+  it('gives what came, in order, as a plain array of bytes would, and gives each memory back once', () => {
     fc.assert(
       fc.property(fc.array(step, { maxLength: 60 }), (steps) => {
         const inbox = new Inbox();
         const all: Buffer[] = [];
         const out: Buffer[] = [];
+        let [lent, back] = [0, 0];
+        const append = (bytes: Buffer): void => {
+          lent++;
+          const memory = Buffer.from(bytes);
+          // Whoever has it next writes into it.
+          inbox.append(memory, () => {
+            back++;
+            memory.fill(0xee);
+          });
+        };
+        const take = (most: number): Buffer => {
+          const { bytes, release } = inbox.take(most);
+          const copy = Buffer.from(bytes);
+          release();
+          return copy;
+        };
         for (const next of steps) {
           if (typeof next !== 'number') {
-            inbox.append(next);
+            append(next);
             all.push(next);
           } else {
-            const taken = inbox.take(next);
+            const taken = take(next);
             assert.ok(taken.length <= next && (taken.length > 0 || lengthOf(all) === lengthOf(out)));
             out.push(taken);
           }
           assert.equal(inbox.length, lengthOf(all) - lengthOf(out));
         }
-        while (inbox.length > 0) out.push(inbox.take(65_536));
+        while (inbox.length > 0) out.push(take(65_536));
+        assert.equal(back, lent);
         assert.ok(Buffer.concat(out).equals(Buffer.concat(all)));
       }),
       { numRuns: 1500 },
@@ -47,7 +64,7 @@ describe('an inbox', () => {
     let [pieces, kept] = [0, 0];
     while (inbox.length > 0) {
       pieces++;
-      kept += inbox.take(65_536).buffer.byteLength;
+      kept += inbox.take(65_536).bytes.buffer.byteLength;
     }
     assert.ok(pieces < 1000, `${pieces} buffers`);
     assert.ok(kept < 1_100_000, `${kept} bytes`);
