@@ -123,11 +123,11 @@ function heard(carrier: AcceptedCarrier): Promise<[readonly RelayFrame[], Carrie
   return new Promise((resolve) => {
     carrier.listen({
       frame(frame) {
-        if (frame.kind !== 'data') return void frames.push(frame);
-        const { bytes, release } = frame;
-        frames.push({ kind: 'data', bytes: Buffer.from(bytes) });
-        // The next message may have the memory of this one.
-        release?.();
+        if (frame.kind === 'data') {
+          frames.push({ kind: 'data', bytes: Buffer.from(frame.bytes) });
+          // The next message may have the memory of this one.
+          frame.release?.();
+        } else frames.push(frame);
       },
       drained() {},
       ended: (end) => resolve([frames, end]),
