@@ -69,7 +69,7 @@ async function run({ quick, folder }: Effort): Promise<readonly SignInRow[]> {
     };
     // Remembers which entry works, and warms the caches and the helpers of squid.
     for (const way of ways) for (let index = 0; index < (quick ? 1 : 3); index++) await measure(way);
-    for (let round = 0; round < (quick ? 6 : 60); round++) {
+    for (let round = 0; round < (quick ? 4 : 60); round++) {
       // Each begins as often as the others, so that what one leaves warm for the next falls on all.
       for (let index = 0; index < ways.length; index++) {
         const way = ways[(index + round) % ways.length]!;

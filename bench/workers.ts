@@ -38,7 +38,7 @@ interface Measured {
 }
 
 async function run({ quick, folder }: Effort): Promise<readonly WorkersRow[]> {
-  const [measureMs, rounds] = quick ? [2500, 2] : [6000, 4];
+  const [measureMs, rounds] = quick ? [1800, 2] : [6000, 4];
   const target = createServer((socket) => {
     socket.on('error', () => {});
     // Who says anything wants bytes without end; others want a tunnel only.
