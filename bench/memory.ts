@@ -7,11 +7,11 @@ import { performance } from 'node:perf_hooks';
 import { setTimeout as delay } from 'node:timers/promises';
 import type { RelayStream } from '../stream/relay-stream.ts';
 import { startFaultProxy } from '../test/support/fault-proxy.ts';
-import { leaveCoreToGateway } from './support/cores.ts';
 import { quantile } from './support/figure.ts';
 import type { Effort, Figure, Row } from './support/figure.ts';
 import { startGateway } from './support/gateway.ts';
 import type { BenchGateway } from './support/gateway.ts';
+import { onLoadCore } from './support/processes.ts';
 import { echoByte, openRaw, rawEntries } from './support/raw-tunnels.ts';
 import type { RawEntryName, RawRequest } from './support/raw-tunnels.ts';
 import { token } from './support/tokens.ts';
@@ -35,11 +35,10 @@ export const memory = {
     kibEachOfAll: ['with what the first ones cost', 1],
     echoP99Ms: ['echo p99 ms', 2],
   },
-  measure: run,
+  measure: (effort: Effort) => onLoadCore(() => run(effort)),
 } as const satisfies Figure<keyof MemoryRow['values']>;
 
 async function run({ quick, folder }: Effort): Promise<readonly MemoryRow[]> {
-  leaveCoreToGateway();
   const target = createServer({ noDelay: true }, (socket) => {
     socket.on('error', () => {});
     socket.on('data', (bytes) => void socket.write(bytes));

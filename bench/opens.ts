@@ -5,11 +5,11 @@ import type { AddressInfo } from 'node:net';
 import { performance } from 'node:perf_hooks';
 import { setTimeout as delay } from 'node:timers/promises';
 import { calculateJwkThumbprint } from 'jose';
-import { leaveCoreToGateway } from './support/cores.ts';
 import { quantile } from './support/figure.ts';
 import type { Effort, Figure, Row } from './support/figure.ts';
-import { cpuMsOf, startGateway } from './support/gateway.ts';
+import { startGateway } from './support/gateway.ts';
 import type { BenchGateway } from './support/gateway.ts';
+import { cpuSecondsOf, onLoadCore } from './support/processes.ts';
 import { openRaw, echoByte, rawEntries } from './support/raw-tunnels.ts';
 import type { RawRequest } from './support/raw-tunnels.ts';
 import { jws, token } from './support/tokens.ts';
@@ -34,14 +34,13 @@ export const opens = {
     // Near 100: it is the core of what asks that is measured.
     loadBusy: ['% of a core for asking', 0],
   },
-  measure: run,
+  measure: (effort: Effort) => onLoadCore(() => run(effort)),
 } as const satisfies Figure<keyof OpensRow['values']>;
 
 type Ask = () => RawRequest;
 
 async function run({ quick, folder }: Effort): Promise<readonly OpensRow[]> {
   const [measureMs, rounds, proofs, storm] = quick ? [1200, 1, 6000, 5000] : [6000, 3, 40_000, 10_000];
-  leaveCoreToGateway();
   const target = createServer({ noDelay: true }, (socket) => {
     socket.on('error', () => {});
     socket.on('data', (bytes) => void socket.write(bytes));
@@ -123,7 +122,7 @@ async function measure(
       },
     );
   };
-  const gatewayBefore = cpuMsOf(gateway.child.pid!);
+  const gatewayBefore = cpuSecondsOf(gateway.child.pid!);
   const loadBefore = process.cpuUsage();
   const startedAt = performance.now();
   await load(open);
@@ -136,7 +135,7 @@ async function measure(
     perSecond: (times.length * 1000) / ms,
     p99Ms: quantile(times, 0.99),
     failed,
-    gatewayCpuMsPerOpen: (cpuMsOf(gateway.child.pid!) - gatewayBefore) / times.length,
+    gatewayCpuMsPerOpen: (1000 * (cpuSecondsOf(gateway.child.pid!) - gatewayBefore)) / times.length,
     loadBusy: (user + system) / 10 / ms,
   };
   return { what, values };

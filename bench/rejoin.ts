@@ -6,7 +6,8 @@ import { performance } from 'node:perf_hooks';
 import { startFaultProxy } from '../test/support/fault-proxy.ts';
 import { median, quantile } from './support/figure.ts';
 import type { Effort, Figure, Row } from './support/figure.ts';
-import { cpuMsOf, startGateway } from './support/gateway.ts';
+import { startGateway } from './support/gateway.ts';
+import { cpuSecondsOf } from './support/processes.ts';
 import { openTunnel } from './support/tunnels.ts';
 
 type RejoinRow = Row<'medianMs' | 'p99Ms' | 'allMs' | 'gatewayCpuMsEach'>;
@@ -49,7 +50,7 @@ async function run({ quick, folder }: Effort): Promise<readonly RejoinRow[]> {
       return performance.now();
     });
     await new Promise((resolve) => setTimeout(resolve, awayMs));
-    const cpuBefore = cpuMsOf(gateway.child.pid!);
+    const cpuBefore = cpuSecondsOf(gateway.child.pid!);
     proxy.isUp = true;
     const upAt = performance.now();
     const times = (await Promise.all(echoes)).map((at) => at - upAt);
@@ -57,7 +58,7 @@ async function run({ quick, folder }: Effort): Promise<readonly RejoinRow[]> {
       medianMs: median(times),
       p99Ms: quantile(times, 0.99),
       allMs: Math.max(...times),
-      gatewayCpuMsEach: (cpuMsOf(gateway.child.pid!) - cpuBefore) / count,
+      gatewayCpuMsEach: (1000 * (cpuSecondsOf(gateway.child.pid!) - cpuBefore)) / count,
     };
     return [{ what: `${count} tunnels`, values }];
   } finally {

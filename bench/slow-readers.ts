@@ -5,11 +5,11 @@ import type { AddressInfo, Socket } from 'node:net';
 import { performance } from 'node:perf_hooks';
 import { setTimeout as delay } from 'node:timers/promises';
 import { Worker } from 'node:worker_threads';
-import { leaveCoreToGateway } from './support/cores.ts';
 import { quantile } from './support/figure.ts';
 import type { Effort, Figure, Row } from './support/figure.ts';
 import { startGateway } from './support/gateway.ts';
 import type { BenchGateway } from './support/gateway.ts';
+import { onLoadCore } from './support/processes.ts';
 import { echoByte, openRaw, rawEntries } from './support/raw-tunnels.ts';
 import type { RawEntryName, RawRequest } from './support/raw-tunnels.ts';
 import { token } from './support/tokens.ts';
@@ -36,11 +36,10 @@ export const slowReaders = {
     floodP99Ms: ['while their buffers fill', 2],
     besideP99Ms: ['beside them', 2],
   },
-  measure: run,
+  measure: (effort: Effort) => onLoadCore(() => run(effort)),
 } as const satisfies Figure<keyof SlowRow['values']>;
 
 async function run({ quick, folder }: Effort): Promise<readonly SlowRow[]> {
-  leaveCoreToGateway();
   const rows: SlowRow[] = [];
   const entries = quick
     ? (['connect', 'websocket'] as const)

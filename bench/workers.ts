@@ -1,15 +1,13 @@
-import { spawn } from 'node:child_process';
 import type { ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { connect, createServer } from 'node:net';
 import type { AddressInfo, Socket } from 'node:net';
-import { join } from 'node:path';
 import { performance } from 'node:perf_hooks';
 import { median } from './support/figure.ts';
 import type { Effort, Figure, Row } from './support/figure.ts';
-import { answers, cpuMsOf, freePort, root } from './support/gateway.ts';
-import { issuer, issuerKeys, token } from './support/tokens.ts';
+import { startGateway } from './support/gateway.ts';
+import { cpuSecondsOf, withChildren } from './support/processes.ts';
+import { token } from './support/tokens.ts';
 
 const atOnce = 64;
 const bulkTunnels = 16;
@@ -50,8 +48,7 @@ async function run({ quick, folder }: Effort): Promise<readonly WorkersRow[]> {
   const gateways: WorkersGateway[] = [];
   const results = new Map<string, WorkersRow[]>();
   try {
-    for (const count of [1, 2])
-      gateways.push(await startWorkers(join(folder, `workers-${count}`), count, port));
+    for (const count of [1, 2]) gateways.push(await startWorkers(folder, count, port));
     // Interleaved, so that what else the machine does falls on both.
     for (let round = 0; round < rounds; round++) {
       for (const [what, measure] of Object.entries({ opens: measureOpens, GiB: measureBytes })) {
@@ -175,42 +172,13 @@ interface WorkersGateway {
 }
 
 async function startWorkers(folder: string, count: number, targetPort: number): Promise<WorkersGateway> {
-  mkdirSync(folder);
-  const [port, jwks, file] = [await freePort(), join(folder, 'jwks.json'), join(folder, 'postern.yaml')];
-  writeFileSync(jwks, JSON.stringify(issuerKeys()));
-  const settings = {
-    workers: count,
-    listen: `127.0.0.1:${port}`,
-    admin: `unix:${join(folder, 'admin')}`,
-    control: `unix:${join(folder, 'control')}`,
-    store: { file: join(folder, 'postern.db') },
-    keyFile: join(folder, 'key.json'),
-    audit: { file: join(folder, 'audit.jsonl') },
-    publicUrl: `http://127.0.0.1:${port}/ssh/`,
-    issuers: [{ issuer, audience: 'postern', jwksFile: jwks, algorithms: ['ES256'] }],
-    targets: { box: { address: `127.0.0.1:${targetPort}` } },
-    rules: [{ groups: ['dev'], targets: ['box'] }],
-    network: { allow: ['127.0.0.1/32'] },
-    limits: { perSubject: 8000, perAddress: 8000, graceSeconds: 0 },
-    log: { level: 'error' },
-  };
-  writeFileSync(file, JSON.stringify(settings));
-  const child = spawn(process.execPath, ['server/main.ts', 'serve', '--config', file], {
-    cwd: root,
-    stdio: ['ignore', 'inherit', 'inherit'],
-  });
-  while (!(await answers(port))) {
-    if (child.exitCode !== null) throw new Error('the gateway ended');
-    await new Promise((resolve) => setTimeout(resolve, 50));
-  }
+  const settings = { workers: count, limits: { perSubject: 8000, perAddress: 8000, graceSeconds: 0 } };
+  const where = { name: `workers-${count}`, cores: 'all' } as const;
+  const { port, child } = await startGateway(folder, targetPort, where, settings);
   // The last worker may not be there yet.
-  const children = count === 1 ? 0 : count;
-  while (childrenOf(child.pid!).length < children) await new Promise((resolve) => setTimeout(resolve, 50));
+  const processes = count === 1 ? 1 : 1 + count;
+  while (withChildren(child.pid!).length < processes) await new Promise((resolve) => setTimeout(resolve, 50));
   await new Promise((resolve) => setTimeout(resolve, 500));
-  const pids = [child.pid!, ...childrenOf(child.pid!)];
-  return { count, port, child, cpuMs: () => pids.reduce((sum, pid) => sum + cpuMsOf(pid), 0) };
-}
-
-function childrenOf(pid: number): readonly number[] {
-  return readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').split(' ').filter(Boolean).map(Number);
+  const pids = withChildren(child.pid!);
+  return { count, port, child, cpuMs: () => 1000 * pids.reduce((sum, pid) => sum + cpuSecondsOf(pid), 0) };
 }

@@ -1,12 +1,13 @@
 import { spawn } from 'node:child_process';
 import type { ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { mkdirSync, writeFileSync } from 'node:fs';
 import { connect, createServer } from 'node:net';
 import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { own } from '../../test/e2e/support/process.ts';
+import { measuredCore } from './processes.ts';
 import { issuer, issuerKeys } from './tokens.ts';
 
 /** The folder of the project. */
@@ -24,6 +25,8 @@ export interface GatewayOptions {
   readonly name?: string;
   /** Options of Node.js itself. */
   readonly nodeArguments?: readonly string[];
+  /** Where it may run; absent: on the core of what is measured. */
+  readonly cores?: 'all';
 }
 
 /**
@@ -36,7 +39,11 @@ export async function startGateway(
   options: string | GatewayOptions = {},
   settings: object = {},
 ): Promise<BenchGateway> {
-  const { name = 'gateway', nodeArguments = [] } = typeof options === 'string' ? { name: options } : options;
+  const {
+    name = 'gateway',
+    nodeArguments = [],
+    cores,
+  }: GatewayOptions = typeof options === 'string' ? { name: options } : options;
   const port = await freePort();
   const folder = join(parent, name);
   mkdirSync(folder);
@@ -61,30 +68,15 @@ export async function startGateway(
       ...settings,
     }),
   );
-  // One core for the gateway, the rest for what asks it.
-  const child = own(
-    spawn(
-      'taskset',
-      ['-c', '0', process.execPath, ...nodeArguments, 'server/main.ts', 'serve', '--config', config],
-      {
-        cwd: root,
-        stdio: ['ignore', 'inherit', 'inherit'],
-      },
-    ),
-  );
+  const pinned = cores === 'all' ? [] : ['taskset', '-c', String(measuredCore)];
+  const argv = [...nodeArguments, 'server/main.ts', 'serve', '--config', config];
+  const [program, ...more] = [...pinned, process.execPath, ...argv];
+  const child = own(spawn(program!, more, { cwd: root, stdio: ['ignore', 'inherit', 'inherit'] }));
   while (!(await answers(port))) {
     if (child.exitCode !== null) throw new Error('the gateway ended');
     await new Promise((resolve) => setTimeout(resolve, 50));
   }
   return { port, child };
-}
-
-/** User and system time of a process so far (proc(5), fields 14 and 15, in hundredths of a second). */
-export function cpuMsOf(pid: number): number {
-  const fields = readFileSync(`/proc/${pid}/stat`, 'utf8')
-    .replace(/^.*\) /, '')
-    .split(' ');
-  return (Number(fields[11]) + Number(fields[12])) * 10;
 }
 
 /** A port of loopback that nobody listens on. */
