@@ -4,12 +4,12 @@ import type { PacSetting, ProxySettings } from './egress/egress.ts';
 import type { ProxySignIn } from './egress/proxy-auth/credentials.ts';
 import { isEntryName, entryNames } from './entry/entry.ts';
 import type { EntryName } from './entry/entry.ts';
-import { Failure } from './failure.ts';
-import { othersCanWrite, readSmall, reason } from './files.ts';
-import { places } from './places.ts';
-import type { Environment, Places } from './places.ts';
-import type { BrowserSettings } from './token/browser.ts';
-import type { TokenSources } from './token/token.ts';
+import { Failure } from './errors/failure.ts';
+import { othersCanWrite, readSmall, reason } from './os/files.ts';
+import { places } from './os/xdg-paths.ts';
+import type { Environment, Places } from './os/xdg-paths.ts';
+import type { BrowserSettings } from './login/open-browser.ts';
+import type { TokenSources } from './credentials/static-token.ts';
 import { quote } from '../protocol/target.ts';
 
 /** What was said on the command line; texts as they were written. */

@@ -28,7 +28,7 @@ export function installPackages() {
 
 /** Builds the client bundle, dist/postern.cjs. */
 export function buildClient() {
-  run(process.execPath, ['client/build.mjs']);
+  run(process.execPath, ['scripts/bundle/build.mjs']);
 }
 
 /** Runs a program of the setup, showing what it prints only when it fails. */

@@ -1,7 +1,7 @@
 #!/usr/bin/env node
 import type { Command } from './commands/command.ts';
-import { nodeProblem } from './node-floor.ts';
-import { version } from './version.ts';
+import { nodeProblem } from './runtime/node-version.ts';
+import { version } from './runtime/version.ts';
 
 const help = `Runs the gateway:  postern-gateway serve --config /etc/postern/postern.yaml
 

@@ -4,12 +4,12 @@ import type { EndReason } from '../protocol/end-reason.ts';
 import { TunnelError, toTunnelError } from '../protocol/errors.ts';
 import { parseTarget } from '../protocol/target.ts';
 import type { Authenticator, Principal } from './auth/authenticator.ts';
-import { TokenRefusal } from './auth/claims.ts';
-import { startCover } from './auth/cover.ts';
-import type { Cover } from './auth/cover.ts';
+import { TokenRefusal } from './auth/jwt/claims.ts';
+import { startCover } from './auth/minimum-delay.ts';
+import type { Cover } from './auth/minimum-delay.ts';
 import type { Revocations } from './auth/revocations.ts';
 import type { Limits } from './config/config.ts';
-import type { AddressCheck } from './dial/addresses.ts';
+import type { AddressCheck } from './dial/address-policy.ts';
 import type { Dialer } from './dial/dialer.ts';
 import type { Offer, RejoinOffer, Request } from './entry/entry.ts';
 import type { TunnelCounts } from './policy/limits.ts';
@@ -17,8 +17,8 @@ import type { Grant, Policy } from './policy/policy.ts';
 import { abort } from '../stream/close.ts';
 import { bridge } from '../stream/bridge.ts';
 import type { BridgeEnd } from '../stream/bridge.ts';
-import type { Rejoinable, Rejoinables } from './tunnel/rejoinable.ts';
-import type { Session, Sessions } from './tunnel/sessions.ts';
+import type { Rejoinable, Rejoinables } from './resume/tunnel-locator.ts';
+import type { Session, Sessions } from './session/sessions.ts';
 
 /** What decides about offers. A reload puts a new one in its place; tunnels that are open keep theirs. */
 export interface Pipeline {

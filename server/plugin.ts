@@ -2,9 +2,9 @@ import type { FastifyInstance } from 'fastify';
 import { parseConfig } from './config/parse.ts';
 import { loadConfig } from './config/load.ts';
 import { Gateway } from './gateway.ts';
-import { controlApp } from './listen/control.ts';
-import type { ControlledElsewhere, Killing } from './listen/control.ts';
-import { listen } from './listen/listen.ts';
+import { controlApp } from './admin/control.ts';
+import type { ControlledElsewhere, Killing } from './admin/control.ts';
+import { listen } from './listener/listen.ts';
 
 export interface PosternOptions {
   /** The path of a `postern.yaml`, or its content as an object. */

@@ -2,7 +2,7 @@ import { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { isEndReason } from '../protocol/end-reason.ts';
 import { abort } from './close.ts';
-import { handOver } from './hand-over.ts';
+import { handOver } from './zero-copy/direct-reads.ts';
 import { tunnelEnded } from './tunnel-ended.ts';
 
 /**

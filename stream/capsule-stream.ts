@@ -3,11 +3,11 @@ import { Duplex } from 'node:stream';
 import { CapsuleDecoder, capsuleHead, keepAliveCapsule, reasonCapsule } from '../protocol/capsule.ts';
 import type { CapsuleCodes } from '../protocol/capsule.ts';
 import { abort, abortAfter, closeGently } from './close.ts';
-import { readPooled } from './hand-over.ts';
-import type { HandsOver } from './hand-over.ts';
+import { readPooled } from './zero-copy/direct-reads.ts';
+import type { HandsOver } from './zero-copy/direct-reads.ts';
 import { everyInterval, keepAliveMs } from './keep-alive.ts';
-import { ignore, joined } from './pooled-reads.ts';
-import type { Release, Take } from './pooled-reads.ts';
+import { ignore, joined } from './zero-copy/pooled-reads.ts';
+import type { Release, Take } from './zero-copy/pooled-reads.ts';
 import { TunnelEnded, tunnelEnded } from './tunnel-ended.ts';
 
 type Callback = (error?: Error | null) => void;

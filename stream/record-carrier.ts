@@ -1,8 +1,8 @@
-import { encodeRecord, recordTypes } from '../protocol/record.ts';
-import type { HttpRecord } from '../protocol/record.ts';
+import { encodeRecord, recordTypes } from '../protocol/http-carrier-record.ts';
+import type { HttpRecord } from '../protocol/http-carrier-record.ts';
 import type { RelayCodec, RelayFrame } from '../protocol/relay-frame.ts';
 import { relayV1 } from '../protocol/relay-v1.ts';
-import { MessageCarrier } from './relay-carrier.ts';
+import { MessageCarrier } from './carrier.ts';
 
 /**
  * A carrier whose messages are the records of HTTP bodies. What is the same at both ends; how records get to the other

@@ -5,14 +5,14 @@ import { Relay } from '../protocol/relay.ts';
 import { RelayViolation, relayCloseCodes } from '../protocol/relay-frame.ts';
 import type { RelayFrame } from '../protocol/relay-frame.ts';
 import { connectionReset } from './capsule-stream.ts';
-import type { HandsOver } from './hand-over.ts';
-import { Inbox } from './inbox.ts';
+import type { HandsOver } from './zero-copy/direct-reads.ts';
+import { Inbox } from './receive-buffer.ts';
 import { everyInterval, keepAliveMs } from './keep-alive.ts';
-import { ignore } from './pooled-reads.ts';
-import type { Release, Take } from './pooled-reads.ts';
-import type { Carrier, CarrierEnd } from './relay-carrier.ts';
+import { ignore } from './zero-copy/pooled-reads.ts';
+import type { Release, Take } from './zero-copy/pooled-reads.ts';
+import type { Carrier, CarrierEnd } from './carrier.ts';
 import { TunnelEnded, tunnelEnded } from './tunnel-ended.ts';
-import { Vigil } from './vigil.ts';
+import { Vigil } from './liveness.ts';
 
 /** The close code of `postern.relay.v1` for a tunnel that was broken off, which is not to be resumed. */
 export const abortedCloseCode = 4410;

@@ -2,8 +2,8 @@ import type { EventEmitter } from 'node:events';
 import type { WebSocket } from 'ws';
 import type { RelayCodec, RelayFrame } from '../protocol/relay-frame.ts';
 import { afterReason } from './close.ts';
-import { MessageCarrier } from './relay-carrier.ts';
-import type { Carrier, CarrierEnd } from './relay-carrier.ts';
+import { MessageCarrier } from './carrier.ts';
+import type { Carrier, CarrierEnd } from './carrier.ts';
 
 /**
  * A WebSocket as a carrier. Call it in the very tick of `open`: messages that come earlier are lost. Takes the WebSocket

@@ -4,11 +4,11 @@ import type { WebSocket } from 'ws';
 import { endReasons, reasonOfCloseCode } from '../protocol/end-reason.ts';
 import { connectionReset } from './capsule-stream.ts';
 import { afterReason } from './close.ts';
-import type { HandsOver } from './hand-over.ts';
+import type { HandsOver } from './zero-copy/direct-reads.ts';
 import { everyInterval, keepAliveMs } from './keep-alive.ts';
-import { joined, ignore as noRelease } from './pooled-reads.ts';
-import { maxMessageBytes, readMessages, writeMessages } from './plain-messages.ts';
-import type { Release, Take } from './pooled-reads.ts';
+import { joined, ignore as noRelease } from './zero-copy/pooled-reads.ts';
+import { maxMessageBytes, readMessages, writeMessages } from './zero-copy/websocket-data.ts';
+import type { Release, Take } from './zero-copy/pooled-reads.ts';
 import { TunnelEnded, tunnelEnded } from './tunnel-ended.ts';
 
 /** The subprotocol in which an empty binary message is the sender's EOF. */

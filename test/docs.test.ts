@@ -3,15 +3,15 @@ import { existsSync, readFileSync, readdirSync } from 'node:fs';
 import { dirname, join, relative, resolve } from 'node:path';
 import { describe, it } from 'node:test';
 import { fileURLToPath } from 'node:url';
-import { help } from '../client/help.ts';
-import { carrierField } from '../client/entry/http-carrier.ts';
+import { help } from '../client/commands/help.ts';
+import { carrierField } from '../client/carrier/http-carrier.ts';
 import { rejoinField } from '../client/entry/resumable.ts';
 import { endReasons } from '../protocol/end-reason.ts';
 import { tunnelErrors } from '../protocol/errors.ts';
-import { rejoinCauses } from '../protocol/rejoin-cause.ts';
-import type { RejoinCause } from '../protocol/rejoin-cause.ts';
+import { rejoinCauses } from '../protocol/resume-cause.ts';
+import type { RejoinCause } from '../protocol/resume-cause.ts';
 import { relayCloseCodes } from '../protocol/relay-frame.ts';
-import { recordTypes } from '../protocol/record.ts';
+import { recordTypes } from '../protocol/http-carrier-record.ts';
 import { relayV1 } from '../protocol/relay-v1.ts';
 import { relayV4Tags } from '../protocol/relay-v4.ts';
 import { relaySteps } from '../protocol/relay.ts';
@@ -190,7 +190,7 @@ describe('docs/entry/relay.md', () => {
 describe('docs/entry/http.md', () => {
   const page = 'docs/entry/http.md';
 
-  it('has the records of protocol/record.ts', () => {
+  it('has the records of protocol/http-carrier-record.ts', () => {
     const rows = rowsOf(page, 'Records').slice(2);
     const told = rows.map(([type, name]) => [name!.replaceAll('`', ''), Number(type)]);
     assert.deepEqual(Object.fromEntries(told), recordTypes);

@@ -1,10 +1,10 @@
 import { parseTarget, parseTargetParts } from '../../protocol/target.ts';
 import type { Target } from '../../protocol/target.ts';
-import { report } from '../explain.ts';
-import { Failure, toFailure } from '../failure.ts';
-import { headStart } from '../head-start.ts';
-import { places } from '../places.ts';
-import type { Environment } from '../places.ts';
+import { report } from '../errors/report.ts';
+import { Failure, toFailure } from '../errors/failure.ts';
+import { headStart } from '../connect/preconnect.ts';
+import { places } from '../os/xdg-paths.ts';
+import type { Environment } from '../os/xdg-paths.ts';
 import { readSettings } from '../settings.ts';
 import type { Flags } from '../settings.ts';
 
@@ -21,7 +21,7 @@ export async function connect(args: readonly string[], env: Environment): Promis
   try {
     const parsed = parseConnect(args);
     if (parsed === 'help') {
-      const { help } = await import('../help.ts');
+      const { help } = await import('./help.ts');
       process.stdout.write(help.connect);
       return 0;
     }
@@ -40,7 +40,7 @@ async function tunnel(parsed: ConnectArguments, env: Environment): Promise<numbe
   const early = headStart(settings);
   try {
     await early?.begun;
-    const { carryTunnel } = await import('../carry-tunnel.ts');
+    const { carryTunnel } = await import('../connect/run-tunnel.ts');
     return await carryTunnel(target, settings);
   } finally {
     early?.stop();

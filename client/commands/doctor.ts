@@ -1,17 +1,17 @@
 import { parseArgs } from 'node:util';
-import { findingStyle, formatFinding, plainer } from '../../protocol/finding.ts';
-import type { Finding } from '../../protocol/finding.ts';
+import { findingStyle, formatFinding, plainer } from '../../diagnostics/finding.ts';
+import type { Finding } from '../../diagnostics/finding.ts';
 import { formatTarget, parseTarget, parseTargetParts } from '../../protocol/target.ts';
 import type { Target } from '../../protocol/target.ts';
 import type { Place } from '../doctor/check.ts';
 import { examine } from '../doctor/examine.ts';
-import { judge } from '../doctor/judge.ts';
+import { judge } from '../doctor/summary.ts';
 import { formatReport } from '../doctor/report.ts';
-import { say } from '../explain.ts';
-import { Failure } from '../failure.ts';
-import { reason, replaceFile } from '../files.ts';
-import type { Environment } from '../places.ts';
-import { wayOut } from '../way-out.ts';
+import { say } from '../errors/report.ts';
+import { Failure } from '../errors/failure.ts';
+import { reason, replaceFile } from '../os/files.ts';
+import type { Environment } from '../os/xdg-paths.ts';
+import { wayOut } from '../connect/gateway-egress.ts';
 import { gatewayOptions, settingsWith } from './options.ts';
 
 /** What `postern doctor --json` prints; `version` counts changes of this shape. */

@@ -1,6 +1,6 @@
-import { askAccess } from '../api.ts';
-import type { Environment } from '../places.ts';
-import { printable } from '../printable.ts';
+import { askAccess } from '../http/gateway-api.ts';
+import type { Environment } from '../os/xdg-paths.ts';
+import { printable } from '../os/printable.ts';
 import { readOptions } from './options.ts';
 
 /** What `postern hosts --json` prints; `version` counts changes of this shape. */

@@ -1,11 +1,11 @@
 import { parseArgs } from 'node:util';
-import { Failure } from '../failure.ts';
-import { writePrivate } from '../files.ts';
-import type { Environment } from '../places.ts';
+import { Failure } from '../errors/failure.ts';
+import { writePrivate } from '../os/files.ts';
+import type { Environment } from '../os/xdg-paths.ts';
 import { configPath, readConfigFile } from '../settings.ts';
 import type { Settings } from '../settings.ts';
-import { signInOnce } from '../token/single-sign-in.ts';
-import { wayOut } from '../way-out.ts';
+import { signInOnce } from '../login/login-once.ts';
+import { wayOut } from '../connect/gateway-egress.ts';
 import { settingsWith } from './options.ts';
 import type { GatewayValues } from './options.ts';
 

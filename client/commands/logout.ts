@@ -1,14 +1,14 @@
 import { existsSync } from 'node:fs';
 import { parseArgs } from 'node:util';
-import { ask, unexpected } from '../ask.ts';
+import { ask, unexpected } from '../http/json-request.ts';
 import type { Egress } from '../egress/egress.ts';
-import { say } from '../explain.ts';
-import { Failure, toFailure } from '../failure.ts';
-import type { Environment } from '../places.ts';
-import { withRenewalLock } from '../token/renewal.ts';
-import { readSignIn, removeSignIn, signInDirectory } from '../token/sign-in.ts';
-import type { SignIn } from '../token/sign-in.ts';
-import { wayOut } from '../way-out.ts';
+import { say } from '../errors/report.ts';
+import { Failure, toFailure } from '../errors/failure.ts';
+import type { Environment } from '../os/xdg-paths.ts';
+import { withRenewalLock } from '../credentials/refresh.ts';
+import { readSignIn, removeSignIn, signInDirectory } from '../credentials/session-store.ts';
+import type { SignIn } from '../credentials/session-store.ts';
+import { wayOut } from '../connect/gateway-egress.ts';
 import { settingsWith } from './options.ts';
 
 const logoutMs = 30_000;

@@ -1,5 +1,5 @@
 import { parseArgs } from 'node:util';
-import type { Environment } from '../places.ts';
+import type { Environment } from '../os/xdg-paths.ts';
 import { readSettings } from '../settings.ts';
 import type { Settings } from '../settings.ts';
 

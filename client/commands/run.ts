@@ -1,10 +1,10 @@
-import { explain, say } from '../explain.ts';
-import { Failure, toFailure } from '../failure.ts';
-import { help } from '../help.ts';
-import type { HelpTopic } from '../help.ts';
-import type { Environment } from '../places.ts';
-import { printable } from '../printable.ts';
-import { version } from '../version.ts';
+import { explain, say } from '../errors/report.ts';
+import { Failure, toFailure } from '../errors/failure.ts';
+import { help } from './help.ts';
+import type { HelpTopic } from './help.ts';
+import type { Environment } from '../os/xdg-paths.ts';
+import { printable } from '../os/printable.ts';
+import { version } from '../os/version.ts';
 
 type Print = (text: string) => void;
 type Command = (args: readonly string[], env: Environment, print: Print) => number | Promise<number>;

@@ -1,7 +1,7 @@
 import { lstatSync, readlinkSync, realpathSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
-import { Failure } from '../failure.ts';
-import { readSmall, reason } from '../files.ts';
+import { Failure } from '../errors/failure.ts';
+import { readSmall, reason } from '../os/files.ts';
 
 const largestBytes = 4 * 1024 * 1024;
 

@@ -1,5 +1,5 @@
 import { quote } from '../../protocol/target.ts';
-import { Failure } from '../failure.ts';
+import { Failure } from '../errors/failure.ts';
 
 /** `pattern` itself when it can stand in a Host line and mean nothing else. Throws `USAGE`. */
 export function checkPattern(pattern: string): string {

@@ -1,19 +1,19 @@
 import { parseArgs } from 'node:util';
-import { askAccess } from '../api.ts';
-import type { LiveSession } from '../api.ts';
-import { readLastError } from '../explain.ts';
-import type { LastError } from '../explain.ts';
-import { Failure, toFailure } from '../failure.ts';
-import type { Environment } from '../places.ts';
-import { printable } from '../printable.ts';
-import { tunnelsHere } from '../resume/tunnel-file.ts';
-import type { TunnelHere } from '../resume/tunnel-file.ts';
+import { askAccess } from '../http/gateway-api.ts';
+import type { LiveSession } from '../http/gateway-api.ts';
+import { readLastError } from '../errors/report.ts';
+import type { LastError } from '../errors/report.ts';
+import { Failure, toFailure } from '../errors/failure.ts';
+import type { Environment } from '../os/xdg-paths.ts';
+import { printable } from '../os/printable.ts';
+import { tunnelsHere } from '../resume/tunnel-status-file.ts';
+import type { TunnelHere } from '../resume/tunnel-status-file.ts';
 import type { Settings } from '../settings.ts';
-import { readClaims } from '../token/claims.ts';
-import { readSignIn, signInDirectory } from '../token/sign-in.ts';
-import { signInPath } from '../token/sign-in-place.ts';
-import { givenToken } from '../token/token.ts';
-import type { FoundToken } from '../token/token.ts';
+import { readClaims } from '../oauth/unverified-claims.ts';
+import { readSignIn, signInDirectory } from '../credentials/session-store.ts';
+import { signInPath } from '../credentials/session-path.ts';
+import { givenToken } from '../credentials/static-token.ts';
+import type { FoundToken } from '../credentials/static-token.ts';
 import { gatewayOptions, settingsWith } from './options.ts';
 
 /** What `postern status --json` prints; `version` counts changes of this shape. */

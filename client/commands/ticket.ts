@@ -1,9 +1,9 @@
 import { parseArgs } from 'node:util';
 import { formatTarget, parseTarget } from '../../protocol/target.ts';
-import { askApi } from '../api.ts';
-import { say } from '../explain.ts';
-import { Failure } from '../failure.ts';
-import type { Environment } from '../places.ts';
+import { askApi } from '../http/gateway-api.ts';
+import { say } from '../errors/report.ts';
+import { Failure } from '../errors/failure.ts';
+import type { Environment } from '../os/xdg-paths.ts';
 import { gatewayOptions, settingsWith } from './options.ts';
 
 const unitSeconds: Readonly<Record<string, number>> = { s: 1, m: 60, h: 3600 };

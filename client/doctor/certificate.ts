@@ -1,7 +1,7 @@
 import { X509Certificate } from 'node:crypto';
 import { rootCertificates } from 'node:tls';
 import type { DetailedPeerCertificate, PeerCertificate, TLSSocket } from 'node:tls';
-import { printable } from '../printable.ts';
+import { printable } from '../os/printable.ts';
 
 /** What there is to say about a certificate. */
 export interface CertificateFacts {

@@ -1,12 +1,12 @@
 import type { Duplex } from 'node:stream';
-import type { Finding } from '../../protocol/finding.ts';
+import type { Finding } from '../../diagnostics/finding.ts';
 import type { TunnelError } from '../../protocol/errors.ts';
 import type { Target } from '../../protocol/target.ts';
-import type { Access } from '../api.ts';
+import type { Access } from '../http/gateway-api.ts';
 import type { Egress } from '../egress/egress.ts';
 import type { EntryName } from '../entry/entry.ts';
-import { shown } from '../explain.ts';
-import { Failure } from '../failure.ts';
+import { shown } from '../errors/report.ts';
+import { Failure } from '../errors/failure.ts';
 import type { Settings } from '../settings.ts';
 
 /** What is examined, and how thoroughly. */

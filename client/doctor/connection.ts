@@ -1,7 +1,7 @@
 import { formatTarget } from '../../protocol/target.ts';
-import { lookupHere } from '../egress/lookup-here.ts';
-import { openTcp } from '../egress/tcp.ts';
-import { toFailure } from '../failure.ts';
+import { lookupHere } from '../egress/tcp/network-dns-cache.ts';
+import { openTcp } from '../egress/tcp/tcp.ts';
+import { toFailure } from '../errors/failure.ts';
 import { check, failed, good, survived } from './check.ts';
 import type { Way, Words } from './check.ts';
 import { timeLimit } from '../../stream/time-limit.ts';

@@ -1,14 +1,14 @@
 import type { Duplex } from 'node:stream';
 import type { TunnelError } from '../../protocol/errors.ts';
 import { Secret } from '../../protocol/secret.ts';
-import type { Finding } from '../../protocol/finding.ts';
+import type { Finding } from '../../diagnostics/finding.ts';
 import type { Target } from '../../protocol/target.ts';
 import { loadEntry } from '../entry/choose.ts';
 import { entryNames } from '../entry/entry.ts';
 import type { EntryName, ShownPass } from '../entry/entry.ts';
-import { shown } from '../explain.ts';
-import { toFailure } from '../failure.ts';
-import { withPass } from '../token/pass.ts';
+import { shown } from '../errors/report.ts';
+import { toFailure } from '../errors/failure.ts';
+import { withPass } from '../credentials/with-credential.ts';
 import { check, costly, failed, good, readUntil, unchecked } from './check.ts';
 import type { Found, Outcome, Place, Probe, Words } from './check.ts';
 import { identificationIn } from './greeting.ts';

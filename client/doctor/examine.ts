@@ -1,6 +1,6 @@
 import { setTimeout as delay } from 'node:timers/promises';
-import type { Finding } from '../../protocol/finding.ts';
-import { Failure, toFailure } from '../failure.ts';
+import type { Finding } from '../../diagnostics/finding.ts';
+import { Failure, toFailure } from '../errors/failure.ts';
 import { failed, unchecked } from './check.ts';
 import type { Check, Found, Outcome, Place } from './check.ts';
 import { clock } from './clock.ts';
@@ -13,12 +13,12 @@ import { headers } from './headers.ts';
 import { idle } from './idle.ts';
 import { latency } from './latency.ts';
 import { name } from './name.ts';
-import { passage } from './passage.ts';
+import { passage } from './tls.ts';
 import { policy } from './policy.ts';
 import { signIn } from './sign-in.ts';
 import { target } from './target.ts';
 import { throughput } from './throughput.ts';
-import { way } from './way.ts';
+import { way } from './egress.ts';
 import { web } from './web.ts';
 import { timeLimit } from '../../stream/time-limit.ts';
 

@@ -1,4 +1,4 @@
-import { Failure } from '../failure.ts';
+import { Failure } from '../errors/failure.ts';
 import { check, costly, failed, good } from './check.ts';
 import type { GatewayFacts, Outcome, Page, Words } from './check.ts';
 

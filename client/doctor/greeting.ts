@@ -1,5 +1,5 @@
 import { formatTarget } from '../../protocol/target.ts';
-import { Failure } from '../failure.ts';
+import { Failure } from '../errors/failure.ts';
 import { check, failed, good } from './check.ts';
 import type { Outcome } from './check.ts';
 import { noTarget } from './policy.ts';

@@ -1,5 +1,5 @@
 import type { Duplex } from 'node:stream';
-import { toFailure } from '../failure.ts';
+import { toFailure } from '../errors/failure.ts';
 import { check, costly, good, readUntil, unchecked } from './check.ts';
 import type { Outcome } from './check.ts';
 import { identificationIn } from './greeting.ts';

@@ -1,6 +1,6 @@
-import { ask } from '../ask.ts';
+import { ask } from '../http/json-request.ts';
 import { who } from '../entry/refusal.ts';
-import { toFailure } from '../failure.ts';
+import { toFailure } from '../errors/failure.ts';
 import { check, costly, good, unchecked } from './check.ts';
 import type { Outcome, Place } from './check.ts';
 

@@ -1,11 +1,11 @@
 import { keepAliveMs } from '../../stream/keep-alive.ts';
-import type { Finding } from '../../protocol/finding.ts';
+import type { Finding } from '../../diagnostics/finding.ts';
 import type { EntryName } from '../entry/entry.ts';
 import { check, costly, good, readUntil, unchecked } from './check.ts';
 import type { Found, Outcome, Place, Probe, Words } from './check.ts';
 import { identificationIn } from './greeting.ts';
 import { openTunnel } from './open-tunnel.ts';
-import { measure } from './measure.ts';
+import { measure } from './measure-api.ts';
 import { timeLimit } from '../../stream/time-limit.ts';
 
 const speaker = { check: 'idle', title: 'idle' };

@@ -1,5 +1,5 @@
 import { gatewayTarget } from '../entry/entry.ts';
-import { exchange } from '../exchange.ts';
+import { exchange } from '../http/exchange.ts';
 import { check, costly, good } from './check.ts';
 import type { Outcome, Place } from './check.ts';
 

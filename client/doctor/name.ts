@@ -1,7 +1,7 @@
 import { lookup } from 'node:dns/promises';
 import { isAddress } from '../../protocol/target.ts';
-import type { Finding } from '../../protocol/finding.ts';
-import { Failure } from '../failure.ts';
+import type { Finding } from '../../diagnostics/finding.ts';
+import { Failure } from '../errors/failure.ts';
 import { check, failed, good, survived } from './check.ts';
 import type { Outcome, Way } from './check.ts';
 

@@ -2,7 +2,7 @@ import type { Duplex } from 'node:stream';
 import type { Target } from '../../protocol/target.ts';
 import { loadEntry } from '../entry/choose.ts';
 import type { EntryName } from '../entry/entry.ts';
-import { withPass } from '../token/pass.ts';
+import { withPass } from '../credentials/with-credential.ts';
 import type { Place } from './check.ts';
 
 /** One more tunnel to the target, by an entry that has been tried. The caller owns it. Throws as `ClientEntry.open`. */

@@ -1,10 +1,10 @@
 import { arch, platform, release } from 'node:os';
-import { formatFinding } from '../../protocol/finding.ts';
-import type { Finding } from '../../protocol/finding.ts';
+import { formatFinding } from '../../diagnostics/finding.ts';
+import type { Finding } from '../../diagnostics/finding.ts';
 import { formatTarget } from '../../protocol/target.ts';
 import type { Target } from '../../protocol/target.ts';
-import { shown } from '../explain.ts';
-import { version } from '../version.ts';
+import { shown } from '../errors/report.ts';
+import { version } from '../os/version.ts';
 
 /** What a report is about. */
 export interface ReportFacts {

@@ -1,5 +1,5 @@
-import { askAccess } from '../api.ts';
-import { toFailure } from '../failure.ts';
+import { askAccess } from '../http/gateway-api.ts';
+import { toFailure } from '../errors/failure.ts';
 import type { Settings } from '../settings.ts';
 import { check, failed, good } from './check.ts';
 import type { Outcome, Words } from './check.ts';

@@ -1,8 +1,8 @@
 import { randomBytes } from 'node:crypto';
 import { check, costly, good, unchecked } from './check.ts';
-import type { Finding } from '../../protocol/finding.ts';
+import type { Finding } from '../../diagnostics/finding.ts';
 import type { Outcome, Place } from './check.ts';
-import { measure } from './measure.ts';
+import { measure } from './measure-api.ts';
 import { timeLimit } from '../../stream/time-limit.ts';
 
 const speaker = { check: 'throughput', title: 'throughput' };

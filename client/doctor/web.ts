@@ -1,6 +1,6 @@
-import { ask } from '../ask.ts';
+import { ask } from '../http/json-request.ts';
 import { who } from '../entry/refusal.ts';
-import { Failure, toFailure } from '../failure.ts';
+import { Failure, toFailure } from '../errors/failure.ts';
 import { check, failed, good } from './check.ts';
 import type { Outcome, Page, Words } from './check.ts';
 

@@ -1,10 +1,10 @@
 import { direct } from './direct.ts';
 import type { Egress } from './egress.ts';
-import { stepEgress } from './step.ts';
-import { secureEgress } from './tls.ts';
-import { trustOf } from './system-trust.ts';
-import { environmentVerdict } from './verdict.ts';
-import type { Verdict, Way } from './way.ts';
+import { stepEgress } from './route/hop-egress.ts';
+import { secureEgress } from './tls/tls.ts';
+import { trustOf } from './tls/trust.ts';
+import { environmentVerdict } from './route/environment.ts';
+import type { Verdict, Way } from './route/route.ts';
 
 /** The way out, without asking anybody yet. Throws `CONFIG_INVALID` for a proxy that cannot be used. */
 export function chooseEgress(way: Way): Egress {
@@ -20,7 +20,7 @@ function along(verdict: Verdict, way: Way): Egress {
   return {
     name: verdict.source,
     connect: async (gateway, signal) => {
-      const { connectAlong } = await import('./in-order.ts');
+      const { connectAlong } = await import('./route/try-hops.ts');
       return connectAlong(verdict, { way, gateway, signal });
     },
   };
@@ -30,7 +30,7 @@ function discovered(way: Way): Egress {
   return {
     name: 'what the system says',
     connect: async (gateway, signal) => {
-      const { connectDiscovered } = await import('./discover.ts');
+      const { connectDiscovered } = await import('./route/discover.ts');
       return connectDiscovered(way, gateway, signal);
     },
   };

@@ -2,9 +2,9 @@ import type { LookupFunction, Socket } from 'node:net';
 import { formatTarget, isAddress } from '../../protocol/target.ts';
 import type { Target } from '../../protocol/target.ts';
 import type { Egress } from './egress.ts';
-import { lookupAgain } from './lookup.ts';
-import { openTcp } from './tcp.ts';
-import type { Peer } from './tcp.ts';
+import { lookupAgain } from './tcp/dns-cache.ts';
+import { openTcp } from './tcp/tcp.ts';
+import type { Peer } from './tcp/tcp.ts';
 
 /** Straight to the gateway. */
 export const direct: Egress = {

@@ -1,10 +1,10 @@
 import type { Duplex } from 'node:stream';
 import type { TunnelError } from '../../protocol/errors.ts';
 import type { Egress } from '../egress/egress.ts';
-import { Failure, toFailure } from '../failure.ts';
+import { Failure, toFailure } from '../errors/failure.ts';
 import { entryNames, isWayBlocked } from './entry.ts';
 import type { ClientEntry, EntryName, TunnelRequest } from './entry.ts';
-import type { EntryMemory } from './memory.ts';
+import type { EntryMemory } from './entry-cache.ts';
 
 /** Gives the entry of a name; loading one may cost time, so only those that are tried are asked for. */
 export type LoadEntry = (name: EntryName) => Promise<ClientEntry>;

@@ -1,8 +1,8 @@
 import { capsuleCodes } from '../../protocol/capsule.ts';
 import { capsuleStream } from '../../stream/capsule-stream.ts';
-import { exchange } from '../exchange.ts';
-import { Failure } from '../failure.ts';
-import { passHeaders } from '../token/pass.ts';
+import { exchange } from '../http/exchange.ts';
+import { Failure } from '../errors/failure.ts';
+import { passHeaders } from '../credentials/with-credential.ts';
 import { gatewayTarget, tunnelPath } from './entry.ts';
 import type { ClientEntry } from './entry.ts';
 import { refusal, who } from './refusal.ts';

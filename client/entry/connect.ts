@@ -1,6 +1,6 @@
 import { formatTarget } from '../../protocol/target.ts';
-import { exchange } from '../exchange.ts';
-import { Failure } from '../failure.ts';
+import { exchange } from '../http/exchange.ts';
+import { Failure } from '../errors/failure.ts';
 import { gatewayTarget } from './entry.ts';
 import type { ClientEntry } from './entry.ts';
 import { refusal } from './refusal.ts';

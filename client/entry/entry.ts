@@ -3,7 +3,7 @@ import type { TunnelError } from '../../protocol/errors.ts';
 import type { Secret } from '../../protocol/secret.ts';
 import type { Target } from '../../protocol/target.ts';
 import type { Egress } from '../egress/egress.ts';
-import type { Prove } from '../token/proof-key.ts';
+import type { Prove } from '../oauth/dpop.ts';
 
 /** The ways into a gateway, in the order in which they are tried. */
 export const entryNames = ['relay', 'websocket', 'connect-tcp', 'connect', 'http'] as const;

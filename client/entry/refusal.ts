@@ -2,10 +2,10 @@ import type { IncomingMessage } from 'node:http';
 import type { Readable } from 'node:stream';
 import { isTunnelErrorCode } from '../../protocol/errors.ts';
 import type { TunnelErrorCode } from '../../protocol/errors.ts';
-import type { Answer } from '../exchange.ts';
-import { Failure } from '../failure.ts';
-import type { Challenge } from '../failure.ts';
-import { printable } from '../printable.ts';
+import type { Answer } from '../http/exchange.ts';
+import { Failure } from '../errors/failure.ts';
+import type { Challenge } from '../errors/failure.ts';
+import { printable } from '../os/printable.ts';
 
 const largestProblemBytes = 64 * 1024;
 const problemMs = 1000;

@@ -1,16 +1,16 @@
 import { createHmac } from 'node:crypto';
 import type { Duplex } from 'node:stream';
-import type { RejoinCause } from '../../protocol/rejoin-cause.ts';
+import type { RejoinCause } from '../../protocol/resume-cause.ts';
 import type { RelayGreeting, RelayOpened } from '../../protocol/relay-frame.ts';
-import type { Carrier } from '../../stream/relay-carrier.ts';
+import type { Carrier } from '../../stream/carrier.ts';
 import type { Egress } from '../egress/egress.ts';
-import { Failure } from '../failure.ts';
-import { Resumption } from '../resume/resumption.ts';
-import type { Rejoin, Rejoined } from '../resume/resumption.ts';
-import type { CarrierQuestion } from './carrier-way.ts';
+import { Failure } from '../errors/failure.ts';
+import { Resumption } from '../resume/reconnector.ts';
+import type { Rejoin, Rejoined } from '../resume/reconnector.ts';
+import type { CarrierQuestion } from '../carrier/connector.ts';
 import type { ClientEntry, Later, TunnelRequest } from './entry.ts';
-import { Ways } from './ways.ts';
-import type { WayName } from './ways.ts';
+import { Ways } from '../carrier/select-connector.ts';
+import type { WayName } from '../carrier/select-connector.ts';
 
 /** The entry that brings the first carrier of a tunnel by this way. Later ones may come by the other. */
 export function resumableEntry(name: WayName): ClientEntry {

@@ -1,6 +1,6 @@
 import { TunnelError } from '../../protocol/errors.ts';
 import type { Authenticator } from './authenticator.ts';
-import { TokenRefusal } from './claims.ts';
+import { TokenRefusal } from './jwt/claims.ts';
 import { looksLikeTicket } from './tickets.ts';
 import type { Tickets } from './tickets.ts';
 

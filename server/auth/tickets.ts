@@ -1,9 +1,9 @@
 import { createHash, randomBytes } from 'node:crypto';
 import { TunnelError } from '../../protocol/errors.ts';
-import { formatPattern, narrower, parsePattern } from '../policy/pattern.ts';
+import { formatPattern, narrower, parsePattern } from '../../protocol/target-pattern.ts';
 import type { Store } from '../store/store.ts';
 import type { Principal } from './authenticator.ts';
-import { TokenRefusal } from './claims.ts';
+import { TokenRefusal } from './jwt/claims.ts';
 
 /** What a ticket is to be good for. */
 export interface TicketRequest {

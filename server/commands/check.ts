@@ -1,6 +1,6 @@
 import { parseArgs } from 'node:util';
 import { defaultConfigFile, loadConfig } from '../config/load.ts';
-import { findWarnings } from '../config/warnings.ts';
+import { findWarnings } from './preflight.ts';
 import { exits, runCommand } from './command.ts';
 import type { CommandIo } from './command.ts';
 

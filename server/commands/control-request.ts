@@ -1,5 +1,5 @@
 import type { Config } from '../config/config.ts';
-import { SilentError, ask } from '../instance/ask.ts';
+import { SilentError, ask } from '../cluster/peer-client.ts';
 
 const timeoutMs = 10_000;
 

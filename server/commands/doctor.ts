@@ -1,10 +1,10 @@
 import { X509Certificate } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import { parseArgs } from 'node:util';
-import { findingStyle, firstFailure, formatFinding, plainer } from '../../protocol/finding.ts';
+import { findingStyle, firstFailure, formatFinding, plainer } from '../../diagnostics/finding.ts';
 import { formatTarget, parseTarget } from '../../protocol/target.ts';
 import type { Target } from '../../protocol/target.ts';
-import { issueToken, loadKeyFile, ownAudience, ownIssuer } from '../auth/keys.ts';
+import { issueToken, loadKeyFile, ownAudience, ownIssuer } from '../auth/gateway-key.ts';
 import type { Config } from '../config/config.ts';
 import { defaultConfigFile, loadConfig } from '../config/load.ts';
 import type { Place } from '../doctor/check.ts';

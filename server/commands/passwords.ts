@@ -1,5 +1,5 @@
 import { StringDecoder } from 'node:string_decoder';
-import { passwordLengths } from '../login/password.ts';
+import { passwordLengths } from '../login/accounts/password.ts';
 import { UsageError } from './command.ts';
 import type { CommandIo } from './command.ts';
 

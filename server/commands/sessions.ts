@@ -1,7 +1,7 @@
 import { parseArgs } from 'node:util';
 import { quote } from '../../protocol/target.ts';
 import { defaultConfigFile, loadConfig } from '../config/load.ts';
-import type { ShownSession } from '../listen/control.ts';
+import type { ShownSession } from '../admin/control.ts';
 import { exits, runCommand } from './command.ts';
 import type { CommandIo } from './command.ts';
 import { askGateway } from './control-request.ts';

@@ -1,6 +1,6 @@
 import { parseArgs } from 'node:util';
-import { TokenRefusal, readIdentity } from '../auth/claims.ts';
-import { issueToken, openKeyFile, ownAudience, ownIssuer, ownMaxLifetimeMs } from '../auth/keys.ts';
+import { TokenRefusal, readIdentity } from '../auth/jwt/claims.ts';
+import { issueToken, openKeyFile, ownAudience, ownIssuer, ownMaxLifetimeMs } from '../auth/gateway-key.ts';
 import { defaultConfigFile, loadConfig } from '../config/load.ts';
 import { UsageError, exits, runCommand } from './command.ts';
 import type { CommandIo } from './command.ts';

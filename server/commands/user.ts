@@ -1,12 +1,18 @@
 import { parseArgs } from 'node:util';
 import { openRevocations } from '../auth/revocations.ts';
-import { signInIssuer } from '../auth/sign-in-issuer.ts';
+import { signInIssuer } from '../config/sign-in-issuer.ts';
 import type { Config } from '../config/config.ts';
 import { defaultConfigFile, loadConfig } from '../config/load.ts';
-import { AccountError, addAccount, changeAccount, isAccountName, listAccounts } from '../login/accounts.ts';
-import type { Account } from '../login/accounts.ts';
-import { newOneTimeSecret, oneTimeUrl } from '../login/one-time-code.ts';
-import { openEmbeddedStore } from '../store/embedded.ts';
+import {
+  AccountError,
+  addAccount,
+  changeAccount,
+  isAccountName,
+  listAccounts,
+} from '../login/accounts/accounts.ts';
+import type { Account } from '../login/accounts/accounts.ts';
+import { newOneTimeSecret, oneTimeUrl } from '../login/accounts/totp.ts';
+import { openEmbeddedStore } from '../store/sqlite-store.ts';
 import type { Store } from '../store/store.ts';
 import { UsageError, exits, runCommand } from './command.ts';
 import type { CommandIo } from './command.ts';

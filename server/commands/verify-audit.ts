@@ -1,7 +1,7 @@
 import { constants, createReadStream } from 'node:fs';
 import { access } from 'node:fs/promises';
 import { createInterface } from 'node:readline';
-import { brokenLinks } from '../account/audit-file.ts';
+import { brokenLinks } from '../audit/audit-file.ts';
 import { UsageError, exits, runCommand } from './command.ts';
 import type { CommandIo } from './command.ts';
 

@@ -1,3 +1,5 @@
+import type { TargetPattern } from '../../protocol/target-pattern.ts';
+
 /** Where to listen: a TCP address, or the path of a unix socket. */
 export type ListenAddress =
   | { readonly kind: 'tcp'; readonly host: string; readonly port: number }
@@ -71,13 +73,6 @@ export interface TargetConfig {
   /** A host of its own; without a port the port that was asked for is dialled. */
   readonly host: string;
   readonly port?: number;
-}
-
-export interface TargetPattern {
-  /** A name, an address, `*.suffix` (one or more labels before it), or `*`. */
-  readonly host: string;
-  /** `*` for any port. A pattern that names none means port 22. */
-  readonly port: number | '*';
 }
 
 export interface RuleConfig {

@@ -1,10 +1,11 @@
 import { formatTarget, isAddress, sshPort } from '../../protocol/target.ts';
-import { signInIssuer } from '../auth/sign-in-issuer.ts';
-import { formatPattern } from '../policy/pattern.ts';
-import type { ListenAddress, TargetPattern } from './config.ts';
+import { signInIssuer } from './sign-in-issuer.ts';
+import { formatPattern } from '../../protocol/target-pattern.ts';
+import type { TargetPattern } from '../../protocol/target-pattern.ts';
+import type { ListenAddress } from './config.ts';
 import type { Settings } from './schema.ts';
-import { checkDiscoverable, readTargetName } from './text-checks.ts';
-import type { SettingProblem } from './wording.ts';
+import { checkDiscoverable, readTargetName } from './setting-parsers.ts';
+import type { SettingProblem } from './issue-messages.ts';
 
 type Rule = Settings['rules'][number];
 type Issuer = Settings['issuers'][number];

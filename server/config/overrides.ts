@@ -1,6 +1,6 @@
 import type { ConfigProblem } from './config-error.ts';
-import { readDocument } from './document.ts';
-import type { SettingPath } from './document.ts';
+import { readDocument } from './yaml-document.ts';
+import type { SettingPath } from './yaml-document.ts';
 import { isRecord, isText, keysOf, schemaAt } from './schema-walk.ts';
 import { settingsSchema } from './schema.ts';
 

@@ -4,14 +4,14 @@ import type { ConfigProblem } from './config-error.ts';
 import type { Config, IssuerConfig, ProviderConfig, ResumeConfig, RuleConfig } from './config.ts';
 import { crossCheck, defaultPublicUrl } from './cross-checks.ts';
 import type { SoundSettings } from './cross-checks.ts';
-import { readDocument } from './document.ts';
-import type { ConfigDocument, SettingPath } from './document.ts';
+import { readDocument } from './yaml-document.ts';
+import type { ConfigDocument, SettingPath } from './yaml-document.ts';
 import { applyOverrides, readOverrides } from './overrides.ts';
 import type { Environment, Override } from './overrides.ts';
 import { settingsSchema } from './schema.ts';
 import type { Settings } from './schema.ts';
-import { describeIssue, formatPath } from './wording.ts';
-import type { SettingProblem } from './wording.ts';
+import { describeIssue, formatPath } from './issue-messages.ts';
+import type { SettingProblem } from './issue-messages.ts';
 
 export interface ParseOptions {
   /** Names the file in problems; relative paths in it start from its directory. */

@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import type { SettingPath } from './document.ts';
+import type { SettingPath } from './yaml-document.ts';
 
 /** The schema without what stands around it: a default, `optional`, a reader of text. */
 export function plainSchema(schema: unknown): unknown {

@@ -13,7 +13,7 @@ import {
   readRange,
   readSecureUrl,
   readTargetAddress,
-} from './text-checks.ts';
+} from './setting-parsers.ts';
 
 /** Text that `read` turns into its value; what `read` throws becomes a problem with that message. */
 function text<T>(read: (text: string) => T) {

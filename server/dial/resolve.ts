@@ -1,9 +1,9 @@
 import { Resolver } from 'node:dns/promises';
 import { setTimeout as wait } from 'node:timers/promises';
 import { TunnelError } from '../../protocol/errors.ts';
-import { addressBytes } from './cidr.ts';
-import { NameCache } from './name-cache.ts';
-import { turns } from './turns.ts';
+import { addressBytes } from '../net/cidr.ts';
+import { NameCache } from './ttl-cache.ts';
+import { turns } from './semaphore.ts';
 
 /** Turns a name into addresses. */
 export interface NameResolver {

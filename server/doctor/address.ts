@@ -1,8 +1,8 @@
 import type { Check, Place } from './check.ts';
 import { said, unchecked } from './check.ts';
 import { linesFor } from './fronts.ts';
-import { knock } from './knock.ts';
-import type { Answer, Knock } from './knock.ts';
+import { knock } from './probe.ts';
+import type { Answer, Knock } from './probe.ts';
 
 /** For documentation (RFC 5737): nobody's. */
 const forged = '192.0.2.77';

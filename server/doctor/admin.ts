@@ -1,8 +1,8 @@
 import { connect } from 'node:net';
 import { said, unchecked } from './check.ts';
 import type { Check, Place } from './check.ts';
-import { knock } from './knock.ts';
-import type { Answer } from './knock.ts';
+import { knock } from './probe.ts';
+import type { Answer } from './probe.ts';
 
 /** Whether what is for operators can be had from outside. */
 export const admin: Check = {

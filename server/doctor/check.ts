@@ -1,4 +1,4 @@
-import type { Finding, Verdict } from '../../protocol/finding.ts';
+import type { Finding, Verdict } from '../../diagnostics/finding.ts';
 import type { Target } from '../../protocol/target.ts';
 import type { Config } from '../config/config.ts';
 import type { FrontName } from './fronts.ts';

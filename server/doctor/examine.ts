@@ -1,10 +1,10 @@
-import type { Finding } from '../../protocol/finding.ts';
+import type { Finding } from '../../diagnostics/finding.ts';
 import { timeLimit } from '../../stream/time-limit.ts';
 import { address } from './address.ts';
 import { admin } from './admin.ts';
 import { said, unchecked } from './check.ts';
 import type { Check, Found, Outcome, Place } from './check.ts';
-import { connection, name, tls } from './door.ts';
+import { connection, name, tls } from './reachability.ts';
 import { halfClose } from './half-close.ts';
 import { headers } from './headers.ts';
 import { idle } from './idle.ts';

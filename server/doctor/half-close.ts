@@ -1,7 +1,7 @@
 import { said, unchecked } from './check.ts';
 import type { Check } from './check.ts';
-import { knock } from './knock.ts';
-import type { Answer } from './knock.ts';
+import { knock } from './probe.ts';
+import type { Answer } from './probe.ts';
 
 /** Whether an answer still arrives after the caller has said that nothing more comes from it. */
 export const halfClose: Check = {

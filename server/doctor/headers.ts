@@ -1,7 +1,7 @@
 import { said } from './check.ts';
 import type { Check } from './check.ts';
 import { linesFor } from './fronts.ts';
-import { knock } from './knock.ts';
+import { knock } from './probe.ts';
 
 /** The largest token, with the name of its field and its scheme. */
 const largest = 8 * 1024 + 64;

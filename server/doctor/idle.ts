@@ -2,7 +2,7 @@ import { keepAliveMs } from '../../stream/keep-alive.ts';
 import { said, unchecked } from './check.ts';
 import type { Check, Found, Outcome, Place } from './check.ts';
 import { linesFor } from './fronts.ts';
-import { knock } from './knock.ts';
+import { knock } from './probe.ts';
 
 /** Whether the web server cuts answers on which nothing is said, sooner than Postern says something. */
 export const idle: Check = {

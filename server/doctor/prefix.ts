@@ -1,8 +1,8 @@
 import { said } from './check.ts';
 import type { Check } from './check.ts';
 import { frontIn, linesFor } from './fronts.ts';
-import { codeIn, knock } from './knock.ts';
-import type { Answer } from './knock.ts';
+import { codeIn, knock } from './probe.ts';
+import type { Answer } from './probe.ts';
 
 /** Whether requests below the prefix arrive at this gateway, at the path that it has itself. */
 export const prefix: Check = {

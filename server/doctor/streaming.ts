@@ -1,7 +1,7 @@
 import { said, unchecked } from './check.ts';
 import type { Check } from './check.ts';
 import { linesFor } from './fronts.ts';
-import { knock } from './knock.ts';
+import { knock } from './probe.ts';
 
 /** Between the first byte and the rest. */
 const waitMs = 1000;

@@ -1,11 +1,11 @@
 import { randomBytes } from 'node:crypto';
-import type { Finding } from '../../protocol/finding.ts';
+import type { Finding } from '../../diagnostics/finding.ts';
 import type { EntryName } from '../config/config.ts';
 import type { Check, Found, Place } from './check.ts';
 import { linesFor } from './fronts.ts';
 import type { Topic } from './fronts.ts';
-import { codeIn, knock } from './knock.ts';
-import type { Answer, Knock } from './knock.ts';
+import { codeIn, knock } from './probe.ts';
+import type { Answer, Knock } from './probe.ts';
 
 /** How each entry is asked for a tunnel by somebody who does not say who they are; the gateway refuses that with a 401. */
 const questions: Partial<Record<EntryName, () => Knock>> = {

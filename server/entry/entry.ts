@@ -2,7 +2,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import type { TunnelError } from '../../protocol/errors.ts';
-import type { Carrier } from '../../stream/relay-carrier.ts';
+import type { Carrier } from '../../stream/carrier.ts';
 import type { Credentials } from '../auth/authenticator.ts';
 
 /** What every request says, whether it is for a new tunnel or for one that is there. Nothing in it is trusted. */

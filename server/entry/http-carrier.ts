@@ -1,7 +1,12 @@
 import { createHmac, randomBytes, timingSafeEqual } from 'node:crypto';
 import type { IncomingMessage, ServerResponse } from 'node:http';
-import { RecordDecoder, encodeRecord, maxEchoBytes, recordTypes } from '../../protocol/record.ts';
-import type { HttpRecord } from '../../protocol/record.ts';
+import {
+  RecordDecoder,
+  encodeRecord,
+  maxEchoBytes,
+  recordTypes,
+} from '../../protocol/http-carrier-record.ts';
+import type { HttpRecord } from '../../protocol/http-carrier-record.ts';
 import { RecordCarrier } from '../../stream/record-carrier.ts';
 
 /** How a client takes what the gateway sends: as it comes, or in short answers where something holds long ones back. */

@@ -1,8 +1,8 @@
 import type { IncomingMessage } from 'node:http';
 import { TunnelError } from '../../protocol/errors.ts';
-import type { Carrier } from '../../stream/relay-carrier.ts';
-import { notHere } from '../tunnel/rejoinable.ts';
-import type { Relays } from '../tunnel/relays.ts';
+import type { Carrier } from '../../stream/carrier.ts';
+import { notHere } from '../resume/tunnel-locator.ts';
+import type { Relays } from '../resume/resumable-tunnels.ts';
 import { readProvenCredentials } from './credentials.ts';
 import type { Exchange, OnOffer, PlainEntry } from './entry.ts';
 import { HttpCarriers } from './http-carrier.ts';

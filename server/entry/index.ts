@@ -7,7 +7,7 @@ import { httpEntry } from './http.ts';
 import type { CarriersElsewhere } from './http.ts';
 import { relayEntry } from './relay.ts';
 import { webSocketEntry } from './websocket.ts';
-import type { Relays } from '../tunnel/relays.ts';
+import type { Relays } from '../resume/resumable-tunnels.ts';
 
 /** Every entry that is reached by an upgrade or a CONNECT; a new one is its own file and a line here. */
 export function requestEntries(

@@ -1,6 +1,6 @@
 import type { IncomingHttpHeaders } from 'node:http';
 import { TunnelError } from '../../protocol/errors.ts';
-import { isRejoinCause } from '../../protocol/rejoin-cause.ts';
+import { isRejoinCause } from '../../protocol/resume-cause.ts';
 import type { RejoinProof } from './entry.ts';
 
 /** A request for a resumable tunnel, by whatever carries it. */

@@ -3,7 +3,7 @@ import type { Duplex } from 'node:stream';
 import { WebSocketServer } from 'ws';
 import type { ServerOptions, WebSocket } from 'ws';
 import { TunnelError } from '../../protocol/errors.ts';
-import { maxMessageBytes } from '../../stream/plain-messages.ts';
+import { maxMessageBytes } from '../../stream/zero-copy/websocket-data.ts';
 import { eofSubprotocol, webSocketStream } from '../../stream/websocket-stream.ts';
 import { readProvenCredentials } from './credentials.ts';
 import type { Incoming, OnOffer, RequestEntry } from './entry.ts';

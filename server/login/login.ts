@@ -1,25 +1,25 @@
 import type { FastifyInstance } from 'fastify';
-import { ownAudience } from '../auth/keys.ts';
+import { ownAudience } from '../auth/gateway-key.ts';
 import type { Revocations } from '../auth/revocations.ts';
 import type { Config, ProviderConfig } from '../config/config.ts';
 import type { Counter } from '../policy/counter.ts';
 import type { Store } from '../store/store.ts';
-import { accessRoutes } from './access-routes.ts';
-import type { AccessParts } from './access-routes.ts';
-import { AuthorizationServer } from './authorization-server.ts';
-import { FormTokens, readForms } from './forms.ts';
-import { Identities } from './identities.ts';
-import { logoutRoutes } from './logout-routes.ts';
-import { identityProvider } from './providers.ts';
-import type { IdentityProvider } from './providers.ts';
-import { Rechecks } from './rechecks.ts';
-import { answerErrorsWithPages } from './replies.ts';
-import { signInRoutes } from './sign-in-routes.ts';
-import type { RefusedAttempt } from './sign-in-routes.ts';
+import { accessRoutes } from './pages/access-routes.ts';
+import type { AccessParts } from './pages/access-routes.ts';
+import { AuthorizationServer } from './authorization-server/authorization-server.ts';
+import { FormTokens, readForms } from './pages/forms.ts';
+import { Identities } from './upstream/identities.ts';
+import { logoutRoutes } from './pages/logout-routes.ts';
+import { identityProvider } from './upstream/identity-provider.ts';
+import type { IdentityProvider } from './upstream/identity-provider.ts';
+import { Rechecks } from './upstream/revalidation.ts';
+import { answerErrorsWithPages } from './pages/error-replies.ts';
+import { signInRoutes } from './pages/sign-in-routes.ts';
+import type { RefusedAttempt } from './pages/sign-in-routes.ts';
 import { SignIns } from './sign-ins.ts';
 import type { SignIn } from './sign-ins.ts';
-import type { SigningKeys } from './signing-keys.ts';
-import { signInIssuer } from '../auth/sign-in-issuer.ts';
+import type { SigningKeys } from './authorization-server/signing-keys.ts';
+import { signInIssuer } from '../config/sign-in-issuer.ts';
 
 export interface LoginParts extends Pick<
   AccessParts,

@@ -1,6 +1,6 @@
 import type { Revocations } from '../auth/revocations.ts';
 import type { Store } from '../store/store.ts';
-import { forgetGrant } from './adapter.ts';
+import { forgetGrant } from './authorization-server/store-adapter.ts';
 
 /** One sign-in of a person, from when they proved who they are until it expires or is ended. */
 export interface SignIn {

@@ -1,6 +1,7 @@
 import type { Principal } from '../auth/authenticator.ts';
-import type { RuleConfig, TargetPattern } from '../config/config.ts';
-import { formatPattern, narrower, parsePattern } from './pattern.ts';
+import type { RuleConfig } from '../config/config.ts';
+import { formatPattern, narrower, parsePattern } from '../../protocol/target-pattern.ts';
+import type { TargetPattern } from '../../protocol/target-pattern.ts';
 import { isFor } from './rules.ts';
 
 /**

@@ -2,8 +2,9 @@ import { TunnelError } from '../../protocol/errors.ts';
 import { formatTarget, sshPort } from '../../protocol/target.ts';
 import type { Target } from '../../protocol/target.ts';
 import type { Principal } from '../auth/authenticator.ts';
-import type { RuleConfig, TargetConfig, TargetPattern } from '../config/config.ts';
-import { formatPattern, parsePattern, patternMatches } from './pattern.ts';
+import type { RuleConfig, TargetConfig } from '../config/config.ts';
+import { formatPattern, parsePattern, patternMatches } from '../../protocol/target-pattern.ts';
+import type { TargetPattern } from '../../protocol/target-pattern.ts';
 import type { Grant, Policy } from './policy.ts';
 
 /** What the rules are made of, as the config has them. */

@@ -2,18 +2,18 @@ import type { FastifyInstance, FastifyRequest } from 'fastify';
 import { z } from 'zod';
 import { TunnelError } from '../../protocol/errors.ts';
 import type { Authenticator, Principal } from '../auth/authenticator.ts';
-import { TokenRefusal } from '../auth/claims.ts';
-import { startCover } from '../auth/cover.ts';
+import { TokenRefusal } from '../auth/jwt/claims.ts';
+import { startCover } from '../auth/minimum-delay.ts';
 import type { Revocations } from '../auth/revocations.ts';
 import { ticketLimits } from '../auth/tickets.ts';
 import type { Tickets } from '../auth/tickets.ts';
 import type { RuleConfig } from '../config/config.ts';
 import { readProvenCredentials } from '../entry/credentials.ts';
-import { shown } from '../listen/control.ts';
-import type { ControlledElsewhere } from '../listen/control.ts';
-import { formatPattern, parsePattern } from '../policy/pattern.ts';
+import { shown } from '../admin/control.ts';
+import type { ControlledElsewhere } from '../admin/control.ts';
+import { formatPattern, parsePattern } from '../../protocol/target-pattern.ts';
 import { reachOf } from '../policy/reach.ts';
-import type { Sessions } from '../tunnel/sessions.ts';
+import type { Sessions } from '../session/sessions.ts';
 
 /** What the API is made of. */
 export interface ApiParts {

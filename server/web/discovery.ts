@@ -1,6 +1,6 @@
 import type { Config } from '../config/config.ts';
-import { signInIssuer } from '../auth/sign-in-issuer.ts';
-import { version } from '../version.ts';
+import { signInIssuer } from '../config/sign-in-issuer.ts';
+import { version } from '../runtime/version.ts';
 
 /** The oldest client that this gateway still serves. */
 const leastClient = '0.1.0';

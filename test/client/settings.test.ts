@@ -6,7 +6,7 @@ import { describe, it } from 'node:test';
 import type { TestContext } from 'node:test';
 import { inspect } from 'node:util';
 import { parseGateway, readSettings } from '../../client/settings.ts';
-import { places } from '../../client/places.ts';
+import { places } from '../../client/os/xdg-paths.ts';
 import { temporaryDirectory } from './support.ts';
 
 function homeWith(t: TestContext, config: string, mode = 0o600): { HOME: string } {
@@ -176,7 +176,7 @@ describe('places()', () => {
     'are nowhere for a user whom the system does not know, as in a container',
     { skip: process.getuid?.() === 0 ? false : 'only root can become somebody else' },
     () => {
-      const module = JSON.stringify(join(import.meta.dirname, '../../client/places.ts'));
+      const module = JSON.stringify(join(import.meta.dirname, '../../client/os/xdg-paths.ts'));
       const script = `import { places } from ${module};
         process.setgid(54321);
         process.setuid(54321);

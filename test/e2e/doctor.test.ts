@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { readFileSync, statSync, writeFileSync } from 'node:fs';
 import { before, describe, it } from 'node:test';
-import type { Verdict } from '../../protocol/finding.ts';
+import type { Verdict } from '../../diagnostics/finding.ts';
 import { tunnelErrors } from '../../protocol/errors.ts';
 import type { TunnelErrorCode } from '../../protocol/errors.ts';
 import { unsignedToken } from '../client/support.ts';

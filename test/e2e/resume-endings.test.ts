@@ -3,7 +3,7 @@ import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { before, describe, it } from 'node:test';
 import type { TestContext } from 'node:test';
 import { tunnelErrors, type TunnelErrorCode } from '../../protocol/errors.ts';
-import { issueToken, openKeyFile, ownAudience, ownIssuer } from '../../server/auth/keys.ts';
+import { issueToken, openKeyFile, ownAudience, ownIssuer } from '../../server/auth/gateway-key.ts';
 import { gatewayCommand } from './support/gateway.ts';
 import { clientBundle, needs } from './support/needs.ts';
 import { eventually, output, start } from './support/process.ts';

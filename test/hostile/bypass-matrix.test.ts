@@ -4,7 +4,7 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { TunnelError } from '../../protocol/errors.ts';
 import type { Authenticator } from '../../server/auth/authenticator.ts';
-import { addressCheck } from '../../server/dial/addresses.ts';
+import { addressCheck } from '../../server/dial/address-policy.ts';
 import type { Dialer } from '../../server/dial/dialer.ts';
 import { rulesPolicy } from '../../server/policy/rules.ts';
 import type { RulesOptions } from '../../server/policy/rules.ts';

@@ -7,7 +7,7 @@ import { TunnelError } from '../../protocol/errors.ts';
 import { parseTarget } from '../../protocol/target.ts';
 import type { Authenticator, Principal } from '../../server/auth/authenticator.ts';
 import type { Policy } from '../../server/policy/policy.ts';
-import type { Resume, SessionRecord } from '../../server/tunnel/sessions.ts';
+import type { Resume, SessionRecord } from '../../server/session/sessions.ts';
 import {
   codeOf,
   dial,

@@ -9,7 +9,7 @@ import websocket from '@fastify/websocket';
 import fastify from 'fastify';
 import type { FastifyInstance } from 'fastify';
 import { WebSocket } from 'ws';
-import { issueToken, loadKeyFile } from '../../server/auth/keys.ts';
+import { issueToken, loadKeyFile } from '../../server/auth/gateway-key.ts';
 import { postern } from '../../server/plugin.ts';
 import { gatewayCommand } from '../e2e/support/gateway.ts';
 import { run } from '../e2e/support/process.ts';

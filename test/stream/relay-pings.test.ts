@@ -4,8 +4,8 @@ import type { AddressInfo, Socket } from 'node:net';
 import { after, before, describe, it } from 'node:test';
 import { WebSocket, WebSocketServer } from 'ws';
 import { relayV1 } from '../../protocol/relay-v1.ts';
-import { AcceptedCarrier } from '../../stream/accepted-carrier.ts';
-import type { Carrier } from '../../stream/relay-carrier.ts';
+import { AcceptedCarrier } from '../../stream/zero-copy/inbound-websocket-carrier.ts';
+import type { Carrier } from '../../stream/carrier.ts';
 import { RelayStream } from '../../stream/relay-stream.ts';
 
 describe('a RelayStream that is pinged', () => {

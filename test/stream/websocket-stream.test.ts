@@ -6,7 +6,7 @@ import type { AddressInfo, Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { after, before, describe, it } from 'node:test';
 import { WebSocket, WebSocketServer } from 'ws';
-import { handOver } from '../../stream/hand-over.ts';
+import { handOver } from '../../stream/zero-copy/direct-reads.ts';
 import { webSocketStream } from '../../stream/websocket-stream.ts';
 import type { WebSocketStreamOptions } from '../../stream/websocket-stream.ts';
 import { collect, outcome } from '../server/support/peers.ts';

@@ -1,6 +1,6 @@
 import type { Socket } from 'node:net';
-import type { Answer } from '../../exchange.ts';
-import { Failure } from '../../failure.ts';
+import type { Answer } from '../../http/exchange.ts';
+import { Failure } from '../../errors/failure.ts';
 import type { Target } from '../../../protocol/target.ts';
 import { parseChallenges } from './challenge.ts';
 import type { Challenge } from './challenge.ts';
@@ -8,9 +8,9 @@ import { drain } from './drain.ts';
 import { dropCredentials, findCredentials, tipOf } from './find-credentials.ts';
 import type { SignInSources } from './find-credentials.ts';
 import { loadKerberos } from './kerberos-package.ts';
-import type { ProxyMemory } from './proxy-memory.ts';
-import { Refusals } from './refusals.ts';
-import { SignIn } from './sign-in.ts';
+import type { ProxyMemory } from './proxy-state.ts';
+import { Refusals } from './rejected-passwords.ts';
+import { SignIn } from './negotiation.ts';
 
 /** How many refusals with 407 are answered. NTLM needs two, a scheme that does not work before it the third. */
 const mostRounds = 3;

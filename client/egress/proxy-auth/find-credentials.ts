@@ -1,10 +1,10 @@
 import type { Target } from '../../../protocol/target.ts';
-import { say } from '../../explain.ts';
+import { say } from '../../errors/report.ts';
 import type { Credentials, ProxySignIn } from './credentials.ts';
 import { keychainReader, readKeychain } from './keychain.ts';
 import { promptForCredentials } from './prompt.ts';
-import type { ProxyMemory } from './proxy-memory.ts';
-import type { Wanted } from './sign-in.ts';
+import type { ProxyMemory } from './proxy-state.ts';
+import type { Wanted } from './negotiation.ts';
 
 /** Who signs in, in the order in which it counts. */
 export interface SignInSources {

@@ -1,7 +1,7 @@
 import { realpathSync, statSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
-import { reason } from '../../files.ts';
+import { reason } from '../../os/files.ts';
 import { Unusable } from './scheme.ts';
 
 /** What is used of the npm package `kerberos`: GSSAPI, or SSPI on Windows. */

@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto';
-import { Failure } from '../../failure.ts';
+import { Failure } from '../../errors/failure.ts';
 import { splitUser } from './credentials.ts';
 import type { Credentials } from './credentials.ts';
 import { authenticateMessage, negotiateMessage, parseChallengeMessage } from './ntlm-message.ts';

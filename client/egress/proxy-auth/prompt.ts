@@ -1,7 +1,7 @@
 import { closeSync, constants, openSync, writeSync } from 'node:fs';
 import { ReadStream } from 'node:tty';
 import { Secret } from '../../../protocol/secret.ts';
-import { printable } from '../../printable.ts';
+import { printable } from '../../os/printable.ts';
 import type { Credentials } from './credentials.ts';
 import { LineEditor } from './line-editor.ts';
 

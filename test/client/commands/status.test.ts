@@ -3,9 +3,9 @@ import { join } from 'node:path';
 import { describe, it } from 'node:test';
 import { describe as describeStatus, status as runStatus } from '../../../client/commands/status.ts';
 import type { Status } from '../../../client/commands/status.ts';
-import { report } from '../../../client/explain.ts';
-import { tunnelFile } from '../../../client/resume/tunnel-file.ts';
-import { Failure } from '../../../client/failure.ts';
+import { report } from '../../../client/errors/report.ts';
+import { tunnelFile } from '../../../client/resume/tunnel-status-file.ts';
+import { Failure } from '../../../client/errors/failure.ts';
 import { temporaryDirectory, unsignedToken } from '../support.ts';
 
 /** Without asking the gateway: test/client/login/ has one to ask. */

@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { chooseEgress } from '../../../client/egress/choose.ts';
-import { environmentVerdict } from '../../../client/egress/verdict.ts';
+import { environmentVerdict } from '../../../client/egress/route/environment.ts';
 import type { ProxySettings, SystemHints } from '../../../client/egress/egress.ts';
-import { stepName } from '../../../client/egress/proxy.ts';
+import { stepName } from '../../../client/egress/proxy/proxy-url.ts';
 
 const gateway = { host: 'gw.example', port: 443 };
 const gnome: SystemHints = { platform: 'linux', desktop: 'ubuntu:GNOME' };

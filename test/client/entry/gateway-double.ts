@@ -10,9 +10,9 @@ import { relayV1, relayV1Subprotocol } from '../../../protocol/relay-v1.ts';
 import { capsuleStream } from '../../../stream/capsule-stream.ts';
 import { httpEntry } from '../../../server/entry/http.ts';
 import { HttpCarriers } from '../../../server/entry/http-carrier.ts';
-import type { Relays } from '../../../server/tunnel/relays.ts';
+import type { Relays } from '../../../server/resume/resumable-tunnels.ts';
 import { webSocketCarrier } from '../../../stream/websocket-carrier.ts';
-import type { Carrier } from '../../../stream/relay-carrier.ts';
+import type { Carrier } from '../../../stream/carrier.ts';
 import { RelayStream } from '../../../stream/relay-stream.ts';
 import { eofSubprotocol, webSocketStream } from '../../../stream/websocket-stream.ts';
 

@@ -4,7 +4,7 @@ import { once } from 'node:events';
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { TestContext } from 'node:test';
-import { signInDirectory } from '../../../client/token/sign-in.ts';
+import { signInDirectory } from '../../../client/credentials/session-store.ts';
 import { own } from '../../e2e/support/process.ts';
 import { temporaryDirectory } from '../support.ts';
 

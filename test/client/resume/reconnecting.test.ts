@@ -11,7 +11,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { direct } from '../../../client/egress/direct.ts';
 import type { ConnectionAges } from '../../../client/entry/entry.ts';
 import { relay } from '../../../client/entry/relay.ts';
-import { tunnelsHere } from '../../../client/resume/tunnel-file.ts';
+import { tunnelsHere } from '../../../client/resume/tunnel-status-file.ts';
 import { Secret } from '../../../protocol/secret.ts';
 import { startEcho, startParts } from '../../server/support/gateway-parts.ts';
 import type { Parts } from '../../server/support/gateway-parts.ts';

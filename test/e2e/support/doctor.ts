@@ -1,6 +1,6 @@
 import { strict as assert } from 'node:assert';
 import type { Diagnosis } from '../../../client/commands/doctor.ts';
-import type { Finding } from '../../../protocol/finding.ts';
+import type { Finding } from '../../../diagnostics/finding.ts';
 import { clientCommand } from './ssh.ts';
 import type { Environment, Outcome } from './process.ts';
 import type { World } from './world.ts';

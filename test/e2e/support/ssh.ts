@@ -1,6 +1,6 @@
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
-import { replaceFile } from '../../../client/files.ts';
+import { replaceFile } from '../../../client/os/files.ts';
 import { clientBundle, packageDirectory } from './needs.ts';
 import { run, within, type Environment, type Outcome, type RunOptions } from './process.ts';
 import type { Scratch } from './scratch.ts';

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { after, describe, it } from 'node:test';
 import { concerns, openRevocations } from '../../../server/auth/revocations.ts';
 import type { Revocable, Revocation } from '../../../server/auth/revocations.ts';
-import { openEmbeddedStore } from '../../../server/store/embedded.ts';
+import { openEmbeddedStore } from '../../../server/store/sqlite-store.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'postern-revocations-'));
 after(() => rmSync(folder, { recursive: true }));

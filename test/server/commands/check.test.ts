@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { describe, it } from 'node:test';
 import { check } from '../../../server/commands/check.ts';
 import { token } from '../../../server/commands/token.ts';
-import { defaultConfigText } from '../../../server/config/defaults.ts';
+import { defaultConfigText } from '../../../server/config/sample.ts';
 import { directoryWith, run } from './bench.ts';
 
 describe('postern-gateway check', () => {

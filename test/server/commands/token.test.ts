@@ -2,11 +2,11 @@ import assert from 'node:assert/strict';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
 import { Secret } from '../../../protocol/secret.ts';
-import { trustedIssuers } from '../../../server/auth/issuers.ts';
-import { jwtAuthenticator } from '../../../server/auth/jwt.ts';
-import { openKeyFile } from '../../../server/auth/keys.ts';
+import { trustedIssuers } from '../../../server/auth/jwt/issuers.ts';
+import { jwtAuthenticator } from '../../../server/auth/jwt/jwt-authenticator.ts';
+import { openKeyFile } from '../../../server/auth/gateway-key.ts';
 import { token } from '../../../server/commands/token.ts';
-import { defaultConfigText } from '../../../server/config/defaults.ts';
+import { defaultConfigText } from '../../../server/config/sample.ts';
 import { loadConfig } from '../../../server/config/load.ts';
 import { directoryWith, run } from './bench.ts';
 

@@ -3,7 +3,7 @@ import { describe, it } from 'node:test';
 import * as fc from 'fast-check';
 import { ConfigError } from '../../../server/config/config-error.ts';
 import type { Config } from '../../../server/config/config.ts';
-import { defaultConfigText } from '../../../server/config/defaults.ts';
+import { defaultConfigText } from '../../../server/config/sample.ts';
 import { parseConfig } from '../../../server/config/parse.ts';
 
 const numRuns = Number(process.env['POSTERN_FUZZ_RUNS'] ?? 150);

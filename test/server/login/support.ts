@@ -6,9 +6,9 @@ import fastify from 'fastify';
 import type { FastifyInstance } from 'fastify';
 import { SignJWT, calculateJwkThumbprint, exportJWK } from 'jose';
 import type { JWK } from 'jose';
-import { addAccount } from '../../../server/login/accounts.ts';
+import { addAccount } from '../../../server/login/accounts/accounts.ts';
 import { postern } from '../../../server/plugin.ts';
-import { openEmbeddedStore } from '../../../server/store/embedded.ts';
+import { openEmbeddedStore } from '../../../server/store/sqlite-store.ts';
 import { freePort } from '../../e2e/support/process.ts';
 
 export const password = 'correct horse battery';

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import type { Principal } from '../../../server/auth/authenticator.ts';
 import type { RuleConfig } from '../../../server/config/config.ts';
-import { formatPattern, parsePattern } from '../../../server/policy/pattern.ts';
+import { formatPattern, parsePattern } from '../../../protocol/target-pattern.ts';
 import { reachOf } from '../../../server/policy/reach.ts';
 
 function rule(targets: string[], more: Partial<RuleConfig> = {}): RuleConfig {

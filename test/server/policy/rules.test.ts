@@ -4,7 +4,7 @@ import { TunnelError } from '../../../protocol/errors.ts';
 import { formatTarget, parseTarget } from '../../../protocol/target.ts';
 import type { Principal } from '../../../server/auth/authenticator.ts';
 import type { RuleConfig } from '../../../server/config/config.ts';
-import { parsePattern } from '../../../server/policy/pattern.ts';
+import { parsePattern } from '../../../protocol/target-pattern.ts';
 import type { Policy } from '../../../server/policy/policy.ts';
 import { rulesPolicy } from '../../../server/policy/rules.ts';
 

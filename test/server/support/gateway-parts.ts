@@ -11,18 +11,18 @@ import type { Limits } from '../../../server/config/config.ts';
 import type { Dialer } from '../../../server/dial/dialer.ts';
 import type { Incoming, Offer, RejoinOffer } from '../../../server/entry/entry.ts';
 import { plainEntries, requestEntries } from '../../../server/entry/index.ts';
-import { takePlainRequest } from '../../../server/listen/plain-requests.ts';
-import { remoteAddressBehind } from '../../../server/listen/remote-address.ts';
-import { takeTunnelRequests } from '../../../server/listen/requests.ts';
+import { takePlainRequest } from '../../../server/http/plain-routes.ts';
+import { remoteAddressBehind } from '../../../server/http/client-address.ts';
+import { takeTunnelRequests } from '../../../server/http/upgrade-dispatcher.ts';
 import { rejoin, serve } from '../../../server/pipeline.ts';
 import type { Pipeline } from '../../../server/pipeline.ts';
 import { TunnelCounts } from '../../../server/policy/limits.ts';
-import { Relays } from '../../../server/tunnel/relays.ts';
-import type { RelaysOptions } from '../../../server/tunnel/relays.ts';
-import { ownTunnels } from '../../../server/tunnel/own-tunnels.ts';
-import type { Rejoinables } from '../../../server/tunnel/rejoinable.ts';
-import { Sessions } from '../../../server/tunnel/sessions.ts';
-import type { SessionObserver, SessionRecord } from '../../../server/tunnel/sessions.ts';
+import { Relays } from '../../../server/resume/resumable-tunnels.ts';
+import type { RelaysOptions } from '../../../server/resume/resumable-tunnels.ts';
+import { ownTunnels } from '../../../server/resume/local-locator.ts';
+import type { Rejoinables } from '../../../server/resume/tunnel-locator.ts';
+import { Sessions } from '../../../server/session/sessions.ts';
+import type { SessionObserver, SessionRecord } from '../../../server/session/sessions.ts';
 
 export const generousLimits: Limits = {
   tunnels: 1000,

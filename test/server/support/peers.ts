@@ -6,7 +6,7 @@ import { capsuleCodes } from '../../../protocol/capsule.ts';
 import { relayV1, relayV1Subprotocol } from '../../../protocol/relay-v1.ts';
 import { capsuleStream, connectionReset } from '../../../stream/capsule-stream.ts';
 import { webSocketCarrier } from '../../../stream/websocket-carrier.ts';
-import type { Carrier } from '../../../stream/relay-carrier.ts';
+import type { Carrier } from '../../../stream/carrier.ts';
 import { RelayStream } from '../../../stream/relay-stream.ts';
 import { eofSubprotocol, webSocketStream } from '../../../stream/websocket-stream.ts';
 import { dial, readHead } from './gateway-parts.ts';

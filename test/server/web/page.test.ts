@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { accessPage } from '../../../server/web/access-page.ts';
+import { accessPage } from '../../../server/login/pages/access-page.ts';
 import { explainError } from '../../../server/web/error-page.ts';
 import { command, html, pageHeaders, renderPage } from '../../../server/web/page.ts';
-import { agentOf } from '../../../server/login/user-agent.ts';
+import { agentOf } from '../../../server/login/pages/user-agent.ts';
 
 describe('html', () => {
   const parts: readonly (readonly [part: Parameters<typeof html>[1], text: string])[] = [

@@ -4,7 +4,7 @@ import type { Socket } from 'node:net';
 import type { TestContext } from 'node:test';
 import { parseChallenges } from '../../../../client/egress/proxy-auth/challenge.ts';
 import { md4 } from '../../../../client/egress/proxy-auth/md4.ts';
-import type { HttpProxy } from '../../../../client/egress/http-proxy.ts';
+import type { HttpProxy } from '../../../../client/egress/proxy/http-proxy.ts';
 import { listen } from '../../support.ts';
 
 /** A proxy in this process that checks every byte of a sign-in, and what happened there. */

@@ -1,0 +1,24 @@
+import type { Carrier } from '../../stream/carrier.ts';
+import type { Egress } from '../egress/egress.ts';
+import type { Later, ShownPass } from '../entry/entry.ts';
+
+/** A carrier to be asked for. */
+export interface CarrierQuestion {
+  readonly gateway: URL;
+  readonly kind: 'connect' | 'reconnect';
+  readonly query: Readonly<Record<string, string>>;
+  readonly pass: ShownPass;
+  /** More fields of the request. */
+  readonly fields?: Readonly<Record<string, string>>;
+  readonly egress: Egress;
+  readonly signal: AbortSignal;
+  readonly heldBack?: Later['heldBack'];
+  /** Told when the gateway, or a proxy before it, has been reached. */
+  readonly onConnected?: () => void;
+}
+
+/** A way by which carriers of a resumable tunnel come. */
+export interface CarrierWay {
+  /** Opens a carrier; the caller owns it, and hears the greeting first. Throws as `ClientEntry.open` does. */
+  open(question: CarrierQuestion): Promise<Carrier>;
+}

@@ -1,0 +1,87 @@
+import type { Carrier } from '../../stream/carrier.ts';
+import { toFailure } from '../errors/failure.ts';
+import type { CarrierQuestion, CarrierWay } from './connector.ts';
+import { isWayBlocked } from '../entry/entry.ts';
+
+/** The ways of carriers, the better one first. */
+export const wayNames = ['relay', 'http'] as const;
+export type WayName = (typeof wayNames)[number];
+
+/** A carrier, and how it came. */
+export interface OpenedCarrier {
+  readonly carrier: Carrier;
+  readonly name: WayName;
+}
+
+/** The ways by which a tunnel's carriers come, and which of them works now. */
+export class Ways {
+  #current: WayName;
+  readonly #isPinned: boolean;
+  readonly #loaded = new Map<WayName, CarrierWay>();
+
+  constructor(current: WayName, { isPinned }: { readonly isPinned: boolean }) {
+    this.#current = current;
+    this.#isPinned = isPinned;
+  }
+
+  /** Whether there is a better way than the one that works now. */
+  get isSecondBest(): boolean {
+    return !this.#isPinned && this.#current !== wayNames[0];
+  }
+
+  /**
+   * Opens a carrier by the way that works, else by the other: a tunnel that began at home by WebSocket goes on where
+   * none passes. `question` is asked anew for each. When none passes, the first failure is thrown.
+   */
+  async open(
+    question: () => CarrierQuestion,
+    { onlyBetter, signal }: { readonly onlyBetter: boolean; readonly signal: AbortSignal },
+  ): Promise<OpenedCarrier> {
+    let first: unknown;
+    for (const name of this.#order(onlyBetter)) {
+      let isReached = false;
+      try {
+        const asked = question();
+        const onConnected = (): void => {
+          isReached = true;
+          asked.onConnected?.();
+        };
+        return await this.openBy(name, { ...asked, onConnected });
+      } catch (error) {
+        if (signal.aborted && isReached && !onlyBetter) this.failed(name);
+        if (signal.aborted || !isWayBlocked(toFailure(error))) throw error;
+        first ??= error;
+      }
+    }
+    throw first;
+  }
+
+  async openBy(name: WayName, question: CarrierQuestion): Promise<OpenedCarrier> {
+    const way = this.#loaded.get(name) ?? (await loadWay(name));
+    this.#loaded.set(name, way);
+    return { carrier: await way.open(question), name };
+  }
+
+  /** Notes that a carrier of this way works. Gives whether the one before was of another. */
+  worked(name: WayName): boolean {
+    const hasChanged = name !== this.#current;
+    this.#current = name;
+    return hasChanged;
+  }
+
+  /** Notes that a way was silent for too long: next time the other is tried first. */
+  failed(name: WayName): void {
+    if (!this.#isPinned && name === this.#current) this.#current = wayNames.find((other) => other !== name)!;
+  }
+
+  #order(onlyBetter: boolean): readonly WayName[] {
+    if (onlyBetter) return [wayNames[0]];
+    if (this.#isPinned) return [this.#current];
+    return [this.#current, ...wayNames.filter((name) => name !== this.#current)];
+  }
+}
+
+async function loadWay(name: WayName): Promise<CarrierWay> {
+  if (name === 'relay') return (await import('./websocket-connector.ts')).relayWay;
+  return (await import('./http-connector.ts')).httpWay();
+}

@@ -1,0 +1,35 @@
+import type { Target } from '../../protocol/target.ts';
+import { sayInSession } from '../errors/report.ts';
+import { Failure } from '../errors/failure.ts';
+import { standardInput } from './pooled-input.ts';
+import type { Settings } from '../settings.ts';
+import { carry } from './stdio.ts';
+import { maySignIn, openTunnelTo, signInFirst } from './open-tunnel.ts';
+import { wayOut } from './gateway-egress.ts';
+
+/**
+ * Opens the tunnel, after a sign-in where one is needed and a person is there, and carries it on the standard streams to
+ * its end. Resolves to the exit code. Throws as `openTunnelTo`, `signInFirst` and `carry`.
+ */
+export async function carryTunnel(target: Target, settings: Settings): Promise<number> {
+  const ways = { settings, egress: wayOut(settings), say: sayInSession };
+  let stream;
+  try {
+    stream = await openTunnelTo(target, ways);
+  } catch (error) {
+    if (!(error instanceof Failure && error.code === 'TOKEN_MISSING' && maySignIn(settings))) throw error;
+    await signInFirst(ways);
+    stream = await openTunnelTo(target, ways);
+  }
+  const input = standardInput();
+  try {
+    return await carry(stream, { input, output: process.stdout, signals: process });
+  } catch (error) {
+    // What is told of it begins a line of its own.
+    sayInSession('');
+    throw error;
+  } finally {
+    // ssh's end of it may stay open.
+    input.destroy();
+  }
+}

@@ -1,0 +1,65 @@
+import { ask } from '../../http/json-request.ts';
+import type { Reply } from '../../http/json-request.ts';
+import { Failure, toFailure } from '../../errors/failure.ts';
+import { direct } from '../direct.ts';
+import { secureEgress } from '../tls/tls.ts';
+import type { TrustSources } from '../tls/tls.ts';
+
+const fetchMs = 5000;
+const largestBytes = 1024 * 1024;
+const mostRedirections = 3;
+
+/** Fetches a PAC file, straight and within 5 s. Throws `PAC_FAILED`. */
+export async function fetchPac(url: URL, trust: TrustSources, signal: AbortSignal): Promise<string> {
+  const limit = new AbortController();
+  const stop = (): void => limit.abort();
+  const timer = setTimeout(stop, fetchMs);
+  signal.addEventListener('abort', stop, { once: true });
+  if (signal.aborted) stop();
+  try {
+    return await follow(url, trust, limit.signal);
+  } catch (cause) {
+    // The path may hold a secret.
+    throw new Failure('PAC_FAILED', `cannot fetch the PAC file of ${url.host}: ${toFailure(cause).message}`, {
+      cause,
+    });
+  } finally {
+    clearTimeout(timer);
+    signal.removeEventListener('abort', stop);
+  }
+}
+
+async function follow(url: URL, trust: TrustSources, signal: AbortSignal): Promise<string> {
+  let at = url;
+  for (let count = 0; count <= mostRedirections; count++) {
+    const egress = at.protocol === 'https:' ? secureEgress(direct, trust) : direct;
+    const headers = { Accept: 'application/x-ns-proxy-autoconfig, */*;q=0.8' };
+    const reply = await ask(egress, { method: 'GET', url: at, headers }, signal);
+    const { status, response } = reply.answer;
+    const { location } = response.headers;
+    if (status === 200) return readText(reply);
+    response.destroy();
+    const isMoved = [301, 302, 303, 307, 308].includes(status) && location !== undefined;
+    if (!isMoved || !URL.canParse(location, at)) throw new Failure('PAC_FAILED', `it answered ${status}`);
+    const next = new URL(location, at);
+    if (next.protocol !== 'https:' && (next.protocol !== 'http:' || at.protocol === 'https:'))
+      throw new Failure('PAC_FAILED', 'it sends us to a place that is less safe');
+    at = next;
+  }
+  throw new Failure('PAC_FAILED', 'it sends us around in a circle');
+}
+
+async function readText({ answer: { response } }: Reply): Promise<string> {
+  const chunks: Buffer[] = [];
+  let size = 0;
+  try {
+    for await (const chunk of response) {
+      chunks.push(chunk as Buffer);
+      size += (chunk as Buffer).length;
+      if (size > largestBytes) throw new RangeError(`it is larger than ${largestBytes} bytes`);
+    }
+  } finally {
+    response.destroy();
+  }
+  return Buffer.concat(chunks).toString();
+}

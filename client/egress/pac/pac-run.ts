@@ -1,0 +1,78 @@
+import { existsSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { Worker } from 'node:worker_threads';
+import { Failure } from '../../errors/failure.ts';
+import { printable } from '../../os/printable.ts';
+
+/** The question to a PAC file. */
+export interface PacQuestion {
+  readonly script: string;
+  readonly url: string;
+  readonly host: string;
+}
+
+/** What the thread that runs it says. */
+export type PacAnswer = { readonly said: string } | { readonly failed: string };
+
+/** With the names that it looks up. */
+const runMs = 5000;
+const largestHeapMiB = 128;
+
+/** Runs a PAC file in a sandbox in a thread of its own, within 5 s. Throws `PAC_FAILED`. */
+export async function runPac(question: PacQuestion, signal: AbortSignal): Promise<string> {
+  const path = workerPath();
+  // Somebody may have copied the one file only.
+  if (!existsSync(path))
+    throw new Failure('PAC_FAILED', `PAC files need ${path}, which came with postern and is not there`);
+  const worker = new Worker(path, {
+    workerData: question,
+    env: {},
+    execArgv: [],
+    // Its outputs are not ours: stdout carries SSH.
+    stdout: true,
+    stderr: true,
+    resourceLimits: { maxOldGenerationSizeMb: largestHeapMiB },
+  });
+  try {
+    return await answerOf(worker, signal);
+  } finally {
+    await worker.terminate();
+  }
+}
+
+function answerOf(worker: Worker, signal: AbortSignal): Promise<string> {
+  return new Promise((resolve, reject) => {
+    const stop = (): void => {
+      clearTimeout(timer);
+      signal.removeEventListener('abort', late);
+    };
+    const fail = (what: string, cause?: unknown): void => {
+      stop();
+      reject(new Failure('PAC_FAILED', `the PAC file ${what}`, { cause }));
+    };
+    const late = (): void => fail('does not come to an end');
+    const timer = setTimeout(late, runMs);
+    signal.addEventListener('abort', late, { once: true });
+    if (signal.aborted) late();
+    worker.once('message', (answer: PacAnswer) => {
+      if ('failed' in answer) return fail(`does not run: ${shown(answer.failed)}`);
+      stop();
+      resolve(answer.said);
+    });
+    worker.on('error', (error: Error) => fail(`does not run: ${shown(error.message)}`, error));
+    worker.once('exit', () => fail('ended without an answer'));
+  });
+}
+
+function shown(text: string): string {
+  return printable(text).slice(0, 200);
+}
+
+declare const __filename: string | undefined;
+
+/** Beside the bundle there is a second file, so that those who have no PAC file need not read it. */
+function workerPath(): string {
+  if (typeof __filename === 'string') return join(dirname(__filename), 'postern-pac.cjs');
+  return fileURLToPath(new URL('pac-worker.ts', import.meta.url));
+}

@@ -1,0 +1,80 @@
+import { fileURLToPath } from 'node:url';
+import { isAbsolute } from 'node:path';
+import { isIP } from 'node:net';
+import type { Target } from '../../../protocol/target.ts';
+import { Failure } from '../../errors/failure.ts';
+import { readSmall, reason } from '../../os/files.ts';
+import { fetchPac } from './pac-fetch.ts';
+import { runPac } from './pac-run.ts';
+import { parseProxy } from '../proxy/proxy-url.ts';
+import type { Proxy, ProxyScheme, Step } from '../proxy/proxy-url.ts';
+import type { TrustSources } from '../tls/tls.ts';
+
+/** The largest of big companies have some 100 KiB. */
+export const largestPacBytes = 1024 * 1024;
+
+/** More would only be tried when all before them are dead. */
+const mostSteps = 8;
+
+/** What the PAC file at a URL or an absolute path says about the gateway. Throws `PAC_FAILED`. */
+export async function askPac(
+  location: string,
+  {
+    gateway,
+    trust,
+    signal,
+  }: { readonly gateway: Target; readonly trust: TrustSources; readonly signal: AbortSignal },
+): Promise<readonly Step[]> {
+  const script = await readPac(location, trust, signal);
+  const host = isIP(gateway.host) === 6 ? `[${gateway.host}]` : gateway.host;
+  // Browsers show no more of an https URL than this.
+  const url = `https://${host}${gateway.port === 443 ? '' : `:${gateway.port}`}/`;
+  const said = await runPac({ script, url, host: gateway.host }, signal);
+  return stepsOf(said);
+}
+
+async function readPac(location: string, trust: TrustSources, signal: AbortSignal): Promise<string> {
+  if (/^https?:\/\//i.test(location)) {
+    if (!URL.canParse(location)) throw new Failure('PAC_FAILED', 'the URL of the PAC file is none');
+    return fetchPac(new URL(location), trust, signal);
+  }
+  try {
+    const path = /^file:/i.test(location) ? fileURLToPath(location) : location;
+    if (!isAbsolute(path)) throw new Error('it is neither a URL nor an absolute path');
+    return readSmall(path, largestPacBytes).bytes.toString();
+  } catch (cause) {
+    throw new Failure('PAC_FAILED', `cannot read the PAC file: ${reason(cause)}`, { cause });
+  }
+}
+
+const schemes: Readonly<Record<string, ProxyScheme>> = {
+  PROXY: 'http',
+  HTTP: 'http',
+  HTTPS: 'https',
+  SOCKS: 'socks5h',
+  SOCKS4: 'socks4a',
+  SOCKS5: 'socks5h',
+};
+
+/** Reads `PROXY a:3128; SOCKS b; DIRECT`. Nothing at all means straight on. Throws `PAC_FAILED` when nothing in it can be used. */
+export function stepsOf(said: string): readonly Step[] {
+  const directives = said.split(';').flatMap((each) => each.trim() || []);
+  if (directives.length === 0) return ['direct'];
+  const steps = directives.slice(0, mostSteps).flatMap((directive) => stepOf(directive) ?? []);
+  if (steps.length > 0) return steps;
+  throw new Failure('PAC_FAILED', 'the PAC file names no proxy that is known here');
+}
+
+function stepOf(directive: string): Step | undefined {
+  const [kind = '', address, ...more] = directive.split(/\s+/);
+  if (kind.toUpperCase() === 'DIRECT') return 'direct';
+  const scheme = schemes[kind.toUpperCase()];
+  // A PAC file comes from the network: it has no business with passwords.
+  if (scheme === undefined || address === undefined || more.length > 0 || address.includes('@'))
+    return undefined;
+  try {
+    return parseProxy(`${scheme}://${address}`, 'the PAC file') satisfies Proxy;
+  } catch {
+    return undefined;
+  }
+}

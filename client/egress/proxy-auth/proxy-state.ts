@@ -1,0 +1,41 @@
+import type { Failure } from '../../errors/failure.ts';
+import type { Credentials } from './credentials.ts';
+import type { NonceMemory } from './digest.ts';
+import { Turns } from './semaphore.ts';
+
+/** The ways to sign in, the strongest first. */
+export const schemeOrder = ['negotiate', 'ntlm', 'digest', 'basic', 'negotiate-ntlm'] as const;
+export type SchemeName = (typeof schemeOrder)[number];
+
+/** Proxies that know NTLM answer 407 to too many sign-ins at once. */
+const mostAtOnce = 4;
+
+/** What this process knows of a proxy that wants a sign-in. */
+export class ProxyMemory {
+  /** How the last sign-in went well; the next one begins with it, without waiting to be asked. */
+  worked: SchemeName | undefined;
+  /** Whether something better than Basic has gone well: who then asks for the password itself is not believed. */
+  knowsBetter = false;
+  /** What the keychain has. */
+  kept: Promise<Credentials | undefined> | undefined;
+  /** What a person has typed. */
+  typed: Promise<Credentials | undefined> | undefined;
+  /** The command that keeps what was typed. */
+  tip: string | undefined;
+  hasTipped = false;
+  /** Set once the proxy has refused them: they are not tried again, for an account may be locked after a few times. */
+  refusal: Failure | undefined;
+  readonly nonces: NonceMemory = {};
+  /** One at a time until one has gone well, so that a wrong password is tried once and not once for each tunnel. */
+  readonly turns = new Turns(() => (this.worked === undefined ? 1 : mostAtOnce));
+}
+
+const memories = new Map<string, ProxyMemory>();
+
+/** The memory of this process for a proxy and a user there. */
+export function memoryOf(proxy: string, user: string | undefined): ProxyMemory {
+  const key = JSON.stringify([proxy, user]);
+  const known = memories.get(key) ?? new ProxyMemory();
+  memories.set(key, known);
+  return known;
+}

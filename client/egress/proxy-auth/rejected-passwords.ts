@@ -1,0 +1,85 @@
+import { randomBytes, scryptSync } from 'node:crypto';
+import { join } from 'node:path';
+import { readSmall, writePrivate } from '../../os/files.ts';
+import type { Credentials } from './credentials.ts';
+
+/** Directories count wrong passwords for about half an hour, and lock an account after three to ten. */
+const keepMs = 10 * 60_000;
+const mostKept = 16;
+const largestFileBytes = 16 * 1024;
+
+/** A password that a proxy has refused, as it is kept. */
+interface Refusal {
+  readonly proxy: string;
+  readonly user: string;
+  readonly at: number;
+  readonly salt: string;
+  readonly mark: number;
+}
+
+/** The refused passwords of all processes of this user: editors and scripts start the next one right away. */
+export class Refusals {
+  readonly path: string;
+  readonly #now: () => number;
+
+  constructor(state: string, now: () => number = Date.now) {
+    this.path = join(state, 'proxy-refusals.json');
+    this.#now = now;
+  }
+
+  /** How long ago the proxy has refused just this password, in milliseconds; undefined when it has not, or long ago. */
+  ageOf(proxy: string, credentials: Credentials): number | undefined {
+    const found = this.#recent().find(
+      (each) =>
+        each.proxy === proxy &&
+        each.user === credentials.user &&
+        each.mark === markOf(credentials, each.salt),
+    );
+    return found && this.#now() - found.at;
+  }
+
+  /** Notes a refusal. Never throws: where it cannot be kept, only this process knows. */
+  keep(proxy: string, credentials: Credentials): void {
+    const salt = randomBytes(16).toString('base64url');
+    const refusal = {
+      proxy,
+      user: credentials.user,
+      at: this.#now(),
+      salt,
+      mark: markOf(credentials, salt),
+    };
+    try {
+      const kept = [...this.#recent(), refusal].slice(-mostKept);
+      writePrivate(this.path, `${JSON.stringify(kept)}\n`);
+    } catch {
+      // A home that cannot be written.
+    }
+  }
+
+  #recent(): Refusal[] {
+    const now = this.#now();
+    try {
+      const kept: unknown = JSON.parse(readSmall(this.path, largestFileBytes).bytes.toString());
+      return Array.isArray(kept)
+        ? kept.filter((each) => isRefusal(each) && each.at <= now && now - each.at < keepMs)
+        : [];
+    } catch {
+      return [];
+    }
+  }
+}
+
+/**
+ * Enough to tell a password from another one, nearly always, and too little to find it: of a thousand guesses one fits.
+ */
+function markOf({ user, password }: Credentials, salt: string): number {
+  return scryptSync(`${user}\0${password.reveal()}`, salt, 2).readUInt16BE() % 1024;
+}
+
+function isRefusal(value: unknown): value is Refusal {
+  const { proxy, user, at, salt, mark } = (value ?? {}) as Readonly<Record<string, unknown>>;
+  return (
+    [proxy, user, salt].every((each) => typeof each === 'string') &&
+    [at, mark].every((each) => typeof each === 'number')
+  );
+}

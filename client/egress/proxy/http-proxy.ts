@@ -1,0 +1,146 @@
+import type { IncomingMessage } from 'node:http';
+import type { Socket } from 'node:net';
+import { Secret } from '../../../protocol/secret.ts';
+import { formatTarget } from '../../../protocol/target.ts';
+import type { Target } from '../../../protocol/target.ts';
+import { exchange } from '../../http/exchange.ts';
+import type { Answer } from '../../http/exchange.ts';
+import { Failure } from '../../errors/failure.ts';
+import { printable } from '../../os/printable.ts';
+import type { Egress } from '../egress.ts';
+import type { ProxySignIn } from '../proxy-auth/credentials.ts';
+import type { Asked, ProxyLine } from '../proxy-auth/connect-signed-in.ts';
+import type { SignInSources } from '../proxy-auth/find-credentials.ts';
+import { lookupHere } from '../tcp/network-dns-cache.ts';
+import { openTcp } from '../tcp/tcp.ts';
+import { openSecure, tunnelledBy } from '../tls/tls.ts';
+import type { TrustSources } from '../tls/tls.ts';
+
+/** An HTTP proxy that tunnels by CONNECT. */
+export interface HttpProxy {
+  readonly address: Target;
+  /** Whether the connection to the proxy itself is TLS. */
+  readonly tls: boolean;
+  /** Those of its URL; either may be missing. */
+  readonly user?: string;
+  readonly password?: Secret;
+}
+
+/** The proxies that have asked this process for a sign-in. */
+const asking = new Set<string>();
+
+/** Through an HTTP proxy; `trust` is for an https:// one, `signIn` to what its URL says of the user. */
+export function httpProxy(
+  proxy: HttpProxy,
+  trust: TrustSources = {},
+  signIn: ProxySignIn = { mayAsk: false },
+): Egress {
+  const name = `${proxy.tls ? 'https' : 'http'}://${formatTarget(proxy.address)}`;
+  const sources = signInSources(proxy, signIn);
+  return {
+    name,
+    async connect(gateway, signal) {
+      const socket = await tunnel(gateway, signal);
+      tunnelledBy.set(socket, name);
+      return socket;
+    },
+  };
+
+  async function tunnel(gateway: Target, signal: AbortSignal): Promise<Socket> {
+    const authority = formatTarget(gateway);
+    const line: ProxyLine = {
+      name,
+      proxy: proxy.address,
+      tls: proxy.tls,
+      authority,
+      signal,
+      open: () => reach(proxy, { name, trust, signal }),
+      ask: (socket, authorization) => ask(socket, authorization, { authority, name, signal }),
+      refusal: (answer) => refusal(answer, { name, authority }),
+    };
+    if (asking.has(name)) return signedIn(line, sources);
+    const socket = await line.open();
+    const answer = await line.ask(socket, undefined);
+    if (answer.status >= 200 && answer.status < 300) return socket;
+    if (answer.status === 407) {
+      asking.add(name);
+      return signedIn(line, sources, { socket, answer });
+    }
+    socket.destroy();
+    throw line.refusal(answer);
+  }
+}
+
+/** Not loaded before a proxy asks for it. */
+async function signedIn(line: ProxyLine, sources: SignInSources, first?: Asked): Promise<Socket> {
+  const { connectSignedIn } = await import('../proxy-auth/connect-signed-in.ts');
+  const { memoryOf } = await import('../proxy-auth/proxy-state.ts');
+  const memory = memoryOf(line.name, sources.given?.user ?? sources.user);
+  return connectSignedIn(line, sources, { memory, ...(first && { first }) });
+}
+
+/** The URL of the proxy says more than the environment, which is for all proxies. */
+function signInSources(proxy: HttpProxy, signIn: ProxySignIn): SignInSources {
+  const user = proxy.user || signIn.user;
+  const ofUrl = proxy.password?.reveal() ? proxy.password : undefined;
+  const ofEnvironment = proxy.user && signIn.user && proxy.user !== signIn.user ? undefined : signIn.password;
+  const password = ofUrl ?? ofEnvironment;
+  if (user === undefined || password === undefined) return { signIn, ...(user && { user }) };
+  const source = ofUrl ? "the proxy's URL" : 'POSTERN_PROXY_PASSWORD';
+  return { signIn, given: { user, password, source } };
+}
+
+async function ask(
+  socket: Socket,
+  authorization: string | undefined,
+  options: { readonly authority: string; readonly name: string; readonly signal: AbortSignal },
+): Promise<Answer> {
+  const { authority, name, signal } = options;
+  const headers = {
+    Host: authority,
+    // Old proxies close after a refusal, and a sign-in of several legs needs the one connection.
+    'Proxy-Connection': 'keep-alive',
+    ...(authorization === undefined ? {} : { 'Proxy-Authorization': authorization }),
+  };
+  const question = { method: 'CONNECT', path: authority, headers, peer: name } as const;
+  return exchange(socket, question, signal).catch((error: unknown) => {
+    throw asProxyFailure(error);
+  });
+}
+
+async function reach(
+  proxy: HttpProxy,
+  options: { name: string; trust: TrustSources; signal: AbortSignal },
+): Promise<Socket> {
+  const { name, trust, signal } = options;
+  const peer = {
+    address: proxy.address,
+    name,
+    unreachable: 'PROXY_UNREACHABLE',
+    timeout: 'PROXY_UNREACHABLE',
+    lookup: lookupHere,
+  } as const;
+  if (!proxy.tls) return openTcp(peer, signal);
+  return openSecure(() => openTcp(peer, signal), proxy.address.host, { ...trust, signal });
+}
+
+function refusal(
+  { response, status }: Answer,
+  { name, authority }: { readonly name: string; readonly authority: string },
+): Failure {
+  return new Failure(
+    'PROXY_REFUSED',
+    `${name}${signature(response)} answered ${status} to CONNECT ${authority}`,
+  );
+}
+
+/** The fault of a peer that cannot be the gateway: nothing of it has been reached yet. */
+function asProxyFailure(error: unknown): unknown {
+  if (!(error instanceof Failure) || error.code === 'GATEWAY_TIMEOUT') return error;
+  return new Failure('PROXY_REFUSED', error.message, { cause: error });
+}
+
+function signature({ headers }: IncomingMessage): string {
+  const by = headers.server ?? headers.via;
+  return by === undefined ? '' : ` (${printable(String(by)).slice(0, 100)})`;
+}

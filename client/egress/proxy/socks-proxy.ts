@@ -1,0 +1,171 @@
+import type { LookupAddress } from 'node:dns';
+import type { Socket } from 'node:net';
+import { formatTarget, isAddress } from '../../../protocol/target.ts';
+import type { Target } from '../../../protocol/target.ts';
+import { answerMs } from '../../http/exchange.ts';
+import { Failure, toFailure } from '../../errors/failure.ts';
+import { reason } from '../../os/files.ts';
+import { lookupHere } from '../tcp/network-dns-cache.ts';
+import { lookupAgain } from '../tcp/dns-cache.ts';
+import { stepName } from './proxy-url.ts';
+import type { Proxy } from './proxy-url.ts';
+import {
+  greeting5,
+  head5Bytes,
+  readChoice5,
+  refusal4,
+  refusal5,
+  reply4Bytes,
+  request4,
+  request5,
+  rest5,
+  signIn5,
+} from './socks-messages.ts';
+import { openTcp } from '../tcp/tcp.ts';
+
+/** Of a name with many addresses; each costs a connection to the proxy. */
+const mostAddresses = 4;
+
+/**
+ * Connects to the gateway through a SOCKS proxy. The caller owns the socket, which has an `error` listener already.
+ * Throws `PROXY_UNREACHABLE`, `PROXY_SIGN_IN`, `PROXY_REFUSED`, `GATEWAY_UNREACHABLE`, `GATEWAY_TIMEOUT`.
+ */
+export async function connectBySocks(proxy: Proxy, gateway: Target, signal: AbortSignal): Promise<Socket> {
+  const [first, ...others] = await targets(proxy, gateway, signal);
+  let failure: unknown;
+  for (const target of [first!, ...others]) {
+    try {
+      return await connectOnce(proxy, target, signal);
+    } catch (error) {
+      failure ??= error;
+      if (toFailure(error).code !== 'PROXY_REFUSED' || signal.aborted) break;
+    }
+  }
+  throw failure;
+}
+
+/** What to ask the proxy for: the gateway by its name, or by the addresses it has here. */
+async function targets(proxy: Proxy, gateway: Target, signal: AbortSignal): Promise<readonly Target[]> {
+  const { scheme } = proxy;
+  if (isAddress(gateway.host) || scheme === 'socks4a' || scheme === 'socks5h') return [gateway];
+  const addresses = await lookUp(gateway.host, signal);
+  const usable = addresses.filter(({ family }) => scheme === 'socks5' || family === 4);
+  if (usable.length > 0)
+    return usable.slice(0, mostAddresses).map(({ address: host }) => ({ host, port: gateway.port }));
+  throw new Failure('GATEWAY_UNREACHABLE', `${gateway.host} has no IPv4 address, and socks4:// needs one`);
+}
+
+function lookUp(name: string, signal: AbortSignal): Promise<readonly LookupAddress[]> {
+  return new Promise((resolve, reject) => {
+    const late = (): void => reject(new Failure('GATEWAY_TIMEOUT', `${name} cannot be looked up in time`));
+    signal.addEventListener('abort', late, { once: true });
+    if (signal.aborted) late();
+    lookupAgain(name, { all: true }, (error, addresses) => {
+      signal.removeEventListener('abort', late);
+      if (error === null) return resolve(addresses as LookupAddress[]);
+      const how = 'the proxy looks it up with socks5h:// or socks4a://';
+      const message = `cannot look up ${name} (${reason(error)}); ${how}`;
+      reject(new Failure('GATEWAY_UNREACHABLE', message, { cause: error }));
+    });
+  });
+}
+
+async function connectOnce(proxy: Proxy, target: Target, signal: AbortSignal): Promise<Socket> {
+  const name = stepName(proxy);
+  const { address } = proxy;
+  const code = 'PROXY_UNREACHABLE';
+  const peer = { address, name, unreachable: code, timeout: code, lookup: lookupHere } as const;
+  const socket = await openTcp(peer, signal);
+  const stopWaiting = limitWait(socket, name, signal);
+  try {
+    await ask(socket, proxy, target);
+    return socket;
+  } catch (error) {
+    socket.destroy();
+    if (error instanceof Failure) throw error;
+    const what = error instanceof RangeError ? error.message : `the connection was cut (${reason(error)})`;
+    throw new Failure('PROXY_REFUSED', `${name}: ${what}`, { cause: error });
+  } finally {
+    stopWaiting();
+  }
+}
+
+function limitWait(socket: Socket, name: string, signal: AbortSignal): () => void {
+  const late = (): void =>
+    void socket.destroy(new Failure('GATEWAY_TIMEOUT', `${name} did not answer in time`));
+  const silent = (): void => void socket.destroy(new Failure('PROXY_REFUSED', `${name} does not answer`));
+  const timer = setTimeout(silent, answerMs);
+  signal.addEventListener('abort', late, { once: true });
+  if (signal.aborted) late();
+  return () => {
+    clearTimeout(timer);
+    signal.removeEventListener('abort', late);
+  };
+}
+
+async function ask(socket: Socket, proxy: Proxy, target: Target): Promise<void> {
+  const { scheme, user } = proxy;
+  const refused = (why: string): Failure => {
+    const message = `${stepName(proxy)} does not connect to ${formatTarget(target)}: ${why}`;
+    return new Failure('PROXY_REFUSED', message);
+  };
+  if (scheme === 'socks4' || scheme === 'socks4a') {
+    socket.write(request4(target, user ?? ''));
+    const why = refusal4(await take(socket, reply4Bytes));
+    if (why !== undefined) throw refused(why);
+    return;
+  }
+  await signIn(socket, proxy);
+  socket.write(request5(target));
+  // Some end after these two bytes when they refuse.
+  const start = await take(socket, 2);
+  const why = refusal5(start);
+  if (why !== undefined) throw refused(why);
+  const head = Buffer.concat([start, await take(socket, head5Bytes - start.length)]);
+  // The address from which the proxy connects says nothing to us.
+  await take(socket, rest5(head));
+}
+
+async function signIn(socket: Socket, proxy: Proxy): Promise<void> {
+  const { user, password } = proxy;
+  const name = stepName(proxy);
+  const refused = (what: string): Failure =>
+    new Failure('PROXY_SIGN_IN', `${name} ${what}`, {
+      hint: `export ALL_PROXY=${name.replace('://', '://USER:PASSWORD@')}`,
+    });
+  socket.write(greeting5(password !== undefined));
+  const wanted = readChoice5(await take(socket, 2));
+  if (wanted === 'nothing') return;
+  if (user === undefined || password === undefined) throw refused('wants a user name and password');
+  if (wanted === 'something else') throw refused('takes no user name and password');
+  socket.write(signIn5(user, password.reveal()));
+  const [, status] = await take(socket, 2);
+  if (status !== 0) throw refused('did not accept the password');
+}
+
+/** Exactly so many bytes; what comes after them stays in the socket. Throws when it ends before. */
+function take(socket: Socket, length: number): Promise<Buffer> {
+  return new Promise((resolve, reject) => {
+    const look = (): void => {
+      if (socket.destroyed) return ended();
+      const bytes = socket.read(length) as Buffer | null;
+      if (bytes === null) return;
+      stop();
+      // At its end a stream gives what is left.
+      if (bytes.length === length) resolve(bytes);
+      else reject(new RangeError('it closed the connection'));
+    };
+    const ended = (): void => {
+      stop();
+      reject(new RangeError('it closed the connection'));
+    };
+    const failed = (error: Error): void => {
+      stop();
+      reject(error);
+    };
+    const stop = (): void =>
+      void socket.off('readable', look).off('end', ended).off('close', ended).off('error', failed);
+    socket.on('readable', look).on('end', ended).on('close', ended).on('error', failed);
+    look();
+  });
+}

@@ -1,0 +1,159 @@
+import { join } from 'node:path';
+import { readSmall, writePrivate } from '../../os/files.ts';
+import { networkId } from '../../os/network-id.ts';
+import { parseProxy, stepName } from '../proxy/proxy-url.ts';
+import type { Step } from '../proxy/proxy-url.ts';
+import type { Vouchers } from '../tls/last-ca.ts';
+import type { Verdict } from './route.ts';
+
+/** What was found out about the network this machine is in. Losing it costs time and nothing else. */
+export interface WayMemory {
+  /** What was said the last time to this question. */
+  recall(question: string): Verdict | undefined;
+  /** A verdict that holds a password is not written down. */
+  keep(question: string, verdict: Verdict, forMs: number): void;
+  isDead(step: Step): boolean;
+  keepDead(step: Step): void;
+  keepAlive(step: Step): void;
+  /** Whether the certificates in this network are those of an authority that only the system knows. */
+  readonly needsSystemTrust: boolean;
+  keepSystemTrust(): void;
+  readonly vouchers: Vouchers;
+}
+
+/** A proxy that was not there is tried last for so long. */
+const deadMs = 5 * 60_000;
+const trustMs = 30 * 24 * 3_600_000;
+const mostNetworks = 32;
+const mostVerdicts = 32;
+const largestBytes = 256 * 1024;
+
+interface StoredVerdict {
+  readonly source: string;
+  readonly why: string;
+  readonly steps: readonly string[];
+  readonly trouble?: string;
+  readonly until: number;
+}
+
+interface Network {
+  readonly verdicts?: Readonly<Record<string, StoredVerdict>>;
+  /** Until when, by the name of the proxy. */
+  readonly dead?: Readonly<Record<string, number>>;
+  readonly systemTrustUntil?: number;
+  /** By host. */
+  readonly vouchers?: Readonly<Record<string, StoredVoucher>>;
+}
+
+interface StoredVoucher {
+  readonly fingerprint: string;
+  readonly until: number;
+}
+
+type Networks = Readonly<Record<string, Network>>;
+
+/** The memory in `ways.json` under the state directory. A file that cannot be read or written is as good as none. */
+export function wayMemory(state: string | undefined, now: () => number = Date.now): WayMemory {
+  const path = state === undefined ? undefined : join(state, 'ways.json');
+  /** Without a file, that is without anything to recall, the network needs no name. */
+  const here = (): Network => {
+    const networks = path === undefined ? undefined : load(path);
+    return networks?.[networkId()] ?? {};
+  };
+  const change = (how: (network: Network) => Network): void => {
+    if (path === undefined) return;
+    const id = networkId();
+    const { [id]: before = {}, ...others } = load(path) ?? {};
+    const kept = Object.entries(others).slice(1 - mostNetworks);
+    const networks = Object.fromEntries([...kept, [id, how(before)]]);
+    try {
+      writePrivate(path, `${JSON.stringify({ version: 1, networks })}\n`);
+    } catch {
+      // A home that cannot be written: it is found out again the next time.
+    }
+  };
+  // A clock that was wrong must not make it last for years.
+  const isValid = (until: unknown, longestMs: number): boolean =>
+    typeof until === 'number' && until > now() && until <= now() + longestMs;
+  return {
+    recall(question) {
+      const stored = here().verdicts?.[question];
+      return stored !== undefined && isValid(stored.until, trustMs) ? restored(stored) : undefined;
+    },
+    keep(question, verdict, forMs) {
+      if (verdict.steps.some((step) => step !== 'direct' && step.password !== undefined)) return;
+      const stored = { ...verdict, steps: verdict.steps.map(stepName), until: now() + forMs };
+      change((network) => {
+        const { [question]: _before, ...others } = network.verdicts ?? {};
+        const kept = Object.entries(others).slice(1 - mostVerdicts);
+        return { ...network, verdicts: Object.fromEntries([...kept, [question, stored]]) };
+      });
+    },
+    isDead: (step) => isValid(here().dead?.[stepName(step)], deadMs),
+    keepDead(step) {
+      if (step === 'direct') return;
+      change((network) => {
+        const still = Object.entries(network.dead ?? {}).filter(([, until]) => isValid(until, deadMs));
+        const dead = { ...Object.fromEntries(still.slice(-mostVerdicts)), [stepName(step)]: now() + deadMs };
+        return { ...network, dead };
+      });
+    },
+    keepAlive(step) {
+      if (here().dead?.[stepName(step)] === undefined) return;
+      change((network) => {
+        const { [stepName(step)]: _dead, ...dead } = network.dead ?? {};
+        return { ...network, dead };
+      });
+    },
+    get needsSystemTrust() {
+      return isValid(here().systemTrustUntil, trustMs);
+    },
+    keepSystemTrust() {
+      change((network) => ({ ...network, systemTrustUntil: now() + trustMs }));
+    },
+    vouchers: {
+      recall(host) {
+        const stored = here().vouchers?.[host];
+        return isValid(stored?.until, trustMs) ? stored!.fingerprint : undefined;
+      },
+      keep(host, fingerprint) {
+        change((network) => {
+          const { [host]: _before, ...others } = network.vouchers ?? {};
+          const kept = Object.entries(others).slice(1 - mostVerdicts);
+          const vouchers = Object.fromEntries([...kept, [host, { fingerprint, until: now() + trustMs }]]);
+          return { ...network, vouchers };
+        });
+      },
+    },
+  };
+}
+
+function load(path: string): Networks | undefined {
+  try {
+    const value: unknown = JSON.parse(readSmall(path, largestBytes).bytes.toString());
+    const { version, networks } = (value ?? {}) as { version?: unknown; networks?: unknown };
+    if (version !== 1 || typeof networks !== 'object' || networks === null) return undefined;
+    const all = Object.entries(networks).filter(([, each]) => typeof each === 'object' && each !== null);
+    return Object.fromEntries(all);
+  } catch {
+    return undefined;
+  }
+}
+
+/** What somebody has written into the file by hand may be anything. */
+function restored(stored: StoredVerdict): Verdict | undefined {
+  try {
+    const { source, why, steps, trouble } = stored;
+    if (!Array.isArray(steps) || steps.length === 0) return undefined;
+    const texts: readonly unknown[] = [source, why, trouble ?? '', ...steps];
+    if (!texts.every((text) => typeof text === 'string')) return undefined;
+    return {
+      source,
+      why,
+      steps: steps.map((step) => (step === 'direct' ? step : parseProxy(step, 'ways.json'))),
+      ...(trouble === undefined ? {} : { trouble }),
+    };
+  } catch {
+    return undefined;
+  }
+}

@@ -1,0 +1,37 @@
+import type { RunCommand } from './run-command.ts';
+import type { SystemProxy } from './system-proxy.ts';
+
+/** Reads System Settings > Network > Proxies of the network in use. */
+export async function readMacos(run: RunCommand, signal: AbortSignal): Promise<SystemProxy | undefined> {
+  const text = await run(['/usr/sbin/scutil', '--proxy'], signal);
+  return text === undefined ? undefined : parseScutil(text);
+}
+
+/** Reads the dictionary that `scutil --proxy` prints; undefined when nothing in it is on. */
+export function parseScutil(text: string): SystemProxy | undefined {
+  const values = new Map<string, string>();
+  const except: string[] = [];
+  for (const [, key, value] of text.matchAll(/^\s*(\w+) : (.*?)\s*$/gm)) {
+    if (/^\d+$/.test(key!)) except.push(value!);
+    else if (!value!.startsWith('<')) values.set(key!, value!);
+  }
+  const isOn = (key: string): boolean => values.get(key) === '1';
+  const address = (kind: string): string | undefined => {
+    const [host, port] = [values.get(`${kind}Proxy`), values.get(`${kind}Port`)];
+    if (!isOn(`${kind}Enable`) || host === undefined || host === '') return undefined;
+    return `${host.includes(':') ? `[${host}]` : host}${port === undefined ? '' : `:${port}`}`;
+  };
+  const [https, socks] = [address('HTTPS'), address('SOCKS')];
+  const proxy = https === undefined ? socks && `socks5h://${socks}` : `http://${https}`;
+  const pac = isOn('ProxyAutoConfigEnable') ? values.get('ProxyAutoConfigURLString') : undefined;
+  const autoDetect = isOn('ProxyAutoDiscoveryEnable');
+  if (proxy === undefined && pac === undefined && !autoDetect) return undefined;
+  return {
+    source: 'macOS',
+    autoDetect,
+    ...(pac === undefined ? {} : { pac }),
+    ...(proxy === undefined ? {} : { proxy }),
+    except,
+    exceptSimple: isOn('ExcludeSimpleHostnames'),
+  };
+}

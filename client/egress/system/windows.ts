@@ -1,0 +1,74 @@
+import type { RunCommand } from './run-command.ts';
+import type { SystemProxy } from './system-proxy.ts';
+
+const settings = 'Software\\Microsoft\\Windows\\CurrentVersion\\Internet Settings';
+
+/** Reads the settings of the user, which browsers follow, else those of the machine (WinHTTP). */
+export async function readWindows(run: RunCommand, signal: AbortSignal): Promise<SystemProxy | undefined> {
+  const [user, connections] = await Promise.all([
+    run(['reg', 'query', `HKCU\\${settings}`], signal),
+    run(['reg', 'query', `HKCU\\${settings}\\Connections`, '/v', 'DefaultConnectionSettings'], signal),
+  ]);
+  const ofUser = parseInternetSettings(user ?? '', connections ?? '');
+  if (ofUser !== undefined) return ofUser;
+  return parseWinHttp((await run(['netsh', 'winhttp', 'show', 'proxy'], signal)) ?? '');
+}
+
+/** Bits of the ninth byte of `DefaultConnectionSettings`. */
+const autoDetectBit = 0x08;
+
+/** Reads what `reg query` prints for both keys; undefined when nothing in them is on. */
+export function parseInternetSettings(user: string, connections: string): SystemProxy | undefined {
+  const values = new Map<string, string>();
+  for (const [, name, value] of user.matchAll(/^ {4}(\S.*?) {4}REG_\w+ {4}(.*?)\s*$/gm)) {
+    values.set(name!.toLowerCase(), value!);
+  }
+  const bytes = /DefaultConnectionSettings\s+REG_BINARY\s+([0-9a-f]+)/i.exec(connections)?.[1] ?? '';
+  const autoDetect = (Number.parseInt(bytes.slice(16, 18) || '0', 16) & autoDetectBit) !== 0;
+  const pac = values.get('autoconfigurl') || undefined;
+  const isOn = Number(values.get('proxyenable') ?? '0') !== 0;
+  const proxy = isOn ? proxyOf(values.get('proxyserver') ?? '') : undefined;
+  if (proxy === undefined && pac === undefined && !autoDetect) return undefined;
+  return {
+    source: 'Windows',
+    autoDetect,
+    ...(pac === undefined ? {} : { pac }),
+    ...(proxy === undefined ? {} : { proxy }),
+    except: listOf(values.get('proxyoverride') ?? ''),
+    exceptSimple: false,
+  };
+}
+
+/** Reads what `netsh winhttp show proxy` prints in any language: the first value is the proxy, the second whom it is not for. */
+export function parseWinHttp(text: string): SystemProxy | undefined {
+  const [servers = '', except = ''] = [
+    ...text.matchAll(/^[ \t]+[^\s:][^:\r\n]*:[ \t]+(\S.*?)[ \t\r]*$/gm),
+  ].map(([, value]) => value!);
+  const proxy = proxyOf(servers);
+  if (proxy === undefined) return undefined;
+  return {
+    source: 'Windows',
+    autoDetect: false,
+    proxy,
+    except: /^\(.*\)$/.test(except) ? [] : listOf(except),
+    exceptSimple: false,
+  };
+}
+
+/** Reads `p:3128`, or `http=p:80;https=p:3128;socks=q:1080`. */
+function proxyOf(text: string): string | undefined {
+  const parts = text.split(/[;\s]+/).filter(Boolean);
+  const named = new Map<string, string>();
+  for (const part of parts) {
+    const equals = part.indexOf('=');
+    const kind = equals === -1 ? 'https' : part.slice(0, equals).toLowerCase();
+    if (!named.has(kind)) named.set(kind, part.slice(equals + 1));
+  }
+  const [https, socks] = [named.get('https'), named.get('socks')];
+  if (https !== undefined) return https.includes('://') ? https : `http://${https}`;
+  return socks && (socks.includes('://') ? socks : `socks5h://${socks}`);
+}
+
+function listOf(text: string): string[] {
+  return text.split(/[;,\s]+/).filter(Boolean);
+}

@@ -1,0 +1,81 @@
+import { connect } from 'node:net';
+import type { LookupFunction, Socket } from 'node:net';
+import type { TunnelErrorCode } from '../../../protocol/errors.ts';
+import type { Target } from '../../../protocol/target.ts';
+import { Failure } from '../../errors/failure.ts';
+import { lookupAgain } from './dns-cache.ts';
+
+export const connectMs = 10_000;
+
+/** Whom a connection is made to, and what it is called when it fails. */
+export interface Peer {
+  readonly address: Target;
+  readonly name: string;
+  readonly unreachable: TunnelErrorCode;
+  readonly timeout: TunnelErrorCode;
+  /** What may help when nothing answers at all. */
+  readonly hint?: string;
+  /** How its name is looked up; absent: as what is known by it everywhere. */
+  readonly lookup?: LookupFunction;
+}
+
+const words: Readonly<Record<string, string>> = {
+  ENOTFOUND: 'its name is not known here',
+  EAI_AGAIN: 'its name cannot be looked up',
+  ECONNREFUSED: 'it refuses connections',
+  ECONNRESET: 'the connection was reset',
+  EHOSTUNREACH: 'there is no route to it',
+  ENETUNREACH: 'there is no route to it',
+  ETIMEDOUT: 'it does not answer',
+};
+
+/** Opens a TCP connection, within 10 s. The caller owns the socket, which has an `error` listener already. */
+export function openTcp(peer: Peer, signal: AbortSignal): Promise<Socket> {
+  return new Promise((resolve, reject) => {
+    const socket = connect({
+      host: peer.address.host,
+      port: peer.address.port,
+      allowHalfOpen: true,
+      noDelay: true,
+      lookup: peer.lookup ?? lookupAgain,
+      // Said aloud, or NODE_OPTIONS could turn it off.
+      autoSelectFamily: true,
+      // Of several addresses Node gives up one for the next after 250 ms, less than a round trip by satellite.
+      autoSelectFamilyAttemptTimeout: 1000,
+    });
+    const late = (): void =>
+      void socket.destroy(new Failure(peer.timeout, `${peer.name} does not answer`, hintOf(peer)));
+    const timer = setTimeout(late, connectMs);
+    const stop = (): void => {
+      clearTimeout(timer);
+      signal.removeEventListener('abort', late);
+    };
+    signal.addEventListener('abort', late, { once: true });
+    if (signal.aborted) late();
+    socket.once('connect', () => {
+      stop();
+      resolve(socket);
+    });
+    // Stays for good: a reset between two owners of the socket must not end the process.
+    socket.on('error', (error) => {
+      stop();
+      reject(error instanceof Failure ? error : unreachable(peer, error));
+    });
+  });
+}
+
+function unreachable(peer: Peer, cause: NodeJS.ErrnoException): Failure {
+  const code = cause.code ?? 'unknown error';
+  const what = words[code];
+  // Who refuses has been reached: another way there would end at the same door.
+  const context = code === 'ECONNREFUSED' ? { cause } : { cause, ...hintOf(peer) };
+  return new Failure(
+    code === 'ETIMEDOUT' ? peer.timeout : peer.unreachable,
+    `cannot reach ${peer.name}: ${what === undefined ? code : `${what}, ${code}`}`,
+    context,
+  );
+}
+
+function hintOf({ hint }: Peer): { hint?: string } {
+  return hint === undefined ? {} : { hint };
+}

@@ -1,0 +1,283 @@
+import { X509Certificate } from 'node:crypto';
+import type { Socket } from 'node:net';
+import { connect, createSecureContext, getCACertificates, rootCertificates } from 'node:tls';
+import type { PeerCertificate, SecureContext, TLSSocket } from 'node:tls';
+import { isAddress } from '../../../protocol/target.ts';
+import { Failure } from '../../errors/failure.ts';
+import { readSmall, reason } from '../../os/files.ts';
+import { printable } from '../../os/printable.ts';
+import type { Egress } from '../egress.ts';
+import { findAuthority, voucherOf } from './last-ca.ts';
+import type { Vouchers } from './last-ca.ts';
+
+/** Whose certificates are believed: `undefined` means those that came with Node. */
+export type Trust = readonly string[] | undefined;
+
+const largestCaFileBytes = 4 * 1024 * 1024;
+
+/** The trust of Node plus the certificates in `caFile`. Throws `CONFIG_INVALID`. */
+export function loadTrust(caFile: string | undefined): Trust {
+  return trustWith(readCaFile(caFile));
+}
+
+function trustWith(added: readonly string[]): Trust {
+  return added.length === 0 ? undefined : [...usualAuthorities(), ...added];
+}
+
+function readCaFile(caFile: string | undefined): readonly string[] {
+  if (caFile === undefined) return [];
+  let text: string;
+  try {
+    text = readSmall(caFile, largestCaFileBytes).bytes.toString('latin1');
+  } catch (cause) {
+    throw new Failure('CONFIG_INVALID', `cannot read the CA file ${caFile}: ${reason(cause)}`, { cause });
+  }
+  const added = text.match(/-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----/g) ?? [];
+  if (added.length === 0 || !added.every(isCertificate)) {
+    throw new Failure('CONFIG_INVALID', `the CA file ${caFile} does not hold PEM certificates`);
+  }
+  return added;
+}
+
+/** The function came with Node 22.15; before it, NODE_EXTRA_CA_CERTS is not heard together with other files. */
+function usualAuthorities(): readonly string[] {
+  return authoritiesOfNode() ?? rootCertificates;
+}
+
+/** Those that Node trusts as it was started, where it tells. */
+function authoritiesOfNode(): readonly string[] | undefined {
+  return (getCACertificates as typeof getCACertificates | undefined)?.('default');
+}
+
+/** The authorities that this computer trusts besides those of Node: a company has its inspecting proxies trusted there. */
+export interface SystemTrust {
+  /** Whether they were needed in this network before. */
+  readonly isNeeded: boolean;
+  keepNeeded(): void;
+  /** Never throws; none where they cannot be had. */
+  load(signal: AbortSignal): Promise<readonly string[]>;
+}
+
+/** Where trust comes from besides the authorities of Node. */
+export interface TrustSources {
+  readonly caFile?: string;
+  readonly system?: SystemTrust;
+  readonly vouchers?: Vouchers;
+}
+
+/** `egress` with TLS to the gateway on top. */
+export function secureEgress(egress: Egress, sources: TrustSources): Egress {
+  return {
+    name: egress.name,
+    connect: (gateway, signal) =>
+      openSecure(() => egress.connect(gateway, signal), gateway.host, { ...sources, signal }),
+  };
+}
+
+/** The proxy that says of a connection that it leads to the gateway now. */
+export const tunnelledBy = new WeakMap<Socket, string>();
+
+/**
+ * TLS to `host` on a connection that `open` makes. When nobody whom Node trusts vouches for the certificate, it is made
+ * a second time with the trust of the system as well, which is remembered if that helps. Throws as `open` and `secure`.
+ */
+export async function openSecure(
+  open: () => Promise<Socket>,
+  host: string,
+  { caFile, system, vouchers, signal }: TrustSources & { readonly signal: AbortSignal },
+): Promise<TLSSocket> {
+  const added = readCaFile(caFile);
+  const attempt = async (trusted: () => Trust): Promise<TLSSocket> => {
+    const opening = open();
+    opening.catch(() => {});
+    // Takes its time, while the packets are on their way.
+    const trust = trusted();
+    contextFor(trust);
+    return secure(await opening, host, { trust, signal });
+  };
+  const last = vouchers && lastVoucher(vouchers.recall(host), added);
+  if (last !== undefined) {
+    try {
+      return await attempt(() => [last]);
+    } catch (error) {
+      if (!mayBeOtherAuthority(error)) throw error;
+    }
+  }
+  const isFirst = system === undefined || !system.isNeeded;
+  if (isFirst) {
+    try {
+      const tls = await attempt(() => trustWith(added));
+      if (vouchers) keepVoucher(vouchers, tls, { host, added });
+      return tls;
+    } catch (error) {
+      if (system === undefined || !isDistrust(error)) throw error;
+    }
+  }
+  const more = await system.load(signal);
+  const tls = await attempt(() => [...usualAuthorities(), ...added, ...more]);
+  if (isFirst) system.keepNeeded();
+  return tls;
+}
+
+/** Reading one certificate in the place of all that are trusted saves ten milliseconds and two megabytes. */
+function lastVoucher(fingerprint: string | undefined, added: readonly string[]): string | undefined {
+  if (fingerprint === undefined) return undefined;
+  return findAuthority(fingerprint, added) ?? findAuthority(fingerprint, authoritiesOfNode() ?? []);
+}
+
+function keepVoucher(
+  vouchers: Vouchers,
+  tls: TLSSocket,
+  { host, added }: { readonly host: string; readonly added: readonly string[] },
+): void {
+  const fingerprint = voucherOf(tls);
+  if (fingerprint !== undefined && lastVoucher(fingerprint, added)) vouchers.keep(host, fingerprint);
+}
+
+/**
+ * Starts TLS on `socket` as a client of `host` and checks its certificate. Takes the socket over; the caller owns
+ * the result, which has an `error` listener already. Throws `TLS_FAILED`, or `GATEWAY_TIMEOUT` when `signal` aborts.
+ */
+export function secure(
+  socket: Socket,
+  host: string,
+  options: { readonly trust: Trust; readonly signal: AbortSignal },
+): Promise<TLSSocket> {
+  const { trust, signal } = options;
+  return new Promise((resolve, reject) => {
+    let seen: PeerCertificate | undefined;
+    const tls = connect({
+      socket,
+      host,
+      ...(isAddress(host) ? {} : { servername: host }),
+      ALPNProtocols: ['http/1.1'],
+      // Said aloud, or NODE_TLS_REJECT_UNAUTHORIZED could turn it off.
+      rejectUnauthorized: true,
+      secureContext: contextFor(trust),
+    });
+    const late = (): void =>
+      void tls.destroy(new Failure('GATEWAY_TIMEOUT', `${host} does not finish the handshake`));
+    signal.addEventListener('abort', late, { once: true });
+    if (signal.aborted) late();
+    const stop = (): void => signal.removeEventListener('abort', late);
+    // Before Node's own listener, which closes the connection when it does not trust the certificate.
+    tls.prependListener('secure', () => (seen = tls.getPeerCertificate()));
+    tls.once('secureConnect', () => {
+      stop();
+      resolve(tls);
+    });
+    tls.on('error', (error) => {
+      stop();
+      socket.destroy();
+      const proxy = tunnelledBy.get(socket);
+      if (error instanceof Failure) reject(error);
+      else if (proxy !== undefined && isNoTls(error)) reject(noTunnel(proxy, error));
+      else reject(handshakeFailure(error, host, seen));
+    });
+    tls.once('close', () => {
+      stop();
+      reject(new Failure('TLS_FAILED', `${host} closed the connection during the handshake`));
+    });
+  });
+}
+
+/** Whether a handshake failed because nobody who is trusted vouches for the certificate. */
+function isDistrust(error: unknown): boolean {
+  const { cause } = error as Failure;
+  return untrusted.has((cause as NodeJS.ErrnoException | undefined)?.code ?? '');
+}
+
+/** Whether the server may only have moved on to a certificate of somebody else. */
+function mayBeOtherAuthority(error: unknown): boolean {
+  const { cause } = error as Failure;
+  return isDistrust(error) || (cause as NodeJS.ErrnoException | undefined)?.code === 'CERT_HAS_EXPIRED';
+}
+
+let lastContext: { readonly trust: Trust; readonly context: SecureContext } | undefined;
+
+/** Reading all those certificates takes tens of milliseconds and a megabyte: the tunnels of a process share what it gives. */
+function contextFor(trust: Trust): SecureContext {
+  const before = lastContext;
+  if (before !== undefined && isSame(before.trust, trust)) return before.context;
+  const context = createSecureContext(trust === undefined ? {} : { ca: [...trust] });
+  lastContext = { trust, context };
+  return context;
+}
+
+function isSame(before: Trust, trust: Trust): boolean {
+  if (before === undefined || trust === undefined) return before === trust;
+  return before.length === trust.length && before.every((pem, at) => pem === trust[at]);
+}
+
+const untrusted = new Set([
+  'DEPTH_ZERO_SELF_SIGNED_CERT',
+  'SELF_SIGNED_CERT_IN_CHAIN',
+  'UNABLE_TO_GET_ISSUER_CERT',
+  'UNABLE_TO_GET_ISSUER_CERT_LOCALLY',
+  'UNABLE_TO_VERIFY_LEAF_SIGNATURE',
+  'CERT_UNTRUSTED',
+]);
+
+function handshakeFailure(
+  cause: NodeJS.ErrnoException,
+  host: string,
+  seen: PeerCertificate | undefined,
+): Failure {
+  const { code = '' } = cause;
+  const issuer = nameOf(seen?.issuer);
+  if (untrusted.has(code)) {
+    const by = issuer === undefined ? 'someone' : `"${issuer}"`;
+    return new Failure(
+      'TLS_FAILED',
+      `the certificate of ${host} is issued by ${by}, trusted neither by Node nor by this system (${code}): something on the way may read along`,
+      {
+        cause,
+        hint: 'postern setup --ca-file /path/to/company-ca.pem',
+      },
+    );
+  }
+  if (code === 'ERR_TLS_CERT_ALTNAME_INVALID') {
+    const by = issuer === undefined ? '' : `, issued by "${issuer}"`;
+    return new Failure('TLS_FAILED', `${host} showed a certificate for other names${by}`, { cause });
+  }
+  if (code === 'CERT_HAS_EXPIRED') {
+    return new Failure('TLS_FAILED', `the certificate of ${host} has expired, or the clock here is wrong`, {
+      cause,
+    });
+  }
+  if (isNoTls(cause)) {
+    return new Failure('TLS_FAILED', `${host} does not speak TLS on this port`, { cause });
+  }
+  if (code === 'ECONNRESET' || code === 'EPIPE') {
+    return new Failure('TLS_FAILED', `${host} closed the connection during the handshake`, { cause });
+  }
+  return new Failure('TLS_FAILED', `the handshake with ${host} failed: ${code || printable(cause.message)}`, {
+    cause,
+  });
+}
+
+function isNoTls({ code }: NodeJS.ErrnoException): boolean {
+  return code === 'ERR_SSL_WRONG_VERSION_NUMBER' || code === 'ERR_SSL_PACKET_LENGTH_TOO_LONG';
+}
+
+/** What answers is the proxy itself. */
+function noTunnel(proxy: string, cause: Error): Failure {
+  const what = 'said that the tunnel is open, and sent something else than TLS: a page of its own?';
+  return new Failure('PROXY_REFUSED', `${proxy} ${what}`, { cause });
+}
+
+function nameOf(name: PeerCertificate['issuer'] | undefined): string | undefined {
+  const text: unknown = name?.O ?? name?.CN;
+  // An attribute that occurs twice is a list.
+  const first: unknown = Array.isArray(text) ? text[0] : text;
+  return typeof first === 'string' ? printable(first).slice(0, 100) : undefined;
+}
+
+/** Whether this text is a certificate that can be used. */
+export function isCertificate(pem: string): boolean {
+  try {
+    return new X509Certificate(pem).raw.length > 0;
+  } catch {
+    return false;
+  }
+}

@@ -1,0 +1,24 @@
+import type { SystemTrust, TrustSources } from './tls.ts';
+import { wayMemory } from '../route/route-cache.ts';
+import type { Way } from '../route/route.ts';
+
+/** Whom a way trusts: the authorities of Node and of its CA file at first, and then those of the system. */
+export function trustOf({ caFile, state, trustsSystem = true, systemCaFile }: Way): TrustSources {
+  const memory = wayMemory(state);
+  const added = {
+    ...(caFile !== undefined && { caFile }),
+    ...(state !== undefined && { vouchers: memory.vouchers }),
+  };
+  if (!trustsSystem) return added;
+  const system: SystemTrust = {
+    get isNeeded() {
+      return memory.needsSystemTrust;
+    },
+    keepNeeded: () => memory.keepSystemTrust(),
+    load: async (signal) => {
+      const { systemAuthorities } = await import('./system-ca.ts');
+      return systemAuthorities(systemCaFile, signal);
+    },
+  };
+  return { ...added, system };
+}

@@ -1,0 +1,150 @@
+import { closeSync, constants, fstatSync, openSync, statSync, writeSync } from 'node:fs';
+import { join } from 'node:path';
+import { isatty } from 'node:tty';
+import type { Layer, TunnelError, TunnelErrorCode } from '../../protocol/errors.ts';
+import { Failure } from './failure.ts';
+import { readSmall, writePrivate } from '../os/files.ts';
+import { printable } from '../os/printable.ts';
+
+/** What to do about a code, as a command to paste, where one helps whatever the details are. */
+const hints: Partial<Record<TunnelErrorCode, string>> = {
+  USAGE: 'postern --help',
+  TARGET_INVALID: 'postern connect --help',
+  GATEWAY_UNSET: 'postern setup --gateway https://gw.example/ssh/',
+  TOKEN_MISSING: 'postern login',
+  TOKEN_INVALID: 'postern status',
+  SIGN_IN_FAILED: 'postern login',
+};
+
+/** How a layer is called towards people; our own arguments and files need no name. */
+const layerNames: Record<Layer, string> = {
+  usage: '',
+  configuration: 'configuration: ',
+  proxy: 'corporate proxy: ',
+  network: 'network: ',
+  tls: 'TLS: ',
+  http: 'HTTP: ',
+  upgrade: 'upgrade: ',
+  'sign-in': 'sign-in: ',
+  policy: 'policy: ',
+  gateway: 'gateway: ',
+  target: 'target: ',
+  tunnel: 'tunnel: ',
+};
+
+/** One failure as it is kept for `postern status`. */
+export interface LastError {
+  readonly time: string;
+  readonly code: string;
+  readonly layer: string;
+  readonly message: string;
+  readonly requestId?: string;
+  readonly hint?: string;
+  readonly target?: string;
+}
+
+/** At most two lines: what happened and in which layer, and one command that may help. */
+export function explain(error: TunnelError): string {
+  const hint = hintOf(error);
+  const request = requestIdOf(error);
+  const what = shown(error.message) + (request === undefined ? '' : `, request ${shown(request)}`);
+  const first = `postern: ${layerNames[error.facts.layer]}${what} (${error.code})\n`;
+  return hint ? `${first}postern: hint: ${shown(hint)}\n` : first;
+}
+
+/**
+ * Tells people about a failure: on stderr, on the terminal when stderr goes nowhere, and in `last-error` under the
+ * state directory. Never throws; a failure that cannot be told changes nothing.
+ */
+export function report(error: TunnelError, state: string, target?: string): void {
+  const text = explain(error);
+  say(text);
+  const request = requestIdOf(error);
+  const hint = hintOf(error);
+  const entry: LastError = {
+    time: new Date().toISOString(),
+    code: error.code,
+    layer: error.facts.layer,
+    message: shown(error.message),
+    ...(request === undefined ? {} : { requestId: shown(request) }),
+    ...(hint ? { hint: shown(hint) } : {}),
+    ...(target === undefined ? {} : { target: shown(target) }),
+  };
+  try {
+    writePrivate(lastErrorFile(state), `${JSON.stringify(entry)}\n`);
+  } catch {
+    // Nothing more can be done for a home that cannot be written; the lines above have been said.
+  }
+}
+
+/** What `report` wrote last, or undefined when there is nothing that can be read. */
+export function readLastError(state: string): LastError | undefined {
+  try {
+    const entry = JSON.parse(readSmall(lastErrorFile(state), 16 * 1024).bytes.toString()) as LastError;
+    const complete = [entry.time, entry.code, entry.layer, entry.message].every((x) => typeof x === 'string');
+    return complete ? entry : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+/** Writes to stderr, or to the terminal when stderr is /dev/null: with ControlPersist, ssh sends ours there. */
+export function say(text: string): void {
+  if (isatty(2)) return writeAll(2, forTerminal(text));
+  writeAll(2, text);
+  if (!goesNowhere(2)) return;
+  let tty: number;
+  try {
+    // Not to wait for a terminal that is stopped, and not to adopt it.
+    tty = openSync('/dev/tty', constants.O_WRONLY | (constants.O_NOCTTY ?? 0) | (constants.O_NONBLOCK ?? 0));
+  } catch {
+    return;
+  }
+  writeAll(tty, forTerminal(text));
+  closeSync(tty);
+}
+
+/** The same, where a session has left the cursor anywhere in its line. */
+export function sayInSession(text: string): void {
+  say(isatty(2) || goesNowhere(2) ? `\n${text}` : text);
+}
+
+/** ssh may have put the terminal into raw mode. */
+function forTerminal(text: string): string {
+  return text.replaceAll('\n', '\r\n');
+}
+
+/** Text that may come from a peer, for a terminal. A peer may have echoed what we sent: a token is never shown. */
+export function shown(text: string): string {
+  return printable(text).replace(/eyJ[\w-]{8,}(?:\.[\w-]*)*/g, '[token]');
+}
+
+function lastErrorFile(state: string): string {
+  return join(state, 'last-error');
+}
+
+function hintOf(error: TunnelError): string | undefined {
+  return (error instanceof Failure ? error.hint : undefined) ?? hints[error.code];
+}
+
+function requestIdOf(error: TunnelError): string | undefined {
+  return error instanceof Failure ? error.requestId : undefined;
+}
+
+/** Whether a descriptor is /dev/null. Node opens it in the place of a closed one. */
+function goesNowhere(descriptor: number): boolean {
+  try {
+    const stats = fstatSync(descriptor);
+    return stats.isCharacterDevice() && stats.rdev === statSync('/dev/null').rdev;
+  } catch {
+    return true;
+  }
+}
+
+function writeAll(descriptor: number, text: string): void {
+  try {
+    for (let rest = Buffer.from(text); rest.length > 0;) rest = rest.subarray(writeSync(descriptor, rest));
+  } catch {
+    // A reader that is gone or does not read (EPIPE, EAGAIN) must not keep us.
+  }
+}

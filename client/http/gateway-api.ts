@@ -1,0 +1,82 @@
+import { ask, readObject } from './json-request.ts';
+import type { Request } from './json-request.ts';
+import { refusal } from '../entry/refusal.ts';
+import { Failure } from '../errors/failure.ts';
+import type { Settings } from '../settings.ts';
+import { passHeaders, withPass } from '../credentials/with-credential.ts';
+import { wayOut } from '../connect/gateway-egress.ts';
+
+/** From the first packet to the answer, with a renewal on the way. */
+const apiMs = 30_000;
+
+/** Asks the gateway's API as the person who is signed in. Throws what `withPass` and `ask` throw, and the gateway's refusal. */
+export async function askApi(
+  settings: Settings,
+  path: string,
+  json?: object,
+  signal = AbortSignal.timeout(apiMs),
+): Promise<Readonly<Record<string, unknown>>> {
+  const { gateway, token: sources } = settings;
+  const egress = wayOut(settings);
+  const url = new URL(path, gateway);
+  const method = json === undefined ? 'GET' : 'POST';
+  return withPass({ sources, gateway, egress, signal }, async (pass) => {
+    const headers = passHeaders(pass, method, url);
+    const request: Request = { method, url, headers, ...(json === undefined ? {} : { json }) };
+    const reply = await ask(egress, request, signal);
+    const { answer, peer } = reply;
+    if (answer.status === 200 || answer.status === 201) return readObject(reply);
+    const failure = await refusal(answer, peer);
+    // There is no switch of protocols here that could be refused.
+    throw failure.code === 'UPGRADE_REFUSED' ? new Failure('HTTP_UNEXPECTED', failure.message) : failure;
+  });
+}
+
+/** What `api/access` says of the person who asks. What it says otherwise is left out. */
+export interface Access {
+  readonly subject?: string;
+  readonly groups: readonly string[];
+  readonly until?: string;
+  readonly hosts: readonly { readonly pattern: string }[];
+  readonly sessions: readonly LiveSession[];
+  /** Where the gateway sees the one who asks. */
+  readonly client?: string;
+}
+
+/** A tunnel of that person which is open now. */
+export interface LiveSession {
+  readonly id: string;
+  readonly target?: string;
+  readonly since?: string;
+}
+
+/** Who am I, what may I reach, what is open. Throws as `askApi`. */
+export async function askAccess(settings: Settings, signal?: AbortSignal): Promise<Access> {
+  const answer = await askApi(settings, 'api/access', undefined, signal);
+  const { subject, groups, until, hosts, sessions, client } = answer;
+  return {
+    ...(typeof subject === 'string' ? { subject } : {}),
+    ...(typeof client === 'string' ? { client } : {}),
+    groups: list(groups).filter((group) => typeof group === 'string'),
+    ...timeOf('until', until),
+    hosts: list(hosts).flatMap((host) => {
+      const { pattern } = (host ?? {}) as Readonly<Record<string, unknown>>;
+      return typeof pattern === 'string' ? [{ pattern }] : [];
+    }),
+    sessions: list(sessions).flatMap((session) => {
+      const { id, target, since } = (session ?? {}) as Readonly<Record<string, unknown>>;
+      if (typeof id !== 'string') return [];
+      return [{ id, ...(typeof target === 'string' ? { target } : {}), ...timeOf('since', since) }];
+    }),
+  };
+}
+
+function list(value: unknown): readonly unknown[] {
+  return Array.isArray(value) ? (value as readonly unknown[]) : [];
+}
+
+function timeOf<Key extends string>(key: Key, value: unknown): { readonly [K in Key]?: string } {
+  const time = typeof value === 'string' || typeof value === 'number' ? new Date(value) : undefined;
+  if (time === undefined || Number.isNaN(time.getTime())) return {};
+  return { [key]: time.toISOString() } as { readonly [K in Key]: string };
+}

@@ -1,0 +1,134 @@
+import { STATUS_CODES } from 'node:http';
+import type { TunnelError } from '../../protocol/errors.ts';
+import { formatResponseHead } from '../../protocol/http-head.ts';
+import { formatTarget, parseTarget } from '../../protocol/target.ts';
+import type { Target } from '../../protocol/target.ts';
+import { Failure, toFailure } from '../errors/failure.ts';
+import { printable } from '../os/printable.ts';
+import { Refusal, takeUntil } from './handshake.ts';
+import type { Dialogue } from './handshake.ts';
+import type { Password } from './password.ts';
+
+const largestHeadBytes = 16 * 1024;
+const granted = Buffer.from(formatResponseHead(200, 'Connection established', []));
+
+/**
+ * `CONNECT host:port` (RFC 9110 §9.3.6), after its first byte. Nothing else is answered: a page that a browser has from
+ * elsewhere can make it send requests here, also under a name of that page's own (DNS rebinding), and is to learn nothing.
+ */
+export function* httpConnect(first: Buffer, password: Password | undefined): Dialogue {
+  const rest = yield* takeUntil('\r\n\r\n', largestHeadBytes - 1);
+  if (rest === undefined)
+    throw new Refusal(new Failure('HEADERS_TOO_LARGE', 'the head of a request has no end'));
+  const [line = '', ...lines] = Buffer.concat([first, rest]).toString('latin1').slice(0, -4).split('\r\n');
+  const [, method, uri] = /^([A-Z]+) (\S+) HTTP\/1\.[01]$/.exec(line) ?? [];
+  if (uri === undefined) throw new Refusal(malformed('the first line of a request is none'));
+  if (method !== 'CONNECT') throw notConnect(uri);
+  const fields = parseFields(lines);
+  if (fields.has('origin'))
+    throw refuse(new Failure('ORIGIN_DENIED', 'a web page asked for a tunnel, and no page may'));
+  const target = targetOf(uri);
+  checkHost(fields.get('host'), target);
+  if (fields.has('transfer-encoding') || (fields.get('content-length') ?? '0') !== '0')
+    throw refuse(malformed('a CONNECT has a body'));
+  if (password !== undefined) checkPassword(fields.get('proxy-authorization'), password);
+  return { protocol: 'HTTP CONNECT', target, granted, refused: (error) => answer(error) };
+}
+
+/** Whoever takes us for a web server gets no answer; whoever takes us for a proxy is told that this is not the kind. */
+function notConnect(uri: string): Refusal {
+  if (uri.startsWith('/') || uri === '*')
+    return new Refusal(malformed('a request as to a web server came; only CONNECT is known'));
+  return refuse(malformed('only CONNECT is known here'), 405, [['Allow', 'CONNECT']]);
+}
+
+function parseFields(lines: readonly string[]): ReadonlyMap<string, string> {
+  const fields = new Map<string, string>();
+  for (const line of lines) {
+    const [, name, value] = /^([\w!#$%&'*+.^`|~-]+):[ \t]*(.*?)[ \t]*$/.exec(line) ?? [];
+    const key = name?.toLowerCase();
+    if (key === undefined) throw refuse(malformed('a line of a request is no header'));
+    if (single.has(key) && fields.has(key)) throw refuse(malformed(`a request has ${key} twice`));
+    fields.set(key, value!);
+  }
+  return fields;
+}
+
+const single: ReadonlySet<string> = new Set([
+  'host',
+  'content-length',
+  'transfer-encoding',
+  'proxy-authorization',
+]);
+
+function targetOf(uri: string): Target {
+  try {
+    return parseTarget(uri, 'required');
+  } catch (error) {
+    throw refuse(toFailure(error));
+  }
+}
+
+/** It names the target (RFC 9112 §3.2.3), or, from some programs, the proxy by an address of this machine. */
+function checkHost(host: string | undefined, target: Target): void {
+  if (host === undefined || /^(?:localhost|127(?:\.\d{1,3}){3}|\[::1\])(?::\d{1,5})?$/i.test(host)) return;
+  const wanted = formatTarget(target);
+  const named = host.toLowerCase();
+  if (named !== wanted && `${named}:${target.port}` !== wanted)
+    throw refuse(malformed('Host names something other than the target'));
+}
+
+function checkPassword(credentials: string | undefined, password: Password): void {
+  const [, pair] = /^basic +([\w+/-]+=*)$/i.exec(credentials ?? '') ?? [];
+  const text = Buffer.from(pair ?? '', 'base64').toString();
+  const colon = text.indexOf(':');
+  if (pair !== undefined && colon !== -1 && password.matches(text.slice(colon + 1))) return;
+  const isGuess = credentials !== undefined;
+  const error = new Failure(
+    'LISTENER_DENIED',
+    isGuess ? 'a wrong password came with CONNECT' : 'a CONNECT came without the password',
+  );
+  const challenge = ['Proxy-Authenticate', 'Basic realm="postern listen", charset="UTF-8"'] as const;
+  throw new Refusal(error, answer(error, 407, [challenge]), { isGuess });
+}
+
+function refuse(error: TunnelError, status?: number, fields?: Fields): Refusal {
+  return new Refusal(error, answer(error, status, fields));
+}
+
+type Fields = readonly (readonly [name: string, value: string])[];
+
+/** Some programs show nothing but the reason phrase, so the code is in it. The body is a problem document (RFC 9457). */
+function answer(error: TunnelError, status = statusOf(error), fields: Fields = []): Buffer {
+  const { requestId, hint } = error instanceof Failure ? error : {};
+  const title = STATUS_CODES[status]!;
+  const problem = {
+    type: `urn:postern:error:${error.code}`,
+    title,
+    status,
+    detail: printable(error.message),
+    code: error.code,
+    ...(requestId === undefined ? {} : { requestId }),
+    ...(hint ? { hint } : {}),
+  };
+  const body = `${JSON.stringify(problem)}\n`;
+  const head = formatResponseHead(status, `${title} (${error.code})`, [
+    ['Content-Type', 'application/problem+json'],
+    ['Content-Length', String(Buffer.byteLength(body))],
+    ['Cache-Control', 'no-store'],
+    ['Connection', 'close'],
+    ...fields,
+  ]);
+  return Buffer.from(head + body);
+}
+
+/** A sign-in that is missing is not the program's: a 401 would make it ask for a password. */
+function statusOf({ code, facts: { status } }: TunnelError): number {
+  if (code === 'GATEWAY_TIMEOUT') return 504;
+  if (status === 0) return 502;
+  return status === 401 || status === 407 ? 403 : status;
+}
+
+function malformed(what: string): Failure {
+  return new Failure('REQUEST_INVALID', what);
+}

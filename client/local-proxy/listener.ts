@@ -1,0 +1,91 @@
+import { once } from 'node:events';
+import { lstatSync, mkdirSync, rmSync } from 'node:fs';
+import { connect, createServer } from 'node:net';
+import type { AddressInfo, Server, Socket } from 'node:net';
+import { dirname } from 'node:path';
+import { formatHost } from '../../protocol/target.ts';
+import { Failure } from '../errors/failure.ts';
+import { reason } from '../os/files.ts';
+import type { Door, DoorAddress } from './listen-address.ts';
+
+/** A door at which a process listens. */
+export interface OpenDoor {
+  readonly door: Door;
+  /** `127.0.0.1:1080`, or the path. */
+  readonly name: string;
+  /** Takes nobody any more; who is in stays. A unix socket goes away. */
+  close(): void;
+}
+
+/**
+ * Listens. `onSocket` owns each socket, which has an `error` listener already and keeps its half-open state. Throws
+ * `CONFIG_INVALID`.
+ */
+export async function openDoor(door: Door, onSocket: (socket: Socket) => void): Promise<OpenDoor> {
+  const server = createServer({ allowHalfOpen: true, noDelay: true }, (socket) => {
+    // Stays for good: a reset between two owners of the socket must not end the process.
+    socket.on('error', () => {});
+    onSocket(socket);
+  });
+  const { at } = door;
+  try {
+    await (at.kind === 'tcp' ? listenTcp(server, at) : listenUnix(server, at.path));
+  } catch (cause) {
+    const [where, code] = [at.kind === 'tcp' ? `${formatHost(at.host)}:${at.port}` : at.path, reason(cause)];
+    const what = code === 'EADDRINUSE' ? 'another program does' : code;
+    throw new Failure('CONFIG_INVALID', `cannot listen at ${where}: ${what}`, { cause });
+  }
+  // Too many open files, for example: those who could not be taken see a reset or wait, and others go on.
+  server.on('error', () => {});
+  const name = at.kind === 'unix' ? at.path : nameOf(server.address() as AddressInfo);
+  return { door, name, close: () => void server.close() };
+}
+
+function nameOf({ address, port }: AddressInfo): string {
+  return `${formatHost(address)}:${port}`;
+}
+
+async function listenTcp(
+  server: Server,
+  { host, port }: Extract<DoorAddress, { kind: 'tcp' }>,
+): Promise<void> {
+  server.listen({ host, port });
+  await once(server, 'listening');
+}
+
+async function listenUnix(server: Server, path: string): Promise<void> {
+  mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
+  try {
+    await bind(server, path);
+  } catch (error) {
+    if (reason(error) !== 'EADDRINUSE' || !(await isAbandoned(path))) throw error;
+    rmSync(path);
+    await bind(server, path);
+  }
+}
+
+/** Nobody else may enter from the first moment: a mode that is set afterwards comes too late. */
+async function bind(server: Server, path: string): Promise<void> {
+  const umask = process.umask(0o177);
+  try {
+    // Binds before it returns.
+    server.listen({ path });
+  } finally {
+    process.umask(umask);
+  }
+  await once(server, 'listening');
+}
+
+/** Whether a process that was killed has left this socket. */
+async function isAbandoned(path: string): Promise<boolean> {
+  const stats = lstatSync(path);
+  if (!stats.isSocket() || stats.uid !== process.getuid!()) return false;
+  return new Promise((resolve) => {
+    const probe = connect({ path });
+    probe.once('connect', () => {
+      probe.destroy();
+      resolve(false);
+    });
+    probe.once('error', (error) => resolve(reason(error) === 'ECONNREFUSED'));
+  });
+}

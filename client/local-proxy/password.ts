@@ -1,0 +1,59 @@
+import { createHash, randomBytes, timingSafeEqual } from 'node:crypto';
+import { Secret } from '../../protocol/secret.ts';
+import { Failure } from '../errors/failure.ts';
+import { readSmall, reason, writePrivate } from '../os/files.ts';
+
+/** SOCKS knows no longer ones (RFC 1929). */
+const longestBytes = 255;
+
+/** The password of a listener. */
+export class Password {
+  readonly #hash: Buffer;
+
+  constructor(text: Secret) {
+    this.#hash = hashOf(text.reveal());
+  }
+
+  /** Takes the same time whatever is wrong with `candidate`. */
+  matches(candidate: string): boolean {
+    return timingSafeEqual(hashOf(candidate), this.#hash);
+  }
+}
+
+function hashOf(text: string): Buffer {
+  return createHash('sha256').update(text).digest();
+}
+
+/** The password in `path`; where there is no file yet, one with a new password is written. Throws `CONFIG_INVALID`. */
+export function passwordInFile(path: string): { readonly password: Password; readonly isNew: boolean } {
+  try {
+    const { bytes, stats } = readSmall(path, 4096);
+    if (process.getuid !== undefined && stats.isFile() && (stats.mode & 0o077) !== 0) {
+      throw new Failure('CONFIG_INVALID', `the password in ${path} is not used: others can read it`, {
+        hint: `chmod 600 '${path}'`,
+      });
+    }
+    return { password: passwordOf(bytes.toString().trim(), path), isNew: false };
+  } catch (error) {
+    if (error instanceof Failure) throw error;
+    if (reason(error) !== 'ENOENT') throw unusable(path, `cannot be read: ${reason(error)}`);
+  }
+  const text = randomBytes(18).toString('base64url');
+  try {
+    writePrivate(path, `${text}\n`);
+  } catch (cause) {
+    throw unusable(path, `cannot be written: ${reason(cause)}`);
+  }
+  return { password: new Password(new Secret(text)), isNew: true };
+}
+
+/** A password that was given as `text`. Throws `CONFIG_INVALID`. */
+export function passwordOf(text: string, from: string): Password {
+  if (text === '') throw unusable(from, 'is empty');
+  if (Buffer.byteLength(text) > longestBytes) throw unusable(from, `is longer than ${longestBytes} bytes`);
+  return new Password(new Secret(text));
+}
+
+function unusable(from: string, what: string): Failure {
+  return new Failure('CONFIG_INVALID', `the password in ${from} ${what}`);
+}

@@ -1,0 +1,92 @@
+import type { TunnelError } from '../../protocol/errors.ts';
+import { formatTarget } from '../../protocol/target.ts';
+import type { Target } from '../../protocol/target.ts';
+import { report, say } from '../errors/report.ts';
+import { printable } from '../os/printable.ts';
+import { protocolNames } from './detect-protocol.ts';
+import type { OpenDoor } from './listener.ts';
+
+/** One cause often meets hundreds of tunnels at once: it is told once, and then how often. */
+const sameMs = 5000;
+/** What many tunnels say within this time is said once. */
+const togetherMs = 300;
+
+export interface JournalOptions {
+  readonly state: string;
+  /** Events as JSON lines. */
+  readonly json: boolean;
+  /** Writes to stdout. */
+  readonly print: (text: string) => void;
+}
+
+/** What a listener tells people on stderr, and programs on stdout. */
+export class Journal {
+  readonly #options: JournalOptions;
+  /** How often each failure of the last seconds has come again. */
+  readonly #again = new Map<string, number>();
+  readonly #together = new Map<string, Target[]>();
+
+  constructor(options: JournalOptions) {
+    this.#options = options;
+  }
+
+  /** All doors are open: whoever waits for it may come now. */
+  listening(doors: readonly OpenDoor[]): void {
+    if (this.#options.json) {
+      const shown = doors.map(({ name, door: { at, forward } }) => ({
+        kind: at.kind,
+        address: name,
+        ...(forward === undefined ? { protocols: protocolNames } : { target: formatTarget(forward) }),
+      }));
+      return this.#event({ event: 'listening', pid: process.pid, doors: shown });
+    }
+    const lines = doors.map(({ name, door: { forward } }) => {
+      const what = forward === undefined ? protocolNames.join(', ') : `to ${formatTarget(forward)}`;
+      return `listening on ${name} (${what})\n`;
+    });
+    this.#options.print(lines.join(''));
+  }
+
+  failed(error: TunnelError, target?: Target): void {
+    const { code, facts, message } = error;
+    const named = target === undefined ? {} : { target: formatTarget(target) };
+    if (this.#options.json)
+      this.#event({ event: 'failed', ...named, code, layer: facts.layer, message: printable(message) });
+    const key = `${code} ${message}`;
+    const count = this.#again.get(key);
+    if (count !== undefined) return void this.#again.set(key, count + 1);
+    report(error, this.#options.state, named.target);
+    this.#again.set(key, 0);
+    setTimeout(() => this.#tellAgain(key), sameMs).unref();
+  }
+
+  #tellAgain(key: string): void {
+    const count = this.#again.get(key)!;
+    this.#again.delete(key);
+    if (count > 0)
+      say(`postern: the same ${count} ${count === 1 ? 'time' : 'times'} more: ${printable(key)}\n`);
+  }
+
+  /** Tells what a tunnel says of itself, a line that begins with `postern: `. */
+  said(line: string, target: Target): void {
+    const what = line.replace(/^postern: /, '').trimEnd();
+    if (this.#options.json) this.#event({ event: 'tunnel', target: formatTarget(target), said: what });
+    const others = this.#together.get(what);
+    if (others !== undefined) return void others.push(target);
+    const targets = [target];
+    this.#together.set(what, targets);
+    setTimeout(() => {
+      this.#together.delete(what);
+      const who = targets.length === 1 ? formatTarget(target) : `${targets.length} tunnels`;
+      say(`postern: ${who}: ${what}\n`);
+    }, togetherMs).unref();
+  }
+
+  stopped(): void {
+    if (this.#options.json) this.#event({ event: 'stopped' });
+  }
+
+  #event(event: object): void {
+    this.#options.print(`${JSON.stringify({ time: new Date().toISOString(), ...event })}\n`);
+  }
+}

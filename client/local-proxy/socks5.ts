@@ -1,0 +1,118 @@
+import type { TunnelError, TunnelErrorCode } from '../../protocol/errors.ts';
+import { parseTargetParts } from '../../protocol/target.ts';
+import type { Target } from '../../protocol/target.ts';
+import { Failure, toFailure } from '../errors/failure.ts';
+import { Refusal, say, take } from './handshake.ts';
+import type { Asked, Dialogue } from './handshake.ts';
+import type { Password } from './password.ts';
+
+const [noSignIn, byPassword, noneFits] = [0, 2, 255];
+const connectCommand = 1;
+const [ipv4, name, ipv6] = [1, 3, 4];
+
+/** What RFC 1928 §6 has words for. */
+const replies = {
+  GRANTED: 0,
+  FAILED: 1,
+  NOT_ALLOWED: 2,
+  NETWORK_UNREACHABLE: 3,
+  HOST_UNREACHABLE: 4,
+  REFUSED: 5,
+  EXPIRED: 6,
+  COMMAND_UNKNOWN: 7,
+  ADDRESS_UNKNOWN: 8,
+} as const;
+
+const replyOfCode: Partial<Record<TunnelErrorCode, keyof typeof replies>> = {
+  TARGET_INVALID: 'ADDRESS_UNKNOWN',
+  NAME_NOT_FOUND: 'HOST_UNREACHABLE',
+  NAME_FAILED: 'HOST_UNREACHABLE',
+  NAME_TIMEOUT: 'HOST_UNREACHABLE',
+  DIAL_UNREACHABLE: 'HOST_UNREACHABLE',
+  DIAL_REFUSED: 'REFUSED',
+  DIAL_TIMEOUT: 'EXPIRED',
+};
+
+const replyOfLayer: Partial<Record<TunnelError['facts']['layer'], keyof typeof replies>> = {
+  policy: 'NOT_ALLOWED',
+  'sign-in': 'NOT_ALLOWED',
+  proxy: 'NETWORK_UNREACHABLE',
+  network: 'NETWORK_UNREACHABLE',
+};
+
+/** SOCKS5 (RFC 1928, with the passwords of RFC 1929), after its first byte. */
+export function* socks5(password: Password | undefined): Dialogue {
+  yield* signIn(password);
+  const [version, command, , kind] = yield* take(4);
+  if (version !== 5) throw new Refusal(malformed('a SOCKS5 request of another version'));
+  const target = yield* address(kind!);
+  if (command !== connectCommand)
+    throw new Refusal(malformed('SOCKS5 is for connections only'), reply('COMMAND_UNKNOWN'));
+  try {
+    return asked(parseTargetParts(...target));
+  } catch (error) {
+    throw new Refusal(toFailure(error), reply('ADDRESS_UNKNOWN'));
+  }
+}
+
+function* signIn(password: Password | undefined): Dialogue<void> {
+  const [count] = yield* take(1);
+  const methods = yield* take(count!);
+  // Some programs offer nothing but a password; without one here, any will do.
+  const method = password === undefined && methods.includes(noSignIn) ? noSignIn : byPassword;
+  if (!methods.includes(method)) {
+    const what = password === undefined ? 'no way to sign in that is known' : 'no password';
+    throw new Refusal(denied(`a program offered ${what}`), Buffer.of(5, noneFits));
+  }
+  yield* say(Buffer.of(5, method));
+  if (method === noSignIn) return;
+  const [version] = yield* take(1);
+  // The user name does not matter.
+  yield* text();
+  const candidate = yield* text();
+  if (version !== 1 || (password !== undefined && !password.matches(candidate.toString())))
+    throw new Refusal(denied('a wrong password came with SOCKS5'), Buffer.of(1, 1), { isGuess: true });
+  yield* say(Buffer.of(1, 0));
+}
+
+/** A text after its length. */
+function* text(): Dialogue<Buffer> {
+  const [length] = yield* take(1);
+  return yield* take(length!);
+}
+
+function* address(kind: number): Dialogue<readonly [host: string, port: string]> {
+  const host = yield* hostOf(kind);
+  return [host, String((yield* take(2)).readUInt16BE())];
+}
+
+function* hostOf(kind: number): Dialogue<string> {
+  if (kind === ipv4) return (yield* take(4)).join('.');
+  if (kind === name) return (yield* text()).toString('latin1');
+  if (kind !== ipv6)
+    throw new Refusal(malformed('a kind of address that SOCKS5 does not have'), reply('ADDRESS_UNKNOWN'));
+  const groups = (yield* take(16)).toString('hex').match(/.{4}/g);
+  return groups!.join(':');
+}
+
+function asked(target: Target): Asked {
+  return {
+    protocol: 'SOCKS5',
+    target,
+    granted: reply('GRANTED'),
+    refused: ({ code, facts }) => reply(replyOfCode[code] ?? replyOfLayer[facts.layer] ?? 'FAILED'),
+  };
+}
+
+/** The address that is bound at the far side is the gateway's secret: zeros, as RFC 1928 lets firewalls do. */
+function reply(what: keyof typeof replies): Buffer {
+  return Buffer.of(5, replies[what], 0, ipv4, 0, 0, 0, 0, 0, 0);
+}
+
+function malformed(what: string): Failure {
+  return new Failure('REQUEST_INVALID', what);
+}
+
+function denied(what: string): Failure {
+  return new Failure('LISTENER_DENIED', what);
+}

@@ -1,0 +1,130 @@
+import { randomBytes, timingSafeEqual } from 'node:crypto';
+import { createServer } from 'node:http';
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { Failure } from '../errors/failure.ts';
+
+/** Where the browser comes back to. */
+export interface Loopback {
+  readonly redirectUri: string;
+  /** The first request to exactly this address. Rejects with the reason of `signal`. */
+  arrival(signal: AbortSignal): Promise<Arrival>;
+  close(): void;
+}
+
+/** What the browser brought, and the page it is waiting for. */
+export interface Arrival {
+  readonly parameters: URLSearchParams;
+  /** Shows the page and resolves when it has been sent. */
+  show(page: 'done' | 'failed'): Promise<void>;
+}
+
+const pages = {
+  done: ['You are signed in', 'Close this page and go back to your terminal.'],
+  failed: ['You are not signed in', 'Close this page. Your terminal says what went wrong.'],
+} as const;
+
+/**
+ * Listens on a free port of the loopback address, for one request to a path that nobody can guess. Another path, method
+ * or `Host` gets an error and changes nothing; nothing else on this machine or in a browser can take part.
+ * Throws `SIGN_IN_FAILED` where nothing can listen.
+ */
+export async function openLoopback(): Promise<Loopback> {
+  const path = `/${randomBytes(32).toString('base64url')}`;
+  let taken = false;
+  let onArrival: ((arrival: Arrival) => void) | undefined;
+  const server = createServer({ maxHeaderSize: 16 * 1024, requestTimeout: 5000, headersTimeout: 5000 });
+  server.maxConnections = 16;
+  server.on('request', (request, response) => {
+    // By hand: what is no URL must not throw here.
+    const [pathname = '', ...query] = (request.url ?? '').split('?');
+    if (request.method !== 'GET' || !sameText(request.headers.host, authority) || !sameText(pathname, path)) {
+      refuse(request, response, 404);
+      return;
+    }
+    if (taken) {
+      refuse(request, response, 410);
+      return;
+    }
+    taken = true;
+    onArrival?.({ parameters: new URLSearchParams(query.join('?')), show: (page) => show(response, page) });
+  });
+  const authority = await listen(server);
+  return {
+    redirectUri: `http://${authority}${path}`,
+    arrival: (signal) =>
+      new Promise((resolve, reject) => {
+        onArrival = resolve;
+        const stop = (): void => reject(signal.reason as Error);
+        signal.addEventListener('abort', stop, { once: true });
+        if (signal.aborted) stop();
+      }),
+    close() {
+      server.close();
+      server.closeAllConnections();
+    },
+  };
+}
+
+/** Gives the authority to listen as: 127.0.0.1, or ::1 where there is no IPv4. */
+async function listen(server: ReturnType<typeof createServer>): Promise<string> {
+  let failure: unknown;
+  for (const address of ['127.0.0.1', '::1']) {
+    try {
+      await new Promise<void>((resolve, reject) => {
+        server.once('error', reject);
+        server.listen(0, address, () => {
+          server.off('error', reject);
+          resolve();
+        });
+      });
+      const { port } = server.address() as AddressInfo;
+      return address === '::1' ? `[::1]:${port}` : `${address}:${port}`;
+    } catch (error) {
+      failure = error;
+    }
+  }
+  throw new Failure('SIGN_IN_FAILED', 'cannot listen on this machine for the browser to come back', {
+    cause: failure,
+    hint: 'postern login --device',
+  });
+}
+
+function sameText(given: string | undefined, wanted: string): boolean {
+  const [a, b] = [Buffer.from(given ?? ''), Buffer.from(wanted)];
+  return a.length === b.length && timingSafeEqual(a, b);
+}
+
+const headers = {
+  'Cache-Control': 'no-store',
+  'Content-Security-Policy':
+    "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'",
+  'Content-Type': 'text/html; charset=utf-8',
+  'Referrer-Policy': 'no-referrer',
+  'X-Content-Type-Options': 'nosniff',
+  Connection: 'close',
+};
+
+function refuse(request: IncomingMessage, response: ServerResponse, status: number): void {
+  request.resume();
+  response.writeHead(status, headers).end();
+}
+
+function show(response: ServerResponse, page: keyof typeof pages): Promise<void> {
+  const [title, text] = pages[page];
+  return new Promise((resolve) => {
+    response.once('close', resolve);
+    response.writeHead(200, headers).end(`<!doctype html>
+<html lang="en">
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width">
+<meta name="color-scheme" content="light dark">
+<title>${title}</title>
+<h1>${title}</h1>
+<p>${text}</p>
+</html>
+`);
+    // A browser that reads nothing must not keep us.
+    setTimeout(resolve, 1000).unref();
+  });
+}

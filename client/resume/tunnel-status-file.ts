@@ -1,0 +1,161 @@
+import { readdirSync, rmSync } from 'node:fs';
+import { hostname } from 'node:os';
+import { join } from 'node:path';
+import { formatTarget } from '../../protocol/target.ts';
+import type { Target } from '../../protocol/target.ts';
+import type { TunnelWatch } from '../entry/entry.ts';
+import { readSmall, writePrivate } from '../os/files.ts';
+import { hasEnded, isThere, ownLife } from '../os/process-identity.ts';
+import type { ProcessLife } from '../os/process-identity.ts';
+
+/** A resumable tunnel of this user on this machine, as the process that has it wrote it down. Times are ISO 8601. */
+export interface TunnelHere {
+  readonly target: string;
+  readonly gateway: string;
+  readonly state: 'connected' | 'reconnecting';
+  /** When it was opened. */
+  readonly since: string;
+  /** When it lost its connection, or got the one that it has. */
+  readonly changed: string;
+  /** How often it has got another connection. */
+  readonly resumes: number;
+  readonly pid: number;
+}
+
+const largestBytes = 4096;
+/** With so many files, those that killed processes have left are looked for, but not for each of hundreds of tunnels. */
+const many = 20;
+const sweepMs = 60_000;
+
+/** The files of this process. */
+const own = new Set<string>();
+/** When this process last looked, by directory. */
+const sweptAt = new Map<string, number>();
+
+/** Keeps a file about a tunnel of this process, for `postern status`. A file that cannot be written matters to nobody. */
+export function tunnelFile(state: string, { gateway, target }: TunnelNames): TunnelWatch {
+  const directory = directoryIn(state);
+  let path: string | undefined;
+  let life: ProcessLife | undefined;
+  const since = new Date().toISOString();
+  let resumes = 0;
+  const write = (how: TunnelHere['state']): void => {
+    life ??= ownLife();
+    const file = (path ??= takePath(directory));
+    const changed = new Date().toISOString();
+    const names = { target: formatTarget(target), gateway: gateway.href };
+    attempt(() =>
+      writePrivate(
+        file,
+        `${JSON.stringify({ version: 1, ...life, ...names, state: how, since, changed, resumes })}\n`,
+      ),
+    );
+  };
+  return {
+    opened() {
+      write('connected');
+      attempt(() => {
+        const now = performance.now();
+        if (now - (sweptAt.get(directory) ?? -Infinity) < sweepMs) return;
+        if (readdirSync(directory).length <= many) return;
+        sweptAt.set(directory, now);
+        sweep(directory);
+      });
+    },
+    lost: () => write('reconnecting'),
+    resumed() {
+      resumes++;
+      write('connected');
+    },
+    ended() {
+      if (path === undefined) return;
+      const file = path;
+      own.delete(file);
+      attempt(() => rmSync(file, { force: true }));
+    },
+  };
+}
+
+/** Most processes have one tunnel. */
+function takePath(directory: string): string {
+  const first = join(directory, `${hostPrefix()}${process.pid}`);
+  let path = `${first}.json`;
+  for (let number = 2; own.has(path); number++) path = `${first}-${number}.json`;
+  own.add(path);
+  return path;
+}
+
+interface TunnelNames {
+  readonly gateway: URL;
+  readonly target: Target;
+}
+
+/** The tunnels of this user on this machine, the oldest first. Takes away what processes that were killed have left. */
+export function tunnelsHere(state: string): readonly TunnelHere[] {
+  const directory = directoryIn(state);
+  try {
+    sweep(directory);
+    return namesOfThisHost(directory)
+      .flatMap((name) => read(join(directory, name)) ?? [])
+      .toSorted((a, b) => a.since.localeCompare(b.since));
+  } catch {
+    // Nobody has had a tunnel here, or the home cannot be read.
+    return [];
+  }
+}
+
+/** Takes away the files of processes that have ended without doing so. */
+function sweep(directory: string): void {
+  for (const name of namesOfThisHost(directory)) {
+    const path = join(directory, name);
+    const [, writer] = /\.(\d+)\.[0-9a-f]{8}\.tmp$/.exec(name) ?? [];
+    if (writer === undefined ? hasEnded(parsed(path)) : !isThere(Number(writer)))
+      rmSync(path, { force: true });
+  }
+}
+
+function read(path: string): TunnelHere | undefined {
+  const value = parsed(path);
+  const { version, target, gateway, state, since, changed, resumes, pid } = (value ?? {}) as Readonly<
+    Record<string, unknown>
+  >;
+  if (version !== 1 || (state !== 'connected' && state !== 'reconnecting')) return undefined;
+  if (!isText(target) || !isText(gateway) || !isText(since) || !isText(changed)) return undefined;
+  if (typeof resumes !== 'number' || typeof pid !== 'number') return undefined;
+  return { target, gateway, state, since, changed, resumes, pid };
+}
+
+function parsed(path: string): unknown {
+  try {
+    return JSON.parse(readSmall(path, largestBytes, { follow: false }).bytes.toString());
+  } catch {
+    return undefined;
+  }
+}
+
+/** Homes may be shared between machines, whose processes say nothing to us. */
+function namesOfThisHost(directory: string): readonly string[] {
+  return readdirSync(directory).filter((name) => name.startsWith(hostPrefix()));
+}
+
+function hostPrefix(): string {
+  return `${hostname()
+    .replaceAll(/[^\w-]/g, '_')
+    .slice(0, 64)}.`;
+}
+
+function directoryIn(state: string): string {
+  return join(state, 'tunnels');
+}
+
+function isText(value: unknown): value is string {
+  return typeof value === 'string';
+}
+
+function attempt(act: () => void): void {
+  try {
+    act();
+  } catch {
+    // Nothing depends on it.
+  }
+}

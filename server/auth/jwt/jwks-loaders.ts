@@ -1,0 +1,54 @@
+import { open } from 'node:fs/promises';
+import type { JSONWebKeySet } from 'jose';
+import { fetchJson } from './fetch-json.ts';
+import type { LoadKeys } from './jwks-cache.ts';
+import { isSecureUrl } from '../../net/secure-url.ts';
+
+const limits = { timeoutMs: 5000, maxBytes: 1024 * 1024 };
+
+/** Reads the key set from a file. */
+export function keysFromFile(file: string): LoadKeys {
+  return async () => {
+    const handle = await open(file, 'r');
+    try {
+      const { size } = await handle.stat();
+      if (size > limits.maxBytes) throw new Error(`${file} is longer than ${limits.maxBytes} bytes`);
+      return asKeySet(JSON.parse(await handle.readFile('utf8')));
+    } finally {
+      await handle.close();
+    }
+  };
+}
+
+/** Fetches the key set from a URL. */
+export function keysFromUrl(url: URL): LoadKeys {
+  return async () => asKeySet(await fetchJson(url, limits));
+}
+
+/** Fetches the key set from where the issuer's own metadata says (OpenID Connect Discovery 1.0 §4). */
+export function keysFromDiscovery(issuer: string): LoadKeys {
+  return async () => {
+    const metadata = await fetchJson(discoveryUrl(issuer), limits);
+    return asKeySet(await fetchJson(readJwksUrl(metadata, issuer), limits));
+  };
+}
+
+/** Where the issuer's metadata is. Throws `TypeError` when the issuer is not a URL. */
+export function discoveryUrl(issuer: string): URL {
+  return new URL(`${issuer.replace(/\/$/, '')}/.well-known/openid-configuration`);
+}
+
+function readJwksUrl(metadata: unknown, issuer: string): URL {
+  const { issuer: named, jwks_uri: text } = (metadata ?? {}) as { issuer?: unknown; jwks_uri?: unknown };
+  // §4.3: otherwise one issuer could speak for another.
+  if (named !== issuer) throw new Error('the metadata is of another issuer');
+  const url = typeof text === 'string' && URL.canParse(text) ? new URL(text) : undefined;
+  if (!url || !isSecureUrl(url)) throw new Error('the metadata names no https jwks_uri');
+  return url;
+}
+
+function asKeySet(value: unknown): JSONWebKeySet {
+  const keys = (value as { keys?: unknown } | null)?.keys;
+  if (!Array.isArray(keys)) throw new Error('not a JSON Web Key Set');
+  return value as JSONWebKeySet;
+}

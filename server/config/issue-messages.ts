@@ -1,0 +1,79 @@
+import type { z } from 'zod';
+import type { SettingPath } from './yaml-document.ts';
+import { keysOf, schemaAt } from './schema-walk.ts';
+import { settingsSchema } from './schema.ts';
+
+/** A problem with a setting, without the place it stands at. */
+export interface SettingProblem {
+  readonly path: SettingPath;
+  readonly message: string;
+}
+
+/** What the schema found, in words for the operator; one problem for each unknown key. */
+export function describeIssue(issue: z.core.$ZodIssue): readonly SettingProblem[] {
+  const path = issue.path.map((step) => (typeof step === 'number' ? step : String(step)));
+  if (issue.code !== 'unrecognized_keys') return [{ path, message: wordIssue(issue) }];
+  const known = keysOf(schemaAt(settingsSchema, path));
+  return issue.keys.map((key) => ({ path: [...path, key], message: wordUnknown(key, known) }));
+}
+
+/** `rules[1].targets[0]`. */
+export function formatPath(path: SettingPath): string {
+  return path
+    .map((step, at) => (typeof step === 'number' ? `[${step}]` : `${at > 0 ? '.' : ''}${step}`))
+    .join('');
+}
+
+const kinds: Readonly<Record<string, string>> = {
+  string: 'text',
+  number: 'a number',
+  int: 'a whole number',
+  boolean: 'true or false',
+  array: 'a list',
+  object: 'a section with keys',
+  record: 'a section with keys',
+};
+
+function wordIssue(issue: z.core.$ZodIssue): string {
+  switch (issue.code) {
+    case 'invalid_type':
+      return issue.message.endsWith('received undefined')
+        ? 'is missing'
+        : `must be ${kinds[issue.expected] ?? issue.expected}`;
+    case 'invalid_value':
+      return `must be one of ${issue.values.map(String).join(', ')}`;
+    case 'too_small':
+      if (issue.origin === 'string' || issue.origin === 'array') return 'must not be empty';
+      return `must be ${issue.inclusive ? 'at least' : 'more than'} ${issue.minimum}`;
+    case 'too_big':
+      return issue.origin === 'string' ? 'is too long' : `must be at most ${issue.maximum}`;
+    case 'invalid_union':
+      return 'must be text, a number, true or false, or a list of such';
+    default:
+      return issue.message;
+  }
+}
+
+function wordUnknown(key: string, known: readonly string[]): string {
+  const nearest = known
+    .map((each) => ({ each, distance: editDistance(key.toLowerCase(), each.toLowerCase()) }))
+    .toSorted((a, b) => a.distance - b.distance)[0];
+  const near = nearest && nearest.distance <= Math.max(1, Math.floor(nearest.each.length / 3));
+  return near ? `unknown key; did you mean ${nearest.each}?` : `unknown key; known are ${known.join(', ')}`;
+}
+
+/** How many letters have to be put in, taken out or changed (Levenshtein). */
+function editDistance(one: string, other: string): number {
+  // No key is this long; a long one in the file is not worth the time.
+  if (one.length > 64) return Infinity;
+  let row = Array.from({ length: other.length + 1 }, (_, at) => at);
+  for (let i = 0; i < one.length; i++) {
+    const next = [i + 1];
+    for (let j = 0; j < other.length; j++) {
+      const change = row[j]! + (one[i] === other[j] ? 0 : 1);
+      next.push(Math.min(change, row[j + 1]! + 1, next[j]! + 1));
+    }
+    row = next;
+  }
+  return row.at(-1)!;
+}

@@ -1,0 +1,70 @@
+import { readFileSync } from 'node:fs';
+import type { Socket } from 'node:net';
+import fastify, { LogController } from 'fastify';
+import type { FastifyInstance } from 'fastify';
+import type { Logger } from 'pino';
+import { TunnelError } from '../../protocol/errors.ts';
+import type { TunnelErrorCode } from '../../protocol/errors.ts';
+import type { Config } from '../config/config.ts';
+import { refuse } from '../entry/refusal.ts';
+import { newRequestId } from './upgrade-dispatcher.ts';
+
+const maxHeaderBytes = 16 * 1024;
+const maxHeaders = 100;
+/** Node looks for connections that are too slow this often; its default of 30 s would make every limit 30 s late. */
+const slowConnectionCheckMs = 2000;
+
+/** The server that people and web proxies reach, with its limits on everything a stranger may do. */
+export function publicApp(config: Config, log: Logger): FastifyInstance {
+  const { tls, limits, trustedProxies } = config;
+  const common = {
+    loggerInstance: log,
+    logController: new LogController({ disableRequestLogging: true }),
+    trustProxy: [...trustedProxies],
+    requestTimeout: limits.preAuthMs,
+    // Longer than the time for the head, so that a slow caller gets its 408.
+    connectionTimeout: limits.preAuthMs + 5000,
+    clientErrorHandler: refuseUnreadable,
+    keepAliveTimeout: 65_000,
+    bodyLimit: 64 * 1024,
+    return503OnClosing: false,
+    routerOptions: { maxParamLength: 300 },
+  };
+  const http = { maxHeaderSize: maxHeaderBytes, connectionsCheckingInterval: slowConnectionCheckMs };
+  const app = tls
+    ? fastify({
+        ...common,
+        https: {
+          ...http,
+          ...certificateOf(tls),
+          ALPNProtocols: ['http/1.1'],
+          // As it is for plain HTTP; without it a client's EOF would cut off what the target still says.
+          allowHalfOpen: true,
+          handshakeTimeout: limits.preAuthMs,
+        },
+      })
+    : fastify({ ...common, http });
+  app.server.headersTimeout = limits.preAuthMs;
+  app.server.maxHeadersCount = maxHeaders;
+  return app as unknown as FastifyInstance;
+}
+
+/** What Node's parser could not read, or did not get in time. */
+const parserCodes: Readonly<Record<string, TunnelErrorCode>> = {
+  HPE_HEADER_OVERFLOW: 'HEADERS_TOO_LARGE',
+  ERR_HTTP_REQUEST_TIMEOUT: 'REQUEST_TIMEOUT',
+};
+
+function refuseUnreadable(error: NodeJS.ErrnoException, socket: Socket): void {
+  socket.on('error', () => {});
+  if (error.code === 'ECONNRESET' || !socket.writable) return void socket.destroy();
+  const code = parserCodes[error.code ?? ''] ?? 'REQUEST_INVALID';
+  refuse(socket, new TunnelError(code, 'this is not an HTTP request that can be read'), newRequestId(), {
+    speaksAs: 'origin',
+  });
+}
+
+/** What `tls` of the configuration names, as it is now. */
+export function certificateOf(tls: NonNullable<Config['tls']>): { cert: Buffer; key: Buffer } {
+  return { cert: readFileSync(tls.certFile), key: readFileSync(tls.keyFile) };
+}

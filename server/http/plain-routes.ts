@@ -1,0 +1,76 @@
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { FastifyInstance } from 'fastify';
+import { toTunnelError } from '../../protocol/errors.ts';
+import type { Exchange, PlainEntry } from '../entry/entry.ts';
+import { refuseRequest } from '../entry/refusal.ts';
+import { checkPlainRequest } from './request-validation.ts';
+import { newRequestId } from './upgrade-dispatcher.ts';
+import type { RequestListenerOptions } from './upgrade-dispatcher.ts';
+
+export interface PlainRequestOptions extends Omit<RequestListenerOptions, 'entries' | 'prefix'> {
+  readonly entries: readonly PlainEntry[];
+}
+
+/** Registers the requests of entries that need no upgrade; `app` must be mounted at the prefix. */
+export function plainRoutes(app: FastifyInstance, options: PlainRequestOptions): void {
+  void app.register(async (scope) => {
+    // Bodies are the entry's own, as they come.
+    scope.removeAllContentTypeParsers();
+    scope.addContentTypeParser('*', (_request, _payload, done) => done(null));
+    for (const entry of options.entries) {
+      for (const { method, path, mayHaveBody = false } of entry.routes) {
+        scope.route({
+          method,
+          url: `/${path}`,
+          // A HEAD would use up the number of an answer.
+          exposeHeadRoute: false,
+          handler(request, reply) {
+            reply.hijack();
+            takePlainRequest(entry, { request: request.raw, response: reply.raw, mayHaveBody }, options);
+          },
+        });
+      }
+    }
+  });
+}
+
+interface Taken {
+  readonly request: IncomingMessage;
+  readonly response: ServerResponse;
+  readonly mayHaveBody: boolean;
+}
+
+/** Has an entry take a request of one of its routes. */
+export function takePlainRequest(
+  entry: PlainEntry,
+  { request, response, mayHaveBody }: Taken,
+  options: Omit<PlainRequestOptions, 'entries'>,
+): void {
+  const exchange: Exchange = {
+    response,
+    remoteAddress: options.remoteAddress(request),
+    id: newRequestId(),
+    signal: goneSignal(response),
+  };
+  try {
+    checkPlainRequest(request, options.origins(), { mayHaveBody });
+    entry.take(request, exchange, options.onOffer);
+  } catch (error) {
+    const refusal = toTunnelError(error);
+    refuseRequest(response, refusal, exchange.id);
+    // Some proxies change and repeat requests: only those that would make a tunnel are worth a record.
+    if (!mayHaveBody && request.method === 'POST')
+      options.onMalformed(exchange, request.url!.split('?')[0]!, refusal);
+  }
+}
+
+const gone = new Error('the connection has closed');
+
+/** Aborted when the answer could not be given; not when it is over. */
+export function goneSignal(response: ServerResponse): AbortSignal {
+  const closed = new AbortController();
+  response.once('close', () => {
+    if (!response.writableFinished) closed.abort(gone);
+  });
+  return closed.signal;
+}

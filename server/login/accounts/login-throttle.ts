@@ -1,0 +1,89 @@
+import { createHash } from 'node:crypto';
+import { isIPv6 } from 'node:net';
+import type { Store } from '../../store/store.ts';
+
+/** Who tries to sign in. */
+export interface Attempt {
+  /** The account, whether or not there is one of that name. */
+  readonly name: string;
+  readonly address: string;
+}
+
+/** What an attempt is counted by, and how many may fail before each further one has to wait. */
+const counters = [
+  // Who guesses one account from one place is stopped first, and shuts nobody else out.
+  { by: ({ name, address }: Attempt) => ['both', name, network(address)], free: 5 },
+  { by: ({ address }: Attempt) => ['address', network(address)], free: 20 },
+  // From many places at once: the account itself waits then, wherever its owner is.
+  { by: ({ name }: Attempt) => ['account', name], free: 20 },
+] as const;
+
+const firstWaitMs = 30_000;
+const longestWaitMs = 15 * 60_000;
+/** After a day of quiet all is forgotten. */
+const forgetMs = 24 * 3_600_000;
+
+interface Count {
+  readonly failures: number;
+  readonly waitUntil: number;
+}
+
+/**
+ * Counts an attempt as failed before its password is looked at, so that many at once count too. Resolves to how long
+ * it has to wait, and 0 when it may go on.
+ */
+export async function beginAttempt(store: Store, attempt: Attempt, now: number): Promise<number> {
+  const keys = counters.map(({ by, free }) => ({ key: keyOf(by(attempt)), free }));
+  const waits = await Promise.all(
+    keys.map(async ({ key }) => waitOf(await store.get('signInAttempts', key), now)),
+  );
+  let waitMs = Math.max(...waits);
+  for (const { key, free } of keys) {
+    if (waitMs > 0) return waitMs;
+    const count = (value: unknown): unknown => {
+      // Another attempt may have come first.
+      waitMs = waitOf(value, now);
+      if (waitMs > 0) return value;
+      const failures = ((value as Count | undefined)?.failures ?? 0) + 1;
+      return { failures, waitUntil: failures < free ? 0 : now + waitAfter(failures - free) };
+    };
+    await store.update('signInAttempts', key, count, { expiresAt: now + forgetMs });
+  }
+  return waitMs;
+}
+
+function waitOf(value: unknown, now: number): number {
+  return Math.max(0, ((value as Count | undefined)?.waitUntil ?? 0) - now);
+}
+
+/** Takes back what `beginAttempt` has counted, and forgets the failures before it; those of the address stay. */
+export async function attemptSucceeded(store: Store, attempt: Attempt): Promise<void> {
+  const [both, address, account] = counters.map(({ by }) => keyOf(by(attempt)));
+  await store.delete('signInAttempts', both!);
+  await store.delete('signInAttempts', account!);
+  await store.update('signInAttempts', address!, (value) => {
+    const count = value as Count | undefined;
+    return count && count.failures > 1 ? { failures: count.failures - 1, waitUntil: 0 } : undefined;
+  });
+}
+
+/** 30 s, 1 min, 2 min … 15 min. */
+function waitAfter(failuresBeyond: number): number {
+  return Math.min(firstWaitMs * 2 ** Math.min(failuresBeyond, 10), longestWaitMs);
+}
+
+/** People type passwords into the field for the name: what is kept cannot be read. */
+function keyOf(parts: readonly string[]): string {
+  return createHash('sha256').update(JSON.stringify(parts)).digest('base64url');
+}
+
+/** What one caller has: an address, or a whole /64 of IPv6. */
+export function network(address: string): string {
+  if (!isIPv6(address) || address.includes('%')) return address;
+  const { hostname } = new URL(`http://[${address}]/`);
+  const [head = '', tail] = hostname.slice(1, -1).split('::');
+  const groups = head === '' ? [] : head.split(':');
+  const rest = tail === undefined || tail === '' ? [] : tail.split(':');
+  const zeros = Array.from({ length: tail === undefined ? 0 : 8 - groups.length - rest.length }, () => '0');
+  return `${[...groups, ...zeros, ...rest].slice(0, 4).join(':')}::/64`;
+}

@@ -1,0 +1,145 @@
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { default as Provider } from 'oidc-provider';
+import { signInIssuer } from '../../config/sign-in-issuer.ts';
+import { grantScope, webClientId } from './grants.ts';
+import type { LoginResult } from './grants.ts';
+import { webRedirectUri } from './clients.ts';
+import { buildProvider } from './provider.ts';
+import type { AuthorizationServerParts } from './provider-config.ts';
+import { importQuietly } from './import-oidc-provider.ts';
+import type { OidcProvider } from './import-oidc-provider.ts';
+import type { SigningKeys } from './signing-keys.ts';
+
+/** How the person's part of a sign-in went. */
+export type InteractionOutcome =
+  | { readonly login?: LoginResult; readonly consent?: Record<string, never> }
+  | { readonly error: 'access_denied' };
+
+/** One sign-in that a person is in the middle of: which page comes next, and what for. */
+export type Interaction = Awaited<ReturnType<Provider['interactionDetails']>>;
+
+/** The session of a browser that has signed in. */
+export interface BrowserSession {
+  readonly subject: string;
+  readonly signInId: string;
+}
+
+/** The authorization server of the gateway: OAuth for the client, and the session of the browser. */
+export class AuthorizationServer {
+  readonly issuer: string;
+  readonly #parts: AuthorizationServerParts;
+  readonly #module: OidcProvider;
+  readonly #mountPath: string;
+  #provider: Provider;
+  #builtWith: SigningKeys['current'];
+  #handle: (request: IncomingMessage, response: ServerResponse) => Promise<void>;
+
+  static async open(parts: AuthorizationServerParts): Promise<AuthorizationServer> {
+    return new AuthorizationServer(parts, await importQuietly());
+  }
+
+  private constructor(parts: AuthorizationServerParts, module: OidcProvider) {
+    this.#parts = parts;
+    this.#module = module;
+    this.issuer = signInIssuer(parts.publicUrl);
+    this.#mountPath = new URL(this.issuer).pathname;
+    this.#builtWith = parts.keys.current;
+    this.#provider = buildProvider(this.issuer, parts, module);
+    this.#handle = this.#provider.callback();
+  }
+
+  /** Answers a request below the issuer's path. Settles when it is answered, and never rejects. */
+  async answer(request: IncomingMessage, response: ServerResponse): Promise<void> {
+    const url = request.url ?? '';
+    // Fastify has found the route by a path that it decoded; a spelling of its own would confuse what comes after.
+    const isOurs = url.startsWith(`${this.#mountPath}/`);
+    this.#renew();
+    Object.assign(request, {
+      url: isOurs ? url.slice(this.#mountPath.length) : '/',
+      baseUrl: this.#mountPath,
+    });
+    await this.#handle(request, response);
+  }
+
+  /** The sign-in that the browser is in the middle of. Throws when its cookie does not say so. */
+  async interaction(request: IncomingMessage, response: ServerResponse): Promise<Interaction> {
+    return this.#provider.interactionDetails(request, response);
+  }
+
+  /** Tells how an interaction went. Resolves to where the browser goes on. */
+  async proceed(
+    request: IncomingMessage,
+    response: ServerResponse,
+    result: InteractionOutcome,
+  ): Promise<string> {
+    return this.#provider.interactionResult(
+      request,
+      response,
+      { ...result },
+      { mergeWithLastSubmission: false },
+    );
+  }
+
+  /** Signs the browser out in the middle of an interaction, so that somebody else can sign in. */
+  async forgetWho(interaction: Interaction): Promise<void> {
+    const { session: about } = interaction;
+    const session = about && (await this.#provider.Session.findByUid(about.uid));
+    const signInId = session?.grantIdFor(webClientId);
+    if (signInId !== undefined) await this.#parts.signIns.end(signInId, 'somebody else signed in');
+    await session?.destroy();
+    interaction.session = undefined;
+    await interaction.persist();
+  }
+
+  /** Ends an interaction without a result. */
+  async abandon(interaction: Interaction): Promise<void> {
+    await interaction.destroy();
+  }
+
+  /** Who the browser is signed in as; undefined when nobody, or when that sign-in is over. */
+  async browserSession(
+    request: IncomingMessage,
+    response: ServerResponse,
+  ): Promise<BrowserSession | undefined> {
+    const session = await this.#provider.Session.get(this.#provider.createContext(request, response));
+    const { accountId: subject } = session;
+    const signInId = session.grantIdFor(webClientId);
+    if (subject === undefined || signInId === undefined) return undefined;
+    const { rechecks, times } = this.#parts;
+    if (!(await rechecks.mayGoOn(subject, times.accessTokenMs))) return undefined;
+    const [signIn, identity] = await Promise.all([
+      this.#parts.signIns.find(signInId),
+      this.#parts.identities.find(subject),
+    ]);
+    return signIn && identity ? { subject, signInId } : undefined;
+  }
+
+  /** Where a browser is sent to sign in for the pages. */
+  get signInUrl(): string {
+    const url = new URL(`${this.issuer}/auth`);
+    url.searchParams.set('client_id', webClientId);
+    url.searchParams.set('response_type', 'none');
+    url.searchParams.set('scope', grantScope);
+    url.searchParams.set('redirect_uri', webRedirectUri(this.#parts.publicUrl));
+    return url.href;
+  }
+
+  /** Where a browser is sent to begin the same sign-in from the start. */
+  restartUrl(interaction: Interaction): string {
+    if (interaction.deviceCode !== undefined) return `${this.issuer}/device`;
+    const url = new URL(`${this.issuer}/auth`);
+    for (const [name, value] of Object.entries(interaction.params)) {
+      if (typeof value === 'string') url.searchParams.set(name, value);
+    }
+    return url.href;
+  }
+
+  /** The keys may have changed: the provider takes them at its making only. What it remembers is in the store. */
+  #renew(): void {
+    const { current } = this.#parts.keys;
+    if (current.map(({ kid }) => kid).join() === this.#builtWith.map(({ kid }) => kid).join()) return;
+    this.#builtWith = current;
+    this.#provider = buildProvider(this.issuer, this.#parts, this.#module);
+    this.#handle = this.#provider.callback();
+  }
+}

@@ -1,0 +1,192 @@
+import type { AccessToken, Grant, KoaContextWithOIDC, Session, interactionPolicy } from 'oidc-provider';
+import type { RemoteAddress } from '../../http/client-address.ts';
+import type { DeviceInfo } from './device-codes.ts';
+import type { Identities } from '../upstream/identities.ts';
+import type { Origin, SignIn, SignIns } from '../sign-ins.ts';
+import { agentOf } from '../pages/user-agent.ts';
+
+/** The client that stands for the gateway's own pages. */
+export const webClientId = 'postern-web';
+
+/** All that there is to be granted: to be known as oneself. */
+export const grantScope = 'openid';
+
+/** How somebody has signed in, as the sign-in pages tell it. */
+export interface LoginResult {
+  readonly accountId: string;
+  readonly amr: string[];
+  readonly origin?: Origin;
+  /** It was told before, at the first of two pages. */
+  readonly told?: boolean;
+  readonly [key: string]: unknown;
+}
+
+export interface GrantParts {
+  readonly signIns: SignIns;
+  readonly identities: Identities;
+  /** How long sign-ins and access tokens are good for. */
+  readonly times: { readonly sessionMs: number; readonly accessTokenMs: number };
+  readonly remoteAddress: RemoteAddress;
+  /** Told of each sign-in that begins. */
+  readonly onSignIn: (signIn: SignIn) => void;
+  /** The wall clock, in milliseconds since 1970. */
+  readonly now?: () => number;
+}
+
+/** Turns what happened on the pages into grants, one for each sign-in, and keeps the record of each. */
+export class SignInGrants {
+  readonly #parts: GrantParts;
+
+  constructor(parts: GrantParts) {
+    this.#parts = parts;
+  }
+
+  /** The grant that a request is about; makes it when the person has just agreed to it. */
+  async load(context: KoaContextWithOIDC): Promise<Grant | undefined> {
+    const { session, client, result, deviceCode } = context.oidc;
+    if (!session || !client) return undefined;
+    const login = result?.login as LoginResult | undefined;
+    if (login && login.told !== true) await this.#beginBrowser(context, session, login);
+    const browser = await this.#browserOf(session);
+    if (!browser) return undefined;
+    if (client.clientId === webClientId) return context.oidc.provider.Grant.find(browser.id);
+    // A device was agreed to when its code was typed and confirmed, everybody else by a page of this very sign-in.
+    if (deviceCode) {
+      if (await this.#mustSignIn(context)) return undefined;
+      const { remoteAddress, agent } = (deviceCode as unknown as { deviceInfo: DeviceInfo }).deviceInfo;
+      return this.#begin(context, { ...inherited(browser), kind: 'device', remoteAddress, agent });
+    }
+    if (!result?.consent) return undefined;
+    const agent = agentOf(context.get('user-agent'));
+    return this.#begin(context, {
+      ...inherited(browser),
+      kind: 'program',
+      remoteAddress: this.#address(context),
+      agent,
+    });
+  }
+
+  /** When somebody has to sign in (again), and when they have to agree. */
+  policy({ base, Check }: typeof interactionPolicy): interactionPolicy.DefaultPolicy {
+    const policy = base();
+    const login = policy.get('login')!;
+    login.checks.add(
+      new Check('sign_in_over', 'the sign-in of this browser is over', (context) =>
+        this.#mustSignIn(context),
+      ),
+    );
+    const { checks } = policy.get('consent')!;
+    checks.clear();
+    checks.add(
+      new Check(
+        'program_agreed',
+        'a program wants to act for the person',
+        'interaction_required',
+        (context) => {
+          const { client, result, deviceCode } = context.oidc;
+          return client?.clientId !== webClientId && !deviceCode && !result?.consent;
+        },
+      ),
+    );
+    return policy;
+  }
+
+  /** What the access token says besides the usual. */
+  async claims(token: AccessToken): Promise<Record<string, unknown>> {
+    const [identity, signIn] = await Promise.all([
+      this.#parts.identities.find(token.accountId ?? ''),
+      this.#parts.signIns.find(token.grantId ?? ''),
+    ]);
+    if (!identity || !signIn)
+      throw new Error('nobody of this name may sign in any more, or the sign-in is over');
+    return {
+      sid: signIn.id,
+      // With its milliseconds: revocations go by it.
+      auth_time: signIn.provenAt / 1000,
+      groups: identity.groups,
+      ...(identity.provider !== undefined && { idp: identity.provider }),
+    };
+  }
+
+  /** No token outlives its sign-in. */
+  atMost(context: KoaContextWithOIDC, seconds: number): number {
+    const remaining = context.oidc.entities.Grant?.remainingTTL ?? seconds;
+    return Math.max(1, Math.min(seconds, remaining));
+  }
+
+  /**
+   * Whether the person has to show again who they are: the browser's sign-in is over, or so old that what begins now
+   * would last less than half of what it should.
+   */
+  async #mustSignIn(context: KoaContextWithOIDC): Promise<boolean> {
+    const { session, account, client, result } = context.oidc;
+    if (session?.accountId === undefined) return false;
+    if (!account) return true;
+    const browser = await this.#browserOf(session);
+    if (!browser) return true;
+    const left = browser.expiresAt - this.#now();
+    return client?.clientId !== webClientId && !result?.login && left < this.#parts.times.sessionMs / 2;
+  }
+
+  async #browserOf(session: Session): Promise<SignIn | undefined> {
+    const id = session.grantIdFor(webClientId);
+    const signIn = id === undefined ? undefined : await this.#parts.signIns.find(id);
+    return signIn?.subject === session.accountId ? signIn : undefined;
+  }
+
+  /** Who signs in again in the same browser has one sign-in there, which lasts longer. */
+  async #beginBrowser(context: KoaContextWithOIDC, session: Session, login: LoginResult): Promise<void> {
+    const before = await this.#browserOf(session);
+    const grant = await this.#begin(
+      context,
+      {
+        subject: login.accountId,
+        provenAt: this.#now(),
+        expiresAt: this.#now() + this.#parts.times.sessionMs,
+        kind: 'browser',
+        remoteAddress: this.#address(context),
+        agent: agentOf(context.get('user-agent')),
+        sessionUid: session.uid,
+        ...(login.origin && { origin: login.origin }),
+      },
+      before && (await context.oidc.provider.Grant.find(before.id)),
+    );
+    session.ensureClientContainer(webClientId);
+    session.grantIdFor(webClientId, grant.jti);
+  }
+
+  async #begin(
+    context: KoaContextWithOIDC,
+    about: Omit<SignIn, 'id' | 'startedAt'>,
+    present?: Grant,
+  ): Promise<Grant> {
+    const { provider, client } = context.oidc;
+    const clientId = about.kind === 'browser' ? webClientId : client!.clientId;
+    const grant = present ?? new provider.Grant({ accountId: about.subject, clientId });
+    grant.addOIDCScope(grantScope);
+    grant.exp = Math.floor(about.expiresAt / 1000);
+    const id = await grant.save();
+    const signIn: SignIn = { ...about, id, startedAt: this.#now() };
+    await this.#parts.signIns.begin(signIn);
+    this.#parts.onSignIn(signIn);
+    return grant;
+  }
+
+  #address(context: KoaContextWithOIDC): string {
+    return this.#parts.remoteAddress(context.req);
+  }
+
+  #now(): number {
+    return (this.#parts.now ?? Date.now)();
+  }
+}
+
+/** What a program's sign-in has from the browser's that it was made with. */
+function inherited({
+  subject,
+  provenAt,
+  expiresAt,
+  origin,
+}: SignIn): Pick<SignIn, 'subject' | 'provenAt' | 'expiresAt' | 'origin'> {
+  return { subject, provenAt, expiresAt, ...(origin && { origin }) };
+}

@@ -1,0 +1,92 @@
+import type { EventEmitter } from 'node:events';
+import type { KoaContextWithOIDC, default as Provider } from 'oidc-provider';
+import { errorPage, explainError } from '../../web/error-page.ts';
+import { pageHeaders } from '../../web/page.ts';
+import { storeAdapter } from './store-adapter.ts';
+import { DeviceCodes } from './device-codes.ts';
+import { SignInGrants } from './grants.ts';
+import { allowLoopbackRedirects } from './clients.ts';
+import { configuration } from './provider-config.ts';
+import type { AuthorizationServerParts } from './provider-config.ts';
+import type { OidcProvider } from './import-oidc-provider.ts';
+import { RequestRate } from './rate-limit.ts';
+
+/** For one network and minute: more than people behind one address need, less than fills a disk. */
+const maxRequests = 120;
+
+/** Makes the one who answers requests to the authorization server, with what stands before and after each answer. */
+export function buildProvider(
+  issuer: string,
+  parts: AuthorizationServerParts,
+  module: OidcProvider,
+): Provider {
+  const { store, signIns, publicUrl, deviceFlow, onTrouble } = parts;
+  const grants = new SignInGrants(parts);
+  const codes = new DeviceCodes(parts);
+  const adapter = storeAdapter(store, {
+    onGrantEnded: (id) => signIns.ended(id, reasonOf(module.default.ctx)),
+    usedTwice: () => new module.errors.InvalidGrant('it was used already'),
+  });
+  const provider = new module.default(
+    issuer,
+    configuration(parts, {
+      grants,
+      codes,
+      adapter,
+      module,
+      renderError: (context, out) => showError(context, out, publicUrl),
+    }),
+  );
+  knowNothingFromRequests(provider, new URL(issuer));
+  allowLoopbackRedirects(provider);
+  const rate = new RequestRate(maxRequests, { ...(parts.counter && { shared: parts.counter }) });
+  provider.use(async (context, next) => {
+    const waitMs = isRemembered(context) ? rate.take(parts.remoteAddress(context.req)) : 0;
+    if (waitMs > 0) {
+      context.status = 429;
+      context.set('Retry-After', String(Math.ceil(waitMs / 1000)));
+      showError(context as never, { error: 'too_many_requests' }, publicUrl);
+      return;
+    }
+    if (deviceFlow && context.path === '/device') await codes.guard(context as never, next);
+    else await next();
+    if (context.status === 404 && context.body == null)
+      showError(context as never, { error: 'not_found' }, publicUrl);
+    context.set('X-Content-Type-Options', 'nosniff');
+    delete (context.body as { verification_uri_complete?: string } | null)?.verification_uri_complete;
+  });
+  (provider as EventEmitter).on('error', onTrouble);
+  provider.on('server_error', (_context, error) => onTrouble(error));
+  return provider;
+}
+
+/** Each of these is a write to the disk, for somebody who has not signed in. */
+function isRemembered({ method, path }: { method: string; path: string }): boolean {
+  return method === 'GET' ? path === '/auth' || path === '/device' : path === '/device/auth';
+}
+
+/** What a request says of the host it came to, or of the way, is nobody's word: the issuer knows all of it. */
+function knowNothingFromRequests(provider: Provider, issuer: URL): void {
+  const known = { protocol: issuer.protocol.slice(0, -1), host: issuer.host, ips: [] };
+  for (const [name, value] of Object.entries(known)) {
+    Object.defineProperty(provider.request, name, { get: () => value });
+  }
+}
+
+function showError(context: KoaContextWithOIDC, out: { readonly error: string }, publicUrl: URL): void {
+  const { error } = out;
+  if (error === 'not_found') context.status = 404;
+  context.set(pageHeaders());
+  if (context.accepts('html', 'json') === 'json') {
+    context.body = out;
+    return;
+  }
+  context.type = 'html';
+  context.body = errorPage(explainError(error), publicUrl);
+}
+
+/** Why a grant has ended, when oidc-provider itself has ended it. */
+function reasonOf(context: KoaContextWithOIDC | undefined): string {
+  if (context?.oidc.route === 'revocation') return 'signed out';
+  return context?.oidc.route === 'token' ? 'a code or a refresh token was used twice' : 'ended';
+}

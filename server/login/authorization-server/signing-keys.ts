@@ -1,0 +1,116 @@
+import { randomBytes } from 'node:crypto';
+import { calculateJwkThumbprint, exportJWK, generateKeyPair } from 'jose';
+import type { JWK } from 'jose';
+import { fixedKeys } from '../../auth/jwt/jwks-cache.ts';
+import type { KeySource } from '../../auth/jwt/jwks-cache.ts';
+import type { Store } from '../../store/store.ts';
+
+const dayMs = 24 * 3_600_000;
+
+/** A key signs for this long; then a new one does. */
+export const keyLifeMs = 30 * dayMs;
+/** What it signed is believed this much longer: more than any token of ours lives. */
+export const keyRestMs = dayMs;
+
+/** The private keys of the authorization server. */
+export interface SigningKeys {
+  /** With private parts. The first signs, all of them are believed. */
+  readonly current: readonly [JWK, ...JWK[]];
+  /** Secrets for cookies and forms; the first signs. */
+  readonly secrets: readonly [string, ...string[]];
+  /** The public parts, for the gateway's own check of tokens; follows every change. */
+  readonly source: KeySource;
+  /** Makes new keys where the present ones are too old, and takes over what another process has made. */
+  refresh(): Promise<void>;
+  close(): void;
+}
+
+interface KeyRecord {
+  readonly jwk: JWK;
+  readonly secret: string;
+  /** Milliseconds since 1970. */
+  readonly madeAt: number;
+}
+
+export interface SigningKeysOptions {
+  /** The wall clock, in milliseconds since 1970. */
+  readonly now?: () => number;
+  /** Told when what another process has made cannot be read. */
+  readonly onTrouble?: (error: unknown) => void;
+}
+
+/** Opens the keys in the store; makes the first ones where there are none. */
+export async function openSigningKeys(
+  store: Store,
+  { now = Date.now, onTrouble }: SigningKeysOptions = {},
+): Promise<SigningKeys> {
+  let records = await upToDate(store, now());
+  let source = sourceOf(records);
+
+  async function refresh(): Promise<void> {
+    records = await upToDate(store, now());
+    source = sourceOf(records);
+  }
+
+  const unwatch = store.watch('signingKeys', () => void refresh().catch(onTrouble));
+  return {
+    get current() {
+      return each(records, ({ jwk }) => jwk);
+    },
+    get secrets() {
+      return each(records, ({ secret }) => secret);
+    },
+    source: { find: (hint) => source.find(hint) },
+    refresh,
+    close: unwatch,
+  };
+}
+
+type Records = readonly [KeyRecord, ...KeyRecord[]];
+
+function each<T>([first, ...rest]: Records, read: (record: KeyRecord) => T): readonly [T, ...T[]] {
+  return [read(first), ...rest.map(read)];
+}
+
+/** All keys that are believed, the newest first; makes one when the newest is too old. */
+async function upToDate(store: Store, now: number): Promise<Records> {
+  const [newest] = await load(store, now);
+  if (newest === undefined || newest.madeAt + keyLifeMs <= now) await make(store, now);
+  const [first, ...rest] = await load(store, now);
+  if (!first) throw new Error('a signing key is gone right after it was written');
+  return [first, ...rest];
+}
+
+async function load(store: Store, now: number): Promise<readonly KeyRecord[]> {
+  const entries = await store.list('signingKeys');
+  const records = entries
+    .filter(([key]) => key.startsWith('oauth:'))
+    .map(([, value]) => value as KeyRecord)
+    .toSorted((one, other) => other.madeAt - one.madeAt || compare(one.jwk.kid!, other.jwk.kid!));
+  // A key rests from the moment its successor was made.
+  return records.filter((_, at) => at === 0 || records[at - 1]!.madeAt + keyRestMs > now);
+}
+
+async function make(store: Store, now: number): Promise<void> {
+  const { privateKey } = await generateKeyPair('ES256', { extractable: true });
+  const jwk = await exportJWK(privateKey);
+  const kid = (await calculateJwkThumbprint(jwk)).slice(0, 16);
+  const record: KeyRecord = {
+    jwk: { ...jwk, kid, alg: 'ES256', use: 'sig' },
+    secret: randomBytes(32).toString('base64url'),
+    madeAt: now,
+  };
+  await store.put('signingKeys', `oauth:${kid}`, record, { expiresAt: now + keyLifeMs * 3 });
+}
+
+function sourceOf(records: Records): KeySource {
+  return fixedKeys({
+    keys: records.map(
+      ({ jwk: { kty, crv, x, y, kid, alg, use } }) => ({ kty, crv, x, y, kid, alg, use }) as JWK,
+    ),
+  });
+}
+
+function compare(one: string, other: string): number {
+  return one < other ? -1 : Number(one > other);
+}

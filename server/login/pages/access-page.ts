@@ -1,0 +1,235 @@
+import { command, html, renderPage } from '../../web/page.ts';
+import type { Html } from '../../web/page.ts';
+
+/** All that a person sees of their access. Times are milliseconds since 1970. */
+export interface AccessPage {
+  readonly publicUrl: URL;
+  readonly token: string;
+  readonly now: number;
+  readonly subject: string;
+  readonly groups: readonly string[];
+  readonly until: number;
+  /** Target patterns, each with its port. */
+  readonly hosts: readonly string[];
+  readonly sessions: readonly {
+    readonly id: string;
+    readonly target: string;
+    readonly client: string;
+    readonly since: number;
+  }[];
+  readonly signIns: readonly {
+    readonly id: string;
+    readonly kind: 'browser' | 'program' | 'device';
+    readonly agent?: string;
+    readonly remoteAddress: string;
+    readonly startedAt: number;
+    readonly expiresAt: number;
+  }[];
+  readonly signInId: string;
+  /** A ticket that was just made; it is shown this once. */
+  readonly ticket?: { readonly text: string; readonly target: string; readonly minutes: number };
+  readonly notice?: Notice;
+}
+
+export type Notice = 'session-ended' | 'sign-in-ended' | 'target-invalid';
+
+const notices: Readonly<Record<Notice, { readonly words: string; readonly bad: boolean }>> = {
+  'session-ended': { words: 'The session is ended.', bad: false },
+  'sign-in-ended': { words: 'The sign-in is ended, and every session that was opened with it.', bad: false },
+  'target-invalid': {
+    words: 'No ticket was made: that is not a host you may reach. Write a name, with :port if it is not 22.',
+    bad: true,
+  },
+};
+
+/** Whether a text, which may come from a URL, names a notice. */
+export function isNotice(text: string | undefined): text is Notice {
+  return text !== undefined && Object.hasOwn(notices, text);
+}
+
+/** What a person may reach, how, and where they are signed in. */
+export function accessPage(page: AccessPage): string {
+  const { publicUrl, subject, groups, until, now, notice, hosts, ticket } = page;
+  return renderPage({
+    title: `Your access – ${publicUrl.hostname}`,
+    body: html`<div class="head">
+        <h1>Your access</h1>
+        ${button(page, 'sign-out', 'Sign out', 'second small')}
+      </div>
+      <p class="lead">
+        You are <strong>${subject}</strong>${groups.length > 0 && html`, in ${groups.join(', ')}`}. This
+        sign-in ends ${when(until, now)}.
+      </p>
+      ${notice && html`<p class="${notices[notice].bad ? 'problem' : 'notice'}" role="status">${notices[notice].words}</p>`}
+      ${ticket && ticketBox(ticket)}
+
+      <h2>Hosts you may reach</h2>
+      ${
+        hosts.length === 0
+          ? html`<p>None. Whoever runs this gateway decides that.</p>`
+          : html`<ul class="names">
+              ${hosts.map((host) => html`<li><code>${withoutUsualPort(host)}</code></li>`)}
+            </ul>`
+      }
+      ${hosts.length > 0 && howTo(page)}
+
+      <h2>Open sessions</h2>
+      ${
+        page.sessions.length === 0
+          ? html`<p class="soft">None at the moment.</p>`
+          : html`<ul class="rows">
+              ${page.sessions.map((session) => sessionRow(page, session))}
+            </ul>`
+      }
+
+      <h2>Where you are signed in</h2>
+      <ul class="rows">
+        ${inOrder(page).map((signIn) => signInRow(page, signIn))}
+      </ul>
+
+      ${hosts.length > 0 && ticketForm(page)}`,
+  });
+}
+
+function howTo({ publicUrl, hosts }: AccessPage): Html {
+  const names = hosts.map(hostOf);
+  const patterns = [...new Set(names)];
+  const setup = `postern setup --gateway ${publicUrl.href} ${patterns.map((name) => `--host ${quoted(name)}`).join(' ')}`;
+  const block = `Host ${patterns.join(' ')}\n  ProxyCommand postern connect --gateway ${publicUrl.href} -- '%h' '%p'`;
+  const example = names.find((name) => !name.includes('*')) ?? 'HOST';
+  return html`<h2>How to get there</h2>
+    <p>Once, with the <code>postern</code> client installed:</p>
+    ${command(setup)}
+    <p>
+      Then <code>ssh ${example}</code>; it asks you to sign in when that is needed. Or write it into
+      <code>~/.ssh/config</code> yourself:
+    </p>
+    ${command(block)}`;
+}
+
+function sessionRow(page: AccessPage, { id, target, client, since }: AccessPage['sessions'][number]): Html {
+  return html`<li>
+    <span
+      ><strong>${withoutUsualPort(target)}</strong>
+      <span class="soft">from ${client}, since ${moment(since, page.now)}</span></span
+    >${button(page, 'access/end-session', 'End', 'second small', {
+      id,
+      label: `End the session to ${target}`,
+    })}
+  </li>`;
+}
+
+/** This browser first, the others as they come. */
+function inOrder({ signIns, signInId }: AccessPage): AccessPage['signIns'] {
+  return signIns.toSorted((one, other) => Number(other.id === signInId) - Number(one.id === signInId));
+}
+
+const kinds = { browser: '', program: 'postern, by ', device: '' } as const;
+
+function signInRow(page: AccessPage, signIn: AccessPage['signIns'][number]): Html {
+  const { id, kind, agent = 'unknown', remoteAddress, startedAt, expiresAt } = signIn;
+  const name = `${kinds[kind]}${agent === '' ? 'unknown' : agent}`;
+  const isThis = id === page.signInId;
+  return html`<li>
+    <span
+      ><strong>${name}</strong>${isThis && ' (this browser)'}
+      <span class="soft"
+        >from ${remoteAddress}, since ${moment(startedAt, page.now)}, ends ${when(expiresAt, page.now)}</span
+      ></span
+    >${
+      isThis
+        ? undefined
+        : button(page, 'access/end-sign-in', 'End', 'second small', {
+            id,
+            label: `End the sign-in of ${name}`,
+          })
+    }
+  </li>`;
+}
+
+function ticketForm({ publicUrl, token, hosts }: AccessPage): Html {
+  const example = hosts.map(hostOf).find((name) => !name.includes('*')) ?? 'box';
+  return html`<h2>A ticket, for programs that only know passwords</h2>
+    <p class="soft">
+      It opens one session within five minutes. Any user name will do; the ticket is the password of the
+      proxy.
+    </p>
+    <form method="post" action="${publicUrl.pathname}access/ticket">
+      <input type="hidden" name="token" value="${token}" />
+      <div class="line">
+        <div>
+          <label for="target">Host <small>for example ${example}</small></label>
+          <input
+            id="target"
+            name="target"
+            required
+            maxlength="300"
+            autocomplete="off"
+            autocapitalize="none"
+            spellcheck="false"
+          />
+        </div>
+        <button class="second">Make a ticket</button>
+      </div>
+    </form>`;
+}
+
+function ticketBox({ text, target, minutes }: NonNullable<AccessPage['ticket']>): Html {
+  return html`<div class="notice" role="status">
+    <p>
+      Your ticket for <strong>${target}</strong>, good for one session within ${minutes} minutes. It is shown
+      this once:
+    </p>
+    ${command(text)}
+  </div>`;
+}
+
+function button(
+  { publicUrl, token }: AccessPage,
+  path: string,
+  text: string,
+  look: string,
+  about?: { readonly id: string; readonly label: string },
+): Html {
+  return html`<form method="post" action="${publicUrl.pathname}${path}">
+    <input type="hidden" name="token" value="${token}" />${
+      about && html`<input type="hidden" name="id" value="${about.id}" />`
+    }<button class="${look}" ${about && html` aria-label="${about.label}"`}>${text}</button>
+  </form>`;
+}
+
+function withoutUsualPort(target: string): string {
+  return target.replace(/:22$/, '');
+}
+
+function hostOf(pattern: string): string {
+  return pattern.replace(/:(?:\d+|\*)$/, '').replace(/^\[(.*)\]$/, '$1');
+}
+
+/** For a shell: patterns have stars in them, and nothing else that a shell knows. */
+function quoted(name: string): string {
+  return /^[\w.-]+$/.test(name) ? name : `'${name}'`;
+}
+
+/** `in 11 h 40 min (18:30 UTC)`: a page without scripts does not know the person's clock. */
+function when(at: number, now: number): Html {
+  return html`in ${duration(at - now)} (${clock(at)})`;
+}
+
+/** `5 min ago`, `just now`. */
+function moment(at: number, now: number): Html {
+  const words = now - at < 60_000 ? 'just now' : `${duration(now - at)} ago`;
+  return html`<time datetime="${new Date(at).toISOString()}">${words}</time>`;
+}
+
+function clock(at: number): Html {
+  const iso = new Date(at).toISOString();
+  return html`<time datetime="${iso}">${iso.slice(11, 16)} UTC</time>`;
+}
+
+function duration(ms: number): string {
+  const minutes = Math.max(0, Math.round(ms / 60_000));
+  if (minutes < 60) return `${minutes} min`;
+  const hours = Math.floor(minutes / 60);
+  return minutes % 60 === 0 ? `${hours} h` : `${hours} h ${minutes % 60} min`;
+}

@@ -1,0 +1,48 @@
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
+import { errorPage, explainError } from '../../web/error-page.ts';
+import { pageHeaders } from '../../web/page.ts';
+import { FormRefusal } from './forms.ts';
+import { ProviderRefusal } from '../upstream/identity-provider.ts';
+
+/** What a person is shown in place of the page they wanted; the code is one that `explainError` knows. */
+export class PageError extends Error {
+  override readonly name = 'PageError';
+  readonly code: string;
+  readonly status: number;
+
+  constructor(code: string, status: number) {
+    super(code);
+    this.code = code;
+    this.status = status;
+  }
+}
+
+/** Answers every error of the routes of `app` with a page that says what to do; tells `onTrouble` of those that are not the caller's. */
+export function answerErrorsWithPages(
+  app: FastifyInstance,
+  publicUrl: URL,
+  onTrouble: (error: unknown) => void,
+): void {
+  app.setErrorHandler((error, _request: FastifyRequest, reply: FastifyReply) => {
+    const { code, status } = whatToSay(error);
+    if (status >= 500 || error instanceof ProviderRefusal) onTrouble(error);
+    return reply
+      .code(status)
+      .headers(pageHeaders())
+      .type('text/html; charset=utf-8')
+      .send(errorPage(explainError(code), publicUrl));
+  });
+}
+
+function whatToSay(error: unknown): { readonly code: string; readonly status: number } {
+  if (error instanceof PageError) return error;
+  if (error instanceof FormRefusal) return { code: 'form_stale', status: 403 };
+  if (error instanceof ProviderRefusal)
+    return { code: error.code, status: error.code === 'provider_down' ? 502 : 403 };
+  const { name, statusCode = 500 } = error as { name?: string; statusCode?: number };
+  // The cookie of the sign-in is gone, or what it names (oidc-provider).
+  if (name === 'SessionNotFound') return { code: 'expired', status: 400 };
+  return statusCode < 500
+    ? { code: 'invalid_request', status: statusCode }
+    : { code: 'server_error', status: 500 };
+}

@@ -1,0 +1,55 @@
+import type { FastifyInstance } from 'fastify';
+import { cachedKeys } from '../../auth/jwt/jwks-cache.ts';
+import type { KeySource } from '../../auth/jwt/jwks-cache.ts';
+import { remoteTimes } from '../../auth/jwt/issuers.ts';
+import { keysFromDiscovery } from '../../auth/jwt/jwks-loaders.ts';
+import type { ProviderConfig } from '../../config/config.ts';
+import type { Store } from '../../store/store.ts';
+import type { Form } from './forms.ts';
+import { logoutTokenMs, readLogoutToken } from '../upstream/logout-token.ts';
+import type { SignIns } from '../sign-ins.ts';
+
+export interface LogoutParts {
+  readonly store: Store;
+  readonly signIns: SignIns;
+  /** As the configuration has them now. */
+  readonly providers: () => readonly ProviderConfig[];
+  readonly onTrouble: (error: unknown) => void;
+}
+
+/** Where identity providers say that a session of theirs is over (OpenID Connect Back-Channel Logout 1.0 §2.5). */
+export function logoutRoutes(
+  app: FastifyInstance,
+  { store, signIns, providers, onTrouble }: LogoutParts,
+): void {
+  const sources = new Map<string, KeySource>();
+
+  function keysOf(issuer: string): KeySource {
+    const known =
+      sources.get(issuer) ?? cachedKeys(keysFromDiscovery(issuer), { times: remoteTimes, onTrouble });
+    sources.set(issuer, known);
+    return known;
+  }
+
+  app.post('/back-channel-logout/:provider', async (request, reply) => {
+    const { provider: name } = request.params as { provider: string };
+    void reply.header('Cache-Control', 'no-store');
+    const provider = providers().find((each) => each.name === name);
+    const text = request.body instanceof Map ? (request.body as Form).get('logout_token') : undefined;
+    if (!provider || text === undefined) return reply.code(400).send({ error: 'invalid_request' });
+    try {
+      const { issuer, clientId } = provider;
+      const logout = await readLogoutToken(text, { issuer, clientId, keys: keysOf(issuer), now: Date.now() });
+      const key = `logout:${JSON.stringify([name, logout.tokenId])}`;
+      // Said again, it says nothing new: who has signed in since then stays.
+      const isNew = await store.add('oauth', key, true, { expiresAt: Date.now() + 2 * logoutTokenMs });
+      if (isNew) await signIns.endFrom(name, logout, `${provider.title} has ended its session`);
+      return await reply.code(200).send();
+    } catch (error) {
+      onTrouble(error);
+      return reply
+        .code(400)
+        .send({ error: 'invalid_request', error_description: 'the logout token is not accepted' });
+    }
+  });
+}

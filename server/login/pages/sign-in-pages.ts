@@ -1,0 +1,140 @@
+import { html, renderPage } from '../../web/page.ts';
+import type { Html } from '../../web/page.ts';
+
+/** Whom or what the person signs in for. */
+export type Purpose = 'pages' | 'program' | 'device';
+
+/** Why the form is shown again. */
+export type SignInProblem =
+  { readonly kind: 'invalid' } | { readonly kind: 'locked'; readonly retryAfterMs: number };
+
+export interface SignInPage {
+  readonly publicUrl: URL;
+  /** Where the forms go; the parts of a sign-in are below it. */
+  readonly action: string;
+  readonly token: string;
+  readonly purpose: Purpose;
+  readonly accounts: boolean;
+  readonly providers: readonly { readonly name: string; readonly title: string }[];
+  readonly problem?: SignInProblem;
+  /** What was typed as the name, after a refusal. */
+  readonly name?: string;
+}
+
+const leads: Readonly<Record<Purpose, string>> = {
+  pages: 'it can show what you may reach',
+  program: 'the postern program on this computer can connect as you',
+  device: 'the program on the other machine can connect as you',
+};
+
+/** Where people say who they are: a provider to choose, an account of the gateway, or both. */
+export function signInPage(page: SignInPage): string {
+  const { publicUrl, purpose, accounts, providers } = page;
+  return renderPage({
+    title: `Sign in – ${publicUrl.hostname}`,
+    narrow: true,
+    body: html`<h1>Sign in</h1>
+      <p class="lead"><strong>${publicUrl.hostname}</strong> asks who you are, so that ${leads[purpose]}.</p>
+      ${providers.map(
+        ({ name, title }) =>
+          html`<a class="button${accounts && ' second'}" href="${page.action}/with/${name}"
+            >Continue with ${title}</a
+          > `,
+      )}
+      ${accounts && providers.length > 0 && html`<p class="or">or with an account of this gateway</p>`}
+      ${accounts && accountForm(page)}
+      ${!accounts && providers.length === 0 && html`<p class="problem">Nobody can sign in here: this gateway has neither accounts nor a provider.</p>`}`,
+  });
+}
+
+function accountForm({ action, token, problem, name = '' }: SignInPage): Html {
+  const invalid = problem && html` aria-invalid="true" aria-describedby="problem"`;
+  return html`${problem && html`<p class="problem" role="alert" id="problem">${wordsOf(problem)}</p>`}
+    <form method="post" action="${action}">
+      <input type="hidden" name="token" value="${token}" />
+      <label for="name">Name</label>
+      <input
+        id="name"
+        name="name"
+        value="${name}"
+        required${name === '' && html` autofocus`}
+        autocomplete="username"
+        autocapitalize="none"
+        spellcheck="false"
+        maxlength="64"
+        ${invalid}
+      />
+      <label for="password">Password</label>
+      <input
+        id="password"
+        name="password"
+        type="password"
+        required${name !== '' && html` autofocus`}
+        autocomplete="current-password"
+        maxlength="1024"
+        ${invalid}
+      />
+      <label for="code">One-time code <small>if your account has one</small></label>
+      <input
+        id="code"
+        name="code"
+        inputmode="numeric"
+        autocomplete="one-time-code"
+        maxlength="10"
+        ${invalid}
+      />
+      <button>Sign in</button>
+    </form>`;
+}
+
+function wordsOf(problem: SignInProblem): string {
+  if (problem.kind === 'invalid') return 'Name, password or one-time code is wrong.';
+  const minutes = Math.ceil(problem.retryAfterMs / 60_000);
+  return `Too many attempts. Try again in ${minutes === 1 ? 'a minute' : `${minutes} minutes`}.`;
+}
+
+/** Asks a person who is signed in whether a program on their computer may act for them. */
+export function consentPage(page: {
+  readonly publicUrl: URL;
+  readonly action: string;
+  readonly token: string;
+  readonly subject: string;
+}): string {
+  const { publicUrl, action, token, subject } = page;
+  const form = (part: string, button: Html): Html =>
+    html`<form method="post" action="${action}/${part}">
+      <input type="hidden" name="token" value="${token}" />
+      ${button}
+    </form>`;
+  return renderPage({
+    title: `Let postern connect? – ${publicUrl.hostname}`,
+    narrow: true,
+    body: html`<h1>Let postern connect as you?</h1>
+      <p class="lead">
+        The <code>postern</code> program on this computer wants to open SSH connections through
+        <strong>${publicUrl.hostname}</strong> as you.
+      </p>
+      <dl class="facts">
+        <dt>You are</dt>
+        <dd><strong>${subject}</strong></dd>
+      </dl>
+      <p class="soft">Only if you have just run <code>postern login</code> or <code>ssh</code> yourself.</p>
+      ${form('allow', html`<button>Let it connect</button>`)}
+      ${form('refuse', html`<button class="second">Refuse</button>`)}
+      ${form('other', html`<button class="second">Sign in as somebody else</button>`)}`,
+  });
+}
+
+/** The browser is signed out. */
+export function signedOutPage(publicUrl: URL): string {
+  return renderPage({
+    title: `Signed out – ${publicUrl.hostname}`,
+    narrow: true,
+    body: html`<h1>You are signed out</h1>
+      <p>
+        This browser is. Programs that you signed in with it go on until their own sign-in ends, or until you
+        end it in <a href="${new URL('access', publicUrl).href}">your access</a>.
+      </p>
+      <p><a href="${publicUrl.href}">Start page</a></p>`,
+  });
+}

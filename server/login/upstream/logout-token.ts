@@ -1,0 +1,118 @@
+import { compactVerify } from 'jose';
+import { readCompact } from '../../auth/jwt/compact-jws.ts';
+import { member } from '../../auth/jwt/strict-json.ts';
+import type { JsonObject } from '../../auth/jwt/strict-json.ts';
+import type { KeySource } from '../../auth/jwt/jwks-cache.ts';
+import type { SignatureAlgorithm } from '../../config/config.ts';
+
+/** Why a logout token is not believed: for the log. */
+export class LogoutRefusal extends Error {
+  override readonly name = 'LogoutRefusal';
+}
+
+/** Whose sessions a provider has ended: one session, or everything of a person. */
+export interface Logout {
+  readonly tokenId: string;
+  readonly subject?: string;
+  readonly session?: string;
+}
+
+export interface LogoutPolicy {
+  readonly issuer: string;
+  /** We, as the provider knows us. */
+  readonly clientId: string;
+  readonly keys: KeySource;
+  /** The wall clock, in milliseconds since 1970. */
+  readonly now: number;
+}
+
+const algorithms: readonly SignatureAlgorithm[] = [
+  'ES256',
+  'EdDSA',
+  'RS256',
+  'PS256',
+  'ES384',
+  'RS384',
+  'PS384',
+  'ES512',
+  'RS512',
+  'PS512',
+];
+const event = 'http://schemas.openid.net/event/backchannel-logout';
+const skewMs = 30_000;
+/** How old a token may be that has no `exp`; also how long its `jti` has to be remembered. */
+export const logoutTokenMs = 180_000;
+
+/** Reads a logout token (OpenID Connect Back-Channel Logout 1.0 §2.6). Rejects with `LogoutRefusal` unless all of it is right. */
+export async function readLogoutToken(text: string, policy: LogoutPolicy): Promise<Logout> {
+  const { header, payload } = compactOf(text);
+  const typ = member(header, 'typ');
+  // Any other kind of token of the same issuer says something else. Many providers still write JWT or nothing.
+  if (
+    typ !== undefined &&
+    !(isText(typ) && ['logout+jwt', 'jwt', 'application/logout+jwt'].includes(typ.toLowerCase()))
+  )
+    throw new LogoutRefusal('typ: another kind of token');
+  if (member(header, 'crit') !== undefined) throw new LogoutRefusal('crit: not supported');
+  if (member(payload, 'iss') !== policy.issuer) throw new LogoutRefusal('iss: somebody else');
+  await checkSignature(text, header, policy.keys);
+  checkClaims(payload, policy);
+  return whose(payload);
+}
+
+function compactOf(text: string): ReturnType<typeof readCompact> {
+  try {
+    return readCompact(text);
+  } catch (cause) {
+    throw new LogoutRefusal('not a signed token', { cause });
+  }
+}
+
+async function checkSignature(text: string, header: JsonObject, keys: KeySource): Promise<void> {
+  const alg = algorithms.find((each) => each === member(header, 'alg'));
+  const kid = member(header, 'kid');
+  if (!alg || (kid !== undefined && (typeof kid !== 'string' || kid.length > 128)))
+    throw new LogoutRefusal('alg or kid: not one of ours');
+  for (const key of await keys.find({ alg, ...(typeof kid === 'string' && { kid }) })) {
+    try {
+      await compactVerify(text, key, { algorithms: [alg] });
+      return;
+    } catch {
+      // Without `kid`, the next key may be the one.
+    }
+  }
+  throw new LogoutRefusal('signature: not by a key of the provider');
+}
+
+function checkClaims(payload: JsonObject, { clientId, now }: LogoutPolicy): void {
+  const aud = member(payload, 'aud');
+  if (aud !== clientId && !(Array.isArray(aud) && aud.includes(clientId)))
+    throw new LogoutRefusal('aud: not us');
+  // An ID token has a nonce and must not end anything (§2.4).
+  if (member(payload, 'nonce') !== undefined) throw new LogoutRefusal('nonce: this is another token');
+  const [iat, exp] = [member(payload, 'iat'), member(payload, 'exp')];
+  if (typeof iat !== 'number' || iat * 1000 - skewMs > now || iat * 1000 + logoutTokenMs < now)
+    throw new LogoutRefusal('iat: missing, old or in the future');
+  if (exp !== undefined && (typeof exp !== 'number' || exp * 1000 + skewMs <= now))
+    throw new LogoutRefusal('exp: expired');
+  const events = member(payload, 'events');
+  const said = isObject(events) && Object.hasOwn(events, event) ? events[event] : undefined;
+  if (!isObject(said)) throw new LogoutRefusal('events: not a logout');
+}
+
+function whose(payload: JsonObject): Logout {
+  const [jti, sub, sid] = [member(payload, 'jti'), member(payload, 'sub'), member(payload, 'sid')];
+  if (!isText(jti)) throw new LogoutRefusal('jti: missing');
+  for (const each of [sub, sid])
+    if (each !== undefined && !isText(each)) throw new LogoutRefusal('sub or sid: not text');
+  if (sub === undefined && sid === undefined) throw new LogoutRefusal('neither sub nor sid');
+  return { tokenId: jti, ...(isText(sub) && { subject: sub }), ...(isText(sid) && { session: sid }) };
+}
+
+function isText(value: unknown): value is string {
+  return typeof value === 'string' && value.length > 0 && value.length <= 256;
+}
+
+function isObject(value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
+}

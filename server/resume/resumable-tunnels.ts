@@ -1,0 +1,287 @@
+import { createHmac, randomBytes, timingSafeEqual } from 'node:crypto';
+import { TunnelError } from '../../protocol/errors.ts';
+import type { TunnelErrorCode } from '../../protocol/errors.ts';
+import type { RelayOpened } from '../../protocol/relay-frame.ts';
+import type { Target } from '../../protocol/target.ts';
+import { RelayStream } from '../../stream/relay-stream.ts';
+import type { ReplayBudget } from '../../stream/relay-stream.ts';
+import type { Carrier, CarrierEnd } from '../../stream/carrier.ts';
+import { TunnelEnded } from '../../stream/tunnel-ended.ts';
+import type { Principal } from '../auth/authenticator.ts';
+import type { RejoinOffer } from '../entry/entry.ts';
+import { notHere } from './tunnel-locator.ts';
+import type { Holder } from './tunnel-locator.ts';
+import type { Session, Sessions } from '../session/sessions.ts';
+
+export interface RelaysOptions {
+  readonly sessions: Sessions;
+  /** Names this process in the ids of its tunnels. */
+  readonly instance: string;
+  /** How long a tunnel without a connection is kept. */
+  readonly keepMs: number;
+  readonly windowBytes: number;
+  /** What all tunnels together may keep for sending it again. */
+  readonly totalBytes: number;
+  readonly carrierMs?: number;
+  readonly keepAliveMs?: number;
+}
+
+/** All at once they would come back at once: 250 a second leave whoever takes them time for others. */
+const movesAtATime = 25;
+const betweenMovesMs = 100;
+
+/** Why a tunnel is not there any more is remembered for its owner, of this many. */
+const mostGone = 10_000;
+
+/** The resumable tunnels of this process, with and without a connection. */
+export class Relays {
+  readonly #options: RelaysOptions;
+  readonly #tunnels = new Map<string, RelayTunnel>();
+  /** Those without a connection, the oldest first. */
+  readonly #detached = new Set<RelayTunnel>();
+  readonly #gone = new Map<string, Gone>();
+  #keptBytes = 0;
+  readonly #budget: ReplayBudget;
+  #asking: NodeJS.Timeout | undefined;
+
+  constructor(options: RelaysOptions) {
+    this.#options = options;
+    const within = (): boolean => this.#keptBytes <= options.totalBytes;
+    const add = (bytes: number): void => {
+      this.#keptBytes += bytes;
+      if (bytes > 0 && !within()) this.#shed();
+    };
+    this.#budget = {
+      add,
+      get isOver() {
+        return !within();
+      },
+    };
+  }
+
+  /** The bytes that are kept for sending them again. */
+  get keptBytes(): number {
+    return this.#keptBytes;
+  }
+
+  get detachedCount(): number {
+    return this.#detached.size;
+  }
+
+  /** Makes a tunnel for a session, and starts it on its first carrier, which it takes over. */
+  open(sessionId: string, carrier: Carrier, { isPlain }: { readonly isPlain: boolean }): RelayStream {
+    const { instance, keepMs, windowBytes, carrierMs } = this.#options;
+    const sid = `${instance}.${randomBytes(32).toString('base64url')}`;
+    const secret = isPlain ? undefined : randomBytes(32);
+    const tunnel = new RelayTunnel({
+      session: () => this.#options.sessions.find(sessionId),
+      secret: secret && macKey(secret.toString('base64url')),
+      sid,
+      stream: new RelayStream({
+        isPlain,
+        windowBytes,
+        budget: this.#budget,
+        ...(this.#options.keepAliveMs !== undefined && { keepAliveMs: this.#options.keepAliveMs }),
+        onDetached: (end) => this.#detach(tunnel, end),
+      }),
+    });
+    this.#tunnels.set(sid, tunnel);
+    tunnel.stream.on('error', (error) => (tunnel.error = error));
+    tunnel.stream.once('close', () => this.#remove(tunnel));
+    carrier.send({
+      kind: 'opened',
+      sid,
+      ...(secret && { secret: secret.toString('base64url'), windowBytes, keepMs }),
+      ...(carrierMs !== undefined && { carrierMs }),
+    } satisfies RelayOpened);
+    tunnel.stream.attach(carrier, { peerReceived: 0, from: 0 });
+    return tunnel.stream;
+  }
+
+  /**
+   * The tunnel that a request asks for, if it belongs to `holder`. Throws `TUNNEL_GONE` when there is none, or it is
+   * somebody else's, or why it was ended.
+   */
+  find(sid: string, holder: Holder): RelayTunnel {
+    const tunnel = this.#tunnels.get(sid);
+    if (tunnel?.principal && isSame(tunnel.principal, holder)) return tunnel;
+    const gone = this.#gone.get(sid);
+    if (gone !== undefined && isSame(gone.principal, holder)) throw new TunnelError(gone.code, gone.message);
+    throw notHere();
+  }
+
+  /**
+   * Goes on with a tunnel on another carrier, which it takes over. Throws `TUNNEL_GONE`, `REJOIN_INVALID` when that
+   * cannot be any more.
+   */
+  rejoin(tunnel: RelayTunnel, carrier: Carrier, offer: RejoinOffer): void {
+    try {
+      // Another request may have been faster, or the end.
+      tunnel.check(offer);
+    } catch (error) {
+      carrier.drop();
+      throw error;
+    }
+    clearTimeout(tunnel.expiry);
+    this.#detached.delete(tunnel);
+    const replayedBytes = tunnel.goOn(carrier, offer);
+    const { id: requestId, remoteAddress, cause } = offer;
+    tunnel.session?.resumed({ requestId, remoteAddress, cause, replayedBytes });
+  }
+
+  /** Asks the clients of all tunnels to come back on another connection, some at a time. */
+  askToMove(): void {
+    clearInterval(this.#asking);
+    const waiting = [...this.#tunnels.values()];
+    const askSome = (): void => {
+      for (const { stream } of waiting.splice(0, movesAtATime)) stream.askToMove();
+      if (waiting.length === 0) clearInterval(this.#asking);
+    };
+    this.#asking = setInterval(askSome, betweenMovesMs);
+    this.#asking.unref();
+    askSome();
+  }
+
+  #detach(tunnel: RelayTunnel, end: CarrierEnd): void {
+    this.#detached.add(tunnel);
+    this.#expireLater(tunnel);
+    tunnel.session?.detached(end.how);
+  }
+
+  #expireLater(tunnel: RelayTunnel): void {
+    const { keepMs } = this.#options;
+    tunnel.expiry = setTimeout(
+      () => tunnel.stream.destroy(new TunnelError('TUNNEL_LOST', 'its client did not come back')),
+      keepMs,
+    );
+    tunnel.expiry.unref();
+  }
+
+  /** Those that have waited longest go first; when all have a connection, `isOver` holds them back. */
+  #shed(): void {
+    for (const tunnel of this.#detached) {
+      if (this.#keptBytes <= this.#options.totalBytes) return;
+      if (tunnel.stream.keptBytes === 0) continue;
+      tunnel.session?.abort('SHED', 'the resumable tunnels kept too many bytes');
+    }
+  }
+
+  #remove(tunnel: RelayTunnel): void {
+    clearTimeout(tunnel.expiry);
+    this.#tunnels.delete(tunnel.sid);
+    this.#detached.delete(tunnel);
+    const { principal, error } = tunnel;
+    if (principal === undefined || error === undefined) return;
+    this.#gone.set(tunnel.sid, { principal, ...whyGone(error) });
+    if (this.#gone.size > mostGone) this.#gone.delete(this.#gone.keys().next().value!);
+  }
+}
+
+interface Gone {
+  readonly principal: Principal;
+  readonly code: TunnelErrorCode;
+  readonly message: string;
+}
+
+interface TunnelParts {
+  readonly sid: string;
+  readonly stream: RelayStream;
+  readonly secret: Buffer | undefined;
+  readonly session: () => Session | undefined;
+}
+
+/** One resumable tunnel. */
+class RelayTunnel {
+  readonly sid: string;
+  readonly stream: RelayStream;
+  expiry: NodeJS.Timeout | undefined;
+  error: Error | undefined;
+  readonly #secret: Buffer | undefined;
+  readonly #session: () => Session | undefined;
+  #count = 0;
+  /** Kept for after the end of the session. */
+  #principal: Principal | undefined;
+
+  constructor({ sid, stream, secret, session }: TunnelParts) {
+    this.sid = sid;
+    this.stream = stream;
+    this.#secret = secret;
+    this.#session = session;
+  }
+
+  get session(): Session | undefined {
+    return this.#session();
+  }
+
+  get principal(): Principal | undefined {
+    this.#principal ??= this.session?.record.principal;
+    return this.#principal;
+  }
+
+  /** What it leads to, as its opener asked for it. */
+  get target(): Target | undefined {
+    return this.session?.record.grant?.target;
+  }
+
+  /**
+   * Checks what a request says: that it knows the tunnel's secret and is newer than the one before, and that its
+   * position can be. Throws `TUNNEL_GONE`, `REJOIN_INVALID`.
+   */
+  check({ sid, received, proof }: RejoinOffer): void {
+    if (!this.stream.mayGoOn) throw notHere();
+    if (this.#secret !== undefined) {
+      if (proof === undefined || !isProven(this.#secret, { sid, received, proof })) throw notHere();
+      if (proof.count <= this.#count)
+        throw new TunnelError('REJOIN_INVALID', 'this request to go on was used before, or came too late');
+    } else if (proof !== undefined) throw notHere();
+    if (!this.#canGoOnFrom(received))
+      throw new TunnelError('REJOIN_INVALID', 'the position to go on from is not one that can be');
+  }
+
+  /** Attaches the carrier for an offer that was checked. Returns how many bytes are sent once more. */
+  goOn(carrier: Carrier, offer: RejoinOffer): number {
+    this.#count = offer.proof?.count ?? 0;
+    // The old carrier may have told us more in the meantime.
+    const peerReceived = Math.max(offer.received, this.stream.acknowledged);
+    const from = this.stream.received;
+    carrier.send({ kind: 'joined', received: from, from: peerReceived });
+    return this.stream.attach(carrier, { peerReceived, from });
+  }
+
+  /** Relay v4 cannot be told to skip: there the position must not lie before one that was acknowledged. */
+  #canGoOnFrom(received: number): boolean {
+    const isBehind = this.#secret !== undefined && received < this.stream.acknowledged;
+    return this.stream.couldAcknowledge(isBehind ? this.stream.acknowledged : received);
+  }
+}
+
+export type { RelayTunnel };
+
+/** Groups may have changed. */
+function isSame(one: Holder, other: Holder): boolean {
+  return (
+    one.issuer === other.issuer && one.subject === other.subject && one.keyThumbprint === other.keyThumbprint
+  );
+}
+
+function whyGone(error: Error): { readonly code: TunnelErrorCode; readonly message: string } {
+  if (error instanceof TunnelEnded) return { code: error.code, message: error.message };
+  return { code: 'TUNNEL_GONE', message: notHere().message };
+}
+
+/** The text of the secret is the key, so that a client in any language need not decode it. */
+function macKey(secret: string): Buffer {
+  return Buffer.from(secret, 'latin1');
+}
+
+/** docs/entry/relay.md, "Coming back". */
+function isProven(
+  secret: Buffer,
+  { sid, received, proof }: Required<Pick<RejoinOffer, 'sid' | 'received' | 'proof'>>,
+): boolean {
+  const expected = createHmac('sha256', secret)
+    .update(`postern-rejoin\n${sid}\n${proof.count}\n${received}`)
+    .digest();
+  const given = Buffer.from(proof.mac, 'base64url');
+  return given.length === expected.length && timingSafeEqual(given, expected);
+}

@@ -1,0 +1,94 @@
+import { hostname } from 'node:os';
+import pino from 'pino';
+import type { Logger } from 'pino';
+import { isTunnelErrorCode, tunnelErrors } from '../../protocol/errors.ts';
+import { formatTarget } from '../../protocol/target.ts';
+import type { SessionObserver } from '../session/sessions.ts';
+import { withoutSecrets } from './redact.ts';
+
+/** What of a log the gateway uses: pino's, or that of the Fastify app it is mounted in. */
+export type Log = Pick<Logger, 'info' | 'warn' | 'error'>;
+
+/** A log that nobody reads may hold this much; then lines are dropped rather than tunnels held up. */
+const maxUnwrittenBytes = 4 * 1024 * 1024;
+
+/** Several processes write into one pipe; what is longer than PIPE_BUF may be taken apart there (pipe(7)). */
+const maxWrittenBytes = 4096;
+
+const secretFields = ['authorization', 'proxy-authorization', 'cookie', 'sec-websocket-protocol', 'dpop'];
+
+/** JSON lines on stdout, one per event. Headers that carry secrets are never shown, should an error bring them. */
+export function standardLog(level: string, worker?: number): Logger {
+  return pino(
+    {
+      level,
+      ...(worker !== undefined && { base: { pid: process.pid, hostname: hostname(), worker } }),
+      redact: [
+        // A request that cannot be parsed, as it came.
+        'err.rawPacket',
+        ...secretFields.flatMap((name) => [
+          `req.headers["${name}"]`,
+          `headers["${name}"]`,
+          `err.headers["${name}"]`,
+        ]),
+      ],
+    },
+    pino.destination({ dest: 1, sync: false, maxLength: maxUnwrittenBytes, maxWrite: maxWrittenBytes }),
+  );
+}
+
+/** One line for each tunnel that opened and for each offer that is over. */
+export function logObserver(log: Log): SessionObserver {
+  return {
+    opened({ id, entry, principal, grant, dialMs }) {
+      log.info(
+        {
+          session: id,
+          entry,
+          subject: principal?.subject,
+          target: grant && formatTarget(grant.target),
+          dialMs,
+        },
+        'tunnel opened',
+      );
+    },
+    detached({ id }, how) {
+      log.info({ session: id, how }, 'tunnel detached');
+    },
+    resumed({ id, remoteAddress }, { cause, awayMs, replayedBytes }) {
+      log.info({ session: id, client: remoteAddress, cause, awayMs, replayedBytes }, 'tunnel resumed');
+    },
+    ended(record) {
+      if (record.end === 'RESUMED') return;
+      const {
+        id,
+        entry,
+        end,
+        principal,
+        remoteAddress,
+        bytesFromClient,
+        bytesFromTarget,
+        openedAt,
+        endedAt,
+      } = record;
+      if (!isTunnelErrorCode(end)) {
+        const durationMs = openedAt === undefined ? undefined : endedAt! - openedAt;
+        log.info(
+          { session: id, entry, cause: end, durationMs, bytesFromClient, bytesFromTarget },
+          'tunnel closed',
+        );
+        return;
+      }
+      const fields = {
+        session: id,
+        entry,
+        code: end,
+        client: remoteAddress,
+        subject: principal?.subject,
+        reason: record.reason && withoutSecrets(record.reason),
+      };
+      if (tunnelErrors[end].layer === 'gateway') log.error(fields, 'offer refused');
+      else log.info(fields, 'offer refused');
+    },
+  };
+}

@@ -1,0 +1,58 @@
+import assert from 'node:assert/strict';
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { describe, it } from 'node:test';
+import { givenToken } from '../../../client/credentials/static-token.ts';
+import { Secret } from '../../../protocol/secret.ts';
+import { temporaryDirectory, unsignedToken } from '../support.ts';
+
+const now = new Date('2026-11-23T00:00:00Z');
+const seconds = now.getTime() / 1000;
+
+describe('givenToken()', () => {
+  it('takes the file before the text', (t) => {
+    const file = join(temporaryDirectory(t), 'token');
+    writeFileSync(file, ' from-file \n');
+    const text = new Secret('from-text');
+    assert.equal(givenToken({ file, text }, now)?.token.reveal(), 'from-file');
+    assert.equal(givenToken({ text }, now)?.token.reveal(), 'from-text');
+    assert.equal(givenToken({}, now), undefined);
+  });
+
+  for (const file of ['/does/not/exist', '/', '/dev/zero']) {
+    it(`refuses the token file ${file}`, () => {
+      assert.throws(() => givenToken({ file }, now), { code: 'CONFIG_INVALID' });
+    });
+  }
+
+  for (const text of ['', ' ', 'a b', 'a\r\nX-Evil: 1', 'tök', 'a\0', 'x'.repeat(8193)]) {
+    it(`refuses the token ${JSON.stringify(text.slice(0, 20))}`, () => {
+      assert.throws(() => givenToken({ text: new Secret(text) }, now), { code: 'TOKEN_INVALID' });
+    });
+  }
+
+  for (const [exp, valid] of [
+    [seconds + 60, true],
+    [seconds, true],
+    [seconds - 29, true],
+    [seconds - 30, false],
+    [seconds - 3600, false],
+    [1e300, true],
+    ['soon', true],
+    [undefined, true],
+  ] as const) {
+    it(`${valid ? 'sends' : 'does not send'} a token with exp ${exp}`, () => {
+      const text = new Secret(unsignedToken({ sub: 'u', exp }));
+      const find = () => givenToken({ text }, now);
+      if (valid) assert.equal(find()?.token.reveal(), text.reveal());
+      else assert.throws(find, { code: 'TOKEN_INVALID' });
+    });
+  }
+
+  for (const text of ['ticket', 'a.b.c', 'a.bnVsbA.c', 'a.WzFd.c']) {
+    it(`sends ${text}, which says nothing of itself`, () => {
+      const found = givenToken({ text: new Secret(text) }, now);
+      assert.equal(found?.token.reveal(), text);
+    });
+  }
+});

@@ -1,0 +1,42 @@
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import { judge } from '../../../client/doctor/summary.ts';
+import type { Finding, Verdict } from '../../../diagnostics/finding.ts';
+
+function found(check: string, verdict: Verdict, code?: Finding['code']): Finding {
+  return { check, title: check, verdict, what: 'x', ...(code === undefined ? {} : { code }) };
+}
+
+const box = { host: 'box', port: 22 };
+
+describe('judge()', () => {
+  it('says that ssh works when the SSH server greets', () => {
+    const findings = [found('tls', 'costly'), found('ssh', 'good'), found('idle', 'unchecked')];
+    const { works, exit, words } = judge(findings, box, false);
+    assert.deepEqual([works, exit], [true, 0]);
+    assert.match(words, /Worth a look: tls\./);
+  });
+
+  it('exits as the first failure', () => {
+    const findings = [
+      found('sign-in', 'failed', 'TOKEN_MISSING'),
+      found('entry-relay', 'failed', 'UPGRADE_REFUSED'),
+    ];
+    assert.deepEqual(judge(findings, box, false), {
+      works: false,
+      exit: 77,
+      words: 'ssh to box:22 cannot work. What comes first: sign-in.',
+    });
+  });
+
+  it('does not say that ssh works where nobody has looked', () => {
+    const findings = [found('tls', 'good'), found('ssh', 'unchecked')];
+    assert.deepEqual([judge(findings, box, false).works, judge(findings, box, false).exit], [false, 75]);
+    assert.equal(judge(findings, box, true).exit, 130);
+  });
+
+  it('is content with the gateway where no host was named', () => {
+    assert.equal(judge([found('policy', 'good')], undefined, false).exit, 0);
+    assert.equal(judge([found('gateway', 'good')], undefined, false).exit, 75);
+  });
+});

@@ -1,0 +1,59 @@
+import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import { chmodSync, existsSync, mkdtempSync, rmSync, statSync } from 'node:fs';
+import { createServer } from 'node:net';
+import { spawnSync } from 'node:child_process';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
+import { after, describe, it } from 'node:test';
+import { InstanceFolder, newInstanceName } from '../../../server/cluster/runtime-directory.ts';
+
+describe('the folder of instances', () => {
+  const scratch = mkdtempSync(join(tmpdir(), 'postern-folder-'));
+  after(() => rmSync(scratch, { recursive: true }));
+
+  it('is for its owner alone, and not used when it is not', async () => {
+    const folder = await InstanceFolder.open(join(scratch, 'one.ctl'));
+    assert.equal(statSync(folder.directory).mode & 0o777, 0o700);
+    for (const mode of [0o750, 0o701, 0o777]) {
+      chmodSync(folder.directory, mode);
+      await assert.rejects(InstanceFolder.open(join(scratch, 'one.ctl')), /chmod 700/);
+    }
+  });
+
+  it('has a socket for each name, and for nothing else', async () => {
+    const folder = await InstanceFolder.open(join(scratch, 'two.ctl'));
+    for (let at = 0; at < 1000; at++)
+      assert.equal(dirname(folder.socketOf(newInstanceName())!), folder.directory);
+    for (const name of [
+      '',
+      '.',
+      '..',
+      '../../../x',
+      'a/../../b',
+      'abcdefg/',
+      '/etc/passwd',
+      'abc\0defgh',
+      'short',
+      'x'.repeat(41),
+      'abcdefg\n',
+      'ä'.repeat(8),
+    ])
+      assert.equal(folder.socketOf(name), undefined, JSON.stringify(name));
+  });
+
+  it('tells who lives, and removes what the dead have left', async () => {
+    const folder = await InstanceFolder.open(join(scratch, 'three.ctl'));
+    const [own, living, dead] = ['own-own-', 'living--', 'dead----'];
+    const servers = [own, living].map((name) =>
+      createServer((socket) => socket.destroy()).listen({ path: folder.socketOf(name)! }),
+    );
+    await Promise.all(servers.map((server) => once(server, 'listening')));
+    const source = `require('net').createServer().listen(${JSON.stringify(folder.socketOf(dead))}, () => process.kill(process.pid, 'SIGKILL'))`;
+    spawnSync(process.execPath, ['-e', source]);
+    assert.ok(existsSync(folder.socketOf(dead)!));
+    assert.deepEqual(await folder.others(own), [folder.socketOf(living)]);
+    assert.equal(existsSync(folder.socketOf(dead)!), false);
+    for (const server of servers) server.close();
+  });
+});

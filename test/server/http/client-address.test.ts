@@ -1,0 +1,39 @@
+import assert from 'node:assert/strict';
+import type { IncomingMessage } from 'node:http';
+import { describe, it } from 'node:test';
+import { remoteAddressBehind } from '../../../server/http/client-address.ts';
+
+const behind = remoteAddressBehind(['127.0.0.0/8', '::1', '10.9.0.0/16']);
+
+const table: [peer: string | undefined, forwarded: string | undefined, caller: string][] = [
+  // Nobody is believed who is not a trusted proxy.
+  ['203.0.113.5', undefined, '203.0.113.5'],
+  ['203.0.113.5', '198.51.100.1', '203.0.113.5'],
+  // A trusted proxy is believed, as far as the chain of trusted proxies goes.
+  ['127.0.0.1', '203.0.113.5', '203.0.113.5'],
+  ['127.0.0.1', '198.51.100.1, 203.0.113.5', '203.0.113.5'],
+  ['127.0.0.1', '198.51.100.1, 203.0.113.5, 10.9.0.1', '203.0.113.5'],
+  ['127.0.0.1', '10.9.0.1', '10.9.0.1'],
+  ['127.0.0.1', undefined, '127.0.0.1'],
+  ['::1', '2001:db8::7', '2001:db8::7'],
+  ['::ffff:127.0.0.1', '203.0.113.5', '203.0.113.5'],
+  ['::ffff:203.0.113.5', '198.51.100.1', '203.0.113.5'],
+  [undefined, '203.0.113.5', '203.0.113.5'],
+  // What is no address is not believed, nor anything before it.
+  ['127.0.0.1', 'unknown', '127.0.0.1'],
+  ['127.0.0.1', '203.0.113.5, unknown', '127.0.0.1'],
+  ['127.0.0.1', '203.0.113.5:4711', '127.0.0.1'],
+  ['127.0.0.1', '127.1', '127.0.0.1'],
+  ['127.0.0.1', '', '127.0.0.1'],
+  ['127.0.0.1', '203.0.113.5\u001b[31m', '127.0.0.1'],
+];
+
+describe('the address of a caller', () => {
+  for (const [peer, forwarded, caller] of table) {
+    it(`is ${caller} when ${peer} says ${JSON.stringify(forwarded)}`, () => {
+      const headers = forwarded === undefined ? {} : { 'x-forwarded-for': forwarded };
+      const request = { socket: { remoteAddress: peer }, headers } as unknown as IncomingMessage;
+      assert.equal(behind(request), caller);
+    });
+  }
+});
