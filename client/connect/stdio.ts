@@ -102,7 +102,7 @@ export function carry(tunnel: Duplex, stdio: Stdio): Promise<number> {
 /** An end of the input is one of the tunnel. */
 function feed(tunnel: Duplex, input: Readable): void {
   if (!(input instanceof PooledInput)) return void input.pipe(tunnel);
-  input.handOver((bytes, release) => {
+  input.readDirect((bytes, release) => {
     // After a signal, what still comes has nowhere to go.
     if (tunnel.writableEnded || tunnel.destroyed) return true;
     return tunnel.write(bytes, release);

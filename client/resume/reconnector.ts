@@ -90,12 +90,12 @@ export class Resumption {
     this.#options = options;
     this.#betterAfterMs = options.betterAfterMs ?? defaultBetterAfterMs;
     this.#stream = new RelayStream({
-      isPlain: false,
+      isV4: false,
       windowBytes: options.windowBytes,
       onDetached: (end) => this.#lost(end),
-      onMove: () => void this.#comeBack('move'),
-      onSilence: () => this.#silent(),
-      onVoice: () => this.#heardAgain(),
+      onReconnectRequested: () => void this.#comeBack('move'),
+      onUnresponsive: () => this.#silent(),
+      onRecovered: () => this.#heardAgain(),
     });
   }
 
@@ -213,7 +213,7 @@ export class Resumption {
         pauseMs: (number) => (this.#awaySince === undefined ? calmPauseMs(number) : urgentPauseMs(number)),
         limitMs: tryLimitMs,
         review: (error) => this.#review(error),
-        discard: ({ carrier }) => this.#stream.decline(carrier),
+        discard: ({ carrier }) => this.#stream.rejectLate(carrier),
       });
       this.#goOn(await this.#tries.run(this.#pauseMs()));
       telling.resumed();
@@ -264,7 +264,7 @@ export class Resumption {
   }
 
   #goOn({ carrier, joined, isSecondBest }: Rejoined): void {
-    if (this.#stream.destroyed) return this.#stream.decline(carrier);
+    if (this.#stream.destroyed) return this.#stream.rejectLate(carrier);
     try {
       this.#stream.attach(carrier, { peerReceived: joined.received, from: joined.from ?? 0 });
     } catch (cause) {
