@@ -12,7 +12,7 @@ import { memory } from './memory.ts';
 import { opens } from './opens.ts';
 import { pages } from './pages.ts';
 import { proxySignIns } from './proxy-sign-in.ts';
-import { rejoins } from './rejoin.ts';
+import { resumes } from './rejoin.ts';
 import { slowReaders } from './slow-readers.ts';
 import { sshs } from './ssh.ts';
 import { starts } from './start.ts';
@@ -40,7 +40,7 @@ const figures: readonly Figure[] = [
   proxySignIns,
   pages,
   listens,
-  rejoins,
+  resumes,
   opens,
   memory,
   slowReaders,

@@ -33,7 +33,7 @@ export const bulk = {
 } as const satisfies Figure<BulkColumn>;
 
 /** Less says nothing. */
-const leastBytes = 16 * 1024 ** 2;
+const minBytes = 16 * 1024 ** 2;
 
 /** What one process of a way has spent and has held. */
 interface Share {
@@ -165,8 +165,7 @@ async function measure(way: Way, { target, direction, windowMs }: Round): Promis
       at: performance.now(),
     };
     // On a machine that does other things as well, little comes through in that time.
-    for (let windows = 0; windows < 20 && bytes() - before.bytes < leastBytes; windows++)
-      await delay(windowMs);
+    for (let windows = 0; windows < 20 && bytes() - before.bytes < minBytes; windows++) await delay(windowMs);
     const seconds = (performance.now() - before.at) / 1000;
     const gib = (bytes() - before.bytes) / 1024 ** 3;
     const shares = byName(

@@ -7,7 +7,7 @@ import { performance } from 'node:perf_hooks';
 import { createServer as createTlsServer } from 'node:tls';
 import { basic } from '../client/egress/proxy-auth/basic.ts';
 import { parseChallenges } from '../client/egress/proxy-auth/challenge.ts';
-import type { Credentials } from '../client/egress/proxy-auth/credentials.ts';
+import type { ProxyCredentials } from '../client/egress/proxy-auth/credentials.ts';
 import { digest } from '../client/egress/proxy-auth/digest.ts';
 import { ntlm } from '../client/egress/proxy-auth/ntlm.ts';
 import type { AuthExchange } from '../client/egress/proxy-auth/scheme.ts';
@@ -111,8 +111,8 @@ async function startProxies(scratch: Scratch, allowedPort: number, authority: st
   const asking = { proxyHost: '127.0.0.1', authority };
   const starts = [
     ['Basic', startBasicSquid, basic],
-    ['Digest', startDigestSquid, (who: Credentials) => digest(who, asking)],
-    ['NTLM', startNtlmSquid, (who: Credentials) => ntlm(who)],
+    ['Digest', startDigestSquid, (who: ProxyCredentials) => digest(who, asking)],
+    ['NTLM', startNtlmSquid, (who: ProxyCredentials) => ntlm(who)],
   ] as const;
   for (const [name, start, begin] of starts) {
     const { port, env } = await start(scratch, plan);

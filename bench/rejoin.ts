@@ -10,10 +10,10 @@ import { startGateway } from './support/gateway.ts';
 import { cpuSecondsOf } from './support/processes.ts';
 import { openTunnel } from './support/tunnels.ts';
 
-type RejoinRow = Row<'medianMs' | 'p99Ms' | 'allMs' | 'gatewayCpuMsEach'>;
+type ResumeRow = Row<'medianMs' | 'p99Ms' | 'allMs' | 'gatewayCpuMsEach'>;
 
 /** How long it takes until all tunnels go on when the proxy before the gateway has been started again. */
-export const rejoins = {
+export const resumes = {
   name: 'rejoin',
   title: 'tunnels that go on after a restart of the proxy',
   columns: {
@@ -23,12 +23,12 @@ export const rejoins = {
     gatewayCpuMsEach: ['gateway CPU ms each', 2],
   },
   measure: run,
-} as const satisfies Figure<keyof RejoinRow['values']>;
+} as const satisfies Figure<keyof ResumeRow['values']>;
 
 /** How long the proxy is away. */
 const awayMs = 1000;
 
-async function run({ quick, folder }: Effort): Promise<readonly RejoinRow[]> {
+async function run({ quick, folder }: Effort): Promise<readonly ResumeRow[]> {
   const count = quick ? 500 : 2000;
   const target = createServer((socket) => {
     socket.on('error', () => {});

@@ -56,7 +56,7 @@ export interface PromptSettings {
   readonly browser: BrowserSettings;
 }
 
-const largestConfigBytes = 64 * 1024;
+const maxConfigBytes = 64 * 1024;
 
 /** Flags before environment before file. Throws `USAGE`, `CONFIG_INVALID`, `GATEWAY_UNSET`. */
 export function readSettings(flags: Flags, env: Environment): ClientSettings {
@@ -100,7 +100,11 @@ function mayAsk(env: Environment): boolean {
 }
 
 /** Where `readSettings` would look for a token. */
-export function tokenSources(flags: Pick<Flags, 'tokenFile'>, env: Environment, here: UserPaths): TokenSources {
+export function tokenSources(
+  flags: Pick<Flags, 'tokenFile'>,
+  env: Environment,
+  here: UserPaths,
+): TokenSources {
   const file = flags.tokenFile ?? nonEmpty(env['POSTERN_TOKEN_FILE']);
   const text = nonEmpty(env['POSTERN_TOKEN']);
   return {
@@ -144,7 +148,7 @@ export function readConfigFile(here: UserPaths): ConfigFile | undefined {
   const path = configPath(here);
   let file;
   try {
-    file = readSmall(path, largestConfigBytes);
+    file = readSmall(path, maxConfigBytes);
   } catch (cause) {
     if (reason(cause) === 'ENOENT' || reason(cause) === 'ENOTDIR') return undefined;
     throw invalidConfig(path, reason(cause), cause);

@@ -48,13 +48,14 @@ export function findingStyle(
   };
 }
 
-const signs: Readonly<Record<CheckStatus, { readonly unicode: string; readonly ascii: string; color: number }>> =
-  {
-    good: { unicode: '✓', ascii: 'ok  ', color: 32 },
-    costly: { unicode: '!', ascii: 'note', color: 33 },
-    failed: { unicode: '✗', ascii: 'FAIL', color: 31 },
-    unchecked: { unicode: '–', ascii: 'skip', color: 2 },
-  };
+const signs: Readonly<
+  Record<CheckStatus, { readonly unicode: string; readonly ascii: string; color: number }>
+> = {
+  good: { unicode: '✓', ascii: 'ok  ', color: 32 },
+  costly: { unicode: '!', ascii: 'note', color: 33 },
+  failed: { unicode: '✗', ascii: 'FAIL', color: 31 },
+  unchecked: { unicode: '–', ascii: 'skip', color: 2 },
+};
 
 const titleWidth = 13;
 const lineWidth = 100;

@@ -39,7 +39,7 @@ export const keepAliveCapsule: Buffer = capsuleHead(0x17, 0);
 
 /** Ours: why the tunnel is over, in ASCII. Receivers that do not know it skip it (RFC 9297 §3.2), and see an abort. */
 const reasonType = 0x37a1c9e5;
-const longestReasonBytes = 32;
+const maxReasonBytes = 32;
 
 /** What goes before an abort, for those who know it. */
 export function reasonCapsule(reason: EndReason): Buffer {
@@ -58,7 +58,7 @@ type State =
   { readonly name: 'head' } | { readonly name: 'value'; readonly carries: Carries; readonly left: number };
 
 /** A type and a length are at most two integers of 8 bytes. */
-const longestHeadBytes = 16;
+const maxHeadBytes = 16;
 
 /**
  * Reads a TCP byte stream out of capsules (RFC 9297 §3.2). Bytes are given out as they come, without waiting for
@@ -117,7 +117,7 @@ export class CapsuleDecoder {
   /** Reads type and length, and gives where they end; the state stays `head` while bytes are missing. */
   #readHead(chunk: Buffer, at: number): number {
     const kept = this.#head.length;
-    const bytes = kept === 0 ? chunk : Buffer.concat([this.#head, chunk.subarray(at, at + longestHeadBytes)]);
+    const bytes = kept === 0 ? chunk : Buffer.concat([this.#head, chunk.subarray(at, at + maxHeadBytes)]);
     const start = kept === 0 ? at : 0;
     const type = decodeVarint(bytes, start);
     const length = type && decodeVarint(bytes, start + type.length);
@@ -131,7 +131,7 @@ export class CapsuleDecoder {
   }
 
   #carries(type: number, length: number): Carries {
-    if (type === reasonType) return length <= longestReasonBytes ? 'reason' : 'nothing';
+    if (type === reasonType) return length <= maxReasonBytes ? 'reason' : 'nothing';
     const carries =
       type === this.#codes.data ? 'data' : type === this.#codes.finalData ? 'finalData' : 'nothing';
     if (carries !== 'nothing' && this.#ended) throw new RangeError('data after the final data');

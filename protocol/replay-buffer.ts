@@ -1,11 +1,11 @@
 import { Buffer } from 'node:buffer';
 
 /** A tunnel that says little keeps little; one that says much needs few blocks. */
-const smallestBytes = 2048;
-const largestBytes = 64 * 1024;
+const minBytes = 2048;
+const maxBytes = 64 * 1024;
 
 /** The largest blocks that have become free are used again: new ones for all that goes through are work for the collector. */
-const mostSpare = 16;
+const maxSpare = 16;
 
 const nothing = Buffer.alloc(0);
 
@@ -84,7 +84,7 @@ export class ReplayBuffer {
   trim(): void {
     this.#spare = [];
     const last = this.#blocks.at(-1);
-    if (last !== undefined && last.room.length - last.used >= smallestBytes)
+    if (last !== undefined && last.room.length - last.used >= minBytes)
       last.room = copyOf(last.room.subarray(0, last.used));
   }
 
@@ -104,14 +104,14 @@ export class ReplayBuffer {
   }
 
   #roomFor(wanted: number): Buffer {
-    let bytes = smallestBytes;
-    while (bytes < wanted && bytes < largestBytes) bytes *= 2;
+    let bytes = minBytes;
+    while (bytes < wanted && bytes < maxBytes) bytes *= 2;
     // Slow: not out of a pool that others share.
-    return (bytes === largestBytes ? this.#spare.pop() : undefined) ?? Buffer.allocUnsafeSlow(bytes);
+    return (bytes === maxBytes ? this.#spare.pop() : undefined) ?? Buffer.allocUnsafeSlow(bytes);
   }
 
   #reuse({ room }: Block): void {
-    if (room.length === largestBytes && this.#spare.length < mostSpare) this.#spare.push(room);
+    if (room.length === maxBytes && this.#spare.length < maxSpare) this.#spare.push(room);
   }
 
   #blockAt(position: number): Block {

@@ -1,5 +1,5 @@
 /** Why a client comes back on another connection, in its own words; the gateway counts them. */
-export const rejoinCauses = {
+export const resumeCauses = {
   reset: 'the connection broke',
   dropped: 'the connection ended without a word',
   closed: 'something on the way closed the WebSocket',
@@ -11,9 +11,9 @@ export const rejoinCauses = {
   better: 'a better way is tried',
 } as const;
 
-export type RejoinCause = keyof typeof rejoinCauses;
+export type ResumeCause = keyof typeof resumeCauses;
 
 /** Whether `text` is one of the causes; they arrive from the wire as text. */
-export function isRejoinCause(text: unknown): text is RejoinCause {
-  return typeof text === 'string' && Object.hasOwn(rejoinCauses, text);
+export function isResumeCause(text: unknown): text is ResumeCause {
+  return typeof text === 'string' && Object.hasOwn(resumeCauses, text);
 }

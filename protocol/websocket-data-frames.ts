@@ -11,7 +11,7 @@ export interface PlainFramesListener {
 
 export interface PlainFramesOptions {
   /** The longest message that is read here. */
-  readonly mostBytes: number;
+  readonly maxBytes: number;
   /** Whether text messages are handed on like pings; else they are the end of what is read here. */
   readonly passesText?: boolean;
 }
@@ -21,22 +21,22 @@ const binary = 0x82;
 const ping = 0x89;
 const pong = 0x8a;
 const masked = 0x80;
-const longestControlBytes = 125;
+const maxControlBytes = 125;
 const maskBytes = 4;
 
 /** Two bytes, a length of eight, and a mask. */
-const longestHeadBytes = 14;
+const maxHeadBytes = 14;
 
 type State = 'head' | 'payload' | 'passed' | 'over';
 
 /**
  * The fast way through what a client sends by WebSocket (RFC 6455 §5): binary messages of one frame that are not empty and
- * no longer than `mostBytes` are read here, byte for byte as they come. Pings, pongs, the empty message, and text where that
+ * no longer than `maxBytes` are read here, byte for byte as they come. Pings, pongs, the empty message, and text where that
  * is said, go to somebody who knows the rest of the protocol, and from the first frame that is none of these on, everything does: what may come
  * after which, and what is refused, is decided there alone.
  */
 export class PlainFrames {
-  readonly #mostBytes: number;
+  readonly #maxBytes: number;
   readonly #passesText: boolean;
   readonly #listener: PlainFramesListener;
   #state: State = 'head';
@@ -46,8 +46,8 @@ export class PlainFrames {
   #left = 0;
   #mask = 0;
 
-  constructor({ mostBytes, passesText = false }: PlainFramesOptions, listener: PlainFramesListener) {
-    this.#mostBytes = mostBytes;
+  constructor({ maxBytes, passesText = false }: PlainFramesOptions, listener: PlainFramesListener) {
+    this.#maxBytes = maxBytes;
     this.#passesText = passesText;
     this.#listener = listener;
   }
@@ -77,7 +77,7 @@ export class PlainFrames {
   /** Gives where the head ends in `chunk`, or where that does. */
   #readHead(chunk: Buffer, at: number): number {
     const kept = this.#head;
-    const bytes = kept ? Buffer.concat([kept, chunk.subarray(at, at + longestHeadBytes)]) : chunk;
+    const bytes = kept ? Buffer.concat([kept, chunk.subarray(at, at + maxHeadBytes)]) : chunk;
     const start = kept ? 0 : at;
     const length = this.#lengthAt(bytes, start);
     if (length === 'refused') {
@@ -117,10 +117,10 @@ export class PlainFrames {
     if (second < masked) return 'refused';
     const [short, arrived] = [second - masked, bytes.length - at];
     // As soon as it can be told: nobody waits for the rest of what is refused.
-    if (isControl && short > longestControlBytes) return 'refused';
+    if (isControl && short > maxControlBytes) return 'refused';
     if (arrived < headBytes(second) - maskBytes) return 'more';
     const length = readLength(bytes, at, short);
-    if (length > this.#mostBytes) return 'refused';
+    if (length > this.#maxBytes) return 'refused';
     return arrived < headBytes(second) ? 'more' : length;
   }
 }

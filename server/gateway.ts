@@ -143,7 +143,11 @@ export class Gateway {
     this.carriers = new HttpCarriers(instance);
     this.#counter = counter;
     this.#limiter = new TunnelLimiter(counter);
-    this.resumableTunnels = new ResumableTunnels({ sessions: this.sessions, instance, ...this.config.resume });
+    this.resumableTunnels = new ResumableTunnels({
+      sessions: this.sessions,
+      instance,
+      ...this.config.resume,
+    });
     this.#peers = place?.peers;
     this.#tunnels = place
       ? locateTunnel(instance, localLocator(this.resumableTunnels), place.peers)

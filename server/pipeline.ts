@@ -11,7 +11,7 @@ import type { Revocations } from './auth/revocations.ts';
 import type { Limits } from './config/config.ts';
 import type { AddressCheck } from './dial/address-policy.ts';
 import type { Dialer } from './dial/dialer.ts';
-import type { Offer, ResumeOffer, Request } from './entry/entry.ts';
+import type { Offer, ResumeOffer, PendingRequest } from './entry/entry.ts';
 import type { TunnelLimiter } from './policy/limits.ts';
 import type { Grant, Policy } from './policy/policy.ts';
 import { abort } from '../stream/close.ts';
@@ -103,7 +103,10 @@ async function establish(
   }
 }
 
-async function runTunnel({ session, client, target, releases }: OpenTunnel, sessionMs: number): Promise<void> {
+async function runTunnel(
+  { session, client, target, releases }: OpenTunnel,
+  sessionMs: number,
+): Promise<void> {
   const how = await bridgeFor(sessionMs, session, () => bridge(client, target, session.signal));
   const lost = how === 'CLIENT_LOST' ? client.errored?.message : undefined;
   session.end(how, {
@@ -152,7 +155,7 @@ export async function resumeTunnel(
 
 /** Answers no and ends the session. */
 async function refuse(
-  offer: Request,
+  offer: PendingRequest,
   error: unknown,
   { session, minimumDelay }: { readonly session: Session; readonly minimumDelay: MinimumDelay },
 ): Promise<void> {
@@ -166,7 +169,11 @@ async function refuse(
 }
 
 /** Who may not reach the target any more does not keep the tunnel to it either. Throws `TARGET_DENIED`, `ADDRESS_DENIED`. */
-function reauthorize(tunnel: TunnelHandle, principal: Principal, { policy, evaluateAddress: judgeAddress }: PipelineSettings): Grant {
+function reauthorize(
+  tunnel: TunnelHandle,
+  principal: Principal,
+  { policy, evaluateAddress: judgeAddress }: PipelineSettings,
+): Grant {
   try {
     const grant = policy.decide(principal, tunnel.target);
     const { allowed, why } = judgeAddress(tunnel.address.host, tunnel.address.port);
@@ -200,7 +207,10 @@ function refusalFor(reason: EndReason): TunnelError {
 }
 
 /** Throws what the authenticator throws, and `SIGN_IN_TIMEOUT` when it takes too long. */
-async function authenticate(offer: Request, { authenticator, limits }: PipelineSettings): Promise<Principal> {
+async function authenticate(
+  offer: PendingRequest,
+  { authenticator, limits }: PipelineSettings,
+): Promise<Principal> {
   const late = Promise.withResolvers<never>();
   const timer = setTimeout(
     () => late.reject(new TunnelError('SIGN_IN_TIMEOUT', 'checking the token took too long; try again')),
@@ -231,7 +241,12 @@ async function withinOpeningTime(offer: Offer, session: Session): Promise<void> 
   }
 }
 
-async function dial(offer: Offer, grant: Grant, session: Session, { dialer }: PipelineSettings): Promise<Socket> {
+async function dial(
+  offer: Offer,
+  grant: Grant,
+  session: Session,
+  { dialer }: PipelineSettings,
+): Promise<Socket> {
   const startedAt = performance.now();
   const target = await dialer.dial(grant, [offer.signal, session.signal]);
   session.dialled({ host: target.remoteAddress!, port: target.remotePort! }, performance.now() - startedAt);

@@ -7,7 +7,7 @@ const smallBytes = 1024;
 const slabBytes = 2048;
 
 /** Bytes that lie in a buffer that many times as long are copied, and do not keep the buffer. */
-const mostPinned = 4;
+const maxPinned = 4;
 
 const nothing = Buffer.alloc(0);
 
@@ -89,5 +89,5 @@ export class ReceiveBuffer {
 const gone: Piece = { bytes: nothing, release: ignore };
 
 function unpinned(bytes: Buffer): Buffer {
-  return bytes.buffer.byteLength > bytes.length * mostPinned ? Buffer.from(bytes) : bytes;
+  return bytes.buffer.byteLength > bytes.length * maxPinned ? Buffer.from(bytes) : bytes;
 }

@@ -39,7 +39,7 @@ const portionBytes = 64 * 1024;
 const leftLingerMs = 30_000;
 
 /** A peer that leaves two pings unanswered is gone. */
-const mostUnanswered = 2;
+const maxUnanswered = 2;
 
 /** What all resumable tunnels of a process keep for sending it again. */
 export interface ReplayBudget {
@@ -75,10 +75,10 @@ type Callback = (error?: Error | null) => void;
  * much as the buffers of two kernels can hold of the data before them. A target that answers all it gets (`cat`) takes
  * nothing while its answers are not taken; with less, each would wait for the other for ever.
  */
-const mostStuckBytes = 16 * 1024 * 1024;
+const maxStuckBytes = 16 * 1024 * 1024;
 
 /** Below this a tunnel may keep bytes even when all of them together keep too many. */
-const leastKeptBytes = 64 * 1024;
+const minKeptBytes = 64 * 1024;
 
 /**
  * A tunnel that outlives its connections. Carriers are attached and get lost; bytes go on where they stopped. What the
@@ -129,7 +129,11 @@ export class RelayStream extends Duplex implements DirectReadable {
     this.#options = options;
     if (onSilence !== undefined) {
       const onVoice = (): void => options.onRecovered?.();
-      this.#vigil = new LivenessMonitor({ ping: () => this.#ping(), onUnresponsive: onSilence, onRecovered: onVoice });
+      this.#vigil = new LivenessMonitor({
+        ping: () => this.#ping(),
+        onUnresponsive: onSilence,
+        onRecovered: onVoice,
+      });
     }
     this.#relay = new Relay({
       windowBytes: isPlain ? Infinity : windowBytes,
@@ -374,8 +378,8 @@ export class RelayStream extends Duplex implements DirectReadable {
 
   #mayKeepMore(): boolean {
     const { windowBytes, budget } = this.#options;
-    const room = this.#isPaused ? Math.max(windowBytes, mostStuckBytes) : windowBytes;
-    return this.#relay.unackedBytes < (budget?.isOver ? leastKeptBytes : room);
+    const room = this.#isPaused ? Math.max(windowBytes, maxStuckBytes) : windowBytes;
+    return this.#relay.unackedBytes < (budget?.isOver ? minKeptBytes : room);
   }
 
   /** Acknowledgements wait behind the data now, so there has to be room without them. */
@@ -450,7 +454,7 @@ export class RelayStream extends Duplex implements DirectReadable {
     const carrier = this.#carrier;
     if (carrier === undefined) return;
     // A peer of relay v4 answers nothing.
-    if (!this.#options.isV4 && this.#unanswered >= mostUnanswered)
+    if (!this.#options.isV4 && this.#unanswered >= maxUnanswered)
       return this.#lose(carrier, { how: 'silent' });
     this.#relay.trim();
     this.#ping();

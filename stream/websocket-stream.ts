@@ -74,7 +74,7 @@ class WebSocketStream extends Duplex implements DirectReadable {
     this.#take = take;
     if (this.#connection && !this.#begun)
       readMessages(this.#connection, {
-        mostBytes: maxMessageBytes,
+        maxBytes: maxMessageBytes,
         payload: (bytes) => this.#receivePayload(bytes),
         whole: (release) => this.#handRead(release),
       });

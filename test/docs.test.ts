@@ -5,11 +5,11 @@ import { describe, it } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { help } from '../client/commands/help.ts';
 import { carrierField } from '../client/carrier/http-carrier.ts';
-import { rejoinField } from '../client/entry/resumable.ts';
+import { resumeField } from '../client/entry/resumable.ts';
 import { endReasons } from '../protocol/end-reason.ts';
 import { tunnelErrors } from '../protocol/errors.ts';
-import { rejoinCauses } from '../protocol/resume-cause.ts';
-import type { RejoinCause } from '../protocol/resume-cause.ts';
+import { resumeCauses } from '../protocol/resume-cause.ts';
+import type { ResumeCause } from '../protocol/resume-cause.ts';
 import { relayCloseCodes } from '../protocol/relay-frame.ts';
 import { recordTypes } from '../protocol/http-carrier-record.ts';
 import { relayV1 } from '../protocol/relay-v1.ts';
@@ -167,14 +167,14 @@ describe('docs/entry/relay.md', () => {
     const [, field, count, cause] = /^Postern-Rejoin: (count=(\d+), mac=.+, cause=(\w+))$/m.exec(text) ?? [];
     assert.equal(asked, sid);
     const signed = { sid, secret, received: Number(received), count: Number(count) };
-    assert.equal(field, rejoinField({ ...signed, cause: cause as RejoinCause }));
+    assert.equal(field, resumeField({ ...signed, cause: cause as ResumeCause }));
   });
 
   it('has the causes, close codes and tags of the program', () => {
     const causes = rowsOf(page, 'Coming back').map(([cell]) => /^`([a-z]+)`$/.exec(cell!)?.[1]);
     assert.deepEqual(
       causes.filter((cause) => cause !== undefined),
-      Object.keys(rejoinCauses),
+      Object.keys(resumeCauses),
     );
     const closes = rowsOf(page, 'The end').slice(2);
     assert.deepEqual(

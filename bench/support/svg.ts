@@ -55,7 +55,7 @@ export function draw({ title, description, columns, rows, isOurs, footnote }: Dr
     const kind = isOurs(row) ? 'o' : 't';
     parts.push(text(margin, y, kind, row.what));
     columns.forEach((column, index) => {
-      const most = mostOf(rows, row.group, columns);
+      const most = maxOf(rows, row.group, columns);
       parts.push(...cell(column, { row, most, left: lefts[index]!, y, kind }));
     });
   });
@@ -78,7 +78,7 @@ ${parts.join('\n')}
 }
 
 /** The largest number that is a bar among rows of one group: their bars are on one scale, in all columns. */
-function mostOf(rows: readonly Row[], group: string | undefined, columns: readonly DrawnColumn[]): number {
+function maxOf(rows: readonly Row[], group: string | undefined, columns: readonly DrawnColumn[]): number {
   const keys = columns.filter(({ isBar }) => isBar).map(({ key }) => key);
   const compared = rows.filter((row) => row.group === group);
   return Math.max(

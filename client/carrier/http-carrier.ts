@@ -11,13 +11,13 @@ const heldBackMs = 1000;
 /** Parts of one answer that come closer to each other than this have come together. */
 const togetherMs = 100;
 /** After so many false alarms a network is slow enough to ask for brief answers all the same. */
-const mostSuspicions = 3;
+const maxSuspicions = 3;
 /** Longer than an answer that has nothing to say takes. */
 const answerMs = 45_000;
 /** A request of this many bytes is let through everywhere. */
 const maxRequestBytes = 512 * 1024;
 /** Where a network takes no more than this in ten seconds the gateway gives the request up. */
-const leastRequestBytes = 16 * 1024;
+const minRequestBytes = 16 * 1024;
 /** A slow network has requests that take about this long. */
 const requestMs = 1000;
 /** What is said last gets this long to go out. */
@@ -46,7 +46,7 @@ export class HttpCarrier extends RecordCarrier {
   #sendingSoon: NodeJS.Immediate | undefined;
   #isShortResponse: boolean;
   #isFinishing = false;
-  #requestBytes = leastRequestBytes;
+  #requestBytes = minRequestBytes;
   /** What was asked back and has not come. */
   #echo: Buffer | undefined;
   #echoTimer: NodeJS.Timeout | undefined;
@@ -67,12 +67,14 @@ export class HttpCarrier extends RecordCarrier {
       await carrier.#read(response);
     } catch (cause) {
       const { host } = options.gateway;
-      if (signal.aborted) throw new ClientError('GATEWAY_TIMEOUT', `${host} did not answer in time`, { cause });
+      if (signal.aborted)
+        throw new ClientError('GATEWAY_TIMEOUT', `${host} did not answer in time`, { cause });
       throw new ClientError('HTTP_UNEXPECTED', `the answer of ${host} was cut`, { cause });
     } finally {
       signal.removeEventListener('abort', stop);
     }
-    if (carrier.#id === '') throw new ClientError('HTTP_UNEXPECTED', `${options.gateway.host} opened no carrier`);
+    if (carrier.#id === '')
+      throw new ClientError('HTTP_UNEXPECTED', `${options.gateway.host} opened no carrier`);
     if (!options.isShortResponse) carrier.#askBack();
     void carrier.#fetch();
     return carrier;
@@ -207,7 +209,7 @@ export class HttpCarrier extends RecordCarrier {
   #adapt(bytes: number, tookMs: number): void {
     if (tookMs > 2 * requestMs) this.#requestBytes /= 2;
     else if (bytes > this.#requestBytes / 2 && tookMs < requestMs / 2) this.#requestBytes *= 2;
-    this.#requestBytes = Math.min(maxRequestBytes, Math.max(leastRequestBytes, this.#requestBytes));
+    this.#requestBytes = Math.min(maxRequestBytes, Math.max(minRequestBytes, this.#requestBytes));
   }
 
   /** Finds out whether answers come as they are written. */
@@ -238,7 +240,7 @@ export class HttpCarrier extends RecordCarrier {
   #judge(): void {
     this.#isSuspecting = false;
     const wasHeldBack = performance.now() - this.#heardBackAt < togetherMs;
-    if (wasHeldBack || ++this.#suspicions === mostSuspicions) return this.#options.onHeldBack();
+    if (wasHeldBack || ++this.#suspicions === maxSuspicions) return this.#options.onHeldBack();
     this.#isShortResponse = false;
     this.#echoTimer = undefined;
     this.#askBack();

@@ -9,7 +9,7 @@ import { version } from '../os/version.ts';
 import { gatewayTarget } from '../entry/entry.ts';
 
 /** One for what the gateway sends, one for what we send: a corporate proxy counts connections. */
-const mostLines = 2;
+const maxLines = 2;
 
 /** From the first packet to the end of the handshakes. */
 const connectMs = 15_000;
@@ -112,7 +112,7 @@ class LineAgent extends Agent {
   readonly #over: AbortSignal;
 
   constructor(connect: (signal: AbortSignal) => Promise<Socket>, over: AbortSignal) {
-    super({ keepAlive: true, maxSockets: mostLines, maxFreeSockets: mostLines });
+    super({ keepAlive: true, maxSockets: maxLines, maxFreeSockets: maxLines });
     this.#connect = connect;
     this.#over = over;
   }

@@ -44,7 +44,10 @@ async function open(
     if (status !== 200) throw await refusal({ response, status, body: response }, peer);
     if (!isRecords(response.headers['content-type'])) {
       response.destroy();
-      throw new ClientError('HTTP_UNEXPECTED', `${describeServer(response, peer)} answered 200 in words that are not ours`);
+      throw new ClientError(
+        'HTTP_UNEXPECTED',
+        `${describeServer(response, peer)} answered 200 in words that are not ours`,
+      );
     }
     return await HttpCarrier.open(response, { gateway, lines, signal, ...style });
   } catch (error) {

@@ -87,7 +87,9 @@ function writeReport(path: string, text: string): void {
   try {
     replaceFile(path, text, 0o600);
   } catch (cause) {
-    throw new ClientError('CONFIG_INVALID', `cannot write the report to ${path}: ${reason(cause)}`, { cause });
+    throw new ClientError('CONFIG_INVALID', `cannot write the report to ${path}: ${reason(cause)}`, {
+      cause,
+    });
   }
   writeStderr(`postern: the report is in ${path}; it says at its top what is in it\n`);
 }

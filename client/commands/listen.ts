@@ -10,7 +10,7 @@ import { abort } from '../../stream/close.ts';
 import { writeStderr } from '../errors/report.ts';
 import { ClientError, toFailure } from '../errors/failure.ts';
 import { parseForward, parseListen, parseSocket } from '../local-proxy/listen-address.ts';
-import type { ListenAddress } from '../local-proxy/listen-address.ts';
+import type { LocalListenAddress } from '../local-proxy/listen-address.ts';
 import { Reporter } from '../local-proxy/reporter.ts';
 import { PeerUser } from '../local-proxy/peer-user.ts';
 import { openDoor } from '../local-proxy/listener.ts';
@@ -28,14 +28,14 @@ import { egressFor } from '../connect/gateway-egress.ts';
 import { gatewayOptions, settingsWith } from './options.ts';
 
 /** The port of SOCKS, which most programs take when they are told none. */
-const usualDoor: ListenAddress = { at: { kind: 'tcp', host: '127.0.0.1', port: 1080 } };
-const mostConnections = 1000;
+const usualDoor: LocalListenAddress = { at: { kind: 'tcp', host: '127.0.0.1', port: 1080 } };
+const maxConnections = 1000;
 /** To say goodbye to the gateway on each tunnel. */
 const leaveMs = 1000;
 
 /** What `listen` was asked for. */
 interface ListenOptions {
-  readonly doors: readonly ListenAddress[];
+  readonly doors: readonly LocalListenAddress[];
   readonly password: Password | undefined;
   readonly isForAll: boolean;
   readonly limit: number;
@@ -102,12 +102,12 @@ interface Values {
 
 function readWishes(values: Values, env: Environment): ListenOptions {
   const { listen: places = [], socket: paths = [], forward: forwards = [] } = values;
-  const doors: ListenAddress[] = [
+  const doors: LocalListenAddress[] = [
     ...places.map((text) => ({ at: parseListen(text) })),
     ...paths.map((text) => ({ at: parseSocket(text) })),
     ...forwards.map((text) => parseForward(text)),
   ];
-  const limit = values['most-connections'] ?? String(mostConnections);
+  const limit = values['most-connections'] ?? String(maxConnections);
   if (!/^[1-9]\d{0,5}$/.test(limit)) throw new ClientError('USAGE', '--most-connections is a number');
   return {
     doors: doors.length === 0 ? [usualDoor] : doors,
@@ -126,7 +126,10 @@ function readPassword(file: string | undefined, text: string | undefined): Passw
 }
 
 /** All or none. */
-async function openAll(doors: readonly ListenAddress[], guests: ConnectionLimiter): Promise<readonly OpenDoor[]> {
+async function openAll(
+  doors: readonly LocalListenAddress[],
+  guests: ConnectionLimiter,
+): Promise<readonly OpenDoor[]> {
   const open: OpenDoor[] = [];
   try {
     for (const door of doors) open.push(await openDoor(door, (socket) => guests.acquire(socket, door)));
@@ -141,7 +144,7 @@ async function warnOfOthers(
   { doors, password, isForAll }: ListenOptions,
   neighbours: PeerUser | undefined,
 ): Promise<void> {
-  const isReachable = (door: ListenAddress): boolean =>
+  const isReachable = (door: LocalListenAddress): boolean =>
     door.at.kind === 'tcp' && (password === undefined || door.forward !== undefined);
   if (!doors.some(isReachable)) return;
   if (!isForAll && (await neighbours?.canTell()) === true) return;
@@ -215,7 +218,7 @@ class ConnectionLimiter {
     this.#house = house;
   }
 
-  acquire(socket: Socket, door: ListenAddress): void {
+  acquire(socket: Socket, door: LocalListenAddress): void {
     if (this.#house.signal.aborted) return abort(socket);
     if (this.#served.size >= this.#limit) {
       abort(socket);

@@ -7,7 +7,7 @@ import { ClientError, toFailure } from '../errors/failure.ts';
 import type { Environment } from '../os/xdg-paths.ts';
 import { withRenewalLock } from '../credentials/refresh.ts';
 import { readSignIn, removeSignIn, signInDirectory } from '../credentials/session-store.ts';
-import type { SignIn } from '../credentials/session-store.ts';
+import type { SavedSession } from '../credentials/session-store.ts';
 import { egressFor } from '../connect/gateway-egress.ts';
 import { settingsWith } from './options.ts';
 
@@ -52,7 +52,7 @@ export async function logout(args: readonly string[], env: Environment): Promise
 }
 
 /** Whatever state the files are in, they can be removed. */
-function readUsable(state: string, gateway: URL): SignIn | undefined {
+function readUsable(state: string, gateway: URL): SavedSession | undefined {
   try {
     return readSignIn(state, gateway);
   } catch {
@@ -61,7 +61,7 @@ function readUsable(state: string, gateway: URL): SignIn | undefined {
 }
 
 /** RFC 7009. The gateway ends the whole sign-in with its refresh token. */
-async function revoke(signIn: SignIn, egress: Egress, signal: AbortSignal): Promise<void> {
+async function revoke(signIn: SavedSession, egress: Egress, signal: AbortSignal): Promise<void> {
   const { revocationEndpoint: url, refreshToken, accessToken, clientId } = signIn;
   if (url === undefined) throw new ClientError('HTTP_UNEXPECTED', 'it offers no way to');
   const token = (refreshToken ?? accessToken).reveal();

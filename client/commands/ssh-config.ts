@@ -3,7 +3,7 @@ import { dirname, join, resolve } from 'node:path';
 import { ClientError } from '../errors/failure.ts';
 import { readSmall, reason } from '../os/files.ts';
 
-const largestBytes = 4 * 1024 * 1024;
+const maxBytes = 4 * 1024 * 1024;
 
 /** The user's ssh configuration: where it really is, and what is in it. */
 export interface SshConfig {
@@ -18,7 +18,7 @@ export interface SshConfig {
 export function findSshConfig(home: string): SshConfig {
   const path = realPath(join(home, '.ssh', 'config'));
   try {
-    const { bytes, stats } = readSmall(path, largestBytes);
+    const { bytes, stats } = readSmall(path, maxBytes);
     return { path, bytes, mode: stats.mode & 0o777 };
   } catch (cause) {
     if (reason(cause) === 'ENOENT') return { path, bytes: undefined, mode: 0o600 };

@@ -1,6 +1,6 @@
 import { parseArgs } from 'node:util';
 import { askAccess } from '../http/gateway-api.ts';
-import type { LiveSession } from '../http/gateway-api.ts';
+import type { ListedSession } from '../http/gateway-api.ts';
 import { readLastError } from '../errors/report.ts';
 import type { LastError } from '../errors/report.ts';
 import { ClientError, toFailure } from '../errors/failure.ts';
@@ -33,7 +33,7 @@ export interface Status {
   /** Where the token came from: a file, or the name of a variable. */
   readonly tokenFrom?: string;
   /** The tunnels of this person that are open now, from wherever. */
-  readonly sessions?: readonly LiveSession[];
+  readonly sessions?: readonly ListedSession[];
   /** The resumable tunnels of this user on this machine, through whatever gateway. */
   readonly tunnels?: readonly LocalTunnel[];
   /** Why there is no usable token, or why the gateway has not said anything. */
@@ -109,7 +109,8 @@ function readLocal({ token: sources, gateway, places }: ClientSettings): Facts {
 
 function kept(state: string, gateway: URL): FoundToken {
   const signIn = readSignIn(state, gateway);
-  if (signIn === undefined) throw new ClientError('TOKEN_MISSING', `you are not signed in at ${gateway.href}`);
+  if (signIn === undefined)
+    throw new ClientError('TOKEN_MISSING', `you are not signed in at ${gateway.href}`);
   return { token: signIn.accessToken, from: signInPath(signInDirectory(state, gateway)) };
 }
 

@@ -45,12 +45,16 @@ export function openTunnelTo(target: Target, ways: TunnelWays): Promise<Duplex> 
     }),
   };
   return withCredential({ sources, gateway, egress, signal }, ({ token, createProof: prove }) =>
-    openTunnel({ gateway, target, token, ...(prove === undefined ? {} : { createProof: prove }), later }, egress, {
-      load: loadEntry,
-      memory,
-      signal,
-      ...(via === undefined ? {} : { via }),
-    }),
+    openTunnel(
+      { gateway, target, token, ...(prove === undefined ? {} : { createProof: prove }), later },
+      egress,
+      {
+        load: loadEntry,
+        memory,
+        signal,
+        ...(via === undefined ? {} : { via }),
+      },
+    ),
   );
 }
 

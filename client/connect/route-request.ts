@@ -3,7 +3,14 @@ import { gatewayTarget } from '../entry/entry.ts';
 import type { ClientSettings } from '../settings.ts';
 
 /** Where the gateway is and what the settings say about the way there. */
-export function wayOf({ gateway, proxy, caFile, trustsSystem, systemCaFile, places }: ClientSettings): RouteRequest {
+export function wayOf({
+  gateway,
+  proxy,
+  caFile,
+  trustsSystem,
+  systemCaFile,
+  places,
+}: ClientSettings): RouteRequest {
   return {
     gateway: gatewayTarget(gateway),
     tls: gateway.protocol === 'https:',

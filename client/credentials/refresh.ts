@@ -6,7 +6,7 @@ import { reason } from '../os/files.ts';
 import { LockFile } from '../os/lock-file.ts';
 import { deferSignals } from '../os/defer-signals.ts';
 import { readSignIn, removeSignIn, signInDirectory, writeSignIn } from './session-store.ts';
-import type { SignIn } from './session-store.ts';
+import type { SavedSession } from './session-store.ts';
 import { requestTokens } from '../oauth/token-request.ts';
 import { timeLimit } from '../../stream/time-limit.ts';
 
@@ -28,7 +28,11 @@ export interface SignInPlace {
  * refresh token gives. It is on disk when this returns. One process at a time asks. Throws `TOKEN_MISSING` when the
  * sign-in has ended, `CONFIG_INVALID` where nothing can be written, and what `ask` throws.
  */
-export async function renew(place: SignInPlace, spent: Secret, clockOffsetMs?: number): Promise<SignIn> {
+export async function renew(
+  place: SignInPlace,
+  spent: Secret,
+  clockOffsetMs?: number,
+): Promise<SavedSession> {
   const directory = signInDirectory(place.state, place.gateway);
   return withRenewalLock(directory, place.signal, async () => {
     const current = readSignIn(place.state, place.gateway);
@@ -52,7 +56,7 @@ export async function renew(place: SignInPlace, spent: Secret, clockOffsetMs?: n
       throw ended(place.gateway);
     }
     // The old refresh token is spent: the new one has to be on disk before anything else can go wrong.
-    const next: SignIn = {
+    const next: SavedSession = {
       ...current,
       accessToken: answer.accessToken,
       refreshToken: answer.refreshToken ?? refreshToken,
@@ -76,7 +80,9 @@ export async function withRenewalLock<T>(
     await lock.acquire(signal);
   } catch (cause) {
     if (signal.aborted)
-      throw new ClientError('SIGN_IN_TIMEOUT', 'another postern does not finish renewing the sign-in', { cause });
+      throw new ClientError('SIGN_IN_TIMEOUT', 'another postern does not finish renewing the sign-in', {
+        cause,
+      });
     throw new ClientError('CONFIG_INVALID', `cannot write to ${directory}: ${reason(cause)}`, { cause });
   }
   try {

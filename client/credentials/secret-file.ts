@@ -1,7 +1,7 @@
 import { ClientError } from '../errors/failure.ts';
 import { readSmall, reason } from '../os/files.ts';
 
-const largestFileBytes = 64 * 1024;
+const maxFileBytes = 64 * 1024;
 
 /**
  * The text of a file that only this user may read; undefined when there is none. Throws `CONFIG_INVALID` for one that
@@ -10,7 +10,7 @@ const largestFileBytes = 64 * 1024;
 export function readSecretFile(path: string): string | undefined {
   let file;
   try {
-    file = readSmall(path, largestFileBytes, { follow: false });
+    file = readSmall(path, maxFileBytes, { follow: false });
   } catch (cause) {
     if (['ENOENT', 'ENOTDIR'].includes(reason(cause))) return undefined;
     throw unusable(path, reason(cause) === 'ELOOP' ? 'it is a symbolic link' : reason(cause), cause);

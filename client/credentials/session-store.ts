@@ -9,7 +9,7 @@ import { readSecretFile, unusable } from './secret-file.ts';
 import { signInPath, signInPrefix } from './session-path.ts';
 
 /** What a sign-in left behind, with the key it is bound to. */
-export interface SignIn {
+export interface SavedSession {
   readonly gateway: string;
   readonly issuer: string;
   readonly clientId: string;
@@ -36,13 +36,13 @@ export function signInDirectory(state: string, gateway: URL): string {
  * The sign-in at `gateway`, or undefined. Throws `CONFIG_INVALID` for files that are damaged, or that others can read,
  * and for a sign-in without its key: alone it is worth nothing.
  */
-export function readSignIn(state: string, gateway: URL): SignIn | undefined {
+export function readSignIn(state: string, gateway: URL): SavedSession | undefined {
   const directory = signInDirectory(state, gateway);
   // A sign-in that takes the place of the one being read takes its key away; a second look finds the new pair.
   return readPair(directory, gateway) ?? readPair(directory, gateway, 'last look');
 }
 
-function readPair(directory: string, gateway: URL, look?: 'last look'): SignIn | undefined {
+function readPair(directory: string, gateway: URL, look?: 'last look'): SavedSession | undefined {
   const path = signInPath(directory);
   const text = readSecretFile(path);
   if (text === undefined) return undefined;
@@ -61,7 +61,7 @@ function readPair(directory: string, gateway: URL, look?: 'last look'): SignIn |
  * Puts `signIn` in the place of the one before, in one step, and then takes away the keys of others. A new key comes
  * with its private JWK. The caller holds the renewal lock.
  */
-export function writeSignIn(directory: string, signIn: SignIn, privateJwk?: string): void {
+export function writeSignIn(directory: string, signIn: SavedSession, privateJwk?: string): void {
   if (privateJwk !== undefined) writePrivate(keyPath(directory, signIn.key.thumbprint), `${privateJwk}\n`);
   const { key, accessToken, refreshToken, tokenEndpoint, revocationEndpoint, ...rest } = signIn;
   const kept = {
@@ -108,7 +108,7 @@ function keyPath(directory: string, thumbprint: string): string {
   return join(directory, keyName(thumbprint));
 }
 
-type Kept = Omit<SignIn, 'key'> & { readonly keyThumbprint: string };
+type Kept = Omit<SavedSession, 'key'> & { readonly keyThumbprint: string };
 
 function parse(text: string): Kept | undefined {
   let value: unknown;

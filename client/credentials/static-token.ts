@@ -19,9 +19,9 @@ export interface FoundToken {
   readonly from: string;
 }
 
-const largestFileBytes = 64 * 1024;
+const maxFileBytes = 64 * 1024;
 /** What the gateway reads at most; a longer one would only fail there. */
-const largestTokenBytes = 8 * 1024;
+const maxTokenBytes = 8 * 1024;
 /** The difference between two clocks that the gateway tolerates too. */
 const skewMs = 30_000;
 
@@ -44,9 +44,11 @@ export function givenToken(sources: Omit<TokenSources, 'state'>, now: Date): Fou
 function fromFile(path: string | undefined): FoundToken | undefined {
   if (path === undefined) return undefined;
   try {
-    return { token: new Secret(readSmall(path, largestFileBytes).bytes.toString().trim()), from: path };
+    return { token: new Secret(readSmall(path, maxFileBytes).bytes.toString().trim()), from: path };
   } catch (cause) {
-    throw new ClientError('CONFIG_INVALID', `cannot read the token file ${path}: ${reason(cause)}`, { cause });
+    throw new ClientError('CONFIG_INVALID', `cannot read the token file ${path}: ${reason(cause)}`, {
+      cause,
+    });
   }
 }
 
@@ -58,7 +60,7 @@ function fromText(text: Secret | undefined): FoundToken | undefined {
 function checkShape({ token, from }: FoundToken): void {
   const text = token.reveal();
   if (text === '') throw new ClientError('TOKEN_INVALID', `the token from ${from} is empty`);
-  if (text.length > largestTokenBytes)
+  if (text.length > maxTokenBytes)
     throw new ClientError('TOKEN_INVALID', `the token from ${from} is too long`);
   if (!/^[A-Za-z0-9\-._~+/]+=*$/.test(text)) {
     throw new ClientError(

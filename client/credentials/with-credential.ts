@@ -5,7 +5,7 @@ import { createDpopProof } from '../oauth/dpop.ts';
 import type { Prove } from '../oauth/dpop.ts';
 import { readSignIn, signInDirectory } from './session-store.ts';
 import { signInPath } from './session-path.ts';
-import type { SignIn } from './session-store.ts';
+import type { SavedSession } from './session-store.ts';
 import { givenToken } from './static-token.ts';
 import type { TokenSources } from './static-token.ts';
 
@@ -46,7 +46,10 @@ export function authHeaders(
  * gateway refuses a sign-in's pass, `use` runs again with what may help: the nonce it asks for, its own time, or a new
  * access token, each once. Throws `TOKEN_MISSING`, `CONFIG_INVALID`, and what `use` throws.
  */
-export async function withCredential<T>(place: CredentialSource, use: (pass: Credential) => Promise<T>): Promise<T> {
+export async function withCredential<T>(
+  place: CredentialSource,
+  use: (pass: Credential) => Promise<T>,
+): Promise<T> {
   const given = givenToken(place.sources, new Date());
   if (given !== undefined) return use(given);
   let signIn = await currentSignIn(place);
@@ -69,7 +72,7 @@ export async function withCredential<T>(place: CredentialSource, use: (pass: Cre
 }
 
 /** The sign-in with an access token that is good for a while. Throws `TOKEN_MISSING` when there is none. */
-async function currentSignIn(place: CredentialSource): Promise<SignIn> {
+async function currentSignIn(place: CredentialSource): Promise<SavedSession> {
   const signIn = readSignIn(place.sources.state, place.gateway);
   if (signIn === undefined)
     throw new ClientError('TOKEN_MISSING', `you are not signed in at ${place.gateway.href}`);
@@ -85,13 +88,17 @@ async function currentSignIn(place: CredentialSource): Promise<SignIn> {
   }
 }
 
-async function renewed(place: CredentialSource, signIn: SignIn, offset?: number): Promise<SignIn> {
+async function renewed(
+  place: CredentialSource,
+  signIn: SavedSession,
+  offset?: number,
+): Promise<SavedSession> {
   const { renew } = await import('./refresh.ts');
   return renew({ ...place, state: place.sources.state }, signIn.accessToken, offset);
 }
 
 function credentialOf(
-  signIn: SignIn,
+  signIn: SavedSession,
   place: CredentialSource,
   { offset, nonce }: { readonly offset: number; readonly nonce: string | undefined },
 ): Credential {

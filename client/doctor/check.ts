@@ -2,7 +2,7 @@ import type { Duplex } from 'node:stream';
 import type { Finding } from '../../diagnostics/finding.ts';
 import type { TunnelError } from '../../protocol/errors.ts';
 import type { Target } from '../../protocol/target.ts';
-import type { Access } from '../http/gateway-api.ts';
+import type { AccessResponse } from '../http/gateway-api.ts';
 import type { Egress } from '../egress/egress.ts';
 import type { EntryName } from '../entry/entry.ts';
 import { sanitize } from '../errors/report.ts';
@@ -42,9 +42,9 @@ export interface Facts {
   readonly reachedMs: number;
   /** Connections come as far as the web server, with TLS where it is wanted. */
   readonly isConnected: true;
-  readonly page: Page;
+  readonly page: FetchedPage;
   readonly gateway: GatewayFacts;
-  readonly access: Access;
+  readonly access: AccessResponse;
   readonly probes: readonly Probe[];
   /** The entry that ssh would take. */
   readonly entry: EntryName;
@@ -57,7 +57,7 @@ export interface Facts {
 }
 
 /** What the web server answered when it was asked for the discovery document. */
-export interface Page {
+export interface FetchedPage {
   readonly status: number;
   readonly type: string;
   readonly body: string;

@@ -92,10 +92,10 @@ async function tryEntry(entry: EntryName, { found, place, signal }: Circumstance
   }
 }
 
-const largestGreetingBytes = 8 * 1024;
+const maxGreetingBytes = 8 * 1024;
 
 function isGreeting(bytes: Buffer): boolean {
-  return bytes.length > largestGreetingBytes || identificationIn(bytes) !== undefined;
+  return bytes.length > maxGreetingBytes || identificationIn(bytes) !== undefined;
 }
 
 /** Whether the gateway itself has said it; all else has been said, or kept silent, by something before it. */
@@ -103,7 +103,11 @@ function isAnswer({ facts }: Pick<TunnelError, 'facts'>): boolean {
   return !['http', 'upgrade', 'network', 'tls', 'proxy', 'configuration'].includes(facts.layer);
 }
 
-function findingOf({ entry, probe, why }: Tried, chosen: EntryName | undefined, { target }: DoctorContext): Finding {
+function findingOf(
+  { entry, probe, why }: Tried,
+  chosen: EntryName | undefined,
+  { target }: DoctorContext,
+): Finding {
   const speaker = { check: `entry-${entry}`, title: entry };
   if (probe === undefined) return unchecked(speaker, why);
   if (probe.state === 'open' && probe.greeting!.length === 0 && target !== undefined)

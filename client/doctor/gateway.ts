@@ -1,6 +1,6 @@
 import { ClientError } from '../errors/failure.ts';
 import { check, costly, failed, good } from './check.ts';
-import type { GatewayFacts, Outcome, Page, Explanation } from './check.ts';
+import type { GatewayFacts, Outcome, FetchedPage, Explanation } from './check.ts';
 
 const speaker = { check: 'gateway', title: 'gateway' };
 
@@ -35,7 +35,7 @@ interface Document extends GatewayFacts {
   readonly publicUrl: string;
 }
 
-function readDocument({ status, body }: Page): Document | undefined {
+function readDocument({ status, body }: FetchedPage): Document | undefined {
   try {
     const value = JSON.parse(body) as Readonly<Record<string, unknown>>;
     const { version, entries, publicUrl } = value;
@@ -51,7 +51,7 @@ function readDocument({ status, body }: Page): Document | undefined {
   }
 }
 
-function kindOf({ type, location }: Page): string {
+function kindOf({ type, location }: FetchedPage): string {
   if (location !== undefined) return `a redirection to ${hostOf(location)}`;
   if (/html/i.test(type)) return 'a web page';
   return type === '' ? 'nothing' : type;
@@ -62,7 +62,7 @@ function hostOf(location: string): string {
   return URL.canParse(location) ? new URL(location).host : 'another path';
 }
 
-function wordsFor({ type, location }: Page): Explanation {
+function wordsFor({ type, location }: FetchedPage): Explanation {
   if (location !== undefined || /html/i.test(type)) {
     return {
       meaning:

@@ -46,7 +46,9 @@ async function refusalOf(
     const fields = { 'X-Postern-Doctor': 'x'.repeat(size) };
     const { answer, peer } = await requestJson(egress, { method: 'GET', url, headers: fields }, signal);
     answer.response.destroy();
-    return answer.status === 200 ? undefined : `${describeServer(answer.response, peer)} answered ${answer.status}`;
+    return answer.status === 200
+      ? undefined
+      : `${describeServer(answer.response, peer)} answered ${answer.status}`;
   } catch (error) {
     return toFailure(error).message;
   }

@@ -38,7 +38,11 @@ async function answerTime({ settings, egress }: DoctorContext, signal: AbortSign
     const since = performance.now();
     const headers = { Host: gateway.host };
     const path = `${gateway.pathname}.well-known/postern`;
-    const { response } = await sendRequest(socket, { method: 'GET', path, headers, peer: gateway.host }, signal);
+    const { response } = await sendRequest(
+      socket,
+      { method: 'GET', path, headers, peer: gateway.host },
+      signal,
+    );
     response.destroy();
     return performance.now() - since;
   } finally {

@@ -1,6 +1,6 @@
 import { gatewayTarget } from '../entry/entry.ts';
 import { sendRequest } from '../http/exchange.ts';
-import type { Answer } from '../http/exchange.ts';
+import type { HttpResponse } from '../http/exchange.ts';
 import { authHeaders, withCredential } from '../credentials/with-credential.ts';
 import type { DoctorContext } from './check.ts';
 
@@ -12,7 +12,7 @@ export async function measure(
   { settings, egress }: DoctorContext,
   { query, body, answerMs }: Measurement,
   signal: AbortSignal,
-): Promise<Answer | undefined> {
+): Promise<HttpResponse | undefined> {
   const { gateway, token: sources } = settings;
   const url = new URL('api/measure', gateway);
   url.search = new URLSearchParams(query).toString();

@@ -14,6 +14,10 @@ export async function openTunnel(
   const { gateway, token: sources } = settings;
   const way = await loadEntry(entry);
   return withCredential({ sources, gateway, egress, signal }, ({ token, createProof: prove }) =>
-    way.open({ gateway, target, token, ...(prove === undefined ? {} : { createProof: prove }) }, egress, signal),
+    way.open(
+      { gateway, target, token, ...(prove === undefined ? {} : { createProof: prove }) },
+      egress,
+      signal,
+    ),
   );
 }

@@ -12,7 +12,7 @@ export const policy = check({
   limitMs: 1000,
   run({ access, probes }, { target }: DoctorContext): Outcome {
     const reach = access.hosts.map(({ pattern }) => pattern);
-    const list = `${reach.slice(0, mostNamed).join(', ')}${reach.length > mostNamed ? ` and ${reach.length - mostNamed} more` : ''}`;
+    const list = `${reach.slice(0, maxNamed).join(', ')}${reach.length > maxNamed ? ` and ${reach.length - maxNamed} more` : ''}`;
     const may = reach.length === 0 ? 'the rules allow you no host' : `you may reach ${list}`;
     if (target === undefined) {
       const finding = good(speaker, `no host was named; ${may}`, { shared: 'no host was named' });
@@ -43,7 +43,7 @@ export const policy = check({
   },
 });
 
-const mostNamed = 6;
+const maxNamed = 6;
 
 /** What the gateway had to say against it; undefined when a tunnel has opened. */
 export function refusalOf(probes: readonly Probe[]): Probe | undefined {

@@ -2,10 +2,10 @@ import { requestJson } from '../http/json-request.ts';
 import { describeServer } from '../entry/refusal.ts';
 import { ClientError, toFailure } from '../errors/failure.ts';
 import { check, failed, good } from './check.ts';
-import type { Outcome, Page, Explanation } from './check.ts';
+import type { Outcome, FetchedPage, Explanation } from './check.ts';
 
 const speaker = { check: 'http', title: 'HTTP' };
-const largestBytes = 64 * 1024;
+const maxBytes = 64 * 1024;
 
 /** Whether the web server answers, and has something at the gateway's path. */
 export const web = check({
@@ -15,7 +15,7 @@ export const web = check({
   limitMs: 10_000,
   async run(_found, { settings, egress }, signal): Promise<Outcome> {
     const { gateway } = settings;
-    let page: Page;
+    let page: FetchedPage;
     try {
       page = await fetchPage(new URL('.well-known/postern', gateway), egress, signal);
     } catch (error) {
@@ -31,7 +31,11 @@ export const web = check({
   },
 });
 
-async function fetchPage(url: URL, egress: Parameters<typeof requestJson>[0], signal: AbortSignal): Promise<Page> {
+async function fetchPage(
+  url: URL,
+  egress: Parameters<typeof requestJson>[0],
+  signal: AbortSignal,
+): Promise<FetchedPage> {
   const askedAt = Date.now();
   const { answer, peer } = await requestJson(egress, { method: 'GET', url }, signal);
   const { response, status } = answer;
@@ -43,7 +47,7 @@ async function fetchPage(url: URL, egress: Parameters<typeof requestJson>[0], si
     for await (const chunk of response) {
       chunks.push(chunk as Buffer);
       size += (chunk as Buffer).length;
-      if (size > largestBytes) break;
+      if (size > maxBytes) break;
     }
   } catch {
     // What has come is enough to tell what it is.
@@ -71,7 +75,7 @@ const notHttpWords: Explanation = {
   advice: 'check the gateway URL; if it is right, tell those who run the gateway.',
 };
 
-function statusWords({ status, type }: Page, gateway: URL): Explanation {
+function statusWords({ status, type }: FetchedPage, gateway: URL): Explanation {
   if (status === 502 || status === 503 || status === 504) {
     return {
       meaning:

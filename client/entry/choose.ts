@@ -52,7 +52,7 @@ export async function openTunnel(request: TunnelRequest, egress: Egress, choice:
       noUpgradePasses ||= failure.code === 'UPGRADE_REQUIRED' || performance.now() - startedAt > swallowedMs;
     }
   }
-  throw mostTelling(failures, isBound);
+  throw mostInformative(failures, isBound);
 }
 
 /** The entries that need `Upgrade`. The gateway itself says when that has been taken out of a request. */
@@ -68,7 +68,7 @@ function order(recalled: EntryName | undefined, isBound: boolean): EntryName[] {
   return [...first, ...usable.filter((name) => name !== recalled)];
 }
 
-function mostTelling(failures: ReadonlyMap<EntryName, TunnelError>, isBound: boolean): ClientError {
+function mostInformative(failures: ReadonlyMap<EntryName, TunnelError>, isBound: boolean): ClientError {
   const first = entryNames.map((name) => failures.get(name)).find((failure) => failure !== undefined)!;
   const rest = isBound ? '; connect is for tokens and tickets only' : '';
   return new ClientError(first.code, `${first.message} (tried ${[...failures.keys()].join(', ')}${rest})`, {

@@ -14,7 +14,7 @@ export interface EntryMemory {
 }
 
 /** More gateways, in more networks, than anybody has; a file that grows without end helps nobody. */
-const mostPlaces = 64;
+const maxPlaces = 64;
 
 /** Then the usual order is tried again: the gateway may know a better entry by now, or the way may be free. */
 const keptMs = 7 * 24 * 3_600_000;
@@ -49,7 +49,7 @@ export function entryCache(
     if (before?.entry === what.entry && (before.heldBack || !what.heldBack)) return;
     entries.delete(place);
     const until = now() + (what.entry === 'http' ? httpKeptMs : keptMs);
-    const kept = [...entries, [place, { ...what, until }] as const].slice(-mostPlaces);
+    const kept = [...entries, [place, { ...what, until }] as const].slice(-maxPlaces);
     try {
       writePrivate(path, `${JSON.stringify(Object.fromEntries(kept))}\n`);
     } catch {

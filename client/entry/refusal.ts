@@ -2,12 +2,12 @@ import type { IncomingMessage } from 'node:http';
 import type { Readable } from 'node:stream';
 import { isTunnelErrorCode } from '../../protocol/errors.ts';
 import type { TunnelErrorCode } from '../../protocol/errors.ts';
-import type { Answer } from '../http/exchange.ts';
+import type { HttpResponse } from '../http/exchange.ts';
 import { ClientError } from '../errors/failure.ts';
-import type { Challenge } from '../errors/failure.ts';
+import type { GatewayChallenge } from '../errors/failure.ts';
 import { printable } from '../os/printable.ts';
 
-const largestProblemBytes = 64 * 1024;
+const maxProblemBytes = 64 * 1024;
 const problemMs = 1000;
 
 /** Statuses of a server that has understood the request and does not know or want the switch. */
@@ -18,21 +18,22 @@ const unwilling = new Set([400, 405, 426, 501]);
  * `HTTP_UNEXPECTED` with the status and the name of who did. Reads the body, within 64 KiB and 1 s, and ends it.
  */
 export async function refusal(
-  answer: Pick<Answer, 'response' | 'status' | 'body'>,
+  answer: Pick<HttpResponse, 'response' | 'status' | 'body'>,
   peer: string,
 ): Promise<ClientError> {
   const { response, status, body } = answer;
   const isProblem = /^application\/problem\+json\s*(?:;|$)/i.test(response.headers['content-type'] ?? '');
   const problem = isProblem ? parseProblem(await collect(body, response)) : undefined;
   body.destroy();
-  if (problem === undefined) return new ClientError(codeOf(status), `${describeServer(response, peer)} answered ${status}`);
+  if (problem === undefined)
+    return new ClientError(codeOf(status), `${describeServer(response, peer)} answered ${status}`);
   const { code, detail, requestId } = problem;
   const context = { challenge: challengeOf(response), ...(requestId === undefined ? {} : { requestId }) };
   return new ClientError(code ?? codeOf(status), detail ?? `the gateway answered ${status}`, context);
 }
 
 /** What an answer tells those who have to prove something. */
-export function challengeOf({ headers }: Pick<IncomingMessage, 'headers'>): Challenge {
+export function challengeOf({ headers }: Pick<IncomingMessage, 'headers'>): GatewayChallenge {
   const nonce = headers['dpop-nonce'];
   const date = Date.parse(headers.date ?? '');
   return {
@@ -81,14 +82,14 @@ function text(value: unknown): string | undefined {
 
 function collect(body: Readable, response: IncomingMessage): Promise<string> {
   const length = Number(response.headers['content-length'] ?? Infinity);
-  const wanted = Math.min(largestProblemBytes, length);
+  const wanted = Math.min(maxProblemBytes, length);
   return new Promise((resolve) => {
     const chunks: Buffer[] = [];
     let size = 0;
     const done = (): void => {
       clearTimeout(timer);
       body.off('data', onData);
-      resolve(Buffer.concat(chunks).subarray(0, largestProblemBytes).toString());
+      resolve(Buffer.concat(chunks).subarray(0, maxProblemBytes).toString());
     };
     const onData = (chunk: Buffer): void => {
       chunks.push(chunk);

@@ -1,12 +1,12 @@
 import { createHmac } from 'node:crypto';
 import type { Duplex } from 'node:stream';
-import type { RejoinCause } from '../../protocol/resume-cause.ts';
+import type { ResumeCause } from '../../protocol/resume-cause.ts';
 import type { RelayGreeting, RelayOpened } from '../../protocol/relay-frame.ts';
 import type { Carrier } from '../../stream/carrier.ts';
 import type { Egress } from '../egress/egress.ts';
 import { ClientError } from '../errors/failure.ts';
 import { Reconnector } from '../resume/reconnector.ts';
-import type { Rejoin, ResumeResult } from '../resume/reconnector.ts';
+import type { ResumeRequest, ResumeResult } from '../resume/reconnector.ts';
 import type { ConnectorRequest } from '../carrier/connector.ts';
 import type { ClientEntry, ReconnectSupport, TunnelRequest } from './entry.ts';
 import { ConnectorSelector } from '../carrier/select-connector.ts';
@@ -46,7 +46,10 @@ function resumable(carrier: Carrier, opened: RelayOpened, { request, egress, way
   const { sid, secret, windowBytes, keepMs, carrierMs } = opened;
   if (secret === undefined || windowBytes === undefined || keepMs === undefined)
     throw notExpected(request.gateway, carrier);
-  const later: ReconnectSupport = request.later ?? { withCredential: (_signal, use) => use(request), warn() {} };
+  const later: ReconnectSupport = request.later ?? {
+    withCredential: (_signal, use) => use(request),
+    warn() {},
+  };
   const reconnector = new Reconnector({
     windowBytes,
     keepMs,
@@ -58,7 +61,7 @@ function resumable(carrier: Carrier, opened: RelayOpened, { request, egress, way
     warn: (line) => later.warn(line),
     resume: (asked, signal) =>
       later.withCredential(signal, async (pass) => {
-        const rejoined = await resume(asked, {
+        const resumed = await resume(asked, {
           sid,
           secret,
           ways,
@@ -68,8 +71,8 @@ function resumable(carrier: Carrier, opened: RelayOpened, { request, egress, way
           signal,
           ...isBufferedIn(request),
         });
-        if (rejoined.hasChanged) later.onEntry?.(rejoined.way);
-        return rejoined;
+        if (resumed.hasChanged) later.onEntry?.(resumed.way);
+        return resumed;
       }),
   });
   return reconnector.start(carrier);
@@ -79,21 +82,24 @@ function isBufferedIn({ later }: TunnelRequest): Pick<ConnectorRequest, 'isBuffe
   return later?.isBuffered === undefined ? {} : { isBuffered: later.isBuffered };
 }
 
-interface RejoinParts extends Pick<ConnectorRequest, 'gateway' | 'pass' | 'egress' | 'signal' | 'isBuffered'> {
+interface ResumeParts extends Pick<
+  ConnectorRequest,
+  'gateway' | 'pass' | 'egress' | 'signal' | 'isBuffered'
+> {
   readonly sid: string;
   readonly secret: string;
   readonly ways: ConnectorSelector;
 }
 
 async function resume(
-  { received, cause, nextCount, onConnected }: Rejoin,
-  { sid, secret, ways, ...parts }: RejoinParts,
+  { received, cause, nextCount, onConnected }: ResumeRequest,
+  { sid, secret, ways, ...parts }: ResumeParts,
 ): Promise<ResumeResult & { readonly way: WayName; readonly hasChanged: boolean }> {
   const question = (): ConnectorRequest => ({
     ...parts,
     kind: 'reconnect',
     query: { sid, ack: String(received) },
-    fields: { 'Postern-Rejoin': rejoinField({ sid, secret, received, count: nextCount(), cause }) },
+    fields: { 'Postern-Rejoin': resumeField({ sid, secret, received, count: nextCount(), cause }) },
     onConnected,
   });
   const { carrier, name } = await ways.open(question, {
@@ -110,12 +116,12 @@ async function resume(
 }
 
 /** Shows that we know the secret, without showing it, for this one request. */
-export function rejoinField(what: {
+export function resumeField(what: {
   readonly sid: string;
   readonly secret: string;
   readonly received: number;
   readonly count: number;
-  readonly cause: RejoinCause;
+  readonly cause: ResumeCause;
 }): string {
   const { sid, secret, received, count, cause } = what;
   const mac = createHmac('sha256', Buffer.from(secret, 'latin1'))
@@ -145,7 +151,9 @@ function greeted(carrier: Carrier, gateway: URL, signal: AbortSignal): Promise<R
       drained() {},
       ended() {
         stop();
-        reject(new ClientError('HTTP_UNEXPECTED', `${gateway.host} closed the connection without a greeting`));
+        reject(
+          new ClientError('HTTP_UNEXPECTED', `${gateway.host} closed the connection without a greeting`),
+        );
       },
     });
   });

@@ -12,7 +12,7 @@ import { gatewayTarget, tunnelPath } from './entry.ts';
 import type { ClientEntry } from './entry.ts';
 import { refusal, describeServer } from './refusal.ts';
 
-const largestMessageBytes = 1024 * 1024;
+const maxMessageBytes = 1024 * 1024;
 
 /** The tunnel by WebSocket: binary messages are its bytes, an empty one is the EOF. */
 export const websocket: ClientEntry = {
@@ -51,7 +51,7 @@ export async function openWebSocket<T>(
     const webSocket = new WebSocket(url, [subprotocol], {
       createConnection: () => socket,
       headers: { ...headers, 'User-Agent': `postern/${version}` },
-      maxPayload: largestMessageBytes,
+      maxPayload: maxMessageBytes,
       perMessageDeflate: false,
     });
     return await handshake(webSocket, { peer: url.host, signal, use });
@@ -61,13 +61,13 @@ export async function openWebSocket<T>(
   }
 }
 
-interface Handshake<T> {
+interface WebSocketHandshake<T> {
   readonly peer: string;
   readonly signal: AbortSignal;
   readonly use: (webSocket: WebSocket) => T;
 }
 
-function handshake<T>(socket: WebSocket, { peer, signal, use }: Handshake<T>): Promise<T> {
+function handshake<T>(socket: WebSocket, { peer, signal, use }: WebSocketHandshake<T>): Promise<T> {
   return new Promise((resolve, reject) => {
     let switched: IncomingMessage | undefined;
     const fail = (failure: ClientError): void => {

@@ -8,11 +8,11 @@ export interface FailureContext extends ErrorOptions {
   /** The gateway's name for the refused request, to quote to its operator. */
   readonly requestId?: string;
   /** What the refusal says about how to ask better. */
-  readonly challenge?: Challenge;
+  readonly challenge?: GatewayChallenge;
 }
 
 /** What an answer tells those who have to prove something. */
-export interface Challenge {
+export interface GatewayChallenge {
   /** `DPoP-Nonce`: the next proof has to hold it (RFC 9449 §8). */
   readonly nonce?: string;
   /** `Date`: what time it is there, in milliseconds since the epoch. */
@@ -23,7 +23,7 @@ export interface Challenge {
 export class ClientError extends TunnelError {
   readonly hint: string | undefined;
   readonly requestId: string | undefined;
-  readonly challenge: Challenge | undefined;
+  readonly challenge: GatewayChallenge | undefined;
 
   constructor(code: TunnelErrorCode, message: string, context: FailureContext = {}) {
     super(code, message, context);

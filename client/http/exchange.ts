@@ -22,7 +22,7 @@ export interface HttpRequest {
 }
 
 /** The head of an answer, with the connection as HTTP has left it. */
-export interface Answer {
+export interface HttpResponse {
   readonly response: IncomingMessage;
   readonly status: number;
   /** Where the body of a refusal is read from. */
@@ -36,7 +36,11 @@ export interface Answer {
  * are put back. The socket stays the caller's, and is destroyed on failure: `HTTP_UNEXPECTED` for what is no answer,
  * `UPGRADE_REFUSED` for silence, `GATEWAY_TIMEOUT` when `signal` aborts.
  */
-export function sendRequest(socket: Socket, question: HttpRequest, signal: AbortSignal): Promise<Answer> {
+export function sendRequest(
+  socket: Socket,
+  question: HttpRequest,
+  signal: AbortSignal,
+): Promise<HttpResponse> {
   return new Promise((resolve, reject) => {
     const { method, path, headers, peer } = question;
     const request = httpRequest({

@@ -1,5 +1,5 @@
 import { requestJson, readObject } from './json-request.ts';
-import type { Request } from './json-request.ts';
+import type { JsonRequest } from './json-request.ts';
 import { refusal } from '../entry/refusal.ts';
 import { ClientError } from '../errors/failure.ts';
 import type { ClientSettings } from '../settings.ts';
@@ -22,7 +22,7 @@ export async function askApi(
   const method = json === undefined ? 'GET' : 'POST';
   return withCredential({ sources, gateway, egress, signal }, async (pass) => {
     const headers = authHeaders(pass, method, url);
-    const request: Request = { method, url, headers, ...(json === undefined ? {} : { json }) };
+    const request: JsonRequest = { method, url, headers, ...(json === undefined ? {} : { json }) };
     const reply = await requestJson(egress, request, signal);
     const { answer, peer } = reply;
     if (answer.status === 200 || answer.status === 201) return readObject(reply);
@@ -33,25 +33,25 @@ export async function askApi(
 }
 
 /** What `api/access` says of the person who asks. What it says otherwise is left out. */
-export interface Access {
+export interface AccessResponse {
   readonly subject?: string;
   readonly groups: readonly string[];
   readonly until?: string;
   readonly hosts: readonly { readonly pattern: string }[];
-  readonly sessions: readonly LiveSession[];
+  readonly sessions: readonly ListedSession[];
   /** Where the gateway sees the one who asks. */
   readonly client?: string;
 }
 
 /** A tunnel of that person which is open now. */
-export interface LiveSession {
+export interface ListedSession {
   readonly id: string;
   readonly target?: string;
   readonly since?: string;
 }
 
 /** Who am I, what may I reach, what is open. Throws as `askApi`. */
-export async function askAccess(settings: ClientSettings, signal?: AbortSignal): Promise<Access> {
+export async function askAccess(settings: ClientSettings, signal?: AbortSignal): Promise<AccessResponse> {
   const answer = await askApi(settings, 'api/access', undefined, signal);
   const { subject, groups, until, hosts, sessions, client } = answer;
   return {

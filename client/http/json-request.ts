@@ -3,16 +3,16 @@ import { describeServer } from '../entry/refusal.ts';
 import { gatewayTarget } from '../entry/entry.ts';
 import type { Egress } from '../egress/egress.ts';
 import { sendRequest } from './exchange.ts';
-import type { Answer } from './exchange.ts';
+import type { HttpResponse } from './exchange.ts';
 import { ClientError } from '../errors/failure.ts';
 import { timeLimit } from '../../stream/time-limit.ts';
 
 /** From the first packet to the last byte of an answer. */
 export const askMs = 15_000;
-const largestBodyBytes = 256 * 1024;
+const maxBodyBytes = 256 * 1024;
 
 /** A request that is not for a tunnel. */
-export interface Request {
+export interface JsonRequest {
   readonly method: 'GET' | 'POST';
   readonly url: URL;
   readonly headers?: OutgoingHttpHeaders;
@@ -23,8 +23,8 @@ export interface Request {
 }
 
 /** An answer, with its body still to be read. */
-export interface Reply {
-  readonly answer: Answer;
+export interface JsonResponse {
+  readonly answer: HttpResponse;
   /** Who was asked, for messages. */
   readonly peer: string;
 }
@@ -33,7 +33,11 @@ export interface Reply {
  * Asks on a connection of its own, the same way out as tunnels take; redirections are not followed. Read or destroy
  * the body afterwards. Throws what `egress` throws, `HTTP_UNEXPECTED` and `GATEWAY_TIMEOUT`.
  */
-export async function requestJson(egress: Egress, request: Request, signal: AbortSignal): Promise<Reply> {
+export async function requestJson(
+  egress: Egress,
+  request: JsonRequest,
+  signal: AbortSignal,
+): Promise<JsonResponse> {
   const { method, url } = request;
   const limit = timeLimit(signal, askMs);
   const socket = await egress.connect(gatewayTarget(url), limit);
@@ -60,14 +64,14 @@ export async function requestJson(egress: Egress, request: Request, signal: Abor
   throw unexpected({ answer, peer: url.hostname }, 'switched protocols');
 }
 
-function encode({ form, json }: Request): [type?: string, body?: string] {
+function encode({ form, json }: JsonRequest): [type?: string, body?: string] {
   if (form !== undefined)
     return ['application/x-www-form-urlencoded', new URLSearchParams({ ...form }).toString()];
   return json === undefined ? [] : ['application/json', JSON.stringify(json)];
 }
 
 /** The object that a body holds as JSON; the connection ends with it. Throws `HTTP_UNEXPECTED`. */
-export async function readObject(reply: Reply): Promise<Readonly<Record<string, unknown>>> {
+export async function readObject(reply: JsonResponse): Promise<Readonly<Record<string, unknown>>> {
   const { response } = reply.answer;
   try {
     if (!/^application\/(?:[a-z.-]+\+)?json\s*(?:;|$)/i.test(response.headers['content-type'] ?? '')) {
@@ -82,14 +86,14 @@ export async function readObject(reply: Reply): Promise<Readonly<Record<string, 
   }
 }
 
-async function readValue(reply: Reply): Promise<unknown> {
+async function readValue(reply: JsonResponse): Promise<unknown> {
   const chunks: Buffer[] = [];
   let size = 0;
   try {
     for await (const chunk of reply.answer.response) {
       chunks.push(chunk as Buffer);
       size += (chunk as Buffer).length;
-      if (size > largestBodyBytes) throw new RangeError(`more than ${largestBodyBytes} bytes`);
+      if (size > maxBodyBytes) throw new RangeError(`more than ${maxBodyBytes} bytes`);
     }
     return JSON.parse(Buffer.concat(chunks).toString());
   } catch (cause) {
@@ -98,6 +102,6 @@ async function readValue(reply: Reply): Promise<unknown> {
 }
 
 /** That something other than what we asked for came back. */
-export function unexpected({ answer, peer }: Reply, what: string, cause?: unknown): ClientError {
+export function unexpected({ answer, peer }: JsonResponse, what: string, cause?: unknown): ClientError {
   return new ClientError('HTTP_UNEXPECTED', `${describeServer(answer.response, peer)} ${what}`, { cause });
 }

@@ -4,7 +4,7 @@ import type { Target } from '../../protocol/target.ts';
 import { ClientError } from '../errors/failure.ts';
 
 /** A place where programs of this machine come in. */
-export interface ListenAddress {
+export interface LocalListenAddress {
   readonly at: DoorAddress;
   /** What everybody who comes in is led to; absent: they say it, by SOCKS or CONNECT. */
   readonly forward?: Target;
@@ -37,7 +37,7 @@ export function parseSocket(text: string): DoorAddress {
 }
 
 /** Reads `[ADDRESS:]PORT:HOST:PORT` or `PATH:HOST:PORT`, as ssh's -L. Throws `USAGE`, `TARGET_INVALID`. */
-export function parseForward(text: string): ListenAddress {
+export function parseForward(text: string): LocalListenAddress {
   const [, where, asked] = /^(.+?):((?:\[[^[\]]*\]|[^:[\]]+):\d+)$/.exec(text) ?? [];
   if (where === undefined) throw usage(`${quote(text)} is no forward: write it like 2222:box:22`);
   return {

@@ -6,11 +6,11 @@ import { dirname } from 'node:path';
 import { formatHost } from '../../protocol/target.ts';
 import { ClientError } from '../errors/failure.ts';
 import { reason } from '../os/files.ts';
-import type { ListenAddress, DoorAddress } from './listen-address.ts';
+import type { LocalListenAddress, DoorAddress } from './listen-address.ts';
 
 /** A door at which a process listens. */
 export interface OpenDoor {
-  readonly door: ListenAddress;
+  readonly door: LocalListenAddress;
   /** `127.0.0.1:1080`, or the path. */
   readonly name: string;
   /** Takes nobody any more; who is in stays. A unix socket goes away. */
@@ -21,7 +21,10 @@ export interface OpenDoor {
  * Listens. `onSocket` owns each socket, which has an `error` listener already and keeps its half-open state. Throws
  * `CONFIG_INVALID`.
  */
-export async function openDoor(door: ListenAddress, onSocket: (socket: Socket) => void): Promise<OpenDoor> {
+export async function openDoor(
+  door: LocalListenAddress,
+  onSocket: (socket: Socket) => void,
+): Promise<OpenDoor> {
   const server = createServer({ allowHalfOpen: true, noDelay: true }, (socket) => {
     // Stays for good: a reset between two owners of the socket must not end the process.
     socket.on('error', () => {});

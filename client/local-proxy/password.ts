@@ -4,7 +4,7 @@ import { ClientError } from '../errors/failure.ts';
 import { readSmall, reason, writePrivate } from '../os/files.ts';
 
 /** SOCKS knows no longer ones (RFC 1929). */
-const longestBytes = 255;
+const maxBytes = 255;
 
 /** The password of a listener. */
 export class Password {
@@ -50,7 +50,7 @@ export function passwordInFile(path: string): { readonly password: Password; rea
 /** A password that was given as `text`. Throws `CONFIG_INVALID`. */
 export function passwordOf(text: string, from: string): Password {
   if (text === '') throw unusable(from, 'is empty');
-  if (Buffer.byteLength(text) > longestBytes) throw unusable(from, `is longer than ${longestBytes} bytes`);
+  if (Buffer.byteLength(text) > maxBytes) throw unusable(from, `is longer than ${maxBytes} bytes`);
   return new Password(new Secret(text));
 }
 

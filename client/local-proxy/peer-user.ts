@@ -9,7 +9,7 @@ export type Neighbour = 'own' | 'other' | 'unknown';
 /** In the long run readings take no more than this part of the time, but some at once are free, and nobody waits for long. */
 const share = 0.2;
 const freeMs = 30;
-const mostPauseMs = 100;
+const maxPauseMs = 100;
 
 /** Tells by the kernel's tables of sockets (proc(5), /proc/net/tcp) whose program has connected. Only Linux has them. */
 export class PeerUser {
@@ -48,7 +48,7 @@ export class PeerUser {
   /** With thousands of connections on the machine a reading takes milliseconds: hundreds who come at once share some. */
   async #begin(): Promise<readonly Table[]> {
     const pauseMs = (this.#owedMs() - freeMs) / share;
-    await (pauseMs > 0 ? delay(Math.min(pauseMs, mostPauseMs)) : nextTurn());
+    await (pauseMs > 0 ? delay(Math.min(pauseMs, maxPauseMs)) : nextTurn());
     this.#next = undefined;
     return this.#paths.map((path) => {
       let rows: Buffer | undefined;

@@ -12,7 +12,7 @@ import { runHandshake } from './run-handshake.ts';
 import type { DetectedProtocol } from './run-handshake.ts';
 import { Refusal } from './handshake.ts';
 import type { ConnectRequest } from './handshake.ts';
-import type { ListenAddress } from './listen-address.ts';
+import type { LocalListenAddress } from './listen-address.ts';
 import { detectProtocol } from './detect-protocol.ts';
 import type { PeerUser } from './peer-user.ts';
 import type { Password } from './password.ts';
@@ -39,7 +39,7 @@ export interface ListenerContext {
  * The life of a connection: who comes in, what is asked for, the tunnel, bytes both ways. Takes the socket over. Never
  * rejects.
  */
-export async function serve(socket: Socket, door: ListenAddress, house: ListenerContext): Promise<void> {
+export async function serve(socket: Socket, door: LocalListenAddress, house: ListenerContext): Promise<void> {
   const { signal, onFailure } = house;
   const stop = (): void => abort(socket);
   signal.addEventListener('abort', stop, { once: true });
@@ -61,7 +61,11 @@ export async function serve(socket: Socket, door: ListenAddress, house: Listener
   }
 }
 
-async function checkNeighbour(socket: Socket, { at }: ListenAddress, { neighbours }: ListenerContext): Promise<void> {
+async function checkNeighbour(
+  socket: Socket,
+  { at }: LocalListenAddress,
+  { neighbours }: ListenerContext,
+): Promise<void> {
   // A unix socket lets nobody else in by itself.
   if (neighbours === undefined || at.kind === 'unix') return;
   if ((await neighbours.ownerOf(socket)) !== 'other' || socket.closed) return;
@@ -70,7 +74,7 @@ async function checkNeighbour(socket: Socket, { at }: ListenAddress, { neighbour
 
 async function whatIsAsked(
   socket: Socket,
-  { forward }: ListenAddress,
+  { forward }: LocalListenAddress,
   { password }: ListenerContext,
 ): Promise<DetectedProtocol<ConnectRequest> | undefined> {
   if (forward === undefined) return runHandshake(socket, detectProtocol(password), sayMs);
@@ -80,7 +84,11 @@ async function whatIsAsked(
 }
 
 /** Undefined when the program has gone in the meantime. Throws `Refusal`. */
-async function openFor(socket: Socket, asked: ConnectRequest, house: ListenerContext): Promise<Duplex | undefined> {
+async function openFor(
+  socket: Socket,
+  asked: ConnectRequest,
+  house: ListenerContext,
+): Promise<Duplex | undefined> {
   const gone = new AbortController();
   const leave = (): void => gone.abort();
   socket.once('close', leave);

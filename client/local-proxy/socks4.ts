@@ -7,7 +7,7 @@ import type { Password } from './password.ts';
 const connectCommand = 1;
 const [granted, refused] = [reply(90), reply(91)];
 /** With the 0 that ends it. */
-const longestText = 256;
+const maxTextBytes = 256;
 
 /** SOCKS4 and SOCKS4a, after the first byte. They have no passwords. */
 export function* socks4(password: Password | undefined): Handshake {
@@ -30,7 +30,7 @@ export function* socks4(password: Password | undefined): Handshake {
 
 /** A text up to the 0 that ends it. */
 function* text(): Handshake<string> {
-  const bytes = yield* takeUntil('\0', longestText);
+  const bytes = yield* takeUntil('\0', maxTextBytes);
   if (bytes === undefined)
     throw new Refusal(new ClientError('REQUEST_INVALID', 'a text in SOCKS4 has no end'), refused);
   return bytes.subarray(0, -1).toString('latin1');

@@ -1,7 +1,7 @@
 import { createHash, randomBytes } from 'node:crypto';
 import type { Egress } from '../egress/egress.ts';
 import { ClientError } from '../errors/failure.ts';
-import type { AuthorizationServer } from '../oauth/authorization-server.ts';
+import type { AuthorizationServerMetadata } from '../oauth/authorization-server.ts';
 import { openLoopback } from './loopback-server.ts';
 import type { ProofKey } from '../oauth/dpop.ts';
 import { requestTokens } from '../oauth/token-request.ts';
@@ -20,7 +20,10 @@ export interface SignInWays {
  * Signs in with the browser of this machine: code with PKCE, back to a loopback address (RFC 8252). Throws
  * `SIGN_IN_FAILED` when the person or the gateway says no, or what comes back is not the answer to what was asked.
  */
-export async function signInByBrowser(server: AuthorizationServer, ways: SignInWays): Promise<IssuedTokens> {
+export async function signInByBrowser(
+  server: AuthorizationServerMetadata,
+  ways: SignInWays,
+): Promise<IssuedTokens> {
   const loopback = await openLoopback();
   try {
     const { redirectUri } = loopback;

@@ -3,7 +3,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { requestJson, readObject, unexpected } from '../http/json-request.ts';
 import { ClientError } from '../errors/failure.ts';
 import { version } from '../os/version.ts';
-import type { AuthorizationServer } from '../oauth/authorization-server.ts';
+import type { AuthorizationServerMetadata } from '../oauth/authorization-server.ts';
 import type { SignInWays } from './authorization-code-flow.ts';
 import { requestTokens } from '../oauth/token-request.ts';
 import type { IssuedTokens } from '../oauth/token-request.ts';
@@ -18,7 +18,10 @@ const slowDownMs = 5000;
  * Signs in with a browser anywhere: the person types a code there (RFC 8628). Throws `SIGN_IN_FAILED` when the gateway
  * does not offer it or the person says no, `SIGN_IN_TIMEOUT` when the code has expired.
  */
-export async function signInByDevice(server: AuthorizationServer, ways: SignInWays): Promise<IssuedTokens> {
+export async function signInByDevice(
+  server: AuthorizationServerMetadata,
+  ways: SignInWays,
+): Promise<IssuedTokens> {
   const { egress, key, signal, invite } = ways;
   const device = await beginDevice(server, ways);
   invite(device.url, device.userCode);
@@ -50,7 +53,10 @@ interface Device {
   readonly intervalMs: number;
 }
 
-async function beginDevice(server: AuthorizationServer, { egress, signal }: SignInWays): Promise<Device> {
+async function beginDevice(
+  server: AuthorizationServerMetadata,
+  { egress, signal }: SignInWays,
+): Promise<Device> {
   const { deviceAuthorizationEndpoint: url, clientId, scope } = server;
   if (url === undefined)
     throw new ClientError('SIGN_IN_FAILED', 'this gateway does not let other devices approve a sign-in', {
@@ -95,5 +101,7 @@ async function beginDevice(server: AuthorizationServer, { egress, signal }: Sign
 }
 
 function expired(): ClientError {
-  return new ClientError('SIGN_IN_TIMEOUT', 'nobody typed the code in time', { hint: 'postern login --device' });
+  return new ClientError('SIGN_IN_TIMEOUT', 'nobody typed the code in time', {
+    hint: 'postern login --device',
+  });
 }

@@ -17,7 +17,7 @@ import { makeProofKey } from '../oauth/dpop.ts';
 import { withRenewalLock } from '../credentials/refresh.ts';
 import { readSecretFile } from '../credentials/secret-file.ts';
 import { readSignIn, signInDirectory, writeSignIn } from '../credentials/session-store.ts';
-import type { SignIn } from '../credentials/session-store.ts';
+import type { SavedSession } from '../credentials/session-store.ts';
 
 const browserMs = 120_000;
 const deviceMs = 600_000;
@@ -42,11 +42,11 @@ export interface SignInRequest {
  * Signs in at a gateway and keeps the result. Of several processes that want to, one does; the others show its URL and
  * wait for it. Throws `SIGN_IN_FAILED`, `SIGN_IN_TIMEOUT`, `CONFIG_INVALID` and what `ask` throws.
  */
-export async function signInOnce(request: SignInRequest): Promise<SignIn> {
+export async function signInOnce(request: SignInRequest): Promise<SavedSession> {
   const directory = signInDirectory(request.state, request.gateway);
   const turn = new LoginLock(directory);
   const before = request.wanted === 'a new sign-in' ? usable(request)?.key.thumbprint : undefined;
-  const finished = (): SignIn | undefined => {
+  const finished = (): SavedSession | undefined => {
     const now = usable(request);
     return now?.key.thumbprint === before ? undefined : now;
   };
@@ -63,7 +63,7 @@ export async function signInOnce(request: SignInRequest): Promise<SignIn> {
   return turn.hold(request.hangup, () => signInNow(request, turn));
 }
 
-async function signInNow(request: SignInRequest, turn: LoginLock): Promise<SignIn> {
+async function signInNow(request: SignInRequest, turn: LoginLock): Promise<SavedSession> {
   const { state, gateway, egress, device, browser } = request;
   const signal = AbortSignal.timeout(device ? deviceMs : browserMs);
   const invite = (url: URL, code?: string): void => {
@@ -77,7 +77,7 @@ async function signInNow(request: SignInRequest, turn: LoginLock): Promise<SignI
     const ways = { egress, key, signal, invite };
     const tokens = await (device ? signInByDevice(server, ways) : signInByBrowser(server, ways));
     const { issuer, clientId, tokenEndpoint, revocationEndpoint } = server;
-    const signIn: SignIn = {
+    const signIn: SavedSession = {
       gateway: gateway.href,
       issuer,
       clientId,
@@ -116,7 +116,7 @@ function invitation(url: URL, how: { readonly code: string | undefined; readonly
   return `postern: ${what}\n${url.href}\n`;
 }
 
-function usable({ state, gateway }: SignInRequest): SignIn | undefined {
+function usable({ state, gateway }: SignInRequest): SavedSession | undefined {
   try {
     return readSignIn(state, gateway);
   } catch {
@@ -197,9 +197,13 @@ class LoginLock {
     try {
       return this.#lock.take();
     } catch (cause) {
-      throw new ClientError('CONFIG_INVALID', `cannot keep a sign-in in ${this.#directory}: ${reason(cause)}`, {
-        cause,
-      });
+      throw new ClientError(
+        'CONFIG_INVALID',
+        `cannot keep a sign-in in ${this.#directory}: ${reason(cause)}`,
+        {
+          cause,
+        },
+      );
     }
   }
 

@@ -5,7 +5,7 @@ import { ClientError } from '../errors/failure.ts';
 import { clockOffset } from './clock-offset.ts';
 
 /** Where and how one signs in at a gateway. All its URLs are the gateway's own. */
-export interface AuthorizationServer {
+export interface AuthorizationServerMetadata {
   readonly issuer: string;
   readonly clientId: string;
   readonly scope: string;
@@ -25,7 +25,7 @@ export async function findAuthorizationServer(
   gateway: URL,
   egress: Egress,
   signal: AbortSignal,
-): Promise<AuthorizationServer> {
+): Promise<AuthorizationServerMetadata> {
   const read = (url: URL): Promise<Document> => readDocument({ gateway, egress, signal }, url);
   const document = await read(new URL('.well-known/postern', gateway));
   const { issuer, clientId } = readDiscovery(document.value, gateway);
@@ -92,7 +92,10 @@ function ours(gateway: URL, text: unknown, what: string): URL {
   const url = typeof text === 'string' && URL.canParse(text) ? new URL(text) : undefined;
   if (url?.origin === gateway.origin && url.pathname.startsWith(gateway.pathname) && url.username === '')
     return url;
-  throw new ClientError('SIGN_IN_FAILED', `the sign-in of ${gateway.href} names another place as its ${what}`);
+  throw new ClientError(
+    'SIGN_IN_FAILED',
+    `the sign-in of ${gateway.href} names another place as its ${what}`,
+  );
 }
 
 function wantedScopes(supported: unknown): string {

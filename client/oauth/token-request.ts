@@ -10,7 +10,7 @@ import type { ProofKey } from './dpop.ts';
 const renewalMs = 60_000;
 
 /** In seconds; what is longer is no answer, and no time that could be written down. */
-const longestLife = 10 * 365 * 86_400;
+const maxLifetimeMs = 10 * 365 * 86_400;
 
 /** What is needed to ask for tokens. */
 export interface TokenRequest {
@@ -104,7 +104,7 @@ function readTokens(
   const { access_token: access, refresh_token: refresh, token_type: type, expires_in: life } = body;
   // Without this a token would work without the key, which is what it must not.
   if (typeof type !== 'string' || type.toLowerCase() !== 'dpop') return undefined;
-  if (!isToken(access) || typeof life !== 'number' || !(life > 0 && life <= longestLife)) return undefined;
+  if (!isToken(access) || typeof life !== 'number' || !(life > 0 && life <= maxLifetimeMs)) return undefined;
   if (refresh !== undefined && !isToken(refresh)) return undefined;
   const lifeMs = life * 1000;
   const expiresAt = Date.now() + lifeMs;

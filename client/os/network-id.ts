@@ -3,7 +3,7 @@ import { networkInterfaces } from 'node:os';
 import { readSmall } from './files.ts';
 
 /** More routes than a laptop has; a router with all of the internet is no client. */
-const largestRoutesBytes = 64 * 1024;
+const maxRoutesBytes = 64 * 1024;
 
 /**
  * Names the network this machine is in, to remember by it what worked there: the same text in the same network, another
@@ -39,7 +39,7 @@ function masked(address: string, netmask: string): string {
 /** In the hexadecimal of `/proc/net/route`; none elsewhere. */
 function defaultGateways(): string[] {
   try {
-    const routes = readSmall('/proc/net/route', largestRoutesBytes).bytes.toString();
+    const routes = readSmall('/proc/net/route', maxRoutesBytes).bytes.toString();
     return routes
       .split('\n')
       .map((line) => line.split('\t'))

@@ -16,7 +16,7 @@ const enough = 3;
 const youngestMs = 20_000;
 /** How much they may differ: a share of the age, and never less than a timer and a busy machine make up. */
 const share = 0.02;
-const leastSpreadMs = 2000;
+const minSpreadMs = 2000;
 /** Connections that are cut together have one cause, and their ages tell one thing once. */
 const togetherMs = 10_000;
 
@@ -49,7 +49,7 @@ function limitOf(cuts: readonly Cut[]): number | undefined {
   if (cuts.length < enough) return undefined;
   const ages = cuts.map(({ ageMs }) => ageMs);
   const [youngest, oldest] = [Math.min(...ages), Math.max(...ages)];
-  return oldest - youngest <= Math.max(leastSpreadMs, oldest * share) ? youngest : undefined;
+  return oldest - youngest <= Math.max(minSpreadMs, oldest * share) ? youngest : undefined;
 }
 
 function load(path: string): readonly Cut[] {

@@ -1,7 +1,7 @@
 import type { Duplex } from 'node:stream';
 import type { TunnelError, TunnelErrorCode } from '../../protocol/errors.ts';
-import { rejoinCauses } from '../../protocol/resume-cause.ts';
-import type { RejoinCause } from '../../protocol/resume-cause.ts';
+import { resumeCauses } from '../../protocol/resume-cause.ts';
+import type { ResumeCause } from '../../protocol/resume-cause.ts';
 import type { RelayJoined } from '../../protocol/relay-frame.ts';
 import type { Carrier, CarrierEnd } from '../../stream/carrier.ts';
 import { RelayStream } from '../../stream/relay-stream.ts';
@@ -12,10 +12,10 @@ import type { NetworkMonitor } from './network-monitor.ts';
 import { HedgedRetry } from './retry.ts';
 
 /** What a request to go on says. */
-export interface Rejoin {
+export interface ResumeRequest {
   /** How far we have taken what the gateway sent. */
   readonly received: number;
-  readonly cause: RejoinCause;
+  readonly cause: ResumeCause;
   /** The number of the request, higher than that of every one before; taken when it is made. */
   readonly nextCount: () => number;
   /** Told when the gateway, or a proxy before it, has been reached. */
@@ -43,7 +43,7 @@ export interface ReconnectorOptions {
   readonly betterAfterMs?: number;
   readonly warn: (line: string) => void;
   /** Asks the gateway to go on; the caller owns the carrier, which is held. */
-  readonly resume: (asked: Rejoin, signal: AbortSignal) => Promise<ResumeResult>;
+  readonly resume: (asked: ResumeRequest, signal: AbortSignal) => Promise<ResumeResult>;
 }
 
 /** A silence that people notice is explained after this time. */
@@ -54,12 +54,12 @@ const doubtMs = 4000;
 const beforeCut = 0.9;
 /** A connection that was lost sooner than this, and brought nothing, had no use; after two of them we wait. */
 const uselessMs = 5000;
-const mostUselessPauseMs = 5000;
+const maxUselessPauseMs = 5000;
 /** Requests that overtake each other on the way make the gateway refuse the slower one. */
-const mostOvertaken = 3;
+const maxOvertaken = 3;
 /** A better way is tried after this time, and each time that it was none, after three times as long. */
 const defaultBetterAfterMs = 60_000;
-const mostBetterAfterMs = 2 * 3_600_000;
+const maxBetterAfterMs = 2 * 3_600_000;
 
 /** Keeps a tunnel going over the loss of its connections, and changes them before they are lost where that is known. */
 export class Reconnector {
@@ -67,9 +67,9 @@ export class Reconnector {
   readonly #stream: RelayStream;
   #surroundings: NetworkMonitor | undefined;
   #tries: HedgedRetry<ResumeResult> | undefined;
-  #cause: RejoinCause = 'reset';
+  #cause: ResumeCause = 'reset';
   /** Set while a dead connection would be the fault of something that we know. */
-  #doubted: RejoinCause | undefined;
+  #doubted: ResumeCause | undefined;
   #attachedAt = performance.now();
   /** How much of both ways was known to have arrived when the connection began. */
   #progressAt = 0;
@@ -93,7 +93,7 @@ export class Reconnector {
       isV4: false,
       windowBytes: options.windowBytes,
       onDetached: (end) => this.#lost(end),
-      onReconnectRequested: () => void this.#comeBack('move'),
+      onReconnectRequested: () => void this.#reconnect('move'),
       onUnresponsive: () => this.#silent(),
       onRecovered: () => this.#heardAgain(),
     });
@@ -126,7 +126,7 @@ export class Reconnector {
   }
 
   /** The connection may be dead without knowing it. Who is trying already tries again at once. */
-  #doubt(cause: RejoinCause): void {
+  #doubt(cause: ResumeCause): void {
     this.#tries?.retryNow();
     if (!this.#stream.isAttached) return;
     this.#doubted = cause;
@@ -137,7 +137,7 @@ export class Reconnector {
   }
 
   /** What we know that would end a connection, or find out now: the network may have changed since we last looked. */
-  #reasonToDoubt(): RejoinCause | undefined {
+  #reasonToDoubt(): ResumeCause | undefined {
     if (this.#surroundings?.hasMoved()) this.#doubted ??= 'network';
     return this.#doubted;
   }
@@ -146,7 +146,7 @@ export class Reconnector {
   #silent(): void {
     this.#awaySince ??= performance.now();
     this.#isOnlySilent = this.#tries === undefined;
-    void this.#comeBack(this.#reasonToDoubt() ?? 'silent');
+    void this.#reconnect(this.#reasonToDoubt() ?? 'silent');
   }
 
   #heardAgain(): void {
@@ -169,7 +169,7 @@ export class Reconnector {
     if (end.how !== 'silent' && reason === undefined && !isDropped)
       this.#options.ages?.cutAt(now - this.#attachedAt);
     this.#options.watch?.lost();
-    void this.#comeBack(cause);
+    void this.#reconnect(cause);
   }
 
   #progress(): number {
@@ -186,23 +186,23 @@ export class Reconnector {
     clearTimeout(this.#ageTimer);
     const limitMs = this.#options.carrierMs ?? this.#options.ages?.limitMs;
     if (limitMs === undefined) return;
-    this.#ageTimer = setTimeout(() => void this.#comeBack('age'), limitMs * beforeCut);
+    this.#ageTimer = setTimeout(() => void this.#reconnect('age'), limitMs * beforeCut);
     this.#ageTimer.unref();
   }
 
   /** The way may be free by now; until then the tunnel goes on as it does. */
   #tryBetterLater(): void {
     const tryIt = (): void => {
-      this.#betterAfterMs = Math.min(3 * this.#betterAfterMs, mostBetterAfterMs);
+      this.#betterAfterMs = Math.min(3 * this.#betterAfterMs, maxBetterAfterMs);
       this.#tryBetterLater();
-      if (this.#tries === undefined && this.#stream.isAttached) void this.#comeBack('better');
+      if (this.#tries === undefined && this.#stream.isAttached) void this.#reconnect('better');
     };
     this.#betterTimer = setTimeout(tryIt, this.#betterAfterMs * (0.8 + 0.4 * Math.random()));
     this.#betterTimer.unref();
   }
 
   /** Tries until there is another connection, the time is over, or the gateway has said no. Never rejects. */
-  async #comeBack(cause: RejoinCause): Promise<void> {
+  async #reconnect(cause: ResumeCause): Promise<void> {
     this.#cause = cause;
     if (this.#tries !== undefined) return this.#tries.retryNow();
     this.#overtaken = 0;
@@ -225,12 +225,12 @@ export class Reconnector {
       this.#tries = undefined;
     }
     // It may have been lost again before its promise was seen.
-    if (!this.#stream.isAttached && !this.#stream.destroyed) void this.#comeBack(this.#cause);
+    if (!this.#stream.isAttached && !this.#stream.destroyed) void this.#reconnect(this.#cause);
   }
 
   /** Something that takes connections only to cut them again is not asked as fast as it cuts. */
   #pauseMs(): number {
-    return this.#useless < 2 ? 0 : Math.min(mostUselessPauseMs, 125 * 2 ** this.#useless);
+    return this.#useless < 2 ? 0 : Math.min(maxUselessPauseMs, 125 * 2 ** this.#useless);
   }
 
   #attempt(signal: AbortSignal, reached: () => void): Promise<ResumeResult> {
@@ -252,7 +252,7 @@ export class Reconnector {
       // It was only worth one try.
       if (this.#cause === 'better') return this.#tries?.stop(notNeeded);
       this.#lastFailure = failure;
-      if (failure.code === 'REJOIN_INVALID' && ++this.#overtaken < mostOvertaken) return;
+      if (failure.code === 'REJOIN_INVALID' && ++this.#overtaken < maxOvertaken) return;
       if (finalCodes.has(failure.code)) return this.#tries?.stop(failure);
     }
     const { keepMs } = this.#options;
@@ -269,7 +269,9 @@ export class Reconnector {
       this.#stream.attach(carrier, { peerReceived: joined.received, from: joined.from ?? 0 });
     } catch (cause) {
       carrier.drop();
-      throw new ClientError('TUNNEL_LOST', 'the gateway goes on at a place where the session is not', { cause });
+      throw new ClientError('TUNNEL_LOST', 'the gateway goes on at a place where the session is not', {
+        cause,
+      });
     }
     this.#attached(isSecondBest);
     this.#options.watch?.resumed();
@@ -290,7 +292,7 @@ export class Reconnector {
     const timer = setTimeout(() => {
       if (this.#awaySince === undefined) return;
       told = true;
-      this.#options.warn(`postern: reconnecting… (${rejoinCauses[this.#cause]})\n`);
+      this.#options.warn(`postern: reconnecting… (${resumeCauses[this.#cause]})\n`);
     }, quietMs);
     timer.unref();
     return {
@@ -307,7 +309,7 @@ export class Reconnector {
 /** Stops tries that have become needless. */
 const notNeeded = Symbol('not needed');
 
-const causes: Readonly<Record<Exclude<CarrierEnd['how'], 'silent'>, RejoinCause>> = {
+const causes: Readonly<Record<Exclude<CarrierEnd['how'], 'silent'>, ResumeCause>> = {
   reset: 'reset',
   dropped: 'dropped',
   closed: 'closed',

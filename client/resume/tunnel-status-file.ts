@@ -22,7 +22,7 @@ export interface LocalTunnel {
   readonly pid: number;
 }
 
-const largestBytes = 4096;
+const maxBytes = 4096;
 /** With so many files, those that killed processes have left are looked for, but not for each of hundreds of tunnels. */
 const many = 20;
 const sweepMs = 60_000;
@@ -127,7 +127,7 @@ function read(path: string): LocalTunnel | undefined {
 
 function parsed(path: string): unknown {
   try {
-    return JSON.parse(readSmall(path, largestBytes, { follow: false }).bytes.toString());
+    return JSON.parse(readSmall(path, maxBytes, { follow: false }).bytes.toString());
   } catch {
     return undefined;
   }

@@ -51,7 +51,7 @@ export async function loadKeyFile(file: string): Promise<SigningKey | undefined>
   }
 }
 
-export interface TokenRequest {
+export interface GatewayTokenRequest {
   readonly issuer: string;
   readonly audience: string;
   readonly subject: string;
@@ -64,7 +64,7 @@ export interface TokenRequest {
 }
 
 /** Signs a token (RFC 9068) of few bytes: old CONNECT clients cannot carry long passwords. */
-export async function issueToken(key: SigningKey, request: TokenRequest): Promise<string> {
+export async function issueToken(key: SigningKey, request: GatewayTokenRequest): Promise<string> {
   // With its milliseconds, so that a token which is made right after a revocation is told from one of right before.
   const issued = request.now / 1000;
   const claims = {

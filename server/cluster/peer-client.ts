@@ -24,7 +24,10 @@ const maxAnswerBytes = 64 * 1024 * 1024;
  * Asks a process of the gateway over its unix socket, in JSON. Rejects with the error of the connection (ECONNREFUSED
  * when the process is gone), with `PeerTimeoutError`, and with `SyntaxError` for an answer that is no JSON.
  */
-export function requestJson(socketPath: string, { path, body, timeoutMs }: PeerRequest): Promise<PeerResponse> {
+export function requestJson(
+  socketPath: string,
+  { path, body, timeoutMs }: PeerRequest,
+): Promise<PeerResponse> {
   const text = body === undefined ? undefined : JSON.stringify(body);
   const headers = text === undefined ? {} : { 'Content-Type': 'application/json' };
   const method = text === undefined ? 'GET' : 'POST';
@@ -34,7 +37,10 @@ export function requestJson(socketPath: string, { path, body, timeoutMs }: PeerR
         .then((answer) => resolve({ status: response.statusCode ?? 0, body: answer }), reject)
         .finally(() => clearTimeout(late));
     });
-    const late = setTimeout(() => asking.destroy(new PeerTimeoutError(`no answer from ${socketPath}`)), timeoutMs);
+    const late = setTimeout(
+      () => asking.destroy(new PeerTimeoutError(`no answer from ${socketPath}`)),
+      timeoutMs,
+    );
     asking.once('error', (error) => {
       clearTimeout(late);
       reject(error);

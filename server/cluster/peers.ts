@@ -103,12 +103,19 @@ export class Peers implements TunnelLocator, CarriersElsewhere {
   }
 
   /** Undefined for who does not answer. */
-  async #askAll(path: string, body?: object, timeoutMs = askMs): Promise<readonly (PeerResponse | undefined)[]> {
+  async #askAll(
+    path: string,
+    body?: object,
+    timeoutMs = askMs,
+  ): Promise<readonly (PeerResponse | undefined)[]> {
     const sockets = await this.#folder.others(this.#name);
     return this.#askThese(sockets, { path, timeoutMs, ...(body && { body }) });
   }
 
-  #askThese(sockets: readonly string[], question: PeerRequest): Promise<readonly (PeerResponse | undefined)[]> {
+  #askThese(
+    sockets: readonly string[],
+    question: PeerRequest,
+  ): Promise<readonly (PeerResponse | undefined)[]> {
     return Promise.all(
       sockets.map(async (socket) => {
         const answer = await requestJson(socket, question).catch(() => undefined);

@@ -19,7 +19,7 @@ const askMs = 5000;
 /** A worker that was there for less time is likely to end again. */
 const soonMs = 10_000;
 const firstWaitMs = 1000;
-const longestWaitMs = 30_000;
+const maxWaitMs = 30_000;
 /** Everything has been ended, and the worker itself still runs. */
 const lastMs = 10_000;
 
@@ -296,7 +296,7 @@ export class Workers implements PublicListener {
   #replace(seat: WorkerSlot): void {
     const { log, onReplaced } = this.#parts;
     seat.failures++;
-    const waitMs = seat.failures === 1 ? 0 : Math.min(firstWaitMs * 2 ** (seat.failures - 2), longestWaitMs);
+    const waitMs = seat.failures === 1 ? 0 : Math.min(firstWaitMs * 2 ** (seat.failures - 2), maxWaitMs);
     if (waitMs > 0) {
       // Who waits in it would wait as long; the others take those who come.
       seat.socket?.close();

@@ -29,7 +29,9 @@ export function takeoverRoutes(app: FastifyInstance, served: Served): void {
  * control socket, or nobody although it is open.
  */
 export async function isServed(controlPath: string, publicUrl: URL): Promise<boolean> {
-  const answer = await requestJson(controlPath, { path: '/gateway', timeoutMs: answerMs }).catch(unlessNobody);
+  const answer = await requestJson(controlPath, { path: '/gateway', timeoutMs: answerMs }).catch(
+    unlessNobody,
+  );
   if (answer === undefined) return false;
   const { data } = described.safeParse(answer.body);
   if (data === undefined)

@@ -1,14 +1,14 @@
 import { readFile } from 'node:fs/promises';
 import { ConfigError } from './config-error.ts';
 import type { Config } from './config.ts';
-import type { Environment } from './overrides.ts';
+import type { ConfigEnvironment } from './overrides.ts';
 import { parseConfig } from './parse.ts';
 
 /** Where the settings are unless `--config` says otherwise. */
 export const defaultConfigFile = './postern.yaml';
 
 /** Reads and parses the config file. Throws `ConfigError`, also when the file cannot be read. */
-export async function loadConfig(file: string, env: Environment): Promise<Config> {
+export async function loadConfig(file: string, env: ConfigEnvironment): Promise<Config> {
   return parseConfig(await readConfigText(file), { file, env });
 }
 

@@ -12,12 +12,12 @@ export interface Override {
   readonly value: unknown;
 }
 
-export type Environment = Readonly<Record<string, string | undefined>>;
+export type ConfigEnvironment = Readonly<Record<string, string | undefined>>;
 
 const prefix = 'POSTERN__';
 
 /** The settings of `POSTERN__SECTION__KEY` variables, sections before their keys. */
-export function readOverrides(env: Environment): {
+export function readOverrides(env: ConfigEnvironment): {
   readonly overrides: readonly Override[];
   readonly problems: readonly ConfigProblem[];
 } {

@@ -7,7 +7,7 @@ import type { SoundSettings } from './cross-checks.ts';
 import { readDocument } from './yaml-document.ts';
 import type { ConfigDocument, SettingPath } from './yaml-document.ts';
 import { applyOverrides, readOverrides } from './overrides.ts';
-import type { Environment, Override } from './overrides.ts';
+import type { ConfigEnvironment, Override } from './overrides.ts';
 import { settingsSchema } from './schema.ts';
 import type { SettingsInput } from './schema.ts';
 import { describeIssue, formatPath } from './issue-messages.ts';
@@ -16,7 +16,7 @@ import type { SettingProblem } from './issue-messages.ts';
 export interface ParseOptions {
   /** Names the file in problems; relative paths in it start from its directory. */
   readonly file: string;
-  readonly env: Environment;
+  readonly env: ConfigEnvironment;
 }
 
 /** Reads the settings, with the overrides of the environment. Throws `ConfigError` with every problem there is. */
@@ -119,7 +119,12 @@ function build(settings: SettingsInput, origin: Origin): Config {
   };
 }
 
-function buildResume({ keepMinutes, windowKiB, totalMiB, carrierMinutes }: SettingsInput['resume']): ResumeConfig {
+function buildResume({
+  keepMinutes,
+  windowKiB,
+  totalMiB,
+  carrierMinutes,
+}: SettingsInput['resume']): ResumeConfig {
   return {
     keepMs: keepMinutes * 60_000,
     windowBytes: windowKiB * 1024,

@@ -29,8 +29,8 @@ const turnMs = 1000;
 const concurrent = 64;
 const maxAddresses = 16;
 const maxNames = 4096;
-const leastLifeMs = 1000;
-const mostLifeMs = 60_000;
+const minLifeMs = 1000;
+const maxLifeMs = 60_000;
 const failureLifeMs = 2000;
 // RFC 8305 §3 waits 50 ms for the other family; a name server on the far side of a WAN needs some more.
 const otherFamilyMs = 250;
@@ -131,7 +131,7 @@ function weigh(families: readonly Family[]): Found {
     const ttlMs = Math.min(...withAddresses.map(({ ttlSeconds }) => ttlSeconds)) * 1000;
     return {
       answer: { addresses: pick(withAddresses) },
-      lifeMs: Math.min(mostLifeMs, Math.max(leastLifeMs, ttlMs)),
+      lifeMs: Math.min(maxLifeMs, Math.max(minLifeMs, ttlMs)),
     };
   }
   // "No such name" is about the name, whichever family was asked; after it, the failure that another try may mend.

@@ -2,7 +2,7 @@ import type { Check, DoctorContext } from './check.ts';
 import { finding, unchecked } from './check.ts';
 import { linesFor } from './fronts.ts';
 import { probe } from './probe.ts';
-import type { Answer, Knock } from './probe.ts';
+import type { ProbeResponse, Knock } from './probe.ts';
 
 /** For documentation (RFC 5737): nobody's. */
 const forged = '192.0.2.77';
@@ -63,7 +63,7 @@ function isLoopback(text: string): boolean {
   return text.startsWith('127.') || text === '::1';
 }
 
-function clientIn({ status, body }: Answer): string | undefined {
+function clientIn({ status, body }: ProbeResponse): string | undefined {
   try {
     const { client } = JSON.parse(body) as { client?: unknown };
     return status === 200 && typeof client === 'string' ? client : undefined;

@@ -2,7 +2,7 @@ import { connect } from 'node:net';
 import { finding, unchecked } from './check.ts';
 import type { Check, DoctorContext } from './check.ts';
 import { probe } from './probe.ts';
-import type { Answer } from './probe.ts';
+import type { ProbeResponse } from './probe.ts';
 
 /** Whether what is for operators can be had from outside. */
 export const admin: Check = {
@@ -25,7 +25,7 @@ export const admin: Check = {
 };
 
 /** The last line of the metrics, or the one word of the others. */
-function isAdmin({ status, body }: Answer, path: string): boolean {
+function isAdmin({ status, body }: ProbeResponse, path: string): boolean {
   if (status !== 200) return false;
   return path.endsWith('metrics') ? /^postern_/m.test(body) : /^(?:ok|ready)\n$/.test(body);
 }

@@ -1,7 +1,7 @@
 import { finding, unchecked } from './check.ts';
 import type { Check } from './check.ts';
 import { probe } from './probe.ts';
-import type { Answer } from './probe.ts';
+import type { ProbeResponse } from './probe.ts';
 
 /** Whether an answer still arrives after the caller has said that nothing more comes from it. */
 export const halfClose: Check = {
@@ -17,12 +17,14 @@ export const halfClose: Check = {
       headers: { Authorization: `Bearer ${token}` },
       endsEarly: true,
     };
-    const answer: Answer | undefined = await probe(place, question, signal).catch(() => undefined);
+    const answer: ProbeResponse | undefined = await probe(place, question, signal).catch(() => undefined);
     if (answer?.isWhole === true && answer.status === 200)
       return finding(halfClose, 'good', { what: 'when a caller ends its direction, the other one stays' });
     const what = `${front ?? 'the web server'} ends both directions when a caller ends one`;
     if (passing?.includes('connect') !== true)
-      return finding(halfClose, 'good', { what: `${what}; the ways in carry the end inside, and do not mind` });
+      return finding(halfClose, 'good', {
+        what: `${what}; the ways in carry the end inside, and do not mind`,
+      });
     return finding(halfClose, 'costly', {
       what,
       meaning:

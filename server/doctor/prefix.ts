@@ -2,7 +2,7 @@ import { finding } from './check.ts';
 import type { Check } from './check.ts';
 import { frontIn, linesFor } from './fronts.ts';
 import { codeIn, probe } from './probe.ts';
-import type { Answer } from './probe.ts';
+import type { ProbeResponse } from './probe.ts';
 
 /** Whether requests below the prefix arrive at this gateway, at the path that it has itself. */
 export const prefix: Check = {
@@ -53,11 +53,11 @@ export const prefix: Check = {
 };
 
 /** How the gateway answers outside of its prefix. */
-function isFastify({ status, body }: Answer): boolean {
+function isFastify({ status, body }: ProbeResponse): boolean {
   return status === 404 && body.startsWith('{"message":"Route GET:');
 }
 
-function publicUrlIn({ status, body }: Answer): string | undefined {
+function publicUrlIn({ status, body }: ProbeResponse): string | undefined {
   try {
     const { publicUrl } = JSON.parse(body) as { publicUrl?: unknown };
     return status === 200 && typeof publicUrl === 'string' ? publicUrl : undefined;

@@ -18,7 +18,7 @@ export interface Knock {
 }
 
 /** What came back. */
-export interface Answer {
+export interface ProbeResponse {
   readonly status: number;
   readonly headers: IncomingHttpHeaders;
   readonly body: string;
@@ -30,10 +30,10 @@ export interface Answer {
   readonly from: string;
 }
 
-const largestBytes = 256 * 1024;
+const maxBytes = 256 * 1024;
 
 /** Asks as anybody could, through whatever stands before the gateway. Rejects with the error of the connection. */
-export function probe(place: DoctorContext, question: Knock, signal: AbortSignal): Promise<Answer> {
+export function probe(place: DoctorContext, question: Knock, signal: AbortSignal): Promise<ProbeResponse> {
   const { url, authorities } = place;
   const { method = 'GET', path, headers = {}, from, endsEarly } = question;
   const whole = method === 'CONNECT' || path.startsWith('/') ? path : `${url.pathname}${path}`;
@@ -72,11 +72,13 @@ export function probe(place: DoctorContext, question: Knock, signal: AbortSignal
   });
 }
 
-function headOf({ statusCode = 0, headers }: IncomingMessage): Pick<Answer, 'status' | 'headers'> {
+function headOf({ statusCode = 0, headers }: IncomingMessage): Pick<ProbeResponse, 'status' | 'headers'> {
   return { status: statusCode, headers };
 }
 
-async function readBody(response: IncomingMessage): Promise<Pick<Answer, 'body' | 'isWhole' | 'spreadMs'>> {
+async function readBody(
+  response: IncomingMessage,
+): Promise<Pick<ProbeResponse, 'body' | 'isWhole' | 'spreadMs'>> {
   const chunks: Buffer[] = [];
   let size = 0;
   let firstAt: number | undefined;
@@ -85,7 +87,7 @@ async function readBody(response: IncomingMessage): Promise<Pick<Answer, 'body' 
       firstAt ??= performance.now();
       chunks.push(chunk as Buffer);
       size += (chunk as Buffer).length;
-      if (size > largestBytes) break;
+      if (size > maxBytes) break;
     }
   } catch {
     // What has come is told.
@@ -95,7 +97,7 @@ async function readBody(response: IncomingMessage): Promise<Pick<Answer, 'body' 
 }
 
 /** The code in a refusal of the gateway itself; undefined for anybody else's. */
-export function codeIn({ headers, body }: Answer): string | undefined {
+export function codeIn({ headers, body }: ProbeResponse): string | undefined {
   if (headers['content-type']?.startsWith('application/problem+json') !== true) return undefined;
   try {
     const { code } = JSON.parse(body) as { code?: unknown };

@@ -21,7 +21,10 @@ export const name: Check = {
       };
     try {
       const addresses = (await lookup(host, { all: true })).map(({ address }) => address);
-      return { ...finding(name, 'good', { what: `${host} is ${addresses.join(', ')}` }), found: { addresses } };
+      return {
+        ...finding(name, 'good', { what: `${host} is ${addresses.join(', ')}` }),
+        found: { addresses },
+      };
     } catch (error) {
       const { code } = error as NodeJS.ErrnoException;
       return finding(name, 'failed', {
@@ -43,7 +46,10 @@ export const connection: Check = {
     const port = portOf(url);
     const problem = await reach(hostOf(url), port, signal);
     if (problem === undefined)
-      return { ...finding(connection, 'good', { what: `port ${port} answers` }), found: { isConnected: true } };
+      return {
+        ...finding(connection, 'good', { what: `port ${port} answers` }),
+        found: { isConnected: true },
+      };
     return finding(connection, 'failed', {
       what: `port ${port} does not take connections (${problem})`,
       meaning:
@@ -90,7 +96,10 @@ export const tls: Check = {
     const left =
       leftMs < 2 * dayMs ? `${Math.floor(leftMs / 3_600_000)} hours` : `${Math.floor(leftMs / dayMs)} days`;
     if (leftMs > soon * (Date.parse(end) - Date.parse(start)))
-      return { ...finding(tls, 'good', { what: `the certificate is good, ${left} left (${protocol})` }), found };
+      return {
+        ...finding(tls, 'good', { what: `the certificate is good, ${left} left (${protocol})` }),
+        found,
+      };
     return {
       ...finding(tls, 'costly', {
         what: `the certificate ends soon: ${left} left`,

@@ -5,7 +5,7 @@ import type { Check, Facts, DoctorContext } from './check.ts';
 import { linesFor } from './fronts.ts';
 import type { Topic } from './fronts.ts';
 import { codeIn, probe } from './probe.ts';
-import type { Answer, Knock } from './probe.ts';
+import type { ProbeResponse, Knock } from './probe.ts';
 
 /** How each entry is asked for a tunnel by somebody who does not say who they are; the gateway refuses that with a 401. */
 const questions: Partial<Record<EntryName, () => Knock>> = {
@@ -68,18 +68,18 @@ function webSocket(): Record<string, string> {
 }
 
 /** It is the gateway that asks to sign in, and it does so only for a tunnel. */
-function arrived(answer: Answer): boolean {
+function arrived(answer: ProbeResponse): boolean {
   return codeIn(answer) === 'TOKEN_INVALID' || isRefusedConnect(answer);
 }
 
 /** The body of a refused CONNECT is not read; its challenge is ours. */
-function isRefusedConnect({ status, headers }: Answer): boolean {
+function isRefusedConnect({ status, headers }: ProbeResponse): boolean {
   return status === 407 && /realm="postern"/.test(String(headers['proxy-authenticate']));
 }
 
 function findingOf(
   entry: EntryName,
-  answer: Answer,
+  answer: ProbeResponse,
   { place, front }: { readonly place: DoctorContext; readonly front: Facts['front'] },
 ): Finding {
   const speaker = { check: `entry-${entry}`, title: entry };

@@ -6,7 +6,7 @@ import type { Carrier } from '../../stream/carrier.ts';
 import type { Credentials } from '../auth/authenticator.ts';
 
 /** What every request says, whether it is for a new tunnel or for one that is there. Nothing in it is trusted. */
-export interface Request {
+export interface PendingRequest {
   /** The name of the entry it came through. */
   readonly entry: string;
   /** Names this request in the answer, the log and the audit. */
@@ -22,7 +22,7 @@ export interface Request {
 }
 
 /** A request for a tunnel, neither accepted nor refused. */
-export interface Offer extends Request {
+export interface Offer extends PendingRequest {
   /**
    * Switches protocols and gives the tunnel's byte stream, which the caller then owns.
    * Destroying the stream with an error aborts the tunnel at the peer; ending it is an EOF.
@@ -32,13 +32,13 @@ export interface Offer extends Request {
 }
 
 /** A request to go on with a tunnel on another connection, neither accepted nor refused. */
-export interface ResumeOffer extends Request {
+export interface ResumeOffer extends PendingRequest {
   /** Which tunnel. */
   readonly sid: string;
   /** How far the client has taken what the gateway sent. */
   readonly received: number;
   /** Shows that the tunnel's secret is known; relay v4 has none. */
-  readonly proof?: RejoinProof;
+  readonly proof?: ResumeProof;
   /** Why the client has come, in one of the words of the protocol; for those who count. */
   readonly cause: string;
   /**
@@ -54,7 +54,7 @@ export interface ResumeOffer extends Request {
 }
 
 /** `count` rises with each request, and the MAC is over it: none can be used again. */
-export interface RejoinProof {
+export interface ResumeProof {
   readonly count: number;
   readonly mac: string;
 }

@@ -19,8 +19,8 @@ const emptyAnswerMs = 20_000;
 /** Who closes is over at once; a client that asks soon is told why. */
 const reasonMs = 500;
 /** An answer without end is one that somebody on the way would like to cut, or to look through when it is whole. */
-const longestAnswerBytes = 32 * 1024 * 1024;
-const longestAnswerMs = 5 * 60_000;
+const maxAnswerBytes = 32 * 1024 * 1024;
+const maxAnswerMs = 5 * 60_000;
 /** The most that one request may bring; our client sends less at a time. */
 const maxRequestBytes = 1024 * 1024;
 /** Some proxies pass on nothing before they have this much. */
@@ -42,23 +42,23 @@ interface OpenAnswer {
   bytes: number;
 }
 
-export interface HttpCarrierOptions {
+export interface InboundHttpCarrierOptions {
   readonly unansweredMs?: number;
   readonly emptyAnswerMs?: number;
   /** Its id begins with the name of the process that has it. */
   readonly instance?: string;
   /** Told when nobody can reach it any more. */
-  readonly onGone: (carrier: HttpCarrier) => void;
+  readonly onGone: (carrier: InboundHttpCarrier) => void;
 }
 
 /**
  * The gateway's end of a carrier by plain HTTP. What it sends goes into one answer after the other, what the client
  * sends comes in one request after the other; both are numbered, and each number is good once.
  */
-export class HttpCarrier extends RecordCarrier {
+export class InboundHttpCarrier extends RecordCarrier {
   readonly id: string;
   readonly #secret = randomBytes(32).toString('base64url');
-  readonly #options: HttpCarrierOptions;
+  readonly #options: InboundHttpCarrierOptions;
   #queue: Buffer[] = [];
   #queuedBytes = 0;
   #answer: OpenAnswer | undefined;
@@ -71,7 +71,7 @@ export class HttpCarrier extends RecordCarrier {
   #isFinishing = false;
   #isGone = false;
 
-  constructor(options: HttpCarrierOptions) {
+  constructor(options: InboundHttpCarrierOptions) {
     super();
     this.#options = options;
     const { instance = '' } = options;
@@ -193,8 +193,7 @@ export class HttpCarrier extends RecordCarrier {
     if (answer === undefined || this.#queue.length === 0) return;
     if (answer.style === 'brief' || this.#isFinishing) return this.#endAnswer();
     this.#write(answer, ...this.#takeQueue());
-    const isLong =
-      answer.bytes > longestAnswerBytes || performance.now() - answer.startedAt > longestAnswerMs;
+    const isLong = answer.bytes > maxAnswerBytes || performance.now() - answer.startedAt > maxAnswerMs;
     if (isLong) this.#endAnswer();
   }
 
@@ -244,7 +243,7 @@ export class HttpCarrier extends RecordCarrier {
 
 /** The carriers that clients may ask for by their id. */
 export class HttpCarriers {
-  readonly #carriers = new Map<string, HttpCarrier>();
+  readonly #carriers = new Map<string, InboundHttpCarrier>();
   readonly #instance: string;
 
   /** `instance` names this process in their ids; the rest of an id is random, and who knows it can do nothing with it. */
@@ -252,14 +251,18 @@ export class HttpCarriers {
     this.#instance = instance;
   }
 
-  open(options: Omit<HttpCarrierOptions, 'onGone' | 'instance'> = {}): HttpCarrier {
+  open(options: Omit<InboundHttpCarrierOptions, 'onGone' | 'instance'> = {}): InboundHttpCarrier {
     const instance = this.#instance;
-    const carrier = new HttpCarrier({ ...options, instance, onGone: ({ id }) => this.#carriers.delete(id) });
+    const carrier = new InboundHttpCarrier({
+      ...options,
+      instance,
+      onGone: ({ id }) => this.#carriers.delete(id),
+    });
     this.#carriers.set(carrier.id, carrier);
     return carrier;
   }
 
-  find(id: string): HttpCarrier | undefined {
+  find(id: string): InboundHttpCarrier | undefined {
     return this.#carriers.get(id);
   }
 }

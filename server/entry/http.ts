@@ -6,9 +6,9 @@ import type { ResumableTunnels } from '../resume/resumable-tunnels.ts';
 import { readProvenCredentials } from './credentials.ts';
 import type { Exchange, OnOffer, PlainEntry } from './entry.ts';
 import { HttpCarriers } from './http-carrier.ts';
-import type { AnswerStyle, HttpCarrier } from './http-carrier.ts';
+import type { AnswerStyle, InboundHttpCarrier } from './http-carrier.ts';
 import { refuseRequest } from './refusal.ts';
-import { askedRelay, readRejoin, targetIn } from './relay-request.ts';
+import { askedRelay, readResume, targetIn } from './relay-request.ts';
 
 const answerStyles: Readonly<Record<string, AnswerStyle>> = { down: 'streaming', brief: 'brief' };
 
@@ -98,8 +98,8 @@ function offer(
     const open = async () => relays().open(id, await accept(), { isPlain: false });
     onOffer({ ...common, asked: targetIn(what.query), accept: open });
   } else {
-    const rejoin = readRejoin(what.query, request.headers, { isProven: true });
-    onOffer({ ...common, asked: '', ...rejoin, accept });
+    const resume = readResume(what.query, request.headers, { isProven: true });
+    onOffer({ ...common, asked: '', ...resume, accept });
   }
 }
 
@@ -121,7 +121,7 @@ function signedFor(
   request: IncomingMessage,
   way: string,
   carriers: HttpCarriers,
-): { readonly carrier: HttpCarrier; readonly number: number } {
+): { readonly carrier: InboundHttpCarrier; readonly number: number } {
   const { id, number, mac } = readCarrierField(request);
   const carrier = carriers.find(id);
   if (carrier === undefined || !carrier.isSigned(way, number, mac)) throw tunnelNotFound();

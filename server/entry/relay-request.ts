@@ -1,7 +1,7 @@
 import type { IncomingHttpHeaders } from 'node:http';
 import { TunnelError } from '../../protocol/errors.ts';
-import { isRejoinCause } from '../../protocol/resume-cause.ts';
-import type { RejoinProof } from './entry.ts';
+import { isResumeCause } from '../../protocol/resume-cause.ts';
+import type { ResumeProof } from './entry.ts';
 
 /** A request for a resumable tunnel, by whatever carries it. */
 export interface AskedRelay {
@@ -24,37 +24,37 @@ export function targetIn(query: URLSearchParams): string {
 }
 
 /** What a request to go on says. */
-export interface AskedRejoin {
+export interface RequestedResume {
   readonly sid: string;
   readonly received: number;
   readonly cause: string;
-  readonly proof?: RejoinProof;
+  readonly proof?: ResumeProof;
 }
 
 /** Reads a request to go on; only relay v4 has none of the proofs. Throws `REQUEST_INVALID`. */
-export function readRejoin(
+export function readResume(
   query: URLSearchParams,
   headers: IncomingHttpHeaders,
   { isProven }: { readonly isProven: boolean },
-): AskedRejoin {
+): RequestedResume {
   const sid = single(query, 'sid') ?? '';
   const received = single(query, 'ack') ?? '';
   if (!/^[\w.-]{1,128}$/.test(sid) || !/^[0-9]{1,20}$/.test(received))
     throw new TunnelError('REQUEST_INVALID', 'reconnect names a session and a position');
-  return { sid, received: Number(received), ...readRejoinField(headers['postern-rejoin'], isProven) };
+  return { sid, received: Number(received), ...readResumeField(headers['postern-rejoin'], isProven) };
 }
 
 /** `Postern-Rejoin: count=3, mac=…, cause=reset` (docs/entry/relay.md). */
-function readRejoinField(
+function readResumeField(
   field: string | readonly string[] | undefined,
   isProven: boolean,
-): Pick<AskedRejoin, 'proof' | 'cause'> {
+): Pick<RequestedResume, 'proof' | 'cause'> {
   if (!isProven && field === undefined) return { cause: 'unknown' };
   const [, count, mac, cause] =
     /^count=([1-9][0-9]{0,14}), mac=([\w-]{43}), cause=([a-z]{1,20})$/.exec(String(field)) ?? [];
   if (count === undefined || mac === undefined || !isProven)
     throw new TunnelError('REQUEST_INVALID', 'the field Postern-Rejoin cannot be read');
-  return { proof: { count: Number(count), mac }, cause: isRejoinCause(cause) ? cause : 'unknown' };
+  return { proof: { count: Number(count), mac }, cause: isResumeCause(cause) ? cause : 'unknown' };
 }
 
 function single(query: URLSearchParams, name: string): string | undefined {

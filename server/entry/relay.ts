@@ -11,7 +11,7 @@ import type { ResumableTunnels } from '../resume/resumable-tunnels.ts';
 import { readProvenCredentials } from './credentials.ts';
 import type { Incoming, RequestEntry } from './entry.ts';
 import { refuse } from './refusal.ts';
-import { askedRelay, readRejoin, targetIn } from './relay-request.ts';
+import { askedRelay, readResume, targetIn } from './relay-request.ts';
 import type { AskedRelay } from './relay-request.ts';
 import { checkHandshake, subprotocols, webSocketOptions } from './websocket.ts';
 
@@ -56,7 +56,7 @@ export function relayEntry(prefix: string, relays: () => ResumableTunnels): Requ
         onOffer({
           ...common,
           asked: '',
-          ...readRejoin(what.query, request.headers, { isProven: codec === relayV1 }),
+          ...readResume(what.query, request.headers, { isProven: codec === relayV1 }),
           accept,
           raw: { request, socket },
         });

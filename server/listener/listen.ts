@@ -44,7 +44,11 @@ export interface SharingOptions {
  * Makes an app listen in such a way that another process can do so before this one stops, and none is refused in between.
  * A unix socket stays when the app is closed: see `leave`. Rejects as `listen` does.
  */
-export async function listenForTakeover(app: FastifyInstance, door: ListenSpec, options: SharingOptions): Promise<void> {
+export async function listenForTakeover(
+  app: FastifyInstance,
+  door: ListenSpec,
+  options: SharingOptions,
+): Promise<void> {
   const { access: whoMayConnect, mode: turn } = options;
   await app.ready();
   await translateListenError(door, async () => {

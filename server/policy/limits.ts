@@ -24,7 +24,7 @@ export class TunnelLimiter {
    * tunnels that are allowed could not keep them. Throws as `acquireForAddress` does.
    */
   acquireForResume(address: string, limits: Limits): () => void {
-    return this.#enterAt('rejoin', address, limits);
+    return this.#enterAt('resume', address, limits);
   }
 
   /** Counts a tunnel of a principal. Throws `LIMIT_SUBJECT`. Returns what uncounts it. */
@@ -32,7 +32,7 @@ export class TunnelLimiter {
     return this.#enter(`subject ${JSON.stringify([issuer, subject])}`, perSubject, tooMany.subject);
   }
 
-  #enterAt(what: 'offer' | 'rejoin', address: string, limits: Limits): () => void {
+  #enterAt(what: 'offer' | 'resume', address: string, limits: Limits): () => void {
     const leaveAll = this.#enter(what, limits.tunnels, tooMany.all);
     try {
       const leave = this.#enter(`${what} ${addressBucket(address)}`, limits.perAddress, tooMany.address);

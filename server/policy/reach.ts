@@ -8,7 +8,10 @@ import { isFor } from './rules.ts';
  * What the rules, and the token's own targets, let a principal ask for: each pattern once, in the order of the rules.
  * The network policy has its say when a tunnel opens.
  */
-export function reachablePatterns(rules: readonly RuleConfig[], principal: Principal): readonly TargetPattern[] {
+export function reachablePatterns(
+  rules: readonly RuleConfig[],
+  principal: Principal,
+): readonly TargetPattern[] {
   const own = principal.targets?.map(parsePattern);
   const patterns = rules.filter((rule) => isFor(rule, principal)).flatMap((rule) => rule.targets);
   const narrowed = own

@@ -21,7 +21,7 @@ export interface EvaluationStep {
 }
 
 /** A decision with its reasons, for the operator: it names rules, which the caller must not see. */
-export interface Explanation {
+export interface RuleExplanation {
   readonly allowed: boolean;
   readonly grant?: Grant;
   /** Every rule in order, then the token's own targets where it has them, then the address. */
@@ -30,7 +30,7 @@ export interface Explanation {
 
 /** A policy that can say how it decides. */
 export interface RulesPolicy extends Policy {
-  explain(principal: Principal, target: Target): Explanation;
+  explain(principal: Principal, target: Target): RuleExplanation;
 }
 
 /**

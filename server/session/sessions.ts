@@ -3,7 +3,7 @@ import type { TunnelErrorCode } from '../../protocol/errors.ts';
 import type { Target } from '../../protocol/target.ts';
 import type { CarrierEnd } from '../../stream/carrier.ts';
 import type { Principal } from '../auth/authenticator.ts';
-import type { Request } from '../entry/entry.ts';
+import type { PendingRequest } from '../entry/entry.ts';
 import type { Grant } from '../policy/policy.ts';
 import type { BridgeEnd } from '../../stream/bridge.ts';
 
@@ -115,7 +115,7 @@ export class Sessions {
     return this.#live.get(id);
   }
 
-  begin(offer: Request): Session {
+  begin(offer: PendingRequest): Session {
     // Not a closure over the offer: a session may outlive the request, and the connection, that it began with.
     const session = new LiveSession(offer, this.#observers, this.#remove);
     this.#live.set(offer.id, session);
@@ -149,7 +149,7 @@ class LiveSession implements Session {
   readonly #abort = new AbortController();
   #why: string | undefined;
 
-  constructor(offer: Request, observers: readonly SessionObserver[], remove: (id: string) => void) {
+  constructor(offer: PendingRequest, observers: readonly SessionObserver[], remove: (id: string) => void) {
     this.#observers = observers;
     this.#remove = remove;
     this.record = {

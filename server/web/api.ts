@@ -48,7 +48,7 @@ export interface OwnSession {
 }
 
 /** `GET api/access`: who the caller is, and what they may reach. */
-export interface Access {
+export interface AccessView {
   readonly issuer: string;
   readonly subject: string;
   readonly groups: readonly string[];
@@ -84,7 +84,7 @@ const ticketRequest = z.strictObject({
 export function apiRoutes(app: FastifyInstance, parts: ApiParts): void {
   app.get('/api/access', async (request, reply) => {
     const principal = await authenticate(request, parts);
-    const access: Access = { ...(await accessOf(principal, parts)), client: request.ip };
+    const access: AccessView = { ...(await accessOf(principal, parts)), client: request.ip };
     return reply.headers(headers).send(access);
   });
   app.post('/api/tickets', async (request, reply) => {
@@ -128,7 +128,7 @@ export async function authenticate(
 async function accessOf(
   principal: Principal,
   { rules, sessions, elsewhere }: ApiParts,
-): Promise<Omit<Access, 'client'>> {
+): Promise<Omit<AccessView, 'client'>> {
   const { issuer, subject, groups, expiresAt } = principal;
   return {
     issuer,

@@ -1,19 +1,19 @@
 import { html, renderPage } from './page.ts';
 
 /** What went wrong, for a person: a headline, and what to do. */
-export interface Explanation {
+export interface ErrorPageText {
   readonly title: string;
   readonly advice: string;
 }
 
-const fallback: Explanation = {
+const fallback: ErrorPageText = {
   title: 'That did not work',
   advice:
     'Go back to where you came from and try again. If it happens again, tell whoever runs this gateway, with the time.',
 };
 
 /** The errors of OAuth (RFC 6749 §4.1.2.1) and our own, in words. */
-const explanations: Readonly<Record<string, Explanation>> = {
+const explanations: Readonly<Record<string, ErrorPageText>> = {
   access_denied: {
     title: 'You are not signed in',
     advice: 'The sign-in was refused. Begin again when you like.',
@@ -68,13 +68,13 @@ const explanations: Readonly<Record<string, Explanation>> = {
 };
 
 /** What a code means to a person. */
-export function explainError(code: string): Explanation {
+export function explainError(code: string): ErrorPageText {
   if (code === 'session_not_found') return explanations['expired']!;
   return (Object.hasOwn(explanations, code) ? explanations[code] : undefined) ?? fallback;
 }
 
 /** A page that says what went wrong and where to go from here. */
-export function errorPage({ title, advice }: Explanation, publicUrl: URL): string {
+export function errorPage({ title, advice }: ErrorPageText, publicUrl: URL): string {
   return renderPage({
     title: `${title} – ${publicUrl.hostname}`,
     narrow: true,

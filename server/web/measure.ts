@@ -9,10 +9,10 @@ import type { Principal } from '../auth/authenticator.ts';
 /** Asks who it is. Throws `TOKEN_MISSING`, `TOKEN_INVALID`. */
 export type Authenticate = (request: FastifyRequest) => Promise<Principal>;
 
-const largestBytes = 4 * 1024 * 1024;
-const longestWaitSeconds = 300;
+const maxBytes = 4 * 1024 * 1024;
+const maxWaitSeconds = 300;
 /** Each holds a connection for minutes; more than enough for people who look for a fault. */
-const mostAtOnce = 64;
+const maxAtOnce = 64;
 const chunkBytes = 64 * 1024;
 /** Who takes longer to read it has measured a slow way. */
 const readingMs = 60_000;
@@ -34,7 +34,7 @@ export function measureRoutes(app: FastifyInstance, authenticate: Authenticate):
     scope.get('/api/measure', async (request, reply) => {
       await authenticate(request);
       const { bytes, waitSeconds } = readQuery(request);
-      if (running.size >= mostAtOnce) throw new TunnelError('LIMIT_TUNNELS', 'too many measure at a time');
+      if (running.size >= maxAtOnce) throw new TunnelError('LIMIT_TUNNELS', 'too many measure at a time');
       await send(reply, { bytes, waitSeconds, running });
     });
     scope.post('/api/measure', async (request, reply) => {
@@ -59,8 +59,8 @@ interface Sending {
 function readQuery(request: FastifyRequest): { readonly bytes: number; readonly waitSeconds: number } {
   const { bytes = '0', waitSeconds = '0' } = request.query as Readonly<Record<string, unknown>>;
   return {
-    bytes: readNumber(bytes, largestBytes),
-    waitSeconds: readNumber(waitSeconds, longestWaitSeconds),
+    bytes: readNumber(bytes, maxBytes),
+    waitSeconds: readNumber(waitSeconds, maxWaitSeconds),
   };
 }
 
@@ -123,10 +123,10 @@ async function countBody({ raw }: FastifyRequest): Promise<number> {
   let size = 0;
   for await (const chunk of raw) {
     size += (chunk as Buffer).length;
-    if (size > largestBytes) {
+    if (size > maxBytes) {
       // An answer would keep the connection, with all that is still to come.
       raw.socket.destroy();
-      throw new TunnelError('REQUEST_INVALID', `more than ${largestBytes} bytes`);
+      throw new TunnelError('REQUEST_INVALID', `more than ${maxBytes} bytes`);
     }
   }
   return size;

@@ -19,7 +19,7 @@ export class InboundWebSocketCarrier extends WebSocketCarrier {
     this.#socket = socket;
     this.#connection = connection;
     readMessages(connection, {
-      mostBytes: maxMessageBytes,
+      maxBytes: maxMessageBytes,
       passesText: true,
       payload: (bytes, left) => this.#receive(bytes, left),
       whole: (release) => release(),
@@ -55,7 +55,7 @@ interface MessageMemory {
 
 /** Shorter messages are no work for the collector. */
 const longMessageBytes = 16 * 1024;
-const mostSpare = 32;
+const maxSpare = 32;
 const spare: MessageMemory[] = [];
 
 function messageMemory(length: number): MessageMemory {
@@ -65,7 +65,7 @@ function messageMemory(length: number): MessageMemory {
   const fresh: MessageMemory = {
     memory: Buffer.allocUnsafeSlow(maxMessageBytes),
     release(error) {
-      if (!error && spare.length < mostSpare) spare.push(fresh);
+      if (!error && spare.length < maxSpare) spare.push(fresh);
     },
   };
   return fresh;

@@ -14,9 +14,9 @@ const littleBytes = 8 * 1024;
  * Who fills so many lets the others have their turn. Node.js reads one connection up to 32 times before it looks at
  * the next: of 200 that flood at once that is seconds for who only types.
  */
-const mostInTurn = 4;
+const maxInTurn = 4;
 
-const mostSpare = 16;
+const maxSpare = 16;
 const spare: Memory[] = [];
 
 /** Called when the bytes that were handed over are not needed any more. */
@@ -59,7 +59,7 @@ export class PooledReads {
   };
 
   #canContinue(): boolean {
-    this.#filled = (this.#filled + 1) % mostInTurn;
+    this.#filled = (this.#filled + 1) % maxInTurn;
     if (this.#filled > 0) return true;
     setImmediate(this.#goOn);
     return false;
@@ -82,7 +82,7 @@ function memory(): Memory {
   const fresh: Memory = {
     bytes: Buffer.allocUnsafeSlow(pooledBytes),
     release(error) {
-      if (!error && spare.length < mostSpare) spare.push(fresh);
+      if (!error && spare.length < maxSpare) spare.push(fresh);
     },
   };
   return fresh;

@@ -46,7 +46,7 @@ export function writeMessages(connection: Socket, bytes: Buffer, callback: Relea
   connection.cork();
   let at = 0;
   for (; bytes.length - at > maxMessageBytes; at += maxMessageBytes) {
-    connection.write(longestHead);
+    connection.write(maxHeadBytes);
     connection.write(bytes.subarray(at, at + maxMessageBytes));
   }
   connection.write(messageHead(bytes.length - at));
@@ -58,10 +58,10 @@ export function writeMessages(connection: Socket, bytes: Buffer, callback: Relea
 function messageHead(length: number): Buffer {
   if (length < 126) return Buffer.of(0x82, length);
   if (length < 65_536) return Buffer.of(0x82, 126, length >> 8, length & 255);
-  return longestHead;
+  return maxHeadBytes;
 }
 
-const longestHead = Buffer.of(0x82, 127, 0, 0, 0, 0, 0, 1, 0, 0);
+const maxHeadBytes = Buffer.of(0x82, 127, 0, 0, 0, 0, 0, 1, 0, 0);
 
 /** What the connection has read that nobody has heard of. */
 function takeRead(connection: Socket): readonly Buffer[] {

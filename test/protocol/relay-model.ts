@@ -257,7 +257,15 @@ export class End {
 }
 
 /** All that can be seen of a relay. */
-export function seen({ state, received, acknowledged, ackSent: told, unackedBytes: keptBytes, isDelivered, hasEnded }: Relay) {
+export function seen({
+  state,
+  received,
+  acknowledged,
+  ackSent: told,
+  unackedBytes: keptBytes,
+  isDelivered,
+  hasEnded,
+}: Relay) {
   return { state, received, acknowledged, told, keptBytes, isDelivered, hasEnded };
 }
 

@@ -36,7 +36,7 @@ function frame(
 function read(...chunks: readonly Buffer[]): { payload: Buffer; other: Buffer; order: string } {
   const parts: { kind: string; bytes: Buffer }[] = [];
   const frames = new PlainFrames(
-    { mostBytes },
+    { maxBytes: mostBytes },
     {
       payload: (bytes) => parts.push({ kind: 'p', bytes: Buffer.from(bytes) }),
       other: (bytes) => parts.push({ kind: 'o', bytes: Buffer.from(bytes) }),
@@ -96,7 +96,7 @@ describe('plain frames', () => {
   it('say how much of a message is still to come', () => {
     const lefts: number[] = [];
     const frames = new PlainFrames(
-      { mostBytes },
+      { maxBytes: mostBytes },
       { payload: (_, left) => lefts.push(left), other: () => assert.fail() },
     );
     const [first, second] = [frame(Buffer.alloc(10)), frame(Buffer.alloc(3))];
@@ -109,7 +109,7 @@ describe('plain frames', () => {
     const texts: Buffer[] = [];
     const payload: Buffer[] = [];
     const frames = new PlainFrames(
-      { mostBytes, passesText: true },
+      { maxBytes: mostBytes, passesText: true },
       {
         payload: (bytes) => payload.push(Buffer.from(bytes)),
         other: (bytes) => texts.push(Buffer.from(bytes)),
@@ -234,7 +234,7 @@ function told(chunks: readonly Buffer[], sifted: boolean): Told {
     if (!receiver.errored && !receiver.writableEnded) receiver.write(Buffer.from(each));
   };
   const frames = new PlainFrames(
-    { mostBytes },
+    { maxBytes: mostBytes },
     {
       payload: (payload) => (bytes += payload.toString('hex')),
       other: receive,

@@ -165,7 +165,10 @@ describe('a stream that outlives its connections', () => {
     while (chunks.reduce((sum, { length }) => sum + length, 0) < windowBytes) await turn();
     far.resume();
     const next = await openLine();
-    far.attach(new InboundWebSocketCarrier(next.far, relayV1, next.farSocket), { peerReceived: asked, from: 0 });
+    far.attach(new InboundWebSocketCarrier(next.far, relayV1, next.farSocket), {
+      peerReceived: asked,
+      from: 0,
+    });
     near.attach(webSocketCarrier(next.near, relayV1), { peerReceived: 0, from: asked });
     await done;
     assert.equal(hash(Buffer.concat(chunks)), hash(sent));

@@ -1,13 +1,13 @@
 import { requestJson } from '../../http/json-request.ts';
-import type { Reply } from '../../http/json-request.ts';
+import type { JsonResponse } from '../../http/json-request.ts';
 import { ClientError, toFailure } from '../../errors/failure.ts';
 import { direct } from '../direct.ts';
 import { secureEgress } from '../tls/tls.ts';
 import type { TrustSources } from '../tls/tls.ts';
 
 const fetchMs = 5000;
-const largestBytes = 1024 * 1024;
-const mostRedirections = 3;
+const maxBytes = 1024 * 1024;
+const maxRedirections = 3;
 
 /** Fetches a PAC file, straight and within 5 s. Throws `PAC_FAILED`. */
 export async function fetchPac(url: URL, trust: TrustSources, signal: AbortSignal): Promise<string> {
@@ -20,9 +20,13 @@ export async function fetchPac(url: URL, trust: TrustSources, signal: AbortSigna
     return await follow(url, trust, limit.signal);
   } catch (cause) {
     // The path may hold a secret.
-    throw new ClientError('PAC_FAILED', `cannot fetch the PAC file of ${url.host}: ${toFailure(cause).message}`, {
-      cause,
-    });
+    throw new ClientError(
+      'PAC_FAILED',
+      `cannot fetch the PAC file of ${url.host}: ${toFailure(cause).message}`,
+      {
+        cause,
+      },
+    );
   } finally {
     clearTimeout(timer);
     signal.removeEventListener('abort', stop);
@@ -31,7 +35,7 @@ export async function fetchPac(url: URL, trust: TrustSources, signal: AbortSigna
 
 async function follow(url: URL, trust: TrustSources, signal: AbortSignal): Promise<string> {
   let at = url;
-  for (let count = 0; count <= mostRedirections; count++) {
+  for (let count = 0; count <= maxRedirections; count++) {
     const egress = at.protocol === 'https:' ? secureEgress(direct, trust) : direct;
     const headers = { Accept: 'application/x-ns-proxy-autoconfig, */*;q=0.8' };
     const reply = await requestJson(egress, { method: 'GET', url: at, headers }, signal);
@@ -49,14 +53,14 @@ async function follow(url: URL, trust: TrustSources, signal: AbortSignal): Promi
   throw new ClientError('PAC_FAILED', 'it sends us around in a circle');
 }
 
-async function readText({ answer: { response } }: Reply): Promise<string> {
+async function readText({ answer: { response } }: JsonResponse): Promise<string> {
   const chunks: Buffer[] = [];
   let size = 0;
   try {
     for await (const chunk of response) {
       chunks.push(chunk as Buffer);
       size += (chunk as Buffer).length;
-      if (size > largestBytes) throw new RangeError(`it is larger than ${largestBytes} bytes`);
+      if (size > maxBytes) throw new RangeError(`it is larger than ${maxBytes} bytes`);
     }
   } finally {
     response.destroy();

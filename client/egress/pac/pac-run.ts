@@ -17,7 +17,7 @@ export type PacAnswer = { readonly said: string } | { readonly failed: string };
 
 /** With the names that it looks up. */
 const runMs = 5000;
-const largestHeapMiB = 128;
+const maxHeapMiB = 128;
 
 /** Runs a PAC file in a sandbox in a thread of its own, within 5 s. Throws `PAC_FAILED`. */
 export async function runPac(question: PacQuestion, signal: AbortSignal): Promise<string> {
@@ -32,7 +32,7 @@ export async function runPac(question: PacQuestion, signal: AbortSignal): Promis
     // Its outputs are not ours: stdout carries SSH.
     stdout: true,
     stderr: true,
-    resourceLimits: { maxOldGenerationSizeMb: largestHeapMiB },
+    resourceLimits: { maxOldGenerationSizeMb: maxHeapMiB },
   });
   try {
     return await answerOf(worker, signal);

@@ -11,10 +11,10 @@ import type { Proxy, ProxyScheme, Hop } from '../proxy/proxy-url.ts';
 import type { TrustSources } from '../tls/tls.ts';
 
 /** The largest of big companies have some 100 KiB. */
-export const largestPacBytes = 1024 * 1024;
+export const maxPacBytes = 1024 * 1024;
 
 /** More would only be tried when all before them are dead. */
-const mostSteps = 8;
+const maxSteps = 8;
 
 /** What the PAC file at a URL or an absolute path says about the gateway. Throws `PAC_FAILED`. */
 export async function askPac(
@@ -41,7 +41,7 @@ async function readPac(location: string, trust: TrustSources, signal: AbortSigna
   try {
     const path = /^file:/i.test(location) ? fileURLToPath(location) : location;
     if (!isAbsolute(path)) throw new Error('it is neither a URL nor an absolute path');
-    return readSmall(path, largestPacBytes).bytes.toString();
+    return readSmall(path, maxPacBytes).bytes.toString();
   } catch (cause) {
     throw new ClientError('PAC_FAILED', `cannot read the PAC file: ${reason(cause)}`, { cause });
   }
@@ -60,7 +60,7 @@ const schemes: Readonly<Record<string, ProxyScheme>> = {
 export function stepsOf(said: string): readonly Hop[] {
   const directives = said.split(';').flatMap((each) => each.trim() || []);
   if (directives.length === 0) return ['direct'];
-  const steps = directives.slice(0, mostSteps).flatMap((directive) => stepOf(directive) ?? []);
+  const steps = directives.slice(0, maxSteps).flatMap((directive) => stepOf(directive) ?? []);
   if (steps.length > 0) return steps;
   throw new ClientError('PAC_FAILED', 'the PAC file names no proxy that is known here');
 }

@@ -1,9 +1,9 @@
-import type { Credentials } from './credentials.ts';
+import type { ProxyCredentials } from './credentials.ts';
 import type { AuthExchange } from './scheme.ts';
 import { SchemeUnavailable } from './scheme.ts';
 
 /** RFC 7617, in UTF-8: the password itself, to whoever listens on the way to the proxy. */
-export function basic({ user, password }: Credentials): AuthExchange {
+export function basic({ user, password }: ProxyCredentials): AuthExchange {
   let isSaid = false;
   return {
     isInProgress: false,
@@ -12,7 +12,8 @@ export function basic({ user, password }: Credentials): AuthExchange {
     },
     answer() {
       if (isSaid) return undefined;
-      if (user.includes(':')) throw new SchemeUnavailable('Basic has no way to write a user name with a colon');
+      if (user.includes(':'))
+        throw new SchemeUnavailable('Basic has no way to write a user name with a colon');
       isSaid = true;
       return `Basic ${Buffer.from(`${user}:${password.reveal()}`).toString('base64')}`;
     },

@@ -1,5 +1,5 @@
 /** One offer of a `Proxy-Authenticate` header (RFC 9110 §11.3). */
-export interface Challenge {
+export interface ProxyChallenge {
   /** In lower case. */
   readonly scheme: string;
   /** The bare token of NTLM and Negotiate. */
@@ -16,11 +16,11 @@ const separators = /[ \t,]*/y;
 const most = 32;
 
 /** Reads `Proxy-Authenticate`, one line or several; what is no challenge is skipped. */
-export function parseChallenges(header: string | readonly string[]): Challenge[] {
+export function parseChallenges(header: string | readonly string[]): ProxyChallenge[] {
   return [header].flat().flatMap(parseLine).slice(0, most);
 }
 
-function parseLine(line: string): Challenge[] {
+function parseLine(line: string): ProxyChallenge[] {
   const found: { scheme: string; token?: string; params: Map<string, string> }[] = [];
   let at = 0;
   const take = (pattern: RegExp): RegExpExecArray | null => {
@@ -51,7 +51,7 @@ function parseLine(line: string): Challenge[] {
 }
 
 /** Names of the schemes for people, each once, as they are usually written. */
-export function schemeNames(challenges: readonly Challenge[]): string[] {
+export function schemeNames(challenges: readonly ProxyChallenge[]): string[] {
   return [...new Set(challenges.map(({ scheme }) => usualNames[scheme] ?? scheme))].slice(0, 8);
 }
 

@@ -1,5 +1,5 @@
 /** A chunk or a trailer that is longer than this is none. */
-const longestLineBytes = 4096;
+const maxLineBytes = 4096;
 
 /** Finds the end of a chunked body (RFC 9112 §7.1) without keeping it. */
 export class ChunkedEnd {
@@ -26,7 +26,7 @@ export class ChunkedEnd {
   #readLine(byte: number): string | undefined {
     if (byte !== 0x0a) {
       this.#line += String.fromCharCode(byte);
-      if (this.#line.length > longestLineBytes) throw new RangeError('a line of a chunked body is too long');
+      if (this.#line.length > maxLineBytes) throw new RangeError('a line of a chunked body is too long');
       return undefined;
     }
     const line = this.#line.replace(/\r$/, '');

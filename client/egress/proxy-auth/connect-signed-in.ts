@@ -1,9 +1,9 @@
 import type { Socket } from 'node:net';
-import type { Answer } from '../../http/exchange.ts';
+import type { HttpResponse } from '../../http/exchange.ts';
 import { ClientError } from '../../errors/failure.ts';
 import type { Target } from '../../../protocol/target.ts';
 import { parseChallenges } from './challenge.ts';
-import type { Challenge } from './challenge.ts';
+import type { ProxyChallenge } from './challenge.ts';
 import { drain } from './drain.ts';
 import { dropCredentials, findCredentials, formatHint } from './find-credentials.ts';
 import type { ProxyCredentialSources } from './find-credentials.ts';
@@ -13,7 +13,7 @@ import { Refusals } from './rejected-passwords.ts';
 import { Negotiation } from './negotiation.ts';
 
 /** How many refusals with 407 are answered. NTLM needs two, a scheme that does not work before it the third. */
-const mostRounds = 3;
+const maxRounds = 3;
 
 /** The conversation with one proxy about one CONNECT. */
 export interface ProxyLine {
@@ -26,15 +26,15 @@ export interface ProxyLine {
   readonly signal: AbortSignal;
   open(): Promise<Socket>;
   /** Asks for the tunnel; the socket is destroyed when it throws. */
-  ask(socket: Socket, authorization: string | undefined): Promise<Answer>;
+  ask(socket: Socket, authorization: string | undefined): Promise<HttpResponse>;
   /** What an answer means that is neither yes nor 407. */
-  refusal(answer: Answer): ClientError;
+  refusal(answer: HttpResponse): ClientError;
 }
 
 /** A connection, and the 407 that has come by it. */
 export interface ChallengedResponse {
   readonly socket: Socket;
-  readonly answer: Answer;
+  readonly answer: HttpResponse;
 }
 
 /**
@@ -72,7 +72,7 @@ export async function connectSignedIn(
 
 /** What a proxy has offered, and the connection on which it did, where that can be used again. */
 interface Known {
-  readonly offers: readonly Challenge[];
+  readonly offers: readonly ProxyChallenge[];
   readonly socket: Socket | undefined;
 }
 
@@ -108,7 +108,7 @@ async function negotiate(line: ProxyLine, signIn: Negotiation, known: Known | un
       socket.destroy();
       throw line.refusal(answer);
     }
-    if (rounds === mostRounds) {
+    if (rounds === maxRounds) {
       socket.destroy();
       throw signIn.tooManyChallenges();
     }
@@ -130,7 +130,7 @@ async function replyTo(
   }
 }
 
-function offersOf({ response }: Answer): readonly Challenge[] {
+function offersOf({ response }: HttpResponse): readonly ProxyChallenge[] {
   const { 'proxy-authenticate': ofProxy, 'www-authenticate': ofServer } = response.headersDistinct;
   return parseChallenges(ofProxy ?? ofServer ?? []);
 }

@@ -1,7 +1,7 @@
 import type { Secret } from '../../../protocol/secret.ts';
 
 /** A name and a password for a proxy. */
-export interface Credentials {
+export interface ProxyCredentials {
   /** As it was given: `alice`, `CORP\alice` or `alice@corp.example`. */
   readonly user: string;
   readonly password: Secret;

@@ -1,6 +1,6 @@
 import { createHash, randomBytes } from 'node:crypto';
-import type { Challenge } from './challenge.ts';
-import type { Credentials } from './credentials.ts';
+import type { ProxyChallenge } from './challenge.ts';
+import type { ProxyCredentials } from './credentials.ts';
 import { SchemeUnavailable } from './scheme.ts';
 import type { CredentialRequest, AuthExchange } from './scheme.ts';
 
@@ -13,7 +13,7 @@ const hashes: readonly (readonly [algorithm: string, hash: string])[] = [
 
 /** The nonce of a proxy, and how often it has been used. */
 export interface Nonce {
-  readonly challenge: Challenge;
+  readonly challenge: ProxyChallenge;
   count: number;
 }
 
@@ -23,7 +23,11 @@ export interface NonceMemory {
 }
 
 /** RFC 7616 with qop=auth, or without a qop as in RFC 2069. Nonces are used again until the proxy says they are stale. */
-export function digest(credentials: Credentials, asking: CredentialRequest, memory: NonceMemory = {}): AuthExchange {
+export function digest(
+  credentials: ProxyCredentials,
+  asking: CredentialRequest,
+  memory: NonceMemory = {},
+): AuthExchange {
   let isSaid = false;
   return {
     isInProgress: false,
@@ -44,7 +48,7 @@ export function digest(credentials: Credentials, asking: CredentialRequest, memo
   };
 }
 
-function strongest(challenges: readonly Challenge[]): Challenge {
+function strongest(challenges: readonly ProxyChallenge[]): ProxyChallenge {
   for (const [algorithm] of hashes) {
     const found = challenges.find((challenge) => algorithmOf(challenge) === algorithm && isWhole(challenge));
     if (found) return found;
@@ -53,16 +57,16 @@ function strongest(challenges: readonly Challenge[]): Challenge {
 }
 
 /** Without `-sess`. */
-function algorithmOf({ params }: Challenge): string {
+function algorithmOf({ params }: ProxyChallenge): string {
   return (params.get('algorithm') ?? 'MD5').toUpperCase().replace(/-SESS$/, '');
 }
 
-function isWhole({ params }: Challenge): boolean {
+function isWhole({ params }: ProxyChallenge): boolean {
   const qop = qops(params);
   return params.has('realm') && params.has('nonce') && (qop === undefined || qop.includes('auth'));
 }
 
-function qops(params: Challenge['params']): string[] | undefined {
+function qops(params: ProxyChallenge['params']): string[] | undefined {
   return params
     .get('qop')
     ?.split(',')
@@ -80,8 +84,8 @@ export interface DigestRequest {
 
 /** The value of `Proxy-Authorization` (RFC 7616 §3.4). */
 export function digestAnswer(
-  challenge: Challenge,
-  { user, password }: Pick<Credentials, 'user' | 'password'>,
+  challenge: ProxyChallenge,
+  { user, password }: Pick<ProxyCredentials, 'user' | 'password'>,
   request: DigestRequest,
 ): string {
   const { params } = challenge;

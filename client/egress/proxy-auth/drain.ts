@@ -3,7 +3,7 @@ import type { Socket } from 'node:net';
 import { ChunkedEnd } from './chunked-end.ts';
 
 /** Pages about a sign-in have pictures at times; a new connection is cheaper than more than that. */
-const largestBodyBytes = 256 * 1024;
+const maxBodyBytes = 256 * 1024;
 const drainMs = 3000;
 
 /**
@@ -28,7 +28,7 @@ export function drain(response: IncomingMessage, socket: Socket): Promise<boolea
         chunk = socket.read() as Buffer | null
       ) {
         size += chunk.length;
-        const at = size > largestBodyBytes ? 'damaged' : find(end, chunk);
+        const at = size > maxBodyBytes ? 'damaged' : find(end, chunk);
         if (at !== undefined) return finish(at === chunk.length && socket.readableLength === 0);
       }
     };

@@ -1,6 +1,6 @@
 import type { Target } from '../../../protocol/target.ts';
 import { writeStderr } from '../../errors/report.ts';
-import type { Credentials, ProxySignIn } from './credentials.ts';
+import type { ProxyCredentials, ProxySignIn } from './credentials.ts';
 import { keychainReader, readKeychain } from './keychain.ts';
 import { promptForCredentials } from './prompt.ts';
 import type { ProxyMemory } from './proxy-state.ts';
@@ -9,7 +9,7 @@ import type { Wanted } from './negotiation.ts';
 /** Who signs in, in the order in which it counts. */
 export interface ProxyCredentialSources {
   /** Of the proxy's URL or the environment. */
-  readonly given?: Credentials;
+  readonly given?: ProxyCredentials;
   /** Of whom only the name is known. */
   readonly user?: string;
   readonly signIn: ProxySignIn;
@@ -20,7 +20,7 @@ export async function findCredentials(
   proxy: { readonly name: string; readonly proxy: Target; readonly tls: boolean },
   { given, user, signIn: { mayAsk } }: ProxyCredentialSources,
   options: { readonly memory: ProxyMemory; readonly wanted: Wanted; readonly signal: AbortSignal },
-): Promise<Credentials | undefined> {
+): Promise<ProxyCredentials | undefined> {
   if (given !== undefined) return given;
   const { memory, wanted, signal } = options;
   const named = user === undefined ? {} : { user };
@@ -45,7 +45,7 @@ export async function findCredentials(
 
 /** Forgets what was refused. Whether others may be had now: a password in a keychain may be an old one. */
 export async function dropCredentials(
-  refused: Credentials,
+  refused: ProxyCredentials,
   { signIn }: ProxyCredentialSources,
   memory: ProxyMemory,
 ): Promise<boolean> {

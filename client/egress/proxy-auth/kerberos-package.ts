@@ -52,7 +52,10 @@ export function loadKerberos(program = realpathSync(process.argv[1]!)): Kerberos
       });
     }
   }
-  throw new SchemeUnavailable('Kerberos needs the npm package kerberos, which is not installed', installation);
+  throw new SchemeUnavailable(
+    'Kerberos needs the npm package kerberos, which is not installed',
+    installation,
+  );
 }
 
 const installation = 'npm install --global kerberos';

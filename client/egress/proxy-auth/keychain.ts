@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { Secret } from '../../../protocol/secret.ts';
 import type { Target } from '../../../protocol/target.ts';
 import { timeLimit } from '../../../stream/time-limit.ts';
-import type { Credentials } from './credentials.ts';
+import type { ProxyCredentials } from './credentials.ts';
 
 /** A proxy as a keychain knows it. */
 export interface KeychainQuestion {
@@ -137,13 +137,13 @@ if ($found) { $found | ForEach-Object { [Convert]::ToBase64String([Text.Encoding
 /** A keychain that has to be unlocked asks a person. */
 const unlockMs = 60_000;
 const lockedMs = 3000;
-const largestOutputBytes = 64 * 1024;
+const maxOutputBytes = 64 * 1024;
 
 /** What the keychain has for a proxy. Never throws: without an answer it is as if there were none. */
 export async function readKeychain(
   question: KeychainQuestion,
   signal: AbortSignal,
-): Promise<Credentials | undefined> {
+): Promise<ProxyCredentials | undefined> {
   const reader = keychainReader(question);
   if (reader === undefined) return undefined;
   const limit = timeLimit(signal, question.mayAsk ? unlockMs : lockedMs);
@@ -159,7 +159,7 @@ function outputsOf([program, ...args]: KeychainReader['argv'], signal: AbortSign
     let size = 0;
     const keep = (chunk: Buffer): void => {
       size += chunk.length;
-      if (size <= largestOutputBytes) chunks.push(chunk);
+      if (size <= maxOutputBytes) chunks.push(chunk);
     };
     const child = spawn(systemPath(program), args, {
       stdio: ['ignore', 'pipe', 'pipe'],

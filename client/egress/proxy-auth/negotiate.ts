@@ -1,7 +1,7 @@
 import { isAddress } from '../../../protocol/target.ts';
 import { printable } from '../../os/printable.ts';
 import { splitUser } from './credentials.ts';
-import type { Credentials } from './credentials.ts';
+import type { ProxyCredentials } from './credentials.ts';
 import type { KerberosClient, LoadKerberos } from './kerberos-package.ts';
 import { SchemeUnavailable } from './scheme.ts';
 import type { CredentialRequest, AuthExchange } from './scheme.ts';
@@ -14,7 +14,7 @@ export interface NegotiateOptions {
   readonly load: LoadKerberos;
   readonly platform: NodeJS.Platform;
   /** On Windows in place of whoever is logged on; elsewhere it is the ticket that counts. */
-  readonly credentials?: Credentials;
+  readonly credentials?: ProxyCredentials;
 }
 
 /** RFC 4559 by the system's own Kerberos: GSSAPI with a ticket, or SSPI. As many legs as the two ends want. */

@@ -1,8 +1,8 @@
 import { ClientError } from '../../errors/failure.ts';
 import { basic } from './basic.ts';
 import { schemeNames } from './challenge.ts';
-import type { Challenge } from './challenge.ts';
-import type { Credentials } from './credentials.ts';
+import type { ProxyChallenge } from './challenge.ts';
+import type { ProxyCredentials } from './credentials.ts';
 import { digest } from './digest.ts';
 import type { LoadKerberos } from './kerberos-package.ts';
 import { negotiate } from './negotiate.ts';
@@ -20,11 +20,11 @@ export interface NegotiationParts {
   readonly asking: CredentialRequest;
   readonly memory: ProxyMemory;
   /** Those of the URL or the environment. */
-  readonly given?: Credentials;
+  readonly given?: ProxyCredentials;
   /** All others too, those of a keychain or of a person; called when a scheme needs them. */
-  readonly find: (wanted: Wanted) => Promise<Credentials | undefined>;
+  readonly find: (wanted: Wanted) => Promise<ProxyCredentials | undefined>;
   /** Told of credentials that were refused: whether `find` has others now. */
-  readonly drop: (refused: Credentials) => Promise<boolean>;
+  readonly drop: (refused: ProxyCredentials) => Promise<boolean>;
   /** What was refused in other processes; absent: nobody knows. */
   readonly refusals?: Refusals;
   readonly loadKerberos: LoadKerberos;
@@ -40,7 +40,7 @@ export interface Wanted {
 }
 
 /** What to send, and whether that is only understood on the connection which the 407 came by. */
-export interface Reply {
+export interface ProxyResponse {
   readonly authorization: string;
   readonly continues: boolean;
 }
@@ -51,7 +51,7 @@ export class Negotiation {
   readonly #left: SchemeName[] = [...schemeOrder];
   readonly #troubles: SchemeUnavailable[] = [];
   #mayTryAgain = false;
-  #offers: readonly Challenge[] = [];
+  #offers: readonly ProxyChallenge[] = [];
   #current: { readonly name: SchemeName; readonly talk: AuthExchange } | undefined;
 
   constructor(parts: NegotiationParts) {
@@ -65,7 +65,7 @@ export class Negotiation {
   }
 
   /** What answers a 407 with these offers. Throws `PROXY_SIGN_IN`, `PROXY_REFUSED`. */
-  async reply(offers: readonly Challenge[]): Promise<Reply> {
+  async reply(offers: readonly ProxyChallenge[]): Promise<ProxyResponse> {
     // A leg of a handshake may come without the others.
     if (offers.length > 1 || this.#offers.length === 0) this.#offers = offers;
     const continued = await this.#goOn(offers);
@@ -96,7 +96,7 @@ export class Negotiation {
     return new ClientError('PROXY_SIGN_IN', `${this.#parts.name} keeps asking for a sign-in`, { hint: '' });
   }
 
-  async #goOn(offers: readonly Challenge[]): Promise<Reply | undefined> {
+  async #goOn(offers: readonly ProxyChallenge[]): Promise<ProxyResponse | undefined> {
     if (this.#current === undefined) return undefined;
     const { name, talk } = this.#current;
     const { isInProgress: continues } = talk;
@@ -130,7 +130,7 @@ export class Negotiation {
     return ntlm(credentials, name === 'ntlm' ? 'NTLM' : 'Negotiate');
   }
 
-  async #ask(talk: AuthExchange, offers: readonly Challenge[]): Promise<string | undefined> {
+  async #ask(talk: AuthExchange, offers: readonly ProxyChallenge[]): Promise<string | undefined> {
     try {
       return await talk.answer(offers);
     } catch (error) {
@@ -140,7 +140,7 @@ export class Negotiation {
     }
   }
 
-  #find(mayPrompt = false): Promise<Credentials | undefined> {
+  #find(mayPrompt = false): Promise<ProxyCredentials | undefined> {
     return this.#parts.find({ domain: this.#wantsDomain(), mayPrompt });
   }
 
@@ -174,7 +174,7 @@ export class Negotiation {
     return failure;
   }
 
-  #assertNotRefusedLately(credentials: Credentials): void {
+  #assertNotRefusedLately(credentials: ProxyCredentials): void {
     const { name, refusals } = this.#parts;
     const age = isKept(credentials) ? refusals?.ageOf(name, credentials) : undefined;
     if (age === undefined) return;
@@ -203,10 +203,12 @@ export class Negotiation {
     ];
     const forKerberos = this.#troubles.find(({ hint }) => hint !== undefined && hint !== '')?.hint ?? '';
     const hint = isWithout && takesPassword ? this.#hintToSet(undefined) : forKerberos;
-    return new ClientError('PROXY_SIGN_IN', [start, troubles.join('; ')].filter(Boolean).join(': '), { hint });
+    return new ClientError('PROXY_SIGN_IN', [start, troubles.join('; ')].filter(Boolean).join(': '), {
+      hint,
+    });
   }
 
-  #hintToSet(credentials: Credentials | undefined): string {
+  #hintToSet(credentials: ProxyCredentials | undefined): string {
     const isPlain = !/[\\@]/.test(credentials?.user ?? '');
     const user = this.#wantsDomain() && isPlain ? String.raw`DOMAIN\USER` : 'USER';
     if (this.#parts.platform === 'win32')
@@ -216,12 +218,12 @@ export class Negotiation {
 }
 
 /** Whether the next process will have the same; what a person types is meant to be tried. */
-function isKept({ source }: Credentials): boolean {
+function isKept({ source }: ProxyCredentials): boolean {
   return source !== 'the prompt';
 }
 
 /** The offers of one scheme. */
-function of(name: SchemeName, offers: readonly Challenge[]): readonly Challenge[] {
+function of(name: SchemeName, offers: readonly ProxyChallenge[]): readonly ProxyChallenge[] {
   const word = name === 'negotiate-ntlm' ? 'negotiate' : name;
   return offers.filter(({ scheme }) => scheme === word);
 }

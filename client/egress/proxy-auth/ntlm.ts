@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { ClientError } from '../../errors/failure.ts';
 import { splitUser } from './credentials.ts';
-import type { Credentials } from './credentials.ts';
+import type { ProxyCredentials } from './credentials.ts';
 import { authenticateMessage, negotiateMessage, parseChallengeMessage } from './ntlm-message.ts';
 import { SchemeUnavailable } from './scheme.ts';
 import type { AuthExchange } from './scheme.ts';
@@ -10,7 +10,7 @@ import type { AuthExchange } from './scheme.ts';
  * NTLMv2: three messages, all on one connection. `Negotiate` takes them too at most proxies of Windows, which helps
  * where only that is offered and there is no Kerberos here.
  */
-export function ntlm(credentials: Credentials, word: 'NTLM' | 'Negotiate' = 'NTLM'): AuthExchange {
+export function ntlm(credentials: ProxyCredentials, word: 'NTLM' | 'Negotiate' = 'NTLM'): AuthExchange {
   let said: 'nothing' | 'hello' | 'proof' = 'nothing';
   return {
     get isInProgress() {
@@ -34,7 +34,7 @@ export function ntlm(credentials: Credentials, word: 'NTLM' | 'Negotiate' = 'NTL
   };
 }
 
-function answerChallenge(token: string, { user, password }: Credentials): Buffer {
+function answerChallenge(token: string, { user, password }: ProxyCredentials): Buffer {
   const freshness = { clientChallenge: randomBytes(8), nowMs: Date.now() };
   const { domain, name } = splitUser(user);
   try {
@@ -42,7 +42,9 @@ function answerChallenge(token: string, { user, password }: Credentials): Buffer
     return authenticateMessage(challenge, { domain, name, password: password.reveal() }, freshness);
   } catch (cause) {
     if (!(cause instanceof RangeError)) {
-      throw new SchemeUnavailable('NTLM needs MD5, which is not allowed on this machine', undefined, { cause });
+      throw new SchemeUnavailable('NTLM needs MD5, which is not allowed on this machine', undefined, {
+        cause,
+      });
     }
     throw new ClientError('PROXY_REFUSED', 'the proxy sent an NTLM challenge that cannot be read', { cause });
   }

@@ -2,7 +2,7 @@ import { closeSync, constants, openSync, writeSync } from 'node:fs';
 import { ReadStream } from 'node:tty';
 import { Secret } from '../../../protocol/secret.ts';
 import { printable } from '../../os/printable.ts';
-import type { Credentials } from './credentials.ts';
+import type { ProxyCredentials } from './credentials.ts';
 import { LineEditor } from './line-editor.ts';
 
 /**
@@ -12,7 +12,7 @@ import { LineEditor } from './line-editor.ts';
 export async function promptForCredentials(
   question: { readonly proxy: string; readonly user?: string; readonly wantsDomain: boolean },
   signal: AbortSignal,
-): Promise<Credentials | undefined> {
+): Promise<ProxyCredentials | undefined> {
   let terminal;
   try {
     terminal = openTerminal();

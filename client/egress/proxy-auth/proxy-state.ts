@@ -1,5 +1,5 @@
 import type { ClientError } from '../../errors/failure.ts';
-import type { Credentials } from './credentials.ts';
+import type { ProxyCredentials } from './credentials.ts';
 import type { NonceMemory } from './digest.ts';
 import { Semaphore } from './semaphore.ts';
 
@@ -8,7 +8,7 @@ export const schemeOrder = ['negotiate', 'ntlm', 'digest', 'basic', 'negotiate-n
 export type SchemeName = (typeof schemeOrder)[number];
 
 /** Proxies that know NTLM answer 407 to too many sign-ins at once. */
-const mostAtOnce = 4;
+const maxAtOnce = 4;
 
 /** What this process knows of a proxy that wants a sign-in. */
 export class ProxyMemory {
@@ -17,9 +17,9 @@ export class ProxyMemory {
   /** Whether something better than Basic has gone well: who then asks for the password itself is not believed. */
   knowsBetter = false;
   /** What the keychain has. */
-  kept: Promise<Credentials | undefined> | undefined;
+  kept: Promise<ProxyCredentials | undefined> | undefined;
   /** What a person has typed. */
-  typed: Promise<Credentials | undefined> | undefined;
+  typed: Promise<ProxyCredentials | undefined> | undefined;
   /** The command that keeps what was typed. */
   tip: string | undefined;
   hasTipped = false;
@@ -27,7 +27,7 @@ export class ProxyMemory {
   refusal: ClientError | undefined;
   readonly nonces: NonceMemory = {};
   /** One at a time until one has gone well, so that a wrong password is tried once and not once for each tunnel. */
-  readonly turns = new Semaphore(() => (this.worked === undefined ? 1 : mostAtOnce));
+  readonly turns = new Semaphore(() => (this.worked === undefined ? 1 : maxAtOnce));
 }
 
 const memories = new Map<string, ProxyMemory>();

@@ -1,12 +1,12 @@
 import { randomBytes, scryptSync } from 'node:crypto';
 import { join } from 'node:path';
 import { readSmall, writePrivate } from '../../os/files.ts';
-import type { Credentials } from './credentials.ts';
+import type { ProxyCredentials } from './credentials.ts';
 
 /** Directories count wrong passwords for about half an hour, and lock an account after three to ten. */
 const keepMs = 10 * 60_000;
-const mostKept = 16;
-const largestFileBytes = 16 * 1024;
+const maxKept = 16;
+const maxFileBytes = 16 * 1024;
 
 /** A password that a proxy has refused, as it is kept. */
 interface Refusal {
@@ -28,7 +28,7 @@ export class Refusals {
   }
 
   /** How long ago the proxy has refused just this password, in milliseconds; undefined when it has not, or long ago. */
-  ageOf(proxy: string, credentials: Credentials): number | undefined {
+  ageOf(proxy: string, credentials: ProxyCredentials): number | undefined {
     const found = this.#recent().find(
       (each) =>
         each.proxy === proxy &&
@@ -39,7 +39,7 @@ export class Refusals {
   }
 
   /** Notes a refusal. Never throws: where it cannot be kept, only this process knows. */
-  keep(proxy: string, credentials: Credentials): void {
+  keep(proxy: string, credentials: ProxyCredentials): void {
     const salt = randomBytes(16).toString('base64url');
     const refusal = {
       proxy,
@@ -49,7 +49,7 @@ export class Refusals {
       mark: markOf(credentials, salt),
     };
     try {
-      const kept = [...this.#recent(), refusal].slice(-mostKept);
+      const kept = [...this.#recent(), refusal].slice(-maxKept);
       writePrivate(this.path, `${JSON.stringify(kept)}\n`);
     } catch {
       // A home that cannot be written.
@@ -59,7 +59,7 @@ export class Refusals {
   #recent(): Refusal[] {
     const now = this.#now();
     try {
-      const kept: unknown = JSON.parse(readSmall(this.path, largestFileBytes).bytes.toString());
+      const kept: unknown = JSON.parse(readSmall(this.path, maxFileBytes).bytes.toString());
       return Array.isArray(kept)
         ? kept.filter((each) => isRefusal(each) && each.at <= now && now - each.at < keepMs)
         : [];
@@ -72,7 +72,7 @@ export class Refusals {
 /**
  * Enough to tell a password from another one, nearly always, and too little to find it: of a thousand guesses one fits.
  */
-function markOf({ user, password }: Credentials, salt: string): number {
+function markOf({ user, password }: ProxyCredentials, salt: string): number {
   return scryptSync(`${user}\0${password.reveal()}`, salt, 2).readUInt16BE() % 1024;
 }
 

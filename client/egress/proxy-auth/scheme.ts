@@ -1,5 +1,5 @@
-import type { Challenge } from './challenge.ts';
-import type { Credentials } from './credentials.ts';
+import type { ProxyChallenge } from './challenge.ts';
+import type { ProxyCredentials } from './credentials.ts';
 
 /** The request that has to be allowed. */
 export interface CredentialRequest {
@@ -14,7 +14,7 @@ export interface CredentialRequest {
  * value of `Proxy-Authorization`; undefined: what was said before has been refused. Throws `SchemeUnavailable` and `ClientError`.
  */
 export interface AuthExchange {
-  answer(challenges: readonly Challenge[]): Promise<string | undefined> | string | undefined;
+  answer(challenges: readonly ProxyChallenge[]): Promise<string | undefined> | string | undefined;
   /** Whether the next answer is part of what was said on this connection, and means nothing on another. */
   readonly isInProgress: boolean;
   /** Whether the password, or what proves to know it, has been sent. */
@@ -33,4 +33,4 @@ export class SchemeUnavailable extends Error {
 }
 
 /** Begins a conversation that shows name and password. */
-export type PasswordScheme = (credentials: Credentials, asking: CredentialRequest) => AuthExchange;
+export type PasswordScheme = (credentials: ProxyCredentials, asking: CredentialRequest) => AuthExchange;

@@ -4,7 +4,7 @@ import { Secret } from '../../../protocol/secret.ts';
 import { formatTarget } from '../../../protocol/target.ts';
 import type { Target } from '../../../protocol/target.ts';
 import { sendRequest } from '../../http/exchange.ts';
-import type { Answer } from '../../http/exchange.ts';
+import type { HttpResponse } from '../../http/exchange.ts';
 import { ClientError } from '../../errors/failure.ts';
 import { printable } from '../../os/printable.ts';
 import type { Egress } from '../egress.ts';
@@ -72,7 +72,11 @@ export function httpProxy(
 }
 
 /** Not loaded before a proxy asks for it. */
-async function signedIn(line: ProxyLine, sources: ProxyCredentialSources, first?: ChallengedResponse): Promise<Socket> {
+async function signedIn(
+  line: ProxyLine,
+  sources: ProxyCredentialSources,
+  first?: ChallengedResponse,
+): Promise<Socket> {
   const { connectSignedIn } = await import('../proxy-auth/connect-signed-in.ts');
   const { memoryOf } = await import('../proxy-auth/proxy-state.ts');
   const memory = memoryOf(line.name, sources.given?.user ?? sources.user);
@@ -94,7 +98,7 @@ async function ask(
   socket: Socket,
   authorization: string | undefined,
   options: { readonly authority: string; readonly name: string; readonly signal: AbortSignal },
-): Promise<Answer> {
+): Promise<HttpResponse> {
   const { authority, name, signal } = options;
   const headers = {
     Host: authority,
@@ -125,7 +129,7 @@ async function reach(
 }
 
 function refusal(
-  { response, status }: Answer,
+  { response, status }: HttpResponse,
   { name, authority }: { readonly name: string; readonly authority: string },
 ): ClientError {
   return new ClientError(

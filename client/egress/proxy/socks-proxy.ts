@@ -24,7 +24,7 @@ import {
 import { openTcp } from '../tcp/tcp.ts';
 
 /** Of a name with many addresses; each costs a connection to the proxy. */
-const mostAddresses = 4;
+const maxAddresses = 4;
 
 /**
  * Connects to the gateway through a SOCKS proxy. The caller owns the socket, which has an `error` listener already.
@@ -51,13 +51,17 @@ async function targets(proxy: Proxy, gateway: Target, signal: AbortSignal): Prom
   const addresses = await lookUp(gateway.host, signal);
   const usable = addresses.filter(({ family }) => scheme === 'socks5' || family === 4);
   if (usable.length > 0)
-    return usable.slice(0, mostAddresses).map(({ address: host }) => ({ host, port: gateway.port }));
-  throw new ClientError('GATEWAY_UNREACHABLE', `${gateway.host} has no IPv4 address, and socks4:// needs one`);
+    return usable.slice(0, maxAddresses).map(({ address: host }) => ({ host, port: gateway.port }));
+  throw new ClientError(
+    'GATEWAY_UNREACHABLE',
+    `${gateway.host} has no IPv4 address, and socks4:// needs one`,
+  );
 }
 
 function lookUp(name: string, signal: AbortSignal): Promise<readonly LookupAddress[]> {
   return new Promise((resolve, reject) => {
-    const late = (): void => reject(new ClientError('GATEWAY_TIMEOUT', `${name} cannot be looked up in time`));
+    const late = (): void =>
+      reject(new ClientError('GATEWAY_TIMEOUT', `${name} cannot be looked up in time`));
     signal.addEventListener('abort', late, { once: true });
     if (signal.aborted) late();
     cachedLookup(name, { all: true }, (error, addresses) => {

@@ -27,7 +27,9 @@ export interface WayDescription {
 export async function describe(request: RouteRequest, signal: AbortSignal): Promise<WayDescription> {
   const said = routeFromEnvironment(request);
   const { verdict, isRemembered } =
-    said === undefined ? await routeFor(request, request.gateway, signal) : { verdict: said, isRemembered: false };
+    said === undefined
+      ? await routeFor(request, request.gateway, signal)
+      : { verdict: said, isRemembered: false };
   const memory = routeCache(request.state);
   const { source, why, steps, trouble } = verdict;
   return {

@@ -25,7 +25,11 @@ const autoDetected = 'http://wpad/wpad.dat';
 const asking = new Map<string, Promise<Route>>();
 
 /** Connects by the way that a PAC file or the system names. The caller owns the socket. Throws as `Egress.connect`. */
-export async function connectDiscovered(request: RouteRequest, gateway: Target, signal: AbortSignal): Promise<Socket> {
+export async function connectDiscovered(
+  request: RouteRequest,
+  gateway: Target,
+  signal: AbortSignal,
+): Promise<Socket> {
   const { verdict, isRemembered } = await routeFor(request, gateway, signal);
   try {
     return await connectViaRoute(verdict, { way: request, gateway, signal });
@@ -56,7 +60,11 @@ function ask(request: RouteRequest, gateway: Target, signal: AbortSignal): Promi
   if (asked === undefined) {
     asked = discover(request, gateway, new AbortController().signal)
       .then((verdict) => {
-        routeCache(request.state).keep(question, verdict, verdict.trouble === undefined ? keptMs : troubledMs);
+        routeCache(request.state).keep(
+          question,
+          verdict,
+          verdict.trouble === undefined ? keptMs : troubledMs,
+        );
         return verdict;
       })
       .finally(() => asking.delete(key));
@@ -86,7 +94,8 @@ function namesOf({ steps }: Route): string {
 
 async function discover(request: RouteRequest, gateway: Target, signal: AbortSignal): Promise<Route> {
   const { pac, system } = request.proxy;
-  if (pac !== undefined) return byPac({ location: pac.location, source: pac.from }, request, { gateway, signal });
+  if (pac !== undefined)
+    return byPac({ location: pac.location, source: pac.from }, request, { gateway, signal });
   const said = system && (await readSystemProxy(system, signal));
   return said === undefined ? nothingSaid(request) : bySystem(said, request, { gateway, signal });
 }

@@ -24,9 +24,9 @@ export interface WayMemory {
 /** A proxy that was not there is tried last for so long. */
 const deadMs = 5 * 60_000;
 const trustMs = 30 * 24 * 3_600_000;
-const mostNetworks = 32;
-const mostVerdicts = 32;
-const largestBytes = 256 * 1024;
+const maxNetworks = 32;
+const maxVerdicts = 32;
+const maxBytes = 256 * 1024;
 
 interface StoredVerdict {
   readonly source: string;
@@ -64,7 +64,7 @@ export function routeCache(state: string | undefined, now: () => number = Date.n
     if (path === undefined) return;
     const id = networkId();
     const { [id]: before = {}, ...others } = load(path) ?? {};
-    const kept = Object.entries(others).slice(1 - mostNetworks);
+    const kept = Object.entries(others).slice(1 - maxNetworks);
     const networks = Object.fromEntries([...kept, [id, how(before)]]);
     try {
       writePrivate(path, `${JSON.stringify({ version: 1, networks })}\n`);
@@ -73,8 +73,8 @@ export function routeCache(state: string | undefined, now: () => number = Date.n
     }
   };
   // A clock that was wrong must not make it last for years.
-  const isValid = (until: unknown, longestMs: number): boolean =>
-    typeof until === 'number' && until > now() && until <= now() + longestMs;
+  const isValid = (until: unknown, maxMs: number): boolean =>
+    typeof until === 'number' && until > now() && until <= now() + maxMs;
   return {
     recall(question) {
       const stored = here().verdicts?.[question];
@@ -85,7 +85,7 @@ export function routeCache(state: string | undefined, now: () => number = Date.n
       const stored = { ...verdict, steps: verdict.steps.map(stepName), until: now() + forMs };
       change((network) => {
         const { [question]: _before, ...others } = network.verdicts ?? {};
-        const kept = Object.entries(others).slice(1 - mostVerdicts);
+        const kept = Object.entries(others).slice(1 - maxVerdicts);
         return { ...network, verdicts: Object.fromEntries([...kept, [question, stored]]) };
       });
     },
@@ -94,7 +94,7 @@ export function routeCache(state: string | undefined, now: () => number = Date.n
       if (step === 'direct') return;
       change((network) => {
         const still = Object.entries(network.dead ?? {}).filter(([, until]) => isValid(until, deadMs));
-        const dead = { ...Object.fromEntries(still.slice(-mostVerdicts)), [stepName(step)]: now() + deadMs };
+        const dead = { ...Object.fromEntries(still.slice(-maxVerdicts)), [stepName(step)]: now() + deadMs };
         return { ...network, dead };
       });
     },
@@ -119,7 +119,7 @@ export function routeCache(state: string | undefined, now: () => number = Date.n
       keep(host, fingerprint) {
         change((network) => {
           const { [host]: _before, ...others } = network.vouchers ?? {};
-          const kept = Object.entries(others).slice(1 - mostVerdicts);
+          const kept = Object.entries(others).slice(1 - maxVerdicts);
           const vouchers = Object.fromEntries([...kept, [host, { fingerprint, until: now() + trustMs }]]);
           return { ...network, vouchers };
         });
@@ -130,7 +130,7 @@ export function routeCache(state: string | undefined, now: () => number = Date.n
 
 function load(path: string): Networks | undefined {
   try {
-    const value: unknown = JSON.parse(readSmall(path, largestBytes).bytes.toString());
+    const value: unknown = JSON.parse(readSmall(path, maxBytes).bytes.toString());
     const { version, networks } = (value ?? {}) as { version?: unknown; networks?: unknown };
     if (version !== 1 || typeof networks !== 'object' || networks === null) return undefined;
     const all = Object.entries(networks).filter(([, each]) => typeof each === 'object' && each !== null);

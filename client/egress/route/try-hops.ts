@@ -36,7 +36,11 @@ export function orderByHealth(steps: readonly Hop[], memory: Pick<WayMemory, 'is
  */
 export async function connectViaRoute(
   verdict: Route,
-  { way, gateway, signal }: { readonly way: RouteRequest; readonly gateway: Target; readonly signal: AbortSignal },
+  {
+    way,
+    gateway,
+    signal,
+  }: { readonly way: RouteRequest; readonly gateway: Target; readonly signal: AbortSignal },
 ): Promise<Socket> {
   const memory = routeCache(way.state);
   const failures: ClientError[] = [];
@@ -57,7 +61,11 @@ export async function connectViaRoute(
 }
 
 /** What is said when nothing got through: the first failure, and who chose this way. */
-function ofAll({ source, trouble }: Route, steps: readonly Hop[], failures: readonly ClientError[]): ClientError {
+function ofAll(
+  { source, trouble }: Route,
+  steps: readonly Hop[],
+  failures: readonly ClientError[],
+): ClientError {
   const [first, ...others] = failures;
   const also = others.length === 0 ? '' : `; nor did ${steps.slice(1).map(stepName).join(', ')} help`;
   const context = { cause: first, ...(first!.hint === undefined ? {} : { hint: first!.hint }) };

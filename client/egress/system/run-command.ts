@@ -7,13 +7,13 @@ export type RunCommand = (
 ) => Promise<string | undefined>;
 
 const commandMs = 5000;
-const largestOutputBytes = 16 * 1024 * 1024;
+const maxOutputBytes = 16 * 1024 * 1024;
 
 /** Runs a program of the system, without a shell; undefined when it is not there, fails or takes longer than 5 s. */
 export const runCommand: RunCommand = ([program, ...args], signal) =>
   new Promise((resolve) => {
     if (signal.aborted) return resolve(undefined);
-    const options = { timeout: commandMs, maxBuffer: largestOutputBytes, windowsHide: true };
+    const options = { timeout: commandMs, maxBuffer: maxOutputBytes, windowsHide: true };
     const child = execFile(program, args, options, (error, stdout) => {
       signal.removeEventListener('abort', stop);
       resolve(error === null ? stdout : undefined);

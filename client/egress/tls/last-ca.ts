@@ -20,12 +20,12 @@ function fingerprintOf(pem: string): string {
   return createHash('sha256').update(body).digest('hex');
 }
 
-const longestChain = 20;
+const maxChainLength = 20;
 
 /** The fingerprint of the authority at the end of the peer's chain, where it has signed itself. */
 export function voucherOf(tls: TLSSocket): string | undefined {
   let certificate = tls.getPeerCertificate(true);
-  for (let depth = 0; depth < longestChain; depth++) {
+  for (let depth = 0; depth < maxChainLength; depth++) {
     const issuer = certificate.issuerCertificate;
     if (issuer === certificate) return certificate.fingerprint256.replaceAll(':', '').toLowerCase();
     // Nothing is said about those above.

@@ -3,7 +3,7 @@ import { readSmall } from '../../os/files.ts';
 import { runCommand } from '../system/run-command.ts';
 import { isCertificate } from './tls.ts';
 
-const largestBundleBytes = 4 * 1024 * 1024;
+const maxBundleBytes = 4 * 1024 * 1024;
 
 /** Where the distributions keep all of them in one file; the first one counts. */
 const bundles = [
@@ -45,7 +45,7 @@ const keychains = ['/usr/bin/security', 'find-certificate', '-a', '-p'] as const
 
 function inFile(path: string): readonly string[] {
   try {
-    return certificatesIn(readSmall(path, largestBundleBytes).bytes.toString('latin1'));
+    return certificatesIn(readSmall(path, maxBundleBytes).bytes.toString('latin1'));
   } catch {
     return [];
   }

@@ -13,7 +13,7 @@ import type { LastCaCache } from './last-ca.ts';
 /** Whose certificates are believed: `undefined` means those that came with Node. */
 export type Trust = readonly string[] | undefined;
 
-const largestCaFileBytes = 4 * 1024 * 1024;
+const maxCaFileBytes = 4 * 1024 * 1024;
 
 /** The trust of Node plus the certificates in `caFile`. Throws `CONFIG_INVALID`. */
 export function loadTrust(caFile: string | undefined): Trust {
@@ -28,7 +28,7 @@ function readCaFile(caFile: string | undefined): readonly string[] {
   if (caFile === undefined) return [];
   let text: string;
   try {
-    text = readSmall(caFile, largestCaFileBytes).bytes.toString('latin1');
+    text = readSmall(caFile, maxCaFileBytes).bytes.toString('latin1');
   } catch (cause) {
     throw new ClientError('CONFIG_INVALID', `cannot read the CA file ${caFile}: ${reason(cause)}`, { cause });
   }
@@ -241,9 +241,13 @@ function handshakeFailure(
     return new ClientError('TLS_FAILED', `${host} showed a certificate for other names${by}`, { cause });
   }
   if (code === 'CERT_HAS_EXPIRED') {
-    return new ClientError('TLS_FAILED', `the certificate of ${host} has expired, or the clock here is wrong`, {
-      cause,
-    });
+    return new ClientError(
+      'TLS_FAILED',
+      `the certificate of ${host} has expired, or the clock here is wrong`,
+      {
+        cause,
+      },
+    );
   }
   if (isNoTls(cause)) {
     return new ClientError('TLS_FAILED', `${host} does not speak TLS on this port`, { cause });
@@ -251,9 +255,13 @@ function handshakeFailure(
   if (code === 'ECONNRESET' || code === 'EPIPE') {
     return new ClientError('TLS_FAILED', `${host} closed the connection during the handshake`, { cause });
   }
-  return new ClientError('TLS_FAILED', `the handshake with ${host} failed: ${code || printable(cause.message)}`, {
-    cause,
-  });
+  return new ClientError(
+    'TLS_FAILED',
+    `the handshake with ${host} failed: ${code || printable(cause.message)}`,
+    {
+      cause,
+    },
+  );
 }
 
 function isNoTls({ code }: NodeJS.ErrnoException): boolean {

@@ -40,7 +40,8 @@ export function checkClaims(claims: JsonObject, policy: ClaimsPolicy, nowMs: num
   if (expiresMs + skewMs <= nowMs) throw new InvalidTokenError('exp: expired');
   if (issuedMs - skewMs > nowMs) throw new InvalidTokenError('iat: in the future');
   if (expiresMs <= issuedMs) throw new InvalidTokenError('exp: not after iat');
-  if (expiresMs - issuedMs > policy.maxLifetimeMs) throw new InvalidTokenError('exp: longer than the issuer may');
+  if (expiresMs - issuedMs > policy.maxLifetimeMs)
+    throw new InvalidTokenError('exp: longer than the issuer may');
   if (ownProperty(claims, 'nbf') !== undefined && readTime(claims, 'nbf') - skewMs > nowMs) {
     throw new InvalidTokenError('nbf: not valid yet');
   }

@@ -17,7 +17,12 @@ export const remoteTimes: JwksCachePolicy = {
   cooldownMs: 10_000,
 };
 
-const fileTimes: JwksCachePolicy = { ...remoteTimes, refreshMs: minuteMs, maxAgeMs: minuteMs, cooldownMs: 1000 };
+const fileTimes: JwksCachePolicy = {
+  ...remoteTimes,
+  refreshMs: minuteMs,
+  maxAgeMs: minuteMs,
+  cooldownMs: 1000,
+};
 
 export interface IssuersOptions {
   /** Told each time the keys of an issuer could not be loaded. */

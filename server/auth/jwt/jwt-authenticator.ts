@@ -72,7 +72,8 @@ export function jwtAuthenticator(
     async authenticate(credentials) {
       if (credentials.kind === 'none')
         throw new TunnelError('TOKEN_MISSING', 'a token is needed; sign in first');
-      if (credentials.kind === 'unreadable') throw refused(new InvalidTokenError('the header cannot be read'));
+      if (credentials.kind === 'unreadable')
+        throw refused(new InvalidTokenError('the header cannot be read'));
       try {
         return await verify(credentials.token.reveal(), credentials.proof);
       } catch (error) {

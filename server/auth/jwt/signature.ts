@@ -47,7 +47,7 @@ function rsa(name: string, bits: number): Scheme {
 }
 
 /** RFC 7518 §3.3 and §3.5. */
-const leastRsaBits = 2048;
+const minRsaBits = 2048;
 
 /**
  * Whether a token in compact form is signed by this key. Throws `TypeError` for a key that is not one of the algorithm.
@@ -95,6 +95,6 @@ function isFor(algorithm: SignatureAlgorithm, key: CryptoKey): boolean {
     name === wanted.name &&
     namedCurve === wanted.namedCurve &&
     hash?.name === wanted.hash &&
-    (wanted.hash === undefined || (modulusLength !== undefined && modulusLength >= leastRsaBits))
+    (wanted.hash === undefined || (modulusLength !== undefined && modulusLength >= minRsaBits))
   );
 }

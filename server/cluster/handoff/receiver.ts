@@ -63,7 +63,11 @@ export function takeHandedOver(server: Server, relays: ResumableTunnels): void {
 }
 
 /** Never rejects. */
-async function resume(offer: Offer | ResumeOffer, holder: TunnelOwner, relays: ResumableTunnels): Promise<void> {
+async function resume(
+  offer: Offer | ResumeOffer,
+  holder: TunnelOwner,
+  relays: ResumableTunnels,
+): Promise<void> {
   let accepted = false;
   try {
     if (!('sid' in offer)) throw new TunnelError('REQUEST_INVALID', 'this is no request to go on');

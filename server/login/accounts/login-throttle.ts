@@ -19,7 +19,7 @@ const counters = [
 ] as const;
 
 const firstWaitMs = 30_000;
-const longestWaitMs = 15 * 60_000;
+const maxWaitMs = 15 * 60_000;
 /** After a day of quiet all is forgotten. */
 const forgetMs = 24 * 3_600_000;
 
@@ -69,7 +69,7 @@ export async function attemptSucceeded(store: Store, attempt: Attempt): Promise<
 
 /** 30 s, 1 min, 2 min … 15 min. */
 function waitAfter(failuresBeyond: number): number {
-  return Math.min(firstWaitMs * 2 ** Math.min(failuresBeyond, 10), longestWaitMs);
+  return Math.min(firstWaitMs * 2 ** Math.min(failuresBeyond, 10), maxWaitMs);
 }
 
 /** People type passwords into the field for the name: what is kept cannot be read. */

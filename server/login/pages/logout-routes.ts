@@ -26,7 +26,8 @@ export function logoutRoutes(
 
   function keysOf(issuer: string): KeySource {
     const known =
-      sources.get(issuer) ?? cachedKeys(keysFromDiscovery(issuer), { times: remoteTimes, onError: onTrouble });
+      sources.get(issuer) ??
+      cachedKeys(keysFromDiscovery(issuer), { times: remoteTimes, onError: onTrouble });
     sources.set(issuer, known);
     return known;
   }

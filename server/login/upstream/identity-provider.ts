@@ -2,7 +2,7 @@ import { readFile } from 'node:fs/promises';
 import type { Configuration } from 'openid-client';
 import { isSecureUrl } from '../../net/secure-url.ts';
 import type { ProviderConfig } from '../../config/config.ts';
-import type { Identity } from './identities.ts';
+import type { UpstreamIdentity } from './identities.ts';
 import type { Origin } from '../sign-ins.ts';
 
 type OpenIdClient = typeof import('openid-client');
@@ -27,7 +27,7 @@ export interface AuthorizationRequestState {
 
 /** What a provider has said of a person. */
 export interface ProviderLogin {
-  readonly identity: Identity;
+  readonly identity: UpstreamIdentity;
   /** By what the provider will name them when it ends their session. */
   readonly origin: Origin;
   /** What the provider can be asked with again; where `recheck` is on. */
@@ -193,7 +193,7 @@ function isDown(error: unknown): boolean {
   return code === 'OAUTH_TIMEOUT' || (error instanceof TypeError && code === undefined);
 }
 
-function identityOf(claims: Claims, config: ProviderConfig): Identity {
+function identityOf(claims: Claims, config: ProviderConfig): UpstreamIdentity {
   const { name: provider, subjectClaim, subjectPrefix, groupsClaim } = config;
   const said = claims[subjectClaim];
   if (!isPlainText(said, 256 - subjectPrefix.length)) throw unusable(`${subjectClaim} is no name`);

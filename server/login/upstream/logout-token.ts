@@ -101,7 +101,11 @@ function checkClaims(payload: JsonObject, { clientId, now }: LogoutPolicy): void
 }
 
 function whose(payload: JsonObject): Logout {
-  const [jti, sub, sid] = [ownProperty(payload, 'jti'), ownProperty(payload, 'sub'), ownProperty(payload, 'sid')];
+  const [jti, sub, sid] = [
+    ownProperty(payload, 'jti'),
+    ownProperty(payload, 'sub'),
+    ownProperty(payload, 'sid'),
+  ];
   if (!isText(jti)) throw new LogoutRefusal('jti: missing');
   for (const each of [sub, sid])
     if (each !== undefined && !isText(each)) throw new LogoutRefusal('sub or sid: not text');

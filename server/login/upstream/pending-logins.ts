@@ -34,7 +34,11 @@ export class PendingLogins {
   }
 
   /** Who left with this state, if it was to this provider and with this browser. Each state is good for one return. */
-  async consume(state: string, provider: string, cookie: string | undefined): Promise<PendingLogin | undefined> {
+  async consume(
+    state: string,
+    provider: string,
+    cookie: string | undefined,
+  ): Promise<PendingLogin | undefined> {
     const away = (await this.#store.take('oauth', `away:${hash(state)}`)) as PendingLogin | undefined;
     return away?.provider === provider && cookie !== undefined && away.browser === hash(cookie)
       ? away

@@ -20,7 +20,7 @@ import {
   writeSignIn,
 } from '../../../client/credentials/session-store.ts';
 import { signInPath } from '../../../client/credentials/session-path.ts';
-import type { SignIn } from '../../../client/credentials/session-store.ts';
+import type { SavedSession } from '../../../client/credentials/session-store.ts';
 import { temporaryDirectory } from '../support.ts';
 
 const gateway = new URL('https://gw.example/ssh/');
@@ -28,9 +28,9 @@ const gateway = new URL('https://gw.example/ssh/');
 function keepOne(
   state: string,
   at = gateway,
-): { readonly signIn: SignIn; readonly directory: string; readonly path: string } {
+): { readonly signIn: SavedSession; readonly directory: string; readonly path: string } {
   const { key, privateJwk } = makeProofKey();
-  const signIn: SignIn = {
+  const signIn: SavedSession = {
     gateway: at.href,
     issuer: `${at.href}oauth`,
     clientId: 'postern',

@@ -31,7 +31,10 @@ describe('judge()', () => {
 
   it('does not say that ssh works where nobody has looked', () => {
     const findings = [found('tls', 'good'), found('ssh', 'unchecked')];
-    assert.deepEqual([summarize(findings, box, false).works, summarize(findings, box, false).exit], [false, 75]);
+    assert.deepEqual(
+      [summarize(findings, box, false).works, summarize(findings, box, false).exit],
+      [false, 75],
+    );
     assert.equal(summarize(findings, box, true).exit, 130);
   });
 

@@ -181,8 +181,7 @@ describe('entryCache()', () => {
 
   it('is for this user only and does not grow without end', (t) => {
     const state = join(temporaryDirectory(t), 'state');
-    for (let at = 1; at <= 80; at++)
-      entryCache(state).keep(new URL(`https://gw${at}.example/`), 'websocket');
+    for (let at = 1; at <= 80; at++) entryCache(state).keep(new URL(`https://gw${at}.example/`), 'websocket');
     const path = join(state, 'entries.json');
     assert.equal(Object.keys(JSON.parse(readFileSync(path, 'utf8')) as object).length, 64);
     assert.equal(entryCache(state).recall(new URL('https://gw80.example/')), 'websocket');

@@ -51,7 +51,9 @@ export function gatewayDouble(
   server.on('request', (request, response) => {
     if (!request.url!.startsWith('/ssh/http/')) return;
     const exchange = { response, remoteAddress: '127.0.0.1', id: 'double', signal: never };
-    const relays = { open: (_id: string, carrier: Carrier) => tunnelOn(carrier) } as unknown as ResumableTunnels;
+    const relays = {
+      open: (_id: string, carrier: Carrier) => tunnelOn(carrier),
+    } as unknown as ResumableTunnels;
     httpEntry('/ssh/', () => relays, carriers).take(request, exchange, (offer) => {
       if ('sid' in offer) return offer.reject(new TunnelError('TUNNEL_GONE', 'no such tunnel'));
       void offer.accept().then((tunnel) => onTunnel(tunnel, request));

@@ -39,12 +39,17 @@ describe('explain()', () => {
         assert.match(text, /^[^\p{C}\p{Zl}\p{Zp}]*\n(?:[^\p{C}\p{Zl}\p{Zp}]*\n)?$/u);
       }),
     );
-    assert.match(formatError(new ClientError('INTERNAL', '\x1b]0;owned\x07\u202e\u009b')), /^[\x20-\x7e]*\n$/);
+    assert.match(
+      formatError(new ClientError('INTERNAL', '\x1b]0;owned\x07\u202e\u009b')),
+      /^[\x20-\x7e]*\n$/,
+    );
   });
 
   it('never shows a token that a peer has echoed', () => {
     const token = unsignedToken({ sub: 'canary' });
-    const text = formatError(new ClientError('HTTP_UNEXPECTED', `bad header Bearer ${token}`, { requestId: token }));
+    const text = formatError(
+      new ClientError('HTTP_UNEXPECTED', `bad header Bearer ${token}`, { requestId: token }),
+    );
     for (const part of token.split('.').slice(0, 2)) assert.ok(!text.includes(part));
   });
 

@@ -3,7 +3,7 @@ import { after, before, describe, it } from 'node:test';
 import { decodeJwt } from 'jose';
 import { direct } from '../../../client/egress/direct.ts';
 import { findAuthorizationServer } from '../../../client/oauth/authorization-server.ts';
-import type { AuthorizationServer } from '../../../client/oauth/authorization-server.ts';
+import type { AuthorizationServerMetadata } from '../../../client/oauth/authorization-server.ts';
 import { readCode, signInByBrowser } from '../../../client/login/authorization-code-flow.ts';
 import { makeProofKey } from '../../../client/oauth/dpop.ts';
 import { requestTokens } from '../../../client/oauth/token-request.ts';
@@ -43,7 +43,7 @@ describe('readCode()', () => {
 
 describe('signInByBrowser()', () => {
   let gateway: GatewayProcess;
-  let server: AuthorizationServer;
+  let server: AuthorizationServerMetadata;
   const endings: (() => unknown)[] = [];
   after(async () => {
     for (const ending of endings) await ending();

@@ -9,7 +9,7 @@ import type { TestContext } from 'node:test';
 import { RecordDecoder, encodeRecord, recordTypes } from '../../../protocol/http-carrier-record.ts';
 import type { CarrierEnd } from '../../../stream/carrier.ts';
 import { HttpCarriers } from '../../../server/entry/http-carrier.ts';
-import type { AnswerStyle, HttpCarrier } from '../../../server/entry/http-carrier.ts';
+import type { AnswerStyle, InboundHttpCarrier } from '../../../server/entry/http-carrier.ts';
 import { listen } from '../../client/support.ts';
 
 const times = { unansweredMs: 50, emptyAnswerMs: 50 };
@@ -17,7 +17,7 @@ const times = { unansweredMs: 50, emptyAnswerMs: 50 };
 /** A real server, each of whose answers is one of the carrier. */
 async function answering(
   t: TestContext,
-  carrier: HttpCarrier,
+  carrier: InboundHttpCarrier,
 ): Promise<(style: AnswerStyle) => Promise<IncomingMessage>> {
   const server = createServer((request, response) =>
     carrier.answer(response, request.url === '/brief' ? 'brief' : 'streaming'),
@@ -34,7 +34,7 @@ function typesIn(body: Buffer): number[] {
   return [...new RecordDecoder().push(body)].map(({ type }) => type);
 }
 
-function ended(carrier: HttpCarrier): Promise<CarrierEnd> {
+function ended(carrier: InboundHttpCarrier): Promise<CarrierEnd> {
   return new Promise((resolve) => carrier.listen({ frame() {}, drained() {}, ended: resolve }));
 }
 

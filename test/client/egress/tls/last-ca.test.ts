@@ -20,7 +20,10 @@ function fingerprintOf(pem: string): string {
 }
 
 /** A gateway, and how many connections it had. */
-async function gatewayWith(t: TestContext, cert = certificate): Promise<{ way: RouteRequest; count: () => number }> {
+async function gatewayWith(
+  t: TestContext,
+  cert = certificate,
+): Promise<{ way: RouteRequest; count: () => number }> {
   const directory = temporaryDirectory(t);
   const caFile = join(directory, 'ca.pem');
   writeFileSync(caFile, authority);

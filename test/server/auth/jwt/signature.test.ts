@@ -76,7 +76,10 @@ for (const alg of algorithms) {
       const token = await tokenBy(alg);
       for (let at = 0; at < token.lastIndexOf('.'); at++) {
         const other = token[at] === 'A' ? 'B' : 'A';
-        assert.equal(verifySignature(token.slice(0, at) + other + token.slice(at + 1), alg, publicKey), false);
+        assert.equal(
+          verifySignature(token.slice(0, at) + other + token.slice(at + 1), alg, publicKey),
+          false,
+        );
       }
     });
 

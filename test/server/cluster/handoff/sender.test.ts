@@ -12,7 +12,7 @@ import { after, before, describe, it } from 'node:test';
 import { direct } from '../../../../client/egress/direct.ts';
 import { http } from '../../../../client/entry/http.ts';
 import { relay } from '../../../../client/entry/relay.ts';
-import { rejoinField } from '../../../../client/entry/resumable.ts';
+import { resumeField } from '../../../../client/entry/resumable.ts';
 import { Secret } from '../../../../protocol/secret.ts';
 import { relayV1 } from '../../../../protocol/relay-v1.ts';
 import type { RelayOpened } from '../../../../protocol/relay-frame.ts';
@@ -44,7 +44,7 @@ const reconnect = ({ port }: Parts, sid: string, fields: string): Promise<string
   );
 
 function fieldsFor({ sid, secret }: RelayOpened, count = 1): string {
-  const field = rejoinField({ sid, secret: secret!, received: 0, count, cause: 'move' });
+  const field = resumeField({ sid, secret: secret!, received: 0, count, cause: 'move' });
   return `Authorization: Bearer good\r\nSec-WebSocket-Protocol: postern.relay.v1\r\nPostern-Rejoin: ${field}\r\n`;
 }
 
@@ -158,7 +158,7 @@ describe('a rejoin that reaches another process', () => {
   it('by http is refused with the owner’s reason', async () => {
     const { socket, opened } = await openTunnel();
     const wire = new HttpWire(taker.port);
-    const field = rejoinField({ sid: opened.sid, secret: 'wrong', received: 0, count: 1, cause: 'move' });
+    const field = resumeField({ sid: opened.sid, secret: 'wrong', received: 0, count: 1, cause: 'move' });
     const { status, code } = await wire.ask('POST', `reconnect?sid=${opened.sid}&ack=0`, {
       authorization: 'Bearer good',
       'content-length': '0',
@@ -179,7 +179,7 @@ describe('a rejoin that reaches another process', () => {
       {
         headers: {
           authorization: 'Bearer good',
-          'postern-rejoin': rejoinField({
+          'postern-rejoin': resumeField({
             sid: opened.sid,
             secret: opened.secret!,
             received: 0,
