@@ -5,7 +5,7 @@ import { describe, it } from 'node:test';
 import { fileURLToPath } from 'node:url';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
-const tops = ['protocol', 'stream', 'diagnostics', 'server', 'client'] as const;
+const tops = ['base', 'protocol', 'stream', 'diagnostics', 'server', 'client'] as const;
 
 interface Module {
   readonly file: string;
@@ -48,11 +48,12 @@ function isOurs(name: string): boolean {
 
 /** What each part may import besides itself. */
 const mayImport: Readonly<Record<string, readonly string[]>> = {
-  protocol: [],
-  stream: ['protocol'],
-  diagnostics: ['protocol'],
-  server: ['protocol', 'stream', 'diagnostics'],
-  client: ['protocol', 'stream', 'diagnostics'],
+  base: [],
+  protocol: ['base'],
+  stream: ['base', 'protocol'],
+  diagnostics: ['base', 'protocol'],
+  server: ['base', 'protocol', 'stream', 'diagnostics'],
+  client: ['base', 'protocol', 'stream', 'diagnostics'],
 };
 
 describe('the architecture', () => {

@@ -8,7 +8,7 @@ import { connectionAges } from '../resume/learned-max-age.ts';
 import { tunnelFile } from '../resume/tunnel-status-file.ts';
 import type { ClientSettings } from '../settings.ts';
 import { hasTerminal } from '../os/terminal.ts';
-import { timeLimit } from '../../stream/time-limit.ts';
+import { deadlineSignal } from '../../base/deadline.ts';
 import { withCredential } from '../credentials/with-credential.ts';
 import { signInDirectory } from '../credentials/session-store.ts';
 
@@ -29,7 +29,7 @@ export interface TunnelWays {
 export function openTunnelTo(target: Target, ways: TunnelWays): Promise<Duplex> {
   const { settings, egress, say } = ways;
   const { gateway, via, token: sources, places: here } = settings;
-  const signal = ways.signal === undefined ? AbortSignal.timeout(openMs) : timeLimit(ways.signal, openMs);
+  const signal = ways.signal === undefined ? AbortSignal.timeout(openMs) : deadlineSignal(ways.signal, openMs);
   const memory = entryCache(here.state);
   const later: ReconnectSupport = {
     ages: connectionAges(signInDirectory(here.state, gateway)),

@@ -8,7 +8,7 @@ import { deferSignals } from '../os/defer-signals.ts';
 import { readSignIn, removeSignIn, signInDirectory, writeSignIn } from './session-store.ts';
 import type { SavedSession } from './session-store.ts';
 import { requestTokens } from '../oauth/token-request.ts';
-import { timeLimit } from '../../stream/time-limit.ts';
+import { deadlineSignal } from '../../base/deadline.ts';
 
 /** A renewal may ask twice. */
 const renewMs = 15_000;
@@ -46,7 +46,7 @@ export async function renew(
     const answer = await requestTokens(
       { endpoint, clientId, key, clockOffsetMs: clockOffsetMs ?? current.clockOffsetMs },
       { grant_type: 'refresh_token', refresh_token: refreshToken.reveal() },
-      { egress: place.egress, signal: timeLimit(place.signal, renewMs) },
+      { egress: place.egress, signal: deadlineSignal(place.signal, renewMs) },
     );
     if (answer.kind === 'refused') {
       if (answer.error !== 'invalid_grant') {

@@ -4,7 +4,7 @@ import { openTcp } from '../egress/tcp/tcp.ts';
 import { toFailure } from '../errors/failure.ts';
 import { check, failed, good, survived } from './check.ts';
 import type { EgressFacts, Explanation } from './check.ts';
-import { timeLimit } from '../../stream/time-limit.ts';
+import { deadlineSignal } from '../../base/deadline.ts';
 
 const speaker = { check: 'connection', title: 'connection' };
 
@@ -24,7 +24,7 @@ export const connection = check({
       timeout: isProxy ? 'PROXY_UNREACHABLE' : 'GATEWAY_TIMEOUT',
       ...(isProxy && { lookup: currentNetworkLookup }),
     } as const;
-    const limit = timeLimit(signal, patienceMs);
+    const limit = deadlineSignal(signal, patienceMs);
     const since = performance.now();
     try {
       const socket = await openTcp(peer, limit);

@@ -12,7 +12,7 @@ import { withCredential } from '../credentials/with-credential.ts';
 import { check, costly, failed, good, readUntil, unchecked } from './check.ts';
 import type { Facts, Outcome, DoctorContext, Probe, Explanation } from './check.ts';
 import { identificationIn } from './greeting.ts';
-import { timeLimit } from '../../stream/time-limit.ts';
+import { deadlineSignal } from '../../base/deadline.ts';
 
 /** Which ways in pass, each tried to the end: to the target's first words where one is named. */
 export const entries = check({
@@ -67,7 +67,7 @@ async function tryEntry(entry: EntryName, { found, place, signal }: Circumstance
   if (signal.aborted) return { entry, why: 'there was no time left' };
   const way = await loadEntry(entry);
   const isKnown = found.access !== undefined;
-  const limit = timeLimit(signal, isKnown && target ? dialledMs : entryMs);
+  const limit = deadlineSignal(signal, isKnown && target ? dialledMs : entryMs);
   let isBound = false;
   const use = (pass: PresentedCredential): Promise<Duplex> => {
     isBound = pass.createProof !== undefined;
@@ -80,7 +80,7 @@ async function tryEntry(entry: EntryName, { found, place, signal }: Circumstance
     const stream = isKnown
       ? await withCredential({ sources, gateway, egress, signal: limit }, use)
       : await use({ token: new Secret('postern-doctor') });
-    const greetingLimit = timeLimit(signal, greetingMs);
+    const greetingLimit = deadlineSignal(signal, greetingMs);
     const { bytes } = await readUntil(stream, isGreeting, greetingLimit);
     stream.destroy();
     return { entry, probe: { entry, state: 'open', greeting: bytes } };

@@ -20,7 +20,7 @@ import { target } from './target.ts';
 import { throughput } from './throughput.ts';
 import { egress } from './egress.ts';
 import { web } from './web.ts';
-import { timeLimit } from '../../stream/time-limit.ts';
+import { deadlineSignal } from '../../base/deadline.ts';
 
 /** The path, in the order in which a connection takes it. */
 const path: readonly Check[] = [
@@ -69,7 +69,7 @@ export async function runChecks(
   signal: AbortSignal,
   tell: (finding: Finding) => void,
 ): Promise<readonly Finding[]> {
-  const hurried = timeLimit(signal, totalMs);
+  const hurried = deadlineSignal(signal, totalMs);
   const findings: Finding[] = [];
   let found: Partial<Facts> = {};
   // The limits do not keep the process alive, and what is waited for may not either.
@@ -102,7 +102,7 @@ async function runCheck(each: Check, { found, place, limit, isStopped }: Circums
   if (limit.aborted) return stopped();
   const missing = each.needs.find((need) => found[need] === undefined);
   if (missing !== undefined) return { findings: [unchecked(speaker, `${providers[missing]} comes first`)] };
-  const own = timeLimit(limit, each.limitMs);
+  const own = deadlineSignal(limit, each.limitMs);
   try {
     const settled = await Promise.race([each.run(found, place, own), afterwards(own)]);
     // What fails because it was stopped says nothing.

@@ -5,7 +5,7 @@ import type { Outcome } from './check.ts';
 import { identificationIn } from './greeting.ts';
 import { openTunnel } from './open-tunnel.ts';
 import { noTarget } from './policy.ts';
-import { timeLimit } from '../../stream/time-limit.ts';
+import { deadlineSignal } from '../../base/deadline.ts';
 
 const speaker = { check: 'half-close', title: 'end of input' };
 
@@ -52,7 +52,7 @@ async function listenAfterEnd(stream: Duplex, signal: AbortSignal): Promise<Outc
       if (length > 0 && roundTripMs === 0) roundTripMs = performance.now() - since;
       return false;
     },
-    timeLimit(signal, answerMs),
+    deadlineSignal(signal, answerMs),
   );
   if (bytes.length > 0) {
     const what = 'what the target says after the end of our input arrives';

@@ -6,7 +6,7 @@ import type { Facts, Outcome, DoctorContext, Probe, Explanation } from './check.
 import { identificationIn } from './greeting.ts';
 import { openTunnel } from './open-tunnel.ts';
 import { measure } from './measure-api.ts';
-import { timeLimit } from '../../stream/time-limit.ts';
+import { deadlineSignal } from '../../base/deadline.ts';
 
 const speaker = { check: 'idle', title: 'idle' };
 
@@ -77,7 +77,7 @@ async function holdTunnel(
   const stream = await openTunnel(entry, { ...place, target }, signal).catch(() => undefined);
   if (stream === undefined) return undefined;
   const since = performance.now();
-  const limit = timeLimit(signal, Math.min(tunnelSeconds, Math.max(...idleSeconds)) * 1000);
+  const limit = deadlineSignal(signal, Math.min(tunnelSeconds, Math.max(...idleSeconds)) * 1000);
   const { hasEnded } = await readUntil(stream, () => false, limit);
   stream.destroy();
   const livedMs = performance.now() - since;

@@ -3,7 +3,7 @@ import { check, costly, good, unchecked } from './check.ts';
 import type { Finding } from '../../diagnostics/finding.ts';
 import type { Outcome, DoctorContext } from './check.ts';
 import { measure } from './measure-api.ts';
-import { timeLimit } from '../../stream/time-limit.ts';
+import { deadlineSignal } from '../../base/deadline.ts';
 
 const speaker = { check: 'throughput', title: 'throughput' };
 
@@ -38,7 +38,7 @@ function outcome(down: number, up: number | undefined): Finding {
 
 /** MiB in a second, of what came within the time. */
 async function download(place: DoctorContext, signal: AbortSignal): Promise<number | undefined> {
-  const limit = timeLimit(signal, directionMs);
+  const limit = deadlineSignal(signal, directionMs);
   const answer = await measure(place, { query: { bytes: String(downBytes) } }, limit);
   if (answer === undefined) return undefined;
   const since = performance.now();
@@ -54,7 +54,7 @@ async function download(place: DoctorContext, signal: AbortSignal): Promise<numb
 
 /** Undefined when it took longer than the time there is. */
 async function upload(place: DoctorContext, signal: AbortSignal): Promise<number | undefined> {
-  const limit = timeLimit(signal, directionMs);
+  const limit = deadlineSignal(signal, directionMs);
   const body = randomBytes((upBytes * 3) / 4).toString('base64');
   const since = performance.now();
   try {

@@ -5,7 +5,7 @@ import type { Egress } from '../egress/egress.ts';
 import { sendRequest } from './exchange.ts';
 import type { HttpResponse } from './exchange.ts';
 import { ClientError } from '../errors/failure.ts';
-import { timeLimit } from '../../stream/time-limit.ts';
+import { deadlineSignal } from '../../base/deadline.ts';
 
 /** From the first packet to the last byte of an answer. */
 export const askMs = 15_000;
@@ -39,7 +39,7 @@ export async function requestJson(
   signal: AbortSignal,
 ): Promise<JsonResponse> {
   const { method, url } = request;
-  const limit = timeLimit(signal, askMs);
+  const limit = deadlineSignal(signal, askMs);
   const socket = await egress.connect(gatewayTarget(url), limit);
   const [type, body] = encode(request);
   const headers = {

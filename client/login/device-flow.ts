@@ -7,7 +7,7 @@ import type { AuthorizationServerMetadata } from '../oauth/authorization-server.
 import type { SignInWays } from './authorization-code-flow.ts';
 import { requestTokens } from '../oauth/token-request.ts';
 import type { IssuedTokens } from '../oauth/token-request.ts';
-import { timeLimit } from '../../stream/time-limit.ts';
+import { deadlineSignal } from '../../base/deadline.ts';
 
 const grantType = 'urn:ietf:params:oauth:grant-type:device_code';
 /** RFC 8628 §3.2 and §3.5. */
@@ -25,7 +25,7 @@ export async function signInByDevice(
   const { egress, key, signal, invite } = ways;
   const device = await beginDevice(server, ways);
   invite(device.url, device.userCode);
-  const until = timeLimit(signal, device.lifeMs);
+  const until = deadlineSignal(signal, device.lifeMs);
   for (let intervalMs = device.intervalMs; ;) {
     await delay(intervalMs, undefined, { signal: until }).catch(() => {});
     signal.throwIfAborted();

@@ -1,5 +1,5 @@
 import type { Finding } from '../../diagnostics/finding.ts';
-import { timeLimit } from '../../stream/time-limit.ts';
+import { deadlineSignal } from '../../base/deadline.ts';
 import { address } from './address.ts';
 import { admin } from './admin.ts';
 import { finding, unchecked } from './check.ts';
@@ -70,7 +70,7 @@ async function runCheck(
   if (signal.aborted) return unchecked(check, 'you stopped it');
   const missing = check.needs.find((need) => found[need] === undefined);
   if (missing !== undefined) return unchecked(check, `${providers[missing].title} comes first`);
-  const limit = timeLimit(signal, check.limitMs);
+  const limit = deadlineSignal(signal, check.limitMs);
   const over = new Promise<undefined>((resolve) =>
     limit.addEventListener('abort', () => setTimeout(() => resolve(undefined), graceMs).unref(), {
       once: true,

@@ -2,7 +2,7 @@ import { spawn } from 'node:child_process';
 import { join } from 'node:path';
 import { Secret } from '../../../protocol/secret.ts';
 import type { Target } from '../../../protocol/target.ts';
-import { timeLimit } from '../../../stream/time-limit.ts';
+import { deadlineSignal } from '../../../base/deadline.ts';
 import type { ProxyCredentials } from './credentials.ts';
 
 /** A proxy as a keychain knows it. */
@@ -146,7 +146,7 @@ export async function readKeychain(
 ): Promise<ProxyCredentials | undefined> {
   const reader = keychainReader(question);
   if (reader === undefined) return undefined;
-  const limit = timeLimit(signal, question.mayAsk ? unlockMs : lockedMs);
+  const limit = deadlineSignal(signal, question.mayAsk ? unlockMs : lockedMs);
   const found = reader.parse(await outputsOf(reader.argv, limit));
   if (found === undefined || found.password === '') return undefined;
   return { user: found.user, password: new Secret(found.password), source: reader.name };
