@@ -10,7 +10,7 @@ import { parseChallenges } from '../client/egress/proxy-auth/challenge.ts';
 import type { Credentials } from '../client/egress/proxy-auth/credentials.ts';
 import { digest } from '../client/egress/proxy-auth/digest.ts';
 import { ntlm } from '../client/egress/proxy-auth/ntlm.ts';
-import type { Conversation } from '../client/egress/proxy-auth/scheme.ts';
+import type { AuthExchange } from '../client/egress/proxy-auth/scheme.ts';
 import { Secret } from '../protocol/secret.ts';
 import { makeCertificates } from '../test/e2e/support/certificates.ts';
 import type { Environment } from '../test/e2e/support/process.ts';
@@ -38,7 +38,7 @@ interface Way {
   readonly name: string;
   readonly port: number;
   readonly env: Environment;
-  readonly talk?: () => Conversation;
+  readonly talk?: () => AuthExchange;
 }
 
 async function run({ quick, folder }: Effort): Promise<readonly SignInRow[]> {
@@ -139,7 +139,7 @@ function clientEnvironment(folder: string, gateway: string, authorityFile: strin
 }
 
 /** How long the requests of one sign-in take on a bare connection: connecting, each leg, and the 200. */
-async function roundTrips(port: number, authority: string, talk: Conversation | undefined): Promise<number> {
+async function roundTrips(port: number, authority: string, talk: AuthExchange | undefined): Promise<number> {
   const startedAt = performance.now();
   const socket = connect({ port, host: '127.0.0.1', noDelay: true });
   socket.setEncoding('latin1');

@@ -4,10 +4,10 @@ import type { PacSetting, ProxySettings } from './egress/egress.ts';
 import type { ProxySignIn } from './egress/proxy-auth/credentials.ts';
 import { isEntryName, entryNames } from './entry/entry.ts';
 import type { EntryName } from './entry/entry.ts';
-import { Failure } from './errors/failure.ts';
+import { ClientError } from './errors/failure.ts';
 import { othersCanWrite, readSmall, reason } from './os/files.ts';
 import { places } from './os/xdg-paths.ts';
-import type { Environment, Places } from './os/xdg-paths.ts';
+import type { Environment, UserPaths } from './os/xdg-paths.ts';
 import type { BrowserSettings } from './login/open-browser.ts';
 import type { TokenSources } from './credentials/static-token.ts';
 import { quote } from '../protocol/target.ts';
@@ -36,7 +36,7 @@ export interface ConfigFile {
 }
 
 /** Everything a command needs to know, decided. Nothing else reads the environment. */
-export interface Settings {
+export interface ClientSettings {
   readonly gateway: URL;
   readonly via?: EntryName;
   readonly caFile?: string;
@@ -45,12 +45,12 @@ export interface Settings {
   readonly systemCaFile?: string;
   readonly token: TokenSources;
   readonly proxy: ProxySettings;
-  readonly places: Places;
-  readonly asking: Asking;
+  readonly places: UserPaths;
+  readonly asking: PromptSettings;
 }
 
 /** Whether and how a person may be asked to sign in. */
-export interface Asking {
+export interface PromptSettings {
   /** False in CI and with `POSTERN_NO_INPUT`: nobody is there. */
   readonly isAllowed: boolean;
   readonly browser: BrowserSettings;
@@ -59,16 +59,16 @@ export interface Asking {
 const largestConfigBytes = 64 * 1024;
 
 /** Flags before environment before file. Throws `USAGE`, `CONFIG_INVALID`, `GATEWAY_UNSET`. */
-export function readSettings(flags: Flags, env: Environment): Settings {
+export function readSettings(flags: Flags, env: Environment): ClientSettings {
   const here = places(env);
   if (flags.via !== undefined && !isEntryName(flags.via)) {
-    throw new Failure('USAGE', `--via is one of ${entryNames.join(', ')}, not ${quote(flags.via)}`);
+    throw new ClientError('USAGE', `--via is one of ${entryNames.join(', ')}, not ${quote(flags.via)}`);
   }
   const config = readConfigFile(here);
-  const gateway = flags.gateway ?? given(env['POSTERN_GATEWAY']) ?? config?.gateway;
-  if (gateway === undefined) throw new Failure('GATEWAY_UNSET', 'no gateway is set');
-  const caFile = flags.caFile ?? given(env['POSTERN_CA_FILE']) ?? config?.caFile;
-  const systemCaFile = given(env['SSL_CERT_FILE']);
+  const gateway = flags.gateway ?? nonEmpty(env['POSTERN_GATEWAY']) ?? config?.gateway;
+  if (gateway === undefined) throw new ClientError('GATEWAY_UNSET', 'no gateway is set');
+  const caFile = flags.caFile ?? nonEmpty(env['POSTERN_CA_FILE']) ?? config?.caFile;
+  const systemCaFile = nonEmpty(env['SSL_CERT_FILE']);
   return {
     gateway: parseGateway(gateway),
     ...(flags.via === undefined ? {} : { via: flags.via }),
@@ -82,12 +82,12 @@ export function readSettings(flags: Flags, env: Environment): Settings {
   };
 }
 
-function asking(env: Environment): Asking {
-  const [command, systemRoot] = [given(env['BROWSER']), given(env['SystemRoot'])];
+function asking(env: Environment): PromptSettings {
+  const [command, systemRoot] = [nonEmpty(env['BROWSER']), nonEmpty(env['SystemRoot'])];
   return {
     isAllowed: mayAsk(env),
     browser: {
-      hasDisplay: given(env['DISPLAY']) !== undefined || given(env['WAYLAND_DISPLAY']) !== undefined,
+      hasDisplay: nonEmpty(env['DISPLAY']) !== undefined || nonEmpty(env['WAYLAND_DISPLAY']) !== undefined,
       ...(command === undefined ? {} : { command }),
       ...(systemRoot === undefined ? {} : { systemRoot }),
     },
@@ -100,9 +100,9 @@ function mayAsk(env: Environment): boolean {
 }
 
 /** Where `readSettings` would look for a token. */
-export function tokenSources(flags: Pick<Flags, 'tokenFile'>, env: Environment, here: Places): TokenSources {
-  const file = flags.tokenFile ?? given(env['POSTERN_TOKEN_FILE']);
-  const text = given(env['POSTERN_TOKEN']);
+export function tokenSources(flags: Pick<Flags, 'tokenFile'>, env: Environment, here: UserPaths): TokenSources {
+  const file = flags.tokenFile ?? nonEmpty(env['POSTERN_TOKEN_FILE']);
+  const text = nonEmpty(env['POSTERN_TOKEN']);
   return {
     ...(file === undefined ? {} : { file: resolve(file) }),
     ...(text === undefined ? {} : { text: new Secret(text) }),
@@ -115,12 +115,12 @@ export function tokenSources(flags: Pick<Flags, 'tokenFile'>, env: Environment, 
  * Without TLS the token would travel in the clear, so http is for this machine only.
  */
 export function parseGateway(text: string): URL {
-  const refuse = (why: string): Failure =>
-    new Failure('CONFIG_INVALID', `${quote(text)} is not a gateway: ${why}`);
+  const refuse = (why: string): ClientError =>
+    new ClientError('CONFIG_INVALID', `${quote(text)} is not a gateway: ${why}`);
   if (!URL.canParse(text)) throw refuse('write it like https://gw.example/ssh/');
   const url = new URL(text);
   if (url.username !== '' || url.password !== '') {
-    throw new Failure('CONFIG_INVALID', 'a gateway URL holds no user name and no password');
+    throw new ClientError('CONFIG_INVALID', 'a gateway URL holds no user name and no password');
   }
   if (url.search !== '' || url.hash !== '') throw refuse('it has a query or a fragment');
   if (url.protocol !== 'https:' && !(url.protocol === 'http:' && isThisMachine(url.hostname))) {
@@ -135,12 +135,12 @@ function isThisMachine(hostname: string): boolean {
 }
 
 /** The path of `config.json`. */
-export function configPath(here: Places): string {
+export function configPath(here: UserPaths): string {
   return join(here.config, 'config.json');
 }
 
 /** What `setup` wrote, or undefined. Throws `CONFIG_INVALID` for a file that is damaged or that others can change. */
-export function readConfigFile(here: Places): ConfigFile | undefined {
+export function readConfigFile(here: UserPaths): ConfigFile | undefined {
   const path = configPath(here);
   let file;
   try {
@@ -150,7 +150,7 @@ export function readConfigFile(here: Places): ConfigFile | undefined {
     throw invalidConfig(path, reason(cause), cause);
   }
   if (othersCanWrite(file.stats)) {
-    throw new Failure('CONFIG_INVALID', `${path} is not used: others can change it`, {
+    throw new ClientError('CONFIG_INVALID', `${path} is not used: others can change it`, {
       hint: `chmod 600 '${path}'`,
     });
   }
@@ -186,8 +186,8 @@ function isTexts(value: unknown): boolean {
   return Array.isArray(value) && value.every((item) => typeof item === 'string');
 }
 
-function invalidConfig(path: string, what: string, cause?: unknown): Failure {
-  return new Failure('CONFIG_INVALID', `cannot use ${path}: ${what}`, {
+function invalidConfig(path: string, what: string, cause?: unknown): ClientError {
+  return new ClientError('CONFIG_INVALID', `cannot use ${path}: ${what}`, {
     cause,
     hint: 'postern setup --help',
   });
@@ -201,7 +201,7 @@ function proxySettings(env: Environment, config: ConfigFile | undefined): ProxyS
   const except = env['no_proxy'] ?? env['NO_PROXY'];
   const pac = pacSetting(env, config);
   const isSystemAsked = isOn(env['POSTERN_SYSTEM_PROXY'], config?.systemProxy);
-  const desktop = given(env['XDG_CURRENT_DESKTOP']);
+  const desktop = nonEmpty(env['XDG_CURRENT_DESKTOP']);
   return {
     ...(https === undefined ? {} : { https }),
     ...(all === undefined ? {} : { all }),
@@ -214,8 +214,8 @@ function proxySettings(env: Environment, config: ConfigFile | undefined): ProxyS
   };
 }
 
-function proxySignIn(env: Environment, here: Places): ProxySignIn {
-  const [user, password] = [given(env['POSTERN_PROXY_USER']), given(env['POSTERN_PROXY_PASSWORD'])];
+function proxySignIn(env: Environment, here: UserPaths): ProxySignIn {
+  const [user, password] = [nonEmpty(env['POSTERN_PROXY_USER']), nonEmpty(env['POSTERN_PROXY_PASSWORD'])];
   return {
     mayAsk: mayAsk(env),
     state: here.state,
@@ -226,15 +226,15 @@ function proxySignIn(env: Environment, here: Places): ProxySignIn {
 
 /** Something that is on unless the environment, or else the file, says no. */
 function isOn(variable: string | undefined, inFile = true): boolean {
-  return given(variable) === undefined ? inFile : !['0', 'false'].includes(variable!);
+  return nonEmpty(variable) === undefined ? inFile : !['0', 'false'].includes(variable!);
 }
 
 function pacSetting(env: Environment, config: ConfigFile | undefined): PacSetting | undefined {
-  const location = given(env['POSTERN_PAC']);
+  const location = nonEmpty(env['POSTERN_PAC']);
   if (location !== undefined) return { location, from: 'POSTERN_PAC' };
   return config?.pac === undefined ? undefined : { location: config.pac, from: 'config.json' };
 }
 
-function given(text: string | undefined): string | undefined {
+function nonEmpty(text: string | undefined): string | undefined {
   return text === '' ? undefined : text;
 }

@@ -4,7 +4,7 @@ import type { TunnelErrorCode } from '../protocol/errors.ts';
  * What a check comes to. `good`: it is as it should be. `costly`: sessions work, but something is lost by it.
  * `failed`: it has to be put right. `unchecked`: nobody knows, and `what` says why.
  */
-export type Verdict = 'good' | 'costly' | 'failed' | 'unchecked';
+export type CheckStatus = 'good' | 'costly' | 'failed' | 'unchecked';
 
 /** What one check of a doctor has found: one line of the screen, and two more when there is something to do. */
 export interface Finding {
@@ -12,7 +12,7 @@ export interface Finding {
   readonly check: string;
   /** For people. */
   readonly title: string;
-  readonly verdict: Verdict;
+  readonly verdict: CheckStatus;
   readonly what: string;
   /** The same for strangers, where `what` holds something that they need not know. */
   readonly shared?: string;
@@ -48,7 +48,7 @@ export function findingStyle(
   };
 }
 
-const signs: Readonly<Record<Verdict, { readonly unicode: string; readonly ascii: string; color: number }>> =
+const signs: Readonly<Record<CheckStatus, { readonly unicode: string; readonly ascii: string; color: number }>> =
   {
     good: { unicode: '✓', ascii: 'ok  ', color: 32 },
     costly: { unicode: '!', ascii: 'note', color: 33 },

@@ -41,7 +41,7 @@ export class Relay {
   #state: RelayState = 'detached';
   /** The next position to say on this carrier, and the highest ever said on any. */
   #next = 0;
-  #said = 0;
+  #highestSent = 0;
   /** The other end has taken everything before this position. */
   #acknowledged = 0;
   #outgoingEnd: number | undefined;
@@ -50,7 +50,7 @@ export class Relay {
   #received = 0;
   #incomingEnd: number | undefined;
   /** The position of the last acknowledgement that was said, on any carrier. */
-  #told = 0;
+  #ackSent = 0;
 
   constructor({ windowBytes, peerWindowBytes }: RelayOptions) {
     this.#windowBytes = windowBytes;
@@ -72,12 +72,12 @@ export class Relay {
   }
 
   /** How far we have said that we have taken what has arrived: where a new carrier's data starts. */
-  get told(): number {
-    return this.#told;
+  get ackSent(): number {
+    return this.#ackSent;
   }
 
   /** Bytes that are kept because they may have to be sent again. */
-  get keptBytes(): number {
+  get unackedBytes(): number {
     return this.#replay.end - this.#replay.start;
   }
 
@@ -113,11 +113,11 @@ export class Relay {
   }
 
   /** Takes data from the carrier, and gives what of it is new. Throws `RelayViolation`. */
-  take(bytes: Buffer): Buffer {
+  receive(bytes: Buffer): Buffer {
     this.#expectCarrier();
     const arriving = this.#arriving + bytes.length;
     if (arriving > (this.#incomingEnd ?? Infinity)) throw violation('data after the end');
-    if (arriving - this.#told > this.#windowBytes) throw violation('more than the window holds');
+    if (arriving - this.#ackSent > this.#windowBytes) throw violation('more than the window holds');
     const fresh = bytes.subarray(Math.min(bytes.length, this.#received - this.#arriving));
     this.#arriving = arriving;
     this.#received = Math.max(this.#received, arriving);
@@ -125,7 +125,7 @@ export class Relay {
   }
 
   /** Takes the EOF from the carrier; whether it is new. Throws `RelayViolation`. */
-  takeEnd(at: number): boolean {
+  receiveEof(at: number): boolean {
     this.#expectCarrier();
     if (at !== this.#arriving || (this.#incomingEnd ?? this.#received) !== at)
       throw violation('an end at another place');
@@ -137,22 +137,22 @@ export class Relay {
   }
 
   /** Hears that everything before `at` has been taken over there. Throws `RelayViolation`. */
-  hear(at: number): void {
+  onAck(at: number): void {
     this.#expectCarrier();
     this.#expectAcknowledgement(at);
     this.#acknowledged = at;
-    this.#forget();
+    this.#discardAcked();
   }
 
   /** Whether the other end can have taken everything before `at`. */
-  couldAcknowledge(at: number): boolean {
-    return Number.isSafeInteger(at) && at >= this.#acknowledged && at <= this.#said;
+  isValidAck(at: number): boolean {
+    return Number.isSafeInteger(at) && at >= this.#acknowledged && at <= this.#highestSent;
   }
 
   /** Notes that everything before `at` is said to have been taken. */
-  tell(at: number): void {
+  recordAckSent(at: number): void {
     if (at > this.#received) throw new TypeError('told of what has not come');
-    this.#told = Math.max(this.#told, at);
+    this.#ackSent = Math.max(this.#ackSent, at);
   }
 
   /**
@@ -170,15 +170,15 @@ export class Relay {
     this.#acknowledged = peerReceived;
     this.#next = peerReceived;
     this.#arriving = from;
-    this.#forget();
-    return this.#said - peerReceived;
+    this.#discardAcked();
+    return this.#highestSent - peerReceived;
   }
 
   /** The carrier is gone. What was said on it and not acknowledged will be said again. */
   detach(): void {
     this.#state = stepRelay(this.#state, 'carrierLost');
     this.#next = this.#acknowledged;
-    this.#forget();
+    this.#discardAcked();
     this.trim();
   }
 
@@ -200,7 +200,7 @@ export class Relay {
   }
 
   #expectAcknowledgement(at: number): void {
-    if (!this.couldAcknowledge(at))
+    if (!this.isValidAck(at))
       throw new RelayViolation(
         relayCloseCodes.BAD_ACK,
         'an acknowledgement of what was not sent, or backwards',
@@ -211,7 +211,7 @@ export class Relay {
    * Drops what is not to be said any more. That is not all that was acknowledged: the peer may have taken on an old
    * carrier what is still to come on this one, and a carrier leaves nothing out.
    */
-  #forget(): void {
+  #discardAcked(): void {
     this.#replay.dropBefore(Math.min(this.#acknowledged, this.#next, this.#replay.end));
   }
 
@@ -221,13 +221,13 @@ export class Relay {
     // Never in pieces to fill a window: an acknowledgement is on its way, and makes room for the whole.
     if (bytes.length === 0 || bytes.length > room) return undefined;
     this.#advance(this.#next + bytes.length);
-    this.#forget();
+    this.#discardAcked();
     return { kind: 'data', bytes };
   }
 
   #advance(position: number): void {
     this.#next = position;
-    this.#said = Math.max(this.#said, position);
+    this.#highestSent = Math.max(this.#highestSent, position);
   }
 }
 

@@ -50,15 +50,15 @@ function parseAs(stand: string, text: string): Target {
 }
 
 /** The pattern for the targets that both name; undefined when there is none. */
-export function narrower(one: TargetPattern, other: TargetPattern): TargetPattern | undefined {
-  const host = narrowerHost(one.host, other.host);
+export function intersectPatterns(one: TargetPattern, other: TargetPattern): TargetPattern | undefined {
+  const host = intersectHosts(one.host, other.host);
   const port = one.port === '*' ? other.port : one.port;
   if (host === undefined || (other.port !== '*' && other.port !== port)) return undefined;
   return { host, port };
 }
 
 /** Suffixes lie one inside the other, or apart. */
-function narrowerHost(one: string, other: string): string | undefined {
+function intersectHosts(one: string, other: string): string | undefined {
   if (covers(other, one)) return one;
   return covers(one, other) ? other : undefined;
 }

@@ -7,7 +7,7 @@ import { logObserver } from './telemetry/log.ts';
 import type { Log } from './telemetry/log.ts';
 import { Metrics } from './telemetry/metrics.ts';
 import type { Authenticator } from './auth/authenticator.ts';
-import { coverMs } from './auth/minimum-delay.ts';
+import { minimumDelayMs } from './auth/minimum-delay.ts';
 import { proofChecker } from './auth/dpop/dpop.ts';
 import type { ProofChecker } from './auth/dpop/dpop.ts';
 import { gatewayAuthenticator } from './auth/gateway-authenticator.ts';
@@ -15,9 +15,9 @@ import { jwtAuthenticator } from './auth/jwt/jwt-authenticator.ts';
 import { trustedIssuers } from './auth/jwt/issuers.ts';
 import { openKeyFile, ownMaxLifetimeMs } from './auth/gateway-key.ts';
 import { sharedReplayMemory } from './auth/dpop/replay-cache.ts';
-import { concerns, openRevocations } from './auth/revocations.ts';
+import { appliesTo, openRevocations } from './auth/revocations.ts';
 import type { Revocations } from './auth/revocations.ts';
-import { ticketBook } from './auth/tickets.ts';
+import { createTicketStore } from './auth/tickets.ts';
 import type { Tickets } from './auth/tickets.ts';
 import type { Config } from './config/config.ts';
 import { addressCheck } from './dial/address-policy.ts';
@@ -25,12 +25,12 @@ import { tcpDialer } from './dial/tcp.ts';
 import { measureRoutes } from './web/measure.ts';
 import { HttpCarriers } from './entry/http-carrier.ts';
 import { plainEntries, requestEntries } from './entry/index.ts';
-import type { Incoming, Offer, RejoinOffer } from './entry/entry.ts';
-import { isToEnd } from './admin/control.ts';
-import type { Killing } from './admin/control.ts';
+import type { Incoming, Offer, ResumeOffer } from './entry/entry.ts';
+import { matches } from './admin/control.ts';
+import type { KillRequest } from './admin/control.ts';
 import { newInstanceName } from './cluster/runtime-directory.ts';
-import { tunnelsOf } from './cluster/peers.ts';
-import type { Neighbours } from './cluster/peers.ts';
+import { locateTunnel } from './cluster/peers.ts';
+import type { Peers } from './cluster/peers.ts';
 import { openLogin } from './login/login.ts';
 import type { Login } from './login/login.ts';
 import { openSigningKeys } from './login/authorization-server/signing-keys.ts';
@@ -40,17 +40,17 @@ import type { RemoteAddress } from './http/client-address.ts';
 import { plainRoutes } from './http/plain-routes.ts';
 import type { PlainRequestOptions } from './http/plain-routes.ts';
 import { takeTunnelRequests } from './http/upgrade-dispatcher.ts';
-import { rejoin, serve } from './pipeline.ts';
-import type { Pipeline } from './pipeline.ts';
+import { resumeTunnel, openTunnel } from './pipeline.ts';
+import type { PipelineSettings } from './pipeline.ts';
 import type { Counter } from './policy/counter.ts';
-import { TunnelCounts } from './policy/limits.ts';
+import { TunnelLimiter } from './policy/limits.ts';
 import { rulesPolicy } from './policy/rules.ts';
 import { openEmbeddedStore } from './store/sqlite-store.ts';
 import { FileLock } from './store/file-lock.ts';
 import type { Store } from './store/store.ts';
-import { Relays } from './resume/resumable-tunnels.ts';
-import { ownTunnels } from './resume/local-locator.ts';
-import type { Rejoinables } from './resume/tunnel-locator.ts';
+import { ResumableTunnels } from './resume/resumable-tunnels.ts';
+import { localLocator } from './resume/local-locator.ts';
+import type { TunnelLocator } from './resume/tunnel-locator.ts';
 import { Sessions } from './session/sessions.ts';
 import { apiRoutes, authenticate } from './web/api.ts';
 import { webRoutes } from './web/routes.ts';
@@ -62,11 +62,11 @@ const lastWordsMs = 3000;
 const dayMs = 24 * 3_600_000;
 
 /** What a reload replaces, all of it at once. */
-interface Settings {
+interface GatewaySettings {
   readonly config: Config;
   /** Of tokens; that of the pipeline takes tickets too. */
   readonly tokens: Authenticator;
-  readonly pipeline: Pipeline;
+  readonly pipeline: PipelineSettings;
   readonly remoteAddress: RemoteAddress;
 }
 
@@ -80,37 +80,37 @@ interface State {
 }
 
 /** What a process knows that is one of several of the same gateway. */
-export interface Place {
+export interface ClusterContext {
   /** Names it in the ids of its tunnels. */
   readonly instance: string;
-  readonly neighbours: Neighbours;
+  readonly peers: Peers;
   /** Counts what the others have too; absent: this process counts for itself. */
   readonly counter?: Counter;
   /** Another process writes down what concerns the gateway as a whole. */
-  readonly isLed?: boolean;
+  readonly isWorker?: boolean;
 }
 
 /** All the parts of a gateway, put together from a configuration. It listens to nothing by itself. */
 export class Gateway {
   readonly metrics: Metrics;
   readonly sessions: Sessions;
-  readonly relays: Relays;
+  readonly resumableTunnels: ResumableTunnels;
   readonly #log: Log;
   readonly #audit: AuditLog;
   readonly #state: State;
   readonly carriers: HttpCarriers;
-  readonly #counts: TunnelCounts;
+  readonly #limiter: TunnelLimiter;
   readonly #counter: Counter | undefined;
-  readonly #neighbours: Neighbours | undefined;
-  readonly #tunnels: Rejoinables;
-  #settings: Settings;
+  readonly #peers: Peers | undefined;
+  readonly #tunnels: TunnelLocator;
+  #settings: GatewaySettings;
   #login: Login | undefined;
   #draining = false;
   #isSucceeded = false;
   #late: NodeJS.Timeout | undefined;
 
   /** Throws when the audit file, the store or the key cannot be used; nothing is left open then. */
-  static async open(config: Config, log: Log, place?: Place): Promise<Gateway> {
+  static async open(config: Config, log: Log, place?: ClusterContext): Promise<Gateway> {
     const metrics = new Metrics();
     const state = await openState(config, log);
     let audit: AuditLog | undefined;
@@ -128,7 +128,7 @@ export class Gateway {
     }
   }
 
-  private constructor({ settings, state, log, audit, metrics }: Opened, place: Place | undefined) {
+  private constructor({ settings, state, log, audit, metrics }: Opened, place: ClusterContext | undefined) {
     this.#settings = settings;
     this.#state = state;
     this.#log = log;
@@ -139,20 +139,20 @@ export class Gateway {
       metrics,
       logObserver(log),
     ]);
-    const { instance = newInstanceName(), counter, isLed = false } = place ?? {};
+    const { instance = newInstanceName(), counter, isWorker = false } = place ?? {};
     this.carriers = new HttpCarriers(instance);
     this.#counter = counter;
-    this.#counts = new TunnelCounts(counter);
-    this.relays = new Relays({ sessions: this.sessions, instance, ...this.config.resume });
-    this.#neighbours = place?.neighbours;
+    this.#limiter = new TunnelLimiter(counter);
+    this.resumableTunnels = new ResumableTunnels({ sessions: this.sessions, instance, ...this.config.resume });
+    this.#peers = place?.peers;
     this.#tunnels = place
-      ? tunnelsOf(instance, ownTunnels(this.relays), place.neighbours)
-      : ownTunnels(this.relays);
+      ? locateTunnel(instance, localLocator(this.resumableTunnels), place.peers)
+      : localLocator(this.resumableTunnels);
     state.revocations.onRevoked((revocation, reason) => {
       // Whoever has taken over writes it down, or whoever leads.
-      if (!this.#isSucceeded && !isLed) audit.appendEventually(revocationFields(revocation, reason));
+      if (!this.#isSucceeded && !isWorker) audit.appendEventually(revocationFields(revocation, reason));
       this.sessions.endWhere(
-        ({ principal }) => principal !== undefined && concerns(revocation, principal),
+        ({ principal }) => principal !== undefined && appliesTo(revocation, principal),
         'REVOKED',
         reason,
       );
@@ -169,7 +169,7 @@ export class Gateway {
   }
 
   /** Why no new tunnel would open now; empty when ready. */
-  get obstacles(): readonly string[] {
+  get notReadyReasons(): readonly string[] {
     return [
       ...(this.#draining ? ['draining'] : []),
       ...(this.#audit.failure && this.config.audit.required ? ['audit log cannot be written'] : []),
@@ -189,16 +189,16 @@ export class Gateway {
       ...authority,
       rules: () => this.config.rules,
       sessions: this.sessions,
-      elsewhere: this.#neighbours,
+      elsewhere: this.#peers,
       tickets: this.#state.tickets,
       onTicket: (made) => this.#audit.appendEventually(ticketFields(made)),
     });
     plainRoutes(app, {
-      ...this.#judging(),
+      ...this.#tunnelRequestHandlers(),
       entries: plainEntries(this.prefix, this.config.entries, {
-        relays: () => this.relays,
+        relays: () => this.resumableTunnels,
         carriers: this.carriers,
-        elsewhere: this.#neighbours,
+        elsewhere: this.#peers,
       }),
     });
   }
@@ -212,11 +212,11 @@ export class Gateway {
       keys: signingKeys,
       counter: this.#counter,
       sessions: this.sessions,
-      elsewhere: this.#neighbours,
+      elsewhere: this.#peers,
       config: () => this.config,
       onTicket: (made) => this.#audit.appendEventually(ticketFields(made)),
       remoteAddress: (request) => this.#settings.remoteAddress(request),
-      onTrouble: (err) => this.#log.error({ err }, 'a sign-in failed'),
+      onError: (err) => this.#log.error({ err }, 'a sign-in failed'),
       onSignIn: ({ id, subject, kind, remoteAddress }) =>
         this.#log.info({ signIn: id, subject, kind, client: remoteAddress }, 'signed in'),
       onRefused: (refused) => this.#log.warn(refused, 'sign-in refused'),
@@ -226,18 +226,18 @@ export class Gateway {
   /** Takes tunnel requests from an HTTP server, when all its other listeners are in place. Returns what stops it. */
   attach(server: Server): { release(): void } {
     return takeTunnelRequests(server, {
-      ...this.#judging(),
-      entries: requestEntries(this.prefix, this.config.entries, () => this.relays),
+      ...this.#tunnelRequestHandlers(),
+      entries: requestEntries(this.prefix, this.config.entries, () => this.resumableTunnels),
       prefix: this.prefix,
     });
   }
 
   /** What is done with requests for tunnels, however they come. */
-  #judging(): Omit<PlainRequestOptions, 'entries'> {
+  #tunnelRequestHandlers(): Omit<PlainRequestOptions, 'entries'> {
     return {
       origins: () => this.config.origins,
       remoteAddress: (request) => this.#settings.remoteAddress(request),
-      onOffer: (offer) => void this.#serve(offer),
+      onOffer: (offer) => void this.#openTunnel(offer),
       onMalformed: (incoming, asked, error) => this.#recordMalformed(incoming, asked, error),
     };
   }
@@ -267,12 +267,12 @@ export class Gateway {
   }
 
   /** Ends sessions of this process for the operator. Gives how many. */
-  end(killing: Killing): number {
-    return this.sessions.endWhere((record) => isToEnd(killing, record), 'KILLED', killing.reason);
+  end(killing: KillRequest): number {
+    return this.sessions.endWhere((record) => matches(killing, record), 'KILLED', killing.reason);
   }
 
   /** Ends sessions for the operator, and revokes what they could come back with where that is asked. */
-  async kill(killing: Killing): Promise<number> {
+  async kill(killing: KillRequest): Promise<number> {
     const { tokenId, keyThumbprint, subject, issuer, revoke, reason } = killing;
     const ended = this.end(killing);
     const { revocations } = this.#state;
@@ -295,22 +295,22 @@ export class Gateway {
     this.#draining = true;
     this.#late ??= setTimeout(() => {
       this.sessions.endAll('GATEWAY_STOPPED');
-      this.#late = setTimeout(() => this.#neighbours?.handOvers.close(), lastWordsMs);
+      this.#late = setTimeout(() => this.#peers?.handoff.close(), lastWordsMs);
     }, this.config.limits.graceMs);
   }
 
   /** Another process has taken over: the open tunnels may last, and their clients shall come back over there. */
-  succeeded(): void {
+  onSuperseded(): void {
     this.#isSucceeded = true;
     clearTimeout(this.#late);
     this.#late = undefined;
-    this.relays.askToMove();
+    this.resumableTunnels.requestReconnect();
   }
 
   /** Resolves when no tunnel is open, and none of another process goes through this one. */
   async empty(): Promise<void> {
     await this.sessions.empty();
-    await this.#neighbours?.handOvers.empty();
+    await this.#peers?.handoff.empty();
     // Who was still connected may have opened another one meanwhile.
     if (this.sessions.count > 0) return this.empty();
     clearTimeout(this.#late);
@@ -326,7 +326,7 @@ export class Gateway {
   async close(): Promise<void> {
     this.#draining = true;
     this.sessions.endAll('GATEWAY_STOPPED');
-    this.#neighbours?.handOvers.close();
+    this.#peers?.handoff.close();
     await this.empty();
     this.#login?.close();
     this.#state.signingKeys.close();
@@ -335,18 +335,18 @@ export class Gateway {
     await this.#audit.close();
   }
 
-  #serve(offer: Offer | RejoinOffer): Promise<void> {
+  #openTunnel(offer: Offer | ResumeOffer): Promise<void> {
     const { revocations } = this.#state;
-    const premises = {
+    const context = {
       sessions: this.sessions,
       tunnels: this.#tunnels,
-      counts: this.#counts,
+      limiter: this.#limiter,
       revocations,
       draining: () => this.#draining,
-      coverMs,
+      minimumDelayMs,
     };
     const { pipeline } = this.#settings;
-    return 'sid' in offer ? rejoin(offer, premises, pipeline) : serve(offer, premises, pipeline);
+    return 'sid' in offer ? resumeTunnel(offer, context, pipeline) : openTunnel(offer, context, pipeline);
   }
 
   #recordMalformed(
@@ -368,7 +368,7 @@ export class Gateway {
 }
 
 interface Opened {
-  readonly settings: Settings;
+  readonly settings: GatewaySettings;
   readonly state: State;
   readonly log: Log;
   readonly audit: AuditLog;
@@ -397,24 +397,24 @@ async function openState(config: Config, log: Log): Promise<State> {
     const lifetimes = config.issuers.map((issuer) => issuer.maxLifetimeMs);
     const replays = sharedReplayMemory(await store.seen());
     const signingKeys = await openSigningKeys(store, {
-      onTrouble: (err) => log.error({ err }, 'the signing keys cannot be read'),
+      onError: (err) => log.error({ err }, 'the signing keys cannot be read'),
     });
     const revocations = await openRevocations(store, {
       keepMs: Math.max(ownMaxLifetimeMs, config.signIn.sessionMs, ...lifetimes) + dayMs,
-      onTrouble: (err) => log.error({ err }, 'the list of revocations cannot be read'),
+      onError: (err) => log.error({ err }, 'the list of revocations cannot be read'),
     });
     const proofs = proofChecker({ origin: config.publicUrl.origin, replays });
-    return { store, revocations, tickets: ticketBook(store), proofs, signingKeys };
+    return { store, revocations, tickets: createTicketStore(store), proofs, signingKeys };
   } catch (error) {
     await store.close();
     throw error;
   }
 }
 
-async function settingsFrom(config: Config, state: State, log: Log): Promise<Settings> {
+async function settingsFrom(config: Config, state: State, log: Log): Promise<GatewaySettings> {
   const issuers = trustedIssuers(config, await openKeyFile(config.keyFile), {
     signInKeys: state.signingKeys.source,
-    onTrouble: (issuer, err) => log.warn({ issuer, err }, 'the keys of an issuer cannot be loaded'),
+    onError: (issuer, err) => log.warn({ issuer, err }, 'the keys of an issuer cannot be loaded'),
   });
   const { network, limits } = config;
   const ownAddresses = [config.listen, config.admin];
@@ -427,7 +427,7 @@ async function settingsFrom(config: Config, state: State, log: Log): Promise<Set
       authenticator: gatewayAuthenticator(tokens, state.tickets),
       policy: rulesPolicy(config),
       dialer: tcpDialer({ network, limits, ownAddresses }),
-      judgeAddress: addressCheck({ network, ownAddresses }),
+      evaluateAddress: addressCheck({ network, ownAddresses }),
       limits,
     },
   };

@@ -4,42 +4,42 @@ import type { EndReason } from '../protocol/end-reason.ts';
 import { TunnelError, toTunnelError } from '../protocol/errors.ts';
 import { parseTarget } from '../protocol/target.ts';
 import type { Authenticator, Principal } from './auth/authenticator.ts';
-import { TokenRefusal } from './auth/jwt/claims.ts';
-import { startCover } from './auth/minimum-delay.ts';
-import type { Cover } from './auth/minimum-delay.ts';
+import { InvalidTokenError } from './auth/jwt/claims.ts';
+import { startMinimumDelay } from './auth/minimum-delay.ts';
+import type { MinimumDelay } from './auth/minimum-delay.ts';
 import type { Revocations } from './auth/revocations.ts';
 import type { Limits } from './config/config.ts';
 import type { AddressCheck } from './dial/address-policy.ts';
 import type { Dialer } from './dial/dialer.ts';
-import type { Offer, RejoinOffer, Request } from './entry/entry.ts';
-import type { TunnelCounts } from './policy/limits.ts';
+import type { Offer, ResumeOffer, Request } from './entry/entry.ts';
+import type { TunnelLimiter } from './policy/limits.ts';
 import type { Grant, Policy } from './policy/policy.ts';
 import { abort } from '../stream/close.ts';
 import { bridge } from '../stream/bridge.ts';
 import type { BridgeEnd } from '../stream/bridge.ts';
-import type { Rejoinable, Rejoinables } from './resume/tunnel-locator.ts';
+import type { TunnelHandle, TunnelLocator } from './resume/tunnel-locator.ts';
 import type { Session, Sessions } from './session/sessions.ts';
 
 /** What decides about offers. A reload puts a new one in its place; tunnels that are open keep theirs. */
-export interface Pipeline {
+export interface PipelineSettings {
   readonly authenticator: Authenticator;
   readonly policy: Policy;
   readonly dialer: Dialer;
   /** The network policy, for addresses that were dialled before it. */
-  readonly judgeAddress: AddressCheck;
+  readonly evaluateAddress: AddressCheck;
   readonly limits: Limits;
 }
 
 /** What stays the same for the life of the process. */
-export interface Premises {
+export interface TunnelContext {
   readonly sessions: Sessions;
   /** The tunnels that a client may come back to. */
-  readonly tunnels: Rejoinables;
-  readonly counts: TunnelCounts;
+  readonly tunnels: TunnelLocator;
+  readonly limiter: TunnelLimiter;
   readonly revocations: Pick<Revocations, 'isRevoked'>;
   readonly draining: () => boolean;
   /** How long a refusal takes at least whose reason is not for the caller to learn. */
-  readonly coverMs: number;
+  readonly minimumDelayMs: number;
 }
 
 const openingMs = 5000;
@@ -48,10 +48,10 @@ const openingMs = 5000;
  * The life of a tunnel: identify, authenticate, authorize, dial, accept, bridge, account. Never rejects; the offer is
  * answered and its session ended in every branch. Dial comes before accept, so that every refusal still has a status.
  */
-export function serve(offer: Offer, premises: Premises, pipeline: Pipeline): Promise<void> {
+export function openTunnel(offer: Offer, context: TunnelContext, pipeline: PipelineSettings): Promise<void> {
   const { sessionMs } = pipeline.limits;
   // In two steps, so that an open tunnel does not hold its offer: it may outlive the connection that asked for it.
-  return open(offer, premises, pipeline).then((tunnel) => tunnel && carry(tunnel, sessionMs));
+  return establish(offer, context, pipeline).then((tunnel) => tunnel && runTunnel(tunnel, sessionMs));
 }
 
 /** A tunnel between its acceptance and its end. */
@@ -60,24 +60,24 @@ interface OpenTunnel {
   readonly client: Duplex;
   readonly target: Socket;
   /** What counts it no more. */
-  readonly leave: readonly (() => void)[];
+  readonly releases: readonly (() => void)[];
 }
 
 /** From the offer to the open tunnel; undefined when the offer was refused. */
-async function open(
+async function establish(
   offer: Offer,
-  { sessions, counts, revocations, draining, coverMs }: Premises,
-  pipeline: Pipeline,
+  { sessions, limiter: counts, revocations, draining, minimumDelayMs }: TunnelContext,
+  pipeline: PipelineSettings,
 ): Promise<OpenTunnel | undefined> {
   const { limits } = pipeline;
   const session = sessions.begin(offer);
-  const cover = startCover(coverMs);
-  const leave: (() => void)[] = [];
+  const minimumDelay = startMinimumDelay(minimumDelayMs);
+  const releases: (() => void)[] = [];
   let target: Socket | undefined;
-  let answered = false;
+  let accepted = false;
   try {
     if (draining()) throw new TunnelError('DRAINING', 'the gateway is stopping; try again');
-    leave.push(counts.enterFrom(offer.remoteAddress, limits));
+    releases.push(counts.acquireForAddress(offer.remoteAddress, limits));
     const asked = parseTarget(offer.asked, 'required');
     const principal = await authenticate(offer, pipeline);
     session.identified(principal);
@@ -85,25 +85,25 @@ async function open(
     if (revocations.isRevoked(principal)) throw revoked();
     const grant = pipeline.policy.decide(principal, asked);
     session.granted(grant);
-    leave.push(counts.enterAs(principal, limits));
+    releases.push(counts.acquireForPrincipal(principal, limits));
     target = await dial(offer, grant, session, pipeline);
     await withinOpeningTime(offer, session);
-    answered = true;
+    accepted = true;
     const client = await offer.accept();
     session.opened();
-    return { session, client, target, leave };
+    return { session, client, target, releases };
   } catch (error) {
     if (target) abort(target);
-    if (answered) session.end('CLIENT_GONE');
-    else await refuse(offer, error, { session, cover });
-    for (const undo of leave) undo();
+    if (accepted) session.end('CLIENT_GONE');
+    else await refuse(offer, error, { session, minimumDelay });
+    for (const undo of releases) undo();
     return undefined;
   } finally {
-    cover.drop();
+    minimumDelay.drop();
   }
 }
 
-async function carry({ session, client, target, leave }: OpenTunnel, sessionMs: number): Promise<void> {
+async function runTunnel({ session, client, target, releases }: OpenTunnel, sessionMs: number): Promise<void> {
   const how = await bridgeFor(sessionMs, session, () => bridge(client, target, session.signal));
   const lost = how === 'CLIENT_LOST' ? client.errored?.message : undefined;
   session.end(how, {
@@ -111,7 +111,7 @@ async function carry({ session, client, target, leave }: OpenTunnel, sessionMs: 
     bytesFromTarget: target.bytesRead,
     ...(lost !== undefined && { reason: lost }),
   });
-  for (const undo of leave) undo();
+  for (const undo of releases) undo();
 }
 
 /**
@@ -119,34 +119,34 @@ async function carry({ session, client, target, leave }: OpenTunnel, sessionMs: 
  * authenticate, find the tunnel of this principal, authorize again, accept, attach. Nothing is dialled, and a gateway that
  * is stopping takes it too. Never rejects.
  */
-export async function rejoin(
-  offer: RejoinOffer,
-  { sessions, tunnels, counts, revocations, coverMs }: Premises,
-  pipeline: Pipeline,
+export async function resumeTunnel(
+  offer: ResumeOffer,
+  { sessions, tunnels, limiter: counts, revocations, minimumDelayMs }: TunnelContext,
+  pipeline: PipelineSettings,
 ): Promise<void> {
   const session = sessions.begin(offer);
-  const cover = startCover(coverMs);
-  let leave: (() => void) | undefined;
-  let answered = false;
+  const minimumDelay = startMinimumDelay(minimumDelayMs);
+  let release: (() => void) | undefined;
+  let accepted = false;
   try {
-    leave = counts.enterAgainFrom(offer.remoteAddress, pipeline.limits);
+    release = counts.acquireForResume(offer.remoteAddress, pipeline.limits);
     const principal = await authenticate(offer, pipeline);
     session.identified(principal);
     if (revocations.isRevoked(principal)) throw revoked();
     const tunnel = await tunnels.find(offer.sid, principal);
     session.signal.throwIfAborted();
-    session.granted(authorizeAgain(tunnel, principal, pipeline));
-    const goOn = await tunnel.prepare(offer);
-    answered = true;
-    await goOn();
+    session.granted(reauthorize(tunnel, principal, pipeline));
+    const resume = await tunnel.prepare(offer);
+    accepted = true;
+    await resume();
     session.end('RESUMED', { reason: `tunnel ${tunnel.sessionId}` });
   } catch (error) {
-    if (!answered) await refuse(offer, error, { session, cover });
+    if (!accepted) await refuse(offer, error, { session, minimumDelay });
     else if (offer.signal.aborted) session.end('CLIENT_GONE');
     else session.end(toTunnelError(error).code, { reason: reasonOf(toTunnelError(error)) });
   } finally {
-    cover.drop();
-    leave?.();
+    minimumDelay.drop();
+    release?.();
   }
 }
 
@@ -154,19 +154,19 @@ export async function rejoin(
 async function refuse(
   offer: Request,
   error: unknown,
-  { session, cover }: { readonly session: Session; readonly cover: Cover },
+  { session, minimumDelay }: { readonly session: Session; readonly minimumDelay: MinimumDelay },
 ): Promise<void> {
   if (offer.signal.aborted) return session.end('CLIENT_GONE');
   const refusal = session.signal.aborted
     ? refusalFor(session.signal.reason as EndReason)
     : toTunnelError(error);
-  if (isCovered(refusal)) await cover.over;
+  if (needsMinimumDelay(refusal)) await minimumDelay.over;
   offer.reject(refusal);
   session.end(refusal.code, { reason: reasonOf(refusal) });
 }
 
 /** Who may not reach the target any more does not keep the tunnel to it either. Throws `TARGET_DENIED`, `ADDRESS_DENIED`. */
-function authorizeAgain(tunnel: Rejoinable, principal: Principal, { policy, judgeAddress }: Pipeline): Grant {
+function reauthorize(tunnel: TunnelHandle, principal: Principal, { policy, evaluateAddress: judgeAddress }: PipelineSettings): Grant {
   try {
     const grant = policy.decide(principal, tunnel.target);
     const { allowed, why } = judgeAddress(tunnel.address.host, tunnel.address.port);
@@ -182,13 +182,13 @@ function authorizeAgain(tunnel: Rejoinable, principal: Principal, { policy, judg
 }
 
 /** What was wrong with a token, and whether a target that is denied is one of the gateway's, is the same answer at the same time. */
-function isCovered({ code, facts }: TunnelError): boolean {
+function needsMinimumDelay({ code, facts }: TunnelError): boolean {
   return facts.status === 401 || code === 'TARGET_DENIED';
 }
 
 /** To the caller the same as any token that is not accepted. */
 function revoked(): TunnelError {
-  const cause = new TokenRefusal('revoked');
+  const cause = new InvalidTokenError('revoked');
   return new TunnelError('TOKEN_INVALID', 'the token was not accepted; sign in again', { cause });
 }
 
@@ -200,7 +200,7 @@ function refusalFor(reason: EndReason): TunnelError {
 }
 
 /** Throws what the authenticator throws, and `SIGN_IN_TIMEOUT` when it takes too long. */
-async function authenticate(offer: Request, { authenticator, limits }: Pipeline): Promise<Principal> {
+async function authenticate(offer: Request, { authenticator, limits }: PipelineSettings): Promise<Principal> {
   const late = Promise.withResolvers<never>();
   const timer = setTimeout(
     () => late.reject(new TunnelError('SIGN_IN_TIMEOUT', 'checking the token took too long; try again')),
@@ -231,7 +231,7 @@ async function withinOpeningTime(offer: Offer, session: Session): Promise<void> 
   }
 }
 
-async function dial(offer: Offer, grant: Grant, session: Session, { dialer }: Pipeline): Promise<Socket> {
+async function dial(offer: Offer, grant: Grant, session: Session, { dialer }: PipelineSettings): Promise<Socket> {
   const startedAt = performance.now();
   const target = await dialer.dial(grant, [offer.signal, session.signal]);
   session.dialled({ host: target.remoteAddress!, port: target.remotePort! }, performance.now() - startedAt);

@@ -3,7 +3,7 @@ import { parseConfig } from './config/parse.ts';
 import { loadConfig } from './config/load.ts';
 import { Gateway } from './gateway.ts';
 import { controlApp } from './admin/control.ts';
-import type { ControlledElsewhere, Killing } from './admin/control.ts';
+import type { ControlledElsewhere, KillRequest } from './admin/control.ts';
 import { listen } from './listener/listen.ts';
 
 export interface PosternOptions {
@@ -40,7 +40,7 @@ export async function postern(app: FastifyInstance, options: PosternOptions): Pr
 export function controlOf(gateway: Gateway, elsewhere?: ControlledElsewhere): FastifyInstance {
   const here = {
     sessions: () => gateway.sessions.records(),
-    kill: (killing: Killing) => gateway.kill(killing),
+    kill: (killing: KillRequest) => gateway.kill(killing),
   };
   return controlApp(here, elsewhere);
 }

@@ -2,7 +2,7 @@ import { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { isEndReason } from '../protocol/end-reason.ts';
 import { abort } from './close.ts';
-import { handOver } from './zero-copy/direct-reads.ts';
+import { readDirect } from './zero-copy/direct-reads.ts';
 import { tunnelEnded } from './tunnel-ended.ts';
 
 /**
@@ -49,7 +49,7 @@ function breakOff(stream: Duplex, why: Error): void {
  * is idle most of the time.
  */
 function copy(from: Duplex, to: Duplex): void {
-  handOver(from, (bytes, release) => to.write(bytes, release));
+  readDirect(from, (bytes, release) => to.write(bytes, release));
   // A FIN that came before the tunnel has had its event already.
   if (from.readableEnded) to.end();
   else from.on('end', () => to.end());

@@ -4,10 +4,10 @@ import { CapsuleDecoder, capsuleHead, keepAliveCapsule, reasonCapsule } from '..
 import type { CapsuleCodes } from '../protocol/capsule.ts';
 import { abort, abortAfter, closeGently } from './close.ts';
 import { readPooled } from './zero-copy/direct-reads.ts';
-import type { HandsOver } from './zero-copy/direct-reads.ts';
+import type { DirectReadable } from './zero-copy/direct-reads.ts';
 import { everyInterval, keepAliveMs } from './keep-alive.ts';
 import { ignore, joined } from './zero-copy/pooled-reads.ts';
-import type { Release, Take } from './zero-copy/pooled-reads.ts';
+import type { Release, Sink } from './zero-copy/pooled-reads.ts';
 import { TunnelEnded, tunnelEnded } from './tunnel-ended.ts';
 
 type Callback = (error?: Error | null) => void;
@@ -26,13 +26,13 @@ export function capsuleStream(
   return new CapsuleStream(socket, codes, options.keepAliveMs ?? keepAliveMs);
 }
 
-class CapsuleStream extends Duplex implements HandsOver {
+class CapsuleStream extends Duplex implements DirectReadable {
   readonly #socket: Socket;
   readonly #codes: CapsuleCodes;
   readonly #decoder: CapsuleDecoder;
   readonly #stopBeating: () => void;
   #full = false;
-  #take: Take = (bytes) => this.push(bytes);
+  #take: Sink = (bytes) => this.push(bytes);
 
   constructor(socket: Socket, codes: CapsuleCodes, intervalMs: number) {
     super({ allowHalfOpen: true });
@@ -51,7 +51,7 @@ class CapsuleStream extends Duplex implements HandsOver {
     socket.pause();
   }
 
-  handOver(take: Take): void {
+  readDirect(take: Sink): void {
     this.#take = take;
     readPooled(this.#socket, (chunk, release) => this.#receive(chunk, release));
     this.resume();

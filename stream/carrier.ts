@@ -99,7 +99,7 @@ export abstract class MessageCarrier implements Carrier {
   }
 
   /** Takes a message that has arrived, in order. Where there is a `release`, whoever gets the data may call it. */
-  protected take(data: Buffer, isBinary: boolean, release?: Release): void {
+  protected receive(data: Buffer, isBinary: boolean, release?: Release): void {
     if (this.#over) return;
     try {
       const frame = this.codec.decode(data, isBinary);

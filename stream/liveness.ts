@@ -1,13 +1,13 @@
 /** What is done about a silence. */
-export interface VigilOptions {
+export interface LivenessOptions {
   /** Asks the peer for a sign of life. */
-  readonly ask: () => void;
+  readonly ping: () => void;
   /** The peer has owed us an answer for too long. Called once in each silence. */
-  readonly onSilence: () => void;
+  readonly onUnresponsive: () => void;
   /** Something has come from it after all. */
-  readonly onVoice: () => void;
-  readonly patienceMs?: number;
-  readonly answerMs?: number;
+  readonly onRecovered: () => void;
+  readonly pingAfterMs?: number;
+  readonly responseTimeoutMs?: number;
 }
 
 /** Who owes an answer for this long is asked for one. */
@@ -19,27 +19,27 @@ const defaultAnswerMs = 1000;
  * Notices in a second and a half that a connection is dead under the hands of somebody who uses it; TCP itself takes a quarter
  * of an hour. Silence alone means nothing: only a peer that owes an answer is waited for. It may be told of every frame.
  */
-export class Vigil {
-  readonly #options: VigilOptions;
-  readonly #patienceMs: number;
-  readonly #answerMs: number;
+export class LivenessMonitor {
+  readonly #options: LivenessOptions;
+  readonly #pingAfterMs: number;
+  readonly #responseTimeoutMs: number;
   /** Since when the peer owes an answer. */
   #owedSince: number | undefined;
   #asked = false;
   #silent = false;
   #timer: NodeJS.Timeout | undefined;
 
-  constructor(options: VigilOptions) {
+  constructor(options: LivenessOptions) {
     this.#options = options;
-    this.#patienceMs = options.patienceMs ?? defaultPatienceMs;
-    this.#answerMs = options.answerMs ?? defaultAnswerMs;
+    this.#pingAfterMs = options.pingAfterMs ?? defaultPatienceMs;
+    this.#responseTimeoutMs = options.responseTimeoutMs ?? defaultAnswerMs;
   }
 
   /** Something was sent that is answered, or shows that the peer is wanted. */
   sent(): void {
     if (this.#owedSince !== undefined) return;
     this.#owedSince = performance.now();
-    this.#timer ??= this.#lookAfter(this.#patienceMs);
+    this.#timer ??= this.#lookAfter(this.#pingAfterMs);
   }
 
   /** Something has come. */
@@ -48,17 +48,17 @@ export class Vigil {
     this.#asked = false;
     if (!this.#silent) return;
     this.#silent = false;
-    this.#options.onVoice();
+    this.#options.onRecovered();
   }
 
   /** Asks now, because there is reason to doubt. */
-  ask(): void {
+  ping(): void {
     if (this.#silent) return;
     clearTimeout(this.#timer);
     this.#owedSince ??= performance.now();
     this.#asked = true;
-    this.#timer = this.#lookAfter(this.#answerMs);
-    this.#options.ask();
+    this.#timer = this.#lookAfter(this.#responseTimeoutMs);
+    this.#options.ping();
   }
 
   /** Forgets everything: the connection is another one, or gone. */
@@ -84,11 +84,11 @@ export class Vigil {
   #look(): void {
     this.#timer = undefined;
     if (this.#owedSince === undefined || this.#silent) return;
-    const rest = this.#owedSince + this.#patienceMs - performance.now();
+    const rest = this.#owedSince + this.#pingAfterMs - performance.now();
     if (this.#asked) {
       this.#silent = true;
-      this.#options.onSilence();
+      this.#options.onUnresponsive();
     } else if (rest > 0) this.#timer = this.#lookAfter(rest);
-    else this.ask();
+    else this.ping();
   }
 }

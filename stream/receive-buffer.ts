@@ -26,7 +26,7 @@ interface Taken {
 }
 
 /** What has arrived and nobody has taken yet, in order. */
-export class Inbox {
+export class ReceiveBuffer {
   #pieces: Piece[] = [];
   /** Pieces before this one are gone; the array is cut when they are many. */
   #head = 0;
@@ -49,7 +49,7 @@ export class Inbox {
   }
 
   /** Takes out at most `most` bytes, as many as lie together; nothing when there are none. */
-  take(most: number): Taken {
+  receive(most: number): Taken {
     const piece = this.#pieces[this.#head];
     if (piece === undefined) return { bytes: nothing, release: ignore };
     const bytes = piece.bytes.subarray(0, most);

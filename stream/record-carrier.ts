@@ -43,7 +43,7 @@ export abstract class RecordCarrier extends MessageCarrier {
   protected takeRecord({ type, bytes }: HttpRecord): void {
     if (type === recordTypes.CLOSE) this.#takeClose(bytes);
     else if (type === recordTypes.TEXT || type === recordTypes.BINARY)
-      this.take(bytes, type === recordTypes.BINARY);
+      this.receive(bytes, type === recordTypes.BINARY);
   }
 
   #sendClose(code: number, reason: string): void {

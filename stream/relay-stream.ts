@@ -5,14 +5,14 @@ import { Relay } from '../protocol/relay.ts';
 import { RelayViolation, relayCloseCodes } from '../protocol/relay-frame.ts';
 import type { RelayFrame } from '../protocol/relay-frame.ts';
 import { connectionReset } from './capsule-stream.ts';
-import type { HandsOver } from './zero-copy/direct-reads.ts';
-import { Inbox } from './receive-buffer.ts';
+import type { DirectReadable } from './zero-copy/direct-reads.ts';
+import { ReceiveBuffer } from './receive-buffer.ts';
 import { everyInterval, keepAliveMs } from './keep-alive.ts';
 import { ignore } from './zero-copy/pooled-reads.ts';
-import type { Release, Take } from './zero-copy/pooled-reads.ts';
+import type { Release, Sink } from './zero-copy/pooled-reads.ts';
 import type { Carrier, CarrierEnd } from './carrier.ts';
 import { TunnelEnded, tunnelEnded } from './tunnel-ended.ts';
-import { Vigil } from './liveness.ts';
+import { LivenessMonitor } from './liveness.ts';
 
 /** The close code of `postern.relay.v1` for a tunnel that was broken off, which is not to be resumed. */
 export const abortedCloseCode = 4410;
@@ -51,22 +51,22 @@ export interface ReplayBudget {
 
 export interface RelayStreamOptions {
   /** Whether the peer knows windows, EOF and pings (`postern.relay.v1`), or none of them (relay v4). */
-  readonly isPlain: boolean;
+  readonly isV4: boolean;
   readonly windowBytes: number;
   readonly keepAliveMs?: number;
   readonly budget?: ReplayBudget;
   /** Told when a carrier has gone and the tunnel waits for another one. */
   readonly onDetached?: (end: CarrierEnd) => void;
   /** Told when the peer asks for another carrier. */
-  readonly onMove?: () => void;
+  readonly onReconnectRequested?: () => void;
   /** Told when the peer owes an answer and nothing comes; the carrier is kept. */
-  readonly onSilence?: () => void;
+  readonly onUnresponsive?: () => void;
   /** Told when something has come on that carrier after all. */
-  readonly onVoice?: () => void;
+  readonly onRecovered?: () => void;
 }
 
 /** The code and the reason of the Close frame. */
-type Farewell = readonly [code: number, reason: string];
+type CloseReason = readonly [code: number, reason: string];
 
 type Callback = (error?: Error | null) => void;
 
@@ -86,12 +86,12 @@ const leastKeptBytes = 64 * 1024;
  * peer has taken everything, the EOF too. Destroying it with a `TunnelEnded` tells the peer the reason, where there is a
  * carrier to tell it on.
  */
-export class RelayStream extends Duplex implements HandsOver {
+export class RelayStream extends Duplex implements DirectReadable {
   readonly #relay: Relay;
   readonly #options: RelayStreamOptions;
   readonly #acknowledgeBytes: number;
   #carrier: Carrier | undefined;
-  readonly #vigil: Vigil | undefined;
+  readonly #vigil: LivenessMonitor | undefined;
   #stopBeating: (() => void) | undefined;
   #unanswered = 0;
   #pings = 0;
@@ -103,10 +103,10 @@ export class RelayStream extends Duplex implements HandsOver {
   #writing: Callback | undefined;
   #finishing: Callback | undefined;
   /** What has arrived and not been handed to the reader, and whether the reader wants it. */
-  readonly #inbox = new Inbox();
+  readonly #inbox = new ReceiveBuffer();
   #isWanted = false;
   /** Who is pushed to says nothing of its memory: it is left to the collector. */
-  #take: Take = (bytes) => this.push(bytes);
+  #sink: Sink = (bytes) => this.push(bytes);
   #isHandedOver = false;
   /** Relay v4: the carrier is not read. */
   #isPaused = false;
@@ -116,7 +116,7 @@ export class RelayStream extends Duplex implements HandsOver {
   /** Relay v4: the peer has closed, and nobody will read what is still written. */
   #left = false;
   /** What is said at the end; undefined before it. */
-  #farewell: Farewell | undefined;
+  #farewell: CloseReason | undefined;
   #lingering: NodeJS.Timeout | undefined;
 
   constructor(options: RelayStreamOptions) {
@@ -125,11 +125,11 @@ export class RelayStream extends Duplex implements HandsOver {
       readableHighWaterMark: portionBytes,
       writableHighWaterMark: maxWaitingBytes,
     });
-    const { isPlain, windowBytes, onSilence } = options;
+    const { isV4: isPlain, windowBytes, onUnresponsive: onSilence } = options;
     this.#options = options;
     if (onSilence !== undefined) {
-      const onVoice = (): void => options.onVoice?.();
-      this.#vigil = new Vigil({ ask: () => this.#ping(), onSilence, onVoice });
+      const onVoice = (): void => options.onRecovered?.();
+      this.#vigil = new LivenessMonitor({ ping: () => this.#ping(), onUnresponsive: onSilence, onRecovered: onVoice });
     }
     this.#relay = new Relay({
       windowBytes: isPlain ? Infinity : windowBytes,
@@ -137,7 +137,7 @@ export class RelayStream extends Duplex implements HandsOver {
     });
     this.#acknowledgeBytes = isPlain ? 32 * 1024 : Math.floor(windowBytes / 8);
     // Nothing is asked for any more once the end has been pushed.
-    this.once('end', () => this.#tellNow());
+    this.once('end', () => this.#sendAck());
   }
 
   get isAttached(): boolean {
@@ -145,16 +145,16 @@ export class RelayStream extends Duplex implements HandsOver {
   }
 
   /** Whether another carrier may take the tunnel on. */
-  get mayGoOn(): boolean {
+  get canResume(): boolean {
     return !this.destroyed && !this.#left;
   }
 
   /** What has been taken of the peer's bytes; a new carrier starts from here. */
   get received(): number {
     // A peer of relay v4 is held back by its connection, and some of them never send anything twice.
-    if (this.#options.isPlain) this.#relay.tell(this.#relay.received);
-    else this.#tellNow();
-    return this.#relay.told;
+    if (this.#options.isV4) this.#relay.recordAckSent(this.#relay.received);
+    else this.#sendAck();
+    return this.#relay.ackSent;
   }
 
   /** How far the peer has taken ours, as far as we know. */
@@ -163,8 +163,8 @@ export class RelayStream extends Duplex implements HandsOver {
   }
 
   /** Whether the peer can have taken everything before `position`. */
-  couldAcknowledge(position: number): boolean {
-    return this.#relay.couldAcknowledge(position);
+  isValidAck(position: number): boolean {
+    return this.#relay.isValidAck(position);
   }
 
   /** Whether the peer has said all it had to say, and it has arrived. */
@@ -177,8 +177,8 @@ export class RelayStream extends Duplex implements HandsOver {
     return this.#inbox.length + this.readableLength;
   }
 
-  get keptBytes(): number {
-    return this.#relay.keptBytes;
+  get unackedBytes(): number {
+    return this.#relay.unackedBytes;
   }
 
   /**
@@ -200,34 +200,34 @@ export class RelayStream extends Duplex implements HandsOver {
       frame: (frame) => this.#receive(frame),
       drained: () => {
         this.#answer();
-        this.#pump();
+        this.#flush();
       },
       ended: (end) => this.#carrierEnded(end),
     });
     // What was taken since the peer was asked to go on from there it cannot know yet.
-    if (this.#relay.told > positions.from) this.#carrier?.send({ kind: 'ack', at: this.#relay.told });
-    this.#pump();
+    if (this.#relay.ackSent > positions.from) this.#carrier?.send({ kind: 'ack', at: this.#relay.ackSent });
+    this.#flush();
     // The acknowledgement of our EOF may have been lost with the old carrier, and come with this one.
     this.#finishIfDelivered();
     return again;
   }
 
   /** Takes over a carrier that has come too late, and tells it how the tunnel has ended, if it has. */
-  decline(carrier: Carrier): void {
+  rejectLate(carrier: Carrier): void {
     if (this.#farewell === undefined) return carrier.drop();
     // Of a tunnel that has ended in order, this may be all that the peer still waits for.
-    carrier.send({ kind: 'ack', at: this.#relay.told });
+    carrier.send({ kind: 'ack', at: this.#relay.ackSent });
     carrier.close(...this.#farewell);
   }
 
   /** Asks the peer to come back on another carrier, where it knows how. */
-  askToMove(): void {
+  requestReconnect(): void {
     this.#carrier?.send({ kind: 'move' });
   }
 
-  /** Asks the peer for a sign of life now; `onSilence` is told when none comes. */
+  /** Asks the peer for a sign of life now; `onUnresponsive` is told when none comes. */
   probe(): void {
-    if (this.#carrier) this.#vigil?.ask();
+    if (this.#carrier) this.#vigil?.ping();
   }
 
   /** Gives the carrier up; the tunnel waits for another one. */
@@ -235,9 +235,9 @@ export class RelayStream extends Duplex implements HandsOver {
     if (this.#carrier) this.#lose(this.#carrier, { how: 'reset' });
   }
 
-  handOver(take: Take): void {
+  readDirect(take: Sink): void {
     this.#isHandedOver = true;
-    this.#take = take;
+    this.#sink = take;
     this.resume();
   }
 
@@ -251,21 +251,21 @@ export class RelayStream extends Duplex implements HandsOver {
     this.#isWanted = true;
     this.#deliver();
     if (this.#isPaused && this.unreadBytes <= this.#options.windowBytes) this.#resume();
-    this.#considerTelling();
+    this.#maybeAck();
   }
 
   override _write(chunk: Buffer, _encoding: BufferEncoding, callback: Callback): void {
     if (this.#left) return callback();
     this.#relay.write(chunk);
     this.#writing = callback;
-    this.#pump();
+    this.#flush();
   }
 
   override _final(callback: Callback): void {
     if (this.#left) return callback();
     this.#relay.end();
     this.#finishing = callback;
-    this.#pump();
+    this.#flush();
     this.#finishIfDelivered();
   }
 
@@ -273,7 +273,7 @@ export class RelayStream extends Duplex implements HandsOver {
     this.#stopBeating?.();
     clearTimeout(this.#lingering);
     const isOrderly = error === null && this.#relay.hasEnded && this.writableFinished;
-    this.#tellNow();
+    this.#sendAck();
     // Nobody owes an answer to that.
     this.#vigil?.reset();
     this.#farewell = this.#farewellFor(error, isOrderly);
@@ -286,10 +286,10 @@ export class RelayStream extends Duplex implements HandsOver {
     callback(error);
   }
 
-  #farewellFor(error: Error | null, isOrderly: boolean): Farewell {
+  #farewellFor(error: Error | null, isOrderly: boolean): CloseReason {
     if (error instanceof TunnelEnded) return [endReasons[error.reason].closeCode, error.reason];
     if (isOrderly) return [1000, ''];
-    return this.#options.isPlain ? [relayCloseCodes.TARGET_LOST, ''] : [abortedCloseCode, 'ABORTED'];
+    return this.#options.isV4 ? [relayCloseCodes.TARGET_LOST, ''] : [abortedCloseCode, 'ABORTED'];
   }
 
   #receive(frame: RelayFrame): void {
@@ -300,8 +300,8 @@ export class RelayStream extends Duplex implements HandsOver {
       case 'data':
         return this.#receiveData(frame.bytes, frame.release);
       case 'end':
-        if (this.#relay.takeEnd(frame.at)) this.#deliver();
-        return this.#tellNow();
+        if (this.#relay.receiveEof(frame.at)) this.#deliver();
+        return this.#sendAck();
       case 'ack':
         return this.#receiveAcknowledgement(frame.at);
       case 'ping':
@@ -310,7 +310,7 @@ export class RelayStream extends Duplex implements HandsOver {
       case 'pong':
         return;
       case 'move':
-        return this.#options.onMove?.();
+        return this.#options.onReconnectRequested?.();
       default:
         throw new RelayViolation(relayCloseCodes.INVALID_TAG, 'a greeting in the middle');
     }
@@ -324,17 +324,17 @@ export class RelayStream extends Duplex implements HandsOver {
   }
 
   #receiveData(bytes: Buffer, release?: Release): void {
-    const fresh = this.#relay.take(bytes);
+    const fresh = this.#relay.receive(bytes);
     if (fresh.length > 0) this.#store(fresh, release);
     // A peer that knows no window is held back by the connection itself.
-    if (this.#options.isPlain && this.unreadBytes > this.#options.windowBytes) this.#pause();
-    this.#considerTelling();
+    if (this.#options.isV4 && this.unreadBytes > this.#options.windowBytes) this.#pause();
+    this.#maybeAck();
   }
 
   /** A reader that has caught up gets the bytes as they are; for others they are put together. */
   #store(bytes: Buffer, release?: Release): void {
     if (this.#isWanted && this.readableLength === 0 && this.#inbox.length === 0) {
-      this.#isWanted = this.#take(bytes, release ?? ignore);
+      this.#isWanted = this.#sink(bytes, release ?? ignore);
       return;
     }
     this.#inbox.append(bytes, release);
@@ -343,8 +343,8 @@ export class RelayStream extends Duplex implements HandsOver {
 
   #deliver(): void {
     while (this.#isWanted && this.#inbox.length > 0) {
-      const { bytes, release } = this.#inbox.take(portionBytes);
-      this.#isWanted = this.#take(bytes, release);
+      const { bytes, release } = this.#inbox.receive(portionBytes);
+      this.#isWanted = this.#sink(bytes, release);
     }
     if ((this.#relay.hasEnded || this.#left) && this.#inbox.length === 0) this.#pushEnd();
   }
@@ -355,15 +355,15 @@ export class RelayStream extends Duplex implements HandsOver {
   }
 
   #receiveAcknowledgement(at: number): void {
-    this.#relay.hear(at);
+    this.#relay.onAck(at);
     this.#isCautious = false;
-    this.#pump();
+    this.#flush();
     this.#finishIfDelivered();
   }
 
   /** Tells the budget what is kept now, and lets a writer go on that has waited for room. */
   #account(): void {
-    const change = this.#relay.keptBytes - this.#countedBytes;
+    const change = this.#relay.unackedBytes - this.#countedBytes;
     this.#countedBytes += change;
     if (change !== 0) this.#options.budget?.add(change);
     if (this.#writing === undefined || !this.#mayKeepMore()) return;
@@ -375,7 +375,7 @@ export class RelayStream extends Duplex implements HandsOver {
   #mayKeepMore(): boolean {
     const { windowBytes, budget } = this.#options;
     const room = this.#isPaused ? Math.max(windowBytes, mostStuckBytes) : windowBytes;
-    return this.#relay.keptBytes < (budget?.isOver ? leastKeptBytes : room);
+    return this.#relay.unackedBytes < (budget?.isOver ? leastKeptBytes : room);
   }
 
   /** Acknowledgements wait behind the data now, so there has to be room without them. */
@@ -397,12 +397,12 @@ export class RelayStream extends Duplex implements HandsOver {
     callback();
   }
 
-  #pump(): void {
-    this.#sayAll();
+  #flush(): void {
+    this.#sendAll();
     this.#account();
   }
 
-  #sayAll(): void {
+  #sendAll(): void {
     const carrier = this.#carrier;
     if (carrier === undefined) return;
     const { maxDataBytes } = carrier.codec;
@@ -410,7 +410,7 @@ export class RelayStream extends Duplex implements HandsOver {
       const outgoing = this.#relay.next(this.#isCautious ? cautiousBytes : maxDataBytes);
       if (outgoing === undefined) return;
       // Relay v4 has no other word for an EOF; the peer's Close frame then says that everything has arrived.
-      if (outgoing.kind === 'end' && this.#options.isPlain) return this.#carrier?.end(1000);
+      if (outgoing.kind === 'end' && this.#options.isV4) return this.#carrier?.end(1000);
       carrier.send(outgoing);
       this.#vigil?.sent();
     }
@@ -418,30 +418,30 @@ export class RelayStream extends Duplex implements HandsOver {
 
   /** What the reader has not taken yet counts as not taken, so that a window is also what a slow reader can cost. */
   #tell(): void {
-    this.#relay.tell(this.#relay.received - this.unreadBytes);
+    this.#relay.recordAckSent(this.#relay.received - this.unreadBytes);
   }
 
-  #considerTelling(): void {
-    const due = this.#relay.received - this.unreadBytes - this.#relay.told;
-    if (due >= this.#acknowledgeBytes) this.#tellNow();
+  #maybeAck(): void {
+    const due = this.#relay.received - this.unreadBytes - this.#relay.ackSent;
+    if (due >= this.#acknowledgeBytes) this.#sendAck();
     // What the reader is about to take is counted when the time has come.
-    else if (this.#relay.received > this.#relay.told && this.#carrier)
-      this.#acknowledging ??= this.#tellLater();
+    else if (this.#relay.received > this.#relay.ackSent && this.#carrier)
+      this.#acknowledging ??= this.#scheduleAck();
   }
 
-  #tellLater(): NodeJS.Timeout {
-    const timer = setTimeout(() => this.#tellNow(), acknowledgeMs);
+  #scheduleAck(): NodeJS.Timeout {
+    const timer = setTimeout(() => this.#sendAck(), acknowledgeMs);
     timer.unref();
     return timer;
   }
 
-  #tellNow(): void {
+  #sendAck(): void {
     clearTimeout(this.#acknowledging);
     this.#acknowledging = undefined;
-    const before = this.#relay.told;
+    const before = this.#relay.ackSent;
     this.#tell();
-    if (this.#relay.told === before || this.#carrier === undefined) return;
-    this.#carrier.send({ kind: 'ack', at: this.#relay.told });
+    if (this.#relay.ackSent === before || this.#carrier === undefined) return;
+    this.#carrier.send({ kind: 'ack', at: this.#relay.ackSent });
     // Who has sent something may send more: a transfer that stops is looked after too.
     this.#vigil?.sent();
   }
@@ -450,7 +450,7 @@ export class RelayStream extends Duplex implements HandsOver {
     const carrier = this.#carrier;
     if (carrier === undefined) return;
     // A peer of relay v4 answers nothing.
-    if (!this.#options.isPlain && this.#unanswered >= mostUnanswered)
+    if (!this.#options.isV4 && this.#unanswered >= mostUnanswered)
       return this.#lose(carrier, { how: 'silent' });
     this.#relay.trim();
     this.#ping();
@@ -472,7 +472,7 @@ export class RelayStream extends Duplex implements HandsOver {
     this.#vigil?.reset();
     if (this.destroyed) return;
     if (end.how === 'violation') return void this.destroy(end.error);
-    if (end.how === 'closed' && this.#options.isPlain) return this.#peerLeft();
+    if (end.how === 'closed' && this.#options.isV4) return this.#peerLeft();
     if (end.how === 'closed') {
       const reason = reasonOfCloseCode(end.code);
       if (reason) return void this.destroy(tunnelEnded(reason));

@@ -23,7 +23,7 @@ export class WebSocketCarrier extends MessageCarrier {
     super();
     this.codec = codec;
     this.#socket = socket;
-    socket.on('message', (data: Buffer, isBinary: boolean) => this.take(data, isBinary));
+    socket.on('message', (data: Buffer, isBinary: boolean) => this.receive(data, isBinary));
     socket.on('error', () => (this.#failed = true));
     connection?.on('error', () => (this.#failed = true));
     socket.on('close', (code: number, reason: Buffer) => this.lost(this.#endOf(code, reason.toString())));

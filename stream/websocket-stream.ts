@@ -4,11 +4,11 @@ import type { WebSocket } from 'ws';
 import { endReasons, reasonOfCloseCode } from '../protocol/end-reason.ts';
 import { connectionReset } from './capsule-stream.ts';
 import { afterReason } from './close.ts';
-import type { HandsOver } from './zero-copy/direct-reads.ts';
+import type { DirectReadable } from './zero-copy/direct-reads.ts';
 import { everyInterval, keepAliveMs } from './keep-alive.ts';
 import { joined, ignore as noRelease } from './zero-copy/pooled-reads.ts';
 import { maxMessageBytes, readMessages, writeMessages } from './zero-copy/websocket-data.ts';
-import type { Release, Take } from './zero-copy/pooled-reads.ts';
+import type { Release, Sink } from './zero-copy/pooled-reads.ts';
 import { TunnelEnded, tunnelEnded } from './tunnel-ended.ts';
 
 /** The subprotocol in which an empty binary message is the sender's EOF. */
@@ -42,7 +42,7 @@ export function webSocketStream(socket: WebSocket, options: WebSocketStreamOptio
   return new WebSocketStream(socket, options);
 }
 
-class WebSocketStream extends Duplex implements HandsOver {
+class WebSocketStream extends Duplex implements DirectReadable {
   readonly #socket: WebSocket;
   readonly #connection: Socket | undefined;
   readonly #eof: 'message' | 'close';
@@ -52,7 +52,7 @@ class WebSocketStream extends Duplex implements HandsOver {
   #unanswered = 0;
   /** Somebody has read: `ws` may be inside a frame. */
   #begun = false;
-  #take: Take = (bytes) => this.push(bytes);
+  #take: Sink = (bytes) => this.push(bytes);
   /** The payload of what is read now, as far as it is read. */
   #read: Buffer | undefined;
 
@@ -70,7 +70,7 @@ class WebSocketStream extends Duplex implements HandsOver {
     socket.pause();
   }
 
-  handOver(take: Take): void {
+  readDirect(take: Sink): void {
     this.#take = take;
     if (this.#connection && !this.#begun)
       readMessages(this.#connection, {

@@ -200,7 +200,7 @@ describe('docs/entry/http.md', () => {
     const text = read(page);
     const [, id, number, mac] = /^Postern-Carrier: id=(\S+), n=(\d+), mac=(\S+)$/m.exec(text)!;
     const [, secret] = /with the secret `([\w-]+)`/.exec(text)!;
-    const signed = carrierField({ id: id!, secret: secret!, way: 'up', number: Number(number) });
+    const signed = carrierField({ id: id!, secret: secret!, direction: 'up', number: Number(number) });
     assert.equal(signed, `id=${id}, n=${number}, mac=${mac}`);
   });
 });

@@ -1,24 +1,24 @@
 import type { Carrier } from '../../stream/carrier.ts';
 import type { Egress } from '../egress/egress.ts';
-import type { Later, ShownPass } from '../entry/entry.ts';
+import type { ReconnectSupport, PresentedCredential } from '../entry/entry.ts';
 
 /** A carrier to be asked for. */
-export interface CarrierQuestion {
+export interface ConnectorRequest {
   readonly gateway: URL;
   readonly kind: 'connect' | 'reconnect';
   readonly query: Readonly<Record<string, string>>;
-  readonly pass: ShownPass;
+  readonly pass: PresentedCredential;
   /** More fields of the request. */
   readonly fields?: Readonly<Record<string, string>>;
   readonly egress: Egress;
   readonly signal: AbortSignal;
-  readonly heldBack?: Later['heldBack'];
+  readonly isBuffered?: ReconnectSupport['isBuffered'];
   /** Told when the gateway, or a proxy before it, has been reached. */
   readonly onConnected?: () => void;
 }
 
 /** A way by which carriers of a resumable tunnel come. */
-export interface CarrierWay {
+export interface CarrierConnector {
   /** Opens a carrier; the caller owns it, and hears the greeting first. Throws as `ClientEntry.open` does. */
-  open(question: CarrierQuestion): Promise<Carrier>;
+  open(question: ConnectorRequest): Promise<Carrier>;
 }

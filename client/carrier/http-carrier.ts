@@ -3,8 +3,8 @@ import type { IncomingMessage } from 'node:http';
 import { RecordDecoder, encodeRecord, recordTypes } from '../../protocol/http-carrier-record.ts';
 import type { HttpRecord } from '../../protocol/http-carrier-record.ts';
 import { RecordCarrier } from '../../stream/record-carrier.ts';
-import { Failure } from '../errors/failure.ts';
-import type { Lines } from './http-connections.ts';
+import { ClientError } from '../errors/failure.ts';
+import type { ConnectionPool } from './http-connections.ts';
 
 /** What was asked back on an answer that is open comes within this time, or something on the way keeps it. */
 const heldBackMs = 1000;
@@ -25,9 +25,9 @@ const lastWordsMs = 500;
 
 export interface HttpCarrierOptions {
   readonly gateway: URL;
-  readonly lines: Lines;
+  readonly lines: ConnectionPool;
   /** Whether to ask for brief answers from the start. */
-  readonly isBrief: boolean;
+  readonly isShortResponse: boolean;
   /** Told when something on the way does not pass on what is written into an answer that goes on. */
   readonly onHeldBack: () => void;
 }
@@ -44,7 +44,7 @@ export class HttpCarrier extends RecordCarrier {
   #requests = 0;
   #isSending = false;
   #sendingSoon: NodeJS.Immediate | undefined;
-  #isBrief: boolean;
+  #isShortResponse: boolean;
   #isFinishing = false;
   #requestBytes = leastRequestBytes;
   /** What was asked back and has not come. */
@@ -67,13 +67,13 @@ export class HttpCarrier extends RecordCarrier {
       await carrier.#read(response);
     } catch (cause) {
       const { host } = options.gateway;
-      if (signal.aborted) throw new Failure('GATEWAY_TIMEOUT', `${host} did not answer in time`, { cause });
-      throw new Failure('HTTP_UNEXPECTED', `the answer of ${host} was cut`, { cause });
+      if (signal.aborted) throw new ClientError('GATEWAY_TIMEOUT', `${host} did not answer in time`, { cause });
+      throw new ClientError('HTTP_UNEXPECTED', `the answer of ${host} was cut`, { cause });
     } finally {
       signal.removeEventListener('abort', stop);
     }
-    if (carrier.#id === '') throw new Failure('HTTP_UNEXPECTED', `${options.gateway.host} opened no carrier`);
-    if (!options.isBrief) carrier.#askBack();
+    if (carrier.#id === '') throw new ClientError('HTTP_UNEXPECTED', `${options.gateway.host} opened no carrier`);
+    if (!options.isShortResponse) carrier.#askBack();
     void carrier.#fetch();
     return carrier;
   }
@@ -81,7 +81,7 @@ export class HttpCarrier extends RecordCarrier {
   private constructor(options: HttpCarrierOptions) {
     super();
     this.#options = options;
-    this.#isBrief = options.isBrief;
+    this.#isShortResponse = options.isShortResponse;
   }
 
   get waitingBytes(): number {
@@ -118,10 +118,10 @@ export class HttpCarrier extends RecordCarrier {
   async #fetch(): Promise<void> {
     try {
       while (!this.isOver) {
-        const way = this.#isBrief ? 'brief' : 'down';
-        const fields = this.#signed(way, this.#answers++);
+        const direction = this.#isShortResponse ? 'brief' : 'down';
+        const fields = this.#signed(direction, this.#answers++);
         // Nobody may take it for something that was asked before.
-        const path = `${this.#path(way)}?r=${randomBytes(6).toString('base64url')}`;
+        const path = `${this.#path(direction)}?r=${randomBytes(6).toString('base64url')}`;
         const response = await this.#options.lines.ask(
           { method: 'GET', path, headers: fields },
           { signal: this.#over.signal, answerMs },
@@ -220,7 +220,7 @@ export class HttpCarrier extends RecordCarrier {
     if (this.#echo === undefined || this.#echoTimer !== undefined) return;
     this.#echoTimer = setTimeout(() => {
       this.#isSuspecting = true;
-      this.#isBrief = true;
+      this.#isShortResponse = true;
       // The end of the answer brings out what is kept of it.
       this.transmit(encodeRecord(recordTypes.BRIEF, Buffer.alloc(0)));
     }, heldBackMs);
@@ -239,19 +239,19 @@ export class HttpCarrier extends RecordCarrier {
     this.#isSuspecting = false;
     const wasHeldBack = performance.now() - this.#heardBackAt < togetherMs;
     if (wasHeldBack || ++this.#suspicions === mostSuspicions) return this.#options.onHeldBack();
-    this.#isBrief = false;
+    this.#isShortResponse = false;
     this.#echoTimer = undefined;
     this.#askBack();
   }
 
-  #signed(way: string, number: number): { 'Postern-Carrier': string } {
+  #signed(direction: string, number: number): { 'Postern-Carrier': string } {
     return {
-      'Postern-Carrier': carrierField({ id: this.#id, secret: this.#secret, way, number }),
+      'Postern-Carrier': carrierField({ id: this.#id, secret: this.#secret, direction, number }),
     };
   }
 
-  #path(way: string): string {
-    return `${this.#options.gateway.pathname}http/${way}`;
+  #path(direction: string): string {
+    return `${this.#options.gateway.pathname}http/${direction}`;
   }
 
   #fail(error: unknown): void {
@@ -266,12 +266,12 @@ export class HttpCarrier extends RecordCarrier {
 export function carrierField(what: {
   readonly id: string;
   readonly secret: string;
-  readonly way: string;
+  readonly direction: string;
   readonly number: number;
 }): string {
-  const { id, secret, way, number } = what;
+  const { id, secret, direction, number } = what;
   const mac = createHmac('sha256', secret)
-    .update(`postern-carrier\n${id}\n${way}\n${number}`)
+    .update(`postern-carrier\n${id}\n${direction}\n${number}`)
     .digest('base64url');
   return `id=${id}, n=${number}, mac=${mac}`;
 }

@@ -3,8 +3,8 @@ import type { IncomingMessage, OutgoingHttpHeaders } from 'node:http';
 import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import type { Egress } from '../egress/egress.ts';
-import { answerMs, limitWait, noAnswer } from '../http/exchange.ts';
-import { Failure } from '../errors/failure.ts';
+import { answerMs, withResponseTimeout, noAnswer } from '../http/exchange.ts';
+import { ClientError } from '../errors/failure.ts';
 import { version } from '../os/version.ts';
 import { gatewayTarget } from '../entry/entry.ts';
 
@@ -28,7 +28,7 @@ interface Waiting {
 }
 
 /** The connections of one carrier to the gateway, which stay open between requests. */
-export class Lines {
+export class ConnectionPool {
   readonly #gateway: URL;
   readonly #agent: LineAgent;
   readonly #over = new AbortController();
@@ -79,7 +79,7 @@ export class Lines {
           ...headers,
         },
       });
-      const stopWaiting = limitWait(
+      const stopWaiting = withResponseTimeout(
         { peer: host, answerMs: waiting.answerMs ?? answerMs },
         waiting.signal,
         (failure) => request.destroy(failure),
@@ -97,7 +97,7 @@ export class Lines {
       // A 101, which nobody has asked for, closes it without an error.
       request.once('close', () => {
         stopWaiting();
-        reject(new Failure('HTTP_UNEXPECTED', `${host} answered with what is no answer to the request`));
+        reject(new ClientError('HTTP_UNEXPECTED', `${host} answered with what is no answer to the request`));
       });
       request.end(body);
     });

@@ -1,7 +1,7 @@
 import type { Carrier } from '../../stream/carrier.ts';
 import { toFailure } from '../errors/failure.ts';
-import type { CarrierQuestion, CarrierWay } from './connector.ts';
-import { isWayBlocked } from '../entry/entry.ts';
+import type { ConnectorRequest, CarrierConnector } from './connector.ts';
+import { isTransportFailure } from '../entry/entry.ts';
 
 /** The ways of carriers, the better one first. */
 export const wayNames = ['relay', 'http'] as const;
@@ -14,10 +14,10 @@ export interface OpenedCarrier {
 }
 
 /** The ways by which a tunnel's carriers come, and which of them works now. */
-export class Ways {
+export class ConnectorSelector {
   #current: WayName;
   readonly #isPinned: boolean;
-  readonly #loaded = new Map<WayName, CarrierWay>();
+  readonly #loaded = new Map<WayName, CarrierConnector>();
 
   constructor(current: WayName, { isPinned }: { readonly isPinned: boolean }) {
     this.#current = current;
@@ -34,7 +34,7 @@ export class Ways {
    * none passes. `question` is asked anew for each. When none passes, the first failure is thrown.
    */
   async open(
-    question: () => CarrierQuestion,
+    question: () => ConnectorRequest,
     { onlyBetter, signal }: { readonly onlyBetter: boolean; readonly signal: AbortSignal },
   ): Promise<OpenedCarrier> {
     let first: unknown;
@@ -49,17 +49,17 @@ export class Ways {
         return await this.openBy(name, { ...asked, onConnected });
       } catch (error) {
         if (signal.aborted && isReached && !onlyBetter) this.failed(name);
-        if (signal.aborted || !isWayBlocked(toFailure(error))) throw error;
+        if (signal.aborted || !isTransportFailure(toFailure(error))) throw error;
         first ??= error;
       }
     }
     throw first;
   }
 
-  async openBy(name: WayName, question: CarrierQuestion): Promise<OpenedCarrier> {
-    const way = this.#loaded.get(name) ?? (await loadWay(name));
-    this.#loaded.set(name, way);
-    return { carrier: await way.open(question), name };
+  async openBy(name: WayName, question: ConnectorRequest): Promise<OpenedCarrier> {
+    const connector = this.#loaded.get(name) ?? (await loadWay(name));
+    this.#loaded.set(name, connector);
+    return { carrier: await connector.open(question), name };
   }
 
   /** Notes that a carrier of this way works. Gives whether the one before was of another. */
@@ -81,7 +81,7 @@ export class Ways {
   }
 }
 
-async function loadWay(name: WayName): Promise<CarrierWay> {
-  if (name === 'relay') return (await import('./websocket-connector.ts')).relayWay;
-  return (await import('./http-connector.ts')).httpWay();
+async function loadWay(name: WayName): Promise<CarrierConnector> {
+  if (name === 'relay') return (await import('./websocket-connector.ts')).webSocketConnector;
+  return (await import('./http-connector.ts')).httpConnector();
 }

@@ -1,15 +1,15 @@
 import { relayV1, relayV1Subprotocol } from '../../protocol/relay-v1.ts';
 import { webSocketCarrier } from '../../stream/websocket-carrier.ts';
-import { passHeaders } from '../credentials/with-credential.ts';
-import type { CarrierWay } from './connector.ts';
+import { authHeaders } from '../credentials/with-credential.ts';
+import type { CarrierConnector } from './connector.ts';
 import { gatewayTarget } from '../entry/entry.ts';
 import { openWebSocket } from '../entry/websocket.ts';
 
 /** Carriers that are WebSockets (docs/entry/relay.md). */
-export const relayWay: CarrierWay = {
+export const webSocketConnector: CarrierConnector = {
   async open({ gateway, kind, query, pass, fields, egress, signal, onConnected }) {
     const url = new URL(`${gateway.pathname}v4/${kind}`, gateway);
-    const headers = { ...passHeaders(pass, 'GET', url), ...fields };
+    const headers = { ...authHeaders(pass, 'GET', url), ...fields };
     url.search = new URLSearchParams(query).toString();
     const socket = await egress.connect(gatewayTarget(gateway), signal);
     onConnected?.();

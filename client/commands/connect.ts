@@ -1,8 +1,8 @@
 import { parseTarget, parseTargetParts } from '../../protocol/target.ts';
 import type { Target } from '../../protocol/target.ts';
-import { report } from '../errors/report.ts';
-import { Failure, toFailure } from '../errors/failure.ts';
-import { headStart } from '../connect/preconnect.ts';
+import { reportError } from '../errors/report.ts';
+import { ClientError, toFailure } from '../errors/failure.ts';
+import { preconnect } from '../connect/preconnect.ts';
 import { places } from '../os/xdg-paths.ts';
 import type { Environment } from '../os/xdg-paths.ts';
 import { readSettings } from '../settings.ts';
@@ -29,7 +29,7 @@ export async function connect(args: readonly string[], env: Environment): Promis
     return await tunnel(parsed, env);
   } catch (error) {
     const failure = toFailure(error);
-    report(failure, places(env).state, asked);
+    reportError(failure, places(env).state, asked);
     return failure.facts.exit;
   }
 }
@@ -37,7 +37,7 @@ export async function connect(args: readonly string[], env: Environment): Promis
 async function tunnel(parsed: ConnectArguments, env: Environment): Promise<number> {
   const target = parseAsked(parsed);
   const settings = readSettings(parsed.flags, env);
-  const early = headStart(settings);
+  const early = preconnect(settings);
   try {
     await early?.begun;
     const { carryTunnel } = await import('../connect/run-tunnel.ts');
@@ -92,6 +92,6 @@ function parseAsked({ host, port }: ConnectArguments): Target {
   return /^[^[\]]*:[^[\]]*:/.test(host) ? parseTargetParts(host, '22') : parseTarget(host);
 }
 
-function usage(what: string): Failure {
-  return new Failure('USAGE', what, { hint: 'postern connect --help' });
+function usage(what: string): ClientError {
+  return new ClientError('USAGE', what, { hint: 'postern connect --help' });
 }

@@ -3,15 +3,15 @@ import { findingStyle, formatFinding, plainer } from '../../diagnostics/finding.
 import type { Finding } from '../../diagnostics/finding.ts';
 import { formatTarget, parseTarget, parseTargetParts } from '../../protocol/target.ts';
 import type { Target } from '../../protocol/target.ts';
-import type { Place } from '../doctor/check.ts';
-import { examine } from '../doctor/examine.ts';
-import { judge } from '../doctor/summary.ts';
+import type { DoctorContext } from '../doctor/check.ts';
+import { runChecks } from '../doctor/examine.ts';
+import { summarize } from '../doctor/summary.ts';
 import { formatReport } from '../doctor/report.ts';
-import { say } from '../errors/report.ts';
-import { Failure } from '../errors/failure.ts';
+import { writeStderr } from '../errors/report.ts';
+import { ClientError } from '../errors/failure.ts';
 import { reason, replaceFile } from '../os/files.ts';
 import type { Environment } from '../os/xdg-paths.ts';
-import { wayOut } from '../connect/gateway-egress.ts';
+import { egressFor } from '../connect/gateway-egress.ts';
 import { gatewayOptions, settingsWith } from './options.ts';
 
 /** What `postern doctor --json` prints; `version` counts changes of this shape. */
@@ -48,18 +48,18 @@ export async function doctor(
 
   const stop = new AbortController();
   process.once('SIGINT', () => stop.abort());
-  const place: Place = {
+  const place: DoctorContext = {
     settings,
     // A proxy that cannot be used is one of the findings.
     egress: {
       name: 'the way out',
-      connect: async (gateway, signal) => wayOut(settings).connect(gateway, signal),
+      connect: async (gateway, signal) => egressFor(settings).connect(gateway, signal),
     },
     idleSeconds: values.idle === true ? idleSeconds : [],
     ...(target === undefined ? {} : { target }),
   };
-  const findings = await examine(place, stop.signal, (finding) => show(formatFinding(finding, style)));
-  const { works, exit, words } = judge(findings, target, stop.signal.aborted);
+  const findings = await runChecks(place, stop.signal, (finding) => show(formatFinding(finding, style)));
+  const { works, exit, words } = summarize(findings, target, stop.signal.aborted);
   show(plainer(`\n${words}\n`, style));
 
   const { gateway, places } = settings;
@@ -75,7 +75,7 @@ export async function doctor(
 
 function parseAsked([host, port, ...rest]: readonly string[]): Target | undefined {
   if (rest.length > 0)
-    throw new Failure('USAGE', 'doctor takes a host and a port, nothing more', {
+    throw new ClientError('USAGE', 'doctor takes a host and a port, nothing more', {
       hint: 'postern doctor --help',
     });
   if (host === undefined) return undefined;
@@ -87,7 +87,7 @@ function writeReport(path: string, text: string): void {
   try {
     replaceFile(path, text, 0o600);
   } catch (cause) {
-    throw new Failure('CONFIG_INVALID', `cannot write the report to ${path}: ${reason(cause)}`, { cause });
+    throw new ClientError('CONFIG_INVALID', `cannot write the report to ${path}: ${reason(cause)}`, { cause });
   }
-  say(`postern: the report is in ${path}; it says at its top what is in it\n`);
+  writeStderr(`postern: the report is in ${path}; it says at its top what is in it\n`);
 }

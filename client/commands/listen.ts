@@ -7,35 +7,35 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { setFlagsFromString } from 'node:v8';
 import type { Target } from '../../protocol/target.ts';
 import { abort } from '../../stream/close.ts';
-import { say } from '../errors/report.ts';
-import { Failure, toFailure } from '../errors/failure.ts';
+import { writeStderr } from '../errors/report.ts';
+import { ClientError, toFailure } from '../errors/failure.ts';
 import { parseForward, parseListen, parseSocket } from '../local-proxy/listen-address.ts';
-import type { Door } from '../local-proxy/listen-address.ts';
-import { Journal } from '../local-proxy/reporter.ts';
-import { Neighbours } from '../local-proxy/peer-user.ts';
+import type { ListenAddress } from '../local-proxy/listen-address.ts';
+import { Reporter } from '../local-proxy/reporter.ts';
+import { PeerUser } from '../local-proxy/peer-user.ts';
 import { openDoor } from '../local-proxy/listener.ts';
 import type { OpenDoor } from '../local-proxy/listener.ts';
 import { passwordInFile, passwordOf } from '../local-proxy/password.ts';
 import type { Password } from '../local-proxy/password.ts';
 import { serve } from '../local-proxy/serve-connection.ts';
-import type { House } from '../local-proxy/serve-connection.ts';
+import type { ListenerContext } from '../local-proxy/serve-connection.ts';
 import type { Environment } from '../os/xdg-paths.ts';
 import { printable } from '../os/printable.ts';
 import { maySignIn, openTunnelTo, signInFirst } from '../connect/open-tunnel.ts';
 import type { TunnelWays } from '../connect/open-tunnel.ts';
-import { withPass } from '../credentials/with-credential.ts';
-import { wayOut } from '../connect/gateway-egress.ts';
+import { withCredential } from '../credentials/with-credential.ts';
+import { egressFor } from '../connect/gateway-egress.ts';
 import { gatewayOptions, settingsWith } from './options.ts';
 
 /** The port of SOCKS, which most programs take when they are told none. */
-const usualDoor: Door = { at: { kind: 'tcp', host: '127.0.0.1', port: 1080 } };
+const usualDoor: ListenAddress = { at: { kind: 'tcp', host: '127.0.0.1', port: 1080 } };
 const mostConnections = 1000;
 /** To say goodbye to the gateway on each tunnel. */
 const leaveMs = 1000;
 
 /** What `listen` was asked for. */
-interface Wishes {
-  readonly doors: readonly Door[];
+interface ListenOptions {
+  readonly doors: readonly ListenAddress[];
   readonly password: Password | undefined;
   readonly isForAll: boolean;
   readonly limit: number;
@@ -54,13 +54,13 @@ export async function listen(
   setFlagsFromString('--semi-space-growth-factor=1');
   // Who has read the first line may have gone.
   process.stdout.on('error', () => {});
-  const journal = new Journal({ state: settings.places.state, json: values.json === true, print });
-  const ways: TunnelWays = { settings, egress: wayOut(settings), say };
+  const journal = new Reporter({ state: settings.places.state, json: values.json === true, print });
+  const ways: TunnelWays = { settings, egress: egressFor(settings), say: writeStderr };
   const over = new AbortController();
   setMaxListeners(0, over.signal);
-  const neighbours = wishes.isForAll ? undefined : new Neighbours();
-  const opener = new Opener(ways, journal);
-  const guests = new Guests(wishes.limit, {
+  const neighbours = wishes.isForAll ? undefined : new PeerUser();
+  const opener = new TunnelOpener(ways, journal);
+  const guests = new ConnectionLimiter(wishes.limit, {
     password: wishes.password,
     neighbours,
     open: (target, signal) => opener.open(target, signal),
@@ -100,15 +100,15 @@ interface Values {
   readonly 'most-connections'?: string | undefined;
 }
 
-function readWishes(values: Values, env: Environment): Wishes {
+function readWishes(values: Values, env: Environment): ListenOptions {
   const { listen: places = [], socket: paths = [], forward: forwards = [] } = values;
-  const doors: Door[] = [
+  const doors: ListenAddress[] = [
     ...places.map((text) => ({ at: parseListen(text) })),
     ...paths.map((text) => ({ at: parseSocket(text) })),
     ...forwards.map((text) => parseForward(text)),
   ];
   const limit = values['most-connections'] ?? String(mostConnections);
-  if (!/^[1-9]\d{0,5}$/.test(limit)) throw new Failure('USAGE', '--most-connections is a number');
+  if (!/^[1-9]\d{0,5}$/.test(limit)) throw new ClientError('USAGE', '--most-connections is a number');
   return {
     doors: doors.length === 0 ? [usualDoor] : doors,
     password: readPassword(values['password-file'], env['POSTERN_LISTEN_PASSWORD']),
@@ -121,15 +121,15 @@ function readPassword(file: string | undefined, text: string | undefined): Passw
   if (file === undefined) return text ? passwordOf(text, 'POSTERN_LISTEN_PASSWORD') : undefined;
   const path = resolve(file);
   const { password, isNew } = passwordInFile(path);
-  if (isNew) say(`postern: a new password is in ${printable(path)}\n`);
+  if (isNew) writeStderr(`postern: a new password is in ${printable(path)}\n`);
   return password;
 }
 
 /** All or none. */
-async function openAll(doors: readonly Door[], guests: Guests): Promise<readonly OpenDoor[]> {
+async function openAll(doors: readonly ListenAddress[], guests: ConnectionLimiter): Promise<readonly OpenDoor[]> {
   const open: OpenDoor[] = [];
   try {
-    for (const door of doors) open.push(await openDoor(door, (socket) => guests.take(socket, door)));
+    for (const door of doors) open.push(await openDoor(door, (socket) => guests.acquire(socket, door)));
     return open;
   } catch (error) {
     for (const door of open) door.close();
@@ -138,14 +138,14 @@ async function openAll(doors: readonly Door[], guests: Guests): Promise<readonly
 }
 
 async function warnOfOthers(
-  { doors, password, isForAll }: Wishes,
-  neighbours: Neighbours | undefined,
+  { doors, password, isForAll }: ListenOptions,
+  neighbours: PeerUser | undefined,
 ): Promise<void> {
-  const isReachable = (door: Door): boolean =>
+  const isReachable = (door: ListenAddress): boolean =>
     door.at.kind === 'tcp' && (password === undefined || door.forward !== undefined);
   if (!doors.some(isReachable)) return;
   if (!isForAll && (await neighbours?.canTell()) === true) return;
-  say(
+  writeStderr(
     'postern: warning: every user of this machine can reach what you may reach, as long as this runs\n' +
       'postern: hint: postern listen --password-file ~/.config/postern/listen-password\n',
   );
@@ -160,12 +160,12 @@ async function firstSignal(): Promise<void> {
 }
 
 /** Opens tunnels; where nobody has signed in, somebody is asked to, once for all who wait. */
-class Opener {
+class TunnelOpener {
   readonly #ways: TunnelWays;
-  readonly #journal: Journal;
+  readonly #journal: Reporter;
   #signingIn: Promise<void> | undefined;
 
-  constructor(ways: TunnelWays, journal: Journal) {
+  constructor(ways: TunnelWays, journal: Reporter) {
     this.#ways = ways;
     this.#journal = journal;
   }
@@ -186,7 +186,7 @@ class Opener {
     const { settings, egress } = this.#ways;
     const { token: sources, gateway } = settings;
     try {
-      await withPass({ sources, gateway, egress, signal: AbortSignal.timeout(30_000) }, async () => {});
+      await withCredential({ sources, gateway, egress, signal: AbortSignal.timeout(30_000) }, async () => {});
     } catch (error) {
       await (this.#isForSignIn(error) ? this.#signIn() : Promise.reject(error)).catch((cause: unknown) =>
         this.#journal.failed(toFailure(cause)),
@@ -195,7 +195,7 @@ class Opener {
   }
 
   #isForSignIn(error: unknown): boolean {
-    return error instanceof Failure && error.code === 'TOKEN_MISSING' && maySignIn(this.#ways.settings);
+    return error instanceof ClientError && error.code === 'TOKEN_MISSING' && maySignIn(this.#ways.settings);
   }
 
   #signIn(): Promise<void> {
@@ -205,22 +205,22 @@ class Opener {
 }
 
 /** Who is in, and how many may be. */
-class Guests {
+class ConnectionLimiter {
   readonly #limit: number;
-  readonly #house: House;
+  readonly #house: ListenerContext;
   readonly #served = new Set<Promise<void>>();
 
-  constructor(limit: number, house: House) {
+  constructor(limit: number, house: ListenerContext) {
     this.#limit = limit;
     this.#house = house;
   }
 
-  take(socket: Socket, door: Door): void {
+  acquire(socket: Socket, door: ListenAddress): void {
     if (this.#house.signal.aborted) return abort(socket);
     if (this.#served.size >= this.#limit) {
       abort(socket);
       return this.#house.onFailure(
-        new Failure('LISTENER_FULL', `${this.#limit} connections are open, and no more are taken`),
+        new ClientError('LISTENER_FULL', `${this.#limit} connections are open, and no more are taken`),
       );
     }
     const served = serve(socket, door, this.#house);

@@ -1,11 +1,11 @@
 import { parseArgs } from 'node:util';
-import { Failure } from '../errors/failure.ts';
+import { ClientError } from '../errors/failure.ts';
 import { writePrivate } from '../os/files.ts';
 import type { Environment } from '../os/xdg-paths.ts';
 import { configPath, readConfigFile } from '../settings.ts';
-import type { Settings } from '../settings.ts';
+import type { ClientSettings } from '../settings.ts';
 import { signInOnce } from '../login/login-once.ts';
-import { wayOut } from '../connect/gateway-egress.ts';
+import { egressFor } from '../connect/gateway-egress.ts';
 import { settingsWith } from './options.ts';
 import type { GatewayValues } from './options.ts';
 
@@ -29,7 +29,7 @@ export async function login(args: readonly string[], env: Environment): Promise<
   await signInOnce({
     state: places.state,
     gateway,
-    egress: wayOut(settings),
+    egress: egressFor(settings),
     device: values.device === true,
     ...(asking.isAllowed && values['no-browser'] !== true ? { browser: asking.browser } : {}),
     hangup: 'leave',
@@ -40,12 +40,12 @@ export async function login(args: readonly string[], env: Environment): Promise<
 }
 
 /** Settings as ever, but somebody without a gateway can name it here too. */
-function readWithGateway(values: GatewayValues, env: Environment): Settings {
+function readWithGateway(values: GatewayValues, env: Environment): ClientSettings {
   try {
     return settingsWith(values, env);
   } catch (error) {
-    if (!(error instanceof Failure && error.code === 'GATEWAY_UNSET')) throw error;
-    throw new Failure(error.code, error.message, {
+    if (!(error instanceof ClientError && error.code === 'GATEWAY_UNSET')) throw error;
+    throw new ClientError(error.code, error.message, {
       cause: error,
       hint: 'postern login https://gw.example/ssh/',
     });
@@ -53,7 +53,7 @@ function readWithGateway(values: GatewayValues, env: Environment): Settings {
 }
 
 /** The first gateway that somebody signs in at is theirs, as if `setup` had been told. */
-function remember({ gateway, caFile, places }: Settings): void {
+function remember({ gateway, caFile, places }: ClientSettings): void {
   if (readConfigFile(places) !== undefined) return;
   const config = { gateway: gateway.href, ...(caFile === undefined ? {} : { caFile }) };
   try {
@@ -63,6 +63,6 @@ function remember({ gateway, caFile, places }: Settings): void {
   }
 }
 
-function usage(what: string): Failure {
-  return new Failure('USAGE', what, { hint: 'postern login --help' });
+function usage(what: string): ClientError {
+  return new ClientError('USAGE', what, { hint: 'postern login --help' });
 }

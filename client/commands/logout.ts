@@ -1,14 +1,14 @@
 import { existsSync } from 'node:fs';
 import { parseArgs } from 'node:util';
-import { ask, unexpected } from '../http/json-request.ts';
+import { requestJson, unexpected } from '../http/json-request.ts';
 import type { Egress } from '../egress/egress.ts';
-import { say } from '../errors/report.ts';
-import { Failure, toFailure } from '../errors/failure.ts';
+import { writeStderr } from '../errors/report.ts';
+import { ClientError, toFailure } from '../errors/failure.ts';
 import type { Environment } from '../os/xdg-paths.ts';
 import { withRenewalLock } from '../credentials/refresh.ts';
 import { readSignIn, removeSignIn, signInDirectory } from '../credentials/session-store.ts';
 import type { SignIn } from '../credentials/session-store.ts';
-import { wayOut } from '../connect/gateway-egress.ts';
+import { egressFor } from '../connect/gateway-egress.ts';
 import { settingsWith } from './options.ts';
 
 const logoutMs = 30_000;
@@ -21,7 +21,7 @@ export async function logout(args: readonly string[], env: Environment): Promise
     allowPositionals: true,
   });
   if (positionals.length > 1)
-    throw new Failure('USAGE', 'logout takes one gateway', { hint: 'postern logout --help' });
+    throw new ClientError('USAGE', 'logout takes one gateway', { hint: 'postern logout --help' });
   const settings = settingsWith({ ...values, gateway: positionals[0] ?? values.gateway }, env);
   const { gateway, places } = settings;
   const directory = signInDirectory(places.state, gateway);
@@ -35,19 +35,19 @@ export async function logout(args: readonly string[], env: Environment): Promise
       })
     : undefined;
   if (signIn === undefined) {
-    say(`postern: you were not signed in at ${gateway.href}\n`);
+    writeStderr(`postern: you were not signed in at ${gateway.href}\n`);
     return 0;
   }
   try {
-    await revoke(signIn, wayOut(settings), signal);
+    await revoke(signIn, egressFor(settings), signal);
   } catch (error) {
     const { code, message } = toFailure(error);
-    throw new Failure(code, `signed out here, but the gateway could not be told: ${message}`, {
+    throw new ClientError(code, `signed out here, but the gateway could not be told: ${message}`, {
       cause: error,
       hint: '',
     });
   }
-  say(`postern: signed out at ${gateway.href}\n`);
+  writeStderr(`postern: signed out at ${gateway.href}\n`);
   return 0;
 }
 
@@ -63,11 +63,11 @@ function readUsable(state: string, gateway: URL): SignIn | undefined {
 /** RFC 7009. The gateway ends the whole sign-in with its refresh token. */
 async function revoke(signIn: SignIn, egress: Egress, signal: AbortSignal): Promise<void> {
   const { revocationEndpoint: url, refreshToken, accessToken, clientId } = signIn;
-  if (url === undefined) throw new Failure('HTTP_UNEXPECTED', 'it offers no way to');
+  if (url === undefined) throw new ClientError('HTTP_UNEXPECTED', 'it offers no way to');
   const token = (refreshToken ?? accessToken).reveal();
   const hint = refreshToken === undefined ? 'access_token' : 'refresh_token';
   const form = { token, token_type_hint: hint, client_id: clientId };
-  const reply = await ask(egress, { method: 'POST', url, form }, signal);
+  const reply = await requestJson(egress, { method: 'POST', url, form }, signal);
   reply.answer.response.destroy();
   if (reply.answer.status !== 200) throw unexpected(reply, `answered ${reply.answer.status}`);
 }

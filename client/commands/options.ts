@@ -1,7 +1,7 @@
 import { parseArgs } from 'node:util';
 import type { Environment } from '../os/xdg-paths.ts';
 import { readSettings } from '../settings.ts';
-import type { Settings } from '../settings.ts';
+import type { ClientSettings } from '../settings.ts';
 
 /** The options of the commands that ask a gateway, for `parseArgs`. */
 export const gatewayOptions = {
@@ -22,7 +22,7 @@ export interface GatewayValues {
 }
 
 /** Settings with the options of such a command. Throws as `readSettings`. */
-export function settingsWith(values: GatewayValues, env: Environment): Settings {
+export function settingsWith(values: GatewayValues, env: Environment): ClientSettings {
   const { gateway, 'ca-file': caFile, 'token-file': tokenFile, via } = values;
   return readSettings(
     {
@@ -39,7 +39,7 @@ export function settingsWith(values: GatewayValues, env: Environment): Settings 
 export function readOptions(
   args: readonly string[],
   env: Environment,
-): { readonly settings: Settings; readonly json: boolean } {
+): { readonly settings: ClientSettings; readonly json: boolean } {
   const { values } = parseArgs({ args: [...args], options: gatewayOptions });
   return { settings: settingsWith(values, env), json: values.json === true };
 }

@@ -1,5 +1,5 @@
-import { explain, say } from '../errors/report.ts';
-import { Failure, toFailure } from '../errors/failure.ts';
+import { formatError, writeStderr } from '../errors/report.ts';
+import { ClientError, toFailure } from '../errors/failure.ts';
 import { help } from './help.ts';
 import type { HelpTopic } from './help.ts';
 import type { Environment } from '../os/xdg-paths.ts';
@@ -28,13 +28,13 @@ export async function run(
 ): Promise<number> {
   try {
     if (command === undefined) {
-      say(help['']);
+      writeStderr(help['']);
       return 2;
     }
     if (command === '--version') return show(`postern ${version}\n`);
     if (command === '--help' || command === '-h') return show(help['']);
     if (command === 'help') return show(help[topic(args[0])]);
-    if (!isCommand(command)) throw new Failure('USAGE', `there is no command ${printable(command)}`);
+    if (!isCommand(command)) throw new ClientError('USAGE', `there is no command ${printable(command)}`);
     const end = args.indexOf('--');
     const options = end === -1 ? args : args.slice(0, end);
     if (options.includes('--help') || options.includes('-h')) return show(help[command]);
@@ -42,7 +42,7 @@ export async function run(
     return await start(args, env, print);
   } catch (error) {
     const failure = toFailure(isParseError(error) ? usage(error, command) : error);
-    say(explain(failure));
+    writeStderr(formatError(failure));
     return failure.facts.exit;
   }
 }
@@ -53,7 +53,7 @@ function isCommand(text: string): text is keyof typeof commands {
 
 function topic(text = ''): HelpTopic {
   if (Object.hasOwn(help, text)) return text as HelpTopic;
-  throw new Failure('USAGE', `there is no command ${printable(text)}`);
+  throw new ClientError('USAGE', `there is no command ${printable(text)}`);
 }
 
 function print(text: string): void {
@@ -71,10 +71,10 @@ function isParseError(error: unknown): error is Error {
   return error instanceof Error && code !== undefined && code.startsWith('ERR_PARSE_ARGS_');
 }
 
-function usage(cause: Error, command: string | undefined): Failure {
+function usage(cause: Error, command: string | undefined): ClientError {
   // Node adds advice after the first sentence.
   const what = cause.message.split('. ')[0]!;
-  return new Failure('USAGE', what.charAt(0).toLowerCase() + what.slice(1), {
+  return new ClientError('USAGE', what.charAt(0).toLowerCase() + what.slice(1), {
     cause,
     hint: `postern ${command} --help`,
   });

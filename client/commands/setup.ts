@@ -1,10 +1,10 @@
 import { rmSync, rmdirSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { parseArgs } from 'node:util';
-import { Failure } from '../errors/failure.ts';
+import { ClientError } from '../errors/failure.ts';
 import { readSmall, reason, replaceFile, writePrivate } from '../os/files.ts';
 import { places } from '../os/xdg-paths.ts';
-import type { Environment, Places } from '../os/xdg-paths.ts';
+import type { Environment, UserPaths } from '../os/xdg-paths.ts';
 import { printable } from '../os/printable.ts';
 import { configPath, parseGateway, readConfigFile } from '../settings.ts';
 import type { ConfigFile } from '../settings.ts';
@@ -36,7 +36,7 @@ export function setup(args: readonly string[], env: Environment, print: (text: s
   const here = places(env);
   const remove = values.remove === true;
   if (remove && (values.gateway ?? values.host ?? values['ca-file']) !== undefined) {
-    throw new Failure('USAGE', '--remove takes everything away and goes with --dry-run only', {
+    throw new ClientError('USAGE', '--remove takes everything away and goes with --dry-run only', {
       hint: 'postern setup --remove',
     });
   }
@@ -51,16 +51,16 @@ export function setup(args: readonly string[], env: Environment, print: (text: s
   return 0;
 }
 
-interface Wishes {
+interface SetupOptions {
   readonly gateway?: string | undefined;
   readonly host?: readonly string[] | undefined;
   readonly 'ca-file'?: string | undefined;
 }
 
-function addition(here: Places, wishes: Wishes, env: Environment): Change[] {
+function addition(here: UserPaths, wishes: SetupOptions, env: Environment): Change[] {
   const before = readConfigFile(here);
   const gateway = wishes.gateway ?? before?.gateway ?? (env['POSTERN_GATEWAY'] || undefined);
-  if (gateway === undefined) throw new Failure('GATEWAY_UNSET', 'which gateway? name it with --gateway');
+  if (gateway === undefined) throw new ClientError('GATEWAY_UNSET', 'which gateway? name it with --gateway');
   const caFile = wishes['ca-file'] === undefined ? before?.caFile : resolve(wishes['ca-file']);
   // Better a refusal now than in the middle of an ssh.
   loadTrust(caFile);
@@ -83,7 +83,7 @@ function addition(here: Places, wishes: Wishes, env: Environment): Change[] {
   return [own, snippet, sshChange(ssh, withInclude(ssh.bytes ?? Buffer.alloc(0), line))];
 }
 
-function removal(here: Places): Change[] {
+function removal(here: UserPaths): Change[] {
   const created = configCreated(here);
   const ssh = findSshConfig(here.home);
   const rest = ssh.bytes && withoutInclude(ssh.bytes, includeLine(snippetPath(here)));
@@ -92,7 +92,7 @@ function removal(here: Places): Change[] {
 }
 
 /** Removing has to work with a damaged file too. */
-function configCreated(here: Places): boolean {
+function configCreated(here: UserPaths): boolean {
   try {
     return readConfigFile(here)?.createdSshConfig === true;
   } catch {
@@ -104,7 +104,7 @@ function configCreated(here: Places): boolean {
 function program(): readonly string[] {
   const script = resolve(process.argv[1] ?? '');
   if (/[/\\]_npx[/\\]/.test(script)) {
-    throw new Failure(
+    throw new ClientError(
       'CONFIG_INVALID',
       'npx keeps this program only for a while, and ssh has to find it later',
       {
@@ -115,7 +115,7 @@ function program(): readonly string[] {
   return [process.execPath, script];
 }
 
-function snippetPath(here: Places): string {
+function snippetPath(here: UserPaths): string {
   return join(here.config, 'ssh_config');
 }
 
@@ -132,7 +132,7 @@ function current(path: string): Buffer | undefined {
     return readSmall(path, 1024 * 1024).bytes;
   } catch (cause) {
     if (reason(cause) === 'ENOENT' || reason(cause) === 'ENOTDIR') return undefined;
-    throw new Failure('CONFIG_INVALID', `cannot read ${path}: ${reason(cause)}`, { cause });
+    throw new ClientError('CONFIG_INVALID', `cannot read ${path}: ${reason(cause)}`, { cause });
   }
 }
 
@@ -146,7 +146,7 @@ function apply({ path, before, after, mode }: Change): void {
     else if (before === undefined) writePrivate(path, after);
     else replaceFile(path, after, mode);
   } catch (cause) {
-    throw new Failure('CONFIG_INVALID', `cannot change ${path}: ${reason(cause)}`, { cause });
+    throw new ClientError('CONFIG_INVALID', `cannot change ${path}: ${reason(cause)}`, { cause });
   }
 }
 

@@ -1,6 +1,6 @@
 import { lstatSync, readlinkSync, realpathSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
-import { Failure } from '../errors/failure.ts';
+import { ClientError } from '../errors/failure.ts';
 import { readSmall, reason } from '../os/files.ts';
 
 const largestBytes = 4 * 1024 * 1024;
@@ -22,7 +22,7 @@ export function findSshConfig(home: string): SshConfig {
     return { path, bytes, mode: stats.mode & 0o777 };
   } catch (cause) {
     if (reason(cause) === 'ENOENT') return { path, bytes: undefined, mode: 0o600 };
-    throw new Failure('CONFIG_INVALID', `cannot read ${path}: ${reason(cause)}`, { cause });
+    throw new ClientError('CONFIG_INVALID', `cannot read ${path}: ${reason(cause)}`, { cause });
   }
 }
 
@@ -66,6 +66,6 @@ function realPath(path: string): string {
     return join(realpathSync(dirname(next)), next.slice(dirname(next).length + 1));
   } catch (cause) {
     if (reason(cause) === 'ENOENT' || reason(cause) === 'ENOTDIR') return path;
-    throw new Failure('CONFIG_INVALID', `cannot follow ${path}: ${reason(cause)}`, { cause });
+    throw new ClientError('CONFIG_INVALID', `cannot follow ${path}: ${reason(cause)}`, { cause });
   }
 }

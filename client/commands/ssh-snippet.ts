@@ -1,10 +1,10 @@
 import { quote } from '../../protocol/target.ts';
-import { Failure } from '../errors/failure.ts';
+import { ClientError } from '../errors/failure.ts';
 
 /** `pattern` itself when it can stand in a Host line and mean nothing else. Throws `USAGE`. */
 export function checkPattern(pattern: string): string {
   if (/^[A-Za-z0-9.*?][A-Za-z0-9.*?-]{0,252}$/.test(pattern)) return pattern;
-  throw new Failure('USAGE', `${quote(pattern)} is not a host pattern: use letters, digits, - . * and ?`, {
+  throw new ClientError('USAGE', `${quote(pattern)} is not a host pattern: use letters, digits, - . * and ?`, {
     hint: 'postern setup --help',
   });
 }
@@ -27,7 +27,7 @@ export function includeLine(path: string): string {
   const shown = process.platform === 'win32' ? path.replaceAll('\\', '/') : path;
   // oxlint-disable-next-line no-control-regex
   if (/[\x00-\x1f\x7f"'*?[\]\\%$]/.test(shown)) {
-    throw new Failure(
+    throw new ClientError(
       'CONFIG_INVALID',
       `ssh cannot include ${quote(path)}: its name has special characters`,
       {
@@ -42,7 +42,7 @@ export function includeLine(path: string): string {
 function quotePath(path: string, isWindows: boolean): string {
   // oxlint-disable-next-line no-control-regex
   if (/[\x00-\x1f\x7f]/.test(path) || (isWindows && path.includes('"'))) {
-    throw new Failure('CONFIG_INVALID', `ssh cannot run ${quote(path)}: its name has special characters`);
+    throw new ClientError('CONFIG_INVALID', `ssh cannot run ${quote(path)}: its name has special characters`);
   }
   const escaped = path.replaceAll('%', '%%');
   return isWindows ? `"${escaped}"` : `'${escaped.replaceAll("'", `'\\''`)}'`;

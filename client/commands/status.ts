@@ -3,12 +3,12 @@ import { askAccess } from '../http/gateway-api.ts';
 import type { LiveSession } from '../http/gateway-api.ts';
 import { readLastError } from '../errors/report.ts';
 import type { LastError } from '../errors/report.ts';
-import { Failure, toFailure } from '../errors/failure.ts';
+import { ClientError, toFailure } from '../errors/failure.ts';
 import type { Environment } from '../os/xdg-paths.ts';
 import { printable } from '../os/printable.ts';
 import { tunnelsHere } from '../resume/tunnel-status-file.ts';
-import type { TunnelHere } from '../resume/tunnel-status-file.ts';
-import type { Settings } from '../settings.ts';
+import type { LocalTunnel } from '../resume/tunnel-status-file.ts';
+import type { ClientSettings } from '../settings.ts';
 import { readClaims } from '../oauth/unverified-claims.ts';
 import { readSignIn, signInDirectory } from '../credentials/session-store.ts';
 import { signInPath } from '../credentials/session-path.ts';
@@ -35,7 +35,7 @@ export interface Status {
   /** The tunnels of this person that are open now, from wherever. */
   readonly sessions?: readonly LiveSession[];
   /** The resumable tunnels of this user on this machine, through whatever gateway. */
-  readonly tunnels?: readonly TunnelHere[];
+  readonly tunnels?: readonly LocalTunnel[];
   /** Why there is no usable token, or why the gateway has not said anything. */
   readonly problem?: { readonly code: string; readonly message: string };
   readonly lastError?: LastError;
@@ -67,7 +67,7 @@ export async function status(
 
 type Facts = Omit<Status, 'version' | 'gateway' | 'tunnels' | 'lastError'>;
 
-async function look(settings: Settings, isOffline: boolean): Promise<{ facts: Facts; exit: number }> {
+async function look(settings: ClientSettings, isOffline: boolean): Promise<{ facts: Facts; exit: number }> {
   const local = readLocal(settings);
   if (isOffline || !local.signedIn) return { facts: local, exit: local.signedIn ? 0 : 77 };
   try {
@@ -89,7 +89,7 @@ async function look(settings: Settings, isOffline: boolean): Promise<{ facts: Fa
 }
 
 /** What the files here say. */
-function readLocal({ token: sources, gateway, places }: Settings): Facts {
+function readLocal({ token: sources, gateway, places }: ClientSettings): Facts {
   try {
     const found = givenToken(sources, new Date()) ?? kept(places.state, gateway);
     const { subject, issuer, expiresAt } = readClaims(found.token) ?? {};
@@ -102,14 +102,14 @@ function readLocal({ token: sources, gateway, places }: Settings): Facts {
       tokenFrom: found.from,
     };
   } catch (error) {
-    if (!(error instanceof Failure) || error.facts.layer !== 'sign-in') throw error;
+    if (!(error instanceof ClientError) || error.facts.layer !== 'sign-in') throw error;
     return { signedIn: false, confirmed: false, problem: { code: error.code, message: error.message } };
   }
 }
 
 function kept(state: string, gateway: URL): FoundToken {
   const signIn = readSignIn(state, gateway);
-  if (signIn === undefined) throw new Failure('TOKEN_MISSING', `you are not signed in at ${gateway.href}`);
+  if (signIn === undefined) throw new ClientError('TOKEN_MISSING', `you are not signed in at ${gateway.href}`);
   return { token: signIn.accessToken, from: signInPath(signInDirectory(state, gateway)) };
 }
 
@@ -147,7 +147,7 @@ function notSignedIn(problem: Status['problem']): string {
   return `${prefix}${problem.message} (${problem.code})`;
 }
 
-function tunnelLine(tunnel: TunnelHere, gateway: string): string {
+function tunnelLine(tunnel: LocalTunnel, gateway: string): string {
   const { target, state, since, changed, resumes } = tunnel;
   const through = tunnel.gateway === gateway ? '' : ` through ${tunnel.gateway}`;
   const how = state === 'connected' ? state : `${state} since ${changed}`;

@@ -1,8 +1,8 @@
 import { parseArgs } from 'node:util';
 import { formatTarget, parseTarget } from '../../protocol/target.ts';
 import { askApi } from '../http/gateway-api.ts';
-import { say } from '../errors/report.ts';
-import { Failure } from '../errors/failure.ts';
+import { writeStderr } from '../errors/report.ts';
+import { ClientError } from '../errors/failure.ts';
 import type { Environment } from '../os/xdg-paths.ts';
 import { gatewayOptions, settingsWith } from './options.ts';
 
@@ -26,15 +26,15 @@ export async function ticket(
   const { ticket: text, expiresAt } = answer;
   // It goes to a terminal and from there into other programs.
   if (typeof text !== 'string' || !/^[\w.~+/-]{1,64}$/.test(text) || typeof expiresAt !== 'string')
-    throw new Failure('HTTP_UNEXPECTED', 'the gateway answered with something that is no ticket');
+    throw new ClientError('HTTP_UNEXPECTED', 'the gateway answered with something that is no ticket');
   const until = new Date(expiresAt);
-  if (Number.isNaN(until.getTime())) throw new Failure('HTTP_UNEXPECTED', 'the ticket has no end');
+  if (Number.isNaN(until.getTime())) throw new ClientError('HTTP_UNEXPECTED', 'the ticket has no end');
   if (values.json === true) {
     print(`${JSON.stringify({ version: 1, ticket: text, expiresAt: until.toISOString() }, undefined, 2)}\n`);
     return 0;
   }
   print(`${text}\n`);
-  say(`postern: good ${uses === 1 ? 'once' : `${uses} times`} until ${until.toISOString()}\n`);
+  writeStderr(`postern: good ${uses === 1 ? 'once' : `${uses} times`} until ${until.toISOString()}\n`);
   return 0;
 }
 
@@ -50,6 +50,6 @@ function parseUses(text: string): number {
   throw usage('--uses is a number');
 }
 
-function usage(what: string): Failure {
-  return new Failure('USAGE', what, { hint: 'postern ticket --help' });
+function usage(what: string): ClientError {
+  return new ClientError('USAGE', what, { hint: 'postern ticket --help' });
 }

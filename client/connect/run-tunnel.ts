@@ -1,23 +1,23 @@
 import type { Target } from '../../protocol/target.ts';
 import { sayInSession } from '../errors/report.ts';
-import { Failure } from '../errors/failure.ts';
+import { ClientError } from '../errors/failure.ts';
 import { standardInput } from './pooled-input.ts';
-import type { Settings } from '../settings.ts';
+import type { ClientSettings } from '../settings.ts';
 import { carry } from './stdio.ts';
 import { maySignIn, openTunnelTo, signInFirst } from './open-tunnel.ts';
-import { wayOut } from './gateway-egress.ts';
+import { egressFor } from './gateway-egress.ts';
 
 /**
  * Opens the tunnel, after a sign-in where one is needed and a person is there, and carries it on the standard streams to
  * its end. Resolves to the exit code. Throws as `openTunnelTo`, `signInFirst` and `carry`.
  */
-export async function carryTunnel(target: Target, settings: Settings): Promise<number> {
-  const ways = { settings, egress: wayOut(settings), say: sayInSession };
+export async function carryTunnel(target: Target, settings: ClientSettings): Promise<number> {
+  const ways = { settings, egress: egressFor(settings), say: sayInSession };
   let stream;
   try {
     stream = await openTunnelTo(target, ways);
   } catch (error) {
-    if (!(error instanceof Failure && error.code === 'TOKEN_MISSING' && maySignIn(settings))) throw error;
+    if (!(error instanceof ClientError && error.code === 'TOKEN_MISSING' && maySignIn(settings))) throw error;
     await signInFirst(ways);
     stream = await openTunnelTo(target, ways);
   }

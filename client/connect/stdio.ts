@@ -1,7 +1,7 @@
 import type { EventEmitter } from 'node:events';
 import type { Duplex, Readable, Writable } from 'node:stream';
 import { TunnelEnded } from '../../stream/tunnel-ended.ts';
-import { Failure } from '../errors/failure.ts';
+import { ClientError } from '../errors/failure.ts';
 import { PooledInput } from './pooled-input.ts';
 
 /** Where the SSH stream comes from and goes to, and who tells us to leave. */
@@ -33,7 +33,7 @@ export function carry(tunnel: Duplex, stdio: Stdio): Promise<number> {
     let settled = false;
     let exit = 0;
 
-    const settle = (result: number | Failure): void => {
+    const settle = (result: number | ClientError): void => {
       if (settled) return;
       settled = true;
       for (const timer of timers) clearTimeout(timer);
@@ -64,10 +64,10 @@ export function carry(tunnel: Duplex, stdio: Stdio): Promise<number> {
       const end = tunnel.readableEnded
         ? exit
         : cause instanceof TunnelEnded
-          ? new Failure(cause.code, cause.message, { cause })
-          : cause instanceof Failure
+          ? new ClientError(cause.code, cause.message, { cause })
+          : cause instanceof ClientError
             ? cause
-            : new Failure('TUNNEL_LOST', lostMessage(cause), cause ? { cause } : {});
+            : new ClientError('TUNNEL_LOST', lostMessage(cause), cause ? { cause } : {});
       flushed(() => settle(end));
     };
 
@@ -91,7 +91,7 @@ export function carry(tunnel: Duplex, stdio: Stdio): Promise<number> {
     output.on('error', () => settle(exit));
     input.on('error', (cause) => {
       if (isGone(cause)) settle(exit);
-      else settle(new Failure('TUNNEL_LOST', `cannot read the input: ${cause.message}`, { cause }));
+      else settle(new ClientError('TUNNEL_LOST', `cannot read the input: ${cause.message}`, { cause }));
     });
 
     tunnel.pipe(output, { end: false });
@@ -102,7 +102,7 @@ export function carry(tunnel: Duplex, stdio: Stdio): Promise<number> {
 /** An end of the input is one of the tunnel. */
 function feed(tunnel: Duplex, input: Readable): void {
   if (!(input instanceof PooledInput)) return void input.pipe(tunnel);
-  input.handOver((bytes, release) => {
+  input.readDirect((bytes, release) => {
     // After a signal, what still comes has nowhere to go.
     if (tunnel.writableEnded || tunnel.destroyed) return true;
     return tunnel.write(bytes, release);

@@ -1,10 +1,10 @@
 import { join } from 'node:path';
 import type { Secret } from '../../protocol/secret.ts';
 import type { Egress } from '../egress/egress.ts';
-import { Failure } from '../errors/failure.ts';
+import { ClientError } from '../errors/failure.ts';
 import { reason } from '../os/files.ts';
 import { LockFile } from '../os/lock-file.ts';
-import { shielded } from '../os/defer-signals.ts';
+import { deferSignals } from '../os/defer-signals.ts';
 import { readSignIn, removeSignIn, signInDirectory, writeSignIn } from './session-store.ts';
 import type { SignIn } from './session-store.ts';
 import { requestTokens } from '../oauth/token-request.ts';
@@ -46,7 +46,7 @@ export async function renew(place: SignInPlace, spent: Secret, clockOffsetMs?: n
     );
     if (answer.kind === 'refused') {
       if (answer.error !== 'invalid_grant') {
-        throw new Failure('SIGN_IN_FAILED', `the gateway does not renew the sign-in: ${answer.error}`);
+        throw new ClientError('SIGN_IN_FAILED', `the gateway does not renew the sign-in: ${answer.error}`);
       }
       removeSignIn(directory);
       throw ended(place.gateway);
@@ -76,16 +76,16 @@ export async function withRenewalLock<T>(
     await lock.acquire(signal);
   } catch (cause) {
     if (signal.aborted)
-      throw new Failure('SIGN_IN_TIMEOUT', 'another postern does not finish renewing the sign-in', { cause });
-    throw new Failure('CONFIG_INVALID', `cannot write to ${directory}: ${reason(cause)}`, { cause });
+      throw new ClientError('SIGN_IN_TIMEOUT', 'another postern does not finish renewing the sign-in', { cause });
+    throw new ClientError('CONFIG_INVALID', `cannot write to ${directory}: ${reason(cause)}`, { cause });
   }
   try {
-    return await shielded(change);
+    return await deferSignals(change);
   } finally {
     lock.release();
   }
 }
 
-function ended(gateway: URL): Failure {
-  return new Failure('TOKEN_MISSING', `your sign-in at ${gateway.href} has ended`);
+function ended(gateway: URL): ClientError {
+  return new ClientError('TOKEN_MISSING', `your sign-in at ${gateway.href} has ended`);
 }

@@ -1,4 +1,4 @@
-import { Failure } from '../errors/failure.ts';
+import { ClientError } from '../errors/failure.ts';
 import { readSmall, reason } from '../os/files.ts';
 
 const largestFileBytes = 64 * 1024;
@@ -19,7 +19,7 @@ export function readSecretFile(path: string): string | undefined {
     if (!file.stats.isFile() || file.stats.uid !== process.getuid())
       throw unusable(path, 'it is not a file of yours');
     if ((file.stats.mode & 0o077) !== 0) {
-      throw new Failure('CONFIG_INVALID', `the sign-in in ${path} is not used: others can read it`, {
+      throw new ClientError('CONFIG_INVALID', `the sign-in in ${path} is not used: others can read it`, {
         hint: 'postern login',
       });
     }
@@ -28,8 +28,8 @@ export function readSecretFile(path: string): string | undefined {
 }
 
 /** That what a sign-in left cannot be used; signing in again puts it right. */
-export function unusable(path: string, what: string, cause?: unknown): Failure {
-  return new Failure('CONFIG_INVALID', `the sign-in in ${path} is not used: ${what}`, {
+export function unusable(path: string, what: string, cause?: unknown): ClientError {
+  return new ClientError('CONFIG_INVALID', `the sign-in in ${path} is not used: ${what}`, {
     cause,
     hint: 'postern login',
   });

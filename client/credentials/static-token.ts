@@ -1,5 +1,5 @@
 import { Secret } from '../../protocol/secret.ts';
-import { Failure } from '../errors/failure.ts';
+import { ClientError } from '../errors/failure.ts';
 import { readSmall, reason } from '../os/files.ts';
 import { readClaims } from '../oauth/unverified-claims.ts';
 
@@ -36,7 +36,7 @@ export function givenToken(sources: Omit<TokenSources, 'state'>, now: Date): Fou
   const expiresAt = readClaims(found.token)?.expiresAt;
   if (expiresAt !== undefined && expiresAt.getTime() + skewMs <= now.getTime()) {
     const what = `the token from ${found.from} expired at ${expiresAt.toISOString()}`;
-    throw new Failure('TOKEN_INVALID', what, { hint: 'export POSTERN_TOKEN_FILE=/path/to/new-token' });
+    throw new ClientError('TOKEN_INVALID', what, { hint: 'export POSTERN_TOKEN_FILE=/path/to/new-token' });
   }
   return found;
 }
@@ -46,7 +46,7 @@ function fromFile(path: string | undefined): FoundToken | undefined {
   try {
     return { token: new Secret(readSmall(path, largestFileBytes).bytes.toString().trim()), from: path };
   } catch (cause) {
-    throw new Failure('CONFIG_INVALID', `cannot read the token file ${path}: ${reason(cause)}`, { cause });
+    throw new ClientError('CONFIG_INVALID', `cannot read the token file ${path}: ${reason(cause)}`, { cause });
   }
 }
 
@@ -57,11 +57,11 @@ function fromText(text: Secret | undefined): FoundToken | undefined {
 /** A token is one word of visible characters (RFC 6750 §2.1); anything else could not stand in a header. */
 function checkShape({ token, from }: FoundToken): void {
   const text = token.reveal();
-  if (text === '') throw new Failure('TOKEN_INVALID', `the token from ${from} is empty`);
+  if (text === '') throw new ClientError('TOKEN_INVALID', `the token from ${from} is empty`);
   if (text.length > largestTokenBytes)
-    throw new Failure('TOKEN_INVALID', `the token from ${from} is too long`);
+    throw new ClientError('TOKEN_INVALID', `the token from ${from} is too long`);
   if (!/^[A-Za-z0-9\-._~+/]+=*$/.test(text)) {
-    throw new Failure(
+    throw new ClientError(
       'TOKEN_INVALID',
       `what ${from} holds is not a token: it has characters that no token has`,
     );

@@ -1,7 +1,7 @@
 import type { Secret } from '../../protocol/secret.ts';
 import type { Egress } from '../egress/egress.ts';
-import { Failure } from '../errors/failure.ts';
-import { prove } from '../oauth/dpop.ts';
+import { ClientError } from '../errors/failure.ts';
+import { createDpopProof } from '../oauth/dpop.ts';
 import type { Prove } from '../oauth/dpop.ts';
 import { readSignIn, signInDirectory } from './session-store.ts';
 import { signInPath } from './session-path.ts';
@@ -10,16 +10,16 @@ import { givenToken } from './static-token.ts';
 import type { TokenSources } from './static-token.ts';
 
 /** What shows the gateway who asks. */
-export interface Pass {
+export interface Credential {
   readonly token: Secret;
   /** Where it came from: a file, or the name of a variable. */
   readonly from: string;
   /** For a token that is bound to a key; without its proof the gateway does not take it. */
-  readonly prove?: Prove;
+  readonly createProof?: Prove;
 }
 
 /** Where a pass may come from and the way to the gateway that renews it. */
-export interface PassPlace {
+export interface CredentialSource {
   readonly sources: TokenSources;
   readonly gateway: URL;
   readonly egress: Egress;
@@ -30,15 +30,15 @@ export interface PassPlace {
 const toleratedMs = 45_000;
 
 /** The fields that show a pass to the gateway in a request (RFC 6750, RFC 9449 §7.1). */
-export function passHeaders(
-  pass: Pick<Pass, 'token' | 'prove'>,
+export function authHeaders(
+  pass: Pick<Credential, 'token' | 'createProof'>,
   method: 'GET' | 'POST',
   url: URL,
 ): { Authorization: string; DPoP?: string } {
   const token = pass.token.reveal();
-  return pass.prove === undefined
+  return pass.createProof === undefined
     ? { Authorization: `Bearer ${token}` }
-    : { Authorization: `DPoP ${token}`, DPoP: pass.prove(method, url) };
+    : { Authorization: `DPoP ${token}`, DPoP: pass.createProof(method, url) };
 }
 
 /**
@@ -46,7 +46,7 @@ export function passHeaders(
  * gateway refuses a sign-in's pass, `use` runs again with what may help: the nonce it asks for, its own time, or a new
  * access token, each once. Throws `TOKEN_MISSING`, `CONFIG_INVALID`, and what `use` throws.
  */
-export async function withPass<T>(place: PassPlace, use: (pass: Pass) => Promise<T>): Promise<T> {
+export async function withCredential<T>(place: CredentialSource, use: (pass: Credential) => Promise<T>): Promise<T> {
   const given = givenToken(place.sources, new Date());
   if (given !== undefined) return use(given);
   let signIn = await currentSignIn(place);
@@ -55,9 +55,9 @@ export async function withPass<T>(place: PassPlace, use: (pass: Pass) => Promise
   const remedies = new Set(['nonce', 'clock', 'renewal']);
   for (;;) {
     try {
-      return await use(passOf(signIn, place, { offset, nonce }));
+      return await use(credentialOf(signIn, place, { offset, nonce }));
     } catch (error) {
-      if (!(error instanceof Failure) || error.code !== 'TOKEN_INVALID') throw error;
+      if (!(error instanceof ClientError) || error.code !== 'TOKEN_INVALID') throw error;
       const { nonce: asked, date } = error.challenge ?? {};
       const isOff = date !== undefined && Math.abs(date - (Date.now() + offset)) > toleratedMs;
       if (asked !== undefined && remedies.delete('nonce')) nonce = asked;
@@ -69,38 +69,38 @@ export async function withPass<T>(place: PassPlace, use: (pass: Pass) => Promise
 }
 
 /** The sign-in with an access token that is good for a while. Throws `TOKEN_MISSING` when there is none. */
-async function currentSignIn(place: PassPlace): Promise<SignIn> {
+async function currentSignIn(place: CredentialSource): Promise<SignIn> {
   const signIn = readSignIn(place.sources.state, place.gateway);
   if (signIn === undefined)
-    throw new Failure('TOKEN_MISSING', `you are not signed in at ${place.gateway.href}`);
+    throw new ClientError('TOKEN_MISSING', `you are not signed in at ${place.gateway.href}`);
   const { refreshToken, renewAt, expiresAt } = signIn;
   if (Date.now() < (refreshToken === undefined ? expiresAt : renewAt)) return signIn;
   try {
     return await renewed(place, signIn);
   } catch (error) {
     // The last seconds of a token are worth something when the renewal has only not got through.
-    const isOver = error instanceof Failure && error.code === 'TOKEN_MISSING';
+    const isOver = error instanceof ClientError && error.code === 'TOKEN_MISSING';
     if (isOver || Date.now() >= expiresAt) throw error;
     return signIn;
   }
 }
 
-async function renewed(place: PassPlace, signIn: SignIn, offset?: number): Promise<SignIn> {
+async function renewed(place: CredentialSource, signIn: SignIn, offset?: number): Promise<SignIn> {
   const { renew } = await import('./refresh.ts');
   return renew({ ...place, state: place.sources.state }, signIn.accessToken, offset);
 }
 
-function passOf(
+function credentialOf(
   signIn: SignIn,
-  place: PassPlace,
+  place: CredentialSource,
   { offset, nonce }: { readonly offset: number; readonly nonce: string | undefined },
-): Pass {
+): Credential {
   const { accessToken, key } = signIn;
   return {
     token: accessToken,
     from: signInPath(signInDirectory(place.sources.state, place.gateway)),
-    prove: (method, url) =>
-      prove(key, {
+    createProof: (method, url) =>
+      createDpopProof(key, {
         method,
         url,
         now: Date.now() + offset,
@@ -111,8 +111,8 @@ function passOf(
 }
 
 /** A sign-in that is not believed any more: signing in again may help, the token itself tells nothing. */
-function refused(cause: Failure): Failure {
+function refused(cause: ClientError): ClientError {
   const { requestId } = cause;
   const context = requestId === undefined ? {} : { requestId };
-  return new Failure('TOKEN_INVALID', cause.message, { cause, ...context, hint: 'postern login' });
+  return new ClientError('TOKEN_INVALID', cause.message, { cause, ...context, hint: 'postern login' });
 }

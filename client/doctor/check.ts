@@ -5,13 +5,13 @@ import type { Target } from '../../protocol/target.ts';
 import type { Access } from '../http/gateway-api.ts';
 import type { Egress } from '../egress/egress.ts';
 import type { EntryName } from '../entry/entry.ts';
-import { shown } from '../errors/report.ts';
-import { Failure } from '../errors/failure.ts';
-import type { Settings } from '../settings.ts';
+import { sanitize } from '../errors/report.ts';
+import { ClientError } from '../errors/failure.ts';
+import type { ClientSettings } from '../settings.ts';
 
 /** What is examined, and how thoroughly. */
-export interface Place {
-  readonly settings: Settings;
+export interface DoctorContext {
+  readonly settings: ClientSettings;
   readonly egress: Egress;
   /** The host to reach; without one the path ends at the gateway. */
   readonly target?: Target;
@@ -20,7 +20,7 @@ export interface Place {
 }
 
 /** How connections leave this network. */
-export interface Way {
+export interface EgressFacts {
   /** Whoever is connected to first. */
   readonly first: Target;
   /** What the proxy is called, without its password; absent: there is none on the way. */
@@ -32,8 +32,8 @@ export interface Way {
 }
 
 /** What checks have found, for those after them. A check runs only when what it needs is there. */
-export interface Found {
-  readonly way: Way;
+export interface Facts {
+  readonly way: EgressFacts;
   /** The addresses of whoever is connected to first: the proxy, else the gateway. */
   readonly addresses: readonly string[];
   /** There is somebody to ask for the way on. */
@@ -88,7 +88,7 @@ export interface Probe {
 /** What a check comes to. */
 export interface Outcome {
   readonly findings: readonly Finding[];
-  readonly found?: Partial<Found>;
+  readonly found?: Partial<Facts>;
 }
 
 /** One step of the path. */
@@ -96,60 +96,60 @@ export interface Check {
   /** For programs, and the name of its own finding. */
   readonly name: string;
   readonly title: string;
-  readonly needs: readonly (keyof Found)[];
+  readonly needs: readonly (keyof Facts)[];
   /** Its own limit; what takes longer is a finding too. */
   readonly limitMs: number;
-  run(found: Partial<Found>, place: Place, signal: AbortSignal): Promise<Outcome>;
+  run(found: Partial<Facts>, place: DoctorContext, signal: AbortSignal): Promise<Outcome>;
 }
 
 /** A check whose `run` may rely on what it needs. */
-export function check<Need extends keyof Found>(one: {
+export function check<Need extends keyof Facts>(one: {
   readonly name: string;
   readonly title: string;
   readonly needs: readonly Need[];
   readonly limitMs: number;
   run(
-    found: Partial<Found> & Pick<Found, Need>,
-    place: Place,
+    found: Partial<Facts> & Pick<Facts, Need>,
+    place: DoctorContext,
     signal: AbortSignal,
   ): Promise<Outcome> | Outcome;
 }): Check {
   return {
     ...one,
-    run: async (found, place, signal) => one.run(found as Partial<Found> & Pick<Found, Need>, place, signal),
+    run: async (found, place, signal) => one.run(found as Partial<Facts> & Pick<Facts, Need>, place, signal),
   };
 }
 
 /** What a check may say besides what it has found. */
-export type Words = Pick<Finding, 'meaning' | 'advice' | 'lines' | 'shared'>;
+export type Explanation = Pick<Finding, 'meaning' | 'advice' | 'lines' | 'shared'>;
 
 /** Who says something: a check, or a part of one. */
-export type Speaker = Pick<Finding, 'check' | 'title'>;
+export type CheckId = Pick<Finding, 'check' | 'title'>;
 
-export function good({ check, title }: Speaker, what: string, words: Words = {}): Finding {
-  return { check, title, verdict: 'good', what: shown(what), ...words };
+export function good({ check, title }: CheckId, what: string, words: Explanation = {}): Finding {
+  return { check, title, verdict: 'good', what: sanitize(what), ...words };
 }
 
-export function costly({ check, title }: Speaker, what: string, words: Words = {}): Finding {
-  return { check, title, verdict: 'costly', what: shown(what), ...words };
+export function costly({ check, title }: CheckId, what: string, words: Explanation = {}): Finding {
+  return { check, title, verdict: 'costly', what: sanitize(what), ...words };
 }
 
-export function unchecked({ check, title }: Speaker, why: string): Finding {
-  return { check, title, verdict: 'unchecked', what: shown(`not checked: ${why}`) };
+export function unchecked({ check, title }: CheckId, why: string): Finding {
+  return { check, title, verdict: 'unchecked', what: sanitize(`not checked: ${why}`) };
 }
 
 /** What a failure of the product means to a doctor. Its own hint is what to do where the check knows nothing better. */
-export function failed({ check, title }: Speaker, failure: TunnelError, words: Words = {}): Finding {
-  const hint = failure instanceof Failure && failure.hint ? failure.hint : undefined;
+export function failed({ check, title }: CheckId, failure: TunnelError, words: Explanation = {}): Finding {
+  const hint = failure instanceof ClientError && failure.hint ? failure.hint : undefined;
   const help =
     hint === undefined || words.advice !== undefined ? {} : { advice: 'this may help:', lines: [hint] };
   const request =
-    failure instanceof Failure && failure.requestId !== undefined ? `, request ${failure.requestId}` : '';
+    failure instanceof ClientError && failure.requestId !== undefined ? `, request ${failure.requestId}` : '';
   return {
     check,
     title,
     verdict: 'failed',
-    what: shown(`${failure.message}${request}`),
+    what: sanitize(`${failure.message}${request}`),
     code: failure.code,
     ...help,
     ...words,

@@ -1,9 +1,9 @@
 import { formatTarget } from '../../protocol/target.ts';
-import { lookupHere } from '../egress/tcp/network-dns-cache.ts';
+import { currentNetworkLookup } from '../egress/tcp/network-dns-cache.ts';
 import { openTcp } from '../egress/tcp/tcp.ts';
 import { toFailure } from '../errors/failure.ts';
 import { check, failed, good, survived } from './check.ts';
-import type { Way, Words } from './check.ts';
+import type { EgressFacts, Explanation } from './check.ts';
 import { timeLimit } from '../../stream/time-limit.ts';
 
 const speaker = { check: 'connection', title: 'connection' };
@@ -22,7 +22,7 @@ export const connection = check({
       name: way.proxy ?? address,
       unreachable: isProxy ? 'PROXY_UNREACHABLE' : 'GATEWAY_UNREACHABLE',
       timeout: isProxy ? 'PROXY_UNREACHABLE' : 'GATEWAY_TIMEOUT',
-      ...(isProxy && { lookup: lookupHere }),
+      ...(isProxy && { lookup: currentNetworkLookup }),
     } as const;
     const limit = timeLimit(signal, patienceMs);
     const since = performance.now();
@@ -47,7 +47,7 @@ export const connection = check({
 /** Three tries of TCP: after 1, 3 and 7 s. */
 const patienceMs = 8000;
 
-function wordsFor(code: string | undefined, { first, proxy }: Way): Words {
+function wordsFor(code: string | undefined, { first, proxy }: EgressFacts): Explanation {
   const whose = proxy === undefined ? 'gateway' : 'proxy';
   if (code === 'ECONNREFUSED') {
     return {

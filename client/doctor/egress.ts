@@ -2,13 +2,13 @@ import { formatTarget } from '../../protocol/target.ts';
 import type { Target } from '../../protocol/target.ts';
 import { gatewayTarget } from '../entry/entry.ts';
 import { toFailure } from '../errors/failure.ts';
-import type { Settings } from '../settings.ts';
+import type { ClientSettings } from '../settings.ts';
 import { describeWay } from '../connect/gateway-egress.ts';
 import { check, failed, good } from './check.ts';
-import type { Way } from './check.ts';
+import type { EgressFacts } from './check.ts';
 
-/** The one place of the doctor that knows how a proxy is found. Throws as `wayOut` does. */
-async function wayOf(settings: Settings, signal: AbortSignal): Promise<Way> {
+/** The one place of the doctor that knows how a proxy is found. Throws as `egressFor` does. */
+async function wayOf(settings: ClientSettings, signal: AbortSignal): Promise<EgressFacts> {
   const gateway = gatewayTarget(settings.gateway);
   if (settings.gateway.protocol === 'http:')
     return { ...direct(gateway), words: 'the gateway is on this machine: no proxy, no TLS' };
@@ -19,7 +19,7 @@ async function wayOf(settings: Settings, signal: AbortSignal): Promise<Way> {
 }
 
 /** The first of `steps`: each is `direct`, or the URL of a proxy with its port, without a password. */
-function wayBy([step = 'direct', ...others]: readonly string[], why: string, gateway: Target): Way {
+function wayBy([step = 'direct', ...others]: readonly string[], why: string, gateway: Target): EgressFacts {
   const hasOthers = others.length > 0;
   if (step === 'direct')
     return { ...direct(gateway), hasOthers, words: `straight to ${formatTarget(gateway)}: ${why}` };
@@ -29,12 +29,12 @@ function wayBy([step = 'direct', ...others]: readonly string[], why: string, gat
   return { first, proxy: step, hasOthers, words: `through the proxy ${step}${else_}: ${why}` };
 }
 
-function direct(gateway: Target): Pick<Way, 'first' | 'hasOthers'> {
+function direct(gateway: Target): Pick<EgressFacts, 'first' | 'hasOthers'> {
   return { first: gateway, hasOthers: false };
 }
 
 /** Which way out is taken, and why. */
-export const way = check({
+export const egress = check({
   name: 'way',
   title: 'way out',
   needs: [],

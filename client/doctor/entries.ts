@@ -5,12 +5,12 @@ import type { Finding } from '../../diagnostics/finding.ts';
 import type { Target } from '../../protocol/target.ts';
 import { loadEntry } from '../entry/choose.ts';
 import { entryNames } from '../entry/entry.ts';
-import type { EntryName, ShownPass } from '../entry/entry.ts';
-import { shown } from '../errors/report.ts';
+import type { EntryName, PresentedCredential } from '../entry/entry.ts';
+import { sanitize } from '../errors/report.ts';
 import { toFailure } from '../errors/failure.ts';
-import { withPass } from '../credentials/with-credential.ts';
+import { withCredential } from '../credentials/with-credential.ts';
 import { check, costly, failed, good, readUntil, unchecked } from './check.ts';
-import type { Found, Outcome, Place, Probe, Words } from './check.ts';
+import type { Facts, Outcome, DoctorContext, Probe, Explanation } from './check.ts';
 import { identificationIn } from './greeting.ts';
 import { timeLimit } from '../../stream/time-limit.ts';
 
@@ -46,8 +46,8 @@ type Tried =
   | { readonly entry: EntryName; readonly probe?: undefined; readonly why: string };
 
 interface Circumstances {
-  readonly found: Partial<Found> & Pick<Found, 'gateway'>;
-  readonly place: Place;
+  readonly found: Partial<Facts> & Pick<Facts, 'gateway'>;
+  readonly place: DoctorContext;
   readonly signal: AbortSignal;
 }
 
@@ -69,16 +69,16 @@ async function tryEntry(entry: EntryName, { found, place, signal }: Circumstance
   const isKnown = found.access !== undefined;
   const limit = timeLimit(signal, isKnown && target ? dialledMs : entryMs);
   let isBound = false;
-  const use = (pass: ShownPass): Promise<Duplex> => {
-    isBound = pass.prove !== undefined;
-    const { token, prove } = pass;
+  const use = (pass: PresentedCredential): Promise<Duplex> => {
+    isBound = pass.createProof !== undefined;
+    const { token, createProof: prove } = pass;
     const request = { gateway, target: target ?? nobody, token, ...(prove === undefined ? {} : { prove }) };
     return way.open(request, egress, limit);
   };
   try {
     // Who has not signed in asks all the same: a refusal by the gateway shows that the question has arrived.
     const stream = isKnown
-      ? await withPass({ sources, gateway, egress, signal: limit }, use)
+      ? await withCredential({ sources, gateway, egress, signal: limit }, use)
       : await use({ token: new Secret('postern-doctor') });
     const greetingLimit = timeLimit(signal, greetingMs);
     const { bytes } = await readUntil(stream, isGreeting, greetingLimit);
@@ -103,7 +103,7 @@ function isAnswer({ facts }: Pick<TunnelError, 'facts'>): boolean {
   return !['http', 'upgrade', 'network', 'tls', 'proxy', 'configuration'].includes(facts.layer);
 }
 
-function findingOf({ entry, probe, why }: Tried, chosen: EntryName | undefined, { target }: Place): Finding {
+function findingOf({ entry, probe, why }: Tried, chosen: EntryName | undefined, { target }: DoctorContext): Finding {
   const speaker = { check: `entry-${entry}`, title: entry };
   if (probe === undefined) return unchecked(speaker, why);
   if (probe.state === 'open' && probe.greeting!.length === 0 && target !== undefined)
@@ -124,7 +124,7 @@ function findingOf({ entry, probe, why }: Tried, chosen: EntryName | undefined, 
   if (entry === 'connect')
     return {
       ...unchecked(speaker, ''),
-      what: shown(`not needed, since ${chosen} works: ${said}`),
+      what: sanitize(`not needed, since ${chosen} works: ${said}`),
     };
   return costly(speaker, `${said}; ${chosen} works in its place`, costsOf(entry, chosen));
 }
@@ -141,7 +141,7 @@ function withoutEchoes(findings: readonly Finding[]): readonly Finding[] {
 }
 
 /** What is lost when `entry` does not pass and `chosen` is taken in its place. */
-function costsOf(entry: EntryName, chosen: EntryName): Words {
+function costsOf(entry: EntryName, chosen: EntryName): Explanation {
   if (entry !== 'relay') return {};
   const advice = 'tell those who run the gateway, or the proxy, that WebSockets at v4/connect do not pass.';
   if (needed[chosen] === undefined)
@@ -160,7 +160,7 @@ const needed: Readonly<Partial<Record<string, string>>> = {
   'connect-tcp': 'connect-tcp',
 };
 
-function blockedWords(entry: EntryName, failure: Pick<TunnelError, 'message'>): Words {
+function blockedWords(entry: EntryName, failure: Pick<TunnelError, 'message'>): Explanation {
   if (entry === 'connect') {
     return {
       meaning: 'most web servers cannot forward CONNECT to a gateway. One of the other ways has to pass.',

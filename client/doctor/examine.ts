@@ -1,40 +1,40 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Finding } from '../../diagnostics/finding.ts';
-import { Failure, toFailure } from '../errors/failure.ts';
+import { ClientError, toFailure } from '../errors/failure.ts';
 import { failed, unchecked } from './check.ts';
-import type { Check, Found, Outcome, Place } from './check.ts';
+import type { Check, Facts, Outcome, DoctorContext } from './check.ts';
 import { clock } from './clock.ts';
 import { connection } from './connection.ts';
 import { entries } from './entries.ts';
 import { gateway } from './gateway.ts';
-import { greeting } from './greeting.ts';
+import { sshBanner } from './greeting.ts';
 import { halfClose } from './half-close.ts';
 import { headers } from './headers.ts';
 import { idle } from './idle.ts';
 import { latency } from './latency.ts';
 import { name } from './name.ts';
-import { passage } from './tls.ts';
+import { tls } from './tls.ts';
 import { policy } from './policy.ts';
 import { signIn } from './sign-in.ts';
 import { target } from './target.ts';
 import { throughput } from './throughput.ts';
-import { way } from './egress.ts';
+import { egress } from './egress.ts';
 import { web } from './web.ts';
 import { timeLimit } from '../../stream/time-limit.ts';
 
 /** The path, in the order in which a connection takes it. */
 const path: readonly Check[] = [
-  way,
+  egress,
   name,
   connection,
-  passage,
+  tls,
   web,
   gateway,
   signIn,
   entries,
   policy,
   target,
-  greeting,
+  sshBanner,
 ];
 
 /** What ssh works without. */
@@ -44,7 +44,7 @@ const measurements: readonly Check[] = [clock, halfClose, headers, latency, thro
 const totalMs = 30_000;
 
 /** Why a check does not run: what it needs is missing because of this one. */
-const providers: Readonly<Record<keyof Found, string>> = {
+const providers: Readonly<Record<keyof Facts, string>> = {
   way: 'the way out',
   addresses: 'the name',
   isReached: 'the connection',
@@ -64,14 +64,14 @@ const providers: Readonly<Record<keyof Found, string>> = {
  * Runs the checks, each with what the ones before have found, and tells each finding when it is there. After `signal`
  * the rest is told as unchecked. Never rejects.
  */
-export async function examine(
-  place: Place,
+export async function runChecks(
+  place: DoctorContext,
   signal: AbortSignal,
   tell: (finding: Finding) => void,
 ): Promise<readonly Finding[]> {
   const hurried = timeLimit(signal, totalMs);
   const findings: Finding[] = [];
-  let found: Partial<Found> = {};
+  let found: Partial<Facts> = {};
   // The limits do not keep the process alive, and what is waited for may not either.
   const alive = setInterval(() => {}, totalMs);
   for (const each of [...path, ...measurements]) {
@@ -88,8 +88,8 @@ export async function examine(
 }
 
 interface Circumstances {
-  readonly found: Partial<Found>;
-  readonly place: Place;
+  readonly found: Partial<Facts>;
+  readonly place: DoctorContext;
   readonly limit: AbortSignal;
   readonly isStopped: () => boolean;
 }
@@ -135,7 +135,7 @@ function tooLate(each: Check): Outcome {
   if (measurements.includes(each)) return { findings: [unchecked(speaker, what)] };
   return {
     findings: [
-      failed(speaker, new Failure('GATEWAY_TIMEOUT', what), {
+      failed(speaker, new ClientError('GATEWAY_TIMEOUT', what), {
         meaning: 'somebody on the way takes what is sent and says nothing.',
         advice: 'try again in a minute; then tell those who run the gateway.',
       }),

@@ -1,6 +1,6 @@
-import { Failure } from '../errors/failure.ts';
+import { ClientError } from '../errors/failure.ts';
 import { check, costly, failed, good } from './check.ts';
-import type { GatewayFacts, Outcome, Page, Words } from './check.ts';
+import type { GatewayFacts, Outcome, Page, Explanation } from './check.ts';
 
 const speaker = { check: 'gateway', title: 'gateway' };
 
@@ -14,7 +14,7 @@ export const gateway = check({
     const document = readDocument(page);
     if (document === undefined) {
       const what = `${page.who} answered ${page.status} with ${kindOf(page)}, not with what a gateway says of itself`;
-      return { findings: [failed(speaker, new Failure('HTTP_UNEXPECTED', what), wordsFor(page))] };
+      return { findings: [failed(speaker, new ClientError('HTTP_UNEXPECTED', what), wordsFor(page))] };
     }
     const { version, entries, publicUrl } = document;
     const found = { gateway: { version, entries } };
@@ -62,7 +62,7 @@ function hostOf(location: string): string {
   return URL.canParse(location) ? new URL(location).host : 'another path';
 }
 
-function wordsFor({ type, location }: Page): Words {
+function wordsFor({ type, location }: Page): Explanation {
   if (location !== undefined || /html/i.test(type)) {
     return {
       meaning:

@@ -1,5 +1,5 @@
 import { formatTarget } from '../../protocol/target.ts';
-import { Failure } from '../errors/failure.ts';
+import { ClientError } from '../errors/failure.ts';
 import { check, failed, good } from './check.ts';
 import type { Outcome } from './check.ts';
 import { noTarget } from './policy.ts';
@@ -7,7 +7,7 @@ import { noTarget } from './policy.ts';
 const speaker = { check: 'ssh', title: 'SSH server' };
 
 /** Whether an SSH server greets through the tunnel. */
-export const greeting = check({
+export const sshBanner = check({
   name: 'ssh',
   title: 'SSH server',
   needs: ['probes', 'isDialled'],
@@ -20,7 +20,7 @@ export const greeting = check({
       return { findings: [good(speaker, `it greets: ${line}`)], found: { isSsh: true } };
     const first = greetings.find(({ length }) => length > 0);
     const name = formatTarget(target);
-    const failure = new Failure(
+    const failure = new ClientError(
       'TARGET_NOT_SSH',
       first === undefined
         ? `${name} takes the connection and says nothing`

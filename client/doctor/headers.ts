@@ -1,8 +1,8 @@
-import { ask } from '../http/json-request.ts';
-import { who } from '../entry/refusal.ts';
+import { requestJson } from '../http/json-request.ts';
+import { describeServer } from '../entry/refusal.ts';
 import { toFailure } from '../errors/failure.ts';
 import { check, costly, good, unchecked } from './check.ts';
-import type { Outcome, Place } from './check.ts';
+import type { Outcome, DoctorContext } from './check.ts';
 
 const speaker = { check: 'headers', title: 'large headers' };
 
@@ -38,15 +38,15 @@ function outcome(size: number, refusedBy: string): ReturnType<typeof good> {
 /** Who refused it, and how; undefined when it has arrived. */
 async function refusalOf(
   size: number,
-  { settings, egress }: Place,
+  { settings, egress }: DoctorContext,
   signal: AbortSignal,
 ): Promise<string | undefined> {
   const url = new URL('.well-known/postern', settings.gateway);
   try {
     const fields = { 'X-Postern-Doctor': 'x'.repeat(size) };
-    const { answer, peer } = await ask(egress, { method: 'GET', url, headers: fields }, signal);
+    const { answer, peer } = await requestJson(egress, { method: 'GET', url, headers: fields }, signal);
     answer.response.destroy();
-    return answer.status === 200 ? undefined : `${who(answer.response, peer)} answered ${answer.status}`;
+    return answer.status === 200 ? undefined : `${describeServer(answer.response, peer)} answered ${answer.status}`;
   } catch (error) {
     return toFailure(error).message;
   }

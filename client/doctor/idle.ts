@@ -2,7 +2,7 @@ import { keepAliveMs } from '../../stream/keep-alive.ts';
 import type { Finding } from '../../diagnostics/finding.ts';
 import type { EntryName } from '../entry/entry.ts';
 import { check, costly, good, readUntil, unchecked } from './check.ts';
-import type { Found, Outcome, Place, Probe, Words } from './check.ts';
+import type { Facts, Outcome, DoctorContext, Probe, Explanation } from './check.ts';
 import { identificationIn } from './greeting.ts';
 import { openTunnel } from './open-tunnel.ts';
 import { measure } from './measure-api.ts';
@@ -45,7 +45,7 @@ function outcome(cuts: readonly number[], longest: number): ReturnType<typeof go
   });
 }
 
-const words: Words = {
+const words: Explanation = {
   meaning:
     'that is sooner than Postern says something by itself (20 to 25 s). Sessions by relay come back by themselves; others end when nobody types.',
   advice:
@@ -67,8 +67,8 @@ const tunnelSeconds = 30;
 
 /** When a tunnel was cut in which nothing was said but the beats; undefined when it lived, or there is none. */
 async function holdTunnel(
-  { probes = [] }: Partial<Found>,
-  place: Place,
+  { probes = [] }: Partial<Facts>,
+  place: DoctorContext,
   signal: AbortSignal,
 ): Promise<number | undefined> {
   const { target, idleSeconds } = place;
@@ -91,7 +91,7 @@ function isSsh({ greeting }: Probe): boolean {
 /** When a connection was cut that should have been silent for so long; undefined when it was not. */
 async function hold(
   seconds: number,
-  place: Place,
+  place: DoctorContext,
   signal: AbortSignal,
 ): Promise<number | undefined | 'unknown'> {
   const answer = await measure(place, { query: { waitSeconds: String(seconds), bytes: '1' } }, signal).catch(

@@ -1,7 +1,7 @@
 import { gatewayTarget } from '../entry/entry.ts';
-import { exchange } from '../http/exchange.ts';
+import { sendRequest } from '../http/exchange.ts';
 import { check, costly, good } from './check.ts';
-import type { Outcome, Place } from './check.ts';
+import type { Outcome, DoctorContext } from './check.ts';
 
 const speaker = { check: 'latency', title: 'latency' };
 
@@ -31,14 +31,14 @@ export const latency = check({
 });
 
 /** Of an answer on a connection that stands. */
-async function answerTime({ settings, egress }: Place, signal: AbortSignal): Promise<number> {
+async function answerTime({ settings, egress }: DoctorContext, signal: AbortSignal): Promise<number> {
   const { gateway } = settings;
   const socket = await egress.connect(gatewayTarget(gateway), signal);
   try {
     const since = performance.now();
     const headers = { Host: gateway.host };
     const path = `${gateway.pathname}.well-known/postern`;
-    const { response } = await exchange(socket, { method: 'GET', path, headers, peer: gateway.host }, signal);
+    const { response } = await sendRequest(socket, { method: 'GET', path, headers, peer: gateway.host }, signal);
     response.destroy();
     return performance.now() - since;
   } finally {

@@ -1,15 +1,15 @@
 import { gatewayTarget } from '../entry/entry.ts';
-import { exchange } from '../http/exchange.ts';
+import { sendRequest } from '../http/exchange.ts';
 import type { Answer } from '../http/exchange.ts';
-import { passHeaders, withPass } from '../credentials/with-credential.ts';
-import type { Place } from './check.ts';
+import { authHeaders, withCredential } from '../credentials/with-credential.ts';
+import type { DoctorContext } from './check.ts';
 
 /**
  * Asks the gateway for `api/measure`, which sends bytes, takes bytes or keeps silent as it is asked. Undefined when
  * this gateway does not know it. The caller destroys the response, and the connection with it.
  */
 export async function measure(
-  { settings, egress }: Place,
+  { settings, egress }: DoctorContext,
   { query, body, answerMs }: Measurement,
   signal: AbortSignal,
 ): Promise<Answer | undefined> {
@@ -17,12 +17,12 @@ export async function measure(
   const url = new URL('api/measure', gateway);
   url.search = new URLSearchParams(query).toString();
   const method = body === undefined ? 'GET' : 'POST';
-  return withPass({ sources, gateway, egress, signal }, async (pass) => {
+  return withCredential({ sources, gateway, egress, signal }, async (pass) => {
     const socket = await egress.connect(gatewayTarget(gateway), signal);
     signal.addEventListener('abort', () => socket.destroy(), { once: true });
     const headers = {
       Host: gateway.host,
-      ...passHeaders(pass, method, url),
+      ...authHeaders(pass, method, url),
       ...(body === undefined ? {} : { 'Content-Type': 'application/octet-stream' }),
     };
     const path = `${url.pathname}${url.search}`;
@@ -33,7 +33,7 @@ export async function measure(
       peer: gateway.host,
       ...(answerMs === undefined ? {} : { answerMs }),
     } as const;
-    const answer = await exchange(socket, body === undefined ? question : { ...question, body }, signal);
+    const answer = await sendRequest(socket, body === undefined ? question : { ...question, body }, signal);
     if (answer.status === 200) return answer;
     answer.response.destroy();
     return undefined;

@@ -1,9 +1,9 @@
 import { lookup } from 'node:dns/promises';
 import { isAddress } from '../../protocol/target.ts';
 import type { Finding } from '../../diagnostics/finding.ts';
-import { Failure } from '../errors/failure.ts';
+import { ClientError } from '../errors/failure.ts';
 import { check, failed, good, survived } from './check.ts';
-import type { Outcome, Way } from './check.ts';
+import type { Outcome, EgressFacts } from './check.ts';
 
 const speaker = { check: 'name', title: 'name' };
 
@@ -38,14 +38,14 @@ export const name = check({
 /** A resolver asks again after 5 s; a second question is often answered. */
 const answerMs = 8000;
 
-function unknown(way: Way, code: string): Finding {
+function unknown(way: EgressFacts, code: string): Finding {
   const { host } = way.first;
   const isProxy = way.proxy !== undefined;
   const [unreachable, timeout] = isProxy
     ? (['PROXY_UNREACHABLE', 'PROXY_UNREACHABLE'] as const)
     : (['GATEWAY_UNREACHABLE', 'GATEWAY_TIMEOUT'] as const);
   if (code !== 'ENOTFOUND' && code !== 'ENODATA') {
-    const failure = new Failure(timeout, `no name server answers about ${host}`);
+    const failure = new ClientError(timeout, `no name server answers about ${host}`);
     const words = {
       meaning:
         'this machine cannot turn names into addresses now. Most often it is offline, or a VPN is half up.',
@@ -56,7 +56,7 @@ function unknown(way: Way, code: string): Finding {
     };
     return failed(speaker, failure, words);
   }
-  const failure = new Failure(unreachable, `the name ${host} is not known here`);
+  const failure = new ClientError(unreachable, `the name ${host} is not known here`);
   const words = isProxy
     ? {
         meaning:

@@ -1,6 +1,6 @@
 import { formatTarget } from '../../protocol/target.ts';
 import { check, failed, good, unchecked } from './check.ts';
-import type { Outcome, Place, Probe } from './check.ts';
+import type { Outcome, DoctorContext, Probe } from './check.ts';
 
 const speaker = { check: 'policy', title: 'permission' };
 
@@ -10,7 +10,7 @@ export const policy = check({
   title: 'permission',
   needs: ['access', 'probes', 'entry'],
   limitMs: 1000,
-  run({ access, probes }, { target }: Place): Outcome {
+  run({ access, probes }, { target }: DoctorContext): Outcome {
     const reach = access.hosts.map(({ pattern }) => pattern);
     const list = `${reach.slice(0, mostNamed).join(', ')}${reach.length > mostNamed ? ` and ${reach.length - mostNamed} more` : ''}`;
     const may = reach.length === 0 ? 'the rules allow you no host' : `you may reach ${list}`;

@@ -3,7 +3,7 @@ import { formatFinding } from '../../diagnostics/finding.ts';
 import type { Finding } from '../../diagnostics/finding.ts';
 import { formatTarget } from '../../protocol/target.ts';
 import type { Target } from '../../protocol/target.ts';
-import { shown } from '../errors/report.ts';
+import { sanitize } from '../errors/report.ts';
 import { version } from '../os/version.ts';
 
 /** What a report is about. */
@@ -43,7 +43,7 @@ export function formatReport({ gateway, target, findings, words, home }: ReportF
 const style = { isUnicode: true, isColored: false };
 
 function forOthers({ shared, ...finding }: Finding): Finding {
-  return { ...finding, what: shared === undefined ? finding.what : shown(shared) };
+  return { ...finding, what: shared === undefined ? finding.what : sanitize(shared) };
 }
 
 function withoutHome(line: string, home: string): string {

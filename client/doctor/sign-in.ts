@@ -1,8 +1,8 @@
 import { askAccess } from '../http/gateway-api.ts';
 import { toFailure } from '../errors/failure.ts';
-import type { Settings } from '../settings.ts';
+import type { ClientSettings } from '../settings.ts';
 import { check, failed, good } from './check.ts';
-import type { Outcome, Words } from './check.ts';
+import type { Outcome, Explanation } from './check.ts';
 
 const speaker = { check: 'sign-in', title: 'sign-in' };
 
@@ -27,7 +27,7 @@ export const signIn = check({
   },
 });
 
-function wordsFor(code: string, { token }: Settings): Words {
+function wordsFor(code: string, { token }: ClientSettings): Explanation {
   if (code === 'TOKEN_MISSING') {
     return {
       meaning: 'the path to the gateway is good, but it does not know you yet.',

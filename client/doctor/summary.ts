@@ -18,7 +18,7 @@ const interrupted = 130;
 const temporary = 75;
 
 /** Judges by the first failure; where there is none, by whether the last step was reached. */
-export function judge(
+export function summarize(
   findings: readonly Finding[],
   target: Target | undefined,
   isInterrupted: boolean,

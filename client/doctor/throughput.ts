@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { check, costly, good, unchecked } from './check.ts';
 import type { Finding } from '../../diagnostics/finding.ts';
-import type { Outcome, Place } from './check.ts';
+import type { Outcome, DoctorContext } from './check.ts';
 import { measure } from './measure-api.ts';
 import { timeLimit } from '../../stream/time-limit.ts';
 
@@ -37,7 +37,7 @@ function outcome(down: number, up: number | undefined): Finding {
 }
 
 /** MiB in a second, of what came within the time. */
-async function download(place: Place, signal: AbortSignal): Promise<number | undefined> {
+async function download(place: DoctorContext, signal: AbortSignal): Promise<number | undefined> {
   const limit = timeLimit(signal, directionMs);
   const answer = await measure(place, { query: { bytes: String(downBytes) } }, limit);
   if (answer === undefined) return undefined;
@@ -53,7 +53,7 @@ async function download(place: Place, signal: AbortSignal): Promise<number | und
 }
 
 /** Undefined when it took longer than the time there is. */
-async function upload(place: Place, signal: AbortSignal): Promise<number | undefined> {
+async function upload(place: DoctorContext, signal: AbortSignal): Promise<number | undefined> {
   const limit = timeLimit(signal, directionMs);
   const body = randomBytes((upBytes * 3) / 4).toString('base64');
   const since = performance.now();

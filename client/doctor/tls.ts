@@ -6,7 +6,7 @@ import { gatewayTarget } from '../entry/entry.ts';
 import { toFailure } from '../errors/failure.ts';
 import { certificateOf, inspectorIn } from './certificate.ts';
 import { check, costly, failed, good, unchecked } from './check.ts';
-import type { Outcome, Place, Way, Words } from './check.ts';
+import type { Outcome, DoctorContext, EgressFacts, Explanation } from './check.ts';
 
 const proxySpeaker = { check: 'proxy', title: 'proxy' };
 const tlsSpeaker = { check: 'tls', title: 'TLS' };
@@ -15,7 +15,7 @@ const tlsSpeaker = { check: 'tls', title: 'TLS' };
  * Whether the proxy lets us through, and whether the web server shows who it is: one connection, made as tunnels make
  * theirs, and two findings, since a failure tells its layer.
  */
-export const passage = check({
+export const tls = check({
   name: 'tls',
   title: 'TLS',
   needs: ['way', 'isReached'],
@@ -35,13 +35,13 @@ export const passage = check({
   },
 });
 
-function proxyPasses({ proxy, hasOthers }: Way): Finding[] {
+function proxyPasses({ proxy, hasOthers }: EgressFacts): Finding[] {
   if (proxy === undefined) return [];
   const who = hasOthers ? 'one of the ways out' : proxy;
   return [good(proxySpeaker, `${who} leads through to the gateway`)];
 }
 
-function secured(socket: Socket, { settings }: Place): Finding {
+function secured(socket: Socket, { settings }: DoctorContext): Finding {
   const { gateway, caFile } = settings;
   if (!(socket instanceof TLSSocket))
     return unchecked(tlsSpeaker, 'the gateway is on this machine, and speaks without');
@@ -78,7 +78,7 @@ const dayMs = 24 * hourMs;
 const soon = 0.15;
 
 /** The layers before the one that failed are good. */
-function notThrough(way: Way, place: Place, failure: TunnelError): Outcome {
+function notThrough(way: EgressFacts, place: DoctorContext, failure: TunnelError): Outcome {
   const { layer } = failure.facts;
   if (layer === 'tls')
     return { findings: [...proxyPasses(way), failed(tlsSpeaker, failure, tlsWords(failure, place))] };
@@ -88,13 +88,13 @@ function notThrough(way: Way, place: Place, failure: TunnelError): Outcome {
   return { findings: [failed(speaker, failure, words), ...rest] };
 }
 
-const silentWords: Words = {
+const silentWords: Explanation = {
   meaning:
     'the connection stands, but the other side does not go on: it is overloaded or stuck, or something on the way swallows encrypted connections.',
   advice: 'try again in a minute; then ask your network people, or tell those who run the gateway.',
 };
 
-function proxyWords(failure: TunnelError, { settings }: Place): Words {
+function proxyWords(failure: TunnelError, { settings }: DoctorContext): Explanation {
   const { host } = settings.gateway;
   if (failure.code === 'PROXY_SIGN_IN') {
     return {
@@ -129,7 +129,7 @@ function proxyWords(failure: TunnelError, { settings }: Place): Words {
 
 const untrusted = /SELF_SIGNED|UNABLE_TO_GET_ISSUER|UNABLE_TO_VERIFY|CERT_UNTRUSTED/;
 
-function tlsWords(failure: TunnelError, { settings }: Place): Words {
+function tlsWords(failure: TunnelError, { settings }: DoctorContext): Explanation {
   const { code = '' } = (failure.cause ?? {}) as NodeJS.ErrnoException;
   const { gateway } = settings;
   if (untrusted.test(code)) {

@@ -1,8 +1,8 @@
-import { ask } from '../http/json-request.ts';
-import { who } from '../entry/refusal.ts';
-import { Failure, toFailure } from '../errors/failure.ts';
+import { requestJson } from '../http/json-request.ts';
+import { describeServer } from '../entry/refusal.ts';
+import { ClientError, toFailure } from '../errors/failure.ts';
 import { check, failed, good } from './check.ts';
-import type { Outcome, Page, Words } from './check.ts';
+import type { Outcome, Page, Explanation } from './check.ts';
 
 const speaker = { check: 'http', title: 'HTTP' };
 const largestBytes = 64 * 1024;
@@ -26,14 +26,14 @@ export const web = check({
     const { status, who: server } = page;
     // Pages and redirections are an answer too; whose, the next check says.
     if (status < 400) return { findings: [good(speaker, `${server} answers ${status}`)], found: { page } };
-    const failure = new Failure('HTTP_UNEXPECTED', `${server} answered ${status} at ${gateway.pathname}`);
+    const failure = new ClientError('HTTP_UNEXPECTED', `${server} answered ${status} at ${gateway.pathname}`);
     return { findings: [failed(speaker, failure, statusWords(page, gateway))] };
   },
 });
 
-async function fetchPage(url: URL, egress: Parameters<typeof ask>[0], signal: AbortSignal): Promise<Page> {
+async function fetchPage(url: URL, egress: Parameters<typeof requestJson>[0], signal: AbortSignal): Promise<Page> {
   const askedAt = Date.now();
-  const { answer, peer } = await ask(egress, { method: 'GET', url }, signal);
+  const { answer, peer } = await requestJson(egress, { method: 'GET', url }, signal);
   const { response, status } = answer;
   const { headers } = response;
   const date = Date.parse(headers.date ?? '');
@@ -54,24 +54,24 @@ async function fetchPage(url: URL, egress: Parameters<typeof ask>[0], signal: Ab
     status,
     type: headers['content-type'] ?? '',
     body: Buffer.concat(chunks).toString(),
-    who: who(response, peer),
+    who: describeServer(response, peer),
     askedAt,
     ...(headers.location === undefined ? {} : { location: headers.location }),
     ...(Number.isNaN(date) ? {} : { date }),
   };
 }
 
-const lateWords: Words = {
+const lateWords: Explanation = {
   meaning: 'the connection stands, but the web server says nothing: it is overloaded, or stuck.',
   advice: 'try again in a minute; then tell those who run the gateway.',
 };
 
-const notHttpWords: Words = {
+const notHttpWords: Explanation = {
   meaning: 'what listens there is no web server, or closes without a word.',
   advice: 'check the gateway URL; if it is right, tell those who run the gateway.',
 };
 
-function statusWords({ status, type }: Page, gateway: URL): Words {
+function statusWords({ status, type }: Page, gateway: URL): Explanation {
   if (status === 502 || status === 503 || status === 504) {
     return {
       meaning:

@@ -2,14 +2,14 @@ import type { LookupFunction, Socket } from 'node:net';
 import { formatTarget, isAddress } from '../../protocol/target.ts';
 import type { Target } from '../../protocol/target.ts';
 import type { Egress } from './egress.ts';
-import { lookupAgain } from './tcp/dns-cache.ts';
+import { cachedLookup } from './tcp/dns-cache.ts';
 import { openTcp } from './tcp/tcp.ts';
 import type { Peer } from './tcp/tcp.ts';
 
 /** Straight to the gateway. */
 export const direct: Egress = {
   name: 'direct',
-  connect: (gateway, signal) => takeEarly(gateway, signal) ?? openTcp(peerOf(gateway), signal),
+  connect: (gateway, signal) => takePreconnected(gateway, signal) ?? openTcp(peerOf(gateway), signal),
 };
 
 interface Early {
@@ -42,7 +42,7 @@ export function connectEarly(gateway: Target): EarlyConnection {
   let opened!: Promise<Socket>;
   const begun = new Promise<void>((resolve) => {
     const lookup: LookupFunction = (name, options, callback) =>
-      lookupAgain(name, options, (...answer) => {
+      cachedLookup(name, options, (...answer) => {
         callback(...answer);
         resolve();
       });
@@ -63,7 +63,7 @@ function drop(): void {
   early = undefined;
 }
 
-function takeEarly(gateway: Target, signal: AbortSignal): Promise<Socket> | undefined {
+function takePreconnected(gateway: Target, signal: AbortSignal): Promise<Socket> | undefined {
   if (early === undefined || early.peer.name !== formatTarget(gateway)) return undefined;
   const { opened, abort, unwanted } = early;
   early = undefined;

@@ -1,8 +1,8 @@
 import type { Duplex } from 'node:stream';
 import type { TunnelError } from '../../protocol/errors.ts';
 import type { Egress } from '../egress/egress.ts';
-import { Failure, toFailure } from '../errors/failure.ts';
-import { entryNames, isWayBlocked } from './entry.ts';
+import { ClientError, toFailure } from '../errors/failure.ts';
+import { entryNames, isTransportFailure } from './entry.ts';
 import type { ClientEntry, EntryName, TunnelRequest } from './entry.ts';
 import type { EntryMemory } from './entry-cache.ts';
 
@@ -35,7 +35,7 @@ export const loadEntry: LoadEntry = async (name) => {
 export async function openTunnel(request: TunnelRequest, egress: Egress, choice: Choice): Promise<Duplex> {
   const { load, via, memory, signal } = choice;
   const failures = new Map<EntryName, TunnelError>();
-  const isBound = request.prove !== undefined;
+  const isBound = request.createProof !== undefined;
   let noUpgradePasses = false;
   for (const name of via === undefined ? order(memory.recall(request.gateway), isBound) : [via]) {
     if (noUpgradePasses && upgrades.has(name)) continue;
@@ -47,7 +47,7 @@ export async function openTunnel(request: TunnelRequest, egress: Egress, choice:
       return tunnel;
     } catch (error) {
       const failure = toFailure(error);
-      if (via !== undefined || !isWayBlocked(failure)) throw failure;
+      if (via !== undefined || !isTransportFailure(failure)) throw failure;
       failures.set(name, failure);
       noUpgradePasses ||= failure.code === 'UPGRADE_REQUIRED' || performance.now() - startedAt > swallowedMs;
     }
@@ -68,12 +68,12 @@ function order(recalled: EntryName | undefined, isBound: boolean): EntryName[] {
   return [...first, ...usable.filter((name) => name !== recalled)];
 }
 
-function mostTelling(failures: ReadonlyMap<EntryName, TunnelError>, isBound: boolean): Failure {
+function mostTelling(failures: ReadonlyMap<EntryName, TunnelError>, isBound: boolean): ClientError {
   const first = entryNames.map((name) => failures.get(name)).find((failure) => failure !== undefined)!;
   const rest = isBound ? '; connect is for tokens and tickets only' : '';
-  return new Failure(first.code, `${first.message} (tried ${[...failures.keys()].join(', ')}${rest})`, {
+  return new ClientError(first.code, `${first.message} (tried ${[...failures.keys()].join(', ')}${rest})`, {
     cause: first,
-    ...(first instanceof Failure && first.requestId !== undefined ? { requestId: first.requestId } : {}),
-    ...(first instanceof Failure && first.hint !== undefined ? { hint: first.hint } : {}),
+    ...(first instanceof ClientError && first.requestId !== undefined ? { requestId: first.requestId } : {}),
+    ...(first instanceof ClientError && first.hint !== undefined ? { hint: first.hint } : {}),
   });
 }

@@ -1,11 +1,11 @@
 import { capsuleCodes } from '../../protocol/capsule.ts';
 import { capsuleStream } from '../../stream/capsule-stream.ts';
-import { exchange } from '../http/exchange.ts';
-import { Failure } from '../errors/failure.ts';
-import { passHeaders } from '../credentials/with-credential.ts';
+import { sendRequest } from '../http/exchange.ts';
+import { ClientError } from '../errors/failure.ts';
+import { authHeaders } from '../credentials/with-credential.ts';
 import { gatewayTarget, tunnelPath } from './entry.ts';
 import type { ClientEntry } from './entry.ts';
-import { refusal, who } from './refusal.ts';
+import { refusal, describeServer } from './refusal.ts';
 
 const token = 'connect-tcp';
 const codes = capsuleCodes(token)!;
@@ -22,9 +22,9 @@ export const connectTcp: ClientEntry = {
       Connection: 'Upgrade',
       Upgrade: token,
       'Capsule-Protocol': '?1',
-      ...passHeaders(request, 'GET', new URL(tunnelPath(request), gateway)),
+      ...authHeaders(request, 'GET', new URL(tunnelPath(request), gateway)),
     };
-    const answer = await exchange(
+    const answer = await sendRequest(
       socket,
       { method: 'GET', path: tunnelPath(request), headers, peer },
       signal,
@@ -32,9 +32,9 @@ export const connectTcp: ClientEntry = {
     if (answer.switched && isOurs(answer.response.headersDistinct['upgrade']))
       return capsuleStream(socket, codes);
     const failure = answer.switched
-      ? new Failure(
+      ? new ClientError(
           'UPGRADE_REFUSED',
-          `${who(answer.response, peer)} switched to another protocol than ${token}`,
+          `${describeServer(answer.response, peer)} switched to another protocol than ${token}`,
         )
       : await refusal(answer, peer);
     socket.destroy();

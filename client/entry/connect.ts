@@ -1,6 +1,6 @@
 import { formatTarget } from '../../protocol/target.ts';
-import { exchange } from '../http/exchange.ts';
-import { Failure } from '../errors/failure.ts';
+import { sendRequest } from '../http/exchange.ts';
+import { ClientError } from '../errors/failure.ts';
 import { gatewayTarget } from './entry.ts';
 import type { ClientEntry } from './entry.ts';
 import { refusal } from './refusal.ts';
@@ -10,13 +10,13 @@ export const connect: ClientEntry = {
   name: 'connect',
   async open(request, egress, signal) {
     const { gateway } = request;
-    if (request.prove !== undefined) throw cannotProve();
+    if (request.createProof !== undefined) throw cannotProve();
     const peer = gateway.host;
     const socket = await egress.connect(gatewayTarget(gateway), signal);
     const authority = formatTarget(request.target);
     // HAProxy refuses a Host that is not the authority.
     const headers = { Host: authority, 'Proxy-Authorization': `Bearer ${request.token.reveal()}` };
-    const answer = await exchange(socket, { method: 'CONNECT', path: authority, headers, peer }, signal);
+    const answer = await sendRequest(socket, { method: 'CONNECT', path: authority, headers, peer }, signal);
     if (answer.status >= 200 && answer.status < 300) return socket;
     const failure = await refusal(answer, peer);
     socket.destroy();
@@ -25,8 +25,8 @@ export const connect: ClientEntry = {
 };
 
 /** The target of a CONNECT is no URL, and a proof is about one. */
-function cannotProve(): Failure {
-  return new Failure('UPGRADE_REFUSED', 'connect cannot carry the proof that a sign-in comes with', {
+function cannotProve(): ClientError {
+  return new ClientError('UPGRADE_REFUSED', 'connect cannot carry the proof that a sign-in comes with', {
     hint: 'postern ticket --help',
   });
 }

@@ -30,7 +30,7 @@ interface Remembered {
 }
 
 /** The memory in `entries.json` under the state directory. A file that cannot be read or written is as good as none. */
-export function entryMemory(
+export function entryCache(
   state: string,
   now: () => number = Date.now,
   network: () => string = networkId,

@@ -21,32 +21,32 @@ export interface TunnelRequest {
   readonly target: Target;
   readonly token: Secret;
   /** For a token that is bound to a key. */
-  readonly prove?: Prove;
+  readonly createProof?: Prove;
   /** For tunnels that come back later, perhaps after a renewal. Absent: with the same token again. */
-  readonly later?: Later;
+  readonly later?: ReconnectSupport;
   /** Whether only the entry that is asked may bring the tunnel, also when it comes back. */
   readonly isPinned?: boolean;
 }
 
 /** What a tunnel needs besides when it outlives its connections. */
-export interface Later {
+export interface ReconnectSupport {
   /** Runs `use` with a pass that is good now, and again with a better one when the gateway does not take it. */
-  withPass<T>(signal: AbortSignal, use: (pass: ShownPass) => Promise<T>): Promise<T>;
+  withCredential<T>(signal: AbortSignal, use: (pass: PresentedCredential) => Promise<T>): Promise<T>;
   /** Tells the person at the terminal. */
-  say(line: string): void;
+  warn(line: string): void;
   /** Where what is learned about connections is kept. */
   readonly ages?: ConnectionAges;
-  readonly watch?: TunnelWatch;
+  readonly watch?: TunnelObserver;
   /** Told when the tunnel goes on by another entry. */
   onEntry?(name: EntryName): void;
   /** Whether something on the way holds answers back that go on: what is known here, and where it is noted. */
-  readonly heldBack?: { recall(): boolean; keep(): void };
+  readonly isBuffered?: { recall(): boolean; keep(): void };
   /** After how long a better entry is tried for a tunnel that has come by another one. */
   readonly betterAfterMs?: number;
 }
 
 /** Told how a tunnel that outlives its connections fares. None of these may throw. */
-export interface TunnelWatch {
+export interface TunnelObserver {
   opened(): void;
   /** It has no connection. */
   lost(): void;
@@ -56,7 +56,7 @@ export interface TunnelWatch {
 }
 
 /** What shows who asks. */
-export type ShownPass = Pick<TunnelRequest, 'token' | 'prove'>;
+export type PresentedCredential = Pick<TunnelRequest, 'token' | 'createProof'>;
 
 /** How old connections get here before something cuts them. */
 export interface ConnectionAges {
@@ -78,7 +78,7 @@ export interface ClientEntry {
 }
 
 /** Whether the request did not get through, or not unharmed, to a gateway that knows this entry. */
-export function isWayBlocked({ facts }: TunnelError): boolean {
+export function isTransportFailure({ facts }: TunnelError): boolean {
   return facts.layer === 'http' || facts.layer === 'upgrade';
 }
 

@@ -3,7 +3,7 @@ import type { Readable } from 'node:stream';
 import { isTunnelErrorCode } from '../../protocol/errors.ts';
 import type { TunnelErrorCode } from '../../protocol/errors.ts';
 import type { Answer } from '../http/exchange.ts';
-import { Failure } from '../errors/failure.ts';
+import { ClientError } from '../errors/failure.ts';
 import type { Challenge } from '../errors/failure.ts';
 import { printable } from '../os/printable.ts';
 
@@ -20,15 +20,15 @@ const unwilling = new Set([400, 405, 426, 501]);
 export async function refusal(
   answer: Pick<Answer, 'response' | 'status' | 'body'>,
   peer: string,
-): Promise<Failure> {
+): Promise<ClientError> {
   const { response, status, body } = answer;
   const isProblem = /^application\/problem\+json\s*(?:;|$)/i.test(response.headers['content-type'] ?? '');
   const problem = isProblem ? parseProblem(await collect(body, response)) : undefined;
   body.destroy();
-  if (problem === undefined) return new Failure(codeOf(status), `${who(response, peer)} answered ${status}`);
+  if (problem === undefined) return new ClientError(codeOf(status), `${describeServer(response, peer)} answered ${status}`);
   const { code, detail, requestId } = problem;
   const context = { challenge: challengeOf(response), ...(requestId === undefined ? {} : { requestId }) };
-  return new Failure(code ?? codeOf(status), detail ?? `the gateway answered ${status}`, context);
+  return new ClientError(code ?? codeOf(status), detail ?? `the gateway answered ${status}`, context);
 }
 
 /** What an answer tells those who have to prove something. */
@@ -43,7 +43,7 @@ export function challengeOf({ headers }: Pick<IncomingMessage, 'headers'>): Chal
 }
 
 /** `nginx/1.22.1 at gw.example`: who answered, as far as it says so. */
-export function who(response: IncomingMessage, peer: string): string {
+export function describeServer(response: IncomingMessage, peer: string): string {
   const server = response.headers.server;
   return server === undefined ? peer : `${printable(String(server)).slice(0, 100)} at ${peer}`;
 }

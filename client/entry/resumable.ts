@@ -4,12 +4,12 @@ import type { RejoinCause } from '../../protocol/resume-cause.ts';
 import type { RelayGreeting, RelayOpened } from '../../protocol/relay-frame.ts';
 import type { Carrier } from '../../stream/carrier.ts';
 import type { Egress } from '../egress/egress.ts';
-import { Failure } from '../errors/failure.ts';
-import { Resumption } from '../resume/reconnector.ts';
-import type { Rejoin, Rejoined } from '../resume/reconnector.ts';
-import type { CarrierQuestion } from '../carrier/connector.ts';
-import type { ClientEntry, Later, TunnelRequest } from './entry.ts';
-import { Ways } from '../carrier/select-connector.ts';
+import { ClientError } from '../errors/failure.ts';
+import { Reconnector } from '../resume/reconnector.ts';
+import type { Rejoin, ResumeResult } from '../resume/reconnector.ts';
+import type { ConnectorRequest } from '../carrier/connector.ts';
+import type { ClientEntry, ReconnectSupport, TunnelRequest } from './entry.ts';
+import { ConnectorSelector } from '../carrier/select-connector.ts';
 import type { WayName } from '../carrier/select-connector.ts';
 
 /** The entry that brings the first carrier of a tunnel by this way. Later ones may come by the other. */
@@ -18,7 +18,7 @@ export function resumableEntry(name: WayName): ClientEntry {
     name,
     async open(request, egress, signal) {
       const { host, port } = request.target;
-      const ways = new Ways(name, { isPinned: request.isPinned ?? false });
+      const ways = new ConnectorSelector(name, { isPinned: request.isPinned ?? false });
       const { carrier } = await ways.openBy(name, {
         gateway: request.gateway,
         kind: 'connect',
@@ -26,7 +26,7 @@ export function resumableEntry(name: WayName): ClientEntry {
         pass: request,
         egress,
         signal,
-        ...heldBackIn(request),
+        ...isBufferedIn(request),
       });
       const greeting = await greeted(carrier, request.gateway, signal);
       if (greeting.kind !== 'opened') throw notExpected(request.gateway, carrier);
@@ -38,7 +38,7 @@ export function resumableEntry(name: WayName): ClientEntry {
 interface TunnelParts {
   readonly request: TunnelRequest;
   readonly egress: Egress;
-  readonly ways: Ways;
+  readonly ways: ConnectorSelector;
 }
 
 /** The stream comes back by itself from now on. */
@@ -46,8 +46,8 @@ function resumable(carrier: Carrier, opened: RelayOpened, { request, egress, way
   const { sid, secret, windowBytes, keepMs, carrierMs } = opened;
   if (secret === undefined || windowBytes === undefined || keepMs === undefined)
     throw notExpected(request.gateway, carrier);
-  const later: Later = request.later ?? { withPass: (_signal, use) => use(request), say() {} };
-  const resumption = new Resumption({
+  const later: ReconnectSupport = request.later ?? { withCredential: (_signal, use) => use(request), warn() {} };
+  const reconnector = new Reconnector({
     windowBytes,
     keepMs,
     ...(carrierMs !== undefined && { carrierMs }),
@@ -55,10 +55,10 @@ function resumable(carrier: Carrier, opened: RelayOpened, { request, egress, way
     ...(later.watch && { watch: later.watch }),
     ...(later.betterAfterMs !== undefined && { betterAfterMs: later.betterAfterMs }),
     isSecondBest: ways.isSecondBest,
-    say: (line) => later.say(line),
-    rejoin: (asked, signal) =>
-      later.withPass(signal, async (pass) => {
-        const rejoined = await rejoin(asked, {
+    warn: (line) => later.warn(line),
+    resume: (asked, signal) =>
+      later.withCredential(signal, async (pass) => {
+        const rejoined = await resume(asked, {
           sid,
           secret,
           ways,
@@ -66,30 +66,30 @@ function resumable(carrier: Carrier, opened: RelayOpened, { request, egress, way
           gateway: request.gateway,
           egress,
           signal,
-          ...heldBackIn(request),
+          ...isBufferedIn(request),
         });
         if (rejoined.hasChanged) later.onEntry?.(rejoined.way);
         return rejoined;
       }),
   });
-  return resumption.start(carrier);
+  return reconnector.start(carrier);
 }
 
-function heldBackIn({ later }: TunnelRequest): Pick<CarrierQuestion, 'heldBack'> {
-  return later?.heldBack === undefined ? {} : { heldBack: later.heldBack };
+function isBufferedIn({ later }: TunnelRequest): Pick<ConnectorRequest, 'isBuffered'> {
+  return later?.isBuffered === undefined ? {} : { isBuffered: later.isBuffered };
 }
 
-interface RejoinParts extends Pick<CarrierQuestion, 'gateway' | 'pass' | 'egress' | 'signal' | 'heldBack'> {
+interface RejoinParts extends Pick<ConnectorRequest, 'gateway' | 'pass' | 'egress' | 'signal' | 'isBuffered'> {
   readonly sid: string;
   readonly secret: string;
-  readonly ways: Ways;
+  readonly ways: ConnectorSelector;
 }
 
-async function rejoin(
+async function resume(
   { received, cause, nextCount, onConnected }: Rejoin,
   { sid, secret, ways, ...parts }: RejoinParts,
-): Promise<Rejoined & { readonly way: WayName; readonly hasChanged: boolean }> {
-  const question = (): CarrierQuestion => ({
+): Promise<ResumeResult & { readonly way: WayName; readonly hasChanged: boolean }> {
+  const question = (): ConnectorRequest => ({
     ...parts,
     kind: 'reconnect',
     query: { sid, ack: String(received) },
@@ -106,7 +106,7 @@ async function rejoin(
   });
   if (greeting.kind !== 'joined') throw notExpected(parts.gateway, carrier);
   const hasChanged = ways.worked(name);
-  return { carrier, joined: greeting, way: name, hasChanged, isSecondBest: ways.isSecondBest };
+  return { carrier, resumed: greeting, way: name, hasChanged, isSecondBest: ways.isSecondBest };
 }
 
 /** Shows that we know the secret, without showing it, for this one request. */
@@ -129,7 +129,7 @@ function greeted(carrier: Carrier, gateway: URL, signal: AbortSignal): Promise<R
   return new Promise((resolve, reject) => {
     const late = (): void => {
       carrier.drop();
-      reject(new Failure('GATEWAY_TIMEOUT', `${gateway.host} did not answer in time`));
+      reject(new ClientError('GATEWAY_TIMEOUT', `${gateway.host} did not answer in time`));
     };
     const stop = (): void => signal.removeEventListener('abort', late);
     signal.addEventListener('abort', late, { once: true });
@@ -145,13 +145,13 @@ function greeted(carrier: Carrier, gateway: URL, signal: AbortSignal): Promise<R
       drained() {},
       ended() {
         stop();
-        reject(new Failure('HTTP_UNEXPECTED', `${gateway.host} closed the connection without a greeting`));
+        reject(new ClientError('HTTP_UNEXPECTED', `${gateway.host} closed the connection without a greeting`));
       },
     });
   });
 }
 
-function notExpected(gateway: URL, carrier: Carrier): Failure {
+function notExpected(gateway: URL, carrier: Carrier): ClientError {
   carrier.drop();
-  return new Failure('UPGRADE_REFUSED', `${gateway.host} does not keep to the protocol of the relay`);
+  return new ClientError('UPGRADE_REFUSED', `${gateway.host} does not keep to the protocol of the relay`);
 }

@@ -3,14 +3,14 @@ import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { WebSocket } from 'ws';
 import { eofSubprotocol, webSocketStream } from '../../stream/websocket-stream.ts';
-import { limitWait, noAnswer } from '../http/exchange.ts';
-import { Failure } from '../errors/failure.ts';
+import { withResponseTimeout, noAnswer } from '../http/exchange.ts';
+import { ClientError } from '../errors/failure.ts';
 import { printable } from '../os/printable.ts';
-import { passHeaders } from '../credentials/with-credential.ts';
+import { authHeaders } from '../credentials/with-credential.ts';
 import { version } from '../os/version.ts';
 import { gatewayTarget, tunnelPath } from './entry.ts';
 import type { ClientEntry } from './entry.ts';
-import { refusal, who } from './refusal.ts';
+import { refusal, describeServer } from './refusal.ts';
 
 const largestMessageBytes = 1024 * 1024;
 
@@ -20,7 +20,7 @@ export const websocket: ClientEntry = {
   async open(request, egress, signal) {
     const { gateway } = request;
     const url = new URL(tunnelPath(request), gateway);
-    const headers = passHeaders(request, 'GET', url);
+    const headers = authHeaders(request, 'GET', url);
     const socket = await egress.connect(gatewayTarget(gateway), signal);
     return openWebSocket(socket, { url, subprotocol: eofSubprotocol, headers, signal }, byMessage);
   },
@@ -70,12 +70,12 @@ interface Handshake<T> {
 function handshake<T>(socket: WebSocket, { peer, signal, use }: Handshake<T>): Promise<T> {
   return new Promise((resolve, reject) => {
     let switched: IncomingMessage | undefined;
-    const fail = (failure: Failure): void => {
+    const fail = (failure: ClientError): void => {
       stopWaiting();
       reject(failure);
       socket.terminate();
     };
-    const stopWaiting = limitWait({ peer }, signal, fail);
+    const stopWaiting = withResponseTimeout({ peer }, signal, fail);
     socket.once('upgrade', (response) => (switched = response));
     socket.once('open', () => {
       stopWaiting();
@@ -92,7 +92,7 @@ function handshake<T>(socket: WebSocket, { peer, signal, use }: Handshake<T>): P
 }
 
 /** A 101 that is not the answer to our handshake; `ws` says what is wrong with it. */
-function notAccepted(cause: Error, response: IncomingMessage, peer: string): Failure {
-  const what = `${who(response, peer)} answered 101 but not to our WebSocket: ${printable(cause.message)}`;
-  return new Failure('UPGRADE_REFUSED', what, { cause });
+function notAccepted(cause: Error, response: IncomingMessage, peer: string): ClientError {
+  const what = `${describeServer(response, peer)} answered 101 but not to our WebSocket: ${printable(cause.message)}`;
+  return new ClientError('UPGRADE_REFUSED', what, { cause });
 }

@@ -20,7 +20,7 @@ export interface Challenge {
 }
 
 /** A `TunnelError` as the client sees it: with a hint and the gateway's request id, where there are any. */
-export class Failure extends TunnelError {
+export class ClientError extends TunnelError {
   readonly hint: string | undefined;
   readonly requestId: string | undefined;
   readonly challenge: Challenge | undefined;
@@ -37,5 +37,5 @@ export class Failure extends TunnelError {
 export function toFailure(error: unknown): TunnelError {
   if (error instanceof TunnelError) return error;
   const what = error instanceof Error ? error.message : String(error);
-  return new Failure('INTERNAL', `this is a fault in postern itself: ${what}`, { cause: error });
+  return new ClientError('INTERNAL', `this is a fault in postern itself: ${what}`, { cause: error });
 }

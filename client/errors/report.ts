@@ -2,7 +2,7 @@ import { closeSync, constants, fstatSync, openSync, statSync, writeSync } from '
 import { join } from 'node:path';
 import { isatty } from 'node:tty';
 import type { Layer, TunnelError, TunnelErrorCode } from '../../protocol/errors.ts';
-import { Failure } from './failure.ts';
+import { ClientError } from './failure.ts';
 import { readSmall, writePrivate } from '../os/files.ts';
 import { printable } from '../os/printable.ts';
 
@@ -44,31 +44,31 @@ export interface LastError {
 }
 
 /** At most two lines: what happened and in which layer, and one command that may help. */
-export function explain(error: TunnelError): string {
+export function formatError(error: TunnelError): string {
   const hint = hintOf(error);
   const request = requestIdOf(error);
-  const what = shown(error.message) + (request === undefined ? '' : `, request ${shown(request)}`);
+  const what = sanitize(error.message) + (request === undefined ? '' : `, request ${sanitize(request)}`);
   const first = `postern: ${layerNames[error.facts.layer]}${what} (${error.code})\n`;
-  return hint ? `${first}postern: hint: ${shown(hint)}\n` : first;
+  return hint ? `${first}postern: hint: ${sanitize(hint)}\n` : first;
 }
 
 /**
  * Tells people about a failure: on stderr, on the terminal when stderr goes nowhere, and in `last-error` under the
  * state directory. Never throws; a failure that cannot be told changes nothing.
  */
-export function report(error: TunnelError, state: string, target?: string): void {
-  const text = explain(error);
-  say(text);
+export function reportError(error: TunnelError, state: string, target?: string): void {
+  const text = formatError(error);
+  writeStderr(text);
   const request = requestIdOf(error);
   const hint = hintOf(error);
   const entry: LastError = {
     time: new Date().toISOString(),
     code: error.code,
     layer: error.facts.layer,
-    message: shown(error.message),
-    ...(request === undefined ? {} : { requestId: shown(request) }),
-    ...(hint ? { hint: shown(hint) } : {}),
-    ...(target === undefined ? {} : { target: shown(target) }),
+    message: sanitize(error.message),
+    ...(request === undefined ? {} : { requestId: sanitize(request) }),
+    ...(hint ? { hint: sanitize(hint) } : {}),
+    ...(target === undefined ? {} : { target: sanitize(target) }),
   };
   try {
     writePrivate(lastErrorFile(state), `${JSON.stringify(entry)}\n`);
@@ -89,7 +89,7 @@ export function readLastError(state: string): LastError | undefined {
 }
 
 /** Writes to stderr, or to the terminal when stderr is /dev/null: with ControlPersist, ssh sends ours there. */
-export function say(text: string): void {
+export function writeStderr(text: string): void {
   if (isatty(2)) return writeAll(2, forTerminal(text));
   writeAll(2, text);
   if (!goesNowhere(2)) return;
@@ -106,7 +106,7 @@ export function say(text: string): void {
 
 /** The same, where a session has left the cursor anywhere in its line. */
 export function sayInSession(text: string): void {
-  say(isatty(2) || goesNowhere(2) ? `\n${text}` : text);
+  writeStderr(isatty(2) || goesNowhere(2) ? `\n${text}` : text);
 }
 
 /** ssh may have put the terminal into raw mode. */
@@ -115,7 +115,7 @@ function forTerminal(text: string): string {
 }
 
 /** Text that may come from a peer, for a terminal. A peer may have echoed what we sent: a token is never shown. */
-export function shown(text: string): string {
+export function sanitize(text: string): string {
   return printable(text).replace(/eyJ[\w-]{8,}(?:\.[\w-]*)*/g, '[token]');
 }
 
@@ -124,11 +124,11 @@ function lastErrorFile(state: string): string {
 }
 
 function hintOf(error: TunnelError): string | undefined {
-  return (error instanceof Failure ? error.hint : undefined) ?? hints[error.code];
+  return (error instanceof ClientError ? error.hint : undefined) ?? hints[error.code];
 }
 
 function requestIdOf(error: TunnelError): string | undefined {
-  return error instanceof Failure ? error.requestId : undefined;
+  return error instanceof ClientError ? error.requestId : undefined;
 }
 
 /** Whether a descriptor is /dev/null. Node opens it in the place of a closed one. */

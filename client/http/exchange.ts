@@ -2,7 +2,7 @@ import { request as httpRequest } from 'node:http';
 import type { IncomingMessage, OutgoingHttpHeaders } from 'node:http';
 import type { Socket } from 'node:net';
 import type { Readable } from 'node:stream';
-import { Failure } from '../errors/failure.ts';
+import { ClientError } from '../errors/failure.ts';
 import { printable } from '../os/printable.ts';
 import { version } from '../os/version.ts';
 
@@ -10,7 +10,7 @@ import { version } from '../os/version.ts';
 export const answerMs = 16_000;
 
 /** One request on a connection of its own. */
-export interface Question {
+export interface HttpRequest {
   readonly method: 'GET' | 'POST' | 'CONNECT';
   readonly path: string;
   readonly headers: OutgoingHttpHeaders;
@@ -36,7 +36,7 @@ export interface Answer {
  * are put back. The socket stays the caller's, and is destroyed on failure: `HTTP_UNEXPECTED` for what is no answer,
  * `UPGRADE_REFUSED` for silence, `GATEWAY_TIMEOUT` when `signal` aborts.
  */
-export function exchange(socket: Socket, question: Question, signal: AbortSignal): Promise<Answer> {
+export function sendRequest(socket: Socket, question: HttpRequest, signal: AbortSignal): Promise<Answer> {
   return new Promise((resolve, reject) => {
     const { method, path, headers, peer } = question;
     const request = httpRequest({
@@ -45,7 +45,7 @@ export function exchange(socket: Socket, question: Question, signal: AbortSignal
       headers: { 'User-Agent': `postern/${version}`, ...headers },
       createConnection: () => socket,
     });
-    const stopWaiting = limitWait(question, signal, (failure) => request.destroy(failure));
+    const stopWaiting = withResponseTimeout(question, signal, (failure) => request.destroy(failure));
     if (method === 'CONNECT') request.removeHeader('Connection');
 
     const switched = (response: IncomingMessage, _socket: unknown, head: Buffer): void => {
@@ -68,15 +68,15 @@ export function exchange(socket: Socket, question: Question, signal: AbortSignal
 }
 
 /** Calls `giveUp` with the failure to report, once, when the answer takes too long. Returns what stops the wait. */
-export function limitWait(
-  question: Pick<Question, 'peer' | 'answerMs'>,
+export function withResponseTimeout(
+  question: Pick<HttpRequest, 'peer' | 'answerMs'>,
   signal: AbortSignal,
-  giveUp: (failure: Failure) => void,
+  giveUp: (failure: ClientError) => void,
 ): () => void {
   const { peer } = question;
   // Something that swallows an upgrade looks like this; another entry may pass where this one did not.
-  const silent = (): void => giveUp(new Failure('UPGRADE_REFUSED', `${peer} did not answer the request`));
-  const late = (): void => giveUp(new Failure('GATEWAY_TIMEOUT', `${peer} did not answer in time`));
+  const silent = (): void => giveUp(new ClientError('UPGRADE_REFUSED', `${peer} did not answer the request`));
+  const late = (): void => giveUp(new ClientError('GATEWAY_TIMEOUT', `${peer} did not answer in time`));
   const timer = setTimeout(silent, question.answerMs ?? answerMs);
   if (signal.aborted) process.nextTick(late);
   signal.addEventListener('abort', late, { once: true });
@@ -87,21 +87,21 @@ export function limitWait(
 }
 
 /** The failure of a request that got no answer it could read. */
-export function noAnswer(error: Error, peer: string): Failure {
-  if (error instanceof Failure) return error;
+export function noAnswer(error: Error, peer: string): ClientError {
+  if (error instanceof ClientError) return error;
   const { code = '' } = error as NodeJS.ErrnoException;
   if (code === 'ECONNRESET' || code === 'EPIPE') {
-    return new Failure('HTTP_UNEXPECTED', `${peer} closed the connection without an answer`, {
+    return new ClientError('HTTP_UNEXPECTED', `${peer} closed the connection without an answer`, {
       cause: error,
     });
   }
   if (code === 'HPE_HEADER_OVERFLOW') {
-    return new Failure('HTTP_UNEXPECTED', `${peer} answered with headers that are too large`, {
+    return new ClientError('HTTP_UNEXPECTED', `${peer} answered with headers that are too large`, {
       cause: error,
     });
   }
   const what = code || printable(error.message);
-  return new Failure('HTTP_UNEXPECTED', `${peer} gave an answer that is not HTTP (${what})`, {
+  return new ClientError('HTTP_UNEXPECTED', `${peer} gave an answer that is not HTTP (${what})`, {
     cause: error,
   });
 }

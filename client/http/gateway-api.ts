@@ -1,34 +1,34 @@
-import { ask, readObject } from './json-request.ts';
+import { requestJson, readObject } from './json-request.ts';
 import type { Request } from './json-request.ts';
 import { refusal } from '../entry/refusal.ts';
-import { Failure } from '../errors/failure.ts';
-import type { Settings } from '../settings.ts';
-import { passHeaders, withPass } from '../credentials/with-credential.ts';
-import { wayOut } from '../connect/gateway-egress.ts';
+import { ClientError } from '../errors/failure.ts';
+import type { ClientSettings } from '../settings.ts';
+import { authHeaders, withCredential } from '../credentials/with-credential.ts';
+import { egressFor } from '../connect/gateway-egress.ts';
 
 /** From the first packet to the answer, with a renewal on the way. */
 const apiMs = 30_000;
 
-/** Asks the gateway's API as the person who is signed in. Throws what `withPass` and `ask` throw, and the gateway's refusal. */
+/** Asks the gateway's API as the person who is signed in. Throws what `withCredential` and `ask` throw, and the gateway's refusal. */
 export async function askApi(
-  settings: Settings,
+  settings: ClientSettings,
   path: string,
   json?: object,
   signal = AbortSignal.timeout(apiMs),
 ): Promise<Readonly<Record<string, unknown>>> {
   const { gateway, token: sources } = settings;
-  const egress = wayOut(settings);
+  const egress = egressFor(settings);
   const url = new URL(path, gateway);
   const method = json === undefined ? 'GET' : 'POST';
-  return withPass({ sources, gateway, egress, signal }, async (pass) => {
-    const headers = passHeaders(pass, method, url);
+  return withCredential({ sources, gateway, egress, signal }, async (pass) => {
+    const headers = authHeaders(pass, method, url);
     const request: Request = { method, url, headers, ...(json === undefined ? {} : { json }) };
-    const reply = await ask(egress, request, signal);
+    const reply = await requestJson(egress, request, signal);
     const { answer, peer } = reply;
     if (answer.status === 200 || answer.status === 201) return readObject(reply);
     const failure = await refusal(answer, peer);
     // There is no switch of protocols here that could be refused.
-    throw failure.code === 'UPGRADE_REFUSED' ? new Failure('HTTP_UNEXPECTED', failure.message) : failure;
+    throw failure.code === 'UPGRADE_REFUSED' ? new ClientError('HTTP_UNEXPECTED', failure.message) : failure;
   });
 }
 
@@ -51,7 +51,7 @@ export interface LiveSession {
 }
 
 /** Who am I, what may I reach, what is open. Throws as `askApi`. */
-export async function askAccess(settings: Settings, signal?: AbortSignal): Promise<Access> {
+export async function askAccess(settings: ClientSettings, signal?: AbortSignal): Promise<Access> {
   const answer = await askApi(settings, 'api/access', undefined, signal);
   const { subject, groups, until, hosts, sessions, client } = answer;
   return {

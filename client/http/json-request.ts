@@ -1,10 +1,10 @@
 import type { OutgoingHttpHeaders } from 'node:http';
-import { who } from '../entry/refusal.ts';
+import { describeServer } from '../entry/refusal.ts';
 import { gatewayTarget } from '../entry/entry.ts';
 import type { Egress } from '../egress/egress.ts';
-import { exchange } from './exchange.ts';
+import { sendRequest } from './exchange.ts';
 import type { Answer } from './exchange.ts';
-import { Failure } from '../errors/failure.ts';
+import { ClientError } from '../errors/failure.ts';
 import { timeLimit } from '../../stream/time-limit.ts';
 
 /** From the first packet to the last byte of an answer. */
@@ -33,7 +33,7 @@ export interface Reply {
  * Asks on a connection of its own, the same way out as tunnels take; redirections are not followed. Read or destroy
  * the body afterwards. Throws what `egress` throws, `HTTP_UNEXPECTED` and `GATEWAY_TIMEOUT`.
  */
-export async function ask(egress: Egress, request: Request, signal: AbortSignal): Promise<Reply> {
+export async function requestJson(egress: Egress, request: Request, signal: AbortSignal): Promise<Reply> {
   const { method, url } = request;
   const limit = timeLimit(signal, askMs);
   const socket = await egress.connect(gatewayTarget(url), limit);
@@ -52,7 +52,7 @@ export async function ask(egress: Egress, request: Request, signal: AbortSignal)
     answerMs: 2 * askMs,
     ...(body === undefined ? {} : { body }),
   };
-  const answer = await exchange(socket, question, limit);
+  const answer = await sendRequest(socket, question, limit);
   // The socket goes away with the wait also while the body is read.
   limit.addEventListener('abort', () => socket.destroy(), { once: true });
   if (!answer.switched) return { answer, peer: url.hostname };
@@ -98,6 +98,6 @@ async function readValue(reply: Reply): Promise<unknown> {
 }
 
 /** That something other than what we asked for came back. */
-export function unexpected({ answer, peer }: Reply, what: string, cause?: unknown): Failure {
-  return new Failure('HTTP_UNEXPECTED', `${who(answer.response, peer)} ${what}`, { cause });
+export function unexpected({ answer, peer }: Reply, what: string, cause?: unknown): ClientError {
+  return new ClientError('HTTP_UNEXPECTED', `${describeServer(answer.response, peer)} ${what}`, { cause });
 }

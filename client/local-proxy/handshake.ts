@@ -2,16 +2,16 @@ import type { TunnelError } from '../../protocol/errors.ts';
 import type { Target } from '../../protocol/target.ts';
 
 /** What a dialogue wants next: some bytes of the program, or to say some. */
-export type Want =
+export type HandshakeStep =
   | { readonly kind: 'bytes'; readonly count: number }
   | { readonly kind: 'until'; readonly mark: string; readonly most: number }
   | { readonly kind: 'say'; readonly bytes: Buffer };
 
 /** One protocol, from its first byte to what is asked for. Pure; throws `Refusal`. */
-export type Dialogue<Result = Asked> = Generator<Want, Result, Buffer>;
+export type Handshake<Result = ConnectRequest> = Generator<HandshakeStep, Result, Buffer>;
 
 /** What a program asks for, and how it is told what has become of it. */
-export interface Asked {
+export interface ConnectRequest {
   /** The protocol, for people. */
   readonly protocol: string;
   readonly target: Target;
@@ -39,22 +39,22 @@ export class Refusal extends Error {
 }
 
 /** The next `count` bytes. */
-export function* take(count: number): Dialogue<Buffer> {
+export function* take(count: number): Handshake<Buffer> {
   return yield { kind: 'bytes', count };
 }
 
 /** Everything up to `mark`, which is taken too. Undefined when it does not come within `most` bytes. */
-export function* takeUntil(mark: string, most: number): Dialogue<Buffer | undefined> {
+export function* takeUntil(mark: string, most: number): Handshake<Buffer | undefined> {
   const bytes = yield { kind: 'until', mark, most };
   return bytes.subarray(-mark.length).toString('latin1') === mark ? bytes : undefined;
 }
 
-export function* say(bytes: Buffer): Dialogue<void> {
+export function* say(bytes: Buffer): Handshake<void> {
   yield { kind: 'say', bytes };
 }
 
 /** What a dialogue has come to with the bytes so far. */
-export interface Turn<Result> {
+export interface HandshakeTurn<Result> {
   readonly said: readonly Buffer[];
   /** Set when it is over: its result, and the bytes that came after it. */
   readonly over?: { readonly result: Result; readonly rest: Buffer };
@@ -63,18 +63,18 @@ export interface Turn<Result> {
 }
 
 /** Leads a dialogue with bytes as they come. */
-export class DialogueRun<Result> {
-  readonly #dialogue: Dialogue<Result>;
+export class HandshakeRun<Result> {
+  readonly #dialogue: Handshake<Result>;
   #pending: Buffer = Buffer.alloc(0);
-  #next: IteratorResult<Want, Result>;
+  #next: IteratorResult<HandshakeStep, Result>;
 
-  constructor(dialogue: Dialogue<Result>) {
+  constructor(dialogue: Handshake<Result>) {
     this.#dialogue = dialogue;
     this.#next = dialogue.next();
   }
 
   /** Goes on with `chunk`. Not to be called any more once it is over. */
-  push(chunk: Buffer): Turn<Result> {
+  push(chunk: Buffer): HandshakeTurn<Result> {
     this.#pending = Buffer.concat([this.#pending, chunk]);
     const said: Buffer[] = [];
     try {
@@ -91,7 +91,7 @@ export class DialogueRun<Result> {
   }
 
   /** What a want is answered with, or undefined while that has not come. */
-  #fulfil(want: Want, said: Buffer[]): Buffer | undefined {
+  #fulfil(want: HandshakeStep, said: Buffer[]): Buffer | undefined {
     if (want.kind === 'say') {
       said.push(want.bytes);
       return Buffer.alloc(0);
@@ -105,7 +105,7 @@ export class DialogueRun<Result> {
 }
 
 /** How many of the pending bytes a want takes, or undefined while there are too few. */
-function lengthOf(want: Exclude<Want, { kind: 'say' }>, pending: Buffer): number | undefined {
+function lengthOf(want: Exclude<HandshakeStep, { kind: 'say' }>, pending: Buffer): number | undefined {
   if (want.kind === 'bytes') return pending.length >= want.count ? want.count : undefined;
   const at = pending.subarray(0, want.most).indexOf(want.mark, 0, 'latin1');
   if (at !== -1) return at + want.mark.length;

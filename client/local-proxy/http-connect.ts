@@ -3,10 +3,10 @@ import type { TunnelError } from '../../protocol/errors.ts';
 import { formatResponseHead } from '../../protocol/http-head.ts';
 import { formatTarget, parseTarget } from '../../protocol/target.ts';
 import type { Target } from '../../protocol/target.ts';
-import { Failure, toFailure } from '../errors/failure.ts';
+import { ClientError, toFailure } from '../errors/failure.ts';
 import { printable } from '../os/printable.ts';
 import { Refusal, takeUntil } from './handshake.ts';
-import type { Dialogue } from './handshake.ts';
+import type { Handshake } from './handshake.ts';
 import type { Password } from './password.ts';
 
 const largestHeadBytes = 16 * 1024;
@@ -16,17 +16,17 @@ const granted = Buffer.from(formatResponseHead(200, 'Connection established', []
  * `CONNECT host:port` (RFC 9110 §9.3.6), after its first byte. Nothing else is answered: a page that a browser has from
  * elsewhere can make it send requests here, also under a name of that page's own (DNS rebinding), and is to learn nothing.
  */
-export function* httpConnect(first: Buffer, password: Password | undefined): Dialogue {
+export function* httpConnect(first: Buffer, password: Password | undefined): Handshake {
   const rest = yield* takeUntil('\r\n\r\n', largestHeadBytes - 1);
   if (rest === undefined)
-    throw new Refusal(new Failure('HEADERS_TOO_LARGE', 'the head of a request has no end'));
+    throw new Refusal(new ClientError('HEADERS_TOO_LARGE', 'the head of a request has no end'));
   const [line = '', ...lines] = Buffer.concat([first, rest]).toString('latin1').slice(0, -4).split('\r\n');
   const [, method, uri] = /^([A-Z]+) (\S+) HTTP\/1\.[01]$/.exec(line) ?? [];
   if (uri === undefined) throw new Refusal(malformed('the first line of a request is none'));
   if (method !== 'CONNECT') throw notConnect(uri);
   const fields = parseFields(lines);
   if (fields.has('origin'))
-    throw refuse(new Failure('ORIGIN_DENIED', 'a web page asked for a tunnel, and no page may'));
+    throw refuse(new ClientError('ORIGIN_DENIED', 'a web page asked for a tunnel, and no page may'));
   const target = targetOf(uri);
   checkHost(fields.get('host'), target);
   if (fields.has('transfer-encoding') || (fields.get('content-length') ?? '0') !== '0')
@@ -84,7 +84,7 @@ function checkPassword(credentials: string | undefined, password: Password): voi
   const colon = text.indexOf(':');
   if (pair !== undefined && colon !== -1 && password.matches(text.slice(colon + 1))) return;
   const isGuess = credentials !== undefined;
-  const error = new Failure(
+  const error = new ClientError(
     'LISTENER_DENIED',
     isGuess ? 'a wrong password came with CONNECT' : 'a CONNECT came without the password',
   );
@@ -100,7 +100,7 @@ type Fields = readonly (readonly [name: string, value: string])[];
 
 /** Some programs show nothing but the reason phrase, so the code is in it. The body is a problem document (RFC 9457). */
 function answer(error: TunnelError, status = statusOf(error), fields: Fields = []): Buffer {
-  const { requestId, hint } = error instanceof Failure ? error : {};
+  const { requestId, hint } = error instanceof ClientError ? error : {};
   const title = STATUS_CODES[status]!;
   const problem = {
     type: `urn:postern:error:${error.code}`,
@@ -129,6 +129,6 @@ function statusOf({ code, facts: { status } }: TunnelError): number {
   return status === 401 || status === 407 ? 403 : status;
 }
 
-function malformed(what: string): Failure {
-  return new Failure('REQUEST_INVALID', what);
+function malformed(what: string): ClientError {
+  return new ClientError('REQUEST_INVALID', what);
 }

@@ -1,10 +1,10 @@
 import { isAbsolute, resolve } from 'node:path';
 import { parseTarget, quote } from '../../protocol/target.ts';
 import type { Target } from '../../protocol/target.ts';
-import { Failure } from '../errors/failure.ts';
+import { ClientError } from '../errors/failure.ts';
 
 /** A place where programs of this machine come in. */
-export interface Door {
+export interface ListenAddress {
   readonly at: DoorAddress;
   /** What everybody who comes in is led to; absent: they say it, by SOCKS or CONNECT. */
   readonly forward?: Target;
@@ -37,7 +37,7 @@ export function parseSocket(text: string): DoorAddress {
 }
 
 /** Reads `[ADDRESS:]PORT:HOST:PORT` or `PATH:HOST:PORT`, as ssh's -L. Throws `USAGE`, `TARGET_INVALID`. */
-export function parseForward(text: string): Door {
+export function parseForward(text: string): ListenAddress {
   const [, where, asked] = /^(.+?):((?:\[[^[\]]*\]|[^:[\]]+):\d+)$/.exec(text) ?? [];
   if (where === undefined) throw usage(`${quote(text)} is no forward: write it like 2222:box:22`);
   return {
@@ -46,6 +46,6 @@ export function parseForward(text: string): Door {
   };
 }
 
-function usage(what: string): Failure {
-  return new Failure('USAGE', what, { hint: 'postern listen --help' });
+function usage(what: string): ClientError {
+  return new ClientError('USAGE', what, { hint: 'postern listen --help' });
 }

@@ -4,13 +4,13 @@ import { connect, createServer } from 'node:net';
 import type { AddressInfo, Server, Socket } from 'node:net';
 import { dirname } from 'node:path';
 import { formatHost } from '../../protocol/target.ts';
-import { Failure } from '../errors/failure.ts';
+import { ClientError } from '../errors/failure.ts';
 import { reason } from '../os/files.ts';
-import type { Door, DoorAddress } from './listen-address.ts';
+import type { ListenAddress, DoorAddress } from './listen-address.ts';
 
 /** A door at which a process listens. */
 export interface OpenDoor {
-  readonly door: Door;
+  readonly door: ListenAddress;
   /** `127.0.0.1:1080`, or the path. */
   readonly name: string;
   /** Takes nobody any more; who is in stays. A unix socket goes away. */
@@ -21,7 +21,7 @@ export interface OpenDoor {
  * Listens. `onSocket` owns each socket, which has an `error` listener already and keeps its half-open state. Throws
  * `CONFIG_INVALID`.
  */
-export async function openDoor(door: Door, onSocket: (socket: Socket) => void): Promise<OpenDoor> {
+export async function openDoor(door: ListenAddress, onSocket: (socket: Socket) => void): Promise<OpenDoor> {
   const server = createServer({ allowHalfOpen: true, noDelay: true }, (socket) => {
     // Stays for good: a reset between two owners of the socket must not end the process.
     socket.on('error', () => {});
@@ -33,7 +33,7 @@ export async function openDoor(door: Door, onSocket: (socket: Socket) => void): 
   } catch (cause) {
     const [where, code] = [at.kind === 'tcp' ? `${formatHost(at.host)}:${at.port}` : at.path, reason(cause)];
     const what = code === 'EADDRINUSE' ? 'another program does' : code;
-    throw new Failure('CONFIG_INVALID', `cannot listen at ${where}: ${what}`, { cause });
+    throw new ClientError('CONFIG_INVALID', `cannot listen at ${where}: ${what}`, { cause });
   }
   // Too many open files, for example: those who could not be taken see a reset or wait, and others go on.
   server.on('error', () => {});

@@ -1,6 +1,6 @@
 import { createHash, randomBytes, timingSafeEqual } from 'node:crypto';
 import { Secret } from '../../protocol/secret.ts';
-import { Failure } from '../errors/failure.ts';
+import { ClientError } from '../errors/failure.ts';
 import { readSmall, reason, writePrivate } from '../os/files.ts';
 
 /** SOCKS knows no longer ones (RFC 1929). */
@@ -29,13 +29,13 @@ export function passwordInFile(path: string): { readonly password: Password; rea
   try {
     const { bytes, stats } = readSmall(path, 4096);
     if (process.getuid !== undefined && stats.isFile() && (stats.mode & 0o077) !== 0) {
-      throw new Failure('CONFIG_INVALID', `the password in ${path} is not used: others can read it`, {
+      throw new ClientError('CONFIG_INVALID', `the password in ${path} is not used: others can read it`, {
         hint: `chmod 600 '${path}'`,
       });
     }
     return { password: passwordOf(bytes.toString().trim(), path), isNew: false };
   } catch (error) {
-    if (error instanceof Failure) throw error;
+    if (error instanceof ClientError) throw error;
     if (reason(error) !== 'ENOENT') throw unusable(path, `cannot be read: ${reason(error)}`);
   }
   const text = randomBytes(18).toString('base64url');
@@ -54,6 +54,6 @@ export function passwordOf(text: string, from: string): Password {
   return new Password(new Secret(text));
 }
 
-function unusable(from: string, what: string): Failure {
-  return new Failure('CONFIG_INVALID', `the password in ${from} ${what}`);
+function unusable(from: string, what: string): ClientError {
+  return new ClientError('CONFIG_INVALID', `the password in ${from} ${what}`);
 }

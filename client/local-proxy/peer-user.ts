@@ -12,7 +12,7 @@ const freeMs = 30;
 const mostPauseMs = 100;
 
 /** Tells by the kernel's tables of sockets (proc(5), /proc/net/tcp) whose program has connected. Only Linux has them. */
-export class Neighbours {
+export class PeerUser {
   readonly #paths: readonly string[];
   #next: Promise<readonly Table[]> | undefined;
   #spent = { ms: 0, at: 0 };
@@ -26,7 +26,7 @@ export class Neighbours {
     return process.getuid !== undefined && (await this.#tables()).some((table) => table().length > 0);
   }
 
-  async whose(socket: Socket): Promise<Neighbour> {
+  async ownerOf(socket: Socket): Promise<Neighbour> {
     const ends = endsOf(socket);
     if (process.getuid === undefined || ends === undefined) return 'unknown';
     let isKnown = false;

@@ -1,7 +1,7 @@
 import type { TunnelError } from '../../protocol/errors.ts';
 import { formatTarget } from '../../protocol/target.ts';
 import type { Target } from '../../protocol/target.ts';
-import { report, say } from '../errors/report.ts';
+import { reportError, writeStderr } from '../errors/report.ts';
 import { printable } from '../os/printable.ts';
 import { protocolNames } from './detect-protocol.ts';
 import type { OpenDoor } from './listener.ts';
@@ -20,7 +20,7 @@ export interface JournalOptions {
 }
 
 /** What a listener tells people on stderr, and programs on stdout. */
-export class Journal {
+export class Reporter {
   readonly #options: JournalOptions;
   /** How often each failure of the last seconds has come again. */
   readonly #again = new Map<string, number>();
@@ -55,7 +55,7 @@ export class Journal {
     const key = `${code} ${message}`;
     const count = this.#again.get(key);
     if (count !== undefined) return void this.#again.set(key, count + 1);
-    report(error, this.#options.state, named.target);
+    reportError(error, this.#options.state, named.target);
     this.#again.set(key, 0);
     setTimeout(() => this.#tellAgain(key), sameMs).unref();
   }
@@ -64,7 +64,7 @@ export class Journal {
     const count = this.#again.get(key)!;
     this.#again.delete(key);
     if (count > 0)
-      say(`postern: the same ${count} ${count === 1 ? 'time' : 'times'} more: ${printable(key)}\n`);
+      writeStderr(`postern: the same ${count} ${count === 1 ? 'time' : 'times'} more: ${printable(key)}\n`);
   }
 
   /** Tells what a tunnel says of itself, a line that begins with `postern: `. */
@@ -78,7 +78,7 @@ export class Journal {
     setTimeout(() => {
       this.#together.delete(what);
       const who = targets.length === 1 ? formatTarget(target) : `${targets.length} tunnels`;
-      say(`postern: ${who}: ${what}\n`);
+      writeStderr(`postern: ${who}: ${what}\n`);
     }, togetherMs).unref();
   }
 

@@ -1,10 +1,10 @@
 import type { Socket } from 'node:net';
-import { Failure } from '../errors/failure.ts';
-import { DialogueRun, Refusal } from './handshake.ts';
-import type { Dialogue } from './handshake.ts';
+import { ClientError } from '../errors/failure.ts';
+import { HandshakeRun, Refusal } from './handshake.ts';
+import type { Handshake } from './handshake.ts';
 
 /** What a program has asked for, and what it has sent after that. */
-export interface Heard<Result> {
+export interface DetectedProtocol<Result> {
   readonly result: Result;
   readonly early: Buffer;
 }
@@ -13,20 +13,20 @@ export interface Heard<Result> {
  * Leads the dialogue with the program at `socket`, which has `limitMs` for all of it, and pauses the socket. Resolves to
  * undefined when the program leaves before that. Rejects with `Refusal`. The socket stays the caller's.
  */
-export function converse<Result>(
+export function runHandshake<Result>(
   socket: Socket,
-  dialogue: Dialogue<Result>,
+  dialogue: Handshake<Result>,
   limitMs: number,
-): Promise<Heard<Result> | undefined> {
+): Promise<DetectedProtocol<Result> | undefined> {
   return new Promise((resolve, reject) => {
-    const run = new DialogueRun(dialogue);
+    const run = new HandshakeRun(dialogue);
     const stop = (): void => {
       clearTimeout(timer);
       socket.off('data', hear).off('end', leave).off('close', leave).pause();
     };
     const late = (): void => {
       stop();
-      reject(new Refusal(new Failure('REQUEST_TIMEOUT', 'a program did not say in time what it wants')));
+      reject(new Refusal(new ClientError('REQUEST_TIMEOUT', 'a program did not say in time what it wants')));
     };
     const timer = setTimeout(late, limitMs);
     const leave = (): void => {

@@ -7,14 +7,14 @@ import type { Target } from '../../protocol/target.ts';
 import { bridge } from '../../stream/bridge.ts';
 import { abort, closeAfter } from '../../stream/close.ts';
 import { TunnelEnded } from '../../stream/tunnel-ended.ts';
-import { Failure, toFailure } from '../errors/failure.ts';
-import { converse } from './run-handshake.ts';
-import type { Heard } from './run-handshake.ts';
+import { ClientError, toFailure } from '../errors/failure.ts';
+import { runHandshake } from './run-handshake.ts';
+import type { DetectedProtocol } from './run-handshake.ts';
 import { Refusal } from './handshake.ts';
-import type { Asked } from './handshake.ts';
-import type { Door } from './listen-address.ts';
-import { hear } from './detect-protocol.ts';
-import type { Neighbours } from './peer-user.ts';
+import type { ConnectRequest } from './handshake.ts';
+import type { ListenAddress } from './listen-address.ts';
+import { detectProtocol } from './detect-protocol.ts';
+import type { PeerUser } from './peer-user.ts';
 import type { Password } from './password.ts';
 
 /** A program says at once what it wants. */
@@ -23,10 +23,10 @@ const sayMs = 10_000;
 const wrongPasswordMs = 1000;
 
 /** What all connections of a listener have in common. */
-export interface House {
+export interface ListenerContext {
   readonly password: Password | undefined;
   /** Absent: programs of other users may come in. */
-  readonly neighbours: Neighbours | undefined;
+  readonly neighbours: PeerUser | undefined;
   /** Opens a tunnel; the signal is aborted when the program has gone. The caller owns the stream. */
   readonly open: (target: Target, signal: AbortSignal) => Promise<Duplex>;
   /** Told of everything that people should know. */
@@ -39,7 +39,7 @@ export interface House {
  * The life of a connection: who comes in, what is asked for, the tunnel, bytes both ways. Takes the socket over. Never
  * rejects.
  */
-export async function serve(socket: Socket, door: Door, house: House): Promise<void> {
+export async function serve(socket: Socket, door: ListenAddress, house: ListenerContext): Promise<void> {
   const { signal, onFailure } = house;
   const stop = (): void => abort(socket);
   signal.addEventListener('abort', stop, { once: true });
@@ -61,26 +61,26 @@ export async function serve(socket: Socket, door: Door, house: House): Promise<v
   }
 }
 
-async function checkNeighbour(socket: Socket, { at }: Door, { neighbours }: House): Promise<void> {
+async function checkNeighbour(socket: Socket, { at }: ListenAddress, { neighbours }: ListenerContext): Promise<void> {
   // A unix socket lets nobody else in by itself.
   if (neighbours === undefined || at.kind === 'unix') return;
-  if ((await neighbours.whose(socket)) !== 'other' || socket.closed) return;
-  throw new Refusal(new Failure('LISTENER_DENIED', 'a program of another user wanted to come in'));
+  if ((await neighbours.ownerOf(socket)) !== 'other' || socket.closed) return;
+  throw new Refusal(new ClientError('LISTENER_DENIED', 'a program of another user wanted to come in'));
 }
 
 async function whatIsAsked(
   socket: Socket,
-  { forward }: Door,
-  { password }: House,
-): Promise<Heard<Asked> | undefined> {
-  if (forward === undefined) return converse(socket, hear(password), sayMs);
+  { forward }: ListenAddress,
+  { password }: ListenerContext,
+): Promise<DetectedProtocol<ConnectRequest> | undefined> {
+  if (forward === undefined) return runHandshake(socket, detectProtocol(password), sayMs);
   const nothing = Buffer.alloc(0);
   const result = { protocol: 'forward', target: forward, granted: nothing, refused: () => nothing };
   return { result, early: nothing };
 }
 
 /** Undefined when the program has gone in the meantime. Throws `Refusal`. */
-async function openFor(socket: Socket, asked: Asked, house: House): Promise<Duplex | undefined> {
+async function openFor(socket: Socket, asked: ConnectRequest, house: ListenerContext): Promise<Duplex | undefined> {
   const gone = new AbortController();
   const leave = (): void => gone.abort();
   socket.once('close', leave);
@@ -103,8 +103,8 @@ async function openFor(socket: Socket, asked: Asked, house: House): Promise<Dupl
 async function carry(
   socket: Socket,
   tunnel: Duplex,
-  { result: { granted, target }, early }: Heard<Asked>,
-  { signal, onFailure }: House,
+  { result: { granted, target }, early }: DetectedProtocol<ConnectRequest>,
+  { signal, onFailure }: ListenerContext,
 ): Promise<void> {
   let cause: Error | undefined;
   tunnel.once('error', (error) => (cause = error));
@@ -119,9 +119,9 @@ async function carry(
 
 /** Why a tunnel broke that was open. */
 function lossOf(cause: Error | undefined, target: Target): TunnelError {
-  if (cause instanceof Failure) return cause;
-  if (cause instanceof TunnelEnded) return new Failure(cause.code, cause.message, { cause });
-  return new Failure('TUNNEL_LOST', `the connection for ${formatTarget(target)} was cut before its end`, {
+  if (cause instanceof ClientError) return cause;
+  if (cause instanceof TunnelEnded) return new ClientError(cause.code, cause.message, { cause });
+  return new ClientError('TUNNEL_LOST', `the connection for ${formatTarget(target)} was cut before its end`, {
     cause,
   });
 }

@@ -1,7 +1,7 @@
 import { parseTargetParts } from '../../protocol/target.ts';
-import { Failure, toFailure } from '../errors/failure.ts';
+import { ClientError, toFailure } from '../errors/failure.ts';
 import { Refusal, take, takeUntil } from './handshake.ts';
-import type { Asked, Dialogue } from './handshake.ts';
+import type { ConnectRequest, Handshake } from './handshake.ts';
 import type { Password } from './password.ts';
 
 const connectCommand = 1;
@@ -10,29 +10,29 @@ const [granted, refused] = [reply(90), reply(91)];
 const longestText = 256;
 
 /** SOCKS4 and SOCKS4a, after the first byte. They have no passwords. */
-export function* socks4(password: Password | undefined): Dialogue {
+export function* socks4(password: Password | undefined): Handshake {
   const head = yield* take(7);
   yield* text();
   // SOCKS4a: 0.0.0.x stands for a name that follows.
   const hasName = head.readUInt32BE(3) > 0 && head.readUInt32BE(3) < 256;
   const host = hasName ? yield* text() : head.subarray(3).join('.');
   if (password !== undefined)
-    throw new Refusal(new Failure('LISTENER_DENIED', 'SOCKS4 knows no passwords; use SOCKS5'), refused);
+    throw new Refusal(new ClientError('LISTENER_DENIED', 'SOCKS4 knows no passwords; use SOCKS5'), refused);
   if (head[0] !== connectCommand)
-    throw new Refusal(new Failure('REQUEST_INVALID', 'SOCKS4 is for connections only'), refused);
+    throw new Refusal(new ClientError('REQUEST_INVALID', 'SOCKS4 is for connections only'), refused);
   try {
     const target = parseTargetParts(host, String(head.readUInt16BE(1)));
-    return { protocol: 'SOCKS4', target, granted, refused: () => refused } satisfies Asked;
+    return { protocol: 'SOCKS4', target, granted, refused: () => refused } satisfies ConnectRequest;
   } catch (error) {
     throw new Refusal(toFailure(error), refused);
   }
 }
 
 /** A text up to the 0 that ends it. */
-function* text(): Dialogue<string> {
+function* text(): Handshake<string> {
   const bytes = yield* takeUntil('\0', longestText);
   if (bytes === undefined)
-    throw new Refusal(new Failure('REQUEST_INVALID', 'a text in SOCKS4 has no end'), refused);
+    throw new Refusal(new ClientError('REQUEST_INVALID', 'a text in SOCKS4 has no end'), refused);
   return bytes.subarray(0, -1).toString('latin1');
 }
 

@@ -1,9 +1,9 @@
 import type { TunnelError, TunnelErrorCode } from '../../protocol/errors.ts';
 import { parseTargetParts } from '../../protocol/target.ts';
 import type { Target } from '../../protocol/target.ts';
-import { Failure, toFailure } from '../errors/failure.ts';
+import { ClientError, toFailure } from '../errors/failure.ts';
 import { Refusal, say, take } from './handshake.ts';
-import type { Asked, Dialogue } from './handshake.ts';
+import type { ConnectRequest, Handshake } from './handshake.ts';
 import type { Password } from './password.ts';
 
 const [noSignIn, byPassword, noneFits] = [0, 2, 255];
@@ -41,7 +41,7 @@ const replyOfLayer: Partial<Record<TunnelError['facts']['layer'], keyof typeof r
 };
 
 /** SOCKS5 (RFC 1928, with the passwords of RFC 1929), after its first byte. */
-export function* socks5(password: Password | undefined): Dialogue {
+export function* socks5(password: Password | undefined): Handshake {
   yield* signIn(password);
   const [version, command, , kind] = yield* take(4);
   if (version !== 5) throw new Refusal(malformed('a SOCKS5 request of another version'));
@@ -55,7 +55,7 @@ export function* socks5(password: Password | undefined): Dialogue {
   }
 }
 
-function* signIn(password: Password | undefined): Dialogue<void> {
+function* signIn(password: Password | undefined): Handshake<void> {
   const [count] = yield* take(1);
   const methods = yield* take(count!);
   // Some programs offer nothing but a password; without one here, any will do.
@@ -76,17 +76,17 @@ function* signIn(password: Password | undefined): Dialogue<void> {
 }
 
 /** A text after its length. */
-function* text(): Dialogue<Buffer> {
+function* text(): Handshake<Buffer> {
   const [length] = yield* take(1);
   return yield* take(length!);
 }
 
-function* address(kind: number): Dialogue<readonly [host: string, port: string]> {
+function* address(kind: number): Handshake<readonly [host: string, port: string]> {
   const host = yield* hostOf(kind);
   return [host, String((yield* take(2)).readUInt16BE())];
 }
 
-function* hostOf(kind: number): Dialogue<string> {
+function* hostOf(kind: number): Handshake<string> {
   if (kind === ipv4) return (yield* take(4)).join('.');
   if (kind === name) return (yield* text()).toString('latin1');
   if (kind !== ipv6)
@@ -95,7 +95,7 @@ function* hostOf(kind: number): Dialogue<string> {
   return groups!.join(':');
 }
 
-function asked(target: Target): Asked {
+function asked(target: Target): ConnectRequest {
   return {
     protocol: 'SOCKS5',
     target,
@@ -109,10 +109,10 @@ function reply(what: keyof typeof replies): Buffer {
   return Buffer.of(5, replies[what], 0, ipv4, 0, 0, 0, 0, 0, 0);
 }
 
-function malformed(what: string): Failure {
-  return new Failure('REQUEST_INVALID', what);
+function malformed(what: string): ClientError {
+  return new ClientError('REQUEST_INVALID', what);
 }
 
-function denied(what: string): Failure {
-  return new Failure('LISTENER_DENIED', what);
+function denied(what: string): ClientError {
+  return new ClientError('LISTENER_DENIED', what);
 }

@@ -1,6 +1,6 @@
 import { createHash, randomBytes } from 'node:crypto';
 import type { Egress } from '../egress/egress.ts';
-import { Failure } from '../errors/failure.ts';
+import { ClientError } from '../errors/failure.ts';
 import type { AuthorizationServer } from '../oauth/authorization-server.ts';
 import { openLoopback } from './loopback-server.ts';
 import type { ProofKey } from '../oauth/dpop.ts';
@@ -48,7 +48,7 @@ export async function signInByBrowser(server: AuthorizationServer, ways: SignInW
         ways,
       );
       if (tokens.kind === 'refused')
-        throw new Failure('SIGN_IN_FAILED', `the gateway does not accept the sign-in: ${tokens.error}`);
+        throw new ClientError('SIGN_IN_FAILED', `the gateway does not accept the sign-in: ${tokens.error}`);
       await arrival.show('done');
       return tokens;
     } catch (error) {
@@ -73,15 +73,15 @@ export function readCode(
     throw foreign('is from somebody else than the gateway (iss)');
   const error = parameters.get('error');
   if (error === 'access_denied')
-    throw new Failure('SIGN_IN_FAILED', 'the sign-in was refused in the browser');
-  if (error !== null) throw new Failure('SIGN_IN_FAILED', `the gateway refuses the sign-in: ${error}`);
+    throw new ClientError('SIGN_IN_FAILED', 'the sign-in was refused in the browser');
+  if (error !== null) throw new ClientError('SIGN_IN_FAILED', `the gateway refuses the sign-in: ${error}`);
   const code = parameters.get('code');
   if (code === null || code === '') throw foreign('has no code');
   return code;
 }
 
-function foreign(what: string): Failure {
-  return new Failure('SIGN_IN_FAILED', `what the browser brought back ${what}`);
+function foreign(what: string): ClientError {
+  return new ClientError('SIGN_IN_FAILED', `what the browser brought back ${what}`);
 }
 
 function random(): string {

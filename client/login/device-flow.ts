@@ -1,7 +1,7 @@
 import { hostname } from 'node:os';
 import { setTimeout as delay } from 'node:timers/promises';
-import { ask, readObject, unexpected } from '../http/json-request.ts';
-import { Failure } from '../errors/failure.ts';
+import { requestJson, readObject, unexpected } from '../http/json-request.ts';
+import { ClientError } from '../errors/failure.ts';
 import { version } from '../os/version.ts';
 import type { AuthorizationServer } from '../oauth/authorization-server.ts';
 import type { SignInWays } from './authorization-code-flow.ts';
@@ -36,9 +36,9 @@ export async function signInByDevice(server: AuthorizationServer, ways: SignInWa
     if (answer.error === 'slow_down') intervalMs += slowDownMs;
     else if (answer.error === 'expired_token') throw expired();
     else if (answer.error === 'access_denied')
-      throw new Failure('SIGN_IN_FAILED', 'the sign-in was refused in the browser');
+      throw new ClientError('SIGN_IN_FAILED', 'the sign-in was refused in the browser');
     else if (answer.error !== 'authorization_pending')
-      throw new Failure('SIGN_IN_FAILED', `the gateway does not accept the sign-in: ${answer.error}`);
+      throw new ClientError('SIGN_IN_FAILED', `the gateway does not accept the sign-in: ${answer.error}`);
   }
 }
 
@@ -53,7 +53,7 @@ interface Device {
 async function beginDevice(server: AuthorizationServer, { egress, signal }: SignInWays): Promise<Device> {
   const { deviceAuthorizationEndpoint: url, clientId, scope } = server;
   if (url === undefined)
-    throw new Failure('SIGN_IN_FAILED', 'this gateway does not let other devices approve a sign-in', {
+    throw new ClientError('SIGN_IN_FAILED', 'this gateway does not let other devices approve a sign-in', {
       hint: 'postern login',
     });
   const request = {
@@ -67,7 +67,7 @@ async function beginDevice(server: AuthorizationServer, { egress, signal }: Sign
         .slice(0, 64)})`,
     },
   } as const;
-  const reply = await ask(egress, request, signal);
+  const reply = await requestJson(egress, request, signal);
   const body = await readObject(reply);
   if (reply.answer.status !== 200) throw unexpected(reply, `answered ${reply.answer.status} to a new device`);
   const { device_code: deviceCode, user_code: userCode, verification_uri: text } = body;
@@ -83,7 +83,7 @@ async function beginDevice(server: AuthorizationServer, { egress, signal }: Sign
     throw unexpected(reply, 'answered a new device with something else');
   const page = new URL(text);
   if (page.origin !== url.origin)
-    throw new Failure('SIGN_IN_FAILED', 'the gateway sends its people somewhere else to type the code');
+    throw new ClientError('SIGN_IN_FAILED', 'the gateway sends its people somewhere else to type the code');
   return {
     deviceCode,
     userCode,
@@ -94,6 +94,6 @@ async function beginDevice(server: AuthorizationServer, { egress, signal }: Sign
   };
 }
 
-function expired(): Failure {
-  return new Failure('SIGN_IN_TIMEOUT', 'nobody typed the code in time', { hint: 'postern login --device' });
+function expired(): ClientError {
+  return new ClientError('SIGN_IN_TIMEOUT', 'nobody typed the code in time', { hint: 'postern login --device' });
 }

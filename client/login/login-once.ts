@@ -2,8 +2,8 @@ import { rmSync } from 'node:fs';
 import { constants } from 'node:os';
 import { join } from 'node:path';
 import type { Egress } from '../egress/egress.ts';
-import { say } from '../errors/report.ts';
-import { Failure } from '../errors/failure.ts';
+import { writeStderr } from '../errors/report.ts';
+import { ClientError } from '../errors/failure.ts';
 import { reason, writePrivate } from '../os/files.ts';
 import { LockFile } from '../os/lock-file.ts';
 import { printable } from '../os/printable.ts';
@@ -44,7 +44,7 @@ export interface SignInRequest {
  */
 export async function signInOnce(request: SignInRequest): Promise<SignIn> {
   const directory = signInDirectory(request.state, request.gateway);
-  const turn = new Turn(directory);
+  const turn = new LoginLock(directory);
   const before = request.wanted === 'a new sign-in' ? usable(request)?.key.thumbprint : undefined;
   const finished = (): SignIn | undefined => {
     const now = usable(request);
@@ -58,18 +58,18 @@ export async function signInOnce(request: SignInRequest): Promise<SignIn> {
   if (byAnother !== undefined || (waited === 'waited' && !turn.tookOver)) {
     turn.end();
     if (byAnother !== undefined) return byAnother;
-    throw new Failure('SIGN_IN_FAILED', 'the sign-in that was under way did not come to an end');
+    throw new ClientError('SIGN_IN_FAILED', 'the sign-in that was under way did not come to an end');
   }
   return turn.hold(request.hangup, () => signInNow(request, turn));
 }
 
-async function signInNow(request: SignInRequest, turn: Turn): Promise<SignIn> {
+async function signInNow(request: SignInRequest, turn: LoginLock): Promise<SignIn> {
   const { state, gateway, egress, device, browser } = request;
   const signal = AbortSignal.timeout(device ? deviceMs : browserMs);
   const invite = (url: URL, code?: string): void => {
     turn.publish(url, code);
     const opened = code === undefined && browser !== undefined && openBrowser(url, browser);
-    say(invitation(url, { code, opened }));
+    writeStderr(invitation(url, { code, opened }));
   };
   try {
     const server = await findAuthorizationServer(gateway, egress, signal);
@@ -95,11 +95,11 @@ async function signInNow(request: SignInRequest, turn: Turn): Promise<SignIn> {
       writeSignIn(directory, signIn, privateJwk),
     );
     const subject = readClaims(signIn.accessToken)?.subject;
-    say(`postern: signed in${subject === undefined ? '' : ` as ${printable(subject)}`}\n`);
+    writeStderr(`postern: signed in${subject === undefined ? '' : ` as ${printable(subject)}`}\n`);
     return signIn;
   } catch (error) {
-    if (signal.aborted && !(error instanceof Failure && error.code === 'SIGN_IN_FAILED'))
-      throw new Failure('SIGN_IN_TIMEOUT', 'nobody signed in in time', {
+    if (signal.aborted && !(error instanceof ClientError && error.code === 'SIGN_IN_FAILED'))
+      throw new ClientError('SIGN_IN_TIMEOUT', 'nobody signed in in time', {
         cause: error,
         hint: 'postern login',
       });
@@ -126,7 +126,7 @@ function usable({ state, gateway }: SignInRequest): SignIn | undefined {
 }
 
 /** The right to sign in, which one process has at a time, and the URL it is waiting at. */
-class Turn {
+class LoginLock {
   readonly #directory: string;
   readonly #lock: LockFile;
   readonly #urlPath: string;
@@ -151,7 +151,7 @@ class Turn {
       waited = true;
       shown = this.#show(shown);
       await this.#lock.pause(signal).catch((cause: unknown) => {
-        throw new Failure('SIGN_IN_TIMEOUT', 'another postern does not finish signing in', { cause });
+        throw new ClientError('SIGN_IN_TIMEOUT', 'another postern does not finish signing in', { cause });
       });
       if (isFinished()) return 'not needed';
     }
@@ -197,7 +197,7 @@ class Turn {
     try {
       return this.#lock.take();
     } catch (cause) {
-      throw new Failure('CONFIG_INVALID', `cannot keep a sign-in in ${this.#directory}: ${reason(cause)}`, {
+      throw new ClientError('CONFIG_INVALID', `cannot keep a sign-in in ${this.#directory}: ${reason(cause)}`, {
         cause,
       });
     }
@@ -216,7 +216,7 @@ class Turn {
     const { href } = new URL(url);
     if (href === shown) return shown;
     const typed = typeof code === 'string' ? ` and type the code ${printable(code)}` : '';
-    say(`postern: a sign-in is under way; open${typed === '' ? '\n' : ' '}${href}${typed}\n`);
+    writeStderr(`postern: a sign-in is under way; open${typed === '' ? '\n' : ' '}${href}${typed}\n`);
     return href;
   }
 }

@@ -2,7 +2,7 @@ import { randomBytes, timingSafeEqual } from 'node:crypto';
 import { createServer } from 'node:http';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import { Failure } from '../errors/failure.ts';
+import { ClientError } from '../errors/failure.ts';
 
 /** Where the browser comes back to. */
 export interface Loopback {
@@ -84,7 +84,7 @@ async function listen(server: ReturnType<typeof createServer>): Promise<string> 
       failure = error;
     }
   }
-  throw new Failure('SIGN_IN_FAILED', 'cannot listen on this machine for the browser to come back', {
+  throw new ClientError('SIGN_IN_FAILED', 'cannot listen on this machine for the browser to come back', {
     cause: failure,
     hint: 'postern login --device',
   });

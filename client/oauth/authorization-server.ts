@@ -1,7 +1,7 @@
-import { ask, readObject, unexpected } from '../http/json-request.ts';
+import { requestJson, readObject, unexpected } from '../http/json-request.ts';
 import type { Egress } from '../egress/egress.ts';
 import { challengeOf } from '../entry/refusal.ts';
-import { Failure } from '../errors/failure.ts';
+import { ClientError } from '../errors/failure.ts';
 import { clockOffset } from './clock-offset.ts';
 
 /** Where and how one signs in at a gateway. All its URLs are the gateway's own. */
@@ -32,7 +32,7 @@ export async function findAuthorizationServer(
   const base = ours(gateway, issuer, 'issuer').href.replace(/\/$/, '');
   const { value } = await read(new URL(`${base}/.well-known/openid-configuration`));
   if (value['issuer'] !== issuer)
-    throw new Failure('SIGN_IN_FAILED', `the sign-in of ${gateway.href} does not say who it is`);
+    throw new ClientError('SIGN_IN_FAILED', `the sign-in of ${gateway.href} does not say who it is`);
   const endpoint = (key: string): URL => ours(gateway, value[key], key);
   return {
     issuer,
@@ -56,15 +56,15 @@ interface Document {
 }
 
 async function readDocument(
-  way: { readonly gateway: URL; readonly egress: Egress; readonly signal: AbortSignal },
+  egressRequest: { readonly gateway: URL; readonly egress: Egress; readonly signal: AbortSignal },
   url: URL,
 ): Promise<Document> {
-  const reply = await ask(way.egress, { method: 'GET', url }, way.signal);
+  const reply = await requestJson(egressRequest.egress, { method: 'GET', url }, egressRequest.signal);
   const { response, status } = reply.answer;
   if (status === 200)
     return { value: await readObject(reply), clockOffsetMs: clockOffset(challengeOf(response)) };
   response.destroy();
-  throw status === 404 ? noGateway(way.gateway) : unexpected(reply, `answered ${status}`);
+  throw status === 404 ? noGateway(egressRequest.gateway) : unexpected(reply, `answered ${status}`);
 }
 
 /** What the gateway says of itself, as far as a sign-in needs it. */
@@ -76,13 +76,13 @@ function readDiscovery(
   const name = new URL(publicUrl);
   if (name.href !== gateway.href) {
     // A proof names the URL that it is for, and the gateway compares it with its own.
-    throw new Failure('CONFIG_INVALID', `the gateway at ${gateway.href} calls itself ${name.href}`, {
+    throw new ClientError('CONFIG_INVALID', `the gateway at ${gateway.href} calls itself ${name.href}`, {
       hint: `postern login ${name.href}`,
     });
   }
   const { issuer, clientId } = (signIn ?? {}) as Readonly<Record<string, unknown>>;
   if (typeof issuer === 'string' && typeof clientId === 'string') return { issuer, clientId };
-  throw new Failure('SIGN_IN_FAILED', `${gateway.href} has no sign-in; it takes tokens only`, {
+  throw new ClientError('SIGN_IN_FAILED', `${gateway.href} has no sign-in; it takes tokens only`, {
     hint: 'export POSTERN_TOKEN_FILE=/path/to/token',
   });
 }
@@ -92,7 +92,7 @@ function ours(gateway: URL, text: unknown, what: string): URL {
   const url = typeof text === 'string' && URL.canParse(text) ? new URL(text) : undefined;
   if (url?.origin === gateway.origin && url.pathname.startsWith(gateway.pathname) && url.username === '')
     return url;
-  throw new Failure('SIGN_IN_FAILED', `the sign-in of ${gateway.href} names another place as its ${what}`);
+  throw new ClientError('SIGN_IN_FAILED', `the sign-in of ${gateway.href} names another place as its ${what}`);
 }
 
 function wantedScopes(supported: unknown): string {
@@ -100,6 +100,6 @@ function wantedScopes(supported: unknown): string {
   return ['openid', 'offline_access'].filter((scope) => known.includes(scope)).join(' ');
 }
 
-function noGateway(gateway: URL): Failure {
-  return new Failure('HTTP_UNEXPECTED', `there is no postern gateway at ${gateway.href}`);
+function noGateway(gateway: URL): ClientError {
+  return new ClientError('HTTP_UNEXPECTED', `there is no postern gateway at ${gateway.href}`);
 }

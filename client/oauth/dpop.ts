@@ -58,7 +58,7 @@ export interface ProofFacts {
 }
 
 /** The value of a `DPoP` field, for one request (RFC 9449 §4.2). */
-export function prove(key: ProofKey, { method, url, now, token, nonce }: ProofFacts): string {
+export function createDpopProof(key: ProofKey, { method, url, now, token, nonce }: ProofFacts): string {
   const head = encode({ typ: 'dpop+jwt', alg: 'ES256', jwk: key.publicJwk });
   const claims = encode({
     jti: randomBytes(16).toString('base64url'),

@@ -1,9 +1,9 @@
 import { Secret } from '../../protocol/secret.ts';
-import { ask, readObject, unexpected } from '../http/json-request.ts';
+import { requestJson, readObject, unexpected } from '../http/json-request.ts';
 import type { Egress } from '../egress/egress.ts';
 import { challengeOf } from '../entry/refusal.ts';
 import { clockOffset } from './clock-offset.ts';
-import { prove } from './dpop.ts';
+import { createDpopProof } from './dpop.ts';
 import type { ProofKey } from './dpop.ts';
 
 /** With less than this left, an access token is renewed before it is used. */
@@ -21,7 +21,7 @@ export interface TokenRequest {
 }
 
 /** Tokens bound to the key, or the refusal in the words of OAuth. */
-export type TokenAnswer = IssuedTokens | TokenRefusal;
+export type TokenAnswer = IssuedTokens | TokenEndpointError;
 
 export interface IssuedTokens {
   readonly kind: 'issued';
@@ -33,7 +33,7 @@ export interface IssuedTokens {
   readonly clockOffsetMs: number;
 }
 
-export interface TokenRefusal {
+export interface TokenEndpointError {
   readonly kind: 'refused';
   /** Like `invalid_grant`. */
   readonly error: string;
@@ -47,9 +47,9 @@ export interface TokenRefusal {
 export async function requestTokens(
   request: TokenRequest,
   form: Readonly<Record<string, string>>,
-  way: { readonly egress: Egress; readonly signal: AbortSignal },
+  egressRequest: { readonly egress: Egress; readonly signal: AbortSignal },
 ): Promise<TokenAnswer> {
-  const first = await askOnce(request, form, way);
+  const first = await askOnce(request, form, egressRequest);
   if (
     first.answer.kind === 'issued' ||
     first.nonce === undefined ||
@@ -57,7 +57,7 @@ export async function requestTokens(
   ) {
     return first.answer;
   }
-  return (await askOnce(request, form, { ...way, nonce: first.nonce })).answer;
+  return (await askOnce(request, form, { ...egressRequest, nonce: first.nonce })).answer;
 }
 
 async function askOnce(
@@ -69,13 +69,13 @@ async function askOnce(
     nonce,
   }: { readonly egress: Egress; readonly signal: AbortSignal; readonly nonce?: string },
 ): Promise<{ readonly answer: TokenAnswer; readonly nonce?: string }> {
-  const proof = prove(key, {
+  const proof = createDpopProof(key, {
     method: 'POST',
     url: endpoint,
     now: Date.now() + clockOffsetMs,
     ...(nonce === undefined ? {} : { nonce }),
   });
-  const reply = await ask(
+  const reply = await requestJson(
     egress,
     { method: 'POST', url: endpoint, form: { ...form, client_id: clientId }, headers: { DPoP: proof } },
     signal,

@@ -6,7 +6,7 @@ const deadly = ['SIGHUP', 'SIGINT', 'SIGTERM'] as const;
  * Runs `work` to its end even when a signal asks this process to leave, and leaves then. For steps that must not stop
  * halfway, like using a token that can be used once.
  */
-export async function shielded<T>(work: () => Promise<T>): Promise<T> {
+export async function deferSignals<T>(work: () => Promise<T>): Promise<T> {
   let asked: (typeof deadly)[number] | undefined;
   const note = (signal: NodeJS.Signals): void => void (asked ??= signal as (typeof deadly)[number]);
   for (const signal of deadly) process.on(signal, note);

@@ -20,7 +20,7 @@ interface Claim {
 /**
  * A lock between processes: a file that only one of them can make, with the process in it. A holder that dies leaves
  * it behind, and others see that at the next look. A holder elsewhere (another machine with the same home) or one that
- * has stopped counts as gone when it has been watched for `patienceMs`.
+ * has stopped counts as gone when it has been watched for `pingAfterMs`.
  *
  * Nobody takes away the file of another to make room: between looking and taking away it could have become somebody
  * else's, however short that is, for a process may be stopped anywhere. Who finds only abandoned files makes the next

@@ -5,7 +5,7 @@ import { isAbsolute, join } from 'node:path';
 export type Environment = Readonly<Record<string, string | undefined>>;
 
 /** Where this user's files are. All absolute. */
-export interface Places {
+export interface UserPaths {
   readonly home: string;
   /** `config.json`, and the `ssh_config` that `setup` generates. */
   readonly config: string;
@@ -14,7 +14,7 @@ export interface Places {
 }
 
 /** The XDG directories. A relative path in the environment is ignored, as the XDG specification asks. */
-export function places(env: Environment): Places {
+export function places(env: Environment): UserPaths {
   const home = absolute(env['HOME']) ?? homeOfUser();
   return {
     home,

@@ -13,14 +13,14 @@ const asleepMs = 5000;
 /** The list of addresses costs a little; a change that is noticed some seconds later is early enough. */
 const looksPerList = 3;
 
-export interface Surroundings {
+export interface NetworkMonitor {
   /** Looks at once whether the addresses have changed since the last look; the listener is not told of it. */
   hasMoved(): boolean;
   stop(): void;
 }
 
 /** Watches for what connections do not survive without telling. Does not keep the process alive. */
-export function watchSurroundings(listener: SurroundingsListener): Surroundings {
+export function watchSurroundings(listener: SurroundingsListener): NetworkMonitor {
   let lastLookAt = Date.now();
   let looks = 0;
   let addresses = currentAddresses();

@@ -5,11 +5,11 @@ import type { RejoinCause } from '../../protocol/resume-cause.ts';
 import type { RelayJoined } from '../../protocol/relay-frame.ts';
 import type { Carrier, CarrierEnd } from '../../stream/carrier.ts';
 import { RelayStream } from '../../stream/relay-stream.ts';
-import type { ConnectionAges, TunnelWatch } from '../entry/entry.ts';
-import { Failure, toFailure } from '../errors/failure.ts';
+import type { ConnectionAges, TunnelObserver } from '../entry/entry.ts';
+import { ClientError, toFailure } from '../errors/failure.ts';
 import { watchSurroundings } from './network-monitor.ts';
-import type { Surroundings } from './network-monitor.ts';
-import { Tries } from './retry.ts';
+import type { NetworkMonitor } from './network-monitor.ts';
+import { HedgedRetry } from './retry.ts';
 
 /** What a request to go on says. */
 export interface Rejoin {
@@ -22,28 +22,28 @@ export interface Rejoin {
   readonly onConnected: () => void;
 }
 
-export interface Rejoined {
+export interface ResumeResult {
   readonly carrier: Carrier;
-  readonly joined: RelayJoined;
+  readonly resumed: RelayJoined;
   /** Whether there is a better way than the one by which it came. */
   readonly isSecondBest?: boolean;
 }
 
-export interface ResumptionOptions {
+export interface ReconnectorOptions {
   readonly windowBytes: number;
   /** How long the gateway keeps the tunnel, and we try. */
   readonly keepMs: number;
   /** The age to which connections live on the way, as the gateway says. */
   readonly carrierMs?: number;
   readonly ages?: ConnectionAges;
-  readonly watch?: TunnelWatch;
+  readonly watch?: TunnelObserver;
   /** Whether there is a better way than the one by which the first carrier came. */
   readonly isSecondBest?: boolean;
   /** After how long a better way is tried. */
   readonly betterAfterMs?: number;
-  readonly say: (line: string) => void;
+  readonly warn: (line: string) => void;
   /** Asks the gateway to go on; the caller owns the carrier, which is held. */
-  readonly rejoin: (asked: Rejoin, signal: AbortSignal) => Promise<Rejoined>;
+  readonly resume: (asked: Rejoin, signal: AbortSignal) => Promise<ResumeResult>;
 }
 
 /** A silence that people notice is explained after this time. */
@@ -62,11 +62,11 @@ const defaultBetterAfterMs = 60_000;
 const mostBetterAfterMs = 2 * 3_600_000;
 
 /** Keeps a tunnel going over the loss of its connections, and changes them before they are lost where that is known. */
-export class Resumption {
-  readonly #options: ResumptionOptions;
+export class Reconnector {
+  readonly #options: ReconnectorOptions;
   readonly #stream: RelayStream;
-  #surroundings: Surroundings | undefined;
-  #tries: Tries<Rejoined> | undefined;
+  #surroundings: NetworkMonitor | undefined;
+  #tries: HedgedRetry<ResumeResult> | undefined;
   #cause: RejoinCause = 'reset';
   /** Set while a dead connection would be the fault of something that we know. */
   #doubted: RejoinCause | undefined;
@@ -86,16 +86,16 @@ export class Resumption {
   #betterTimer: NodeJS.Timeout | undefined;
   #betterAfterMs: number;
 
-  constructor(options: ResumptionOptions) {
+  constructor(options: ReconnectorOptions) {
     this.#options = options;
     this.#betterAfterMs = options.betterAfterMs ?? defaultBetterAfterMs;
     this.#stream = new RelayStream({
-      isPlain: false,
+      isV4: false,
       windowBytes: options.windowBytes,
       onDetached: (end) => this.#lost(end),
-      onMove: () => void this.#comeBack('move'),
-      onSilence: () => this.#silent(),
-      onVoice: () => this.#heardAgain(),
+      onReconnectRequested: () => void this.#comeBack('move'),
+      onUnresponsive: () => this.#silent(),
+      onRecovered: () => this.#heardAgain(),
     });
   }
 
@@ -110,7 +110,7 @@ export class Resumption {
       clearTimeout(this.#ageTimer);
       clearTimeout(this.#doubtTimer);
       clearTimeout(this.#betterTimer);
-      const ended = new Failure('TUNNEL_LOST', 'the session has ended');
+      const ended = new ClientError('TUNNEL_LOST', 'the session has ended');
       // Who has ended it on a connection that lives may have been too late: the gateway may have gone over to the next one.
       if (this.#awaySince === undefined) this.#tries?.finish(ended);
       else this.#tries?.stop(ended);
@@ -127,7 +127,7 @@ export class Resumption {
 
   /** The connection may be dead without knowing it. Who is trying already tries again at once. */
   #doubt(cause: RejoinCause): void {
-    this.#tries?.hurry();
+    this.#tries?.retryNow();
     if (!this.#stream.isAttached) return;
     this.#doubted = cause;
     clearTimeout(this.#doubtTimer);
@@ -204,18 +204,18 @@ export class Resumption {
   /** Tries until there is another connection, the time is over, or the gateway has said no. Never rejects. */
   async #comeBack(cause: RejoinCause): Promise<void> {
     this.#cause = cause;
-    if (this.#tries !== undefined) return this.#tries.hurry();
+    if (this.#tries !== undefined) return this.#tries.retryNow();
     this.#overtaken = 0;
-    const telling = this.#tellWhenLong();
+    const telling = this.#warnWhenLong();
     try {
-      this.#tries = new Tries({
+      this.#tries = new HedgedRetry({
         attempt: (signal, reached) => this.#attempt(signal, reached),
         pauseMs: (number) => (this.#awaySince === undefined ? calmPauseMs(number) : urgentPauseMs(number)),
         limitMs: tryLimitMs,
         review: (error) => this.#review(error),
-        discard: ({ carrier }) => this.#stream.decline(carrier),
+        discard: ({ carrier }) => this.#stream.rejectLate(carrier),
       });
-      this.#goOn(await this.#tries.run(this.#pauseMs()));
+      this.#resume(await this.#tries.run(this.#pauseMs()));
       telling.resumed();
     } catch (error) {
       if (error === notNeeded) telling.resumed();
@@ -233,8 +233,8 @@ export class Resumption {
     return this.#useless < 2 ? 0 : Math.min(mostUselessPauseMs, 125 * 2 ** this.#useless);
   }
 
-  #attempt(signal: AbortSignal, reached: () => void): Promise<Rejoined> {
-    return this.#options.rejoin(
+  #attempt(signal: AbortSignal, reached: () => void): Promise<ResumeResult> {
+    return this.#options.resume(
       {
         received: this.#stream.received,
         cause: this.#cause,
@@ -260,16 +260,16 @@ export class Resumption {
     const [minutes, cause] = [Math.round(keepMs / 60_000), this.#lastFailure];
     const why = cause === undefined ? '' : `: ${cause.message}`;
     const what = `the connection could not be restored within ${minutes} minutes${why}`;
-    this.#tries?.stop(new Failure('TUNNEL_LOST', what, { cause }));
+    this.#tries?.stop(new ClientError('TUNNEL_LOST', what, { cause }));
   }
 
-  #goOn({ carrier, joined, isSecondBest }: Rejoined): void {
-    if (this.#stream.destroyed) return this.#stream.decline(carrier);
+  #resume({ carrier, resumed: joined, isSecondBest }: ResumeResult): void {
+    if (this.#stream.destroyed) return this.#stream.rejectLate(carrier);
     try {
       this.#stream.attach(carrier, { peerReceived: joined.received, from: joined.from ?? 0 });
     } catch (cause) {
       carrier.drop();
-      throw new Failure('TUNNEL_LOST', 'the gateway goes on at a place where the session is not', { cause });
+      throw new ClientError('TUNNEL_LOST', 'the gateway goes on at a place where the session is not', { cause });
     }
     this.#attached(isSecondBest);
     this.#options.watch?.resumed();
@@ -284,20 +284,20 @@ export class Resumption {
     else this.#stream.destroy(failure);
   }
 
-  #tellWhenLong(): { resumed(): void; stop(): void } {
+  #warnWhenLong(): { resumed(): void; stop(): void } {
     const startedAt = Date.now();
     let told = false;
     const timer = setTimeout(() => {
       if (this.#awaySince === undefined) return;
       told = true;
-      this.#options.say(`postern: reconnecting… (${rejoinCauses[this.#cause]})\n`);
+      this.#options.warn(`postern: reconnecting… (${rejoinCauses[this.#cause]})\n`);
     }, quietMs);
     timer.unref();
     return {
       resumed: () => {
         if (!told) return;
         const seconds = Math.round((Date.now() - startedAt) / 1000);
-        this.#options.say(`postern: resumed after ${seconds} s\n`);
+        this.#options.warn(`postern: resumed after ${seconds} s\n`);
       },
       stop: () => clearTimeout(timer),
     };

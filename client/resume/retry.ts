@@ -16,7 +16,7 @@ export interface TriesOptions<T> {
  * comes back should not find us waiting for a lost packet. As soon as somebody does, it waits: whoever is busy would
  * only be busier.
  */
-export class Tries<T> {
+export class HedgedRetry<T> {
   readonly #options: TriesOptions<T>;
   #isOver = false;
   readonly #cut = new AbortController();
@@ -46,7 +46,7 @@ export class Tries<T> {
   }
 
   /** Makes the next try now, as if it were the first. */
-  hurry(): void {
+  retryNow(): void {
     if (this.#isOver || this.#answering > 0) return;
     this.#number = 0;
     this.#try();
@@ -71,11 +71,11 @@ export class Tries<T> {
     this.#options.review();
     if (this.#isOver) return;
     const number = this.#number++;
-    this.#timer = setTimeout(() => this.#tryWhenNobodyAnswers(), this.#options.pauseMs(number));
+    this.#timer = setTimeout(() => this.#scheduleHedge(), this.#options.pauseMs(number));
     void this.#attempt(number);
   }
 
-  #tryWhenNobodyAnswers(): void {
+  #scheduleHedge(): void {
     if (this.#answering > 0) this.#due = true;
     else this.#try();
   }
@@ -108,7 +108,7 @@ export class Tries<T> {
       clearTimeout(timer);
       this.#cut.signal.removeEventListener('abort', stop);
       this.#answering -= answering;
-      if (this.#due && !this.#isOver) this.#tryWhenNobodyAnswers();
+      if (this.#due && !this.#isOver) this.#scheduleHedge();
     }
   }
 

@@ -3,13 +3,13 @@ import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { formatTarget } from '../../protocol/target.ts';
 import type { Target } from '../../protocol/target.ts';
-import type { TunnelWatch } from '../entry/entry.ts';
+import type { TunnelObserver } from '../entry/entry.ts';
 import { readSmall, writePrivate } from '../os/files.ts';
 import { hasEnded, isThere, ownLife } from '../os/process-identity.ts';
 import type { ProcessLife } from '../os/process-identity.ts';
 
 /** A resumable tunnel of this user on this machine, as the process that has it wrote it down. Times are ISO 8601. */
-export interface TunnelHere {
+export interface LocalTunnel {
   readonly target: string;
   readonly gateway: string;
   readonly state: 'connected' | 'reconnecting';
@@ -33,13 +33,13 @@ const own = new Set<string>();
 const sweptAt = new Map<string, number>();
 
 /** Keeps a file about a tunnel of this process, for `postern status`. A file that cannot be written matters to nobody. */
-export function tunnelFile(state: string, { gateway, target }: TunnelNames): TunnelWatch {
+export function tunnelFile(state: string, { gateway, target }: TunnelNames): TunnelObserver {
   const directory = directoryIn(state);
   let path: string | undefined;
   let life: ProcessLife | undefined;
   const since = new Date().toISOString();
   let resumes = 0;
-  const write = (how: TunnelHere['state']): void => {
+  const write = (how: LocalTunnel['state']): void => {
     life ??= ownLife();
     const file = (path ??= takePath(directory));
     const changed = new Date().toISOString();
@@ -91,7 +91,7 @@ interface TunnelNames {
 }
 
 /** The tunnels of this user on this machine, the oldest first. Takes away what processes that were killed have left. */
-export function tunnelsHere(state: string): readonly TunnelHere[] {
+export function tunnelsHere(state: string): readonly LocalTunnel[] {
   const directory = directoryIn(state);
   try {
     sweep(directory);
@@ -114,7 +114,7 @@ function sweep(directory: string): void {
   }
 }
 
-function read(path: string): TunnelHere | undefined {
+function read(path: string): LocalTunnel | undefined {
   const value = parsed(path);
   const { version, target, gateway, state, since, changed, resumes, pid } = (value ?? {}) as Readonly<
     Record<string, unknown>

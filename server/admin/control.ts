@@ -5,7 +5,7 @@ import { formatTarget } from '../../protocol/target.ts';
 import type { SessionRecord } from '../session/sessions.ts';
 
 /** A session as `postern-gateway sessions` shows it. Times are milliseconds since the epoch. */
-export interface ShownSession {
+export interface SessionView {
   readonly id: string;
   readonly state: 'opening' | 'open';
   readonly entry: string;
@@ -21,20 +21,20 @@ export interface ShownSession {
 }
 
 /** Which sessions to end; of several conditions all must hold. */
-export type Killing = z.output<typeof killing>;
+export type KillRequest = z.output<typeof killing>;
 
 /** What the control socket can do. */
-export interface Controlled {
+export interface SessionControl {
   sessions(): Iterable<SessionRecord>;
   /** Ends the sessions that match, and revokes what they could come back with where that is asked. Resolves to how many. */
-  kill(killing: Killing): Promise<number>;
+  kill(killing: KillRequest): Promise<number>;
 }
 
 /** The same of the other processes of the gateway. */
 export interface ControlledElsewhere {
-  sessions(): Promise<readonly ShownSession[]>;
+  sessions(): Promise<readonly SessionView[]>;
   /** `silent` processes have not answered, and nothing of theirs has ended. */
-  kill(killing: Killing): Promise<{ readonly ended: number; readonly silent: number }>;
+  kill(killing: KillRequest): Promise<{ readonly ended: number; readonly silent: number }>;
 }
 
 const text = z.string().min(1).max(300);
@@ -63,11 +63,11 @@ const killing = z
   );
 
 /** The listener for `postern-gateway sessions` and `kill`: who may open its socket may do what it can. */
-export function controlApp(controlled: Controlled, elsewhere?: ControlledElsewhere): FastifyInstance {
+export function controlApp(controlled: SessionControl, elsewhere?: ControlledElsewhere): FastifyInstance {
   const app = fastify({ logger: false, forceCloseConnections: true });
   app.get('/sessions', async (_request, reply) => {
     const others = (await elsewhere?.sessions()) ?? [];
-    return reply.send([...[...controlled.sessions()].map(shown), ...others]);
+    return reply.send([...[...controlled.sessions()].map(toSessionView), ...others]);
   });
   app.post('/kill', async (request, reply) => {
     const asked = killing.safeParse(request.body);
@@ -79,7 +79,7 @@ export function controlApp(controlled: Controlled, elsewhere?: ControlledElsewhe
 }
 
 /** Whether a session is among those to end. */
-export function isToEnd(asked: Killing, record: SessionRecord): boolean {
+export function matches(asked: KillRequest, record: SessionRecord): boolean {
   const { principal, grant } = record;
   return (
     (!asked.sessions || asked.sessions.includes(record.id)) &&
@@ -93,7 +93,7 @@ export function isToEnd(asked: Killing, record: SessionRecord): boolean {
 }
 
 /** A session as others see it. */
-export function shown({
+export function toSessionView({
   id,
   entry,
   remoteAddress,
@@ -102,7 +102,7 @@ export function shown({
   dialled,
   offeredAt,
   openedAt,
-}: SessionRecord): ShownSession {
+}: SessionRecord): SessionView {
   return {
     id,
     state: openedAt === undefined ? 'opening' : 'open',

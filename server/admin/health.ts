@@ -3,7 +3,7 @@ import type { FastifyInstance } from 'fastify';
 
 export interface AdminSource {
   /** Why no new tunnel would open now; empty when ready. */
-  obstacles(): Promise<readonly string[]>;
+  notReadyReasons(): Promise<readonly string[]>;
   readonly metrics: { readonly contentType: string; text(): Promise<string> };
 }
 
@@ -15,7 +15,7 @@ export function adminApp(source: AdminSource): FastifyInstance {
   const app = fastify({ logger: false, forceCloseConnections: true });
   app.get('/healthz', (_request, reply) => reply.type('text/plain').send('ok\n'));
   app.get('/readyz', async (_request, reply) => {
-    const obstacles = await source.obstacles();
+    const obstacles = await source.notReadyReasons();
     return reply
       .code(obstacles.length === 0 ? 200 : 503)
       .type('text/plain')

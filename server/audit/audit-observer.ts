@@ -5,7 +5,7 @@ import type { SessionObserver, SessionRecord } from '../session/sessions.ts';
 import type { MadeTicket } from '../web/api.ts';
 import type { AuditFields } from './audit-file.ts';
 import type { AuditLog } from './audit-log.ts';
-import { withoutSecrets } from '../telemetry/redact.ts';
+import { redact } from '../telemetry/redact.ts';
 
 /**
  * Writes down every offer: `refuse`, or `open` before the first byte can pass and `end` when it is over; in between
@@ -66,7 +66,7 @@ function fieldsOf(
     session: record.id,
     entry: record.entry,
     client: record.remoteAddress,
-    asked: withoutSecrets(record.asked),
+    asked: redact(record.asked),
     issuer: principal?.issuer,
     subject: principal?.subject,
     tokenId: principal?.tokenId,
@@ -75,7 +75,7 @@ function fieldsOf(
     rule: grant?.rule,
     address: record.dialled && formatTarget(record.dialled),
     ...(event === 'end' || event === 'refuse'
-      ? { cause: record.end, reason: record.reason && withoutSecrets(record.reason) }
+      ? { cause: record.end, reason: record.reason && redact(record.reason) }
       : {}),
     ...(event === 'end'
       ? {

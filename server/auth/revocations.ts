@@ -37,7 +37,7 @@ export interface RevocationsOptions {
   /** How long a token can live that the gateway believes. */
   readonly keepMs?: number;
   /** Told when the list cannot be read again after another process has changed it. */
-  readonly onTrouble?: (error: unknown) => void;
+  readonly onError?: (error: unknown) => void;
   /** The wall clock, in milliseconds since 1970. */
   readonly now?: () => number;
 }
@@ -47,7 +47,7 @@ const defaultKeepMs = 367 * 24 * 3_600_000;
 const forgetMs = 3_600_000;
 
 /** Whether the revocation is about the principal. */
-export function concerns(revocation: Revocation, principal: Revocable): boolean {
+export function appliesTo(revocation: Revocation, principal: Revocable): boolean {
   if (revocation.kind === 'token') return revocation.tokenId === principal.tokenId;
   if (revocation.kind === 'signIn') return revocation.signInId === principal.signInId;
   if (revocation.kind === 'key') return revocation.keyThumbprint === principal.keyThumbprint;
@@ -65,7 +65,7 @@ export async function openRevocations(
   store: Store,
   options: RevocationsOptions = {},
 ): Promise<Revocations & { close(): void }> {
-  const { keepMs = defaultKeepMs, onTrouble, now = Date.now } = options;
+  const { keepMs = defaultKeepMs, onError: onTrouble, now = Date.now } = options;
   /** By what `nameOf` says: of a subject the latest counts. */
   const list = new Map<string, Entry>();
   const listeners = new Set<(revocation: Revocation, reason: string) => void>();
@@ -100,7 +100,7 @@ export async function openRevocations(
       if (keyThumbprint !== undefined && list.has(nameOf({ kind: 'key', keyThumbprint }))) return true;
       return [undefined, issuer].some((of) => {
         const entry = list.get(subjectName(of, subject));
-        return entry !== undefined && concerns(entry.revocation, { issuer, subject, issuedAt });
+        return entry !== undefined && appliesTo(entry.revocation, { issuer, subject, issuedAt });
       });
     },
 

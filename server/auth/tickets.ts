@@ -1,9 +1,9 @@
 import { createHash, randomBytes } from 'node:crypto';
 import { TunnelError } from '../../protocol/errors.ts';
-import { formatPattern, narrower, parsePattern } from '../../protocol/target-pattern.ts';
+import { formatPattern, intersectPatterns, parsePattern } from '../../protocol/target-pattern.ts';
 import type { Store } from '../store/store.ts';
 import type { Principal } from './authenticator.ts';
-import { TokenRefusal } from './jwt/claims.ts';
+import { InvalidTokenError } from './jwt/claims.ts';
 
 /** What a ticket is to be good for. */
 export interface TicketRequest {
@@ -23,7 +23,7 @@ export interface Ticket {
 export interface Tickets {
   /** Makes a ticket for the principal of a token. Rejects with `TARGET_DENIED` for targets beyond those of the token. */
   issue(principal: Principal, request: TicketRequest): Promise<Ticket>;
-  /** Uses a ticket once. Rejects with `TokenRefusal`. */
+  /** Uses a ticket once. Rejects with `InvalidTokenError`. */
   redeem(ticket: string): Promise<Principal>;
 }
 
@@ -39,7 +39,7 @@ const prefix = 'pt_';
 const form = /^pt_[A-Za-z0-9_-]{43}$/;
 
 /** Whether a credential is meant as a ticket rather than a token. */
-export function looksLikeTicket(credential: string): boolean {
+export function isTicketFormat(credential: string): boolean {
   return credential.startsWith(prefix);
 }
 
@@ -54,7 +54,7 @@ interface StoredTicket extends Pick<
 }
 
 /** The tickets in a store. */
-export function ticketBook(store: Store, { now = Date.now }: TicketsOptions = {}): Tickets {
+export function createTicketStore(store: Store, { now = Date.now }: TicketsOptions = {}): Tickets {
   return {
     async issue(principal, { targets, ttlMs, uses }) {
       const ticket = `${prefix}${randomBytes(32).toString('base64url')}`;
@@ -84,13 +84,13 @@ export function ticketBook(store: Store, { now = Date.now }: TicketsOptions = {}
       const key = keyOf(ticket);
       // A guess must not cost a write.
       if (!form.test(ticket) || (await store.get('tickets', key)) === undefined)
-        throw new TokenRefusal('ticket: unknown, used up or expired');
+        throw new InvalidTokenError('ticket: unknown, used up or expired');
       let used: StoredTicket | undefined;
       await store.update('tickets', key, (value) => {
         used = value as StoredTicket | undefined;
         return used && used.usesLeft > 1 ? { ...used, usesLeft: used.usesLeft - 1 } : undefined;
       });
-      if (!used) throw new TokenRefusal('ticket: used up');
+      if (!used) throw new InvalidTokenError('ticket: used up');
       const { issuedAt, expiresAt, groups, usesLeft: _, ...who } = used;
       return {
         ...who,
@@ -111,7 +111,7 @@ function narrowTargets(
   const wanted = asked.map(parsePattern);
   if (!principal.targets) return wanted.map(formatPattern);
   const allowed = principal.targets.map(parsePattern);
-  const both = wanted.flatMap((one) => allowed.flatMap((other) => narrower(one, other) ?? []));
+  const both = wanted.flatMap((one) => allowed.flatMap((other) => intersectPatterns(one, other) ?? []));
   if (both.length === 0) throw new TunnelError('TARGET_DENIED', 'your token is not for these targets');
   return both.map(formatPattern);
 }

@@ -1,27 +1,27 @@
 import type { FastifyInstance } from 'fastify';
 import { z } from 'zod';
-import type { ProcessFigures } from '../telemetry/metrics-aggregator.ts';
+import type { ProcessMetrics } from '../telemetry/metrics-aggregator.ts';
 import type { Figures } from '../telemetry/metrics.ts';
 import type { HttpCarriers } from '../entry/http-carrier.ts';
 import { toTunnelError } from '../../protocol/errors.ts';
 import { controlApp } from '../admin/control.ts';
-import type { Controlled } from '../admin/control.ts';
-import { ownTunnels } from '../resume/local-locator.ts';
-import type { Relays } from '../resume/resumable-tunnels.ts';
+import type { SessionControl } from '../admin/control.ts';
+import { localLocator } from '../resume/local-locator.ts';
+import type { ResumableTunnels } from '../resume/resumable-tunnels.ts';
 import type { Sessions } from '../session/sessions.ts';
 import { takeCarried } from './handoff/http-carrier.ts';
 import { holderShape, holderOf, takeHandedOver } from './handoff/receiver.ts';
 
 /** What a process does for the other ones. */
-export interface InstanceSource extends Controlled {
+export interface InstanceSource extends SessionControl {
   readonly live: Pick<Sessions, 'find'>;
-  readonly relays: Relays;
-  figures(): Promise<Figures>;
+  readonly relays: ResumableTunnels;
+  metrics(): Promise<Figures>;
   /**
    * The process of this name takes new tunnels now, or those that it leads: what is open here may last as long as it
    * does, and its clients come back over there.
    */
-  succeeded(by: string | undefined): void;
+  onSuperseded(by: string | undefined): void;
   /** Nobody comes after the process of this name. Resolves when our tunnels have ended, or somebody has come. */
   stop(by: string | undefined): Promise<void>;
 }
@@ -30,7 +30,7 @@ export interface InstanceAppOptions {
   /** Its carriers, for requests that reach others. */
   readonly carriers?: HttpCarriers;
   /** What a process that is about to end has counted, for the one that leads. */
-  readonly onLastFigures?: (said: ProcessFigures) => void;
+  readonly onLastFigures?: (said: ProcessMetrics) => void;
 }
 
 const asked = z.strictObject({ sid: z.string(), holder: holderShape });
@@ -45,7 +45,7 @@ export function instanceApp(source: InstanceSource, options: InstanceAppOptions 
   app.post('/find', async (request, reply) => {
     const { sid, holder } = asked.parse(request.body);
     try {
-      const { sessionId, target, address } = await ownTunnels(source.relays).find(sid, holderOf(holder));
+      const { sessionId, target, address } = await localLocator(source.relays).find(sid, holderOf(holder));
       return await reply.send({ sessionId, target, address });
     } catch (error) {
       const { code, message, facts } = toTunnelError(error);
@@ -58,16 +58,16 @@ export function instanceApp(source: InstanceSource, options: InstanceAppOptions 
     return reply.send({});
   });
   app.post('/succeeded', (request, reply) => {
-    source.succeeded(notice.parse(request.body).by);
+    source.onSuperseded(notice.parse(request.body).by);
     return reply.send({});
   });
   app.post('/stop', async (request, reply) => {
     await source.stop(notice.parse(request.body).by);
     return reply.send({});
   });
-  app.get('/figures', async (_request, reply) => reply.send(await source.figures()));
+  app.get('/figures', async (_request, reply) => reply.send(await source.metrics()));
   app.post('/last-figures', { bodyLimit: maxFiguresBytes }, (request, reply) => {
-    options.onLastFigures?.(request.body as ProcessFigures);
+    options.onLastFigures?.(request.body as ProcessMetrics);
     return reply.send({});
   });
   takeHandedOver(app.server, source.relays);

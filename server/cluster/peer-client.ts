@@ -1,30 +1,30 @@
 import { request } from 'node:http';
 import type { IncomingMessage } from 'node:http';
 
-export interface Question {
+export interface PeerRequest {
   readonly path: string;
   /** Absent: a GET. */
   readonly body?: object;
   readonly timeoutMs: number;
 }
 
-export interface Answer {
+export interface PeerResponse {
   readonly status: number;
   readonly body: unknown;
 }
 
 /** The process listens, and says nothing. */
-export class SilentError extends Error {
-  override readonly name = 'SilentError';
+export class PeerTimeoutError extends Error {
+  override readonly name = 'PeerTimeoutError';
 }
 
 const maxAnswerBytes = 64 * 1024 * 1024;
 
 /**
  * Asks a process of the gateway over its unix socket, in JSON. Rejects with the error of the connection (ECONNREFUSED
- * when the process is gone), with `SilentError`, and with `SyntaxError` for an answer that is no JSON.
+ * when the process is gone), with `PeerTimeoutError`, and with `SyntaxError` for an answer that is no JSON.
  */
-export function ask(socketPath: string, { path, body, timeoutMs }: Question): Promise<Answer> {
+export function requestJson(socketPath: string, { path, body, timeoutMs }: PeerRequest): Promise<PeerResponse> {
   const text = body === undefined ? undefined : JSON.stringify(body);
   const headers = text === undefined ? {} : { 'Content-Type': 'application/json' };
   const method = text === undefined ? 'GET' : 'POST';
@@ -34,7 +34,7 @@ export function ask(socketPath: string, { path, body, timeoutMs }: Question): Pr
         .then((answer) => resolve({ status: response.statusCode ?? 0, body: answer }), reject)
         .finally(() => clearTimeout(late));
     });
-    const late = setTimeout(() => asking.destroy(new SilentError(`no answer from ${socketPath}`)), timeoutMs);
+    const late = setTimeout(() => asking.destroy(new PeerTimeoutError(`no answer from ${socketPath}`)), timeoutMs);
     asking.once('error', (error) => {
       clearTimeout(late);
       reject(error);

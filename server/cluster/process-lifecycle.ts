@@ -1,29 +1,29 @@
 import type { Figures } from '../telemetry/metrics.ts';
-import type { Killing } from '../admin/control.ts';
-import type { Relays } from '../resume/resumable-tunnels.ts';
+import type { KillRequest } from '../admin/control.ts';
+import type { ResumableTunnels } from '../resume/resumable-tunnels.ts';
 import type { SessionRecord, Sessions } from '../session/sessions.ts';
 import type { InstanceSource } from './peer-api.ts';
 
 /** What of the gateway this needs. */
-export interface Succeedable {
+export interface Supersedable {
   readonly sessions: Sessions;
-  readonly relays: Relays;
-  readonly metrics: { figures(): Promise<Figures> };
-  end(killing: Killing): number;
+  readonly resumableTunnels: ResumableTunnels;
+  readonly metrics: { snapshot(): Promise<Figures> };
+  end(killing: KillRequest): number;
   stop(): void;
-  succeeded(): void;
+  onSuperseded(): void;
   empty(): Promise<void>;
 }
 
 /** What other processes may have this one do, and who comes after it. */
-export class Succession implements InstanceSource {
-  readonly #gateway: Succeedable;
+export class ProcessLifecycle implements InstanceSource {
+  readonly #gateway: Supersedable;
   readonly #generation: string;
   #next = Promise.withResolvers<void>();
   #isSucceeded = false;
 
   /** `generation`: the name of the process that leads ours, which may be ourselves. */
-  constructor(gateway: Succeedable, generation: string) {
+  constructor(gateway: Supersedable, generation: string) {
     this.#gateway = gateway;
     this.#generation = generation;
   }
@@ -37,27 +37,27 @@ export class Succession implements InstanceSource {
     return this.#gateway.sessions;
   }
 
-  get relays(): Relays {
-    return this.#gateway.relays;
+  get relays(): ResumableTunnels {
+    return this.#gateway.resumableTunnels;
   }
 
   sessions(): Iterable<SessionRecord> {
     return this.#gateway.sessions.records();
   }
 
-  async kill(killing: Killing): Promise<number> {
+  async kill(killing: KillRequest): Promise<number> {
     return this.#gateway.end(killing);
   }
 
-  figures(): Promise<Figures> {
-    return this.#gateway.metrics.figures();
+  metrics(): Promise<Figures> {
+    return this.#gateway.metrics.snapshot();
   }
 
-  succeeded(by: string | undefined): void {
+  onSuperseded(by: string | undefined): void {
     // Our own leader tells everybody that it has taken over.
     if (by === this.#generation) return;
     this.#isSucceeded = true;
-    this.#gateway.succeeded();
+    this.#gateway.onSuperseded();
     this.#next.resolve();
     this.#next = Promise.withResolvers();
   }
@@ -66,7 +66,7 @@ export class Succession implements InstanceSource {
     // Who says so may be the one that we are about to take over from.
     if (!this.#isSucceeded && by !== this.#generation) return;
     this.#gateway.stop();
-    if (!this.#isSucceeded) this.#gateway.relays.askToMove();
+    if (!this.#isSucceeded) this.#gateway.resumableTunnels.requestReconnect();
     await this.orElse(this.#gateway.empty());
   }
 

@@ -18,7 +18,7 @@ export function newInstanceName(): string {
  * Where each process of a gateway has a socket of its own, next to the control socket. Who may enter the directory may
  * do what the sockets can do.
  */
-export class InstanceFolder {
+export class RuntimeDirectory {
   readonly directory: string;
 
   private constructor(directory: string) {
@@ -26,14 +26,14 @@ export class InstanceFolder {
   }
 
   /** Makes it, if it is not there. Rejects when others could enter it. */
-  static async open(controlPath: string): Promise<InstanceFolder> {
+  static async open(controlPath: string): Promise<RuntimeDirectory> {
     const directory = `${controlPath}.d`;
     await mkdir(directory, { mode: 0o700 }).catch(unlessThere);
     const { mode, uid } = await stat(directory);
     const isOurs = process.geteuid === undefined || uid === process.geteuid() || uid === 0;
     if (!isOurs || (process.platform !== 'win32' && (mode & 0o077) !== 0))
       throw new Error(`${directory} has to belong to the gateway's user alone; run: chmod 700 ${directory}`);
-    return new InstanceFolder(directory);
+    return new RuntimeDirectory(directory);
   }
 
   /** The socket of an instance, whether or not there is one; undefined for what cannot be a name. */

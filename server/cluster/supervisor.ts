@@ -2,15 +2,15 @@ import { spawn } from 'node:child_process';
 import type { ChildProcess } from 'node:child_process';
 import { z } from 'zod';
 import type { Logger } from 'pino';
-import { leave } from '../listener/listen.ts';
-import type { Door, SharingOptions } from '../listener/listen.ts';
+import { removeSocketFile } from '../listener/listen.ts';
+import type { ListenSpec, SharingOptions } from '../listener/listen.ts';
 import type { HeldSocket } from '../listener/bound-socket.ts';
-import { holdSocket, holdSockets } from '../listener/bound-socket.ts';
+import { bindSocket, bindSockets } from '../listener/bound-socket.ts';
 import type { SharedCounts } from './shared-counter.ts';
 import { formatWorkerPlace, predecessorVariable, workerVariable } from './systemd.ts';
-import { ask } from './peer-client.ts';
-import type { Answer } from './peer-client.ts';
-import type { PublicDoor } from '../listener/public-listener.ts';
+import { requestJson } from './peer-client.ts';
+import type { PeerResponse } from './peer-client.ts';
+import type { PublicListener } from '../listener/public-listener.ts';
 import { detailOf } from './worker-api.ts';
 
 /** Who does not listen by then does not start. */
@@ -33,7 +33,7 @@ const notice = z.union([
 
 export interface WorkersParts {
   readonly count: number;
-  readonly door: Door;
+  readonly door: ListenSpec;
   /** The name of this process. */
   readonly generation: string;
   /** Has two columns for each worker: one that ends slowly keeps its own. */
@@ -48,7 +48,7 @@ export interface WorkersParts {
 }
 
 /** The place of one worker, whoever has it. */
-interface Seat {
+interface WorkerSlot {
   readonly number: number;
   socket: HeldSocket | undefined;
   child: Child | undefined;
@@ -69,9 +69,9 @@ interface Child {
  * replaced. Where the kernel divides callers among sockets of one port, each has a socket of its own, which this process
  * holds too: who waits in it when its worker dies is taken by the next one.
  */
-export class Workers implements PublicDoor {
+export class Workers implements PublicListener {
   readonly #parts: WorkersParts;
-  readonly #seats: readonly Seat[];
+  readonly #seats: readonly WorkerSlot[];
   readonly #children = new Set<Child>();
   readonly #freeColumns: number[];
   #shared: HeldSocket | undefined;
@@ -97,14 +97,14 @@ export class Workers implements PublicDoor {
   }
 
   /** How many listen. */
-  get living(): number {
+  get alive(): number {
     return this.#listening().length;
   }
 
   /** Resolves when all listen; otherwise none does. */
-  async open(turn: SharingOptions['turn']): Promise<void> {
+  async open(turn: SharingOptions['mode']): Promise<void> {
     const { door } = this.#parts;
-    const sockets = await holdSockets(door, turn, this.#seats.length);
+    const sockets = await bindSockets(door, turn, this.#seats.length);
     if (sockets.length < this.#seats.length || !sockets[0]!.sharesPort) [this.#shared] = sockets;
     else for (const [at, seat] of this.#seats.entries()) seat.socket = sockets[at];
     this.#isTaking = true;
@@ -119,7 +119,7 @@ export class Workers implements PublicDoor {
     }
   }
 
-  async yield(): Promise<void> {
+  async stopAccepting(): Promise<void> {
     this.#isHeld = false;
     await this.#stopTaking();
   }
@@ -131,12 +131,12 @@ export class Workers implements PublicDoor {
   /** Resolves when the last worker has ended. */
   async end(): Promise<void> {
     if (this.#children.size > 0) await new Promise<void>((resolve) => this.#onGone.push(resolve));
-    if (this.#isHeld) await leave(this.#parts.door);
+    if (this.#isHeld) await removeSocketFile(this.#parts.door);
     this.#parts.counts.close();
   }
 
   /** Ends at once all that still run after a while. */
-  giveUpSoon(): void {
+  killAfterGrace(): void {
     const late = setTimeout(() => this.kill(), lastMs);
     this.#onGone.push(() => clearTimeout(late));
   }
@@ -146,7 +146,7 @@ export class Workers implements PublicDoor {
   }
 
   /** Why no new tunnel would open at some of them. */
-  async obstacles(): Promise<readonly string[]> {
+  async notReadyReasons(): Promise<readonly string[]> {
     const found = await Promise.all(
       this.#seats.map(async ({ number, child }) => {
         if (child?.instance === undefined) return [`worker ${number} is not there`];
@@ -191,7 +191,7 @@ export class Workers implements PublicDoor {
     throw new Error(refusals[0]);
   }
 
-  #listening(): readonly { readonly seat: Seat; readonly instance: string }[] {
+  #listening(): readonly { readonly seat: WorkerSlot; readonly instance: string }[] {
     return this.#seats.flatMap((seat) =>
       seat.child?.instance === undefined ? [] : [{ seat, instance: seat.child.instance }],
     );
@@ -200,7 +200,7 @@ export class Workers implements PublicDoor {
   #askAll(
     path: string,
     body: object,
-  ): Promise<readonly { readonly seat: Seat; readonly answer: Answer | undefined }[]> {
+  ): Promise<readonly { readonly seat: WorkerSlot; readonly answer: PeerResponse | undefined }[]> {
     return Promise.all(
       this.#listening().map(async ({ seat, instance }) => ({
         seat,
@@ -209,8 +209,8 @@ export class Workers implements PublicDoor {
     );
   }
 
-  #ask(instance: string, path: string, body?: object, timeoutMs = askMs): Promise<Answer> {
-    return ask(this.#parts.socketOf(instance), { path, timeoutMs, ...(body && { body }) });
+  #ask(instance: string, path: string, body?: object, timeoutMs = askMs): Promise<PeerResponse> {
+    return requestJson(this.#parts.socketOf(instance), { path, timeoutMs, ...(body && { body }) });
   }
 
   async #stopTaking(): Promise<void> {
@@ -228,9 +228,9 @@ export class Workers implements PublicDoor {
   }
 
   /** Resolves when the worker listens; rejects when it ends before, and when there can be none. */
-  async #start(seat: Seat): Promise<void> {
+  async #start(seat: WorkerSlot): Promise<void> {
     const { counts, log, configText } = this.#parts;
-    seat.socket ??= this.#shared ? undefined : holdSocket(this.#parts.door);
+    seat.socket ??= this.#shared ? undefined : bindSocket(this.#parts.door);
     const column = this.#freeColumns.shift();
     if (column === undefined) throw new Error('workers that have failed still have tunnels');
     const child = this.#spawn(seat, column);
@@ -265,7 +265,7 @@ export class Workers implements PublicDoor {
     await listens.promise;
   }
 
-  #spawn(seat: Seat, column: number): ChildProcess {
+  #spawn(seat: WorkerSlot, column: number): ChildProcess {
     const { generation, counts, count, env } = this.#parts;
     const place = { generation, number: seat.number, workers: count, column, columns: counts.columns };
     try {
@@ -286,14 +286,14 @@ export class Workers implements PublicDoor {
   }
 
   /** One that was there takes no tunnels any more. */
-  #lose(seat: Seat, child: Child): void {
+  #lose(seat: WorkerSlot, child: Child): void {
     if (seat.child !== child) return;
     seat.child = undefined;
     if (performance.now() - child.startedAt > soonMs) seat.failures = 0;
     if (this.#isTaking) this.#replace(seat);
   }
 
-  #replace(seat: Seat): void {
+  #replace(seat: WorkerSlot): void {
     const { log, onReplaced } = this.#parts;
     seat.failures++;
     const waitMs = seat.failures === 1 ? 0 : Math.min(firstWaitMs * 2 ** (seat.failures - 2), longestWaitMs);

@@ -1,7 +1,7 @@
 import type { FastifyInstance } from 'fastify';
 import { z } from 'zod';
-import { ask } from './peer-client.ts';
-import type { Answer } from './peer-client.ts';
+import { requestJson } from './peer-client.ts';
+import type { PeerResponse } from './peer-client.ts';
 
 /** The old process may have to wait for nothing but its own event loop. */
 const answerMs = 10_000;
@@ -12,14 +12,14 @@ const described = z.object({ publicUrl: z.string() });
 export interface Served {
   readonly publicUrl: URL;
   /** Stops listening where the other one listens now. */
-  yield(): Promise<void>;
+  stopAccepting(): Promise<void>;
 }
 
 /** What the control socket says to a process that wants to take over. */
 export function takeoverRoutes(app: FastifyInstance, served: Served): void {
   app.get('/gateway', (_request, reply) => reply.send({ publicUrl: served.publicUrl.href }));
   app.post('/yield', async (_request, reply) => {
-    await served.yield();
+    await served.stopAccepting();
     return reply.send({});
   });
 }
@@ -29,7 +29,7 @@ export function takeoverRoutes(app: FastifyInstance, served: Served): void {
  * control socket, or nobody although it is open.
  */
 export async function isServed(controlPath: string, publicUrl: URL): Promise<boolean> {
-  const answer = await ask(controlPath, { path: '/gateway', timeoutMs: answerMs }).catch(unlessNobody);
+  const answer = await requestJson(controlPath, { path: '/gateway', timeoutMs: answerMs }).catch(unlessNobody);
   if (answer === undefined) return false;
   const { data } = described.safeParse(answer.body);
   if (data === undefined)
@@ -41,7 +41,7 @@ export async function isServed(controlPath: string, publicUrl: URL): Promise<boo
 
 /** Asks it to stop listening. It keeps its tunnels. */
 export async function takeOver(controlPath: string): Promise<void> {
-  const answer = await ask(controlPath, { path: '/yield', body: {}, timeoutMs: answerMs }).catch(
+  const answer = await requestJson(controlPath, { path: '/yield', body: {}, timeoutMs: answerMs }).catch(
     unlessNobody,
   );
   if (answer !== undefined && answer.status >= 300)
@@ -51,7 +51,7 @@ export async function takeOver(controlPath: string): Promise<void> {
 }
 
 /** It may have ended in this moment. */
-function unlessNobody(error: unknown): undefined | Answer {
+function unlessNobody(error: unknown): undefined | PeerResponse {
   const { code } = error as NodeJS.ErrnoException;
   if (code === 'ENOENT' || code === 'ECONNREFUSED') return undefined;
   throw new Error(`the gateway that runs does not answer (${(error as Error).message})`, { cause: error });

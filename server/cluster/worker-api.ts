@@ -1,17 +1,17 @@
 import type { FastifyInstance } from 'fastify';
 import { z } from 'zod';
-import type { Answer } from './peer-client.ts';
+import type { PeerResponse } from './peer-client.ts';
 
 /** What a worker does for the process that leads it, besides what every process does for the others. */
 export interface Worker {
   /** Why no new tunnel would open here now; empty when ready. */
-  readonly obstacles: readonly string[];
+  readonly notReadyReasons: readonly string[];
   /** Goes on in a new audit file. */
   reopenAudit(): void;
   /** Reads settings from the text. Resolves to what puts them in place; rejects when they cannot be used. */
   prepare(text: string): Promise<() => void>;
   /** Takes no new connections; the process ends with its last tunnel. */
-  yield(): void;
+  stopAccepting(): void;
 }
 
 /** The text of the config file; absent: what was prepared takes effect, or is forgotten. */
@@ -25,7 +25,7 @@ const maxTextBytes = 16 * 1024 * 1024;
 /** Adds that to the listener of an instance. */
 export function workerRoutes(app: FastifyInstance, worker: Worker): void {
   let prepared: (() => void) | undefined;
-  app.get('/obstacles', (_request, reply) => reply.send(worker.obstacles));
+  app.get('/obstacles', (_request, reply) => reply.send(worker.notReadyReasons));
   app.post('/reopen-audit', (_request, reply) => {
     worker.reopenAudit();
     return reply.send({});
@@ -45,13 +45,13 @@ export function workerRoutes(app: FastifyInstance, worker: Worker): void {
     }
   });
   app.post('/yield', (_request, reply) => {
-    worker.yield();
+    worker.stopAccepting();
     return reply.send({});
   });
 }
 
 /** Why a worker has not prepared the settings. */
-export function detailOf({ status, body }: Answer): string {
+export function detailOf({ status, body }: PeerResponse): string {
   const { detail } = (body ?? {}) as { detail?: unknown };
   return typeof detail === 'string' ? detail : `it answers ${status}`;
 }

@@ -1,5 +1,5 @@
 import type { Config } from '../config/config.ts';
-import { SilentError, ask } from '../cluster/peer-client.ts';
+import { PeerTimeoutError, requestJson } from '../cluster/peer-client.ts';
 
 const timeoutMs = 10_000;
 
@@ -15,14 +15,14 @@ export async function askGateway(
   body?: object,
 ): Promise<unknown> {
   try {
-    const answer = await ask(control.path, { path, timeoutMs, ...(body && { body }) });
+    const answer = await requestJson(control.path, { path, timeoutMs, ...(body && { body }) });
     const { status } = answer;
     if (status < 300) return answer.body;
     const { error } = answer.body as { error?: unknown };
     throw new ControlError(typeof error === 'string' ? error : `it answered ${status}`);
   } catch (cause) {
     if (cause instanceof ControlError) throw cause;
-    if (cause instanceof SilentError) throw new ControlError('the gateway does not answer', { cause });
+    if (cause instanceof PeerTimeoutError) throw new ControlError('the gateway does not answer', { cause });
     throw new ControlError(wordsOf((cause as NodeJS.ErrnoException).code, control.path), { cause });
   }
 }

@@ -7,8 +7,8 @@ import type { Target } from '../../protocol/target.ts';
 import { issueToken, loadKeyFile, ownAudience, ownIssuer } from '../auth/gateway-key.ts';
 import type { Config } from '../config/config.ts';
 import { defaultConfigFile, loadConfig } from '../config/load.ts';
-import type { Place } from '../doctor/check.ts';
-import { examine } from '../doctor/examine.ts';
+import type { DoctorContext } from '../doctor/check.ts';
+import { runChecks } from '../doctor/examine.ts';
 import { UsageError, exits, runCommand } from './command.ts';
 import type { CommandIo } from './command.ts';
 
@@ -37,7 +37,7 @@ export function doctor(args: string[], io: CommandIo): Promise<number> {
     const config = await loadConfig(values.config, io.env);
     const host = values.host === undefined ? undefined : parseTarget(values.host);
     const token = await makeToken(config, host);
-    const place: Place = {
+    const place: DoctorContext = {
       config,
       url: positionals[0] === undefined ? config.publicUrl : parseUrl(positionals[0]),
       authorities: await readAuthorities(values['ca-file']),
@@ -49,7 +49,7 @@ export function doctor(args: string[], io: CommandIo): Promise<number> {
   });
 }
 
-async function report(place: Place, { stdout, env }: CommandIo, isJson: boolean): Promise<number> {
+async function report(place: DoctorContext, { stdout, env }: CommandIo, isJson: boolean): Promise<number> {
   const style = findingStyle(env, (stdout as { isTTY?: boolean }).isTTY === true);
   const show = (text: string): void => {
     if (!isJson) stdout.write(text);
@@ -57,7 +57,7 @@ async function report(place: Place, { stdout, env }: CommandIo, isJson: boolean)
   const stop = new AbortController();
   process.once('SIGINT', () => stop.abort());
   show(plainer(`The way in at ${place.url.href}\n\n`, style));
-  const findings = await examine(place, stop.signal, (finding) => show(formatFinding(finding, style)));
+  const findings = await runChecks(place, stop.signal, (finding) => show(formatFinding(finding, style)));
   const first = firstFailure(findings);
   const exit = first === undefined && !stop.signal.aborted ? exits.ok : exits.failure;
   const costs = findings.filter(({ verdict }) => verdict === 'costly').map(({ title }) => title);

@@ -4,15 +4,15 @@ import { TunnelError } from '../../protocol/errors.ts';
 import { formatTarget, isAddress, parseTarget } from '../../protocol/target.ts';
 import type { Target } from '../../protocol/target.ts';
 import type { Principal } from '../auth/authenticator.ts';
-import { TokenRefusal, readIdentity } from '../auth/jwt/claims.ts';
-import { member, parseJsonObject } from '../auth/jwt/strict-json.ts';
+import { InvalidTokenError, readIdentity } from '../auth/jwt/claims.ts';
+import { ownProperty, parseJsonObject } from '../auth/jwt/strict-json.ts';
 import { ownIssuer } from '../auth/gateway-key.ts';
 import type { Config } from '../config/config.ts';
 import { defaultConfigFile, loadConfig } from '../config/load.ts';
 import { addressCheck } from '../dial/address-policy.ts';
 import { nameResolver } from '../dial/resolve.ts';
 import { rulesPolicy } from '../policy/rules.ts';
-import type { Step } from '../policy/rules.ts';
+import type { EvaluationStep } from '../policy/rules.ts';
 import { UsageError, exits, runCommand } from './command.ts';
 import type { CommandIo } from './command.ts';
 
@@ -51,7 +51,7 @@ async function report(config: Config, { principal, target }: Question, io: Comma
     return exits.denied;
   }
   try {
-    const judged = await judgeAddresses(config, grant.address);
+    const judged = await evaluateAddresses(config, grant.address);
     for (const step of judged) say(formatStep(step));
     const allowed = judged.some((step) => step.allows);
     say(
@@ -65,7 +65,7 @@ async function report(config: Config, { principal, target }: Question, io: Comma
   }
 }
 
-async function judgeAddresses(config: Config, { host, port }: Target): Promise<readonly Step[]> {
+async function evaluateAddresses(config: Config, { host, port }: Target): Promise<readonly EvaluationStep[]> {
   const check = addressCheck({ network: config.network, ownAddresses: [config.listen, config.admin] });
   const names = nameResolver({ nameServers: config.network.nameServers });
   const addresses = isAddress(host) ? [host] : await names.resolve(host, AbortSignal.timeout(10_000));
@@ -75,7 +75,7 @@ async function judgeAddresses(config: Config, { host, port }: Target): Promise<r
   });
 }
 
-function formatStep({ what, allows, why }: Step): string {
+function formatStep({ what, allows, why }: EvaluationStep): string {
   return `  ${allows ? 'yes' : 'no '}  ${what}: ${why}`;
 }
 
@@ -92,10 +92,10 @@ async function readPrincipal(file: string, config: Config): Promise<Principal> {
   try {
     const claims = parseJsonObject(await readFile(file, 'utf8'));
     const own = ownIssuer(config.publicUrl);
-    const issuer = member(claims, 'iss') ?? own;
+    const issuer = ownProperty(claims, 'iss') ?? own;
     const trusted = config.issuers.find((each) => each.issuer === issuer);
     if (typeof issuer !== 'string' || (!trusted && issuer !== own)) {
-      throw new TokenRefusal('iss: not one that is believed');
+      throw new InvalidTokenError('iss: not one that is believed');
     }
     const identity = readIdentity(claims, trusted?.groupsClaim ?? 'groups');
     return { issuer, ...identity, issuedAt: new Date(), expiresAt: new Date(8.64e15) };

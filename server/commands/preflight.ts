@@ -18,7 +18,7 @@ export async function findWarnings(config: Config): Promise<readonly string[]> {
       trouble(`the keys of ${issuer}`, async () => keys.kind === 'file' && (await keysFromFile(keys.file)())),
     ),
   ]);
-  return [...found.flat(), ...openDoors(config), ...crowdedCores(config), ...looseRules(config)];
+  return [...found.flat(), ...exposureWarnings(config), ...cpuWarnings(config), ...policyWarnings(config)];
 }
 
 /** The first line of what went wrong, or nothing. */
@@ -53,7 +53,7 @@ async function checkWritable(file: string): Promise<void> {
   }
 }
 
-function openDoors({ listen, admin, tls, trustedProxies }: Config): string[] {
+function exposureWarnings({ listen, admin, tls, trustedProxies }: Config): string[] {
   const warnings: string[] = [];
   if ((listen.kind === 'unix' || !isOpen(listen.host)) && !tls && trustedProxies.length === 0) {
     warnings.push(
@@ -72,7 +72,7 @@ function openDoors({ listen, admin, tls, trustedProxies }: Config): string[] {
 }
 
 /** More workers than cores take turns, and each costs its memory. */
-export function crowdedCores({ workers }: Pick<Config, 'workers'>): string[] {
+export function cpuWarnings({ workers }: Pick<Config, 'workers'>): string[] {
   const cores = availableParallelism();
   if (workers === 1 || workers <= cores) return [];
   return [
@@ -84,7 +84,7 @@ function isOpen(host: string): boolean {
   return !host.startsWith('127.') && host !== '::1';
 }
 
-function looseRules({ rules, issuers }: Config): string[] {
+function policyWarnings({ rules, issuers }: Config): string[] {
   if (rules.length === 0) return ['rules: there are none, so that every tunnel is refused'];
   if (issuers.length === 0) return [];
   return rules

@@ -5,14 +5,14 @@ import { standardLog } from '../telemetry/log.ts';
 import type { Config } from '../config/config.ts';
 import { parseConfig } from '../config/parse.ts';
 import { Gateway } from '../gateway.ts';
-import { InstanceFolder, newInstanceName } from '../cluster/runtime-directory.ts';
+import { RuntimeDirectory, newInstanceName } from '../cluster/runtime-directory.ts';
 import { instanceApp } from '../cluster/peer-api.ts';
-import { Neighbours } from '../cluster/peers.ts';
-import { OwnDoor } from '../listener/public-listener.ts';
-import { Succession } from '../cluster/process-lifecycle.ts';
+import { Peers } from '../cluster/peers.ts';
+import { OwnListener } from '../listener/public-listener.ts';
+import { ProcessLifecycle } from '../cluster/process-lifecycle.ts';
 import { workerRoutes } from '../cluster/worker-api.ts';
 import type { WorkerNotice } from '../cluster/supervisor.ts';
-import { listenInTurn } from '../listener/listen.ts';
+import { listenForTakeover } from '../listener/listen.ts';
 import { certificateOf, publicApp } from '../http/app.ts';
 import { mount } from '../plugin.ts';
 import { SharedCounts } from '../cluster/shared-counter.ts';
@@ -40,21 +40,21 @@ export async function serveAsWorker(
   const read = (text: string): Config => shareOf(parseConfig(text, { file, env }), place);
   const config = read(orders.parse(said).configText);
   const log = standardLog(config.log.level, place.number);
-  const folder = await InstanceFolder.open(config.control.path);
+  const folder = await RuntimeDirectory.open(config.control.path);
   const instance = newInstanceName();
-  const neighbours = new Neighbours(folder, instance);
+  const neighbours = new Peers(folder, instance);
   const counter = SharedCounts.passed(workerFds.counts, place.columns).counter(place.column);
-  const gateway = await Gateway.open(config, log, { instance, neighbours, counter, isLed: true });
+  const gateway = await Gateway.open(config, log, { instance, peers: neighbours, counter, isWorker: true });
   const app = publicApp(config, log);
   // A plugin's prefix has no slash at its end.
   app.register(async (mounted) => mount(mounted, gateway), { prefix: gateway.prefix.slice(0, -1) });
-  const door = new OwnDoor(app, { kind: 'passed', fd: workerFds.socket });
-  const succession = new Succession(gateway, place.generation);
+  const door = new OwnListener(app, { kind: 'passed', fd: workerFds.socket });
+  const succession = new ProcessLifecycle(gateway, place.generation);
   const own = instanceApp(succession, { carriers: gateway.carriers });
   const yielded = Promise.withResolvers<'yield'>();
   workerRoutes(own, {
-    get obstacles() {
-      return gateway.obstacles;
+    get notReadyReasons() {
+      return gateway.notReadyReasons;
     },
     reopenAudit: () => gateway.reopenAudit(),
     async prepare(text) {
@@ -66,16 +66,16 @@ export async function serveAsWorker(
         commit();
       };
     },
-    yield() {
+    stopAccepting() {
       door.close();
       yielded.resolve('yield');
     },
   });
   const failed = ledSignals(log);
-  await listenInTurn(
+  await listenForTakeover(
     own,
     { kind: 'unix', path: folder.socketOf(instance)! },
-    { whoMayConnect: 'owner', turn: 'next' },
+    { access: 'owner', mode: 'next' },
   );
   await door.open('next');
   tell({ listening: instance });
@@ -91,10 +91,10 @@ export async function serveAsWorker(
   // Nobody would say so to one that has yielded already, if nobody has taken over.
   void orphaned.then(() => succession.isSucceeded || gateway.stop());
   await gateway.empty();
-  await neighbours.sayLast({
+  await neighbours.sendFinalMetrics({
     instance,
     worker: String(place.number),
-    figures: await gateway.metrics.figures(),
+    figures: await gateway.metrics.snapshot(),
   });
   await door.end();
   await own.close();

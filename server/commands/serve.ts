@@ -5,24 +5,24 @@ import { parseArgs } from 'node:util';
 import type { FastifyInstance } from 'fastify';
 import type { Logger } from 'pino';
 import { standardLog } from '../telemetry/log.ts';
-import { MergedFigures } from '../telemetry/metrics-aggregator.ts';
+import { MetricsAggregator } from '../telemetry/metrics-aggregator.ts';
 import { defaultConfigText } from '../config/sample.ts';
 import { defaultConfigFile, readConfigText } from '../config/load.ts';
 import { parseConfig } from '../config/parse.ts';
-import { crowdedCores } from './preflight.ts';
+import { cpuWarnings } from './preflight.ts';
 import { Gateway } from '../gateway.ts';
-import { Doors } from '../listener/listeners.ts';
-import { InstanceFolder, newInstanceName } from '../cluster/runtime-directory.ts';
+import { Listeners } from '../listener/listeners.ts';
+import { RuntimeDirectory, newInstanceName } from '../cluster/runtime-directory.ts';
 import { instanceApp } from '../cluster/peer-api.ts';
-import { Neighbours } from '../cluster/peers.ts';
-import { OwnDoor } from '../listener/public-listener.ts';
-import { Succession } from '../cluster/process-lifecycle.ts';
+import { Peers } from '../cluster/peers.ts';
+import { OwnListener } from '../listener/public-listener.ts';
+import { ProcessLifecycle } from '../cluster/process-lifecycle.ts';
 import { startSuccessor } from '../cluster/spawn-successor.ts';
 import { takeoverRoutes } from '../cluster/takeover.ts';
 import { Workers } from '../cluster/supervisor.ts';
 import { adminApp } from '../admin/health.ts';
 import { describeDoor } from '../listener/listen.ts';
-import type { Door } from '../listener/listen.ts';
+import type { ListenSpec } from '../listener/listen.ts';
 import { certificateOf, publicApp } from '../http/app.ts';
 import { controlOf, mount } from '../plugin.ts';
 import { SharedCounts } from '../cluster/shared-counter.ts';
@@ -57,22 +57,22 @@ async function serveUntilStopped(args: string[], { env }: CommandIo): Promise<nu
   let text = await readConfigText(values.config);
   const config = parseConfig(text, { file: values.config, env });
   const log = standardLog(config.log.level);
-  for (const warning of crowdedCores(config)) log.warn(warning);
-  const folder = await InstanceFolder.open(config.control.path);
+  for (const warning of cpuWarnings(config)) log.warn(warning);
+  const folder = await RuntimeDirectory.open(config.control.path);
   const instance = newInstanceName();
-  const neighbours = new Neighbours(folder, instance);
-  const gateway = await Gateway.open(config, log, { instance, neighbours });
+  const neighbours = new Peers(folder, instance);
+  const gateway = await Gateway.open(config, log, { instance, peers: neighbours });
   const passed = passedSocket(env);
-  const door: Door = passed === undefined ? config.listen : { kind: 'passed', fd: passed };
+  const door: ListenSpec = passed === undefined ? config.listen : { kind: 'passed', fd: passed };
   const workers = config.workers === 1 ? undefined : workersOf(gateway, door);
   const app = workers ? undefined : gatewayApp(gateway, log);
-  const publicDoor = app ? new OwnDoor(app, door) : workers!;
+  const publicDoor = app ? new OwnListener(app, door) : workers!;
   const control = controlOf(gateway, neighbours);
-  takeoverRoutes(control, { publicUrl: config.publicUrl, yield: () => doors.yield() });
-  const succession = new Succession(gateway, instance);
-  const figures = new MergedFigures();
+  takeoverRoutes(control, { publicUrl: config.publicUrl, stopAccepting: () => doors.stopAccepting() });
+  const succession = new ProcessLifecycle(gateway, instance);
+  const figures = new MetricsAggregator();
   const admin = adminApp({
-    obstacles: async () => [...gateway.obstacles, ...((await workers?.obstacles()) ?? [])],
+    notReadyReasons: async () => [...gateway.notReadyReasons, ...((await workers?.notReadyReasons()) ?? [])],
     metrics: {
       contentType: gateway.metrics.contentType,
       text: () => figuresOf(gateway, { instance, neighbours, workers, figures }),
@@ -82,7 +82,7 @@ async function serveUntilStopped(args: string[], { env }: CommandIo): Promise<nu
     carriers: gateway.carriers,
     onLastFigures: (said) => figures.keep(said),
   });
-  const doors: Doors = new Doors({
+  const doors: Listeners = new Listeners({
     config,
     public: publicDoor,
     instance,
@@ -91,7 +91,7 @@ async function serveUntilStopped(args: string[], { env }: CommandIo): Promise<nu
   });
   // The process that has taken over speaks for the service.
   const notify = async (state: string): Promise<void> => {
-    if (doors.areOurs) await notifySystemd(state, env);
+    if (doors.areOpen) await notifySystemd(state, env);
   };
   onHangUp(async () => {
     await notify('RELOADING=1');
@@ -100,13 +100,13 @@ async function serveUntilStopped(args: string[], { env }: CommandIo): Promise<nu
     await reload();
     await notify('READY=1');
   });
-  onUpgrade(log, () => (doors.areOurs ? startSuccessor(publicDoor.fd, env) : undefined));
+  onUpgrade(log, () => (doors.areOpen ? startSuccessor(publicDoor.fd, env) : undefined));
   const asked = stopSignal(log, () => workers?.kill());
   const stopMs = config.limits.graceMs + marginMs;
   // Before all else: `/readyz` says so at once.
   void asked.then(() => gateway.stop());
   // Those of an old generation hear it from nobody else.
-  void asked.then(() => (doors.areOurs ? undefined : workers?.stop(stopMs)));
+  void asked.then(() => (doors.areOpen ? undefined : workers?.stop(stopMs)));
   try {
     await doors.open(neighbours);
   } catch (error) {
@@ -125,17 +125,17 @@ async function serveUntilStopped(args: string[], { env }: CommandIo): Promise<nu
   );
   await notify('READY=1');
 
-  const cause = await Promise.race([asked, doors.yielded.then(() => 'takeover')]);
+  const cause = await Promise.race([asked, doors.stoppedAccepting.then(() => 'takeover')]);
   log.info({ cause, tunnels: gateway.sessions.count }, cause === 'takeover' ? 'handing on' : 'stopping');
   if (cause !== 'takeover') {
     publicDoor.close();
-    gateway.relays.askToMove();
+    gateway.resumableTunnels.requestReconnect();
     await notify('STOPPING=1');
-    await succession.orElse(neighbours.tell('stop', stopMs));
-    if (!succession.isSucceeded) workers?.giveUpSoon();
+    await succession.orElse(neighbours.broadcast('stop', stopMs));
+    if (!succession.isSucceeded) workers?.killAfterGrace();
   }
   await gateway.empty();
-  if (!workers) await neighbours.sayLast({ instance, figures: await gateway.metrics.figures() });
+  if (!workers) await neighbours.sendFinalMetrics({ instance, figures: await gateway.metrics.snapshot() });
   await closeAll();
   log.info('stopped');
   await new Promise<void>((resolve) => log.flush(() => resolve()));
@@ -147,8 +147,8 @@ async function serveUntilStopped(args: string[], { env }: CommandIo): Promise<nu
     if (workers) await gateway.close();
   }
 
-  function workersOf({ metrics }: Gateway, at: Door): Workers {
-    const leading = metrics.leadWorkers(() => workers?.living ?? 0);
+  function workersOf({ metrics }: Gateway, at: ListenSpec): Workers {
+    const leading = metrics.leadWorkers(() => workers?.alive ?? 0);
     return new Workers({
       count: config.workers,
       door: at,
@@ -190,9 +190,9 @@ function gatewayApp(gateway: Gateway, log: Logger): FastifyInstance {
 
 interface FiguresParts {
   readonly instance: string;
-  readonly neighbours: Neighbours;
+  readonly neighbours: Peers;
   readonly workers: Workers | undefined;
-  readonly figures: MergedFigures;
+  readonly figures: MetricsAggregator;
 }
 
 /** Those of all processes of the gateway, old generations too. */
@@ -200,10 +200,10 @@ async function figuresOf(
   { metrics }: Gateway,
   { instance, neighbours, workers, figures }: FiguresParts,
 ): Promise<string> {
-  const { answers, living } = await neighbours.figures();
+  const { answers, living } = await neighbours.metrics();
   const numberOf = (name: string): string | undefined => workers?.numbers.get(name)?.toString();
   return figures.text(
-    { instance, worker: workers && '0', figures: await metrics.figures() },
+    { instance, worker: workers && '0', figures: await metrics.snapshot() },
     answers.map((answer) => ({ ...answer, worker: numberOf(answer.instance) })),
     living,
   );

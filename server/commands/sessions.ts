@@ -1,7 +1,7 @@
 import { parseArgs } from 'node:util';
 import { quote } from '../../protocol/target.ts';
 import { defaultConfigFile, loadConfig } from '../config/load.ts';
-import type { ShownSession } from '../admin/control.ts';
+import type { SessionView } from '../admin/control.ts';
 import { exits, runCommand } from './command.ts';
 import type { CommandIo } from './command.ts';
 import { askGateway } from './control-request.ts';
@@ -18,14 +18,14 @@ export function sessions(args: string[], io: CommandIo): Promise<number> {
         json: { type: 'boolean', default: false },
       },
     });
-    const found = (await askGateway(await loadConfig(values.config, io.env), '/sessions')) as ShownSession[];
+    const found = (await askGateway(await loadConfig(values.config, io.env), '/sessions')) as SessionView[];
     if (values.json) io.stdout.write(`${JSON.stringify(found, undefined, 2)}\n`);
     else for (const line of table(found)) io.stdout.write(`${line}\n`);
     return exits.ok;
   });
 }
 
-function table(found: readonly ShownSession[]): readonly string[] {
+function table(found: readonly SessionView[]): readonly string[] {
   const rows = found.map(({ id, subject, target, client, entry, state, since }) => [
     id,
     plain(subject ?? '-'),

@@ -1,5 +1,5 @@
 import { parseArgs } from 'node:util';
-import { TokenRefusal, readIdentity } from '../auth/jwt/claims.ts';
+import { InvalidTokenError, readIdentity } from '../auth/jwt/claims.ts';
 import { issueToken, openKeyFile, ownAudience, ownIssuer, ownMaxLifetimeMs } from '../auth/gateway-key.ts';
 import { defaultConfigFile, loadConfig } from '../config/load.ts';
 import { UsageError, exits, runCommand } from './command.ts';
@@ -48,7 +48,7 @@ function checkIdentity(claims: Record<string, unknown>): ReturnType<typeof readI
   try {
     return readIdentity(claims, 'groups');
   } catch (cause) {
-    if (!(cause instanceof TokenRefusal)) throw cause;
+    if (!(cause instanceof InvalidTokenError)) throw cause;
     throw new UsageError(cause.message.replace(/^sub:/, '--subject:'), { cause });
   }
 }

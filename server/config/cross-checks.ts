@@ -3,15 +3,15 @@ import { signInIssuer } from './sign-in-issuer.ts';
 import { formatPattern } from '../../protocol/target-pattern.ts';
 import type { TargetPattern } from '../../protocol/target-pattern.ts';
 import type { ListenAddress } from './config.ts';
-import type { Settings } from './schema.ts';
+import type { SettingsInput } from './schema.ts';
 import { checkDiscoverable, readTargetName } from './setting-parsers.ts';
 import type { SettingProblem } from './issue-messages.ts';
 
-type Rule = Settings['rules'][number];
-type Issuer = Settings['issuers'][number];
+type Rule = SettingsInput['rules'][number];
+type Issuer = SettingsInput['issuers'][number];
 
 /** The settings that are right one by one: one that has problems of its own is absent, in a list undefined. */
-export type SoundSettings = Partial<Omit<Settings, 'rules' | 'issuers'>> & {
+export type SoundSettings = Partial<Omit<SettingsInput, 'rules' | 'issuers'>> & {
   readonly rules?: readonly (Rule | undefined)[];
   readonly issuers?: readonly (Issuer | undefined)[];
 };
@@ -98,7 +98,7 @@ function checkKeys({ issuer, jwksUrl, jwksFile }: Issuer): string[] {
   }
 }
 
-function checkTargets(targets: Settings['targets']): readonly SettingProblem[] {
+function checkTargets(targets: SettingsInput['targets']): readonly SettingProblem[] {
   const seen = new Set<string>();
   return Object.keys(targets).flatMap((key) => {
     const path = ['targets', key];
@@ -146,7 +146,7 @@ function checkRule(
 /** A pattern that can never lead anywhere is a mistake: a name of one label is in `targets`, or it is nothing. */
 function checkPattern(
   pattern: TargetPattern,
-  targets: ReadonlyMap<string, Settings['targets'][string]>,
+  targets: ReadonlyMap<string, SettingsInput['targets'][string]>,
 ): string | undefined {
   const named = targets.get(pattern.host);
   if (named?.address.port !== undefined && pattern.port !== '*' && pattern.port !== sshPort) {

@@ -9,7 +9,7 @@ import type { ConfigDocument, SettingPath } from './yaml-document.ts';
 import { applyOverrides, readOverrides } from './overrides.ts';
 import type { Environment, Override } from './overrides.ts';
 import { settingsSchema } from './schema.ts';
-import type { Settings } from './schema.ts';
+import type { SettingsInput } from './schema.ts';
 import { describeIssue, formatPath } from './issue-messages.ts';
 import type { SettingProblem } from './issue-messages.ts';
 
@@ -78,7 +78,7 @@ function overriderOf(path: SettingPath, overrides: readonly Override[]): string 
   return overrides.findLast((each) => each.path.every((step, at) => step === path[at]))?.name;
 }
 
-function build(settings: Settings, origin: Origin): Config {
+function build(settings: SettingsInput, origin: Origin): Config {
   const { publicUrl = defaultPublicUrl(settings)!, limits, tls, targets, audit } = settings;
   const at = (path: string) => resolve(dirname(resolve(origin.file)), path);
   return {
@@ -119,7 +119,7 @@ function build(settings: Settings, origin: Origin): Config {
   };
 }
 
-function buildResume({ keepMinutes, windowKiB, totalMiB, carrierMinutes }: Settings['resume']): ResumeConfig {
+function buildResume({ keepMinutes, windowKiB, totalMiB, carrierMinutes }: SettingsInput['resume']): ResumeConfig {
   return {
     keepMs: keepMinutes * 60_000,
     windowBytes: windowKiB * 1024,
@@ -128,7 +128,7 @@ function buildResume({ keepMinutes, windowKiB, totalMiB, carrierMinutes }: Setti
   };
 }
 
-function buildIssuer(settings: Settings['issuers'][number], at: (path: string) => string): IssuerConfig {
+function buildIssuer(settings: SettingsInput['issuers'][number], at: (path: string) => string): IssuerConfig {
   const { issuer, audience, jwksUrl, jwksFile, algorithms, groupsClaim, typ, maxLifetimeHours, claims } =
     settings;
   return {
@@ -144,7 +144,7 @@ function buildIssuer(settings: Settings['issuers'][number], at: (path: string) =
 }
 
 function buildProvider(
-  settings: Settings['signIn']['providers'][number],
+  settings: SettingsInput['signIn']['providers'][number],
   at: (path: string) => string,
 ): ProviderConfig {
   const { name, title = name, clientSecretFile, groups, subjectPrefix = `${name}:`, ...rest } = settings;
@@ -163,7 +163,7 @@ function buildKeys(url: URL | undefined, file: string | undefined): IssuerConfig
   return file === undefined ? { kind: 'discovery' } : { kind: 'file', file };
 }
 
-function buildRule(rule: Settings['rules'][number], index: number, origin: Origin): RuleConfig {
+function buildRule(rule: SettingsInput['rules'][number], index: number, origin: Origin): RuleConfig {
   const path = ['rules', index];
   const line = origin.document.locate(path)?.line;
   const where = overriderOf(path, origin.overrides) ?? `${basename(origin.file)}:${line}`;

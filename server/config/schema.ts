@@ -207,7 +207,7 @@ export const settingsSchema = z.strictObject({
 });
 
 /** The settings after each value has been read. */
-export type Settings = z.output<typeof settingsSchema>;
+export type SettingsInput = z.output<typeof settingsSchema>;
 
 /** The JSON Schema of `postern.yaml`, for editors. */
 export function configJsonSchema(): Record<string, unknown> {

@@ -43,7 +43,7 @@ export function readIssuerUrl(text: string): string {
 
 /** The address of a target: a host of its own, with or without a port. */
 export function readTargetAddress(text: string): { readonly host: string; readonly port?: number } {
-  const { host, port } = inWords(() => parseTarget(text));
+  const { host, port } = translateParseError(() => parseTarget(text));
   // DNS does not know it (RFC 6761 §6.3); the hosts file is never asked.
   if (host === 'localhost')
     throw new RangeError('write 127.0.0.1 or [::1]: names are looked up in the DNS only');
@@ -52,7 +52,7 @@ export function readTargetAddress(text: string): { readonly host: string; readon
 
 /** The name of a target, in lower case. */
 export function readTargetName(text: string): string {
-  const { host } = inWords(() => parseTarget(text));
+  const { host } = translateParseError(() => parseTarget(text));
   if (namesPort(text) || isAddress(host))
     throw new RangeError('the name of a target is a host name without a port');
   return host;
@@ -64,7 +64,7 @@ function namesPort(target: string): boolean {
 
 /** A target pattern of a rule. */
 export function readPattern(text: string): TargetPattern {
-  return inWords(() => parsePattern(text));
+  return translateParseError(() => parsePattern(text));
 }
 
 /** An address range, in its canonical spelling. */
@@ -123,7 +123,7 @@ export function checkDiscoverable(issuer: string): void {
 }
 
 /** Reads with a parser of ours, whose message says more than that of the error around it. */
-function inWords<T>(read: () => T): T {
+function translateParseError<T>(read: () => T): T {
   try {
     return read();
   } catch (error) {

@@ -38,7 +38,7 @@ export function addressCheck({ network, ownAddresses }: AddressCheckOptions): Ad
     const listed = allow.find((range) => cidrContains(range, bytes));
     if (allow.length > 0 && !listed) return refused('network.allow does not list it');
     for (const layer of [bytes, ...embeddedIpv4(bytes)]) {
-      const refusal = judgeLayer(layer, { allow, deny });
+      const refusal = evaluateLayer(layer, { allow, deny });
       if (refusal) return refused(layer === bytes ? refusal : `${spell(layer)} inside it: ${refusal}`);
     }
     return {
@@ -54,7 +54,7 @@ interface Ranges {
 }
 
 /** Why an address is closed whatever form it came in; undefined when it is not. */
-function judgeLayer(bytes: readonly number[], { allow, deny }: Ranges): string | undefined {
+function evaluateLayer(bytes: readonly number[], { allow, deny }: Ranges): string | undefined {
   const denied = deny.find((range) => cidrContains(range, bytes));
   if (denied) return `network.deny lists ${denied.text}`;
   if (!isAssigned(bytes)) return 'it is reserved';

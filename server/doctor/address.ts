@@ -1,7 +1,7 @@
-import type { Check, Place } from './check.ts';
-import { said, unchecked } from './check.ts';
+import type { Check, DoctorContext } from './check.ts';
+import { finding, unchecked } from './check.ts';
 import { linesFor } from './fronts.ts';
-import { knock } from './probe.ts';
+import { probe } from './probe.ts';
 import type { Answer, Knock } from './probe.ts';
 
 /** For documentation (RFC 5737): nobody's. */
@@ -22,12 +22,12 @@ export const address: Check = {
     const isHere = addresses?.[0]?.startsWith('127.') === true && process.platform === 'linux';
     const from = isHere ? { from: otherLoopback } : {};
     const headers = { Authorization: `Bearer ${token}` };
-    const honest = await knock(place, { path: 'api/access', headers, ...from }, signal);
+    const honest = await probe(place, { path: 'api/access', headers, ...from }, signal);
     const lying: Knock = { path: 'api/access', headers: { ...headers, 'X-Forwarded-For': forged }, ...from };
     const seen = clientIn(honest);
     if (seen === undefined) return unchecked(address, `the gateway answered ${honest.status}`);
-    if (clientIn(await knock(place, lying, signal)) === forged) {
-      return said(address, 'failed', {
+    if (clientIn(await probe(place, lying, signal)) === forged) {
+      return finding(address, 'failed', {
         what: 'callers can choose the address that the gateway takes for theirs',
         meaning:
           'the web server passes on what callers say in X-Forwarded-For. Limits and the audit can be fooled.',
@@ -36,15 +36,15 @@ export const address: Check = {
       });
     }
     if (seen === honest.from)
-      return said(address, 'good', { what: `the gateway sees this machine at ${seen}, as it should` });
+      return finding(address, 'good', { what: `the gateway sees this machine at ${seen}, as it should` });
     return isLoopback(seen) || addresses?.includes(seen)
       ? hidden(seen, place, front)
       : elsewhere(seen, honest.from);
   },
 };
 
-function hidden(seen: string, { config }: Place, front: Parameters<typeof linesFor>[1]) {
-  return said(address, 'failed', {
+function hidden(seen: string, { config }: DoctorContext, front: Parameters<typeof linesFor>[1]) {
+  return finding(address, 'failed', {
     what: `the gateway takes the web server's address, ${seen}, for that of every caller`,
     meaning:
       'limits for each address count everybody together, and the audit cannot tell where somebody came from.',
@@ -54,7 +54,7 @@ function hidden(seen: string, { config }: Place, front: Parameters<typeof linesF
 }
 
 function elsewhere(seen: string, from: string) {
-  return said(address, 'good', {
+  return finding(address, 'good', {
     what: `the gateway sees this machine at ${seen}. Its own address is ${from}: another proxy, or an address translation, is between the two`,
   });
 }

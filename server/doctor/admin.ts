@@ -1,7 +1,7 @@
 import { connect } from 'node:net';
-import { said, unchecked } from './check.ts';
-import type { Check, Place } from './check.ts';
-import { knock } from './probe.ts';
+import { finding, unchecked } from './check.ts';
+import type { Check, DoctorContext } from './check.ts';
+import { probe } from './probe.ts';
 import type { Answer } from './probe.ts';
 
 /** Whether what is for operators can be had from outside. */
@@ -12,9 +12,9 @@ export const admin: Check = {
   limitMs: 10_000,
   async run({ addresses = [] }, place, signal) {
     for (const path of ['/metrics', '/readyz', '/healthz', `${place.url.pathname}metrics`]) {
-      const answer = await knock(place, { path }, signal);
+      const answer = await probe(place, { path }, signal);
       if (!isAdmin(answer, path)) continue;
-      return said(admin, 'failed', {
+      return finding(admin, 'failed', {
         what: `the web server gives ${path} of the gateway to anybody`,
         meaning: 'strangers can watch the gateway.',
         advice: `let the web server forward ${place.config.publicUrl.pathname} and /.well-known/masque/tcp/, and nothing else to the port of admin.`,
@@ -30,18 +30,18 @@ function isAdmin({ status, body }: Answer, path: string): boolean {
   return path.endsWith('metrics') ? /^postern_/m.test(body) : /^(?:ok|ready)\n$/.test(body);
 }
 
-async function directly(addresses: readonly string[], { config }: Place, signal: AbortSignal) {
+async function directly(addresses: readonly string[], { config }: DoctorContext, signal: AbortSignal) {
   const { admin: door } = config;
   const closed = 'strangers cannot reach it through the web server';
-  if (door.kind === 'unix') return said(admin, 'good', { what: `${closed}, and it is a unix socket` });
+  if (door.kind === 'unix') return finding(admin, 'good', { what: `${closed}, and it is a unix socket` });
   if (door.host.startsWith('127.') || door.host === '::1')
-    return said(admin, 'good', { what: `${closed}, and it listens on this machine only` });
+    return finding(admin, 'good', { what: `${closed}, and it listens on this machine only` });
   const outside = addresses.filter((each) => !each.startsWith('127.') && each !== '::1');
   if (outside.length === 0) return unchecked(admin, 'the public name leads to this machine itself');
   const open = await Promise.all(outside.map((host) => takes(host, door.port, signal)));
   if (!open.includes(true))
-    return said(admin, 'good', { what: `${closed}, nor at port ${door.port} of the public address` });
-  return said(admin, 'failed', {
+    return finding(admin, 'good', { what: `${closed}, nor at port ${door.port} of the public address` });
+  return finding(admin, 'failed', {
     what: `port ${door.port} of the public address takes connections, and admin listens on ${door.host}`,
     meaning: 'whoever reaches this address can watch the gateway, unless a firewall is before it.',
     advice: 'in postern.yaml:',

@@ -1,10 +1,10 @@
-import type { Finding, Verdict } from '../../diagnostics/finding.ts';
+import type { Finding, CheckStatus } from '../../diagnostics/finding.ts';
 import type { Target } from '../../protocol/target.ts';
 import type { Config } from '../config/config.ts';
 import type { FrontName } from './fronts.ts';
 
 /** What is examined: the gateway of a configuration, as it is seen from outside. */
-export interface Place {
+export interface DoctorContext {
   readonly config: Config;
   /** Where people reach it. */
   readonly url: URL;
@@ -18,7 +18,7 @@ export interface Place {
 }
 
 /** What checks have found, for those after them. A check runs only when what it needs is there. */
-export interface Found {
+export interface Facts {
   readonly isRunning: true;
   readonly addresses: readonly string[];
   readonly isConnected: true;
@@ -35,31 +35,31 @@ export interface Found {
 /** What a check comes to. */
 export interface Outcome {
   readonly findings: readonly Finding[];
-  readonly found?: Partial<Found>;
+  readonly found?: Partial<Facts>;
 }
 
 /** One step of the way in. */
 export interface Check {
   readonly name: string;
   readonly title: string;
-  readonly needs: readonly (keyof Found)[];
+  readonly needs: readonly (keyof Facts)[];
   readonly limitMs: number;
-  run(found: Partial<Found>, place: Place, signal: AbortSignal): Promise<Outcome>;
+  run(found: Partial<Facts>, place: DoctorContext, signal: AbortSignal): Promise<Outcome>;
 }
 
 /** What a finding may have besides its first line. */
-export type Words = Pick<Finding, 'meaning' | 'advice' | 'lines' | 'code'>;
+export type Explanation = Pick<Finding, 'meaning' | 'advice' | 'lines' | 'code'>;
 
 /** What a check says. */
-export function said(
+export function finding(
   { name, title }: Pick<Check, 'name' | 'title'>,
-  verdict: Verdict,
-  words: Words & { readonly what: string },
+  verdict: CheckStatus,
+  words: Explanation & { readonly what: string },
 ): Outcome {
   return { findings: [{ check: name, title, verdict, ...words }] };
 }
 
 /** Why a check has nothing to say. */
 export function unchecked(speaker: Pick<Check, 'name' | 'title'>, why: string): Outcome {
-  return said(speaker, 'unchecked', { what: `not checked: ${why}` });
+  return finding(speaker, 'unchecked', { what: `not checked: ${why}` });
 }

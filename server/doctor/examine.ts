@@ -2,8 +2,8 @@ import type { Finding } from '../../diagnostics/finding.ts';
 import { timeLimit } from '../../stream/time-limit.ts';
 import { address } from './address.ts';
 import { admin } from './admin.ts';
-import { said, unchecked } from './check.ts';
-import type { Check, Found, Outcome, Place } from './check.ts';
+import { finding, unchecked } from './check.ts';
+import type { Check, Facts, Outcome, DoctorContext } from './check.ts';
 import { connection, name, tls } from './reachability.ts';
 import { halfClose } from './half-close.ts';
 import { headers } from './headers.ts';
@@ -32,7 +32,7 @@ const checks: readonly Check[] = [
 ];
 
 /** Which check brings what others need. */
-const providers: Readonly<Record<keyof Found, Check>> = {
+const providers: Readonly<Record<keyof Facts, Check>> = {
   isRunning: running,
   addresses: name,
   isConnected: connection,
@@ -43,13 +43,13 @@ const providers: Readonly<Record<keyof Found, Check>> = {
 };
 
 /** Runs the checks in turn and tells each finding when it is there; after `signal`, that the rest was not checked. */
-export async function examine(
-  place: Place,
+export async function runChecks(
+  place: DoctorContext,
   signal: AbortSignal,
   tell: (finding: Finding) => void,
 ): Promise<readonly Finding[]> {
   const findings: Finding[] = [];
-  let found: Partial<Found> = {};
+  let found: Partial<Facts> = {};
   for (const check of checks) {
     const outcome = await runCheck(check, { found, place, signal });
     found = { ...found, ...outcome.found };
@@ -65,7 +65,7 @@ async function runCheck(
     found,
     place,
     signal,
-  }: { readonly found: Partial<Found>; readonly place: Place; readonly signal: AbortSignal },
+  }: { readonly found: Partial<Facts>; readonly place: DoctorContext; readonly signal: AbortSignal },
 ): Promise<Outcome> {
   if (signal.aborted) return unchecked(check, 'you stopped it');
   const missing = check.needs.find((need) => found[need] === undefined);
@@ -89,7 +89,7 @@ async function runCheck(
 const graceMs = 500;
 
 function broken(check: Check, { code, message }: NodeJS.ErrnoException): Outcome {
-  return said(check, 'failed', {
+  return finding(check, 'failed', {
     what: `the connection breaks (${code ?? message})`,
     meaning: 'the web server closes the connection without an answer, or gives one that is no HTTP.',
     advice: 'its error log has the reason.',
@@ -97,7 +97,7 @@ function broken(check: Check, { code, message }: NodeJS.ErrnoException): Outcome
 }
 
 function silent(check: Check): Outcome {
-  return said(check, 'failed', {
+  return finding(check, 'failed', {
     what: `no answer within ${check.limitMs / 1000} s`,
     meaning: 'the web server, or the gateway behind it, is stuck, or a firewall swallows packets.',
     advice: 'look whether it answers on this machine, then into its error log.',

@@ -1,6 +1,6 @@
-import { said, unchecked } from './check.ts';
+import { finding, unchecked } from './check.ts';
 import type { Check } from './check.ts';
-import { knock } from './probe.ts';
+import { probe } from './probe.ts';
 import type { Answer } from './probe.ts';
 
 /** Whether an answer still arrives after the caller has said that nothing more comes from it. */
@@ -17,13 +17,13 @@ export const halfClose: Check = {
       headers: { Authorization: `Bearer ${token}` },
       endsEarly: true,
     };
-    const answer: Answer | undefined = await knock(place, question, signal).catch(() => undefined);
+    const answer: Answer | undefined = await probe(place, question, signal).catch(() => undefined);
     if (answer?.isWhole === true && answer.status === 200)
-      return said(halfClose, 'good', { what: 'when a caller ends its direction, the other one stays' });
+      return finding(halfClose, 'good', { what: 'when a caller ends its direction, the other one stays' });
     const what = `${front ?? 'the web server'} ends both directions when a caller ends one`;
     if (passing?.includes('connect') !== true)
-      return said(halfClose, 'good', { what: `${what}; the ways in carry the end inside, and do not mind` });
-    return said(halfClose, 'costly', {
+      return finding(halfClose, 'good', { what: `${what}; the ways in carry the end inside, and do not mind` });
+    return finding(halfClose, 'costly', {
       what,
       meaning:
         'tunnels by CONNECT lose what the target says after the end of the input. The other ways do not mind.',

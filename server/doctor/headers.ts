@@ -1,7 +1,7 @@
-import { said } from './check.ts';
+import { finding } from './check.ts';
 import type { Check } from './check.ts';
 import { linesFor } from './fronts.ts';
-import { knock } from './probe.ts';
+import { probe } from './probe.ts';
 
 /** The largest token, with the name of its field and its scheme. */
 const largest = 8 * 1024 + 64;
@@ -14,9 +14,9 @@ export const headers: Check = {
   limitMs: 8000,
   async run({ front }, place, signal) {
     const field = { 'X-Postern-Doctor': 'x'.repeat(largest) };
-    const { status } = await knock(place, { path: '.well-known/postern', headers: field }, signal);
-    if (status === 200) return said(headers, 'good', { what: 'tokens of up to 8 KiB arrive' });
-    return said(headers, 'costly', {
+    const { status } = await probe(place, { path: '.well-known/postern', headers: field }, signal);
+    if (status === 200) return finding(headers, 'good', { what: 'tokens of up to 8 KiB arrive' });
+    return finding(headers, 'costly', {
       what: `the web server answers ${status} to a header of 8 KiB`,
       meaning: 'who is in many groups has a large token, and is turned away.',
       advice: 'put this in:',

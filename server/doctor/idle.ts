@@ -1,8 +1,8 @@
 import { keepAliveMs } from '../../stream/keep-alive.ts';
-import { said, unchecked } from './check.ts';
-import type { Check, Found, Outcome, Place } from './check.ts';
+import { finding, unchecked } from './check.ts';
+import type { Check, Facts, Outcome, DoctorContext } from './check.ts';
 import { linesFor } from './fronts.ts';
-import { knock } from './probe.ts';
+import { probe } from './probe.ts';
 
 /** Whether the web server cuts answers on which nothing is said, sooner than Postern says something. */
 export const idle: Check = {
@@ -15,14 +15,14 @@ export const idle: Check = {
     if (token === undefined) return unchecked(idle, `the key ${config.keyFile} cannot be read here`);
     const path = `api/measure?waitSeconds=${idleSeconds}&bytes=1`;
     const authorization = { Authorization: `Bearer ${token}` };
-    const { status, isWhole, spreadMs } = await knock(place, { path, headers: authorization }, signal);
+    const { status, isWhole, spreadMs } = await probe(place, { path, headers: authorization }, signal);
     if (status !== 200) return unchecked(idle, `the gateway answered ${status}`);
     if (!isWhole) return cutTooSoon(idle, spreadMs, { place, front });
     const isLong = idleSeconds * 1000 > keepAliveMs;
     const rest = isLong
       ? ', longer than Postern is ever silent'
       : ' (--idle holds it longer than Postern is silent)';
-    return said(idle, 'good', { what: `a silence of ${idleSeconds} s is not cut${rest}` });
+    return finding(idle, 'good', { what: `a silence of ${idleSeconds} s is not cut${rest}` });
   },
 };
 
@@ -30,12 +30,12 @@ export const idle: Check = {
 export function cutTooSoon(
   speaker: Pick<Check, 'name' | 'title'>,
   afterMs: number,
-  { place, front }: { readonly place: Place; readonly front: Found['front'] | undefined },
+  { place, front }: { readonly place: DoctorContext; readonly front: Facts['front'] | undefined },
 ): Outcome {
   const what = `the web server cuts what is silent for ${(afterMs / 1000).toFixed(1)} s`;
   if (afterMs > keepAliveMs)
-    return said(speaker, 'good', { what: `${what}; Postern says something every 25 s at the latest` });
-  return said(speaker, 'costly', {
+    return finding(speaker, 'good', { what: `${what}; Postern says something every 25 s at the latest` });
+  return finding(speaker, 'costly', {
     what,
     meaning:
       'Postern says something only every 20 to 25 s, so tunnels are cut when nobody types. Those by relay come back; the others end.',

@@ -1,7 +1,7 @@
-import { said } from './check.ts';
+import { finding } from './check.ts';
 import type { Check } from './check.ts';
 import { frontIn, linesFor } from './fronts.ts';
-import { codeIn, knock } from './probe.ts';
+import { codeIn, probe } from './probe.ts';
 import type { Answer } from './probe.ts';
 
 /** Whether requests below the prefix arrive at this gateway, at the path that it has itself. */
@@ -12,17 +12,17 @@ export const prefix: Check = {
   limitMs: 8000,
   async run({ isRunning }, place, signal) {
     const { config, url } = place;
-    const answer = await knock(place, { path: '.well-known/postern' }, signal);
+    const answer = await probe(place, { path: '.well-known/postern' }, signal);
     const front = frontIn([answer.headers.server].flat()[0]);
     const publicUrl = publicUrlIn(answer);
     if (publicUrl === config.publicUrl.href) {
       const what = `${front ?? 'the web server'} forwards ${url.pathname} to the gateway`;
-      return { ...said(prefix, 'good', { what }), found: { isForwarded: true, front } };
+      return { ...finding(prefix, 'good', { what }), found: { isForwarded: true, front } };
     }
     const lines = linesFor('prefix', front, config);
     const whole = 'the whole of it: postern-gateway print-config nginx|haproxy|caddy|apache';
     if (publicUrl !== undefined) {
-      return said(prefix, 'failed', {
+      return finding(prefix, 'failed', {
         what: `another gateway answers there: one with the publicUrl ${publicUrl.slice(0, 200)}`,
         meaning:
           'the web server forwards to a gateway with another configuration, or this is not its configuration.',
@@ -31,7 +31,7 @@ export const prefix: Check = {
       });
     }
     if (answer.status >= 500) {
-      return said(prefix, 'failed', {
+      return finding(prefix, 'failed', {
         what: `the web server answers ${answer.status}`,
         meaning: isRunning
           ? 'the gateway runs, but the web server does not reach it: it looks at another address, or may not connect (SELinux: setsebool -P httpd_can_network_connect 1).'
@@ -41,7 +41,7 @@ export const prefix: Check = {
       });
     }
     const isOurs = codeIn(answer) !== undefined || isFastify(answer);
-    return said(prefix, 'failed', {
+    return finding(prefix, 'failed', {
       what: `the web server answers ${answer.status} at ${url.pathname}${isOurs ? ', and it is the gateway that says so' : ''}`,
       meaning: isOurs
         ? 'the web server changes the path on the way. It has to arrive as it was written.'

@@ -3,7 +3,7 @@ import type { IncomingHttpHeaders, IncomingMessage, OutgoingHttpHeaders, Request
 import { request as tlsRequest } from 'node:https';
 import { rootCertificates } from 'node:tls';
 import { isAddress } from '../../protocol/target.ts';
-import type { Place } from './check.ts';
+import type { DoctorContext } from './check.ts';
 
 /** A request from outside. */
 export interface Knock {
@@ -33,7 +33,7 @@ export interface Answer {
 const largestBytes = 256 * 1024;
 
 /** Asks as anybody could, through whatever stands before the gateway. Rejects with the error of the connection. */
-export function knock(place: Place, question: Knock, signal: AbortSignal): Promise<Answer> {
+export function probe(place: DoctorContext, question: Knock, signal: AbortSignal): Promise<Answer> {
   const { url, authorities } = place;
   const { method = 'GET', path, headers = {}, from, endsEarly } = question;
   const whole = method === 'CONNECT' || path.startsWith('/') ? path : `${url.pathname}${path}`;

@@ -3,8 +3,8 @@ import { connect } from 'node:net';
 import { connect as connectTls, rootCertificates } from 'node:tls';
 import type { TLSSocket } from 'node:tls';
 import { isAddress } from '../../protocol/target.ts';
-import { said, unchecked } from './check.ts';
-import type { Check, Outcome, Place } from './check.ts';
+import { finding, unchecked } from './check.ts';
+import type { Check, Outcome, DoctorContext } from './check.ts';
 
 /** Whether the public name leads anywhere. */
 export const name: Check = {
@@ -16,15 +16,15 @@ export const name: Check = {
     const host = hostOf(url);
     if (isAddress(host))
       return {
-        ...said(name, 'good', { what: `${host} is an address, no name` }),
+        ...finding(name, 'good', { what: `${host} is an address, no name` }),
         found: { addresses: [host] },
       };
     try {
       const addresses = (await lookup(host, { all: true })).map(({ address }) => address);
-      return { ...said(name, 'good', { what: `${host} is ${addresses.join(', ')}` }), found: { addresses } };
+      return { ...finding(name, 'good', { what: `${host} is ${addresses.join(', ')}` }), found: { addresses } };
     } catch (error) {
       const { code } = error as NodeJS.ErrnoException;
-      return said(name, 'failed', {
+      return finding(name, 'failed', {
         what: `the name ${host} of publicUrl cannot be looked up here (${code})`,
         meaning: 'nobody finds the gateway by this name, or only people elsewhere do.',
         advice: 'enter it into your name service, or correct publicUrl.',
@@ -43,8 +43,8 @@ export const connection: Check = {
     const port = portOf(url);
     const problem = await reach(hostOf(url), port, signal);
     if (problem === undefined)
-      return { ...said(connection, 'good', { what: `port ${port} answers` }), found: { isConnected: true } };
-    return said(connection, 'failed', {
+      return { ...finding(connection, 'good', { what: `port ${port} answers` }), found: { isConnected: true } };
+    return finding(connection, 'failed', {
       what: `port ${port} does not take connections (${problem})`,
       meaning:
         problem === 'ECONNREFUSED'
@@ -90,9 +90,9 @@ export const tls: Check = {
     const left =
       leftMs < 2 * dayMs ? `${Math.floor(leftMs / 3_600_000)} hours` : `${Math.floor(leftMs / dayMs)} days`;
     if (leftMs > soon * (Date.parse(end) - Date.parse(start)))
-      return { ...said(tls, 'good', { what: `the certificate is good, ${left} left (${protocol})` }), found };
+      return { ...finding(tls, 'good', { what: `the certificate is good, ${left} left (${protocol})` }), found };
     return {
-      ...said(tls, 'costly', {
+      ...finding(tls, 'costly', {
         what: `the certificate ends soon: ${left} left`,
         meaning: 'its renewal does not work, or nobody has thought of it. When it has ended, nobody gets in.',
         advice: 'renew it, and reload the web server.',
@@ -106,7 +106,7 @@ const dayMs = 24 * 3_600_000;
 /** What is left, of the whole, when a renewal is overdue: it is due at a third. */
 const soon = 0.15;
 
-function handshake({ url, authorities }: Place, signal: AbortSignal): Promise<TLSSocket> {
+function handshake({ url, authorities }: DoctorContext, signal: AbortSignal): Promise<TLSSocket> {
   const host = hostOf(url);
   return new Promise((resolve, reject) => {
     const socket = connectTls({
@@ -136,10 +136,10 @@ const meanings: Readonly<Record<string, string>> = {
 const untrusted =
   'it is issued by an authority that this machine does not know, or the web server does not send the certificates between. Clients fail the same way, unless they are told of the authority.';
 
-function badCertificate({ url }: Place, error: NodeJS.ErrnoException): Outcome {
+function badCertificate({ url }: DoctorContext, error: NodeJS.ErrnoException): Outcome {
   const { code = error.message } = error;
   const isUnknown = /SELF_SIGNED|UNABLE_TO|CERT_UNTRUSTED/.test(code);
-  return said(tls, 'failed', {
+  return finding(tls, 'failed', {
     what: `the certificate of ${hostOf(url)} is not good (${code})`,
     meaning: meanings[code] ?? (isUnknown ? untrusted : 'the handshake fails.'),
     advice: isUnknown

@@ -1,7 +1,7 @@
 import { request } from 'node:http';
 import { formatTarget } from '../../protocol/target.ts';
 import type { ListenAddress } from '../config/config.ts';
-import { said } from './check.ts';
+import { finding } from './check.ts';
 import type { Check } from './check.ts';
 
 /** Whether the gateway of this configuration runs, by its admin door. */
@@ -15,14 +15,14 @@ export const running: Check = {
       const { status, body } = await ask(config.admin, '/readyz', signal);
       if (status === 200)
         return {
-          ...said(running, 'good', { what: 'it runs, and would open tunnels' }),
+          ...finding(running, 'good', { what: 'it runs, and would open tunnels' }),
           found: { isRunning: true },
         };
       const what = `it runs, and would open no tunnel: ${body.trim().replaceAll('\n', ', ').slice(0, 200)}`;
-      return { ...said(running, 'costly', { what }), found: { isRunning: true } };
+      return { ...finding(running, 'costly', { what }), found: { isRunning: true } };
     } catch {
-      return said(running, 'failed', {
-        what: `nobody answers at the admin door, ${shown(config.admin)}`,
+      return finding(running, 'failed', {
+        what: `nobody answers at the admin door, ${describeProcess(config.admin)}`,
         meaning: 'the gateway is not running, or runs with another configuration.',
         advice: 'start it, or name its configuration with --config:',
         lines: ['systemctl start postern-gateway', 'postern-gateway serve'],
@@ -31,7 +31,7 @@ export const running: Check = {
   },
 };
 
-function shown(address: ListenAddress): string {
+function describeProcess(address: ListenAddress): string {
   return address.kind === 'unix' ? address.path : formatTarget(address);
 }
 

@@ -1,7 +1,7 @@
-import { said, unchecked } from './check.ts';
+import { finding, unchecked } from './check.ts';
 import type { Check } from './check.ts';
 import { linesFor } from './fronts.ts';
-import { knock } from './probe.ts';
+import { probe } from './probe.ts';
 
 /** Between the first byte and the rest. */
 const waitMs = 1000;
@@ -17,10 +17,10 @@ export const streaming: Check = {
     if (token === undefined) return unchecked(streaming, `the key ${config.keyFile} cannot be read here`);
     const path = `api/measure?waitSeconds=${waitMs / 1000}&bytes=1`;
     const authorization = { Authorization: `Bearer ${token}` };
-    const { status, isWhole, spreadMs } = await knock(place, { path, headers: authorization }, signal);
+    const { status, isWhole, spreadMs } = await probe(place, { path, headers: authorization }, signal);
     if (status !== 200 || !isWhole) return unchecked(streaming, `the gateway answered ${status}`);
-    if (spreadMs > waitMs / 2) return said(streaming, 'good', { what: 'answers arrive piece by piece' });
-    return said(streaming, 'costly', {
+    if (spreadMs > waitMs / 2) return finding(streaming, 'good', { what: 'answers arrive piece by piece' });
+    return finding(streaming, 'costly', {
       what: 'answers are held back until they are whole',
       meaning: 'tunnels by WebSocket, connect-tcp and CONNECT do not mind; one over plain HTTP is slow.',
       advice: 'put this in:',

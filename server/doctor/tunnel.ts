@@ -1,8 +1,8 @@
 import { WebSocket } from 'ws';
 import { rootCertificates } from 'node:tls';
 import { formatTarget } from '../../protocol/target.ts';
-import { said, unchecked } from './check.ts';
-import type { Check, Place } from './check.ts';
+import { finding, unchecked } from './check.ts';
+import type { Check, DoctorContext } from './check.ts';
 import { cutTooSoon } from './idle.ts';
 
 /** Whether a tunnel opens through everything, and lives when nothing is said in it. */
@@ -22,7 +22,7 @@ export const tunnel: Check = {
       signal,
     );
     if (held.kind === 'refused') {
-      return said(tunnel, 'failed', {
+      return finding(tunnel, 'failed', {
         what: `no tunnel to ${formatTarget(host)} opens: ${held.why}`,
         meaning: 'the way in is good; what is behind it, or the rules, are not.',
         advice: 'the log of the gateway has the reason; a rule is explained by',
@@ -32,7 +32,7 @@ export const tunnel: Check = {
     const greeting = held.greeting === '' ? 'it says nothing' : `it says ${JSON.stringify(held.greeting)}`;
     const opened = `a tunnel to ${formatTarget(host)} opens, ${greeting}`;
     if (held.kind === 'cut' && !signal.aborted) return cutTooSoon(tunnel, held.afterMs, { place, front });
-    return said(tunnel, 'good', { what: `${opened}, and lives through ${idleSeconds} s without a word` });
+    return finding(tunnel, 'good', { what: `${opened}, and lives through ${idleSeconds} s without a word` });
   },
 };
 
@@ -43,7 +43,7 @@ type Held =
 
 /** Opens a tunnel and says nothing in it, not even pings: only what the gateway sends keeps it. */
 function hold(
-  { url, authorities, idleSeconds }: Place,
+  { url, authorities, idleSeconds }: DoctorContext,
   { token, path }: { readonly token: string; readonly path: string },
   signal: AbortSignal,
 ): Promise<Held> {

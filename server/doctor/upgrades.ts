@@ -1,10 +1,10 @@
 import { randomBytes } from 'node:crypto';
 import type { Finding } from '../../diagnostics/finding.ts';
 import type { EntryName } from '../config/config.ts';
-import type { Check, Found, Place } from './check.ts';
+import type { Check, Facts, DoctorContext } from './check.ts';
 import { linesFor } from './fronts.ts';
 import type { Topic } from './fronts.ts';
-import { codeIn, knock } from './probe.ts';
+import { codeIn, probe } from './probe.ts';
 import type { Answer, Knock } from './probe.ts';
 
 /** How each entry is asked for a tunnel by somebody who does not say who they are; the gateway refuses that with a 401. */
@@ -46,7 +46,7 @@ export const upgrades: Check = {
         });
         continue;
       }
-      const answer = await knock(place, question(), signal);
+      const answer = await probe(place, question(), signal);
       if (arrived(answer)) passing.push(entry);
       findings.push(findingOf(entry, answer, { place, front: found.front }));
     }
@@ -80,7 +80,7 @@ function isRefusedConnect({ status, headers }: Answer): boolean {
 function findingOf(
   entry: EntryName,
   answer: Answer,
-  { place, front }: { readonly place: Place; readonly front: Found['front'] },
+  { place, front }: { readonly place: DoctorContext; readonly front: Facts['front'] },
 ): Finding {
   const speaker = { check: `entry-${entry}`, title: entry };
   if (arrived(answer)) return { ...speaker, verdict: 'good', what: 'a request for a tunnel arrives' };

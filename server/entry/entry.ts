@@ -32,7 +32,7 @@ export interface Offer extends Request {
 }
 
 /** A request to go on with a tunnel on another connection, neither accepted nor refused. */
-export interface RejoinOffer extends Request {
+export interface ResumeOffer extends Request {
   /** Which tunnel. */
   readonly sid: string;
   /** How far the client has taken what the gateway sent. */
@@ -60,7 +60,7 @@ export interface RejoinProof {
 }
 
 /** Called once for most connections; an entry that multiplexes calls it per tunnel. */
-export type OnOffer = (offer: Offer | RejoinOffer) => void;
+export type OnOffer = (offer: Offer | ResumeOffer) => void;
 
 /** A connection that asks for something, with what the listener already knows about it. */
 export interface Incoming {

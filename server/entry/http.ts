@@ -1,8 +1,8 @@
 import type { IncomingMessage } from 'node:http';
 import { TunnelError } from '../../protocol/errors.ts';
 import type { Carrier } from '../../stream/carrier.ts';
-import { notHere } from '../resume/tunnel-locator.ts';
-import type { Relays } from '../resume/resumable-tunnels.ts';
+import { tunnelNotFound } from '../resume/tunnel-locator.ts';
+import type { ResumableTunnels } from '../resume/resumable-tunnels.ts';
 import { readProvenCredentials } from './credentials.ts';
 import type { Exchange, OnOffer, PlainEntry } from './entry.ts';
 import { HttpCarriers } from './http-carrier.ts';
@@ -35,7 +35,7 @@ export interface CarriersElsewhere {
  */
 export function httpEntry(
   prefix: string,
-  relays: () => Relays,
+  relays: () => ResumableTunnels,
   carriers: HttpCarriers = new HttpCarriers(),
   elsewhere?: CarriersElsewhere,
 ): PlainEntry {
@@ -70,7 +70,7 @@ export function httpEntry(
 interface OfferParts {
   readonly base: string;
   readonly carriers: HttpCarriers;
-  readonly relays: () => Relays;
+  readonly relays: () => ResumableTunnels;
   readonly onOffer: OnOffer;
 }
 
@@ -124,7 +124,7 @@ function signedFor(
 ): { readonly carrier: HttpCarrier; readonly number: number } {
   const { id, number, mac } = readCarrierField(request);
   const carrier = carriers.find(id);
-  if (carrier === undefined || !carrier.isSigned(way, number, mac)) throw notHere();
+  if (carrier === undefined || !carrier.isSigned(way, number, mac)) throw tunnelNotFound();
   return { carrier, number };
 }
 

@@ -7,13 +7,13 @@ import { httpEntry } from './http.ts';
 import type { CarriersElsewhere } from './http.ts';
 import { relayEntry } from './relay.ts';
 import { webSocketEntry } from './websocket.ts';
-import type { Relays } from '../resume/resumable-tunnels.ts';
+import type { ResumableTunnels } from '../resume/resumable-tunnels.ts';
 
 /** Every entry that is reached by an upgrade or a CONNECT; a new one is its own file and a line here. */
 export function requestEntries(
   prefix: string,
   names: readonly EntryName[],
-  relays: () => Relays,
+  relays: () => ResumableTunnels,
 ): readonly RequestEntry[] {
   const all: readonly RequestEntry[] = [
     relayEntry(prefix, relays),
@@ -25,7 +25,7 @@ export function requestEntries(
 }
 
 export interface PlainEntryParts {
-  readonly relays: () => Relays;
+  readonly relays: () => ResumableTunnels;
   readonly carriers?: HttpCarriers;
   readonly elsewhere?: CarriersElsewhere | undefined;
 }

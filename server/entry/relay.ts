@@ -5,9 +5,9 @@ import { TunnelError } from '../../protocol/errors.ts';
 import type { RelayCodec } from '../../protocol/relay-frame.ts';
 import { relayV1, relayV1Subprotocol } from '../../protocol/relay-v1.ts';
 import { relayV4, relayV4Subprotocols } from '../../protocol/relay-v4.ts';
-import { AcceptedCarrier } from '../../stream/zero-copy/inbound-websocket-carrier.ts';
+import { InboundWebSocketCarrier } from '../../stream/zero-copy/inbound-websocket-carrier.ts';
 import type { Carrier } from '../../stream/carrier.ts';
-import type { Relays } from '../resume/resumable-tunnels.ts';
+import type { ResumableTunnels } from '../resume/resumable-tunnels.ts';
 import { readProvenCredentials } from './credentials.ts';
 import type { Incoming, RequestEntry } from './entry.ts';
 import { refuse } from './refusal.ts';
@@ -22,7 +22,7 @@ const maxMessageBytes = 64 * 1024 + 16;
  * `GET {prefix}v4/connect?host=…&port=…` and `GET {prefix}v4/reconnect?sid=…&ack=…` with `Upgrade: websocket`: tunnels
  * that outlive their connections, by relay v4 or, with the subprotocol `postern.relay.v1`, in words of our own.
  */
-export function relayEntry(prefix: string, relays: () => Relays): RequestEntry {
+export function relayEntry(prefix: string, relays: () => ResumableTunnels): RequestEntry {
   const server = new WebSocketServer({
     ...webSocketOptions,
     maxPayload: maxMessageBytes,
@@ -89,7 +89,7 @@ function switchTo(
     if (signal.aborted) return gone();
     signal.addEventListener('abort', gone, { once: true });
     server.handleUpgrade(request, socket, Buffer.alloc(0), (webSocket: WebSocket) =>
-      resolve(new AcceptedCarrier(webSocket, codec, socket)),
+      resolve(new InboundWebSocketCarrier(webSocket, codec, socket)),
     );
   });
 }

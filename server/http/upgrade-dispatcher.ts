@@ -34,11 +34,11 @@ export function takeTunnelRequests(server: Server, options: RequestListenerOptio
       for (const listener of others) listener.call(server, request, stream, head);
       return;
     }
-    take(request, head, options);
+    handleUpgrade(request, head, options);
   };
   const connect: UpgradeListener = (request, stream, head) => {
     stream.on('error', ignore);
-    take(request, head, options);
+    handleUpgrade(request, head, options);
   };
   server.removeAllListeners('upgrade');
   server.on('upgrade', upgrade);
@@ -62,11 +62,11 @@ function isOurs(request: IncomingMessage, options: RequestListenerOptions): bool
   return request.url!.startsWith(options.prefix) || options.entries.some((entry) => entry.matches(request));
 }
 
-function take(request: IncomingMessage, head: Buffer, options: RequestListenerOptions): void {
+function handleUpgrade(request: IncomingMessage, head: Buffer, options: RequestListenerOptions): void {
   // From Node 26 on, a request whose body is still to come brings a stream in its socket's place. It is refused, there.
   const { socket } = request;
   socket.on('error', ignore);
-  const incoming = receive(request, socket, head, options.remoteAddress);
+  const incoming = dispatch(request, socket, head, options.remoteAddress);
   // A query belongs to no tunnel, and somebody's secret may be in it.
   const [asked = ''] = (request.url ?? '').split('?');
   try {
@@ -97,7 +97,7 @@ export function newRequestId(): string {
 /** One for all: an error that is made for each end of a connection costs a fortieth of the gateway's time. */
 const gone = new Error('the connection has closed');
 
-function receive(
+function dispatch(
   request: IncomingMessage,
   socket: Socket,
   head: Buffer,

@@ -4,8 +4,8 @@ import { rename } from 'node:fs/promises';
 import net from 'node:net';
 import { dirname, join } from 'node:path';
 import { getSystemErrorName } from 'node:util';
-import { inWords, makeRoom, probe } from './listen.ts';
-import type { Door, SharingOptions } from './listen.ts';
+import { translateListenError, removeStaleSocket, assertPortFree } from './listen.ts';
+import type { ListenSpec, SharingOptions } from './listen.ts';
 
 /** A socket for other processes to listen on. This one holds it, and accepts nothing. */
 export interface HeldSocket {
@@ -33,7 +33,7 @@ interface BindingNet {
 const reusePort = 2;
 
 /** Binds a socket. Everybody may connect to a unix one. Throws the error of `bind`. */
-export function holdSocket(door: Door): HeldSocket {
+export function bindSocket(door: ListenSpec): HeldSocket {
   if (door.kind === 'passed')
     return { fd: door.fd, sharesPort: false, publish: async () => {}, close: () => closeSync(door.fd) };
   if (door.kind === 'tcp') return { ...holdPort(door), publish: async () => {} };
@@ -57,17 +57,17 @@ export function holdSocket(door: Door): HeldSocket {
  * Binds sockets for other processes to listen on, at most so many; fewer where one has to do for all. Rejects as `listen`
  * does.
  */
-export async function holdSockets(
-  door: Door,
-  turn: SharingOptions['turn'],
+export async function bindSockets(
+  door: ListenSpec,
+  turn: SharingOptions['mode'],
   count: number,
 ): Promise<readonly HeldSocket[]> {
   const held: HeldSocket[] = [];
   try {
-    await inWords(door, async () => {
-      if (turn === 'first' && door.kind === 'unix') await makeRoom(door.path);
-      if (turn === 'first' && door.kind === 'tcp') await probe(door);
-      while (held.length < count && held.every(({ sharesPort }) => sharesPort)) held.push(holdSocket(door));
+    await translateListenError(door, async () => {
+      if (turn === 'first' && door.kind === 'unix') await removeStaleSocket(door.path);
+      if (turn === 'first' && door.kind === 'tcp') await assertPortFree(door);
+      while (held.length < count && held.every(({ sharesPort }) => sharesPort)) held.push(bindSocket(door));
     });
     return held;
   } catch (error) {
@@ -76,7 +76,7 @@ export async function holdSockets(
   }
 }
 
-function holdPort({ host, port }: Extract<Door, { kind: 'tcp' }>): Omit<HeldSocket, 'publish'> {
+function holdPort({ host, port }: Extract<ListenSpec, { kind: 'tcp' }>): Omit<HeldSocket, 'publish'> {
   const type = host.includes(':') ? 6 : 4;
   try {
     const handle = bind(host, port, type, reusePort);

@@ -7,7 +7,7 @@ import type { FastifyInstance } from 'fastify';
 import type { ListenAddress } from '../config/config.ts';
 
 /** Where a server listens: an address of the configuration, or a descriptor that was open when the process began. */
-export type Door = ListenAddress | { readonly kind: 'passed'; readonly fd: number };
+export type ListenSpec = ListenAddress | { readonly kind: 'passed'; readonly fd: number };
 
 /**
  * Connections that the kernel keeps until we take them: what Linux allows by default (`net.core.somaxconn`). When everybody comes
@@ -24,32 +24,32 @@ const maxSocketPathBytes = 107;
  */
 export async function listen(
   app: FastifyInstance,
-  door: Door,
-  whoMayConnect: 'everyone' | 'owner',
+  door: ListenSpec,
+  access: 'everyone' | 'owner',
 ): Promise<void> {
   await app.ready();
-  await inWords(door, async () => {
-    if (door.kind === 'unix') await makeRoom(door.path);
-    await listenOn(app.server, listenOptions(door), whoMayConnect);
+  await translateListenError(door, async () => {
+    if (door.kind === 'unix') await removeStaleSocket(door.path);
+    await listenOn(app.server, listenOptions(door), access);
   });
 }
 
 export interface SharingOptions {
-  readonly whoMayConnect: 'everyone' | 'owner';
+  readonly access: 'everyone' | 'owner';
   /** `first`: nobody else may listen there yet. `next`: whoever does is about to stop. */
-  readonly turn: 'first' | 'next';
+  readonly mode: 'first' | 'next';
 }
 
 /**
  * Makes an app listen in such a way that another process can do so before this one stops, and none is refused in between.
  * A unix socket stays when the app is closed: see `leave`. Rejects as `listen` does.
  */
-export async function listenInTurn(app: FastifyInstance, door: Door, options: SharingOptions): Promise<void> {
-  const { whoMayConnect, turn } = options;
+export async function listenForTakeover(app: FastifyInstance, door: ListenSpec, options: SharingOptions): Promise<void> {
+  const { access: whoMayConnect, mode: turn } = options;
   await app.ready();
-  await inWords(door, async () => {
+  await translateListenError(door, async () => {
     if (door.kind === 'unix') {
-      if (turn === 'first') await makeRoom(door.path);
+      if (turn === 'first') await removeStaleSocket(door.path);
       // No longer than the name itself in most cases: the length of a path is limited.
       const path = join(dirname(door.path), `.${randomBytes(3).toString('base64url')}`);
       await listenOn(app.server, { path, backlog }, whoMayConnect);
@@ -57,7 +57,7 @@ export async function listenInTurn(app: FastifyInstance, door: Door, options: Sh
       return;
     }
     // The probe does not share: it fails where anybody listens at all, another gateway of ours too.
-    if (door.kind === 'tcp' && turn === 'first') await probe(door);
+    if (door.kind === 'tcp' && turn === 'first') await assertPortFree(door);
     await listenOn(
       app.server,
       { ...listenOptions(door), reusePort: door.kind === 'tcp' },
@@ -73,12 +73,12 @@ export async function listenInTurn(app: FastifyInstance, door: Door, options: Sh
 }
 
 /** Removes the unix socket of a door that nobody listens on any more. */
-export async function leave(door: Door): Promise<void> {
+export async function removeSocketFile(door: ListenSpec): Promise<void> {
   if (door.kind === 'unix') await unlink(door.path).catch(() => {});
 }
 
 /** Does `work`; what it throws becomes a message for people about the door. */
-export async function inWords(door: Door, work: () => Promise<void>): Promise<void> {
+export async function translateListenError(door: ListenSpec, work: () => Promise<void>): Promise<void> {
   if (door.kind === 'unix' && Buffer.byteLength(door.path) > maxSocketPathBytes) {
     throw new Error(
       `cannot listen on ${door.path}: the path of a unix socket is at most ${maxSocketPathBytes} bytes`,
@@ -93,13 +93,13 @@ export async function inWords(door: Door, work: () => Promise<void>): Promise<vo
 }
 
 /** Removes the socket of a dead process. Rejects with EADDRINUSE when somebody listens on it. */
-export async function makeRoom(path: string): Promise<void> {
+export async function removeStaleSocket(path: string): Promise<void> {
   if (await isAnswered(path)) throw Object.assign(new Error(`${path} is answered`), { code: 'EADDRINUSE' });
   await unlink(path).catch(() => {});
 }
 
 /** Rejects when anybody listens there, who shares the port or not. */
-export async function probe(door: Extract<Door, { kind: 'tcp' }>): Promise<void> {
+export async function assertPortFree(door: Extract<ListenSpec, { kind: 'tcp' }>): Promise<void> {
   const server = createServer();
   await listenOn(server, listenOptions(door), 'everyone');
   await new Promise((resolve) => server.close(resolve));
@@ -108,9 +108,9 @@ export async function probe(door: Extract<Door, { kind: 'tcp' }>): Promise<void>
 async function listenOn(
   server: Server,
   options: ListenOptions | { fd: number },
-  whoMayConnect: SharingOptions['whoMayConnect'],
+  access: SharingOptions['access'],
 ): Promise<void> {
-  const before = process.umask(whoMayConnect === 'owner' ? 0o177 : 0o111);
+  const before = process.umask(access === 'owner' ? 0o177 : 0o111);
   try {
     await new Promise<void>((resolve, reject) => {
       server.once('error', reject);
@@ -126,13 +126,13 @@ async function listenOn(
   }
 }
 
-function listenOptions(door: Door): ListenOptions | { fd: number } {
+function listenOptions(door: ListenSpec): ListenOptions | { fd: number } {
   if (door.kind === 'tcp') return { host: door.host, port: door.port, backlog };
   return door.kind === 'unix' ? { path: door.path, backlog } : { fd: door.fd };
 }
 
 /** A door as people write it. */
-export function describeDoor(door: Door): string {
+export function describeDoor(door: ListenSpec): string {
   if (door.kind === 'tcp') return `${door.host.includes(':') ? `[${door.host}]` : door.host}:${door.port}`;
   return door.kind === 'unix' ? door.path : 'the socket that was passed';
 }

@@ -1,18 +1,18 @@
 import type { FastifyInstance } from 'fastify';
-import { leave, listenInTurn } from './listen.ts';
-import type { Door, SharingOptions } from './listen.ts';
+import { removeSocketFile, listenForTakeover } from './listen.ts';
+import type { ListenSpec, SharingOptions } from './listen.ts';
 import { descriptorOf } from '../cluster/spawn-successor.ts';
 
 /** Requests that are being answered when everything else is done have this long. */
 const lastRequestsMs = 2000;
 
 /** Where tunnels come in, as the process has it that answers for the gateway. */
-export interface PublicDoor {
+export interface PublicListener {
   /** The listening socket, where it can be passed on to another process. */
   readonly fd: number | undefined;
-  open(turn: SharingOptions['turn']): Promise<void>;
+  open(turn: SharingOptions['mode']): Promise<void>;
   /** Takes no new connections, because another process does. */
-  yield(): Promise<void>;
+  stopAccepting(): Promise<void>;
   /** Takes no new connections, and nobody may come after. */
   close(): void;
   /** When the last tunnel is over: answers the last requests, and closes the gateway. */
@@ -20,26 +20,26 @@ export interface PublicDoor {
 }
 
 /** The door of a process that takes the tunnels itself. */
-export class OwnDoor implements PublicDoor {
+export class OwnListener implements PublicListener {
   readonly #app: FastifyInstance;
-  readonly #door: Door;
+  readonly #spec: ListenSpec;
   #isHeld = false;
 
-  constructor(app: FastifyInstance, door: Door) {
+  constructor(app: FastifyInstance, door: ListenSpec) {
     this.#app = app;
-    this.#door = door;
+    this.#spec = door;
   }
 
   get fd(): number | undefined {
     return descriptorOf(this.#app.server);
   }
 
-  async open(turn: SharingOptions['turn']): Promise<void> {
-    await listenInTurn(this.#app, this.#door, { whoMayConnect: 'everyone', turn });
+  async open(turn: SharingOptions['mode']): Promise<void> {
+    await listenForTakeover(this.#app, this.#spec, { access: 'everyone', mode: turn });
     this.#isHeld = true;
   }
 
-  async yield(): Promise<void> {
+  async stopAccepting(): Promise<void> {
     this.#isHeld = false;
     this.close();
   }
@@ -59,6 +59,6 @@ export class OwnDoor implements PublicDoor {
     clearTimeout(timer);
     server.closeAllConnections();
     await this.#app.close();
-    if (this.#isHeld) await leave(this.#door);
+    if (this.#isHeld) await removeSocketFile(this.#spec);
   }
 }

@@ -12,8 +12,8 @@ import { Identities } from './upstream/identities.ts';
 import { logoutRoutes } from './pages/logout-routes.ts';
 import { identityProvider } from './upstream/identity-provider.ts';
 import type { IdentityProvider } from './upstream/identity-provider.ts';
-import { Rechecks } from './upstream/revalidation.ts';
-import { answerErrorsWithPages } from './pages/error-replies.ts';
+import { Revalidator } from './upstream/revalidation.ts';
+import { registerErrorPages } from './pages/error-replies.ts';
 import { signInRoutes } from './pages/sign-in-routes.ts';
 import type { RefusedAttempt } from './pages/sign-in-routes.ts';
 import { SignIns } from './sign-ins.ts';
@@ -32,7 +32,7 @@ export interface LoginParts extends Pick<
   readonly counter?: Counter | undefined;
   /** As it is now; `publicUrl` and the times and flows of `signIn` stay as they are at first. */
   readonly config: () => Config;
-  readonly onTrouble: (error: unknown) => void;
+  readonly onError: (error: unknown) => void;
   readonly onSignIn: (signIn: SignIn) => void;
   /** Told of each wrong password, and of each attempt that came too soon. */
   readonly onRefused: (refused: RefusedAttempt) => void;
@@ -50,12 +50,12 @@ const refreshMs = 3_600_000;
 
 /** Opens the sign-in of a gateway. The store and the keys stay their owner's. */
 export async function openLogin(parts: LoginParts): Promise<Login> {
-  const { store, keys, config, onTrouble } = parts;
+  const { store, keys, config, onError: onTrouble } = parts;
   const { publicUrl, signIn } = config();
   const signIns = new SignIns(store, parts.revocations, { issuer: signInIssuer(publicUrl) });
   const identities = new Identities(store, () => config().signIn.accounts);
   const providers = providersOf(publicUrl, config);
-  const rechecks = new Rechecks({ store, identities, signIns, providers, onTrouble });
+  const rechecks = new Revalidator({ store, identities, signIns, providers, onError: onTrouble });
   const common = { ...parts, publicUrl, signIns, identities, rechecks };
   const server = await AuthorizationServer.open({
     ...common,
@@ -80,7 +80,7 @@ export async function openLogin(parts: LoginParts): Promise<Login> {
       });
       app.register(async (pages) => {
         readForms(pages);
-        answerErrorsWithPages(pages, publicUrl, onTrouble);
+        registerErrorPages(pages, publicUrl, onTrouble);
         signInRoutes(pages, { ...common, server, forms, settings });
         accessRoutes(pages, { ...common, server, forms, rules: () => config().rules });
         logoutRoutes(pages, { ...common, providers: () => config().signIn.providers });

@@ -6,7 +6,7 @@ import { ownCounter } from './counter.ts';
 import type { Counter } from './counter.ts';
 
 /** Counts tunnels, and offers that may become tunnels, against the configured limits. */
-export class TunnelCounts {
+export class TunnelLimiter {
   readonly #counter: Counter;
 
   /** By a counter that several processes share the limits are those of all of them. */
@@ -15,27 +15,27 @@ export class TunnelCounts {
   }
 
   /** Counts an offer from an address. Throws `LIMIT_TUNNELS`, `LIMIT_ADDRESS`. Returns what uncounts it. */
-  enterFrom(address: string, limits: Limits): () => void {
+  acquireForAddress(address: string, limits: Limits): () => void {
     return this.#enterAt('offer', address, limits);
   }
 
   /**
    * Counts a request to go on with a tunnel, which is counted already: among its like only, or whoever has all the
-   * tunnels that are allowed could not keep them. Throws as `enterFrom` does.
+   * tunnels that are allowed could not keep them. Throws as `acquireForAddress` does.
    */
-  enterAgainFrom(address: string, limits: Limits): () => void {
+  acquireForResume(address: string, limits: Limits): () => void {
     return this.#enterAt('rejoin', address, limits);
   }
 
   /** Counts a tunnel of a principal. Throws `LIMIT_SUBJECT`. Returns what uncounts it. */
-  enterAs({ issuer, subject }: Principal, { perSubject }: Limits): () => void {
+  acquireForPrincipal({ issuer, subject }: Principal, { perSubject }: Limits): () => void {
     return this.#enter(`subject ${JSON.stringify([issuer, subject])}`, perSubject, tooMany.subject);
   }
 
   #enterAt(what: 'offer' | 'rejoin', address: string, limits: Limits): () => void {
     const leaveAll = this.#enter(what, limits.tunnels, tooMany.all);
     try {
-      const leave = this.#enter(`${what} ${neighbourhood(address)}`, limits.perAddress, tooMany.address);
+      const leave = this.#enter(`${what} ${addressBucket(address)}`, limits.perAddress, tooMany.address);
       return () => {
         leave();
         leaveAll();
@@ -62,7 +62,7 @@ const tooMany = {
 };
 
 /** One network of a customer counts as one address: an IPv4 address, or the /64 of an IPv6 one (RFC 6177). */
-function neighbourhood(address: string): string {
+function addressBucket(address: string): string {
   if (!ipaddr.IPv6.isValid(address)) return address;
   return ipaddr.IPv6.parse(address).parts.slice(0, 4).join(':');
 }

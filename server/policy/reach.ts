@@ -1,6 +1,6 @@
 import type { Principal } from '../auth/authenticator.ts';
 import type { RuleConfig } from '../config/config.ts';
-import { formatPattern, narrower, parsePattern } from '../../protocol/target-pattern.ts';
+import { formatPattern, intersectPatterns, parsePattern } from '../../protocol/target-pattern.ts';
 import type { TargetPattern } from '../../protocol/target-pattern.ts';
 import { isFor } from './rules.ts';
 
@@ -8,11 +8,11 @@ import { isFor } from './rules.ts';
  * What the rules, and the token's own targets, let a principal ask for: each pattern once, in the order of the rules.
  * The network policy has its say when a tunnel opens.
  */
-export function reachOf(rules: readonly RuleConfig[], principal: Principal): readonly TargetPattern[] {
+export function reachablePatterns(rules: readonly RuleConfig[], principal: Principal): readonly TargetPattern[] {
   const own = principal.targets?.map(parsePattern);
   const patterns = rules.filter((rule) => isFor(rule, principal)).flatMap((rule) => rule.targets);
   const narrowed = own
-    ? patterns.flatMap((pattern) => own.flatMap((claim) => narrower(pattern, claim) ?? []))
+    ? patterns.flatMap((pattern) => own.flatMap((claim) => intersectPatterns(pattern, claim) ?? []))
     : patterns;
   return [...new Map(narrowed.map((pattern) => [formatPattern(pattern), pattern])).values()];
 }

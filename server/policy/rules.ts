@@ -14,7 +14,7 @@ export interface RulesOptions {
 }
 
 /** One step of a decision: what was looked at, whether it speaks for the tunnel, and why. */
-export interface Step {
+export interface EvaluationStep {
   readonly what: string;
   readonly allows: boolean;
   readonly why: string;
@@ -25,7 +25,7 @@ export interface Explanation {
   readonly allowed: boolean;
   readonly grant?: Grant;
   /** Every rule in order, then the token's own targets where it has them, then the address. */
-  readonly steps: readonly Step[];
+  readonly steps: readonly EvaluationStep[];
 }
 
 /** A policy that can say how it decides. */
@@ -42,18 +42,18 @@ export function rulesPolicy({ rules, targets }: RulesOptions): RulesPolicy {
 
   return {
     decide(principal, target) {
-      const rule = rules.find((rule) => judgeRule(rule, principal, target).allows);
-      const address = judgeAddress(byName.get(target.host), target);
-      if (!rule || !judgeClaim(principal, target).allows || !address.at) throw denied(target);
+      const rule = rules.find((rule) => evaluateRule(rule, principal, target).allows);
+      const address = evaluateAddress(byName.get(target.host), target);
+      if (!rule || !evaluateClaim(principal, target).allows || !address.at) throw denied(target);
       return { target, address: address.at, rule: rule.name };
     },
 
     explain(principal, target) {
-      const ruleSteps = rules.map((rule) => ({ what: rule.name, ...judgeRule(rule, principal, target) }));
-      const claim = judgeClaim(principal, target);
-      const address = judgeAddress(byName.get(target.host), target);
+      const ruleSteps = rules.map((rule) => ({ what: rule.name, ...evaluateRule(rule, principal, target) }));
+      const claim = evaluateClaim(principal, target);
+      const address = evaluateAddress(byName.get(target.host), target);
       const rule = ruleSteps.find((step) => step.allows);
-      const steps: Step[] = [...ruleSteps];
+      const steps: EvaluationStep[] = [...ruleSteps];
       if (principal.targets) steps.push({ what: "the token's own targets", ...claim });
       steps.push({ what: 'the address', allows: address.at !== undefined, why: address.why });
       if (!rule || !claim.allows || !address.at) return { allowed: false, steps };
@@ -67,37 +67,37 @@ function denied(target: Target): TunnelError {
   return new TunnelError('TARGET_DENIED', `you may not reach ${formatTarget(target)}`);
 }
 
-interface Verdict {
+interface Evaluation {
   readonly allows: boolean;
   readonly why: string;
 }
 
-const no = (why: string): Verdict => ({ allows: false, why });
-const yes = (why: string): Verdict => ({ allows: true, why });
+const no = (why: string): Evaluation => ({ allows: false, why });
+const yes = (why: string): Evaluation => ({ allows: true, why });
 
 /** Whether a rule is for the principal, whatever the target. */
 export function isFor(rule: RuleConfig, principal: Principal): boolean {
   const fits = rule.issuers.length === 0 || rule.issuers.includes(principal.issuer);
-  return fits && judgeWho(rule, principal) !== undefined;
+  return fits && evaluatePrincipal(rule, principal) !== undefined;
 }
 
-function judgeRule(rule: RuleConfig, principal: Principal, target: Target): Verdict {
+function evaluateRule(rule: RuleConfig, principal: Principal, target: Target): Evaluation {
   if (rule.issuers.length > 0 && !rule.issuers.includes(principal.issuer))
     return no('it is for other issuers');
-  const who = judgeWho(rule, principal);
+  const who = evaluatePrincipal(rule, principal);
   if (!who) return no('neither the subject nor a group is in it');
   const pattern = findMatch(rule.targets, target);
   if (!pattern) return no(`${who}, but no pattern matches ${formatTarget(target)}`);
   return yes(`${who}, pattern ${formatPattern(pattern)}`);
 }
 
-function judgeWho(rule: RuleConfig, principal: Principal): string | undefined {
+function evaluatePrincipal(rule: RuleConfig, principal: Principal): string | undefined {
   if (rule.subjects.includes(principal.subject)) return `subject ${principal.subject}`;
   const group = rule.groups.find((group) => principal.groups.has(group));
   return group === undefined ? undefined : `group ${group}`;
 }
 
-function judgeClaim(principal: Principal, target: Target): Verdict {
+function evaluateClaim(principal: Principal, target: Target): Evaluation {
   if (!principal.targets) return yes('the token does not narrow');
   // The authenticator has refused tokens whose patterns cannot be read; should one come here, it throws and nothing is opened.
   const pattern = findMatch(principal.targets.map(parsePattern), target);
@@ -111,7 +111,7 @@ interface AddressVerdict {
   readonly why: string;
 }
 
-function judgeAddress(named: TargetConfig | undefined, target: Target): AddressVerdict {
+function evaluateAddress(named: TargetConfig | undefined, target: Target): AddressVerdict {
   if (!named) return { at: target, why: 'not in targets: it is taken as it stands' };
   const at = { host: named.host, port: named.port ?? target.port };
   // A name with a port of its own stands for one SSH server. Another port asked of it is another service: not this one.

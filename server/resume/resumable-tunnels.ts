@@ -8,9 +8,9 @@ import type { ReplayBudget } from '../../stream/relay-stream.ts';
 import type { Carrier, CarrierEnd } from '../../stream/carrier.ts';
 import { TunnelEnded } from '../../stream/tunnel-ended.ts';
 import type { Principal } from '../auth/authenticator.ts';
-import type { RejoinOffer } from '../entry/entry.ts';
-import { notHere } from './tunnel-locator.ts';
-import type { Holder } from './tunnel-locator.ts';
+import type { ResumeOffer } from '../entry/entry.ts';
+import { tunnelNotFound } from './tunnel-locator.ts';
+import type { TunnelOwner } from './tunnel-locator.ts';
 import type { Session, Sessions } from '../session/sessions.ts';
 
 export interface RelaysOptions {
@@ -31,25 +31,25 @@ const movesAtATime = 25;
 const betweenMovesMs = 100;
 
 /** Why a tunnel is not there any more is remembered for its owner, of this many. */
-const mostGone = 10_000;
+const maxTombstones = 10_000;
 
 /** The resumable tunnels of this process, with and without a connection. */
-export class Relays {
+export class ResumableTunnels {
   readonly #options: RelaysOptions;
-  readonly #tunnels = new Map<string, RelayTunnel>();
+  readonly #tunnels = new Map<string, ResumableTunnel>();
   /** Those without a connection, the oldest first. */
-  readonly #detached = new Set<RelayTunnel>();
-  readonly #gone = new Map<string, Gone>();
-  #keptBytes = 0;
+  readonly #detached = new Set<ResumableTunnel>();
+  readonly #gone = new Map<string, Tombstone>();
+  #unackedBytes = 0;
   readonly #budget: ReplayBudget;
   #asking: NodeJS.Timeout | undefined;
 
   constructor(options: RelaysOptions) {
     this.#options = options;
-    const within = (): boolean => this.#keptBytes <= options.totalBytes;
+    const within = (): boolean => this.#unackedBytes <= options.totalBytes;
     const add = (bytes: number): void => {
-      this.#keptBytes += bytes;
-      if (bytes > 0 && !within()) this.#shed();
+      this.#unackedBytes += bytes;
+      if (bytes > 0 && !within()) this.#evict();
     };
     this.#budget = {
       add,
@@ -60,8 +60,8 @@ export class Relays {
   }
 
   /** The bytes that are kept for sending them again. */
-  get keptBytes(): number {
-    return this.#keptBytes;
+  get unackedBytes(): number {
+    return this.#unackedBytes;
   }
 
   get detachedCount(): number {
@@ -73,12 +73,12 @@ export class Relays {
     const { instance, keepMs, windowBytes, carrierMs } = this.#options;
     const sid = `${instance}.${randomBytes(32).toString('base64url')}`;
     const secret = isPlain ? undefined : randomBytes(32);
-    const tunnel = new RelayTunnel({
+    const tunnel = new ResumableTunnel({
       session: () => this.#options.sessions.find(sessionId),
       secret: secret && macKey(secret.toString('base64url')),
       sid,
       stream: new RelayStream({
-        isPlain,
+        isV4: isPlain,
         windowBytes,
         budget: this.#budget,
         ...(this.#options.keepAliveMs !== undefined && { keepAliveMs: this.#options.keepAliveMs }),
@@ -102,19 +102,19 @@ export class Relays {
    * The tunnel that a request asks for, if it belongs to `holder`. Throws `TUNNEL_GONE` when there is none, or it is
    * somebody else's, or why it was ended.
    */
-  find(sid: string, holder: Holder): RelayTunnel {
+  find(sid: string, holder: TunnelOwner): ResumableTunnel {
     const tunnel = this.#tunnels.get(sid);
     if (tunnel?.principal && isSame(tunnel.principal, holder)) return tunnel;
     const gone = this.#gone.get(sid);
     if (gone !== undefined && isSame(gone.principal, holder)) throw new TunnelError(gone.code, gone.message);
-    throw notHere();
+    throw tunnelNotFound();
   }
 
   /**
    * Goes on with a tunnel on another carrier, which it takes over. Throws `TUNNEL_GONE`, `REJOIN_INVALID` when that
    * cannot be any more.
    */
-  rejoin(tunnel: RelayTunnel, carrier: Carrier, offer: RejoinOffer): void {
+  resume(tunnel: ResumableTunnel, carrier: Carrier, offer: ResumeOffer): void {
     try {
       // Another request may have been faster, or the end.
       tunnel.check(offer);
@@ -124,17 +124,17 @@ export class Relays {
     }
     clearTimeout(tunnel.expiry);
     this.#detached.delete(tunnel);
-    const replayedBytes = tunnel.goOn(carrier, offer);
+    const replayedBytes = tunnel.resume(carrier, offer);
     const { id: requestId, remoteAddress, cause } = offer;
     tunnel.session?.resumed({ requestId, remoteAddress, cause, replayedBytes });
   }
 
   /** Asks the clients of all tunnels to come back on another connection, some at a time. */
-  askToMove(): void {
+  requestReconnect(): void {
     clearInterval(this.#asking);
     const waiting = [...this.#tunnels.values()];
     const askSome = (): void => {
-      for (const { stream } of waiting.splice(0, movesAtATime)) stream.askToMove();
+      for (const { stream } of waiting.splice(0, movesAtATime)) stream.requestReconnect();
       if (waiting.length === 0) clearInterval(this.#asking);
     };
     this.#asking = setInterval(askSome, betweenMovesMs);
@@ -142,13 +142,13 @@ export class Relays {
     askSome();
   }
 
-  #detach(tunnel: RelayTunnel, end: CarrierEnd): void {
+  #detach(tunnel: ResumableTunnel, end: CarrierEnd): void {
     this.#detached.add(tunnel);
     this.#expireLater(tunnel);
     tunnel.session?.detached(end.how);
   }
 
-  #expireLater(tunnel: RelayTunnel): void {
+  #expireLater(tunnel: ResumableTunnel): void {
     const { keepMs } = this.#options;
     tunnel.expiry = setTimeout(
       () => tunnel.stream.destroy(new TunnelError('TUNNEL_LOST', 'its client did not come back')),
@@ -158,26 +158,26 @@ export class Relays {
   }
 
   /** Those that have waited longest go first; when all have a connection, `isOver` holds them back. */
-  #shed(): void {
+  #evict(): void {
     for (const tunnel of this.#detached) {
-      if (this.#keptBytes <= this.#options.totalBytes) return;
-      if (tunnel.stream.keptBytes === 0) continue;
+      if (this.#unackedBytes <= this.#options.totalBytes) return;
+      if (tunnel.stream.unackedBytes === 0) continue;
       tunnel.session?.abort('SHED', 'the resumable tunnels kept too many bytes');
     }
   }
 
-  #remove(tunnel: RelayTunnel): void {
+  #remove(tunnel: ResumableTunnel): void {
     clearTimeout(tunnel.expiry);
     this.#tunnels.delete(tunnel.sid);
     this.#detached.delete(tunnel);
     const { principal, error } = tunnel;
     if (principal === undefined || error === undefined) return;
     this.#gone.set(tunnel.sid, { principal, ...whyGone(error) });
-    if (this.#gone.size > mostGone) this.#gone.delete(this.#gone.keys().next().value!);
+    if (this.#gone.size > maxTombstones) this.#gone.delete(this.#gone.keys().next().value!);
   }
 }
 
-interface Gone {
+interface Tombstone {
   readonly principal: Principal;
   readonly code: TunnelErrorCode;
   readonly message: string;
@@ -191,7 +191,7 @@ interface TunnelParts {
 }
 
 /** One resumable tunnel. */
-class RelayTunnel {
+class ResumableTunnel {
   readonly sid: string;
   readonly stream: RelayStream;
   expiry: NodeJS.Timeout | undefined;
@@ -227,19 +227,19 @@ class RelayTunnel {
    * Checks what a request says: that it knows the tunnel's secret and is newer than the one before, and that its
    * position can be. Throws `TUNNEL_GONE`, `REJOIN_INVALID`.
    */
-  check({ sid, received, proof }: RejoinOffer): void {
-    if (!this.stream.mayGoOn) throw notHere();
+  check({ sid, received, proof }: ResumeOffer): void {
+    if (!this.stream.canResume) throw tunnelNotFound();
     if (this.#secret !== undefined) {
-      if (proof === undefined || !isProven(this.#secret, { sid, received, proof })) throw notHere();
+      if (proof === undefined || !isProven(this.#secret, { sid, received, proof })) throw tunnelNotFound();
       if (proof.count <= this.#count)
         throw new TunnelError('REJOIN_INVALID', 'this request to go on was used before, or came too late');
-    } else if (proof !== undefined) throw notHere();
-    if (!this.#canGoOnFrom(received))
+    } else if (proof !== undefined) throw tunnelNotFound();
+    if (!this.#isReplayable(received))
       throw new TunnelError('REJOIN_INVALID', 'the position to go on from is not one that can be');
   }
 
   /** Attaches the carrier for an offer that was checked. Returns how many bytes are sent once more. */
-  goOn(carrier: Carrier, offer: RejoinOffer): number {
+  resume(carrier: Carrier, offer: ResumeOffer): number {
     this.#count = offer.proof?.count ?? 0;
     // The old carrier may have told us more in the meantime.
     const peerReceived = Math.max(offer.received, this.stream.acknowledged);
@@ -249,16 +249,16 @@ class RelayTunnel {
   }
 
   /** Relay v4 cannot be told to skip: there the position must not lie before one that was acknowledged. */
-  #canGoOnFrom(received: number): boolean {
+  #isReplayable(received: number): boolean {
     const isBehind = this.#secret !== undefined && received < this.stream.acknowledged;
-    return this.stream.couldAcknowledge(isBehind ? this.stream.acknowledged : received);
+    return this.stream.isValidAck(isBehind ? this.stream.acknowledged : received);
   }
 }
 
-export type { RelayTunnel };
+export type { ResumableTunnel };
 
 /** Groups may have changed. */
-function isSame(one: Holder, other: Holder): boolean {
+function isSame(one: TunnelOwner, other: TunnelOwner): boolean {
   return (
     one.issuer === other.issuer && one.subject === other.subject && one.keyThumbprint === other.keyThumbprint
   );
@@ -266,7 +266,7 @@ function isSame(one: Holder, other: Holder): boolean {
 
 function whyGone(error: Error): { readonly code: TunnelErrorCode; readonly message: string } {
   if (error instanceof TunnelEnded) return { code: error.code, message: error.message };
-  return { code: 'TUNNEL_GONE', message: notHere().message };
+  return { code: 'TUNNEL_GONE', message: tunnelNotFound().message };
 }
 
 /** The text of the secret is the key, so that a client in any language need not decode it. */
@@ -277,7 +277,7 @@ function macKey(secret: string): Buffer {
 /** docs/entry/relay.md, "Coming back". */
 function isProven(
   secret: Buffer,
-  { sid, received, proof }: Required<Pick<RejoinOffer, 'sid' | 'received' | 'proof'>>,
+  { sid, received, proof }: Required<Pick<ResumeOffer, 'sid' | 'received' | 'proof'>>,
 ): boolean {
   const expected = createHmac('sha256', secret)
     .update(`postern-rejoin\n${sid}\n${proof.count}\n${received}`)

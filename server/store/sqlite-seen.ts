@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import { rmSync } from 'node:fs';
 import type { DatabaseSync, StatementSync } from 'node:sqlite';
-import { inWords, makePrivate, sqlite } from './sqlite.ts';
+import { translateSqliteError, makePrivate, sqlite } from './sqlite.ts';
 import type { Seen } from './store.ts';
 
 const sweepMs = 1000;
@@ -36,7 +36,7 @@ export class SeenInFile implements Seen {
     this.#file = file;
     this.#now = now;
     makePrivate(file);
-    this.#database = inWords(file, () => openOrReplace(file, maxPages));
+    this.#database = translateSqliteError(file, () => openOrReplace(file, maxPages));
     this.#add = this.#database.prepare('INSERT OR IGNORE INTO seen VALUES (?, ?)');
     this.#forget = this.#database.prepare(
       'DELETE FROM seen WHERE id IN (SELECT id FROM seen WHERE until <= ? LIMIT ?)',
@@ -46,7 +46,7 @@ export class SeenInFile implements Seen {
 
   add(id: string, until: number): boolean {
     const key = createHash('sha256').update(id).digest().subarray(0, idBytes);
-    return inWords(this.#file, () => Number(this.#add.run(key, Math.ceil(until)).changes) === 1);
+    return translateSqliteError(this.#file, () => Number(this.#add.run(key, Math.ceil(until)).changes) === 1);
   }
 
   close(): void {

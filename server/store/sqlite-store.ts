@@ -1,6 +1,6 @@
 import type { DatabaseSync, StatementSync } from 'node:sqlite';
 import { SeenInFile } from './sqlite-seen.ts';
-import { DamagedError, NewerError, inWords, makePrivate, sqlite } from './sqlite.ts';
+import { DamagedError, NewerError, translateSqliteError, makePrivate, sqlite } from './sqlite.ts';
 import type { PutOptions, Seen, Store, Table } from './store.ts';
 
 export interface EmbeddedStoreOptions {
@@ -24,7 +24,7 @@ export async function openEmbeddedStore(
   { now = Date.now }: EmbeddedStoreOptions = {},
 ): Promise<Store> {
   makePrivate(file);
-  return inWords(file, () => {
+  return translateSqliteError(file, () => {
     const { DatabaseSync } = sqlite();
     const database = new DatabaseSync(file);
     try {
@@ -208,7 +208,7 @@ class EmbeddedStore implements Store {
   }
 
   #run<T>(work: () => T): T {
-    return inWords(this.#file, work);
+    return translateSqliteError(this.#file, work);
   }
 
   #statement(text: string): StatementSync {

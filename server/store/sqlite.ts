@@ -64,7 +64,7 @@ const resultWords: Readonly<Record<number, string>> = {
 };
 
 /** Does `work`; what SQLite throws becomes `STORE_UNAVAILABLE` that says why `file` cannot be used. */
-export function inWords<T>(file: string, work: () => T): T {
+export function translateSqliteError<T>(file: string, work: () => T): T {
   try {
     return work();
   } catch (cause) {

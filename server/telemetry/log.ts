@@ -4,7 +4,7 @@ import type { Logger } from 'pino';
 import { isTunnelErrorCode, tunnelErrors } from '../../protocol/errors.ts';
 import { formatTarget } from '../../protocol/target.ts';
 import type { SessionObserver } from '../session/sessions.ts';
-import { withoutSecrets } from './redact.ts';
+import { redact } from './redact.ts';
 
 /** What of a log the gateway uses: pino's, or that of the Fastify app it is mounted in. */
 export type Log = Pick<Logger, 'info' | 'warn' | 'error'>;
@@ -85,7 +85,7 @@ export function logObserver(log: Log): SessionObserver {
         code: end,
         client: remoteAddress,
         subject: principal?.subject,
-        reason: record.reason && withoutSecrets(record.reason),
+        reason: record.reason && redact(record.reason),
       };
       if (tunnelErrors[end].layer === 'gateway') log.error(fields, 'offer refused');
       else log.info(fields, 'offer refused');

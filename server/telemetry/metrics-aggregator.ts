@@ -2,7 +2,7 @@ import { Registry } from '@prometheus-io/client';
 import type { Figures } from './metrics.ts';
 
 /** What a process of the gateway has counted. */
-export interface ProcessFigures {
+export interface ProcessMetrics {
   /** Names the process among all that there ever are. */
   readonly instance: string;
   /** What its own figures are labelled with; absent: only what it counts for the gateway is shown. */
@@ -16,12 +16,12 @@ const ours = 'postern_';
  * The figures of the gateway from those of its processes: counts and sums are added up, and what is about a process is
  * shown for each. What a process has counted stays when it is gone: a counter must not fall.
  */
-export class MergedFigures {
-  readonly #last = new Map<string, ProcessFigures>();
+export class MetricsAggregator {
+  readonly #last = new Map<string, ProcessMetrics>();
   #gone: Figures | undefined;
 
   /** The last words of a process. */
-  keep(said: ProcessFigures): void {
+  keep(said: ProcessMetrics): void {
     this.#last.set(said.instance, said);
   }
 
@@ -30,12 +30,12 @@ export class MergedFigures {
    * What is about our own process has no label when it has none.
    */
   async text(
-    own: ProcessFigures,
-    answers: readonly ProcessFigures[],
+    own: ProcessMetrics,
+    answers: readonly ProcessMetrics[],
     living: ReadonlySet<string>,
   ): Promise<string> {
     for (const answer of answers) this.#last.set(answer.instance, answer);
-    await this.#bury(living);
+    await this.#retireDead(living);
     return merge([
       own.figures.map((each) => (isOurs(each) ? each : withLabels(each, labelsOf(own)))),
       ...[...this.#last.values()].map(labelled),
@@ -43,7 +43,7 @@ export class MergedFigures {
     ]).metrics();
   }
 
-  async #bury(living: ReadonlySet<string>): Promise<void> {
+  async #retireDead(living: ReadonlySet<string>): Promise<void> {
     const dead = [...this.#last.values()].filter(({ instance }) => !living.has(instance));
     if (dead.length === 0) return;
     for (const { instance } of dead) this.#last.delete(instance);
@@ -53,14 +53,14 @@ export class MergedFigures {
 }
 
 /** Of another process without a label only what all processes add up to. */
-function labelled(process: ProcessFigures): Figures {
+function labelled(process: ProcessMetrics): Figures {
   return process.figures.flatMap((each) => {
     if (isOurs(each)) return [each];
     return process.worker === undefined ? [] : [withLabels(each, labelsOf(process))];
   });
 }
 
-function labelsOf({ worker }: ProcessFigures): Readonly<Record<string, string>> {
+function labelsOf({ worker }: ProcessMetrics): Readonly<Record<string, string>> {
   return worker === undefined ? {} : { worker };
 }
 

@@ -176,7 +176,7 @@ export class Metrics implements SessionObserver {
   }
 
   /** For another process of the gateway, which adds them to its own. */
-  figures(): Promise<Figures> {
+  snapshot(): Promise<Figures> {
     return this.#registry.getMetricsAsJSON();
   }
 

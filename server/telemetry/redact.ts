@@ -4,7 +4,7 @@ const maxCharacters = 300;
  * Text of a stranger for the log and the audit: its first 300 characters, without what stands before an `@` and
  * without anything in the form of a token. Tokens do end up in URLs, however often one says that they must not.
  */
-export function withoutSecrets(text: string): string {
+export function redact(text: string): string {
   return text
     .slice(0, maxCharacters)
     .replaceAll(/eyJ[\w-]{8,}[\w.-]*/g, '[token]')

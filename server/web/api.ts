@@ -2,17 +2,17 @@ import type { FastifyInstance, FastifyRequest } from 'fastify';
 import { z } from 'zod';
 import { TunnelError } from '../../protocol/errors.ts';
 import type { Authenticator, Principal } from '../auth/authenticator.ts';
-import { TokenRefusal } from '../auth/jwt/claims.ts';
-import { startCover } from '../auth/minimum-delay.ts';
+import { InvalidTokenError } from '../auth/jwt/claims.ts';
+import { startMinimumDelay } from '../auth/minimum-delay.ts';
 import type { Revocations } from '../auth/revocations.ts';
 import { ticketLimits } from '../auth/tickets.ts';
 import type { Tickets } from '../auth/tickets.ts';
 import type { RuleConfig } from '../config/config.ts';
 import { readProvenCredentials } from '../entry/credentials.ts';
-import { shown } from '../admin/control.ts';
+import { toSessionView } from '../admin/control.ts';
 import type { ControlledElsewhere } from '../admin/control.ts';
 import { formatPattern, parsePattern } from '../../protocol/target-pattern.ts';
-import { reachOf } from '../policy/reach.ts';
+import { reachablePatterns } from '../policy/reach.ts';
 import type { Sessions } from '../session/sessions.ts';
 
 /** What the API is made of. */
@@ -111,11 +111,11 @@ export async function authenticate(
   request: FastifyRequest,
   parts: Pick<ApiParts, 'authenticator' | 'revocations'>,
 ): Promise<Principal> {
-  const cover = startCover();
+  const cover = startMinimumDelay();
   try {
     const principal = await parts.authenticator().authenticate(readProvenCredentials(request.raw));
     if (!parts.revocations.isRevoked(principal)) return principal;
-    const cause = new TokenRefusal('revoked');
+    const cause = new InvalidTokenError('revoked');
     throw new TunnelError('TOKEN_INVALID', 'the token was not accepted; sign in again', { cause });
   } catch (error) {
     await cover.over;
@@ -135,7 +135,7 @@ async function accessOf(
     subject,
     groups: [...groups],
     until: expiresAt.toISOString(),
-    hosts: reachOf(rules(), principal).map((pattern) => ({ pattern: formatPattern(pattern) })),
+    hosts: reachablePatterns(rules(), principal).map((pattern) => ({ pattern: formatPattern(pattern) })),
     sessions: await ownSessions(sessions, principal, elsewhere),
   };
 }
@@ -146,7 +146,7 @@ export async function ownSessions(
   { issuer, subject }: Pick<Principal, 'issuer' | 'subject'>,
   elsewhere?: Pick<ControlledElsewhere, 'sessions'>,
 ): Promise<readonly OwnSession[]> {
-  const all = [...[...sessions.records()].map(shown), ...((await elsewhere?.sessions()) ?? [])];
+  const all = [...[...sessions.records()].map(toSessionView), ...((await elsewhere?.sessions()) ?? [])];
   return all.flatMap(({ id, state, entry, client, target, since, ...who }) => {
     if (who.issuer !== issuer || who.subject !== subject || target === undefined || state !== 'open')
       return [];

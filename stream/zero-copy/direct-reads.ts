@@ -2,25 +2,25 @@ import type { Buffer } from 'node:buffer';
 import { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { ignore, PooledReads, readOn } from './pooled-reads.ts';
-import type { Take } from './pooled-reads.ts';
+import type { Sink } from './pooled-reads.ts';
 
 /** A stream that can hand its bytes on without memory of their own. */
-export interface HandsOver {
+export interface DirectReadable {
   /** From now on hands what comes to `take` instead of `data` listeners. `end` is told as ever. */
-  handOver(take: Take): void;
+  readDirect(take: Sink): void;
 }
 
 /** The same for any stream, though not all have a better way than `data`. */
-export function handOver(stream: Duplex, take: Take): void {
-  if (handsOver(stream)) return stream.handOver(take);
+export function readDirect(stream: Duplex, take: Sink): void {
+  if (handsOver(stream)) return stream.readDirect(take);
   if (stream instanceof Socket) readPooled(stream, take);
   stream.on('data', (bytes: Buffer) => {
     if (!take(bytes, ignore)) stream.pause();
   });
 }
 
-function handsOver(stream: Duplex): stream is Duplex & HandsOver {
-  return 'handOver' in stream;
+function handsOver(stream: Duplex): stream is Duplex & DirectReadable {
+  return 'readDirect' in stream;
 }
 
 /** What Node.js keeps `onread` under. */
@@ -38,7 +38,7 @@ const onRead = findOnRead();
  * is the same for all: connections that came to us get it by its inner names, where Node.js has those.
  * Says whether it is done.
  */
-export function readPooled(socket: Socket, take: Take): boolean {
+export function readPooled(socket: Socket, take: Sink): boolean {
   const { _handle: handle } = socket as { _handle?: { useUserBuffer?: (buffer: Buffer) => void } | null };
   if (onRead === undefined || typeof handle?.useUserBuffer !== 'function') return false;
   const inner = socket as unknown as Record<symbol, unknown>;

@@ -7,7 +7,7 @@ import type { Release } from './pooled-reads.ts';
 import { WebSocketCarrier } from '../websocket-carrier.ts';
 
 /** The carrier of a WebSocket that came to us on this connection: its data is read and written without `ws`. */
-export class AcceptedCarrier extends WebSocketCarrier {
+export class InboundWebSocketCarrier extends WebSocketCarrier {
   readonly #socket: WebSocket;
   readonly #connection: Socket;
   /** A message whose end has not come, and how much of it has. */
@@ -43,7 +43,7 @@ export class AcceptedCarrier extends WebSocketCarrier {
     this.#length += bytes.length;
     if (left > 0) return;
     this.#message = undefined;
-    this.take(memory.subarray(0, this.#length), true, release);
+    this.receive(memory.subarray(0, this.#length), true, release);
   }
 }
 

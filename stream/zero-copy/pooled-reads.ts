@@ -26,12 +26,12 @@ export type Release = (error?: Error | null) => void;
  * Takes bytes that have come. They are good until `release` is called; without an error, their memory is then used
  * again, and until then it may be changed. False asks for no more of them until `resume`.
  */
-export type Take = (bytes: Buffer, release: Release) => boolean;
+export type Sink = (bytes: Buffer, release: Release) => boolean;
 
 /** The memories that one connection is read into, as Node.js' `onread` asks for them. */
 export class PooledReads {
   /** What takes the bytes; it may be exchanged. */
-  take: Take;
+  take: Sink;
   /** What is read into now, when it is not the shared memory. */
   #own: Memory | undefined;
   readonly #goOn: () => void;
@@ -39,7 +39,7 @@ export class PooledReads {
   #filled = 0;
 
   /** `goOn` is to have the connection read on, if nobody has asked it to wait. */
-  constructor(take: Take, goOn: () => void) {
+  constructor(take: Sink, goOn: () => void) {
     this.take = take;
     this.#goOn = goOn;
   }
@@ -55,10 +55,10 @@ export class PooledReads {
     this.#own = length > littleBytes ? memory() : undefined;
     const isFull = length === pooledBytes;
     const wantsMore = this.take(isFull ? own.bytes : own.bytes.subarray(0, length), own.release);
-    return wantsMore && (!isFull || this.#mayGoOn());
+    return wantsMore && (!isFull || this.#canContinue());
   };
 
-  #mayGoOn(): boolean {
+  #canContinue(): boolean {
     this.#filled = (this.#filled + 1) % mostInTurn;
     if (this.#filled > 0) return true;
     setImmediate(this.#goOn);

@@ -1,15 +1,15 @@
 import type { Buffer } from 'node:buffer';
 import { Socket } from 'node:net';
 import type { SocketConstructorOpts, TcpSocketConnectOpts } from 'node:net';
-import type { HandsOver } from './direct-reads.ts';
+import type { DirectReadable } from './direct-reads.ts';
 import { ignore, PooledReads, readOn } from './pooled-reads.ts';
-import type { Take } from './pooled-reads.ts';
+import type { Sink } from './pooled-reads.ts';
 
 /**
- * A connection that we make, and whose bytes may be had without memory of their own. Until `handOver` is called it is a
+ * A connection that we make, and whose bytes may be had without memory of their own. Until `readDirect` is called it is a
  * socket like any other.
  */
-export class PooledSocket extends Socket implements HandsOver {
+export class PooledSocket extends Socket implements DirectReadable {
   readonly #reads: PooledReads;
 
   /** `options` as for `net.connect`; it connects at once. */
@@ -24,7 +24,7 @@ export class PooledSocket extends Socket implements HandsOver {
     this.connect(options);
   }
 
-  handOver(take: Take): void {
+  readDirect(take: Sink): void {
     this.#reads.take = take;
     // What came before.
     for (let early; (early = this.read() as Buffer | null) !== null;) take(early, ignore);

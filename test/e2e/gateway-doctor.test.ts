@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { before, describe, it } from 'node:test';
-import type { Finding, Verdict } from '../../diagnostics/finding.ts';
+import type { Finding, CheckStatus } from '../../diagnostics/finding.ts';
 import { makeCertificates } from './support/certificates.ts';
 import type { Certificates } from './support/certificates.ts';
 import { gatewayCommand, startGateway } from './support/gateway.ts';
@@ -25,7 +25,7 @@ interface Fault {
   readonly args?: (port: number) => readonly string[];
   readonly isStopped?: true;
   readonly check: string;
-  readonly verdict: Verdict;
+  readonly verdict: CheckStatus;
   readonly says: RegExp;
 }
 

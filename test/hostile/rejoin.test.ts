@@ -459,7 +459,7 @@ describe('a tunnel whose connection is lost', () => {
     let isAllowed = true;
     const asked: string[] = [];
     const { parts, known, end } = await openAndCut({
-      judgeAddress(address, port) {
+      evaluateAddress(address, port) {
         asked.push(`${address} ${port}`);
         return { allowed: isAllowed, why: 'not any more' };
       },
@@ -536,12 +536,12 @@ describe('a tunnel whose connection is lost', () => {
       opened.push(known);
       wire.drop();
       if (count < 2)
-        while (parts.relays.detachedCount <= count || parts.relays.keptBytes < 256 * 1024 * (count + 1))
+        while (parts.relays.detachedCount <= count || parts.relays.unackedBytes < 256 * 1024 * (count + 1))
           await turn();
     }
     await parts.endedCount(1);
     assert.equal(parts.ended[0]!.end, 'SHED');
-    assert.ok(parts.relays.keptBytes <= 640 * 1024);
+    assert.ok(parts.relays.unackedBytes <= 640 * 1024);
     const codes = [];
     for (const known of opened) {
       const answer = await rejoinTunnel(parts.port, known, { count: 1 });
@@ -550,7 +550,7 @@ describe('a tunnel whose connection is lost', () => {
     assert.deepEqual(codes, ['TUNNEL_SHED', 'accepted', 'accepted']);
     await parts.close();
     source.close();
-    assert.equal(parts.relays.keptBytes, 0);
+    assert.equal(parts.relays.unackedBytes, 0);
   });
 
   it('can be taken up again by whoever has all the tunnels that are allowed', async () => {
@@ -704,7 +704,7 @@ describe('a peer with all the time in the world', () => {
     while (!wires.every((wire) => isFull(wire, 1))) await turn();
     for (const { bytes } of wires) assert.ok(bytes.length <= windowBytes, `${bytes.length}`);
     // One read of the target may lie over the window.
-    assert.ok(parts.relays.keptBytes <= 200 * (windowBytes + 64 * 1024), `${parts.relays.keptBytes}`);
+    assert.ok(parts.relays.unackedBytes <= 200 * (windowBytes + 64 * 1024), `${parts.relays.unackedBytes}`);
     // One that acknowledges what it has not read gets as much again, and no more.
     const one = wires[0]!;
     const acknowledged = one.bytes.length;
@@ -713,7 +713,7 @@ describe('a peer with all the time in the world', () => {
     assert.ok(one.bytes.length <= acknowledged + windowBytes);
     await parts.close();
     source.close();
-    assert.equal(parts.relays.keptBytes, 0);
+    assert.equal(parts.relays.unackedBytes, 0);
   });
 
   it('of relay v4, and talks and listens at once, is not stuck at a target that answers all it gets', async () => {

@@ -48,7 +48,7 @@ export class Model {
     // What the gateway checks: newer than every one before, and a position that can be.
     if (request.count <= this.#newest) return;
     const peerReceived = Math.max(request.received, relay.acknowledged);
-    assert.ok(relay.couldAcknowledge(peerReceived), 'a position that the client has made up');
+    assert.ok(relay.isValidAck(peerReceived), 'a position that the client has made up');
     this.#newest = request.count;
     this.#join(new ModelCarrier(request.round), peerReceived, this.gateway.tell());
   }
@@ -172,7 +172,7 @@ export class End {
 
   write(count: number): void {
     // A writer waits at the window, as the stream makes it.
-    if (this.hasEnded || this.relay.keptBytes >= this.#windowBytes) return;
+    if (this.hasEnded || this.relay.unackedBytes >= this.#windowBytes) return;
     this.relay.write(this.#bytes(this.written, count));
     this.written += count;
   }
@@ -204,8 +204,8 @@ export class End {
 
   /** Takes note of what was read. */
   tell(): number {
-    this.relay.tell(this.taken + (this.sawEnd && this.taken === this.arrived ? 1 : 0));
-    return this.relay.told;
+    this.relay.recordAckSent(this.taken + (this.sawEnd && this.taken === this.arrived ? 1 : 0));
+    return this.relay.ackSent;
   }
 
   acknowledge(): void {
@@ -228,10 +228,10 @@ export class End {
   }
 
   receive(frame: RelayFrame): void {
-    if (frame.kind === 'ack') return this.relay.hear(frame.at);
-    if (frame.kind === 'end') return void (this.sawEnd ||= this.relay.takeEnd(frame.at));
+    if (frame.kind === 'ack') return this.relay.onAck(frame.at);
+    if (frame.kind === 'end') return void (this.sawEnd ||= this.relay.receiveEof(frame.at));
     assert.ok(frame.kind === 'data');
-    const fresh = this.relay.take(frame.bytes);
+    const fresh = this.relay.receive(frame.bytes);
     assert.equal(this.sawEnd && fresh.length > 0, false, 'bytes after the end');
     assert.deepEqual(fresh, this.peer.#bytes(this.arrived, fresh.length));
     this.arrived += fresh.length;
@@ -241,10 +241,10 @@ export class End {
     const { relay } = this;
     assert.ok(this.arrived <= this.peer.written, 'more than was written');
     assert.equal(relay.received, this.arrived + (this.sawEnd ? 1 : 0));
-    assert.ok(relay.told <= relay.received);
+    assert.ok(relay.ackSent <= relay.received);
     assert.ok(this.arrived - this.taken <= this.#windowBytes, 'more unread than the window');
-    assert.ok(relay.keptBytes < this.#windowBytes + mostWritten, `${relay.keptBytes} bytes kept`);
-    assert.ok(relay.acknowledged <= this.peer.relay.told, 'acknowledged what was not taken');
+    assert.ok(relay.unackedBytes < this.#windowBytes + mostWritten, `${relay.unackedBytes} bytes kept`);
+    assert.ok(relay.acknowledged <= this.peer.relay.ackSent, 'acknowledged what was not taken');
     if (this.sawEnd) assert.ok(this.peer.hasEnded && this.arrived === this.peer.written, 'an early end');
   }
 
@@ -257,7 +257,7 @@ export class End {
 }
 
 /** All that can be seen of a relay. */
-export function seen({ state, received, acknowledged, told, keptBytes, isDelivered, hasEnded }: Relay) {
+export function seen({ state, received, acknowledged, ackSent: told, unackedBytes: keptBytes, isDelivered, hasEnded }: Relay) {
   return { state, received, acknowledged, told, keptBytes, isDelivered, hasEnded };
 }
 

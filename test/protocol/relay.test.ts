@@ -15,9 +15,9 @@ function relayIn(state: RelayState): Relay {
   relay.attach({ peerReceived: 0, from: 0 });
   relay.write(Buffer.from('01234'));
   relay.next(100);
-  relay.hear(2);
-  relay.take(Buffer.from('abc'));
-  relay.tell(2);
+  relay.onAck(2);
+  relay.receive(Buffer.from('abc'));
+  relay.recordAckSent(2);
   if (state === 'detached') relay.detach();
   if (state === 'closed') relay.close();
   return relay;
@@ -43,10 +43,10 @@ describe('the states of a relay', () => {
     write: (relay) => relay.write(Buffer.from('x')),
     end: (relay) => relay.end(),
     next: (relay) => relay.next(9),
-    take: (relay) => relay.take(Buffer.from('d')),
-    takeEnd: (relay) => relay.takeEnd(3),
-    hear: (relay) => relay.hear(4),
-    tell: (relay) => relay.tell(2),
+    take: (relay) => relay.receive(Buffer.from('d')),
+    takeEnd: (relay) => relay.receiveEof(3),
+    hear: (relay) => relay.onAck(4),
+    tell: (relay) => relay.recordAckSent(2),
     attach: (relay) => relay.attach({ peerReceived: 3, from: 1 }),
     detach: (relay) => relay.detach(),
     close: (relay) => relay.close(),
@@ -68,19 +68,19 @@ describe('the states of a relay', () => {
     }
 
   const impossible: Readonly<Record<string, (relay: Relay) => unknown>> = {
-    'an acknowledgement backwards': (relay) => relay.hear(1),
-    'an acknowledgement of what was not said': (relay) => relay.hear(6),
-    'an acknowledgement below zero': (relay) => relay.hear(-1),
-    'an acknowledgement of half a byte': (relay) => relay.hear(2.5),
-    'an acknowledgement of no number': (relay) => relay.hear(NaN),
-    'an acknowledgement at 2^53': (relay) => relay.hear(2 ** 53),
-    'an acknowledgement at 2^64': (relay) => relay.hear(2 ** 64),
-    'an acknowledgement at infinity': (relay) => relay.hear(Infinity),
-    'more than the window': (relay) => relay.take(Buffer.alloc(10)),
-    'an end before the last byte': (relay) => relay.takeEnd(2),
-    'an end behind the last byte': (relay) => relay.takeEnd(4),
-    'an end at no number': (relay) => relay.takeEnd(NaN),
-    'to tell of what has not come': (relay) => relay.tell(4),
+    'an acknowledgement backwards': (relay) => relay.onAck(1),
+    'an acknowledgement of what was not said': (relay) => relay.onAck(6),
+    'an acknowledgement below zero': (relay) => relay.onAck(-1),
+    'an acknowledgement of half a byte': (relay) => relay.onAck(2.5),
+    'an acknowledgement of no number': (relay) => relay.onAck(NaN),
+    'an acknowledgement at 2^53': (relay) => relay.onAck(2 ** 53),
+    'an acknowledgement at 2^64': (relay) => relay.onAck(2 ** 64),
+    'an acknowledgement at infinity': (relay) => relay.onAck(Infinity),
+    'more than the window': (relay) => relay.receive(Buffer.alloc(10)),
+    'an end before the last byte': (relay) => relay.receiveEof(2),
+    'an end behind the last byte': (relay) => relay.receiveEof(4),
+    'an end at no number': (relay) => relay.receiveEof(NaN),
+    'to tell of what has not come': (relay) => relay.recordAckSent(4),
     'a carrier that goes on behind what has come': (relay) => relay.attach({ peerReceived: 2, from: 4 }),
     'a carrier that goes on below zero': (relay) => relay.attach({ peerReceived: 2, from: -1 }),
     'a carrier that goes on at 2^53': (relay) => relay.attach({ peerReceived: 2, from: 2 ** 53 }),
@@ -95,22 +95,22 @@ describe('the states of a relay', () => {
 
   it('after the end nothing may come, on the same carrier or on one that starts before', () => {
     const relay = relayIn('attached');
-    relay.takeEnd(3);
-    assertRefused(relay, () => relay.take(Buffer.from('d')));
-    assertRefused(relay, () => relay.takeEnd(3));
+    relay.receiveEof(3);
+    assertRefused(relay, () => relay.receive(Buffer.from('d')));
+    assertRefused(relay, () => relay.receiveEof(3));
     relay.attach({ peerReceived: 2, from: 1 });
-    assertRefused(relay, () => relay.take(Buffer.from('bcd')));
-    assertRefused(relay, () => relay.takeEnd(3));
-    assert.equal(relay.take(Buffer.from('bc')).length, 0);
-    assert.equal(relay.takeEnd(3), false);
-    assertRefused(relay, () => relay.take(Buffer.from('d')));
+    assertRefused(relay, () => relay.receive(Buffer.from('bcd')));
+    assertRefused(relay, () => relay.receiveEof(3));
+    assert.equal(relay.receive(Buffer.from('bc')).length, 0);
+    assert.equal(relay.receiveEof(3), false);
+    assertRefused(relay, () => relay.receive(Buffer.from('d')));
   });
 
   it('an end that comes too early on a carrier that starts before is refused', () => {
     const relay = relayIn('attached');
     relay.attach({ peerReceived: 2, from: 0 });
-    assertRefused(relay, () => relay.takeEnd(0));
-    assertRefused(relay, () => relay.takeEnd(3));
+    assertRefused(relay, () => relay.receiveEof(0));
+    assertRefused(relay, () => relay.receiveEof(3));
   });
 
   it('nothing is written after the end', () => {
@@ -152,14 +152,14 @@ function ends(model: Model, which: number) {
 
 /** Something that cannot be, at one of the ends. */
 function forge({ relay, arrived, sawEnd, peer }: Model['client'], size: number): void {
-  const beyond = peer.relay.told + size + relay.keptBytes + relay.acknowledged + 10_000;
-  assertRefused(relay, () => relay.hear(beyond));
-  assertRefused(relay, () => relay.hear(relay.acknowledged - 1 - size));
-  assertRefused(relay, () => relay.takeEnd(arrived + 1 + size));
+  const beyond = peer.relay.ackSent + size + relay.unackedBytes + relay.acknowledged + 10_000;
+  assertRefused(relay, () => relay.onAck(beyond));
+  assertRefused(relay, () => relay.onAck(relay.acknowledged - 1 - size));
+  assertRefused(relay, () => relay.receiveEof(arrived + 1 + size));
   assertRefused(relay, () => relay.attach({ peerReceived: relay.acknowledged, from: relay.received + 1 }));
   assertRefused(relay, () => relay.attach({ peerReceived: beyond, from: relay.received }));
-  assertRefused(relay, () => relay.tell(relay.received + 1));
-  if (sawEnd) assertRefused(relay, () => relay.take(Buffer.alloc(1000)));
+  assertRefused(relay, () => relay.recordAckSent(relay.received + 1));
+  if (sawEnd) assertRefused(relay, () => relay.receive(Buffer.alloc(1000)));
 }
 
 const names = Object.keys(actions) as (keyof typeof actions)[];
@@ -191,7 +191,7 @@ describe('two relays and an adversary between them', () => {
             assert.equal(end.arrived, end.peer.written, 'all of it');
             assert.ok(end.sawEnd, 'and the end');
             assert.ok(end.relay.isDelivered, 'and both know');
-            assert.equal(end.relay.keptBytes, 0);
+            assert.equal(end.relay.unackedBytes, 0);
             counts.delivered += end.arrived;
           }
           counts.carriers += model.carriers.length;
@@ -212,22 +212,22 @@ describe('two relays and an adversary between them', () => {
     for (let next = relay.next(16_384); next !== undefined; next = relay.next(16_384))
       if (next.kind === 'data') said += next.bytes.length;
     assert.equal(said, 5_000_000);
-    assert.equal(relay.take(Buffer.alloc(5_000_000)).length, 5_000_000);
+    assert.equal(relay.receive(Buffer.alloc(5_000_000)).length, 5_000_000);
   });
 
   it('a violation says with which code to close', () => {
     const relay = new Relay({ windowBytes: 1, peerWindowBytes: 1 });
     relay.attach({ peerReceived: 0, from: 0 });
     assert.equal(
-      closeCodeOf(() => relay.hear(1)),
+      closeCodeOf(() => relay.onAck(1)),
       4005,
     );
     assert.equal(
-      closeCodeOf(() => relay.take(Buffer.alloc(2))),
+      closeCodeOf(() => relay.receive(Buffer.alloc(2))),
       4013,
     );
     assert.equal(
-      closeCodeOf(() => relay.takeEnd(9)),
+      closeCodeOf(() => relay.receiveEof(9)),
       4013,
     );
   });

@@ -1,22 +1,22 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { setTimeout as passed } from 'node:timers/promises';
-import { Vigil } from '../../stream/liveness.ts';
+import { LivenessMonitor } from '../../stream/liveness.ts';
 
 /** A vigil that writes down what it does. */
-function watched(): { vigil: Vigil; events: string[]; until: (event: string) => Promise<void> } {
+function watched(): { vigil: LivenessMonitor; events: string[]; until: (event: string) => Promise<void> } {
   const events: string[] = [];
   let told: (() => void) | undefined;
   const note = (event: string) => (): void => {
     events.push(event);
     told?.();
   };
-  const vigil = new Vigil({
-    ask: note('ask'),
-    onSilence: note('silence'),
-    onVoice: note('voice'),
-    patienceMs: 10,
-    answerMs: 20,
+  const vigil = new LivenessMonitor({
+    ping: note('ask'),
+    onUnresponsive: note('silence'),
+    onRecovered: note('voice'),
+    pingAfterMs: 10,
+    responseTimeoutMs: 20,
   });
   const until = async (event: string): Promise<void> => {
     // Its own timers do not keep the process.
@@ -34,7 +34,7 @@ describe('a vigil', () => {
     vigil.sent();
     await until('silence');
     vigil.sent();
-    vigil.ask();
+    vigil.ping();
     vigil.heard();
     vigil.heard();
     assert.deepEqual(events, ['ask', 'silence', 'voice']);
@@ -59,7 +59,7 @@ describe('a vigil', () => {
 
   it('reads first what came while this process stood still', async () => {
     const { vigil, events, until } = watched();
-    vigil.ask();
+    vigil.ping();
     await until('ask');
     setImmediate(() => vigil.heard());
     const standsUntil = performance.now() + 60;
@@ -70,7 +70,7 @@ describe('a vigil', () => {
 
   it('forgets everything about another connection', async () => {
     const { vigil, events } = watched();
-    vigil.ask();
+    vigil.ping();
     vigil.reset();
     await passed(60);
     assert.deepEqual(events, ['ask']);

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import * as fc from 'fast-check';
-import { Inbox } from '../../stream/receive-buffer.ts';
+import { ReceiveBuffer } from '../../stream/receive-buffer.ts';
 
 const step = fc.oneof(
   fc
@@ -18,7 +18,7 @@ describe('an inbox', () => {
   it('gives what came, in order, as a plain array of bytes would, and gives each memory back once', () => {
     fc.assert(
       fc.property(fc.array(step, { maxLength: 60 }), (steps) => {
-        const inbox = new Inbox();
+        const inbox = new ReceiveBuffer();
         const all: Buffer[] = [];
         const out: Buffer[] = [];
         let [lent, back] = [0, 0];
@@ -32,7 +32,7 @@ describe('an inbox', () => {
           });
         };
         const take = (most: number): Buffer => {
-          const { bytes, release } = inbox.take(most);
+          const { bytes, release } = inbox.receive(most);
           const copy = Buffer.from(bytes);
           release();
           return copy;
@@ -57,14 +57,14 @@ describe('an inbox', () => {
   });
 
   it('does not make a million buffers of a million bytes, nor keeps a long one for a few of its bytes', () => {
-    const inbox = new Inbox();
+    const inbox = new ReceiveBuffer();
     const one = Buffer.alloc(65_536).subarray(0, 1);
     for (let count = 0; count < 1_000_000; count++) inbox.append(one);
     inbox.append(Buffer.alloc(65_536).subarray(0, 2000));
     let [pieces, kept] = [0, 0];
     while (inbox.length > 0) {
       pieces++;
-      kept += inbox.take(65_536).bytes.buffer.byteLength;
+      kept += inbox.receive(65_536).bytes.buffer.byteLength;
     }
     assert.ok(pieces < 1000, `${pieces} buffers`);
     assert.ok(kept < 1_100_000, `${kept} bytes`);

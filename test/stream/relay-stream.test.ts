@@ -9,7 +9,7 @@ import { WebSocket, WebSocketServer } from 'ws';
 import { relayV1 } from '../../protocol/relay-v1.ts';
 import { relayV4 } from '../../protocol/relay-v4.ts';
 import type { RelayCodec } from '../../protocol/relay-frame.ts';
-import { AcceptedCarrier } from '../../stream/zero-copy/inbound-websocket-carrier.ts';
+import { InboundWebSocketCarrier } from '../../stream/zero-copy/inbound-websocket-carrier.ts';
 import { webSocketCarrier } from '../../stream/websocket-carrier.ts';
 import type { CarrierEnd } from '../../stream/carrier.ts';
 import { RelayStream } from '../../stream/relay-stream.ts';
@@ -63,7 +63,7 @@ function attachBoth(
   { line, codec = relayV1 }: { readonly line: Line; readonly codec?: RelayCodec },
 ): void {
   const [nearTaken, farTaken] = [near.received, far.received];
-  far.attach(new AcceptedCarrier(line.far, codec, line.farSocket), {
+  far.attach(new InboundWebSocketCarrier(line.far, codec, line.farSocket), {
     peerReceived: nearTaken,
     from: farTaken,
   });
@@ -71,7 +71,7 @@ function attachBoth(
 }
 
 function stream(more: Partial<RelayStreamOptions> = {}): RelayStream {
-  const made = new RelayStream({ isPlain: false, windowBytes, ...more });
+  const made = new RelayStream({ isV4: false, windowBytes, ...more });
   made.on('error', () => {});
   return made;
 }
@@ -129,7 +129,7 @@ describe('a stream that outlives its connections', () => {
     assert.equal(near.writableFinished, false);
     far.resume();
     await Promise.all([once(near, 'finish'), closed(far), closed(near)]);
-    assert.equal(near.keptBytes, 0);
+    assert.equal(near.unackedBytes, 0);
   });
 
   it('acknowledges the last bytes before it closes', async () => {
@@ -165,7 +165,7 @@ describe('a stream that outlives its connections', () => {
     while (chunks.reduce((sum, { length }) => sum + length, 0) < windowBytes) await turn();
     far.resume();
     const next = await openLine();
-    far.attach(new AcceptedCarrier(next.far, relayV1, next.farSocket), { peerReceived: asked, from: 0 });
+    far.attach(new InboundWebSocketCarrier(next.far, relayV1, next.farSocket), { peerReceived: asked, from: 0 });
     near.attach(webSocketCarrier(next.near, relayV1), { peerReceived: 0, from: asked });
     await done;
     assert.equal(hash(Buffer.concat(chunks)), hash(sent));
@@ -174,7 +174,7 @@ describe('a stream that outlives its connections', () => {
   it('goes on when its peer acknowledges what has not been sent again yet', async () => {
     const { made: far, lost } = losing({ windowBytes: 2 * 1024 * 1024 });
     const line = await openLine();
-    far.attach(new AcceptedCarrier(line.far, relayV1, line.farSocket), { peerReceived: 0, from: 0 });
+    far.attach(new InboundWebSocketCarrier(line.far, relayV1, line.farSocket), { peerReceived: 0, from: 0 });
     let arrived = 0;
     line.near.on('message', (data: Buffer, isBinary) => {
       if (isBinary) arrived += data.length;
@@ -187,7 +187,7 @@ describe('a stream that outlives its connections', () => {
     // It said 0 when it asked, and takes the rest of what it has before the first byte comes once more.
     const next = await openLine();
     next.near.pause();
-    far.attach(new AcceptedCarrier(next.far, relayV1, next.farSocket), { peerReceived: 0, from: 0 });
+    far.attach(new InboundWebSocketCarrier(next.far, relayV1, next.farSocket), { peerReceived: 0, from: 0 });
     next.near.send('ack at=1500000');
     while (far.acknowledged !== 1_500_000) await turn();
     const chunks: Buffer[] = [];
@@ -202,14 +202,14 @@ describe('a stream that outlives its connections', () => {
   it('sends small messages after a loss, until one was acknowledged', async () => {
     const { made: far, lost } = losing();
     const line = await openLine();
-    far.attach(new AcceptedCarrier(line.far, relayV1, line.farSocket), { peerReceived: 0, from: 0 });
+    far.attach(new InboundWebSocketCarrier(line.far, relayV1, line.farSocket), { peerReceived: 0, from: 0 });
     far.write(Buffer.alloc(60_000));
     const [first] = (await once(line.near, 'message')) as [Buffer];
     assert.equal(first.length, 60_000);
     line.farSocket.resetAndDestroy();
     await lost;
     const next = await openLine();
-    far.attach(new AcceptedCarrier(next.far, relayV1, next.farSocket), { peerReceived: 0, from: 0 });
+    far.attach(new InboundWebSocketCarrier(next.far, relayV1, next.farSocket), { peerReceived: 0, from: 0 });
     const sizes: number[] = [];
     next.near.on('message', (data: Buffer) => void sizes.push(data.length));
     while (sizes.length < 15) await once(next.near, 'message');
@@ -236,7 +236,7 @@ describe('a stream that outlives its connections', () => {
 
   it('outlives a ping whose connection is lost before the answer was due', async () => {
     let silences = 0;
-    const { made: near, lost } = losing({ onSilence: () => silences++ });
+    const { made: near, lost } = losing({ onUnresponsive: () => silences++ });
     const far = stream();
     const line = await join(near, far);
     near.probe();
@@ -251,7 +251,7 @@ describe('a stream that outlives its connections', () => {
 
   it('does not blame a new connection for the silence of the one before', async () => {
     let silences = 0;
-    const { made: near, lost } = losing({ keepAliveMs: 100, onSilence: () => silences++ });
+    const { made: near, lost } = losing({ keepAliveMs: 100, onUnresponsive: () => silences++ });
     const line = await openLine();
     near.attach(webSocketCarrier(line.near, relayV1), { peerReceived: 0, from: 0 });
     line.far.pause();
@@ -337,11 +337,11 @@ describe('a stream that outlives its connections', () => {
           if (what === 'the end') near.end(() => called++);
           near.destroy(error);
           await closed(near);
-          assert.equal(near.keptBytes, 0);
+          assert.equal(near.unackedBytes, 0);
           assert.ok(called <= 2, 'no callback twice');
           near.dropCarrier();
           near.probe();
-          near.askToMove();
+          near.requestReconnect();
           assert.equal(near.isAttached, false);
         });
 
@@ -366,7 +366,7 @@ describe('a stream that outlives its connections', () => {
 
 describe('a stream for peers of relay v4', () => {
   it('takes what it has as taken when the peer comes back, read or not', async () => {
-    const { made: near, lost } = losing({ isPlain: true });
+    const { made: near, lost } = losing({ isV4: true });
     const line = await openLine();
     near.attach(webSocketCarrier(line.near, relayV4), { peerReceived: 0, from: 0 });
     line.far.send(relayV4.encode({ kind: 'data', bytes: Buffer.from('unread') })!);
@@ -378,7 +378,7 @@ describe('a stream for peers of relay v4', () => {
   });
 
   it('keeps the connection alive by what nobody minds: no PING, no text, no ACK of 0, nothing empty', async () => {
-    const near = stream({ isPlain: true, keepAliveMs: 5 });
+    const near = stream({ isV4: true, keepAliveMs: 5 });
     const line = await openLine();
     let pings = 0;
     line.far.on('ping', () => pings++);
@@ -387,7 +387,7 @@ describe('a stream for peers of relay v4', () => {
     near.attach(webSocketCarrier(line.near, relayV4), { peerReceived: 0, from: 0 });
     near.resume();
     near.write('');
-    near.askToMove();
+    near.requestReconnect();
     line.far.send(relayV4.encode({ kind: 'data', bytes: Buffer.from('x') })!);
     while (heard.length < 5 || !heard.includes('00070000000000000001')) await once(line.far, 'message');
     assert.deepEqual([...new Set(heard)].toSorted(), ['00070000000000000001', '00f0']);
@@ -396,13 +396,13 @@ describe('a stream for peers of relay v4', () => {
   });
 
   it('is over with the Close of its peer: nobody can come back', async () => {
-    const near = stream({ isPlain: true });
+    const near = stream({ isV4: true });
     const line = await openLine();
     near.attach(webSocketCarrier(line.near, relayV4), { peerReceived: 0, from: 0 });
     near.resume();
     line.far.close(1000);
     await once(near, 'end');
-    assert.equal(near.mayGoOn, false);
+    assert.equal(near.canResume, false);
     near.end('to nobody');
     await closed(near);
   });

@@ -6,7 +6,7 @@ import type { AddressInfo, Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { after, before, describe, it } from 'node:test';
 import { WebSocket, WebSocketServer } from 'ws';
-import { handOver } from '../../stream/zero-copy/direct-reads.ts';
+import { readDirect } from '../../stream/zero-copy/direct-reads.ts';
 import { webSocketStream } from '../../stream/websocket-stream.ts';
 import type { WebSocketStreamOptions } from '../../stream/websocket-stream.ts';
 import { collect, outcome } from '../server/support/peers.ts';
@@ -133,7 +133,7 @@ describe('a stream over a WebSocket', () => {
         resolve(made);
         // Not in the turn of the handshake, as in the gateway.
         setImmediate(() => {
-          handOver(made, (chunk, release) => {
+          readDirect(made, (chunk, release) => {
             bytes.push(Buffer.from(chunk));
             release();
             return take();
@@ -260,7 +260,7 @@ describe('a stream over a WebSocket', () => {
         made.on('error', () => {});
         made.on('end', () => resolve(text));
         setTimeout(() => {
-          handOver(made, (chunk) => Boolean((text += chunk.toString())));
+          readDirect(made, (chunk) => Boolean((text += chunk.toString())));
         }, 20);
       });
     });

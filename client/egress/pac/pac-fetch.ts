@@ -1,6 +1,6 @@
-import { ask } from '../../http/json-request.ts';
+import { requestJson } from '../../http/json-request.ts';
 import type { Reply } from '../../http/json-request.ts';
-import { Failure, toFailure } from '../../errors/failure.ts';
+import { ClientError, toFailure } from '../../errors/failure.ts';
 import { direct } from '../direct.ts';
 import { secureEgress } from '../tls/tls.ts';
 import type { TrustSources } from '../tls/tls.ts';
@@ -20,7 +20,7 @@ export async function fetchPac(url: URL, trust: TrustSources, signal: AbortSigna
     return await follow(url, trust, limit.signal);
   } catch (cause) {
     // The path may hold a secret.
-    throw new Failure('PAC_FAILED', `cannot fetch the PAC file of ${url.host}: ${toFailure(cause).message}`, {
+    throw new ClientError('PAC_FAILED', `cannot fetch the PAC file of ${url.host}: ${toFailure(cause).message}`, {
       cause,
     });
   } finally {
@@ -34,19 +34,19 @@ async function follow(url: URL, trust: TrustSources, signal: AbortSignal): Promi
   for (let count = 0; count <= mostRedirections; count++) {
     const egress = at.protocol === 'https:' ? secureEgress(direct, trust) : direct;
     const headers = { Accept: 'application/x-ns-proxy-autoconfig, */*;q=0.8' };
-    const reply = await ask(egress, { method: 'GET', url: at, headers }, signal);
+    const reply = await requestJson(egress, { method: 'GET', url: at, headers }, signal);
     const { status, response } = reply.answer;
     const { location } = response.headers;
     if (status === 200) return readText(reply);
     response.destroy();
     const isMoved = [301, 302, 303, 307, 308].includes(status) && location !== undefined;
-    if (!isMoved || !URL.canParse(location, at)) throw new Failure('PAC_FAILED', `it answered ${status}`);
+    if (!isMoved || !URL.canParse(location, at)) throw new ClientError('PAC_FAILED', `it answered ${status}`);
     const next = new URL(location, at);
     if (next.protocol !== 'https:' && (next.protocol !== 'http:' || at.protocol === 'https:'))
-      throw new Failure('PAC_FAILED', 'it sends us to a place that is less safe');
+      throw new ClientError('PAC_FAILED', 'it sends us to a place that is less safe');
     at = next;
   }
-  throw new Failure('PAC_FAILED', 'it sends us around in a circle');
+  throw new ClientError('PAC_FAILED', 'it sends us around in a circle');
 }
 
 async function readText({ answer: { response } }: Reply): Promise<string> {

@@ -2,7 +2,7 @@ import { existsSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { Worker } from 'node:worker_threads';
-import { Failure } from '../../errors/failure.ts';
+import { ClientError } from '../../errors/failure.ts';
 import { printable } from '../../os/printable.ts';
 
 /** The question to a PAC file. */
@@ -24,7 +24,7 @@ export async function runPac(question: PacQuestion, signal: AbortSignal): Promis
   const path = workerPath();
   // Somebody may have copied the one file only.
   if (!existsSync(path))
-    throw new Failure('PAC_FAILED', `PAC files need ${path}, which came with postern and is not there`);
+    throw new ClientError('PAC_FAILED', `PAC files need ${path}, which came with postern and is not there`);
   const worker = new Worker(path, {
     workerData: question,
     env: {},
@@ -49,7 +49,7 @@ function answerOf(worker: Worker, signal: AbortSignal): Promise<string> {
     };
     const fail = (what: string, cause?: unknown): void => {
       stop();
-      reject(new Failure('PAC_FAILED', `the PAC file ${what}`, { cause }));
+      reject(new ClientError('PAC_FAILED', `the PAC file ${what}`, { cause }));
     };
     const late = (): void => fail('does not come to an end');
     const timer = setTimeout(late, runMs);

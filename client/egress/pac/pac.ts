@@ -2,12 +2,12 @@ import { fileURLToPath } from 'node:url';
 import { isAbsolute } from 'node:path';
 import { isIP } from 'node:net';
 import type { Target } from '../../../protocol/target.ts';
-import { Failure } from '../../errors/failure.ts';
+import { ClientError } from '../../errors/failure.ts';
 import { readSmall, reason } from '../../os/files.ts';
 import { fetchPac } from './pac-fetch.ts';
 import { runPac } from './pac-run.ts';
 import { parseProxy } from '../proxy/proxy-url.ts';
-import type { Proxy, ProxyScheme, Step } from '../proxy/proxy-url.ts';
+import type { Proxy, ProxyScheme, Hop } from '../proxy/proxy-url.ts';
 import type { TrustSources } from '../tls/tls.ts';
 
 /** The largest of big companies have some 100 KiB. */
@@ -24,7 +24,7 @@ export async function askPac(
     trust,
     signal,
   }: { readonly gateway: Target; readonly trust: TrustSources; readonly signal: AbortSignal },
-): Promise<readonly Step[]> {
+): Promise<readonly Hop[]> {
   const script = await readPac(location, trust, signal);
   const host = isIP(gateway.host) === 6 ? `[${gateway.host}]` : gateway.host;
   // Browsers show no more of an https URL than this.
@@ -35,7 +35,7 @@ export async function askPac(
 
 async function readPac(location: string, trust: TrustSources, signal: AbortSignal): Promise<string> {
   if (/^https?:\/\//i.test(location)) {
-    if (!URL.canParse(location)) throw new Failure('PAC_FAILED', 'the URL of the PAC file is none');
+    if (!URL.canParse(location)) throw new ClientError('PAC_FAILED', 'the URL of the PAC file is none');
     return fetchPac(new URL(location), trust, signal);
   }
   try {
@@ -43,7 +43,7 @@ async function readPac(location: string, trust: TrustSources, signal: AbortSigna
     if (!isAbsolute(path)) throw new Error('it is neither a URL nor an absolute path');
     return readSmall(path, largestPacBytes).bytes.toString();
   } catch (cause) {
-    throw new Failure('PAC_FAILED', `cannot read the PAC file: ${reason(cause)}`, { cause });
+    throw new ClientError('PAC_FAILED', `cannot read the PAC file: ${reason(cause)}`, { cause });
   }
 }
 
@@ -57,15 +57,15 @@ const schemes: Readonly<Record<string, ProxyScheme>> = {
 };
 
 /** Reads `PROXY a:3128; SOCKS b; DIRECT`. Nothing at all means straight on. Throws `PAC_FAILED` when nothing in it can be used. */
-export function stepsOf(said: string): readonly Step[] {
+export function stepsOf(said: string): readonly Hop[] {
   const directives = said.split(';').flatMap((each) => each.trim() || []);
   if (directives.length === 0) return ['direct'];
   const steps = directives.slice(0, mostSteps).flatMap((directive) => stepOf(directive) ?? []);
   if (steps.length > 0) return steps;
-  throw new Failure('PAC_FAILED', 'the PAC file names no proxy that is known here');
+  throw new ClientError('PAC_FAILED', 'the PAC file names no proxy that is known here');
 }
 
-function stepOf(directive: string): Step | undefined {
+function stepOf(directive: string): Hop | undefined {
   const [kind = '', address, ...more] = directive.split(/\s+/);
   if (kind.toUpperCase() === 'DIRECT') return 'direct';
   const scheme = schemes[kind.toUpperCase()];

@@ -1,18 +1,18 @@
 import type { Credentials } from './credentials.ts';
-import type { Conversation } from './scheme.ts';
-import { Unusable } from './scheme.ts';
+import type { AuthExchange } from './scheme.ts';
+import { SchemeUnavailable } from './scheme.ts';
 
 /** RFC 7617, in UTF-8: the password itself, to whoever listens on the way to the proxy. */
-export function basic({ user, password }: Credentials): Conversation {
+export function basic({ user, password }: Credentials): AuthExchange {
   let isSaid = false;
   return {
-    isMidway: false,
-    get hasShownPassword() {
+    isInProgress: false,
+    get hasSentCredential() {
       return isSaid;
     },
     answer() {
       if (isSaid) return undefined;
-      if (user.includes(':')) throw new Unusable('Basic has no way to write a user name with a colon');
+      if (user.includes(':')) throw new SchemeUnavailable('Basic has no way to write a user name with a colon');
       isSaid = true;
       return `Basic ${Buffer.from(`${user}:${password.reveal()}`).toString('base64')}`;
     },

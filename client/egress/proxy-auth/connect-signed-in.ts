@@ -1,16 +1,16 @@
 import type { Socket } from 'node:net';
 import type { Answer } from '../../http/exchange.ts';
-import { Failure } from '../../errors/failure.ts';
+import { ClientError } from '../../errors/failure.ts';
 import type { Target } from '../../../protocol/target.ts';
 import { parseChallenges } from './challenge.ts';
 import type { Challenge } from './challenge.ts';
 import { drain } from './drain.ts';
-import { dropCredentials, findCredentials, tipOf } from './find-credentials.ts';
-import type { SignInSources } from './find-credentials.ts';
+import { dropCredentials, findCredentials, formatHint } from './find-credentials.ts';
+import type { ProxyCredentialSources } from './find-credentials.ts';
 import { loadKerberos } from './kerberos-package.ts';
 import type { ProxyMemory } from './proxy-state.ts';
 import { Refusals } from './rejected-passwords.ts';
-import { SignIn } from './negotiation.ts';
+import { Negotiation } from './negotiation.ts';
 
 /** How many refusals with 407 are answered. NTLM needs two, a scheme that does not work before it the third. */
 const mostRounds = 3;
@@ -28,11 +28,11 @@ export interface ProxyLine {
   /** Asks for the tunnel; the socket is destroyed when it throws. */
   ask(socket: Socket, authorization: string | undefined): Promise<Answer>;
   /** What an answer means that is neither yes nor 407. */
-  refusal(answer: Answer): Failure;
+  refusal(answer: Answer): ClientError;
 }
 
 /** A connection, and the 407 that has come by it. */
-export interface Asked {
+export interface ChallengedResponse {
   readonly socket: Socket;
   readonly answer: Answer;
 }
@@ -43,22 +43,22 @@ export interface Asked {
  */
 export async function connectSignedIn(
   line: ProxyLine,
-  sources: SignInSources,
-  { memory, first }: { readonly memory: ProxyMemory; readonly first?: Asked },
+  sources: ProxyCredentialSources,
+  { memory, first }: { readonly memory: ProxyMemory; readonly first?: ChallengedResponse },
 ): Promise<Socket> {
   const isReusable = first !== undefined && (await drain(first.answer.response, first.socket));
   if (!isReusable) first?.socket.destroy();
-  const endTurn = await memory.turns.take(line.signal).catch((cause: unknown) => {
+  const endTurn = await memory.turns.acquire(line.signal).catch((cause: unknown) => {
     first?.socket.destroy();
-    throw new Failure('GATEWAY_TIMEOUT', `${line.name} takes too long over other sign-ins`, { cause });
+    throw new ClientError('GATEWAY_TIMEOUT', `${line.name} takes too long over other sign-ins`, { cause });
   });
   try {
     let known = first && { offers: offersOf(first.answer), socket: isReusable ? first.socket : undefined };
     for (;;) {
       const signIn = signInOf(line, sources, memory);
       try {
-        const socket = await converse(line, signIn, known);
-        tipOf(memory);
+        const socket = await negotiate(line, signIn, known);
+        formatHint(memory);
         return socket;
       } catch (error) {
         if (!signIn.mayTryAgain) throw error;
@@ -76,8 +76,8 @@ interface Known {
   readonly socket: Socket | undefined;
 }
 
-async function converse(line: ProxyLine, signIn: SignIn, known: Known | undefined): Promise<Socket> {
-  let next = known === undefined ? await signIn.speakFirst() : undefined;
+async function negotiate(line: ProxyLine, signIn: Negotiation, known: Known | undefined): Promise<Socket> {
+  let next = known === undefined ? await signIn.preemptive() : undefined;
   let now = known;
   for (let rounds = known === undefined ? 0 : 1; ; rounds++) {
     let socket = now?.socket;
@@ -110,7 +110,7 @@ async function converse(line: ProxyLine, signIn: SignIn, known: Known | undefine
     }
     if (rounds === mostRounds) {
       socket.destroy();
-      throw signIn.endless();
+      throw signIn.tooManyChallenges();
     }
     const isReusable = await drain(answer.response, socket);
     if (!isReusable) socket.destroy();
@@ -120,7 +120,7 @@ async function converse(line: ProxyLine, signIn: SignIn, known: Known | undefine
 
 async function replyTo(
   { offers, socket }: Known,
-  signIn: SignIn,
+  signIn: Negotiation,
 ): Promise<{ authorization: string; continues: boolean }> {
   try {
     return await signIn.reply(offers);
@@ -147,16 +147,16 @@ function isClosing(error: unknown): boolean {
   return false;
 }
 
-function brokenOff({ name }: ProxyLine): Failure {
-  return new Failure(
+function brokenOff({ name }: ProxyLine): ClientError {
+  return new ClientError(
     'PROXY_REFUSED',
     `${name} closed the connection in the middle of a sign-in, which needs one connection from its start to its end`,
   );
 }
 
-function signInOf(line: ProxyLine, sources: SignInSources, memory: ProxyMemory): SignIn {
+function signInOf(line: ProxyLine, sources: ProxyCredentialSources, memory: ProxyMemory): Negotiation {
   const { name, proxy, tls, authority, signal } = line;
-  return new SignIn({
+  return new Negotiation({
     name,
     asking: { proxyHost: proxy.host, authority },
     memory,

@@ -1,8 +1,8 @@
 import { createHash, randomBytes } from 'node:crypto';
 import type { Challenge } from './challenge.ts';
 import type { Credentials } from './credentials.ts';
-import { Unusable } from './scheme.ts';
-import type { Asking, Conversation } from './scheme.ts';
+import { SchemeUnavailable } from './scheme.ts';
+import type { CredentialRequest, AuthExchange } from './scheme.ts';
 
 /** The hashes of RFC 7616 by their names there, the strongest first. */
 const hashes: readonly (readonly [algorithm: string, hash: string])[] = [
@@ -23,11 +23,11 @@ export interface NonceMemory {
 }
 
 /** RFC 7616 with qop=auth, or without a qop as in RFC 2069. Nonces are used again until the proxy says they are stale. */
-export function digest(credentials: Credentials, asking: Asking, memory: NonceMemory = {}): Conversation {
+export function digest(credentials: Credentials, asking: CredentialRequest, memory: NonceMemory = {}): AuthExchange {
   let isSaid = false;
   return {
-    isMidway: false,
-    get hasShownPassword() {
+    isInProgress: false,
+    get hasSentCredential() {
       return isSaid;
     },
     answer(challenges) {
@@ -35,7 +35,7 @@ export function digest(credentials: Credentials, asking: Asking, memory: NonceMe
       if (isSaid && !isStale) return undefined;
       if (challenges.length > 0) memory.nonce = { challenge: strongest(challenges), count: 0 };
       const { nonce } = memory;
-      if (nonce === undefined) throw new Unusable('there is no nonce yet');
+      if (nonce === undefined) throw new SchemeUnavailable('there is no nonce yet');
       isSaid = true;
       nonce.count++;
       const request = { ...asking, count: nonce.count, clientNonce: randomBytes(16).toString('base64url') };
@@ -49,7 +49,7 @@ function strongest(challenges: readonly Challenge[]): Challenge {
     const found = challenges.find((challenge) => algorithmOf(challenge) === algorithm && isWhole(challenge));
     if (found) return found;
   }
-  throw new Unusable('its Digest is of a kind that is not known');
+  throw new SchemeUnavailable('its Digest is of a kind that is not known');
 }
 
 /** Without `-sess`. */
@@ -123,7 +123,7 @@ function hashWith(algorithm: string): (parts: readonly (string | Buffer)[]) => s
       hash = createHash(name);
     } catch (cause) {
       // As where only the algorithms of FIPS 140 are allowed.
-      throw new Unusable(`${algorithm} is not allowed on this machine`, undefined, { cause });
+      throw new SchemeUnavailable(`${algorithm} is not allowed on this machine`, undefined, { cause });
     }
     for (const part of parts) hash.update(part);
     return hash.digest('hex');

@@ -1,5 +1,5 @@
 import type { Target } from '../../../protocol/target.ts';
-import { say } from '../../errors/report.ts';
+import { writeStderr } from '../../errors/report.ts';
 import type { Credentials, ProxySignIn } from './credentials.ts';
 import { keychainReader, readKeychain } from './keychain.ts';
 import { promptForCredentials } from './prompt.ts';
@@ -7,7 +7,7 @@ import type { ProxyMemory } from './proxy-state.ts';
 import type { Wanted } from './negotiation.ts';
 
 /** Who signs in, in the order in which it counts. */
-export interface SignInSources {
+export interface ProxyCredentialSources {
   /** Of the proxy's URL or the environment. */
   readonly given?: Credentials;
   /** Of whom only the name is known. */
@@ -18,7 +18,7 @@ export interface SignInSources {
 /** Name and password for a proxy: given, or out of the keychain, or typed; each is asked for once in this process. */
 export async function findCredentials(
   proxy: { readonly name: string; readonly proxy: Target; readonly tls: boolean },
-  { given, user, signIn: { mayAsk } }: SignInSources,
+  { given, user, signIn: { mayAsk } }: ProxyCredentialSources,
   options: { readonly memory: ProxyMemory; readonly wanted: Wanted; readonly signal: AbortSignal },
 ): Promise<Credentials | undefined> {
   if (given !== undefined) return given;
@@ -46,18 +46,18 @@ export async function findCredentials(
 /** Forgets what was refused. Whether others may be had now: a password in a keychain may be an old one. */
 export async function dropCredentials(
   refused: Credentials,
-  { signIn }: SignInSources,
+  { signIn }: ProxyCredentialSources,
   memory: ProxyMemory,
 ): Promise<boolean> {
   if (refused !== (await memory.kept) || !signIn.mayAsk) return false;
   memory.kept = Promise.resolve(undefined);
-  say(`postern: the proxy did not accept the password from ${refused.source}\n`);
+  writeStderr(`postern: the proxy did not accept the password from ${refused.source}\n`);
   return true;
 }
 
 /** Says, once and after a password that was typed has turned out to be right, how to be asked no more. */
-export function tipOf(memory: ProxyMemory): void {
+export function formatHint(memory: ProxyMemory): void {
   if (memory.tip === undefined || memory.hasTipped) return;
   memory.hasTipped = true;
-  say(`postern: to be asked no more, keep the password: ${memory.tip}\n`);
+  writeStderr(`postern: to be asked no more, keep the password: ${memory.tip}\n`);
 }

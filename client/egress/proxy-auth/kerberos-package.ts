@@ -2,7 +2,7 @@ import { realpathSync, statSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
 import { reason } from '../../os/files.ts';
-import { Unusable } from './scheme.ts';
+import { SchemeUnavailable } from './scheme.ts';
 
 /** What is used of the npm package `kerberos`: GSSAPI, or SSPI on Windows. */
 export interface Kerberos {
@@ -32,7 +32,7 @@ export type LoadKerberos = () => Kerberos;
 /**
  * Loads the package where its user has installed one: in a `node_modules` beside this program or above it, or among the
  * global ones of this Node. Never from the current directory, nor from one where somebody else could have put it.
- * Throws `Unusable`.
+ * Throws `SchemeUnavailable`.
  */
 export function loadKerberos(program = realpathSync(process.argv[1]!)): Kerberos {
   const require = createRequire(program);
@@ -42,17 +42,17 @@ export function loadKerberos(program = realpathSync(process.argv[1]!)): Kerberos
     const path = resolved(join(folder, 'kerberos'));
     if (path === undefined) continue;
     if (!isSafe(path)) {
-      throw new Unusable(`the package in ${path} is not used: others could have put it there`, '');
+      throw new SchemeUnavailable(`the package in ${path} is not used: others could have put it there`, '');
     }
     try {
       return require(path) as Kerberos;
     } catch (cause) {
-      throw new Unusable(`the package in ${path} cannot be loaded: ${reason(cause)}`, installation, {
+      throw new SchemeUnavailable(`the package in ${path} cannot be loaded: ${reason(cause)}`, installation, {
         cause,
       });
     }
   }
-  throw new Unusable('Kerberos needs the npm package kerberos, which is not installed', installation);
+  throw new SchemeUnavailable('Kerberos needs the npm package kerberos, which is not installed', installation);
 }
 
 const installation = 'npm install --global kerberos';

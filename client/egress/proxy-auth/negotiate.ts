@@ -3,8 +3,8 @@ import { printable } from '../../os/printable.ts';
 import { splitUser } from './credentials.ts';
 import type { Credentials } from './credentials.ts';
 import type { KerberosClient, LoadKerberos } from './kerberos-package.ts';
-import { Unusable } from './scheme.ts';
-import type { Asking, Conversation } from './scheme.ts';
+import { SchemeUnavailable } from './scheme.ts';
+import type { CredentialRequest, AuthExchange } from './scheme.ts';
 
 /** Of a ticket nothing is handed on, and the proxy need not prove itself: this is no more than the way to TLS. */
 const noFlags = 0;
@@ -18,13 +18,13 @@ export interface NegotiateOptions {
 }
 
 /** RFC 4559 by the system's own Kerberos: GSSAPI with a ticket, or SSPI. As many legs as the two ends want. */
-export function negotiate({ proxyHost }: Asking, options: NegotiateOptions): Conversation {
+export function negotiate({ proxyHost }: CredentialRequest, options: NegotiateOptions): AuthExchange {
   let client: KerberosClient | undefined;
   return {
-    get isMidway() {
+    get isInProgress() {
       return client !== undefined;
     },
-    get hasShownPassword() {
+    get hasSentCredential() {
       return client !== undefined && options.platform === 'win32' && options.credentials !== undefined;
     },
     async answer(challenges) {
@@ -34,7 +34,7 @@ export function negotiate({ proxyHost }: Asking, options: NegotiateOptions): Con
         client ??= await begin(proxyHost, options);
         await client.step(token ?? '');
       } catch (cause) {
-        throw cause instanceof Unusable ? cause : noTicket(cause, options.platform);
+        throw cause instanceof SchemeUnavailable ? cause : noTicket(cause, options.platform);
       }
       return client.response === null || client.response === ''
         ? undefined
@@ -47,7 +47,7 @@ async function begin(proxyHost: string, options: NegotiateOptions): Promise<Kerb
   const { load, platform, credentials } = options;
   const isWindows = platform === 'win32';
   if (isAddress(proxyHost) && !isWindows) {
-    throw new Unusable('Kerberos knows proxies by name, and this one is given by address', '');
+    throw new SchemeUnavailable('Kerberos knows proxies by name, and this one is given by address', '');
   }
   const kerberos = load();
   const service = isWindows ? `HTTP/${proxyHost}` : `HTTP@${proxyHost}`;
@@ -62,7 +62,7 @@ async function begin(proxyHost: string, options: NegotiateOptions): Promise<Kerb
   });
 }
 
-function noTicket(cause: unknown, platform: NodeJS.Platform): Unusable {
+function noTicket(cause: unknown, platform: NodeJS.Platform): SchemeUnavailable {
   const what = printable(cause instanceof Error ? cause.message : String(cause)).slice(0, 200);
-  return new Unusable(`Kerberos says: ${what}`, platform === 'win32' ? 'klist' : 'kinit', { cause });
+  return new SchemeUnavailable(`Kerberos says: ${what}`, platform === 'win32' ? 'klist' : 'kinit', { cause });
 }

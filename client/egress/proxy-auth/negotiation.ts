@@ -1,4 +1,4 @@
-import { Failure } from '../../errors/failure.ts';
+import { ClientError } from '../../errors/failure.ts';
 import { basic } from './basic.ts';
 import { schemeNames } from './challenge.ts';
 import type { Challenge } from './challenge.ts';
@@ -10,14 +10,14 @@ import { ntlm } from './ntlm.ts';
 import { schemeOrder } from './proxy-state.ts';
 import type { ProxyMemory, SchemeName } from './proxy-state.ts';
 import type { Refusals } from './rejected-passwords.ts';
-import { Unusable } from './scheme.ts';
-import type { Asking, Conversation } from './scheme.ts';
+import { SchemeUnavailable } from './scheme.ts';
+import type { CredentialRequest, AuthExchange } from './scheme.ts';
 
 /** What a sign-in is made with. */
-export interface SignInParts {
+export interface NegotiationParts {
   /** What a message calls the proxy. */
   readonly name: string;
-  readonly asking: Asking;
+  readonly asking: CredentialRequest;
   readonly memory: ProxyMemory;
   /** Those of the URL or the environment. */
   readonly given?: Credentials;
@@ -46,20 +46,20 @@ export interface Reply {
 }
 
 /** One sign-in at a proxy: goes through the schemes that it offers, the strongest first, until one is through or all have failed. */
-export class SignIn {
-  readonly #parts: SignInParts;
+export class Negotiation {
+  readonly #parts: NegotiationParts;
   readonly #left: SchemeName[] = [...schemeOrder];
-  readonly #troubles: Unusable[] = [];
+  readonly #troubles: SchemeUnavailable[] = [];
   #mayTryAgain = false;
   #offers: readonly Challenge[] = [];
-  #current: { readonly name: SchemeName; readonly talk: Conversation } | undefined;
+  #current: { readonly name: SchemeName; readonly talk: AuthExchange } | undefined;
 
-  constructor(parts: SignInParts) {
+  constructor(parts: NegotiationParts) {
     this.#parts = parts;
   }
 
   /** What to say before anybody has asked, since it went well the last time; undefined: wait to be asked. */
-  async speakFirst(): Promise<string | undefined> {
+  async preemptive(): Promise<string | undefined> {
     const { worked } = this.#parts.memory;
     return worked === undefined ? undefined : this.#begin(worked);
   }
@@ -92,24 +92,24 @@ export class SignIn {
   }
 
   /** That the proxy asks again and again. */
-  endless(): Failure {
-    return new Failure('PROXY_SIGN_IN', `${this.#parts.name} keeps asking for a sign-in`, { hint: '' });
+  tooManyChallenges(): ClientError {
+    return new ClientError('PROXY_SIGN_IN', `${this.#parts.name} keeps asking for a sign-in`, { hint: '' });
   }
 
   async #goOn(offers: readonly Challenge[]): Promise<Reply | undefined> {
     if (this.#current === undefined) return undefined;
     const { name, talk } = this.#current;
-    const { isMidway: continues } = talk;
+    const { isInProgress: continues } = talk;
     const authorization = await this.#ask(talk, of(name, offers));
     if (authorization !== undefined) return { authorization, continues };
     this.#current = undefined;
-    if (talk.hasShownPassword) throw await this.#refused(name);
+    if (talk.hasSentCredential) throw await this.#refused(name);
     return undefined;
   }
 
   async #begin(name: SchemeName): Promise<string | undefined> {
     this.#left.splice(this.#left.indexOf(name), 1);
-    const talk = await this.#conversation(name);
+    const talk = await this.#exchange(name);
     if (talk === undefined) return undefined;
     this.#current = { name, talk };
     const authorization = await this.#ask(talk, of(name, this.#offers));
@@ -117,7 +117,7 @@ export class SignIn {
     return authorization;
   }
 
-  async #conversation(name: SchemeName): Promise<Conversation | undefined> {
+  async #exchange(name: SchemeName): Promise<AuthExchange | undefined> {
     const { asking, memory, loadKerberos: load, platform, given } = this.#parts;
     if (name === 'negotiate')
       return negotiate(asking, { load, platform, ...(given && { credentials: given }) });
@@ -130,11 +130,11 @@ export class SignIn {
     return ntlm(credentials, name === 'ntlm' ? 'NTLM' : 'Negotiate');
   }
 
-  async #ask(talk: Conversation, offers: readonly Challenge[]): Promise<string | undefined> {
+  async #ask(talk: AuthExchange, offers: readonly Challenge[]): Promise<string | undefined> {
     try {
       return await talk.answer(offers);
     } catch (error) {
-      if (!(error instanceof Unusable)) throw error;
+      if (!(error instanceof SchemeUnavailable)) throw error;
       this.#troubles.push(error);
       return undefined;
     }
@@ -155,7 +155,7 @@ export class SignIn {
     return this.#isOffered('ntlm') || this.#isOffered('negotiate');
   }
 
-  async #refused(name: SchemeName): Promise<Failure> {
+  async #refused(name: SchemeName): Promise<ClientError> {
     const { memory, drop } = this.#parts;
     const credentials = await this.#find();
     // What was good a moment ago deserves another try: proxies refuse too many sign-ins at once in the same words.
@@ -163,7 +163,7 @@ export class SignIn {
     memory.worked = undefined;
     this.#mayTryAgain = wasGood || (credentials !== undefined && (await drop(credentials)));
     const what = `did not accept the user name and password from ${credentials?.source ?? 'here'}`;
-    const failure = new Failure(
+    const failure = new ClientError(
       'PROXY_SIGN_IN',
       `${this.#parts.name} ${what} (${schemeNames(of(name, this.#offers))[0] ?? name}); they are not tried again, for accounts get locked`,
       { hint: this.#hintToSet(credentials) },
@@ -179,21 +179,21 @@ export class SignIn {
     const age = isKept(credentials) ? refusals?.ageOf(name, credentials) : undefined;
     if (age === undefined) return;
     const minutes = Math.max(1, Math.round(age / 60_000));
-    throw new Failure(
+    throw new ClientError(
       'PROXY_SIGN_IN',
       `${name} refused the password from ${credentials.source} ${minutes} min ago; it is not tried again yet, for accounts get locked`,
       { hint: this.#parts.platform === 'win32' ? `del "${refusals!.path}"` : `rm '${refusals!.path}'` },
     );
   }
 
-  async #failure(): Promise<Failure> {
+  async #failure(): Promise<ClientError> {
     const { name } = this.#parts;
     const names = schemeNames(this.#offers);
     if (names.length === 0)
-      return new Failure('PROXY_SIGN_IN', `${name} wants a sign-in and does not say how`, { hint: '' });
+      return new ClientError('PROXY_SIGN_IN', `${name} wants a sign-in and does not say how`, { hint: '' });
     const start = `${name} wants a sign-in and offers ${names.join(', ')}`;
     if (!schemeOrder.some((each) => this.#isOffered(each)))
-      return new Failure('PROXY_SIGN_IN', `${start}: nothing that is known here`, { hint: '' });
+      return new ClientError('PROXY_SIGN_IN', `${start}: nothing that is known here`, { hint: '' });
     const isWithout = (await this.#find()) === undefined;
     // Where only Kerberos is spoken of, a ticket is the surer way.
     const takesPassword = names.some((each) => ['NTLM', 'Digest', 'Basic'].includes(each));
@@ -203,7 +203,7 @@ export class SignIn {
     ];
     const forKerberos = this.#troubles.find(({ hint }) => hint !== undefined && hint !== '')?.hint ?? '';
     const hint = isWithout && takesPassword ? this.#hintToSet(undefined) : forKerberos;
-    return new Failure('PROXY_SIGN_IN', [start, troubles.join('; ')].filter(Boolean).join(': '), { hint });
+    return new ClientError('PROXY_SIGN_IN', [start, troubles.join('; ')].filter(Boolean).join(': '), { hint });
   }
 
   #hintToSet(credentials: Credentials | undefined): string {

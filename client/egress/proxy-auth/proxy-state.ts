@@ -1,7 +1,7 @@
-import type { Failure } from '../../errors/failure.ts';
+import type { ClientError } from '../../errors/failure.ts';
 import type { Credentials } from './credentials.ts';
 import type { NonceMemory } from './digest.ts';
-import { Turns } from './semaphore.ts';
+import { Semaphore } from './semaphore.ts';
 
 /** The ways to sign in, the strongest first. */
 export const schemeOrder = ['negotiate', 'ntlm', 'digest', 'basic', 'negotiate-ntlm'] as const;
@@ -24,10 +24,10 @@ export class ProxyMemory {
   tip: string | undefined;
   hasTipped = false;
   /** Set once the proxy has refused them: they are not tried again, for an account may be locked after a few times. */
-  refusal: Failure | undefined;
+  refusal: ClientError | undefined;
   readonly nonces: NonceMemory = {};
   /** One at a time until one has gone well, so that a wrong password is tried once and not once for each tunnel. */
-  readonly turns = new Turns(() => (this.worked === undefined ? 1 : mostAtOnce));
+  readonly turns = new Semaphore(() => (this.worked === undefined ? 1 : mostAtOnce));
 }
 
 const memories = new Map<string, ProxyMemory>();

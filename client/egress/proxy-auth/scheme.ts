@@ -2,7 +2,7 @@ import type { Challenge } from './challenge.ts';
 import type { Credentials } from './credentials.ts';
 
 /** The request that has to be allowed. */
-export interface Asking {
+export interface CredentialRequest {
   /** The host of the proxy, without port. */
   readonly proxyHost: string;
   /** The target of the CONNECT, `host:port`. */
@@ -11,18 +11,18 @@ export interface Asking {
 
 /**
  * What is said in one sign-in. Takes the challenges of the scheme in the newest 407, none to speak first, and gives the
- * value of `Proxy-Authorization`; undefined: what was said before has been refused. Throws `Unusable` and `Failure`.
+ * value of `Proxy-Authorization`; undefined: what was said before has been refused. Throws `SchemeUnavailable` and `ClientError`.
  */
-export interface Conversation {
+export interface AuthExchange {
   answer(challenges: readonly Challenge[]): Promise<string | undefined> | string | undefined;
   /** Whether the next answer is part of what was said on this connection, and means nothing on another. */
-  readonly isMidway: boolean;
+  readonly isInProgress: boolean;
   /** Whether the password, or what proves to know it, has been sent. */
-  readonly hasShownPassword: boolean;
+  readonly hasSentCredential: boolean;
 }
 
 /** Why a scheme cannot be used here although it is offered; another one may do. */
-export class Unusable extends Error {
+export class SchemeUnavailable extends Error {
   /** What would make it usable, as a command to paste. */
   readonly hint: string | undefined;
 
@@ -33,4 +33,4 @@ export class Unusable extends Error {
 }
 
 /** Begins a conversation that shows name and password. */
-export type PasswordScheme = (credentials: Credentials, asking: Asking) => Conversation;
+export type PasswordScheme = (credentials: Credentials, asking: CredentialRequest) => AuthExchange;

@@ -1,5 +1,5 @@
 /** How many sign-ins run at once. */
-export class Turns {
+export class Semaphore {
   readonly #limit: () => number;
   readonly #waiting: (() => void)[] = [];
   #running = 0;
@@ -10,7 +10,7 @@ export class Turns {
   }
 
   /** Waits for a turn; call what it gives when the turn is over. Rejects with the reason of `signal`. */
-  take(signal: AbortSignal): Promise<() => void> {
+  acquire(signal: AbortSignal): Promise<() => void> {
     return new Promise((resolve, reject) => {
       const leave = (): void => {
         const at = this.#waiting.indexOf(begin);

@@ -3,15 +3,15 @@ import type { Socket } from 'node:net';
 import { Secret } from '../../../protocol/secret.ts';
 import { formatTarget } from '../../../protocol/target.ts';
 import type { Target } from '../../../protocol/target.ts';
-import { exchange } from '../../http/exchange.ts';
+import { sendRequest } from '../../http/exchange.ts';
 import type { Answer } from '../../http/exchange.ts';
-import { Failure } from '../../errors/failure.ts';
+import { ClientError } from '../../errors/failure.ts';
 import { printable } from '../../os/printable.ts';
 import type { Egress } from '../egress.ts';
 import type { ProxySignIn } from '../proxy-auth/credentials.ts';
-import type { Asked, ProxyLine } from '../proxy-auth/connect-signed-in.ts';
-import type { SignInSources } from '../proxy-auth/find-credentials.ts';
-import { lookupHere } from '../tcp/network-dns-cache.ts';
+import type { ChallengedResponse, ProxyLine } from '../proxy-auth/connect-signed-in.ts';
+import type { ProxyCredentialSources } from '../proxy-auth/find-credentials.ts';
+import { currentNetworkLookup } from '../tcp/network-dns-cache.ts';
 import { openTcp } from '../tcp/tcp.ts';
 import { openSecure, tunnelledBy } from '../tls/tls.ts';
 import type { TrustSources } from '../tls/tls.ts';
@@ -72,7 +72,7 @@ export function httpProxy(
 }
 
 /** Not loaded before a proxy asks for it. */
-async function signedIn(line: ProxyLine, sources: SignInSources, first?: Asked): Promise<Socket> {
+async function signedIn(line: ProxyLine, sources: ProxyCredentialSources, first?: ChallengedResponse): Promise<Socket> {
   const { connectSignedIn } = await import('../proxy-auth/connect-signed-in.ts');
   const { memoryOf } = await import('../proxy-auth/proxy-state.ts');
   const memory = memoryOf(line.name, sources.given?.user ?? sources.user);
@@ -80,7 +80,7 @@ async function signedIn(line: ProxyLine, sources: SignInSources, first?: Asked):
 }
 
 /** The URL of the proxy says more than the environment, which is for all proxies. */
-function signInSources(proxy: HttpProxy, signIn: ProxySignIn): SignInSources {
+function signInSources(proxy: HttpProxy, signIn: ProxySignIn): ProxyCredentialSources {
   const user = proxy.user || signIn.user;
   const ofUrl = proxy.password?.reveal() ? proxy.password : undefined;
   const ofEnvironment = proxy.user && signIn.user && proxy.user !== signIn.user ? undefined : signIn.password;
@@ -103,7 +103,7 @@ async function ask(
     ...(authorization === undefined ? {} : { 'Proxy-Authorization': authorization }),
   };
   const question = { method: 'CONNECT', path: authority, headers, peer: name } as const;
-  return exchange(socket, question, signal).catch((error: unknown) => {
+  return sendRequest(socket, question, signal).catch((error: unknown) => {
     throw asProxyFailure(error);
   });
 }
@@ -118,7 +118,7 @@ async function reach(
     name,
     unreachable: 'PROXY_UNREACHABLE',
     timeout: 'PROXY_UNREACHABLE',
-    lookup: lookupHere,
+    lookup: currentNetworkLookup,
   } as const;
   if (!proxy.tls) return openTcp(peer, signal);
   return openSecure(() => openTcp(peer, signal), proxy.address.host, { ...trust, signal });
@@ -127,8 +127,8 @@ async function reach(
 function refusal(
   { response, status }: Answer,
   { name, authority }: { readonly name: string; readonly authority: string },
-): Failure {
-  return new Failure(
+): ClientError {
+  return new ClientError(
     'PROXY_REFUSED',
     `${name}${signature(response)} answered ${status} to CONNECT ${authority}`,
   );
@@ -136,8 +136,8 @@ function refusal(
 
 /** The fault of a peer that cannot be the gateway: nothing of it has been reached yet. */
 function asProxyFailure(error: unknown): unknown {
-  if (!(error instanceof Failure) || error.code === 'GATEWAY_TIMEOUT') return error;
-  return new Failure('PROXY_REFUSED', error.message, { cause: error });
+  if (!(error instanceof ClientError) || error.code === 'GATEWAY_TIMEOUT') return error;
+  return new ClientError('PROXY_REFUSED', error.message, { cause: error });
 }
 
 function signature({ headers }: IncomingMessage): string {

@@ -2,7 +2,7 @@ import { isIP } from 'node:net';
 import { Secret } from '../../../protocol/secret.ts';
 import { formatTarget } from '../../../protocol/target.ts';
 import type { Target } from '../../../protocol/target.ts';
-import { Failure } from '../../errors/failure.ts';
+import { ClientError } from '../../errors/failure.ts';
 
 /** How a proxy is spoken to; as in curl, `socks4` and `socks5` want an address, which is looked up here. */
 export type ProxyScheme = 'http' | 'https' | 'socks4' | 'socks4a' | 'socks5' | 'socks5h';
@@ -16,7 +16,7 @@ export interface Proxy {
 }
 
 /** One thing to try: a proxy, or no proxy. */
-export type Step = Proxy | 'direct';
+export type Hop = Proxy | 'direct';
 
 const defaultPorts: Readonly<Record<ProxyScheme, number>> = {
   http: 80,
@@ -28,7 +28,7 @@ const defaultPorts: Readonly<Record<ProxyScheme, number>> = {
 };
 
 /** What a message calls it, without user and password; `parseProxy` reads it again. */
-export function stepName(step: Step): string {
+export function stepName(step: Hop): string {
   return step === 'direct' ? 'direct' : `${step.scheme}://${formatTarget(step.address)}`;
 }
 
@@ -37,7 +37,7 @@ export function stepName(step: Step): string {
  * naming `source`: the text itself may hold a password and is in no message.
  */
 export function parseProxy(text: string, source: string): Proxy {
-  const invalid = (what: string): Failure => new Failure('CONFIG_INVALID', `${source} ${what}`);
+  const invalid = (what: string): ClientError => new ClientError('CONFIG_INVALID', `${source} ${what}`);
   const whole = /^[a-z][a-z0-9+.-]*:\/\//i.test(text) ? text : `http://${text}`;
   if (!URL.canParse(whole)) throw invalid('is not a URL like http://proxy.example:3128');
   const url = new URL(whole);

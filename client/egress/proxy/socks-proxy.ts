@@ -3,10 +3,10 @@ import type { Socket } from 'node:net';
 import { formatTarget, isAddress } from '../../../protocol/target.ts';
 import type { Target } from '../../../protocol/target.ts';
 import { answerMs } from '../../http/exchange.ts';
-import { Failure, toFailure } from '../../errors/failure.ts';
+import { ClientError, toFailure } from '../../errors/failure.ts';
 import { reason } from '../../os/files.ts';
-import { lookupHere } from '../tcp/network-dns-cache.ts';
-import { lookupAgain } from '../tcp/dns-cache.ts';
+import { currentNetworkLookup } from '../tcp/network-dns-cache.ts';
+import { cachedLookup } from '../tcp/dns-cache.ts';
 import { stepName } from './proxy-url.ts';
 import type { Proxy } from './proxy-url.ts';
 import {
@@ -52,20 +52,20 @@ async function targets(proxy: Proxy, gateway: Target, signal: AbortSignal): Prom
   const usable = addresses.filter(({ family }) => scheme === 'socks5' || family === 4);
   if (usable.length > 0)
     return usable.slice(0, mostAddresses).map(({ address: host }) => ({ host, port: gateway.port }));
-  throw new Failure('GATEWAY_UNREACHABLE', `${gateway.host} has no IPv4 address, and socks4:// needs one`);
+  throw new ClientError('GATEWAY_UNREACHABLE', `${gateway.host} has no IPv4 address, and socks4:// needs one`);
 }
 
 function lookUp(name: string, signal: AbortSignal): Promise<readonly LookupAddress[]> {
   return new Promise((resolve, reject) => {
-    const late = (): void => reject(new Failure('GATEWAY_TIMEOUT', `${name} cannot be looked up in time`));
+    const late = (): void => reject(new ClientError('GATEWAY_TIMEOUT', `${name} cannot be looked up in time`));
     signal.addEventListener('abort', late, { once: true });
     if (signal.aborted) late();
-    lookupAgain(name, { all: true }, (error, addresses) => {
+    cachedLookup(name, { all: true }, (error, addresses) => {
       signal.removeEventListener('abort', late);
       if (error === null) return resolve(addresses as LookupAddress[]);
       const how = 'the proxy looks it up with socks5h:// or socks4a://';
       const message = `cannot look up ${name} (${reason(error)}); ${how}`;
-      reject(new Failure('GATEWAY_UNREACHABLE', message, { cause: error }));
+      reject(new ClientError('GATEWAY_UNREACHABLE', message, { cause: error }));
     });
   });
 }
@@ -74,26 +74,26 @@ async function connectOnce(proxy: Proxy, target: Target, signal: AbortSignal): P
   const name = stepName(proxy);
   const { address } = proxy;
   const code = 'PROXY_UNREACHABLE';
-  const peer = { address, name, unreachable: code, timeout: code, lookup: lookupHere } as const;
+  const peer = { address, name, unreachable: code, timeout: code, lookup: currentNetworkLookup } as const;
   const socket = await openTcp(peer, signal);
-  const stopWaiting = limitWait(socket, name, signal);
+  const stopWaiting = withSocksTimeout(socket, name, signal);
   try {
     await ask(socket, proxy, target);
     return socket;
   } catch (error) {
     socket.destroy();
-    if (error instanceof Failure) throw error;
+    if (error instanceof ClientError) throw error;
     const what = error instanceof RangeError ? error.message : `the connection was cut (${reason(error)})`;
-    throw new Failure('PROXY_REFUSED', `${name}: ${what}`, { cause: error });
+    throw new ClientError('PROXY_REFUSED', `${name}: ${what}`, { cause: error });
   } finally {
     stopWaiting();
   }
 }
 
-function limitWait(socket: Socket, name: string, signal: AbortSignal): () => void {
+function withSocksTimeout(socket: Socket, name: string, signal: AbortSignal): () => void {
   const late = (): void =>
-    void socket.destroy(new Failure('GATEWAY_TIMEOUT', `${name} did not answer in time`));
-  const silent = (): void => void socket.destroy(new Failure('PROXY_REFUSED', `${name} does not answer`));
+    void socket.destroy(new ClientError('GATEWAY_TIMEOUT', `${name} did not answer in time`));
+  const silent = (): void => void socket.destroy(new ClientError('PROXY_REFUSED', `${name} does not answer`));
   const timer = setTimeout(silent, answerMs);
   signal.addEventListener('abort', late, { once: true });
   if (signal.aborted) late();
@@ -105,9 +105,9 @@ function limitWait(socket: Socket, name: string, signal: AbortSignal): () => voi
 
 async function ask(socket: Socket, proxy: Proxy, target: Target): Promise<void> {
   const { scheme, user } = proxy;
-  const refused = (why: string): Failure => {
+  const refused = (why: string): ClientError => {
     const message = `${stepName(proxy)} does not connect to ${formatTarget(target)}: ${why}`;
-    return new Failure('PROXY_REFUSED', message);
+    return new ClientError('PROXY_REFUSED', message);
   };
   if (scheme === 'socks4' || scheme === 'socks4a') {
     socket.write(request4(target, user ?? ''));
@@ -129,8 +129,8 @@ async function ask(socket: Socket, proxy: Proxy, target: Target): Promise<void> 
 async function signIn(socket: Socket, proxy: Proxy): Promise<void> {
   const { user, password } = proxy;
   const name = stepName(proxy);
-  const refused = (what: string): Failure =>
-    new Failure('PROXY_SIGN_IN', `${name} ${what}`, {
+  const refused = (what: string): ClientError =>
+    new ClientError('PROXY_SIGN_IN', `${name} ${what}`, {
       hint: `export ALL_PROXY=${name.replace('://', '://USER:PASSWORD@')}`,
     });
   socket.write(greeting5(password !== undefined));

@@ -1,9 +1,9 @@
-import { environmentVerdict } from './environment.ts';
-import { verdictFor } from './discover.ts';
-import { inOrder } from './try-hops.ts';
+import { routeFromEnvironment } from './environment.ts';
+import { routeFor } from './discover.ts';
+import { orderByHealth } from './try-hops.ts';
 import { stepName } from '../proxy/proxy-url.ts';
-import { wayMemory } from './route-cache.ts';
-import type { Way } from './route.ts';
+import { routeCache } from './route-cache.ts';
+import type { RouteRequest } from './route.ts';
 
 /** Which way out is taken, for people and programs. No passwords. */
 export interface WayDescription {
@@ -24,16 +24,16 @@ export interface WayDescription {
 }
 
 /** Describes the way without going it. */
-export async function describe(way: Way, signal: AbortSignal): Promise<WayDescription> {
-  const said = environmentVerdict(way);
+export async function describe(request: RouteRequest, signal: AbortSignal): Promise<WayDescription> {
+  const said = routeFromEnvironment(request);
   const { verdict, isRemembered } =
-    said === undefined ? await verdictFor(way, way.gateway, signal) : { verdict: said, isRemembered: false };
-  const memory = wayMemory(way.state);
+    said === undefined ? await routeFor(request, request.gateway, signal) : { verdict: said, isRemembered: false };
+  const memory = routeCache(request.state);
   const { source, why, steps, trouble } = verdict;
   return {
     source,
     why,
-    steps: inOrder(steps, memory).map(stepName),
+    steps: orderByHealth(steps, memory).map(stepName),
     dead: steps.filter((step) => memory.isDead(step)).map(stepName),
     isRemembered,
     ...(trouble === undefined ? {} : { trouble }),

@@ -3,10 +3,10 @@ import type { Target } from '../../../protocol/target.ts';
 import type { SystemHints } from '../egress.ts';
 import { isExcepted } from '../proxy/no-proxy.ts';
 import { parseProxy } from '../proxy/proxy-url.ts';
-import type { Verdict, Way } from './route.ts';
+import type { Route, RouteRequest } from './route.ts';
 
 /** What can be said without asking anybody, or undefined where somebody has to be asked. Throws `CONFIG_INVALID`. */
-export function environmentVerdict({ gateway, tls, proxy }: Way): Verdict | undefined {
+export function routeFromEnvironment({ gateway, tls, proxy }: RouteRequest): Route | undefined {
   if (!tls) return straight('no TLS', 'a gateway without TLS is on this machine');
   if (isExcepted(proxy.except ?? '', gateway)) return straight('NO_PROXY', 'it names the gateway');
   if (proxy.pac?.from === 'POSTERN_PAC') return undefined;
@@ -40,6 +40,6 @@ function isLoopback4(host: string): boolean {
   return isAddress(host) && host.startsWith('127.');
 }
 
-function straight(source: string, why: string): Verdict {
+function straight(source: string, why: string): Route {
   return { source, why, steps: ['direct'] };
 }

@@ -3,11 +3,11 @@ import type { Egress } from '../egress.ts';
 import { httpProxy } from '../proxy/http-proxy.ts';
 import type { ProxySignIn } from '../proxy-auth/credentials.ts';
 import { stepName } from '../proxy/proxy-url.ts';
-import type { Proxy, Step } from '../proxy/proxy-url.ts';
+import type { Proxy, Hop } from '../proxy/proxy-url.ts';
 import type { TrustSources } from '../tls/tls.ts';
 
 /** The egress of one step; `trust` is for the TLS of an https:// proxy, `signIn` for one that asks who we are. */
-export function stepEgress(step: Step, trust: TrustSources, signIn?: ProxySignIn): Egress {
+export function stepEgress(step: Hop, trust: TrustSources, signIn?: ProxySignIn): Egress {
   if (step === 'direct') return direct;
   const { scheme, address, user, password } = step;
   if (scheme !== 'http' && scheme !== 'https') return socks(step);

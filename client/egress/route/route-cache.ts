@@ -2,23 +2,23 @@ import { join } from 'node:path';
 import { readSmall, writePrivate } from '../../os/files.ts';
 import { networkId } from '../../os/network-id.ts';
 import { parseProxy, stepName } from '../proxy/proxy-url.ts';
-import type { Step } from '../proxy/proxy-url.ts';
-import type { Vouchers } from '../tls/last-ca.ts';
-import type { Verdict } from './route.ts';
+import type { Hop } from '../proxy/proxy-url.ts';
+import type { LastCaCache } from '../tls/last-ca.ts';
+import type { Route } from './route.ts';
 
 /** What was found out about the network this machine is in. Losing it costs time and nothing else. */
 export interface WayMemory {
   /** What was said the last time to this question. */
-  recall(question: string): Verdict | undefined;
+  recall(question: string): Route | undefined;
   /** A verdict that holds a password is not written down. */
-  keep(question: string, verdict: Verdict, forMs: number): void;
-  isDead(step: Step): boolean;
-  keepDead(step: Step): void;
-  keepAlive(step: Step): void;
+  keep(question: string, verdict: Route, forMs: number): void;
+  isDead(step: Hop): boolean;
+  keepDead(step: Hop): void;
+  keepAlive(step: Hop): void;
   /** Whether the certificates in this network are those of an authority that only the system knows. */
   readonly needsSystemTrust: boolean;
   keepSystemTrust(): void;
-  readonly vouchers: Vouchers;
+  readonly vouchers: LastCaCache;
 }
 
 /** A proxy that was not there is tried last for so long. */
@@ -53,7 +53,7 @@ interface StoredVoucher {
 type Networks = Readonly<Record<string, Network>>;
 
 /** The memory in `ways.json` under the state directory. A file that cannot be read or written is as good as none. */
-export function wayMemory(state: string | undefined, now: () => number = Date.now): WayMemory {
+export function routeCache(state: string | undefined, now: () => number = Date.now): WayMemory {
   const path = state === undefined ? undefined : join(state, 'ways.json');
   /** Without a file, that is without anything to recall, the network needs no name. */
   const here = (): Network => {
@@ -141,7 +141,7 @@ function load(path: string): Networks | undefined {
 }
 
 /** What somebody has written into the file by hand may be anything. */
-function restored(stored: StoredVerdict): Verdict | undefined {
+function restored(stored: StoredVerdict): Route | undefined {
   try {
     const { source, why, steps, trouble } = stored;
     if (!Array.isArray(steps) || steps.length === 0) return undefined;

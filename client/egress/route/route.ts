@@ -1,9 +1,9 @@
 import type { Target } from '../../../protocol/target.ts';
 import type { ProxySettings } from '../egress.ts';
-import type { Step } from '../proxy/proxy-url.ts';
+import type { Hop } from '../proxy/proxy-url.ts';
 
 /** Where a connection has to go and under which circumstances. */
-export interface Way {
+export interface RouteRequest {
   readonly gateway: Target;
   /** Whether the gateway speaks TLS. One that does not is on this machine, and no proxy leads there. */
   readonly tls: boolean;
@@ -18,12 +18,12 @@ export interface Way {
 }
 
 /** What is to be tried, in this order, and who said so. */
-export interface Verdict {
+export interface Route {
   /** `HTTPS_PROXY`, `NO_PROXY`, `POSTERN_PAC`, `GNOME`, `macOS`, `Windows`, `WPAD` … */
   readonly source: string;
   /** A clause for people: why this is so. */
   readonly why: string;
-  readonly steps: readonly Step[];
+  readonly steps: readonly Hop[];
   /** What kept a better answer from being had: a PAC file that cannot be fetched. */
   readonly trouble?: string;
 }

@@ -16,11 +16,11 @@ const freshMs = 500;
  * While the network is down the resolver blocks one of few threads for each question, so there is never more than one
  * question for a name.
  */
-export const lookupAgain: LookupFunction = (name, options, callback) =>
+export const cachedLookup: LookupFunction = (name, options, callback) =>
   find({ name, key: name }, options, callback);
 
 /** The same, remembered together with `place`. */
-export const lookupIn =
+export const networkLookup =
   (place: () => string): LookupFunction =>
   (name, options, callback) =>
     find({ name, key: `${name} in ${place()}` }, options, callback);

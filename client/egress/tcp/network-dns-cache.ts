@@ -1,6 +1,6 @@
 import type { LookupFunction } from 'node:net';
 import { networkId } from '../../os/network-id.ts';
-import { lookupIn } from './dns-cache.ts';
+import { networkLookup } from './dns-cache.ts';
 
 /** For what is only somebody's in this network: a proxy, which elsewhere could be a stranger at its address. */
-export const lookupHere: LookupFunction = lookupIn(networkId);
+export const currentNetworkLookup: LookupFunction = networkLookup(networkId);

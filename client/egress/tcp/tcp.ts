@@ -2,8 +2,8 @@ import { connect } from 'node:net';
 import type { LookupFunction, Socket } from 'node:net';
 import type { TunnelErrorCode } from '../../../protocol/errors.ts';
 import type { Target } from '../../../protocol/target.ts';
-import { Failure } from '../../errors/failure.ts';
-import { lookupAgain } from './dns-cache.ts';
+import { ClientError } from '../../errors/failure.ts';
+import { cachedLookup } from './dns-cache.ts';
 
 export const connectMs = 10_000;
 
@@ -37,14 +37,14 @@ export function openTcp(peer: Peer, signal: AbortSignal): Promise<Socket> {
       port: peer.address.port,
       allowHalfOpen: true,
       noDelay: true,
-      lookup: peer.lookup ?? lookupAgain,
+      lookup: peer.lookup ?? cachedLookup,
       // Said aloud, or NODE_OPTIONS could turn it off.
       autoSelectFamily: true,
       // Of several addresses Node gives up one for the next after 250 ms, less than a round trip by satellite.
       autoSelectFamilyAttemptTimeout: 1000,
     });
     const late = (): void =>
-      void socket.destroy(new Failure(peer.timeout, `${peer.name} does not answer`, hintOf(peer)));
+      void socket.destroy(new ClientError(peer.timeout, `${peer.name} does not answer`, hintOf(peer)));
     const timer = setTimeout(late, connectMs);
     const stop = (): void => {
       clearTimeout(timer);
@@ -59,17 +59,17 @@ export function openTcp(peer: Peer, signal: AbortSignal): Promise<Socket> {
     // Stays for good: a reset between two owners of the socket must not end the process.
     socket.on('error', (error) => {
       stop();
-      reject(error instanceof Failure ? error : unreachable(peer, error));
+      reject(error instanceof ClientError ? error : unreachable(peer, error));
     });
   });
 }
 
-function unreachable(peer: Peer, cause: NodeJS.ErrnoException): Failure {
+function unreachable(peer: Peer, cause: NodeJS.ErrnoException): ClientError {
   const code = cause.code ?? 'unknown error';
   const what = words[code];
   // Who refuses has been reached: another way there would end at the same door.
   const context = code === 'ECONNREFUSED' ? { cause } : { cause, ...hintOf(peer) };
-  return new Failure(
+  return new ClientError(
     code === 'ETIMEDOUT' ? peer.timeout : peer.unreachable,
     `cannot reach ${peer.name}: ${what === undefined ? code : `${what}, ${code}`}`,
     context,

@@ -5,7 +5,7 @@ import type { TLSSocket } from 'node:tls';
  * Which authority vouched for a host in this network the last time, by the SHA-256 of its certificate. Says which of
  * those that are trusted anyway to load first, and never whom to trust.
  */
-export interface Vouchers {
+export interface LastCaCache {
   recall(host: string): string | undefined;
   keep(host: string, fingerprint: string): void;
 }

@@ -3,12 +3,12 @@ import type { Socket } from 'node:net';
 import { connect, createSecureContext, getCACertificates, rootCertificates } from 'node:tls';
 import type { PeerCertificate, SecureContext, TLSSocket } from 'node:tls';
 import { isAddress } from '../../../protocol/target.ts';
-import { Failure } from '../../errors/failure.ts';
+import { ClientError } from '../../errors/failure.ts';
 import { readSmall, reason } from '../../os/files.ts';
 import { printable } from '../../os/printable.ts';
 import type { Egress } from '../egress.ts';
 import { findAuthority, voucherOf } from './last-ca.ts';
-import type { Vouchers } from './last-ca.ts';
+import type { LastCaCache } from './last-ca.ts';
 
 /** Whose certificates are believed: `undefined` means those that came with Node. */
 export type Trust = readonly string[] | undefined;
@@ -30,11 +30,11 @@ function readCaFile(caFile: string | undefined): readonly string[] {
   try {
     text = readSmall(caFile, largestCaFileBytes).bytes.toString('latin1');
   } catch (cause) {
-    throw new Failure('CONFIG_INVALID', `cannot read the CA file ${caFile}: ${reason(cause)}`, { cause });
+    throw new ClientError('CONFIG_INVALID', `cannot read the CA file ${caFile}: ${reason(cause)}`, { cause });
   }
   const added = text.match(/-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----/g) ?? [];
   if (added.length === 0 || !added.every(isCertificate)) {
-    throw new Failure('CONFIG_INVALID', `the CA file ${caFile} does not hold PEM certificates`);
+    throw new ClientError('CONFIG_INVALID', `the CA file ${caFile} does not hold PEM certificates`);
   }
   return added;
 }
@@ -62,7 +62,7 @@ export interface SystemTrust {
 export interface TrustSources {
   readonly caFile?: string;
   readonly system?: SystemTrust;
-  readonly vouchers?: Vouchers;
+  readonly vouchers?: LastCaCache;
 }
 
 /** `egress` with TLS to the gateway on top. */
@@ -126,7 +126,7 @@ function lastVoucher(fingerprint: string | undefined, added: readonly string[]):
 }
 
 function keepVoucher(
-  vouchers: Vouchers,
+  vouchers: LastCaCache,
   tls: TLSSocket,
   { host, added }: { readonly host: string; readonly added: readonly string[] },
 ): void {
@@ -156,7 +156,7 @@ export function secure(
       secureContext: contextFor(trust),
     });
     const late = (): void =>
-      void tls.destroy(new Failure('GATEWAY_TIMEOUT', `${host} does not finish the handshake`));
+      void tls.destroy(new ClientError('GATEWAY_TIMEOUT', `${host} does not finish the handshake`));
     signal.addEventListener('abort', late, { once: true });
     if (signal.aborted) late();
     const stop = (): void => signal.removeEventListener('abort', late);
@@ -170,26 +170,26 @@ export function secure(
       stop();
       socket.destroy();
       const proxy = tunnelledBy.get(socket);
-      if (error instanceof Failure) reject(error);
+      if (error instanceof ClientError) reject(error);
       else if (proxy !== undefined && isNoTls(error)) reject(noTunnel(proxy, error));
       else reject(handshakeFailure(error, host, seen));
     });
     tls.once('close', () => {
       stop();
-      reject(new Failure('TLS_FAILED', `${host} closed the connection during the handshake`));
+      reject(new ClientError('TLS_FAILED', `${host} closed the connection during the handshake`));
     });
   });
 }
 
 /** Whether a handshake failed because nobody who is trusted vouches for the certificate. */
 function isDistrust(error: unknown): boolean {
-  const { cause } = error as Failure;
+  const { cause } = error as ClientError;
   return untrusted.has((cause as NodeJS.ErrnoException | undefined)?.code ?? '');
 }
 
 /** Whether the server may only have moved on to a certificate of somebody else. */
 function mayBeOtherAuthority(error: unknown): boolean {
-  const { cause } = error as Failure;
+  const { cause } = error as ClientError;
   return isDistrust(error) || (cause as NodeJS.ErrnoException | undefined)?.code === 'CERT_HAS_EXPIRED';
 }
 
@@ -222,12 +222,12 @@ function handshakeFailure(
   cause: NodeJS.ErrnoException,
   host: string,
   seen: PeerCertificate | undefined,
-): Failure {
+): ClientError {
   const { code = '' } = cause;
   const issuer = nameOf(seen?.issuer);
   if (untrusted.has(code)) {
     const by = issuer === undefined ? 'someone' : `"${issuer}"`;
-    return new Failure(
+    return new ClientError(
       'TLS_FAILED',
       `the certificate of ${host} is issued by ${by}, trusted neither by Node nor by this system (${code}): something on the way may read along`,
       {
@@ -238,20 +238,20 @@ function handshakeFailure(
   }
   if (code === 'ERR_TLS_CERT_ALTNAME_INVALID') {
     const by = issuer === undefined ? '' : `, issued by "${issuer}"`;
-    return new Failure('TLS_FAILED', `${host} showed a certificate for other names${by}`, { cause });
+    return new ClientError('TLS_FAILED', `${host} showed a certificate for other names${by}`, { cause });
   }
   if (code === 'CERT_HAS_EXPIRED') {
-    return new Failure('TLS_FAILED', `the certificate of ${host} has expired, or the clock here is wrong`, {
+    return new ClientError('TLS_FAILED', `the certificate of ${host} has expired, or the clock here is wrong`, {
       cause,
     });
   }
   if (isNoTls(cause)) {
-    return new Failure('TLS_FAILED', `${host} does not speak TLS on this port`, { cause });
+    return new ClientError('TLS_FAILED', `${host} does not speak TLS on this port`, { cause });
   }
   if (code === 'ECONNRESET' || code === 'EPIPE') {
-    return new Failure('TLS_FAILED', `${host} closed the connection during the handshake`, { cause });
+    return new ClientError('TLS_FAILED', `${host} closed the connection during the handshake`, { cause });
   }
-  return new Failure('TLS_FAILED', `the handshake with ${host} failed: ${code || printable(cause.message)}`, {
+  return new ClientError('TLS_FAILED', `the handshake with ${host} failed: ${code || printable(cause.message)}`, {
     cause,
   });
 }
@@ -261,9 +261,9 @@ function isNoTls({ code }: NodeJS.ErrnoException): boolean {
 }
 
 /** What answers is the proxy itself. */
-function noTunnel(proxy: string, cause: Error): Failure {
+function noTunnel(proxy: string, cause: Error): ClientError {
   const what = 'said that the tunnel is open, and sent something else than TLS: a page of its own?';
-  return new Failure('PROXY_REFUSED', `${proxy} ${what}`, { cause });
+  return new ClientError('PROXY_REFUSED', `${proxy} ${what}`, { cause });
 }
 
 function nameOf(name: PeerCertificate['issuer'] | undefined): string | undefined {

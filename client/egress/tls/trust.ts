@@ -1,10 +1,10 @@
 import type { SystemTrust, TrustSources } from './tls.ts';
-import { wayMemory } from '../route/route-cache.ts';
-import type { Way } from '../route/route.ts';
+import { routeCache } from '../route/route-cache.ts';
+import type { RouteRequest } from '../route/route.ts';
 
 /** Whom a way trusts: the authorities of Node and of its CA file at first, and then those of the system. */
-export function trustOf({ caFile, state, trustsSystem = true, systemCaFile }: Way): TrustSources {
-  const memory = wayMemory(state);
+export function trustOf({ caFile, state, trustsSystem = true, systemCaFile }: RouteRequest): TrustSources {
+  const memory = routeCache(state);
   const added = {
     ...(caFile !== undefined && { caFile }),
     ...(state !== undefined && { vouchers: memory.vouchers }),

@@ -1,9 +1,9 @@
 import { createHash, createPublicKey, verify } from 'node:crypto';
 import type { JsonWebKeyInput, KeyObject } from 'node:crypto';
 import type { Proof } from '../authenticator.ts';
-import { TokenRefusal } from '../jwt/claims.ts';
-import { readCompact } from '../jwt/compact-jws.ts';
-import { member } from '../jwt/strict-json.ts';
+import { InvalidTokenError } from '../jwt/claims.ts';
+import { decodeCompactJws } from '../jwt/compact-jws.ts';
+import { ownProperty } from '../jwt/strict-json.ts';
 import type { JsonObject } from '../jwt/strict-json.ts';
 import type { proofAlgorithms } from './algorithms.ts';
 import type { ReplayMemory } from './replay-cache.ts';
@@ -17,7 +17,7 @@ export interface Bound {
 
 /** Checks that who shows a token also holds the key it is bound to (RFC 9449). */
 export interface ProofChecker {
-  /** Rejects with `TokenRefusal`, of proofs that are the same for all but the first; with `STORE_UNAVAILABLE` when that cannot be told. */
+  /** Rejects with `InvalidTokenError`, of proofs that are the same for all but the first; with `STORE_UNAVAILABLE` when that cannot be told. */
   check(proof: Proof, bound: Bound): Promise<void>;
 }
 
@@ -45,13 +45,13 @@ export function proofChecker({ origin, replays, now = Date.now }: ProofOptions):
       if (text.length > maxProofBytes) throw refusal('too long');
       const { header, payload } = readProof(text);
       checkSignature(text, header, keyThumbprint);
-      if (member(payload, 'htm') !== method) throw refusal('htm: another method');
-      if (!isAbout(member(payload, 'htu'), origin, path)) throw refusal('htu: another place');
-      if (member(payload, 'ath') !== sha256(token)) throw refusal('ath: another token');
-      const issued = member(payload, 'iat');
+      if (ownProperty(payload, 'htm') !== method) throw refusal('htm: another method');
+      if (!isAbout(ownProperty(payload, 'htu'), origin, path)) throw refusal('htu: another place');
+      if (ownProperty(payload, 'ath') !== sha256(token)) throw refusal('ath: another token');
+      const issued = ownProperty(payload, 'iat');
       if (typeof issued !== 'number' || !(Math.abs(issued * 1000 - now()) <= windowMs))
         throw refusal('iat: not now');
-      const id = member(payload, 'jti');
+      const id = ownProperty(payload, 'jti');
       if (typeof id !== 'string' || id.length === 0 || id.length > maxIdLength)
         throw refusal('jti: missing or too long');
       // Last, so that a proof which is refused for anything else uses nothing up.
@@ -61,13 +61,13 @@ export function proofChecker({ origin, replays, now = Date.now }: ProofOptions):
   };
 }
 
-function refusal(why: string, cause?: unknown): TokenRefusal {
-  return new TokenRefusal(`DPoP: ${why}`, { cause });
+function refusal(why: string, cause?: unknown): InvalidTokenError {
+  return new InvalidTokenError(`DPoP: ${why}`, { cause });
 }
 
 function readProof(text: string): { readonly header: JsonObject; readonly payload: JsonObject } {
   try {
-    return readCompact(text);
+    return decodeCompactJws(text);
   } catch (cause) {
     throw refusal('it cannot be read', cause);
   }
@@ -75,11 +75,11 @@ function readProof(text: string): { readonly header: JsonObject; readonly payloa
 
 /** The key comes with the proof; it counts because the token, whose signature was checked, names its thumbprint. */
 function checkSignature(text: string, header: JsonObject, keyThumbprint: string): void {
-  if (member(header, 'typ') !== 'dpop+jwt') throw refusal('typ: a token of another kind');
+  if (ownProperty(header, 'typ') !== 'dpop+jwt') throw refusal('typ: a token of another kind');
   for (const name of ['crit', 'b64', 'enc', 'zip']) {
-    if (member(header, name) !== undefined) throw refusal(`${name}: not supported`);
+    if (ownProperty(header, name) !== undefined) throw refusal(`${name}: not supported`);
   }
-  const key = readKey(member(header, 'jwk'), member(header, 'alg'));
+  const key = readKey(ownProperty(header, 'jwk'), ownProperty(header, 'alg'));
   if (key.thumbprint !== keyThumbprint) throw refusal('jwk: not the key the token is bound to');
   const at = text.lastIndexOf('.');
   const signed = Buffer.from(text.slice(0, at));
@@ -97,10 +97,10 @@ interface ProofKey {
   readonly thumbprint: string;
 }
 
-/** Reads a public key and its thumbprint (RFC 7638). Throws `TokenRefusal`. */
+/** Reads a public key and its thumbprint (RFC 7638). Throws `InvalidTokenError`. */
 function readKey(jwk: unknown, alg: unknown): ProofKey {
   if (typeof jwk !== 'object' || jwk === null || Array.isArray(jwk)) throw refusal('jwk: missing');
-  const read = (name: string): unknown => member(jwk as JsonObject, name);
+  const read = (name: string): unknown => ownProperty(jwk as JsonObject, name);
   if (read('d') !== undefined) throw refusal('jwk: a private key');
   const { kty, crv, x, y } = { kty: read('kty'), crv: read('crv'), x: read('x'), y: read('y') };
   if (alg === 'ES256' && kty === 'EC' && crv === 'P-256' && isCoordinate(x) && isCoordinate(y))

@@ -1,12 +1,12 @@
 import type { ClaimCondition } from '../../config/config.ts';
 import { parsePattern } from '../../../protocol/target-pattern.ts';
 import type { Principal } from '../authenticator.ts';
-import { member } from './strict-json.ts';
+import { ownProperty } from './strict-json.ts';
 import type { JsonObject } from './strict-json.ts';
 
 /** Why a token was refused: for the log and the audit, never for the caller. It holds nothing of the token's text. */
-export class TokenRefusal extends Error {
-  override readonly name = 'TokenRefusal';
+export class InvalidTokenError extends Error {
+  override readonly name = 'InvalidTokenError';
 }
 
 /** What the claims of an issuer's token have to be. */
@@ -32,17 +32,17 @@ const maxTextLength = 256;
 const maxGroups = 1000;
 const maxTargets = 256;
 
-/** Throws `TokenRefusal` unless audience, times and further conditions are all there and right at `nowMs`. */
+/** Throws `InvalidTokenError` unless audience, times and further conditions are all there and right at `nowMs`. */
 export function checkClaims(claims: JsonObject, policy: ClaimsPolicy, nowMs: number): Lifetime {
-  checkAudience(member(claims, 'aud'), policy.audience);
+  checkAudience(ownProperty(claims, 'aud'), policy.audience);
   const issuedMs = readTime(claims, 'iat');
   const expiresMs = readTime(claims, 'exp');
-  if (expiresMs + skewMs <= nowMs) throw new TokenRefusal('exp: expired');
-  if (issuedMs - skewMs > nowMs) throw new TokenRefusal('iat: in the future');
-  if (expiresMs <= issuedMs) throw new TokenRefusal('exp: not after iat');
-  if (expiresMs - issuedMs > policy.maxLifetimeMs) throw new TokenRefusal('exp: longer than the issuer may');
-  if (member(claims, 'nbf') !== undefined && readTime(claims, 'nbf') - skewMs > nowMs) {
-    throw new TokenRefusal('nbf: not valid yet');
+  if (expiresMs + skewMs <= nowMs) throw new InvalidTokenError('exp: expired');
+  if (issuedMs - skewMs > nowMs) throw new InvalidTokenError('iat: in the future');
+  if (expiresMs <= issuedMs) throw new InvalidTokenError('exp: not after iat');
+  if (expiresMs - issuedMs > policy.maxLifetimeMs) throw new InvalidTokenError('exp: longer than the issuer may');
+  if (ownProperty(claims, 'nbf') !== undefined && readTime(claims, 'nbf') - skewMs > nowMs) {
+    throw new InvalidTokenError('nbf: not valid yet');
   }
   for (const condition of policy.claims ?? []) checkCondition(claims, condition);
   const givenMs = policy.saysSignInTime ? readTime(claims, 'auth_time') : issuedMs;
@@ -50,38 +50,38 @@ export function checkClaims(claims: JsonObject, policy: ClaimsPolicy, nowMs: num
 }
 
 function checkCondition(claims: JsonObject, { claim, values }: ClaimCondition): void {
-  const found = member(claims, claim);
+  const found = ownProperty(claims, claim);
   const said: readonly unknown[] = Array.isArray(found) ? found : [found];
   // `includes` compares without conversion: 1 is not "1".
   if (!said.some((each) => (values as readonly unknown[]).includes(each)))
-    throw new TokenRefusal(`${claim}: not as the issuer's entry says`);
+    throw new InvalidTokenError(`${claim}: not as the issuer's entry says`);
 }
 
-/** The thumbprint of the key that the token is bound to (RFC 9449 §6.1), if it is. Throws `TokenRefusal` for a binding of any other kind. */
-export function readBinding(claims: JsonObject): string | undefined {
-  const confirmation = member(claims, 'cnf');
+/** The thumbprint of the key that the token is bound to (RFC 9449 §6.1), if it is. Throws `InvalidTokenError` for a binding of any other kind. */
+export function readConfirmationThumbprint(claims: JsonObject): string | undefined {
+  const confirmation = ownProperty(claims, 'cnf');
   if (confirmation === undefined) return undefined;
   if (typeof confirmation !== 'object' || confirmation === null || Array.isArray(confirmation))
-    throw new TokenRefusal('cnf: not an object');
-  const thumbprint = member(confirmation as JsonObject, 'jkt');
+    throw new InvalidTokenError('cnf: not an object');
+  const thumbprint = ownProperty(confirmation as JsonObject, 'jkt');
   if (
     Object.keys(confirmation).length !== 1 ||
     typeof thumbprint !== 'string' ||
     !/^[A-Za-z0-9_-]{43}$/.test(thumbprint)
   ) {
-    throw new TokenRefusal('cnf: bound in a way that is not known here');
+    throw new InvalidTokenError('cnf: bound in a way that is not known here');
   }
   return thumbprint;
 }
 
-/** Reads who the claims are about. Throws `TokenRefusal` for any claim of a wrong form, since to skip it could widen. */
+/** Reads who the claims are about. Throws `InvalidTokenError` for any claim of a wrong form, since to skip it could widen. */
 export function readIdentity(claims: JsonObject, groupsClaim: string): Identity {
-  const tokenId = member(claims, 'jti');
-  const signInId = member(claims, 'sid');
-  const targets = readTargets(member(claims, 'targets'));
+  const tokenId = ownProperty(claims, 'jti');
+  const signInId = ownProperty(claims, 'sid');
+  const targets = readTargets(ownProperty(claims, 'targets'));
   return {
-    subject: readText(member(claims, 'sub'), 'sub'),
-    groups: readGroups(member(claims, groupsClaim)),
+    subject: readText(ownProperty(claims, 'sub'), 'sub'),
+    groups: readGroups(ownProperty(claims, groupsClaim)),
     ...(targets && { targets }),
     ...(tokenId !== undefined && { tokenId: readText(tokenId, 'jti') }),
     ...(signInId !== undefined && { signInId: readText(signInId, 'sid') }),
@@ -91,15 +91,15 @@ export function readIdentity(claims: JsonObject, groupsClaim: string): Identity 
 function checkAudience(value: unknown, audience: string): void {
   const audiences = typeof value === 'string' ? [value] : value;
   if (!Array.isArray(audiences) || !audiences.every((each) => typeof each === 'string')) {
-    throw new TokenRefusal('aud: missing or not text');
+    throw new InvalidTokenError('aud: missing or not text');
   }
-  if (!audiences.includes(audience)) throw new TokenRefusal('aud: for somebody else');
+  if (!audiences.includes(audience)) throw new InvalidTokenError('aud: for somebody else');
 }
 
 function readTime(claims: JsonObject, name: string): number {
-  const seconds = member(claims, name);
+  const seconds = ownProperty(claims, name);
   if (typeof seconds !== 'number' || !(Math.abs(seconds) <= maxSeconds)) {
-    throw new TokenRefusal(`${name}: missing or not a time`);
+    throw new InvalidTokenError(`${name}: missing or not a time`);
   }
   return seconds * 1000;
 }
@@ -110,10 +110,10 @@ const maxSeconds = 8.64e12;
 /** Text that can be logged and compared: not empty, no control or formatting characters. */
 function readText(value: unknown, claim: string): string {
   if (typeof value !== 'string' || value.length === 0 || value.length > maxTextLength) {
-    throw new TokenRefusal(`${claim}: missing, empty, too long or not text`);
+    throw new InvalidTokenError(`${claim}: missing, empty, too long or not text`);
   }
   if (/[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}]/u.test(value))
-    throw new TokenRefusal(`${claim}: unprintable characters`);
+    throw new InvalidTokenError(`${claim}: unprintable characters`);
   return value;
 }
 
@@ -121,14 +121,14 @@ function readGroups(value: unknown): ReadonlySet<string> {
   if (value === undefined) return new Set();
   const groups: unknown = typeof value === 'string' ? [value] : value;
   if (!Array.isArray(groups) || groups.length > maxGroups)
-    throw new TokenRefusal('groups: not a list, or too long');
+    throw new InvalidTokenError('groups: not a list, or too long');
   return new Set(groups.map((group) => readText(group, 'groups')));
 }
 
 function readTargets(value: unknown): readonly string[] | undefined {
   if (value === undefined) return undefined;
   if (!Array.isArray(value) || value.length > maxTargets)
-    throw new TokenRefusal('targets: not a list, or too long');
+    throw new InvalidTokenError('targets: not a list, or too long');
   return value.map(readPattern);
 }
 
@@ -138,6 +138,6 @@ function readPattern(value: unknown): string {
     parsePattern(value);
     return value;
   } catch (cause) {
-    throw new TokenRefusal('targets: not target patterns', { cause });
+    throw new InvalidTokenError('targets: not target patterns', { cause });
   }
 }

@@ -14,7 +14,7 @@ const maxTokenBytes = 8192;
  * Reads a token that is spelled in the one canonical way. Throws `SyntaxError` otherwise: padding, white space and stray
  * bits would give one token many spellings, and what is denied or logged by its text could come again in another.
  */
-export function readCompact(token: string): CompactToken {
+export function decodeCompactJws(token: string): CompactToken {
   if (token.length > maxTokenBytes) throw new SyntaxError(`longer than ${maxTokenBytes} bytes`);
   const parts = token.split('.');
   if (parts.length !== 3) throw new SyntaxError(`it has ${parts.length} of the 3 parts of a token`);

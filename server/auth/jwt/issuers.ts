@@ -1,6 +1,6 @@
 import type { Config, IssuerConfig } from '../../config/config.ts';
 import { cachedKeys, fixedKeys } from './jwks-cache.ts';
-import type { KeySource, KeyTimes, LoadKeys } from './jwks-cache.ts';
+import type { KeySource, JwksCachePolicy, LoadKeys } from './jwks-cache.ts';
 import type { TrustedIssuer } from './jwt-authenticator.ts';
 import { ownAudience, ownIssuer, ownMaxLifetimeMs } from '../gateway-key.ts';
 import type { SigningKey } from '../gateway-key.ts';
@@ -10,18 +10,18 @@ import { keysFromDiscovery, keysFromFile, keysFromUrl } from './jwks-loaders.ts'
 const minuteMs = 60_000;
 
 /** A removed key is refused within 10 minutes; an endpoint may be down for a day. */
-export const remoteTimes: KeyTimes = {
+export const remoteTimes: JwksCachePolicy = {
   refreshMs: 5 * minuteMs,
   maxAgeMs: 10 * minuteMs,
   maxStaleMs: 24 * 60 * minuteMs,
   cooldownMs: 10_000,
 };
 
-const fileTimes: KeyTimes = { ...remoteTimes, refreshMs: minuteMs, maxAgeMs: minuteMs, cooldownMs: 1000 };
+const fileTimes: JwksCachePolicy = { ...remoteTimes, refreshMs: minuteMs, maxAgeMs: minuteMs, cooldownMs: 1000 };
 
 export interface IssuersOptions {
   /** Told each time the keys of an issuer could not be loaded. */
-  readonly onTrouble?: (issuer: string, error: unknown) => void;
+  readonly onError?: (issuer: string, error: unknown) => void;
   /** The keys of the gateway's own sign-in; absent: it has none. */
   readonly signInKeys?: KeySource;
 }
@@ -30,7 +30,7 @@ export interface IssuersOptions {
 export function trustedIssuers(
   config: Config,
   key: SigningKey,
-  { onTrouble, signInKeys }: IssuersOptions = {},
+  { onError: onTrouble, signInKeys }: IssuersOptions = {},
 ): readonly TrustedIssuer[] {
   const own: TrustedIssuer = {
     issuer: ownIssuer(config.publicUrl),
@@ -64,7 +64,7 @@ function signInAs({ publicUrl, signIn }: Config, keys: KeySource): TrustedIssuer
 
 function issuerKeys({ issuer, keys }: IssuerConfig, onTrouble: (error: unknown) => void): KeySource {
   const times = keys.kind === 'file' ? fileTimes : remoteTimes;
-  return cachedKeys(loader(issuer, keys), { times, onTrouble });
+  return cachedKeys(loader(issuer, keys), { times, onError: onTrouble });
 }
 
 function loader(issuer: string, keys: IssuerConfig['keys']): LoadKeys {

@@ -12,7 +12,7 @@ export interface KeySource {
 export type LoadKeys = () => Promise<JSONWebKeySet>;
 
 /** How long keys are believed, in milliseconds. */
-export interface KeyTimes {
+export interface JwksCachePolicy {
   /** Keys in use are loaded again in the background at this age. */
   readonly refreshMs: number;
   /** Keys of this age are not used before a try to load them again, so that a removed key is refused by then. */
@@ -24,11 +24,11 @@ export interface KeyTimes {
 }
 
 export interface CachedKeysOptions {
-  readonly times: KeyTimes;
+  readonly times: JwksCachePolicy;
   /** A monotonic clock, in milliseconds. */
   readonly now?: () => number;
   /** Told of each load that failed, for the log. */
-  readonly onTrouble?: (error: unknown) => void;
+  readonly onError?: (error: unknown) => void;
 }
 
 const maxCandidates = 8;
@@ -51,7 +51,7 @@ interface Loaded {
  */
 export function cachedKeys(
   load: LoadKeys,
-  { times, now = () => performance.now(), onTrouble }: CachedKeysOptions,
+  { times, now = () => performance.now(), onError: onTrouble }: CachedKeysOptions,
 ): KeySource {
   let loaded: Loaded | undefined;
   let loading: Promise<void> | undefined;

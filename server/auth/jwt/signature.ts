@@ -53,7 +53,7 @@ const leastRsaBits = 2048;
  * Whether a token in compact form is signed by this key. Throws `TypeError` for a key that is not one of the algorithm.
  * In this thread: to have another one do it, as Web Crypto does, costs as much again, in waking it and being woken.
  */
-export function isSigned(token: string, algorithm: SignatureAlgorithm, key: CryptoKey): boolean {
+export function verifySignature(token: string, algorithm: SignatureAlgorithm, key: CryptoKey): boolean {
   const at = token.lastIndexOf('.');
   const signed = Buffer.from(token.slice(0, at), 'latin1');
   return verify(

@@ -15,7 +15,7 @@ export function parseJsonObject(text: string): JsonObject {
 }
 
 /** The object's own member; `__proto__` and `constructor` are names like any other. */
-export function member(object: JsonObject, name: string): unknown {
+export function ownProperty(object: JsonObject, name: string): unknown {
   return Object.hasOwn(object, name) ? object[name] : undefined;
 }
 

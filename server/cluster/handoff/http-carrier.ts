@@ -10,8 +10,8 @@ import type { Carried } from '../../entry/http.ts';
 import { refuseRequest } from '../../entry/refusal.ts';
 import { goneSignal } from '../../http/plain-routes.ts';
 import { newRequestId } from '../../http/upgrade-dispatcher.ts';
-import { notHere } from '../../resume/tunnel-locator.ts';
-import type { Relays } from '../../resume/resumable-tunnels.ts';
+import { tunnelNotFound } from '../../resume/tunnel-locator.ts';
+import type { ResumableTunnels } from '../../resume/resumable-tunnels.ts';
 import { unreachable } from './sender.ts';
 
 /** What the owner of a carrier has to see of a request: it is signed, so that nothing else is to be believed. */
@@ -56,13 +56,13 @@ export function passCarried(
   asking.on('error', (error: NodeJS.ErrnoException) => {
     // An answer that has begun is cut off by this.
     const isGone = error.code === 'ENOENT' || error.code === 'ECONNREFUSED';
-    refuseRequest(response, isGone ? notHere() : unreachable(error), id);
+    refuseRequest(response, isGone ? tunnelNotFound() : unreachable(error), id);
   });
   pipeline(request, asking, () => {});
 }
 
 /** Takes the requests for carriers of this process that have reached another one. */
-export function takeCarried(app: FastifyInstance, relays: Relays, carriers: HttpCarriers): void {
+export function takeCarried(app: FastifyInstance, relays: ResumableTunnels, carriers: HttpCarriers): void {
   const entry = httpEntry('/', () => relays, carriers);
   void app.register(async (scope) => {
     scope.removeAllContentTypeParsers();

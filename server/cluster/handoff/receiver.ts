@@ -2,19 +2,19 @@ import type { IncomingMessage, Server } from 'node:http';
 import type { Socket } from 'node:net';
 import { z } from 'zod';
 import { TunnelError, toTunnelError } from '../../../protocol/errors.ts';
-import type { Incoming, Offer, RejoinOffer } from '../../entry/entry.ts';
+import type { Incoming, Offer, ResumeOffer } from '../../entry/entry.ts';
 import { refuse } from '../../entry/refusal.ts';
 import { relayEntry } from '../../entry/relay.ts';
-import { ownTunnels } from '../../resume/local-locator.ts';
-import type { Holder } from '../../resume/tunnel-locator.ts';
-import type { Relays } from '../../resume/resumable-tunnels.ts';
+import { localLocator } from '../../resume/local-locator.ts';
+import type { TunnelOwner } from '../../resume/tunnel-locator.ts';
+import type { ResumableTunnels } from '../../resume/resumable-tunnels.ts';
 
 /** Says what another process has verified. It is believed on the socket of an instance, and nowhere else. */
 export const handedOverField = 'Postern-Handed-Over';
 
 /** What the process that took the request knows of it. */
 export interface HandedOver {
-  readonly holder: Holder;
+  readonly holder: TunnelOwner;
   /** Names the request, in both processes. */
   readonly id: string;
   readonly remoteAddress: string;
@@ -26,10 +26,10 @@ export const holderShape = z.strictObject({
   keyThumbprint: z.string().optional(),
 });
 
-const handedOver = z.strictObject({ holder: holderShape, id: z.string(), remoteAddress: z.string() });
+const receiveHandoff = z.strictObject({ holder: holderShape, id: z.string(), remoteAddress: z.string() });
 
 /** A holder as it came over a socket. */
-export function holderOf({ keyThumbprint, ...who }: z.output<typeof holderShape>): Holder {
+export function holderOf({ keyThumbprint, ...who }: z.output<typeof holderShape>): TunnelOwner {
   return { ...who, ...(keyThumbprint !== undefined && { keyThumbprint }) };
 }
 
@@ -45,7 +45,7 @@ export function formatHandedOver({ holder, id, remoteAddress }: HandedOver): str
  * Takes the requests to go on that other processes of the gateway hand over. Only tunnels of this process are looked
  * for: none goes on to a third one.
  */
-export function takeHandedOver(server: Server, relays: Relays): void {
+export function takeHandedOver(server: Server, relays: ResumableTunnels): void {
   const entry = relayEntry('/', () => relays);
   server.on('upgrade', (request: IncomingMessage, stream: Socket, head: Buffer) => {
     stream.on('error', () => {});
@@ -55,7 +55,7 @@ export function takeHandedOver(server: Server, relays: Relays): void {
       const { holder, id, remoteAddress } = readHandedOver(request);
       const incoming: Incoming = { socket: stream, remoteAddress, id, signal: closing(stream) };
       if (!entry.matches(request)) throw new TunnelError('REQUEST_INVALID', 'this is no request to go on');
-      entry.take(request, incoming, (offer) => void goOn(offer, holder, relays));
+      entry.take(request, incoming, (offer) => void resume(offer, holder, relays));
     } catch (error) {
       refuse(stream, toTunnelError(error), '-', { speaksAs: 'origin' });
     }
@@ -63,23 +63,23 @@ export function takeHandedOver(server: Server, relays: Relays): void {
 }
 
 /** Never rejects. */
-async function goOn(offer: Offer | RejoinOffer, holder: Holder, relays: Relays): Promise<void> {
-  let answered = false;
+async function resume(offer: Offer | ResumeOffer, holder: TunnelOwner, relays: ResumableTunnels): Promise<void> {
+  let accepted = false;
   try {
     if (!('sid' in offer)) throw new TunnelError('REQUEST_INVALID', 'this is no request to go on');
-    const tunnel = await ownTunnels(relays).find(offer.sid, holder);
+    const tunnel = await localLocator(relays).find(offer.sid, holder);
     const attach = await tunnel.prepare(offer);
-    answered = true;
+    accepted = true;
     await attach();
   } catch (error) {
-    if (!answered) offer.reject(toTunnelError(error));
+    if (!accepted) offer.reject(toTunnelError(error));
   }
 }
 
 function readHandedOver({ headers }: IncomingMessage): HandedOver {
   try {
     const text = Buffer.from(String(headers[handedOverField.toLowerCase()]), 'base64url').toString();
-    const { holder, ...rest } = handedOver.parse(JSON.parse(text));
+    const { holder, ...rest } = receiveHandoff.parse(JSON.parse(text));
     return { ...rest, holder: holderOf(holder) };
   } catch (cause) {
     throw new TunnelError('REQUEST_INVALID', 'this request was not handed over by the gateway', { cause });

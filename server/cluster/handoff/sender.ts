@@ -8,9 +8,9 @@ import { formatResponseHead } from '../../../protocol/http-head.ts';
 import { relayV1, relayV1Subprotocol } from '../../../protocol/relay-v1.ts';
 import { webSocketCarrier } from '../../../stream/websocket-carrier.ts';
 import type { Carrier } from '../../../stream/carrier.ts';
-import type { RejoinOffer } from '../../entry/entry.ts';
+import type { ResumeOffer } from '../../entry/entry.ts';
 import { bridge } from '../../../stream/bridge.ts';
-import type { Holder } from '../../resume/tunnel-locator.ts';
+import type { TunnelOwner } from '../../resume/tunnel-locator.ts';
 import { readJson } from '../peer-client.ts';
 import { formatHandedOver, handedOverField } from './receiver.ts';
 
@@ -29,7 +29,7 @@ const answerMs = 5000;
 const maxRefusalBytes = 16 * 1024;
 
 /** The connections that go through this process to the owners of their tunnels. */
-export class HandOvers {
+export class ConnectionHandoff {
   readonly #open = new Set<Promise<unknown>>();
   readonly #over = new AbortController();
 
@@ -41,7 +41,7 @@ export class HandOvers {
    * Asks the process behind `socketPath` to go on with the tunnel on the offer's connection. Resolves to what tells the
    * client, and copies from then on. Rejects with the owner's refusal.
    */
-  async prepare(socketPath: string, offer: RejoinOffer, holder: Holder): Promise<() => Promise<void>> {
+  async prepare(socketPath: string, offer: ResumeOffer, holder: TunnelOwner): Promise<() => Promise<void>> {
     const { raw } = offer;
     if (raw === undefined) return this.#prepareByFrames(socketPath, offer, holder);
     const { owner, head } = await askOwner(socketPath, { offer, holder, request: raw.request });
@@ -58,8 +58,8 @@ export class HandOvers {
   /** Where the client has no connection that could be passed on, its frames are. */
   async #prepareByFrames(
     socketPath: string,
-    offer: RejoinOffer,
-    holder: Holder,
+    offer: ResumeOffer,
+    holder: TunnelOwner,
   ): Promise<() => Promise<void>> {
     const owner = await openOwner(socketPath, offer, holder);
     return async () => {
@@ -89,8 +89,8 @@ export class HandOvers {
 }
 
 interface Asking {
-  readonly offer: RejoinOffer;
-  readonly holder: Holder;
+  readonly offer: ResumeOffer;
+  readonly holder: TunnelOwner;
   readonly request: IncomingMessage;
 }
 
@@ -135,12 +135,12 @@ function askOwner(
   });
 }
 
-function pathFor({ sid, received }: RejoinOffer): string {
+function pathFor({ sid, received }: ResumeOffer): string {
   return `/v4/reconnect?${new URLSearchParams({ sid, ack: String(received) }).toString()}`;
 }
 
 /** A carrier of our own to the owner of a tunnel, for a client that has none that could be passed on. */
-function openOwner(socketPath: string, offer: RejoinOffer, holder: Holder): Promise<Carrier> {
+function openOwner(socketPath: string, offer: ResumeOffer, holder: TunnelOwner): Promise<Carrier> {
   const { id, remoteAddress, proof, cause, signal } = offer;
   if (proof === undefined) throw new TypeError('a carrier without a connection is of postern.relay.v1');
   const socket = new WebSocket(`ws://localhost${pathFor(offer)}`, [relayV1Subprotocol], {

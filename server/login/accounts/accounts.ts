@@ -1,7 +1,7 @@
 import type { Store } from '../../store/store.ts';
 import { attemptSucceeded, beginAttempt } from './login-throttle.ts';
 import { stepOfCode } from './totp.ts';
-import { hashPassword, isPassword, nobody } from './password.ts';
+import { hashPassword, isPassword, dummyHash } from './password.ts';
 import type { PasswordHash } from './password.ts';
 
 /** An account of the gateway, as the store has it. */
@@ -60,7 +60,7 @@ export async function verifyAccount(
   const retryAfterMs = await beginAttempt(store, attempt, now());
   if (retryAfterMs > 0) return { kind: 'refused', retryAfterMs };
   const account = isAccountName(name) ? await read(store, name) : undefined;
-  const isRight = await inTurn(() => isPassword(password, account?.password ?? nobody));
+  const isRight = await inTurn(() => isPassword(password, account?.password ?? dummyHash));
   if (isRight === 'busy') return { kind: 'refused', retryAfterMs: busyMs };
   if (!isRight || !account || account.disabled) return { kind: 'refused' };
   if (account.oneTimeSecret !== undefined && !(await takeCode(store, { name, code, now: now() })))

@@ -39,7 +39,7 @@ export async function isPassword(password: string, kept: PasswordHash): Promise<
 }
 
 /** The hash of no password: compared with where there is no account, so that this takes as long. */
-export const nobody: PasswordHash = {
+export const dummyHash: PasswordHash = {
   cost,
   salt: randomBytes(saltBytes).toString('base64url'),
   hash: randomBytes(hashBytes).toString('base64url'),

@@ -6,7 +6,7 @@ import type { LoginResult } from './grants.ts';
 import { webRedirectUri } from './clients.ts';
 import { buildProvider } from './provider.ts';
 import type { AuthorizationServerParts } from './provider-config.ts';
-import { importQuietly } from './import-oidc-provider.ts';
+import { importOidcProvider } from './import-oidc-provider.ts';
 import type { OidcProvider } from './import-oidc-provider.ts';
 import type { SigningKeys } from './signing-keys.ts';
 
@@ -35,7 +35,7 @@ export class AuthorizationServer {
   #handle: (request: IncomingMessage, response: ServerResponse) => Promise<void>;
 
   static async open(parts: AuthorizationServerParts): Promise<AuthorizationServer> {
-    return new AuthorizationServer(parts, await importQuietly());
+    return new AuthorizationServer(parts, await importOidcProvider());
   }
 
   private constructor(parts: AuthorizationServerParts, module: OidcProvider) {
@@ -81,7 +81,7 @@ export class AuthorizationServer {
   }
 
   /** Signs the browser out in the middle of an interaction, so that somebody else can sign in. */
-  async forgetWho(interaction: Interaction): Promise<void> {
+  async signOutBrowser(interaction: Interaction): Promise<void> {
     const { session: about } = interaction;
     const session = about && (await this.#provider.Session.findByUid(about.uid));
     const signInId = session?.grantIdFor(webClientId);
@@ -106,7 +106,7 @@ export class AuthorizationServer {
     const signInId = session.grantIdFor(webClientId);
     if (subject === undefined || signInId === undefined) return undefined;
     const { rechecks, times } = this.#parts;
-    if (!(await rechecks.mayGoOn(subject, times.accessTokenMs))) return undefined;
+    if (!(await rechecks.isStillAllowed(subject, times.accessTokenMs))) return undefined;
     const [signIn, identity] = await Promise.all([
       this.#parts.signIns.find(signInId),
       this.#parts.identities.find(subject),

@@ -7,18 +7,18 @@ import { grantScope } from './grants.ts';
 import type { GrantParts, SignInGrants } from './grants.ts';
 import { clients } from './clients.ts';
 import type { OidcProvider } from './import-oidc-provider.ts';
-import type { Rechecks } from '../upstream/revalidation.ts';
+import type { Revalidator } from '../upstream/revalidation.ts';
 import type { SigningKeys } from './signing-keys.ts';
 
 export interface AuthorizationServerParts extends GrantParts {
   readonly publicUrl: URL;
   readonly store: Store;
   readonly keys: SigningKeys;
-  readonly rechecks: Pick<Rechecks, 'mayGoOn'>;
+  readonly rechecks: Pick<Revalidator, 'isStillAllowed'>;
   readonly deviceFlow: boolean;
   /** `aud` of the access tokens. */
   readonly audience: string;
-  readonly onTrouble: (error: unknown) => void;
+  readonly onError: (error: unknown) => void;
   /** Counts what comes to other processes too. */
   readonly counter?: Counter | undefined;
 }
@@ -60,7 +60,7 @@ export function configuration(
     issueRefreshToken: (_context, client) => client.grantTypeAllowed('refresh_token'),
     rotateRefreshToken: true,
     findAccount: async (context, subject, token) => {
-      if (context.oidc.route === 'token' && !(await rechecks.mayGoOn(subject, 0))) return undefined;
+      if (context.oidc.route === 'token' && !(await rechecks.isStillAllowed(subject, 0))) return undefined;
       const [identity, signIn] = await Promise.all([
         identities.find(subject),
         token?.grantId === undefined || signIns.find(token.grantId),

@@ -20,12 +20,12 @@ export function buildProvider(
   parts: AuthorizationServerParts,
   module: OidcProvider,
 ): Provider {
-  const { store, signIns, publicUrl, deviceFlow, onTrouble } = parts;
+  const { store, signIns, publicUrl, deviceFlow, onError: onTrouble } = parts;
   const grants = new SignInGrants(parts);
   const codes = new DeviceCodes(parts);
   const adapter = storeAdapter(store, {
     onGrantEnded: (id) => signIns.ended(id, reasonOf(module.default.ctx)),
-    usedTwice: () => new module.errors.InvalidGrant('it was used already'),
+    onReplay: () => new module.errors.InvalidGrant('it was used already'),
   });
   const provider = new module.default(
     issuer,
@@ -37,11 +37,11 @@ export function buildProvider(
       renderError: (context, out) => showError(context, out, publicUrl),
     }),
   );
-  knowNothingFromRequests(provider, new URL(issuer));
+  pinIssuerOrigin(provider, new URL(issuer));
   allowLoopbackRedirects(provider);
   const rate = new RequestRate(maxRequests, { ...(parts.counter && { shared: parts.counter }) });
   provider.use(async (context, next) => {
-    const waitMs = isRemembered(context) ? rate.take(parts.remoteAddress(context.req)) : 0;
+    const waitMs = isRemembered(context) ? rate.admit(parts.remoteAddress(context.req)) : 0;
     if (waitMs > 0) {
       context.status = 429;
       context.set('Retry-After', String(Math.ceil(waitMs / 1000)));
@@ -66,7 +66,7 @@ function isRemembered({ method, path }: { method: string; path: string }): boole
 }
 
 /** What a request says of the host it came to, or of the way, is nobody's word: the issuer knows all of it. */
-function knowNothingFromRequests(provider: Provider, issuer: URL): void {
+function pinIssuerOrigin(provider: Provider, issuer: URL): void {
   const known = { protocol: issuer.protocol.slice(0, -1), host: issuer.host, ips: [] };
   for (const [name, value] of Object.entries(known)) {
     Object.defineProperty(provider.request, name, { get: () => value });

@@ -26,7 +26,7 @@ export class RequestRate {
   }
 
   /** Counts one request. Gives how long to wait, and 0 when it may go on. */
-  take(address: string): number {
+  admit(address: string): number {
     const now = this.#now();
     if (now >= this.#endsAt) {
       this.#endWindow();

@@ -36,13 +36,13 @@ export interface SigningKeysOptions {
   /** The wall clock, in milliseconds since 1970. */
   readonly now?: () => number;
   /** Told when what another process has made cannot be read. */
-  readonly onTrouble?: (error: unknown) => void;
+  readonly onError?: (error: unknown) => void;
 }
 
 /** Opens the keys in the store; makes the first ones where there are none. */
 export async function openSigningKeys(
   store: Store,
-  { now = Date.now, onTrouble }: SigningKeysOptions = {},
+  { now = Date.now, onError: onTrouble }: SigningKeysOptions = {},
 ): Promise<SigningKeys> {
   let records = await upToDate(store, now());
   let source = sourceOf(records);

@@ -5,7 +5,7 @@ export interface AdapterOptions {
   /** Told of each grant that ends before its time, whoever ended it; its revocation is durable when this resolves. */
   readonly onGrantEnded: (grantId: string) => Promise<void>;
   /** The error for something that may be used once and was used twice at the same moment. */
-  readonly usedTwice: () => Error;
+  readonly onReplay: () => Error;
   /** The wall clock, in milliseconds since 1970. */
   readonly now?: () => number;
 }
@@ -13,7 +13,7 @@ export interface AdapterOptions {
 /** Keeps what the authorization server remembers in the store, so that sign-ins survive a restart. */
 export function storeAdapter(
   store: Store,
-  { onGrantEnded, usedTwice, now = Date.now }: AdapterOptions,
+  { onGrantEnded, onReplay: usedTwice, now = Date.now }: AdapterOptions,
 ): AdapterFactory {
   return (model): Adapter => {
     const keyOf = (id: string): string => `${model}:${id}`;

@@ -7,7 +7,7 @@ import type { RuleConfig } from '../../config/config.ts';
 import type { ControlledElsewhere } from '../../admin/control.ts';
 import type { RemoteAddress } from '../../http/client-address.ts';
 import { formatPattern, patternMatches } from '../../../protocol/target-pattern.ts';
-import { reachOf } from '../../policy/reach.ts';
+import { reachablePatterns } from '../../policy/reach.ts';
 import type { Sessions } from '../../session/sessions.ts';
 import { accessPage, isNotice } from './access-page.ts';
 import type { AccessPage } from './access-page.ts';
@@ -85,7 +85,7 @@ export function accessRoutes(app: FastifyInstance, parts: AccessParts): void {
       subject: principal.subject,
       groups: [...principal.groups].toSorted(),
       until: principal.expiresAt.getTime(),
-      hosts: reachOf(parts.rules(), principal).map(formatPattern),
+      hosts: reachablePatterns(parts.rules(), principal).map(formatPattern),
       sessions: (await ownSessions(sessions, principal, parts.elsewhere)).map((session) => ({
         ...session,
         since: Date.parse(session.since),
@@ -179,7 +179,7 @@ type SignedIn = Principal & { readonly signInId: string };
 function targetOf(text: string, principal: Principal, rules: readonly RuleConfig[]): string | undefined {
   try {
     const target = parseTarget(text.trim());
-    return reachOf(rules, principal).some((pattern) => patternMatches(pattern, target))
+    return reachablePatterns(rules, principal).some((pattern) => patternMatches(pattern, target))
       ? formatTarget(target)
       : undefined;
   } catch (error) {

@@ -17,15 +17,15 @@ export class PageError extends Error {
   }
 }
 
-/** Answers every error of the routes of `app` with a page that says what to do; tells `onTrouble` of those that are not the caller's. */
-export function answerErrorsWithPages(
+/** Answers every error of the routes of `app` with a page that says what to do; tells `onError` of those that are not the caller's. */
+export function registerErrorPages(
   app: FastifyInstance,
   publicUrl: URL,
-  onTrouble: (error: unknown) => void,
+  onError: (error: unknown) => void,
 ): void {
   app.setErrorHandler((error, _request: FastifyRequest, reply: FastifyReply) => {
     const { code, status } = whatToSay(error);
-    if (status >= 500 || error instanceof ProviderRefusal) onTrouble(error);
+    if (status >= 500 || error instanceof ProviderRefusal) onError(error);
     return reply
       .code(status)
       .headers(pageHeaders())

@@ -14,19 +14,19 @@ export interface LogoutParts {
   readonly signIns: SignIns;
   /** As the configuration has them now. */
   readonly providers: () => readonly ProviderConfig[];
-  readonly onTrouble: (error: unknown) => void;
+  readonly onError: (error: unknown) => void;
 }
 
 /** Where identity providers say that a session of theirs is over (OpenID Connect Back-Channel Logout 1.0 §2.5). */
 export function logoutRoutes(
   app: FastifyInstance,
-  { store, signIns, providers, onTrouble }: LogoutParts,
+  { store, signIns, providers, onError: onTrouble }: LogoutParts,
 ): void {
   const sources = new Map<string, KeySource>();
 
   function keysOf(issuer: string): KeySource {
     const known =
-      sources.get(issuer) ?? cachedKeys(keysFromDiscovery(issuer), { times: remoteTimes, onTrouble });
+      sources.get(issuer) ?? cachedKeys(keysFromDiscovery(issuer), { times: remoteTimes, onError: onTrouble });
     sources.set(issuer, known);
     return known;
   }

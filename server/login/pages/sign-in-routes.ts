@@ -11,14 +11,14 @@ import type {
   InteractionOutcome,
 } from '../authorization-server/authorization-server.ts';
 import { cookieScope } from './cookies.ts';
-import { Departures } from '../upstream/pending-logins.ts';
+import { PendingLogins } from '../upstream/pending-logins.ts';
 import type { FormTokens } from './forms.ts';
 import { webClientId } from '../authorization-server/grants.ts';
 import type { LoginResult } from '../authorization-server/grants.ts';
 import type { Identities } from '../upstream/identities.ts';
 import { ProviderRefusal } from '../upstream/identity-provider.ts';
 import type { IdentityProvider } from '../upstream/identity-provider.ts';
-import type { Rechecks } from '../upstream/revalidation.ts';
+import type { Revalidator } from '../upstream/revalidation.ts';
 import { PageError } from './error-replies.ts';
 
 export interface SignInParts {
@@ -26,7 +26,7 @@ export interface SignInParts {
   readonly store: Store;
   readonly server: AuthorizationServer;
   readonly identities: Identities;
-  readonly rechecks: Rechecks;
+  readonly rechecks: Revalidator;
   readonly forms: FormTokens;
   readonly remoteAddress: RemoteAddress;
   /** As the configuration has them now. */
@@ -50,7 +50,7 @@ type Request = FastifyRequest<{ Params: { uid: string; provider?: string } }>;
 /** The pages between a request to the authorization server and its answer: who are you, and may this program act for you? */
 export function signInRoutes(app: FastifyInstance, parts: SignInParts): void {
   const { publicUrl, server, forms, settings } = parts;
-  const departures = new Departures(parts.store);
+  const departures = new PendingLogins(parts.store);
   const cookie = cookieScope(publicUrl, 'away', `${publicUrl.pathname}callback/`);
 
   /** The sign-in of this path, if it is also that of this browser. */
@@ -75,7 +75,7 @@ export function signInRoutes(app: FastifyInstance, parts: SignInParts): void {
     { interaction, login, agreed }: { interaction: Interaction; login: LoginResult; agreed: boolean },
   ): Promise<FastifyReply> {
     const before = interaction.session?.accountId;
-    if (before !== undefined && before !== login.accountId) await server.forgetWho(interaction);
+    if (before !== undefined && before !== login.accountId) await server.signOutBrowser(interaction);
     return proceed(request, reply, { login, ...(agreed && { consent: {} }) });
   }
 
@@ -162,7 +162,7 @@ export function signInRoutes(app: FastifyInstance, parts: SignInParts): void {
   app.post('/sign-in/:uid/other', async (request: Request, reply) => {
     const interaction = await interactionOf(request, reply);
     forms.check(request, interaction.uid);
-    await server.forgetWho(interaction);
+    await server.signOutBrowser(interaction);
     await server.abandon(interaction);
     return reply.redirect(server.restartUrl(interaction), 303);
   });
@@ -170,8 +170,8 @@ export function signInRoutes(app: FastifyInstance, parts: SignInParts): void {
   app.get('/sign-in/:uid/with/:provider', async (request: Request, reply) => {
     const interaction = await interactionOf(request, reply);
     const provider = providerOf(settings().providers, request.params.provider);
-    const { url, departure } = await provider.depart();
-    const value = await departures.leave(departure, provider.config.name, interaction.uid);
+    const { url, departure } = await provider.beginLogin();
+    const value = await departures.start(departure, provider.config.name, interaction.uid);
     return reply
       .header('Set-Cookie', setCookie(cookie, value, 900))
       .header('Referrer-Policy', 'no-referrer')
@@ -184,9 +184,9 @@ export function signInRoutes(app: FastifyInstance, parts: SignInParts): void {
     const url = new URL(`callback/${provider.config.name}`, publicUrl);
     url.search = request.raw.url?.split('?')[1] ?? '';
     const state = url.searchParams.get('state') ?? '';
-    const away = await departures.return(state, provider.config.name, readCookie(request, cookie.name));
+    const away = await departures.consume(state, provider.config.name, readCookie(request, cookie.name));
     if (!away) throw new PageError('expired', 400);
-    const arrival = await provider.arrive(url, away);
+    const arrival = await provider.completeLogin(url, away);
     const expiresAt = Date.now() + settings().sessionMs * 2;
     if (!(await parts.identities.keep(arrival.identity, expiresAt)))
       throw new ProviderRefusal(
@@ -194,7 +194,7 @@ export function signInRoutes(app: FastifyInstance, parts: SignInParts): void {
         `${arrival.identity.subject} is an account of the gateway`,
       );
     await parts.rechecks.keep(arrival, expiresAt);
-    await departures.arrived(away.uid, { identity: arrival.identity, origin: arrival.origin });
+    await departures.complete(away.uid, { identity: arrival.identity, origin: arrival.origin });
     return reply
       .header('Set-Cookie', setCookie(cookie, '', 0))
       .redirect(`${publicUrl.pathname}sign-in/${away.uid}/continue`, 303);
@@ -202,7 +202,7 @@ export function signInRoutes(app: FastifyInstance, parts: SignInParts): void {
 
   app.get('/sign-in/:uid/continue', async (request: Request, reply) => {
     const interaction = await interactionOf(request, reply);
-    const arrival = await departures.take(interaction.uid);
+    const arrival = await departures.takeResult(interaction.uid);
     if (!arrival) throw new PageError('expired', 400);
     const login: LoginResult = { accountId: arrival.identity.subject, amr: ['ext'], origin: arrival.origin };
     // A provider may sign people in without a word: what for is asked on the next page.

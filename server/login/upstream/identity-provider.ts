@@ -19,14 +19,14 @@ export class ProviderRefusal extends Error {
 }
 
 /** What has to be remembered while a person is at the provider. */
-export interface Departure {
+export interface AuthorizationRequestState {
   readonly state: string;
   readonly nonce: string;
   readonly verifier: string;
 }
 
 /** What a provider has said of a person. */
-export interface Arrival {
+export interface ProviderLogin {
   readonly identity: Identity;
   /** By what the provider will name them when it ends their session. */
   readonly origin: Origin;
@@ -38,11 +38,11 @@ export interface Arrival {
 export interface IdentityProvider {
   readonly config: ProviderConfig;
   /** Where the browser goes, and what to remember until it is back. Rejects with `ProviderRefusal`. */
-  depart(): Promise<{ readonly url: URL; readonly departure: Departure }>;
+  beginLogin(): Promise<{ readonly url: URL; readonly departure: AuthorizationRequestState }>;
   /** Who came back, by the URL that they came back to. Rejects with `ProviderRefusal`. */
-  arrive(url: URL, departure: Departure): Promise<Arrival>;
+  completeLogin(url: URL, departure: AuthorizationRequestState): Promise<ProviderLogin>;
   /** What the provider says of them now; the refresh token is used up. Rejects with `ProviderRefusal`. */
-  recheck(refreshToken: string, origin: Origin): Promise<Arrival>;
+  recheck(refreshToken: string, origin: Origin): Promise<ProviderLogin>;
 }
 
 /** Metadata is read again after this time, and a provider that was down is asked again at each sign-in. */
@@ -68,7 +68,7 @@ export function identityProvider(config: ProviderConfig, redirectUri: URL): Iden
 
   return {
     config,
-    async depart() {
+    async beginLogin() {
       const { openid, server } = await client();
       const departure = {
         state: openid.randomState(),
@@ -86,7 +86,7 @@ export function identityProvider(config: ProviderConfig, redirectUri: URL): Iden
       return { url, departure };
     },
 
-    async arrive(url, departure) {
+    async completeLogin(url, departure) {
       const { openid, server } = await client();
       return asking(config, async () => {
         const tokens = await openid.authorizationCodeGrant(server, url, {

@@ -1,6 +1,6 @@
 import { compactVerify } from 'jose';
-import { readCompact } from '../../auth/jwt/compact-jws.ts';
-import { member } from '../../auth/jwt/strict-json.ts';
+import { decodeCompactJws } from '../../auth/jwt/compact-jws.ts';
+import { ownProperty } from '../../auth/jwt/strict-json.ts';
 import type { JsonObject } from '../../auth/jwt/strict-json.ts';
 import type { KeySource } from '../../auth/jwt/jwks-cache.ts';
 import type { SignatureAlgorithm } from '../../config/config.ts';
@@ -46,31 +46,31 @@ export const logoutTokenMs = 180_000;
 /** Reads a logout token (OpenID Connect Back-Channel Logout 1.0 §2.6). Rejects with `LogoutRefusal` unless all of it is right. */
 export async function readLogoutToken(text: string, policy: LogoutPolicy): Promise<Logout> {
   const { header, payload } = compactOf(text);
-  const typ = member(header, 'typ');
+  const typ = ownProperty(header, 'typ');
   // Any other kind of token of the same issuer says something else. Many providers still write JWT or nothing.
   if (
     typ !== undefined &&
     !(isText(typ) && ['logout+jwt', 'jwt', 'application/logout+jwt'].includes(typ.toLowerCase()))
   )
     throw new LogoutRefusal('typ: another kind of token');
-  if (member(header, 'crit') !== undefined) throw new LogoutRefusal('crit: not supported');
-  if (member(payload, 'iss') !== policy.issuer) throw new LogoutRefusal('iss: somebody else');
+  if (ownProperty(header, 'crit') !== undefined) throw new LogoutRefusal('crit: not supported');
+  if (ownProperty(payload, 'iss') !== policy.issuer) throw new LogoutRefusal('iss: somebody else');
   await checkSignature(text, header, policy.keys);
   checkClaims(payload, policy);
   return whose(payload);
 }
 
-function compactOf(text: string): ReturnType<typeof readCompact> {
+function compactOf(text: string): ReturnType<typeof decodeCompactJws> {
   try {
-    return readCompact(text);
+    return decodeCompactJws(text);
   } catch (cause) {
     throw new LogoutRefusal('not a signed token', { cause });
   }
 }
 
 async function checkSignature(text: string, header: JsonObject, keys: KeySource): Promise<void> {
-  const alg = algorithms.find((each) => each === member(header, 'alg'));
-  const kid = member(header, 'kid');
+  const alg = algorithms.find((each) => each === ownProperty(header, 'alg'));
+  const kid = ownProperty(header, 'kid');
   if (!alg || (kid !== undefined && (typeof kid !== 'string' || kid.length > 128)))
     throw new LogoutRefusal('alg or kid: not one of ours');
   for (const key of await keys.find({ alg, ...(typeof kid === 'string' && { kid }) })) {
@@ -85,23 +85,23 @@ async function checkSignature(text: string, header: JsonObject, keys: KeySource)
 }
 
 function checkClaims(payload: JsonObject, { clientId, now }: LogoutPolicy): void {
-  const aud = member(payload, 'aud');
+  const aud = ownProperty(payload, 'aud');
   if (aud !== clientId && !(Array.isArray(aud) && aud.includes(clientId)))
     throw new LogoutRefusal('aud: not us');
   // An ID token has a nonce and must not end anything (§2.4).
-  if (member(payload, 'nonce') !== undefined) throw new LogoutRefusal('nonce: this is another token');
-  const [iat, exp] = [member(payload, 'iat'), member(payload, 'exp')];
+  if (ownProperty(payload, 'nonce') !== undefined) throw new LogoutRefusal('nonce: this is another token');
+  const [iat, exp] = [ownProperty(payload, 'iat'), ownProperty(payload, 'exp')];
   if (typeof iat !== 'number' || iat * 1000 - skewMs > now || iat * 1000 + logoutTokenMs < now)
     throw new LogoutRefusal('iat: missing, old or in the future');
   if (exp !== undefined && (typeof exp !== 'number' || exp * 1000 + skewMs <= now))
     throw new LogoutRefusal('exp: expired');
-  const events = member(payload, 'events');
+  const events = ownProperty(payload, 'events');
   const said = isObject(events) && Object.hasOwn(events, event) ? events[event] : undefined;
   if (!isObject(said)) throw new LogoutRefusal('events: not a logout');
 }
 
 function whose(payload: JsonObject): Logout {
-  const [jti, sub, sid] = [member(payload, 'jti'), member(payload, 'sub'), member(payload, 'sid')];
+  const [jti, sub, sid] = [ownProperty(payload, 'jti'), ownProperty(payload, 'sub'), ownProperty(payload, 'sid')];
   if (!isText(jti)) throw new LogoutRefusal('jti: missing');
   for (const each of [sub, sid])
     if (each !== undefined && !isText(each)) throw new LogoutRefusal('sub or sid: not text');

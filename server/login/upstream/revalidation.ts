@@ -1,17 +1,17 @@
 import type { Store } from '../../store/store.ts';
 import type { Identities } from './identities.ts';
 import { ProviderRefusal } from './identity-provider.ts';
-import type { Arrival, IdentityProvider } from './identity-provider.ts';
+import type { ProviderLogin, IdentityProvider } from './identity-provider.ts';
 import type { Origin, SignIns } from '../sign-ins.ts';
 
-export interface RechecksParts {
+export interface RevalidatorParts {
   readonly store: Store;
   readonly identities: Pick<Identities, 'keep'>;
   readonly signIns: Pick<SignIns, 'endAll'>;
   /** As the configuration has them now. */
   readonly providers: () => readonly IdentityProvider[];
   /** Told when a provider could not be asked. */
-  readonly onTrouble: (error: unknown) => void;
+  readonly onError: (error: unknown) => void;
   /** The wall clock, in milliseconds since 1970. */
   readonly now?: () => number;
 }
@@ -30,15 +30,15 @@ interface Kept {
 const busyMs = 60_000;
 
 /** Asks providers again, while people are signed in, whether they still may be and what groups they have (`recheck`). */
-export class Rechecks {
-  readonly #parts: RechecksParts;
+export class Revalidator {
+  readonly #parts: RevalidatorParts;
 
-  constructor(parts: RechecksParts) {
+  constructor(parts: RevalidatorParts) {
     this.#parts = parts;
   }
 
   /** Keeps what the provider of an arrival can be asked with. */
-  async keep({ identity, origin, refreshToken }: Arrival, until: number): Promise<void> {
+  async keep({ identity, origin, refreshToken }: ProviderLogin, until: number): Promise<void> {
     const key = keyOf(identity.subject);
     if (refreshToken === undefined) return this.#parts.store.delete('oauth', key);
     const kept: Kept = { origin, refreshToken, until, askedAt: this.#now(), busyUntil: 0 };
@@ -49,7 +49,7 @@ export class Rechecks {
    * Whether somebody may go on. Asks their provider when that was last done more than `maxAgeMs` ago, and keeps what it
    * says. A provider that refuses ends every sign-in of theirs; one that is down changes nothing.
    */
-  async mayGoOn(subject: string, maxAgeMs: number): Promise<boolean> {
+  async isStillAllowed(subject: string, maxAgeMs: number): Promise<boolean> {
     const kept = await this.#claim(subject, maxAgeMs);
     if (!kept) return true;
     const provider = this.#parts.providers().find(({ config }) => config.name === kept.origin.provider);
@@ -63,7 +63,7 @@ export class Rechecks {
       return true;
     } catch (error) {
       if (!(error instanceof ProviderRefusal) || error.code === 'provider_down') {
-        this.#parts.onTrouble(error);
+        this.#parts.onError(error);
         await this.#free(subject);
         return true;
       }

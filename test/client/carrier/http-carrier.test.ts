@@ -62,12 +62,12 @@ describe('HttpCarrier of the client', () => {
     let isHeldBack = false;
     const note = { recall: () => isHeldBack, keep: () => heldBack.resolve(void (isHeldBack = true)) };
     const later = {
-      withPass: <T>(_: AbortSignal, use: (pass: typeof request) => T) => use(request),
-      say() {},
+      withCredential: <T>(_: AbortSignal, use: (pass: typeof request) => T) => use(request),
+      warn() {},
     };
     const again = async (): Promise<Duplex> => {
       const tunnel = await http.open(
-        { ...request, later: { ...later, heldBack: note } },
+        { ...request, later: { ...later, isBuffered: note } },
         direct,
         AbortSignal.timeout(10_000),
       );

@@ -5,7 +5,7 @@ import type { AddressInfo, Server } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { after, before, describe, it } from 'node:test';
 import { direct } from '../../../client/egress/direct.ts';
-import type { EntryName, Later } from '../../../client/entry/entry.ts';
+import type { EntryName, ReconnectSupport } from '../../../client/entry/entry.ts';
 import { http } from '../../../client/entry/http.ts';
 import { relay } from '../../../client/entry/relay.ts';
 import { Secret } from '../../../protocol/secret.ts';
@@ -68,7 +68,7 @@ describe('the ways of a resumable tunnel', () => {
     await parts.close();
   });
 
-  async function open(entry: typeof relay, later: Partial<Later> = {}) {
+  async function open(entry: typeof relay, later: Partial<ReconnectSupport> = {}) {
     const request = {
       gateway: new URL(`http://127.0.0.1:${(stripper.server.address() as AddressInfo).port}/ssh/`),
       target: { host: '127.0.0.1', port: target.port },
@@ -80,8 +80,8 @@ describe('the ways of a resumable tunnel', () => {
       {
         ...request,
         later: {
-          withPass: (_signal, use) => use(request),
-          say() {},
+          withCredential: (_signal, use) => use(request),
+          warn() {},
           onEntry(name) {
             moves.push(name);
             moved.resolve();

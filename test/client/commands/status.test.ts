@@ -3,9 +3,9 @@ import { join } from 'node:path';
 import { describe, it } from 'node:test';
 import { describe as describeStatus, status as runStatus } from '../../../client/commands/status.ts';
 import type { Status } from '../../../client/commands/status.ts';
-import { report } from '../../../client/errors/report.ts';
+import { reportError } from '../../../client/errors/report.ts';
 import { tunnelFile } from '../../../client/resume/tunnel-status-file.ts';
-import { Failure } from '../../../client/errors/failure.ts';
+import { ClientError } from '../../../client/errors/failure.ts';
 import { temporaryDirectory, unsignedToken } from '../support.ts';
 
 /** Without asking the gateway: test/client/login/ has one to ask. */
@@ -18,8 +18,8 @@ async function status(env: Record<string, string>, ...args: string[]) {
 describe('postern status', () => {
   it('says who, where and until when, and what went wrong last', async (t) => {
     const home = temporaryDirectory(t);
-    report(
-      new Failure('TARGET_DENIED', 'no', { requestId: 'r1' }),
+    reportError(
+      new ClientError('TARGET_DENIED', 'no', { requestId: 'r1' }),
       join(home, '.local/state/postern'),
       'db1',
     );

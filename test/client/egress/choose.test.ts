@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { chooseEgress } from '../../../client/egress/choose.ts';
-import { environmentVerdict } from '../../../client/egress/route/environment.ts';
+import { routeFromEnvironment } from '../../../client/egress/route/environment.ts';
 import type { ProxySettings, SystemHints } from '../../../client/egress/egress.ts';
 import { stepName } from '../../../client/egress/proxy/proxy-url.ts';
 
@@ -31,10 +31,10 @@ const said: readonly [what: string, proxy: ProxySettings, source: string, steps:
   ['ALL_PROXY before HTTP_PROXY', { http: 'p:1', all: 'socks5://q' }, 'ALL_PROXY', 'socks5://q:1080'],
 ];
 
-describe('environmentVerdict()', () => {
+describe('routeFromEnvironment()', () => {
   for (const [what, proxy, source, steps] of said) {
     it(`follows ${what}`, () => {
-      const verdict = environmentVerdict({ gateway, tls: true, proxy });
+      const verdict = routeFromEnvironment({ gateway, tls: true, proxy });
       assert.deepEqual([verdict?.source, verdict?.steps.map(stepName).join(' ')], [source, steps]);
     });
   }
@@ -48,12 +48,12 @@ describe('environmentVerdict()', () => {
     ['Windows', { system: { platform: 'win32' } }],
   ] as const) {
     it(`has to ask ${what}`, () =>
-      assert.equal(environmentVerdict({ gateway, tls: true, proxy }), undefined));
+      assert.equal(routeFromEnvironment({ gateway, tls: true, proxy }), undefined));
   }
 
   for (const host of ['localhost', '127.0.0.1', '::1']) {
     it(`asks no system about ${host}`, () => {
-      const verdict = environmentVerdict({
+      const verdict = routeFromEnvironment({
         gateway: { host, port: 443 },
         tls: true,
         proxy: { system: gnome },
@@ -64,7 +64,7 @@ describe('environmentVerdict()', () => {
 
   it('asks no desktop where there is none', () => {
     const proxy = { system: { platform: 'linux' } } as const;
-    assert.deepEqual(environmentVerdict({ gateway, tls: true, proxy })?.steps, ['direct']);
+    assert.deepEqual(routeFromEnvironment({ gateway, tls: true, proxy })?.steps, ['direct']);
   });
 });
 

@@ -7,8 +7,8 @@ import { direct } from '../../../client/egress/direct.ts';
 import { openTunnel } from '../../../client/entry/choose.ts';
 import { entryNames } from '../../../client/entry/entry.ts';
 import type { EntryName } from '../../../client/entry/entry.ts';
-import { entryMemory } from '../../../client/entry/entry-cache.ts';
-import { Failure } from '../../../client/errors/failure.ts';
+import { entryCache } from '../../../client/entry/entry-cache.ts';
+import { ClientError } from '../../../client/errors/failure.ts';
 import { isTunnelErrorCode, tunnelErrors } from '../../../protocol/errors.ts';
 import type { TunnelErrorCode } from '../../../protocol/errors.ts';
 import { temporaryDirectory, tunnelRequest } from '../support.ts';
@@ -31,15 +31,15 @@ async function choose(
     open: async () => {
       tried.push(name);
       const outcome = outcomes[entryNames.indexOf(name)]!;
-      if (isTunnelErrorCode(outcome)) throw new Failure(outcome, `by ${name}`, { requestId: name });
+      if (isTunnelErrorCode(outcome)) throw new ClientError(outcome, `by ${name}`, { requestId: name });
       return new PassThrough();
     },
   });
   try {
-    await openTunnel(request, direct, { load, memory: entryMemory(state), signal, ...(via ? { via } : {}) });
+    await openTunnel(request, direct, { load, memory: entryCache(state), signal, ...(via ? { via } : {}) });
     return { tried, end: 'opens', message: '' };
   } catch (error) {
-    const { code, message } = error as Failure;
+    const { code, message } = error as ClientError;
     return { tried, end: code, message };
   }
 }
@@ -78,7 +78,7 @@ describe('openTunnel()', () => {
   it('remembers for this network alone', (t) => {
     const state = temporaryDirectory(t);
     let network = 'home';
-    const memory = entryMemory(state, Date.now, () => network);
+    const memory = entryCache(state, Date.now, () => network);
     memory.keep(request.gateway, 'relay');
     network = 'train';
     assert.equal(memory.recall(request.gateway), undefined);
@@ -108,7 +108,7 @@ describe('openTunnel()', () => {
 
   it('names those it tried, and the first in the usual order decides', async (t) => {
     const state = temporaryDirectory(t);
-    entryMemory(state).keep(request.gateway, 'connect');
+    entryCache(state).keep(request.gateway, 'connect');
     const failing = [
       'UPGRADE_REFUSED',
       ...Array.from({ length: 4 }, () => 'HTTP_UNEXPECTED' as const),
@@ -129,11 +129,11 @@ describe('openTunnel()', () => {
       },
     );
     await choose(state, open, 'connect');
-    assert.equal(entryMemory(state).recall(request.gateway), undefined);
+    assert.equal(entryCache(state).recall(request.gateway), undefined);
   });
 });
 
-describe('entryMemory()', () => {
+describe('entryCache()', () => {
   for (const damage of [
     '',
     '{',
@@ -149,7 +149,7 @@ describe('entryMemory()', () => {
     it(`takes ${JSON.stringify(damage.slice(0, 40))} for nothing and writes it anew`, (t) => {
       const state = temporaryDirectory(t);
       writeFileSync(join(state, 'entries.json'), damage);
-      const memory = entryMemory(state);
+      const memory = entryCache(state);
       assert.equal(memory.recall(request.gateway), undefined);
       memory.keep(request.gateway, 'connect');
       assert.equal(memory.recall(request.gateway), 'connect');
@@ -160,7 +160,7 @@ describe('entryMemory()', () => {
     const state = temporaryDirectory(t);
     const day = 24 * 3_600_000;
     let now = Date.now();
-    const memory = entryMemory(state, () => now);
+    const memory = entryCache(state, () => now);
     memory.keep(request.gateway, 'websocket');
     now += 6 * day;
     memory.keep(request.gateway, 'websocket');
@@ -174,18 +174,18 @@ describe('entryMemory()', () => {
   it('does not mind a directory that cannot be written', (t) => {
     const state = join(temporaryDirectory(t), 'file');
     writeFileSync(state, '');
-    entryMemory(join(state, 'state')).keep(request.gateway, 'connect');
+    entryCache(join(state, 'state')).keep(request.gateway, 'connect');
     mkdirSync(join(state, '..', 's', 'entries.json'), { recursive: true });
-    entryMemory(join(state, '..', 's')).keep(request.gateway, 'connect');
+    entryCache(join(state, '..', 's')).keep(request.gateway, 'connect');
   });
 
   it('is for this user only and does not grow without end', (t) => {
     const state = join(temporaryDirectory(t), 'state');
     for (let at = 1; at <= 80; at++)
-      entryMemory(state).keep(new URL(`https://gw${at}.example/`), 'websocket');
+      entryCache(state).keep(new URL(`https://gw${at}.example/`), 'websocket');
     const path = join(state, 'entries.json');
     assert.equal(Object.keys(JSON.parse(readFileSync(path, 'utf8')) as object).length, 64);
-    assert.equal(entryMemory(state).recall(new URL('https://gw80.example/')), 'websocket');
+    assert.equal(entryCache(state).recall(new URL('https://gw80.example/')), 'websocket');
     assert.equal(statSync(path).mode & 0o777, 0o600);
   });
 });

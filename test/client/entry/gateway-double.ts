@@ -10,7 +10,7 @@ import { relayV1, relayV1Subprotocol } from '../../../protocol/relay-v1.ts';
 import { capsuleStream } from '../../../stream/capsule-stream.ts';
 import { httpEntry } from '../../../server/entry/http.ts';
 import { HttpCarriers } from '../../../server/entry/http-carrier.ts';
-import type { Relays } from '../../../server/resume/resumable-tunnels.ts';
+import type { ResumableTunnels } from '../../../server/resume/resumable-tunnels.ts';
 import { webSocketCarrier } from '../../../stream/websocket-carrier.ts';
 import type { Carrier } from '../../../stream/carrier.ts';
 import { RelayStream } from '../../../stream/relay-stream.ts';
@@ -51,7 +51,7 @@ export function gatewayDouble(
   server.on('request', (request, response) => {
     if (!request.url!.startsWith('/ssh/http/')) return;
     const exchange = { response, remoteAddress: '127.0.0.1', id: 'double', signal: never };
-    const relays = { open: (_id: string, carrier: Carrier) => tunnelOn(carrier) } as unknown as Relays;
+    const relays = { open: (_id: string, carrier: Carrier) => tunnelOn(carrier) } as unknown as ResumableTunnels;
     httpEntry('/ssh/', () => relays, carriers).take(request, exchange, (offer) => {
       if ('sid' in offer) return offer.reject(new TunnelError('TUNNEL_GONE', 'no such tunnel'));
       void offer.accept().then((tunnel) => onTunnel(tunnel, request));
@@ -77,7 +77,7 @@ function tunnelOver(webSocket: WebSocket): Duplex {
 function tunnelOn(carrier: Carrier): Duplex {
   const windowBytes = 256 * 1024;
   carrier.send({ kind: 'opened', sid: 'double', secret: 'sesame', windowBytes, keepMs: 60_000 });
-  const stream = new RelayStream({ isPlain: false, windowBytes });
+  const stream = new RelayStream({ isV4: false, windowBytes });
   stream.attach(carrier, { peerReceived: 0, from: 0 });
   return stream;
 }

@@ -3,16 +3,16 @@ import { mkdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
 import { assert as check, property, string } from 'fast-check';
-import { explain, readLastError, report } from '../../../client/errors/report.ts';
-import { Failure } from '../../../client/errors/failure.ts';
+import { formatError, readLastError, reportError } from '../../../client/errors/report.ts';
+import { ClientError } from '../../../client/errors/failure.ts';
 import { tunnelErrors } from '../../../protocol/errors.ts';
 import type { TunnelErrorCode } from '../../../protocol/errors.ts';
 import { temporaryDirectory, unsignedToken } from '../support.ts';
 
 describe('explain()', () => {
   it('says what happened, in which layer, and one command', () => {
-    const text = explain(
-      new Failure('TARGET_DENIED', 'alice may not reach db1', { requestId: 'r1', hint: 'postern x' }),
+    const text = formatError(
+      new ClientError('TARGET_DENIED', 'alice may not reach db1', { requestId: 'r1', hint: 'postern x' }),
     );
     assert.equal(
       text,
@@ -21,12 +21,12 @@ describe('explain()', () => {
   });
 
   it('has no hint where none is wanted', () => {
-    assert.equal(explain(new Failure('USAGE', 'x', { hint: '' })), 'postern: x (USAGE)\n');
+    assert.equal(formatError(new ClientError('USAGE', 'x', { hint: '' })), 'postern: x (USAGE)\n');
   });
 
   for (const code of Object.keys(tunnelErrors) as TunnelErrorCode[]) {
     it(`tells ${code} in at most two lines`, () => {
-      const lines = explain(new Failure(code, 'what happened')).split('\n');
+      const lines = formatError(new ClientError(code, 'what happened')).split('\n');
       assert.ok(lines.length <= 3 && lines.at(-1) === '');
       assert.ok(lines[0]!.startsWith('postern: ') && lines[0]!.endsWith(`(${code})`));
     });
@@ -35,28 +35,28 @@ describe('explain()', () => {
   it('never lets a peer write to the terminal: no control or direction character gets through', () => {
     check(
       property(string({ unit: 'binary' }), string({ unit: 'binary' }), (message, requestId) => {
-        const text = explain(new Failure('HTTP_UNEXPECTED', message, { requestId, hint: message }));
+        const text = formatError(new ClientError('HTTP_UNEXPECTED', message, { requestId, hint: message }));
         assert.match(text, /^[^\p{C}\p{Zl}\p{Zp}]*\n(?:[^\p{C}\p{Zl}\p{Zp}]*\n)?$/u);
       }),
     );
-    assert.match(explain(new Failure('INTERNAL', '\x1b]0;owned\x07\u202e\u009b')), /^[\x20-\x7e]*\n$/);
+    assert.match(formatError(new ClientError('INTERNAL', '\x1b]0;owned\x07\u202e\u009b')), /^[\x20-\x7e]*\n$/);
   });
 
   it('never shows a token that a peer has echoed', () => {
     const token = unsignedToken({ sub: 'canary' });
-    const text = explain(new Failure('HTTP_UNEXPECTED', `bad header Bearer ${token}`, { requestId: token }));
+    const text = formatError(new ClientError('HTTP_UNEXPECTED', `bad header Bearer ${token}`, { requestId: token }));
     for (const part of token.split('.').slice(0, 2)) assert.ok(!text.includes(part));
   });
 
   it('keeps a long message short', () => {
-    assert.ok(explain(new Failure('INTERNAL', 'x'.repeat(100_000))).length < 1000);
+    assert.ok(formatError(new ClientError('INTERNAL', 'x'.repeat(100_000))).length < 1000);
   });
 });
 
 describe('report()', () => {
   it('keeps the last failure for status, for this user only', (t) => {
     const state = join(temporaryDirectory(t), 'deep', 'state');
-    report(new Failure('DIAL_REFUSED', 'box refused', { requestId: 'r1' }), state, 'box');
+    reportError(new ClientError('DIAL_REFUSED', 'box refused', { requestId: 'r1' }), state, 'box');
     const last = readLastError(state);
     assert.deepEqual(
       [last?.code, last?.layer, last?.message, last?.requestId, last?.target],
@@ -70,7 +70,7 @@ describe('report()', () => {
   it('does not mind a state directory that cannot be written', (t) => {
     const file = join(temporaryDirectory(t), 'file');
     writeFileSync(file, 'x');
-    report(new Failure('DIAL_REFUSED', 'box refused'), join(file, 'state'));
+    reportError(new ClientError('DIAL_REFUSED', 'box refused'), join(file, 'state'));
     assert.equal(readFileSync(file, 'utf8'), 'x');
   });
 });

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { describe, it } from 'node:test';
 import { direct } from '../../../client/egress/direct.ts';
-import { exchange } from '../../../client/http/exchange.ts';
+import { sendRequest } from '../../../client/http/exchange.ts';
 import { answering, listen, rawServer } from '../support.ts';
 
 const never = new AbortController().signal;
@@ -19,7 +19,7 @@ describe('exchange()', () => {
       rawServer((socket) => void socket.resume()),
     );
     const socket = await direct.connect({ host: '127.0.0.1', port }, never);
-    const asked = exchange(socket, { ...question, peer: 'x', answerMs: 50 }, never);
+    const asked = sendRequest(socket, { ...question, peer: 'x', answerMs: 50 }, never);
     await assert.rejects(asked, { code: 'UPGRADE_REFUSED' });
     assert.ok(socket.destroyed);
   });
@@ -29,7 +29,7 @@ describe('exchange()', () => {
     const switched = 'HTTP/1.1 101 x\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\nearly';
     const port = await listen(t, answering(informational + switched));
     const socket = await direct.connect({ host: '127.0.0.1', port }, never);
-    const answer = await exchange(socket, { ...question, peer: 'x' }, never);
+    const answer = await sendRequest(socket, { ...question, peer: 'x' }, never);
     assert.deepEqual([answer.status, answer.switched], [101, true]);
     const [chunk] = (await once(socket, 'data')) as [Buffer];
     assert.equal(chunk.toString(), 'early');
@@ -47,7 +47,7 @@ describe('exchange()', () => {
     );
     const socket = await direct.connect({ host: '127.0.0.1', port }, never);
     const headers = { Host: 'box:22' };
-    await exchange(socket, { method: 'CONNECT', path: 'box:22', headers, peer: 'x' }, never);
+    await sendRequest(socket, { method: 'CONNECT', path: 'box:22', headers, peer: 'x' }, never);
     assert.match(seen, /^CONNECT box:22 HTTP\/1\.1\r\nUser-Agent: postern\/[\d.]+\r\nHost: box:22\r\n\r\n$/);
     socket.destroy();
   });

@@ -4,9 +4,9 @@ import { Secret } from '../../../protocol/secret.ts';
 import { TunnelError, tunnelErrors } from '../../../protocol/errors.ts';
 import type { TunnelErrorCode } from '../../../protocol/errors.ts';
 import { formatTarget } from '../../../protocol/target.ts';
-import { DialogueRun } from '../../../client/local-proxy/handshake.ts';
-import type { Asked } from '../../../client/local-proxy/handshake.ts';
-import { hear } from '../../../client/local-proxy/detect-protocol.ts';
+import { HandshakeRun } from '../../../client/local-proxy/handshake.ts';
+import type { ConnectRequest } from '../../../client/local-proxy/handshake.ts';
+import { detectProtocol } from '../../../client/local-proxy/detect-protocol.ts';
 import { Password } from '../../../client/local-proxy/password.ts';
 
 const password = new Password(new Secret('sesame'));
@@ -21,9 +21,9 @@ interface End {
 }
 
 function lead(chunks: readonly Buffer[], wanted?: Password): End {
-  const run = new DialogueRun(hear(wanted));
+  const run = new HandshakeRun(detectProtocol(wanted));
   let said = '';
-  let end: { readonly result: Asked; readonly rest: Buffer } | undefined;
+  let end: { readonly result: ConnectRequest; readonly rest: Buffer } | undefined;
   for (const chunk of chunks) {
     if (end !== undefined) {
       end = { ...end, rest: Buffer.concat([end.rest, chunk]) };
@@ -238,8 +238,8 @@ describe('hear()', () => {
   });
 });
 
-function asked(sent: Buffer): Asked {
-  return new DialogueRun(hear(undefined)).push(sent).over!.result;
+function asked(sent: Buffer): ConnectRequest {
+  return new HandshakeRun(detectProtocol(undefined)).push(sent).over!.result;
 }
 
 describe('what a tunnel that does not open is in the words of each protocol', () => {

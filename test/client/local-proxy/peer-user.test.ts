@@ -5,7 +5,7 @@ import type { Socket } from 'node:net';
 import { endianness } from 'node:os';
 import { describe, it } from 'node:test';
 import type { TestContext } from 'node:test';
-import { Neighbours, ownerOf } from '../../../client/local-proxy/peer-user.ts';
+import { PeerUser, ownerOf } from '../../../client/local-proxy/peer-user.ts';
 
 const header =
   '  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n';
@@ -49,20 +49,20 @@ describe('Neighbours', () => {
     'knows its own program by the tables of the kernel',
     { skip: process.platform !== 'linux' },
     async (t) => {
-      const neighbours = new Neighbours();
+      const neighbours = new PeerUser();
       assert.equal(await neighbours.canTell(), true);
       const sockets = await Promise.all(Array.from({ length: 20 }, () => connected(t)));
       assert.deepEqual(
-        new Set(await Promise.all(sockets.map((socket) => neighbours.whose(socket)))),
+        new Set(await Promise.all(sockets.map((socket) => neighbours.ownerOf(socket)))),
         new Set(['own']),
       );
     },
   );
 
   it('says so where there are no tables', async (t) => {
-    const neighbours = new Neighbours(['/nonexistent']);
+    const neighbours = new PeerUser(['/nonexistent']);
     assert.equal(await neighbours.canTell(), false);
-    assert.equal(await neighbours.whose(await connected(t)), 'unknown');
+    assert.equal(await neighbours.ownerOf(await connected(t)), 'unknown');
   });
 });
 

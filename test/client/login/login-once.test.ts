@@ -9,7 +9,7 @@ import { makeProofKey } from '../../../client/oauth/dpop.ts';
 import { signInDirectory, writeSignIn } from '../../../client/credentials/session-store.ts';
 import { signInOnce } from '../../../client/login/login-once.ts';
 import { Secret } from '../../../protocol/secret.ts';
-import { Failure } from '../../../client/errors/failure.ts';
+import { ClientError } from '../../../client/errors/failure.ts';
 import { temporaryDirectory } from '../support.ts';
 
 const gateway = new URL('https://gw.example/ssh/');
@@ -45,7 +45,7 @@ function person(t: TestContext) {
     name: 'direct',
     connect: () => {
       asked.times++;
-      return Promise.reject(new Failure('GATEWAY_UNREACHABLE', 'nobody is there'));
+      return Promise.reject(new ClientError('GATEWAY_UNREACHABLE', 'nobody is there'));
     },
   };
   const signIn = (wanted: 'a new sign-in' | 'a sign-in') =>

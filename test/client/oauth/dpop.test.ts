@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
 import { describe, it } from 'node:test';
 import { calculateJwkThumbprint, EmbeddedJWK, jwtVerify } from 'jose';
-import { makeProofKey, prove, readProofKey } from '../../../client/oauth/dpop.ts';
+import { makeProofKey, createDpopProof, readProofKey } from '../../../client/oauth/dpop.ts';
 
 const now = 1_800_000_000_999;
 
@@ -10,7 +10,7 @@ describe('prove()', () => {
   it('makes what RFC 9449 asks for, as jose reads it', async () => {
     const { key } = makeProofKey();
     const url = new URL('https://GW.example:443/ssh/tcp/%5B::1%5D/22/?q=1#f');
-    const proof = prove(key, { method: 'GET', url, now, token: 't0ken', nonce: 'n' });
+    const proof = createDpopProof(key, { method: 'GET', url, now, token: 't0ken', nonce: 'n' });
     const { payload, protectedHeader } = await jwtVerify(proof, EmbeddedJWK, { typ: 'dpop+jwt' });
     assert.equal(await calculateJwkThumbprint(protectedHeader.jwk!), key.thumbprint);
     assert.deepEqual(Object.keys(protectedHeader.jwk!).toSorted(), ['crv', 'kty', 'x', 'y']);
@@ -28,7 +28,7 @@ describe('prove()', () => {
   it('never makes the same proof twice', () => {
     const { key } = makeProofKey();
     const url = new URL('https://gw.example/');
-    const proofs = Array.from({ length: 100 }, () => prove(key, { method: 'GET', url, now }));
+    const proofs = Array.from({ length: 100 }, () => createDpopProof(key, { method: 'GET', url, now }));
     assert.equal(new Set(proofs).size, 100);
   });
 });

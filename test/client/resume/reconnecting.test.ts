@@ -182,8 +182,8 @@ async function open(t: TestContext, ages: ConnectionAges): Promise<{ tunnel: Dup
     token: new Secret('good'),
   };
   const later = {
-    withPass: <T>(_: AbortSignal, use: (pass: typeof request) => T) => use(request),
-    say() {},
+    withCredential: <T>(_: AbortSignal, use: (pass: typeof request) => T) => use(request),
+    warn() {},
     ages,
   };
   const tunnel = await relay.open({ ...request, later }, direct, AbortSignal.timeout(10_000));

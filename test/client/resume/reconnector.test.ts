@@ -92,7 +92,7 @@ function testTunnel(entry: ClientEntry): void {
       sinceMove += chunk.length;
       if (sinceMove < 1_000_000) return;
       sinceMove = 0;
-      parts.relays.askToMove();
+      parts.relays.requestReconnect();
     });
     await once(tunnel, 'end');
     assert.equal(hash(Buffer.concat(received)), hash(sent));
@@ -114,7 +114,7 @@ function testTunnel(entry: ClientEntry): void {
   it('goes on where it is when the gateway asks it to move, and then does not let it', async () => {
     const tunnel = await open();
     isRevoked = true;
-    parts.relays.askToMove();
+    parts.relays.requestReconnect();
     await parts.endedCount(parts.ended.length + 1);
     assert.equal(parts.ended.at(-1)?.end, 'TOKEN_INVALID');
     isRevoked = false;
@@ -137,7 +137,7 @@ function testTunnel(entry: ClientEntry): void {
 
   it('leaves nothing behind when it ends while it moves', async () => {
     const many = await Promise.all(Array.from({ length: 60 }, () => open()));
-    parts.relays.askToMove();
+    parts.relays.requestReconnect();
     for (const [at, tunnel] of many.entries()) setTimeout(() => tunnel.end('bye'), at % 20);
     for (const tunnel of many) assert.equal((await buffer(tunnel)).toString(), 'bye');
     await eventually(() => parts.sessions.count === 0, 'the end of all of them');

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { Tries } from '../../../client/resume/retry.ts';
+import { HedgedRetry } from '../../../client/resume/retry.ts';
 import type { TriesOptions } from '../../../client/resume/retry.ts';
 
 interface Try {
@@ -11,7 +11,7 @@ interface Try {
 }
 
 interface Controlled {
-  readonly tries: Tries<string>;
+  readonly tries: HedgedRetry<string>;
   readonly made: readonly Try[];
   readonly discarded: readonly string[];
   /** The failures that were reviewed. */
@@ -26,7 +26,7 @@ function controlled(options: Partial<TriesOptions<string>> = {}): Controlled {
   const discarded: string[] = [];
   const reviewed: unknown[] = [];
   let changed: (() => void) | undefined;
-  const tries = new Tries<string>({
+  const tries = new HedgedRetry<string>({
     attempt(signal, reached) {
       const { promise, resolve, reject } = Promise.withResolvers<string>();
       made.push({ signal, reached, succeed: resolve, fail: reject });
@@ -75,7 +75,7 @@ describe('Tries', () => {
     made[0]!.reached();
     await aWhile();
     assert.equal(made.length, 1);
-    tries.hurry();
+    tries.retryNow();
     assert.equal(made.length, 1);
     made[0]!.fail(new Error('busy'));
     await madeCount(2);
@@ -103,13 +103,13 @@ describe('Tries', () => {
       },
     });
     const result = tries.run();
-    tries.hurry();
-    tries.hurry();
+    tries.retryNow();
+    tries.retryNow();
     assert.equal(made.length, 3);
     assert.deepEqual(pauses, [0, 0, 0]);
     made[2]!.succeed('done');
     assert.equal(await result, 'done');
-    tries.hurry();
+    tries.retryNow();
     assert.equal(made.length, 3);
   });
 
@@ -145,7 +145,7 @@ describe('Tries', () => {
     made[0]!.succeed('late');
     made[1]!.fail(new Error('aborted'));
     const count = made.length;
-    tries.hurry();
+    tries.retryNow();
     await aWhile();
     assert.equal(made.length, count);
     assert.deepEqual([discarded, reviewed], [['late'], []]);
@@ -161,7 +161,7 @@ describe('Tries', () => {
     assert.ok(made.every(({ signal }) => !signal.aborted));
     made[0]!.succeed('late');
     made[1]!.fail(new Error('no way'));
-    tries.hurry();
+    tries.retryNow();
     await aWhile();
     assert.equal(made.length, count);
     assert.deepEqual([discarded, reviewed], [['late'], []]);
@@ -201,7 +201,7 @@ describe('Tries', () => {
     const result = tries.run(3_600_000);
     await new Promise(setImmediate);
     assert.equal(made.length, 0);
-    tries.hurry();
+    tries.retryNow();
     await madeCount(1);
     made[0]!.succeed('at once');
     assert.equal(await result, 'at once');

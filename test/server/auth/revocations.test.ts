@@ -3,7 +3,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, describe, it } from 'node:test';
-import { concerns, openRevocations } from '../../../server/auth/revocations.ts';
+import { appliesTo, openRevocations } from '../../../server/auth/revocations.ts';
 import type { Revocable, Revocation } from '../../../server/auth/revocations.ts';
 import { openEmbeddedStore } from '../../../server/store/sqlite-store.ts';
 
@@ -43,7 +43,7 @@ describe('revocations', () => {
     it(`${JSON.stringify(revocation)} ${isAbout ? 'is' : 'is not'} about alice`, async () => {
       const store = await openEmbeddedStore(newFile());
       const revocations = await openRevocations(store);
-      assert.equal(concerns(revocation, alice), isAbout);
+      assert.equal(appliesTo(revocation, alice), isAbout);
       await revocations.revoke(revocation, 'a test');
       assert.equal(revocations.isRevoked(alice), isAbout);
       await store.close();

@@ -6,7 +6,7 @@ import { after, before, describe, it } from 'node:test';
 import { Secret } from '../../../protocol/secret.ts';
 import type { Principal } from '../../../server/auth/authenticator.ts';
 import { gatewayAuthenticator } from '../../../server/auth/gateway-authenticator.ts';
-import { ticketBook } from '../../../server/auth/tickets.ts';
+import { createTicketStore } from '../../../server/auth/tickets.ts';
 import type { Tickets } from '../../../server/auth/tickets.ts';
 import { openEmbeddedStore } from '../../../server/store/sqlite-store.ts';
 import type { Store } from '../../../server/store/store.ts';
@@ -24,7 +24,7 @@ const alice: Principal = {
   expiresAt: new Date(10 * minuteMs),
 };
 const request = { ttlMs: 5 * minuteMs, uses: 1 };
-const refusal = { name: 'TokenRefusal' };
+const refusal = { name: 'InvalidTokenError' };
 
 describe('tickets', () => {
   const folder = mkdtempSync(join(tmpdir(), 'postern-tickets-'));
@@ -34,7 +34,7 @@ describe('tickets', () => {
   let tickets: Tickets;
   before(async () => {
     store = await openEmbeddedStore(file, { now: () => now });
-    tickets = ticketBook(store, { now: () => now });
+    tickets = createTicketStore(store, { now: () => now });
   });
   after(async () => {
     await store.close();

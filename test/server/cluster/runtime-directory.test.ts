@@ -6,23 +6,23 @@ import { spawnSync } from 'node:child_process';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { after, describe, it } from 'node:test';
-import { InstanceFolder, newInstanceName } from '../../../server/cluster/runtime-directory.ts';
+import { RuntimeDirectory, newInstanceName } from '../../../server/cluster/runtime-directory.ts';
 
 describe('the folder of instances', () => {
   const scratch = mkdtempSync(join(tmpdir(), 'postern-folder-'));
   after(() => rmSync(scratch, { recursive: true }));
 
   it('is for its owner alone, and not used when it is not', async () => {
-    const folder = await InstanceFolder.open(join(scratch, 'one.ctl'));
+    const folder = await RuntimeDirectory.open(join(scratch, 'one.ctl'));
     assert.equal(statSync(folder.directory).mode & 0o777, 0o700);
     for (const mode of [0o750, 0o701, 0o777]) {
       chmodSync(folder.directory, mode);
-      await assert.rejects(InstanceFolder.open(join(scratch, 'one.ctl')), /chmod 700/);
+      await assert.rejects(RuntimeDirectory.open(join(scratch, 'one.ctl')), /chmod 700/);
     }
   });
 
   it('has a socket for each name, and for nothing else', async () => {
-    const folder = await InstanceFolder.open(join(scratch, 'two.ctl'));
+    const folder = await RuntimeDirectory.open(join(scratch, 'two.ctl'));
     for (let at = 0; at < 1000; at++)
       assert.equal(dirname(folder.socketOf(newInstanceName())!), folder.directory);
     for (const name of [
@@ -43,7 +43,7 @@ describe('the folder of instances', () => {
   });
 
   it('tells who lives, and removes what the dead have left', async () => {
-    const folder = await InstanceFolder.open(join(scratch, 'three.ctl'));
+    const folder = await RuntimeDirectory.open(join(scratch, 'three.ctl'));
     const [own, living, dead] = ['own-own-', 'living--', 'dead----'];
     const servers = [own, living].map((name) =>
       createServer((socket) => socket.destroy()).listen({ path: folder.socketOf(name)! }),

@@ -6,7 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, describe, it } from 'node:test';
 import { RequestRate } from '../../../server/login/authorization-server/rate-limit.ts';
-import { TunnelCounts } from '../../../server/policy/limits.ts';
+import { TunnelLimiter } from '../../../server/policy/limits.ts';
 import { SharedCounts } from '../../../server/cluster/shared-counter.ts';
 import { generousLimits } from '../support/gateway-parts.ts';
 
@@ -83,15 +83,15 @@ describe('counts that processes share', () => {
 
   it('make the limits of the gateway those of all its processes', () => {
     const counts = make();
-    const [one, other] = [new TunnelCounts(counts.counter(0)), new TunnelCounts(counts.counter(1))];
+    const [one, other] = [new TunnelLimiter(counts.counter(0)), new TunnelLimiter(counts.counter(1))];
     const limits = { ...generousLimits, tunnels: 3, perAddress: 2 };
-    const leave = one.enterFrom('a', limits);
-    other.enterFrom('a', limits);
-    assert.throws(() => one.enterFrom('a', limits), { code: 'LIMIT_ADDRESS' });
-    one.enterFrom('b', limits);
-    assert.throws(() => other.enterFrom('c', limits), { code: 'LIMIT_TUNNELS' });
+    const leave = one.acquireForAddress('a', limits);
+    other.acquireForAddress('a', limits);
+    assert.throws(() => one.acquireForAddress('a', limits), { code: 'LIMIT_ADDRESS' });
+    one.acquireForAddress('b', limits);
+    assert.throws(() => other.acquireForAddress('c', limits), { code: 'LIMIT_TUNNELS' });
     leave();
-    other.enterFrom('c', limits);
+    other.acquireForAddress('c', limits);
     counts.close();
   });
 
@@ -101,11 +101,11 @@ describe('counts that processes share', () => {
     const [one, other] = [0, 1].map(
       (column) => new RequestRate(2, { now: () => clock, shared: counts.counter(column) }),
     );
-    assert.deepEqual([one!.take('192.0.2.1'), other!.take('192.0.2.1')], [0, 0]);
-    assert.ok(one!.take('192.0.2.1') > 0);
+    assert.deepEqual([one!.admit('192.0.2.1'), other!.admit('192.0.2.1')], [0, 0]);
+    assert.ok(one!.admit('192.0.2.1') > 0);
     clock = 60_000;
-    assert.ok(one!.take('192.0.2.1') > 0 || other!.take('192.0.2.2') === 0);
-    assert.equal(other!.take('192.0.2.1'), 0);
+    assert.ok(one!.admit('192.0.2.1') > 0 || other!.admit('192.0.2.2') === 0);
+    assert.equal(other!.admit('192.0.2.1'), 0);
     counts.close();
   });
 });

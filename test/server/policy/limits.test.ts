@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import type { Principal } from '../../../server/auth/authenticator.ts';
-import { TunnelCounts } from '../../../server/policy/limits.ts';
+import { TunnelLimiter } from '../../../server/policy/limits.ts';
 import { generousLimits } from '../support/gateway-parts.ts';
 
 function principal(issuer: string, subject: string): Principal {
@@ -10,45 +10,45 @@ function principal(issuer: string, subject: string): Principal {
 
 describe('the counts of tunnels', () => {
   it('come back to nothing, in any order', () => {
-    const counts = new TunnelCounts();
+    const counts = new TunnelLimiter();
     const limits = { ...generousLimits, tunnels: 3, perAddress: 2 };
     for (let round = 0; round < 3; round++) {
       const leave = [
-        counts.enterFrom('a', limits),
-        counts.enterFrom('b', limits),
-        counts.enterFrom('a', limits),
+        counts.acquireForAddress('a', limits),
+        counts.acquireForAddress('b', limits),
+        counts.acquireForAddress('a', limits),
       ];
-      assert.throws(() => counts.enterFrom('c', limits), { code: 'LIMIT_TUNNELS' });
+      assert.throws(() => counts.acquireForAddress('c', limits), { code: 'LIMIT_TUNNELS' });
       leave[1]!();
-      assert.throws(() => counts.enterFrom('a', limits), { code: 'LIMIT_ADDRESS' });
+      assert.throws(() => counts.acquireForAddress('a', limits), { code: 'LIMIT_ADDRESS' });
       leave[2]!();
       leave[0]!();
     }
   });
 
   it('keep the same subject of two issuers apart', () => {
-    const counts = new TunnelCounts();
+    const counts = new TunnelLimiter();
     const limits = { ...generousLimits, perSubject: 1 };
-    counts.enterAs(principal('one', 'x'), limits);
-    counts.enterAs(principal('two', 'x'), limits);
-    counts.enterAs(principal('one","x', ''), limits);
-    assert.throws(() => counts.enterAs(principal('one', 'x'), limits), { code: 'LIMIT_SUBJECT' });
+    counts.acquireForPrincipal(principal('one', 'x'), limits);
+    counts.acquireForPrincipal(principal('two', 'x'), limits);
+    counts.acquireForPrincipal(principal('one","x', ''), limits);
+    assert.throws(() => counts.acquireForPrincipal(principal('one', 'x'), limits), { code: 'LIMIT_SUBJECT' });
   });
 
   it('take the addresses of one IPv6 network as one', () => {
-    const counts = new TunnelCounts();
+    const counts = new TunnelLimiter();
     const limits = { ...generousLimits, perAddress: 1 };
-    counts.enterFrom('2001:db8:1:2::1', limits);
-    counts.enterFrom('2001:db8:1:3::1', limits);
-    assert.throws(() => counts.enterFrom('2001:db8:1:2:ffff::9', limits), { code: 'LIMIT_ADDRESS' });
+    counts.acquireForAddress('2001:db8:1:2::1', limits);
+    counts.acquireForAddress('2001:db8:1:3::1', limits);
+    assert.throws(() => counts.acquireForAddress('2001:db8:1:2:ffff::9', limits), { code: 'LIMIT_ADDRESS' });
   });
 
   it('do not count an offer that an address had no room for', () => {
-    const counts = new TunnelCounts();
+    const counts = new TunnelLimiter();
     const limits = { ...generousLimits, tunnels: 2, perAddress: 1 };
-    counts.enterFrom('a', limits);
+    counts.acquireForAddress('a', limits);
     for (let at = 0; at < 5; at++)
-      assert.throws(() => counts.enterFrom('a', limits), { code: 'LIMIT_ADDRESS' });
-    counts.enterFrom('b', limits);
+      assert.throws(() => counts.acquireForAddress('a', limits), { code: 'LIMIT_ADDRESS' });
+    counts.acquireForAddress('b', limits);
   });
 });

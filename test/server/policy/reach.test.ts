@@ -3,7 +3,7 @@ import { describe, it } from 'node:test';
 import type { Principal } from '../../../server/auth/authenticator.ts';
 import type { RuleConfig } from '../../../server/config/config.ts';
 import { formatPattern, parsePattern } from '../../../protocol/target-pattern.ts';
-import { reachOf } from '../../../server/policy/reach.ts';
+import { reachablePatterns } from '../../../server/policy/reach.ts';
 
 function rule(targets: string[], more: Partial<RuleConfig> = {}): RuleConfig {
   const open = { name: 'a rule', groups: ['dev'], subjects: [], issuers: [] };
@@ -44,7 +44,7 @@ describe('what a principal may ask for', () => {
         issuedAt: new Date(),
         expiresAt: new Date(),
       };
-      assert.deepEqual(reachOf(rules, principal).map(formatPattern), reaches);
+      assert.deepEqual(reachablePatterns(rules, principal).map(formatPattern), reaches);
     });
   }
 });

@@ -9,18 +9,18 @@ import type { Authenticator } from '../../../server/auth/authenticator.ts';
 import type { Revocations } from '../../../server/auth/revocations.ts';
 import type { Limits } from '../../../server/config/config.ts';
 import type { Dialer } from '../../../server/dial/dialer.ts';
-import type { Incoming, Offer, RejoinOffer } from '../../../server/entry/entry.ts';
+import type { Incoming, Offer, ResumeOffer } from '../../../server/entry/entry.ts';
 import { plainEntries, requestEntries } from '../../../server/entry/index.ts';
 import { takePlainRequest } from '../../../server/http/plain-routes.ts';
 import { remoteAddressBehind } from '../../../server/http/client-address.ts';
 import { takeTunnelRequests } from '../../../server/http/upgrade-dispatcher.ts';
-import { rejoin, serve } from '../../../server/pipeline.ts';
-import type { Pipeline } from '../../../server/pipeline.ts';
-import { TunnelCounts } from '../../../server/policy/limits.ts';
-import { Relays } from '../../../server/resume/resumable-tunnels.ts';
+import { resumeTunnel, openTunnel } from '../../../server/pipeline.ts';
+import type { PipelineSettings } from '../../../server/pipeline.ts';
+import { TunnelLimiter } from '../../../server/policy/limits.ts';
+import { ResumableTunnels } from '../../../server/resume/resumable-tunnels.ts';
 import type { RelaysOptions } from '../../../server/resume/resumable-tunnels.ts';
-import { ownTunnels } from '../../../server/resume/local-locator.ts';
-import type { Rejoinables } from '../../../server/resume/tunnel-locator.ts';
+import { localLocator } from '../../../server/resume/local-locator.ts';
+import type { TunnelLocator } from '../../../server/resume/tunnel-locator.ts';
 import { Sessions } from '../../../server/session/sessions.ts';
 import type { SessionObserver, SessionRecord } from '../../../server/session/sessions.ts';
 
@@ -65,7 +65,7 @@ export interface Parts {
   readonly server: Server;
   readonly port: number;
   readonly sessions: Sessions;
-  readonly relays: Relays;
+  readonly relays: ResumableTunnels;
   /** The record of every offer that is over. */
   readonly ended: SessionRecord[];
   /** Resolves when that many offers are over. */
@@ -75,12 +75,12 @@ export interface Parts {
 
 /** A real HTTP server with all entries under `/ssh/`, and a pipeline whose parts a test may replace. */
 export async function startParts(
-  replace: Partial<Pipeline> & {
+  replace: Partial<PipelineSettings> & {
     observers?: readonly SessionObserver[];
     draining?: () => boolean;
     revocations?: Pick<Revocations, 'isRevoked'>;
     relays?: Partial<RelaysOptions>;
-    tunnels?: (own: Rejoinables) => Rejoinables;
+    tunnels?: (own: TunnelLocator) => TunnelLocator;
   } = {},
 ): Promise<Parts> {
   const ended: SessionRecord[] = [];
@@ -92,15 +92,15 @@ export async function startParts(
     },
   };
   const sessions = new Sessions([...(replace.observers ?? []), watch]);
-  const pipeline: Pipeline = {
+  const pipeline: PipelineSettings = {
     authenticator: oneToken,
     policy: { decide: (_principal, target) => ({ target, address: target, rule: 'rule 1' }) },
     dialer: loopbackDialer,
-    judgeAddress: () => ({ allowed: true, why: 'it is a test' }),
+    evaluateAddress: () => ({ allowed: true, why: 'it is a test' }),
     limits: generousLimits,
     ...replace,
   };
-  const relays = new Relays({
+  const relays = new ResumableTunnels({
     sessions,
     instance: 'test',
     keepMs: 60_000,
@@ -108,20 +108,20 @@ export async function startParts(
     totalBytes: 64 * 1024 * 1024,
     ...replace.relays,
   });
-  const premises = {
+  const context = {
     sessions,
-    tunnels: (replace.tunnels ?? ((own) => own))(ownTunnels(relays)),
-    counts: new TunnelCounts(),
+    tunnels: (replace.tunnels ?? ((own) => own))(localLocator(relays)),
+    limiter: new TunnelLimiter(),
     draining: replace.draining ?? (() => false),
     // Thousands of refusals: their time is a test of its own, in test/hostile/timing.test.ts.
-    coverMs: 0,
+    minimumDelayMs: 0,
     revocations: replace.revocations ?? { isRevoked: () => false },
   };
   const common = {
     origins: () => ['https://listed.example'],
     remoteAddress: remoteAddressBehind([]),
-    onOffer: (offer: Offer | RejoinOffer) =>
-      void ('sid' in offer ? rejoin(offer, premises, pipeline) : serve(offer, premises, pipeline)),
+    onOffer: (offer: Offer | ResumeOffer) =>
+      void ('sid' in offer ? resumeTunnel(offer, context, pipeline) : openTunnel(offer, context, pipeline)),
     onMalformed(incoming: Omit<Incoming, 'socket'>, asked: string, error: TunnelError) {
       const offer = { ...incoming, entry: 'none', asked, credentials: { kind: 'none' } as const };
       sessions.begin({ ...offer, reject() {} }).end(error.code);

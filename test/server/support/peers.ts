@@ -111,7 +111,7 @@ function relayTunnel(carrier: Carrier): Promise<Duplex> {
         if (frame.kind !== 'opened') return reject(new Error(`${frame.kind} before the greeting`));
         carrier.hold();
         const stream = new RelayStream({
-          isPlain: false,
+          isV4: false,
           windowBytes: frame.windowBytes!,
           onDetached: () => stream.destroy(connectionReset()),
         });

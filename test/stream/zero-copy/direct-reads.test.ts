@@ -8,7 +8,7 @@ import type { AddressInfo, Server, Socket } from 'node:net';
 import { describe, it } from 'node:test';
 import { connect as connectTls, createServer as createTlsServer } from 'node:tls';
 import type { TestContext } from 'node:test';
-import { handOver } from '../../../stream/zero-copy/direct-reads.ts';
+import { readDirect } from '../../../stream/zero-copy/direct-reads.ts';
 import type { Release } from '../../../stream/zero-copy/pooled-reads.ts';
 import { PooledSocket } from '../../../stream/zero-copy/pooled-socket.ts';
 import { authority, certificate, key } from '../../client/certificates.ts';
@@ -86,14 +86,14 @@ const kinds: Readonly<Record<string, MakePair>> = {
 };
 
 for (const [what, pair] of Object.entries(kinds)) {
-  describe(`handOver() of ${what}`, () => {
+  describe(`readDirect() of ${what}`, () => {
     it('hands over what came before, and the end', async (t) => {
       const { near, far } = await pair(t);
       far.end('early');
       await once(near, 'readable');
       const ended = once(near, 'end');
       let heard = '';
-      handOver(near, (bytes) => Boolean((heard += bytes.toString())));
+      readDirect(near, (bytes) => Boolean((heard += bytes.toString())));
       await ended;
       assert.equal(heard, 'early');
     });
@@ -111,7 +111,7 @@ for (const [what, pair] of Object.entries(kinds)) {
               one.release(number % 2 === 0 ? null : new Error('not written'));
             }
           };
-          handOver(near, (chunk, release) => {
+          readDirect(near, (chunk, release) => {
             held.push({ bytes: chunk, release });
             if (held.length > number) setImmediate(flush);
             return true;
@@ -127,7 +127,7 @@ for (const [what, pair] of Object.entries(kinds)) {
     it('uses the memory again that was released', async (t) => {
       const { near, far } = await pair(t);
       const stores = new Set<ArrayBufferLike>();
-      handOver(near, (bytes, release) => {
+      readDirect(near, (bytes, release) => {
         if (bytes.buffer.byteLength >= 128 * 1024) stores.add(bytes.buffer);
         release();
         return true;
@@ -139,7 +139,7 @@ for (const [what, pair] of Object.entries(kinds)) {
     it('stops reading when there is no room, and goes on', async (t) => {
       const { near, far } = await pair(t);
       let handed = 0;
-      handOver(near, (bytes) => {
+      readDirect(near, (bytes) => {
         handed += bytes.length;
         return false;
       });
@@ -161,7 +161,7 @@ for (const [what, pair] of Object.entries(kinds)) {
     it('reads who says little without a memory of their own', async (t) => {
       const { near, far } = await pair(t);
       const stores = new Set<ArrayBufferLike>();
-      handOver(near, (bytes) => {
+      readDirect(near, (bytes) => {
         stores.add(bytes.buffer);
         return near.emit('handed');
       });
@@ -175,9 +175,9 @@ for (const [what, pair] of Object.entries(kinds)) {
 }
 
 for (const pair of [dialled, accepted, requested]) {
-  it(`handOver() tells of a reset as ever: ${pair.name}`, async (t) => {
+  it(`readDirect() tells of a reset as ever: ${pair.name}`, async (t) => {
     const { near, far } = await pair(t);
-    handOver(near, () => true);
+    readDirect(near, () => true);
     far.resetAndDestroy();
     const [error] = (await once(near, 'error')) as [NodeJS.ErrnoException];
     assert.equal(error.code, 'ECONNRESET');

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { parseChallenges } from '../../../../client/egress/proxy-auth/challenge.ts';
 import { digest, digestAnswer } from '../../../../client/egress/proxy-auth/digest.ts';
-import { Unusable } from '../../../../client/egress/proxy-auth/scheme.ts';
+import { SchemeUnavailable } from '../../../../client/egress/proxy-auth/scheme.ts';
 import { Secret } from '../../../../protocol/secret.ts';
 
 const mufasa = { user: 'Mufasa', password: new Secret('Circle of Life'), source: 'test' };
@@ -98,7 +98,7 @@ describe('digest()', () => {
     const again = fields(second.answer([stale!]) as string);
     assert.deepEqual([again['nonce'], again['nc']], ['new', '00000001']);
     assert.equal(second.answer(offers), undefined);
-    assert.ok(second.hasShownPassword);
+    assert.ok(second.hasSentCredential);
   });
 
   for (const header of [
@@ -109,8 +109,8 @@ describe('digest()', () => {
   ]) {
     it(`leaves ${header} to another scheme`, () => {
       const talk = digest(mufasa, asking);
-      assert.throws(() => talk.answer(parseChallenges(header)), Unusable);
-      assert.ok(!talk.hasShownPassword);
+      assert.throws(() => talk.answer(parseChallenges(header)), SchemeUnavailable);
+      assert.ok(!talk.hasSentCredential);
     });
   }
 });

@@ -6,7 +6,7 @@ import { loadKerberos } from '../../../../client/egress/proxy-auth/kerberos-pack
 import type { Kerberos, KerberosOptions } from '../../../../client/egress/proxy-auth/kerberos-package.ts';
 import { negotiate } from '../../../../client/egress/proxy-auth/negotiate.ts';
 import { parseChallenges } from '../../../../client/egress/proxy-auth/challenge.ts';
-import { Unusable } from '../../../../client/egress/proxy-auth/scheme.ts';
+import { SchemeUnavailable } from '../../../../client/egress/proxy-auth/scheme.ts';
 import { Secret } from '../../../../protocol/secret.ts';
 import { temporaryDirectory } from '../../support.ts';
 
@@ -42,9 +42,9 @@ describe('negotiate()', () => {
   it('asks for a ticket for the proxy, and takes as many legs as it wants', async () => {
     const kerberos = packageWith(['b25l', 'dHdv']);
     const talk = negotiate(asking, { load: () => kerberos, platform: 'linux' });
-    assert.ok(!talk.isMidway);
+    assert.ok(!talk.isInProgress);
     assert.equal(await talk.answer(offer('Negotiate')), 'Negotiate b25l');
-    assert.ok(talk.isMidway);
+    assert.ok(talk.isInProgress);
     assert.equal(await talk.answer(offer('Negotiate cHJveHk=')), 'Negotiate dHdv');
     assert.equal(await talk.answer(offer('Negotiate ZW5k')), undefined);
     assert.deepEqual(kerberos.asked, [
@@ -53,7 +53,7 @@ describe('negotiate()', () => {
       'cHJveHk=',
       'ZW5k',
     ]);
-    assert.ok(!talk.hasShownPassword);
+    assert.ok(!talk.hasSentCredential);
   });
 
   it('takes an offer without a token for a refusal', async () => {
@@ -72,7 +72,7 @@ describe('negotiate()', () => {
     assert.deepEqual(own.asked[0], ['HTTP/proxy.example', common]);
     const who = { user: 'alice', domain: 'CORP', password: 'p' };
     assert.deepEqual(given.asked[0], ['HTTP/proxy.example', { ...common, ...who }]);
-    assert.ok(talk.hasShownPassword);
+    assert.ok(talk.hasSentCredential);
   });
 
   it('says what Kerberos says when there is no ticket, and how to get one', async () => {
@@ -81,8 +81,8 @@ describe('negotiate()', () => {
       initializeClient: () => Promise.reject(new Error('no \u001b[31mticket')),
     };
     const talk = negotiate(asking, { load: () => broken, platform: 'linux' });
-    await assert.rejects(talk.answer([]) as Promise<unknown>, (error: Unusable) => {
-      assert.ok(error instanceof Unusable);
+    await assert.rejects(talk.answer([]) as Promise<unknown>, (error: SchemeUnavailable) => {
+      assert.ok(error instanceof SchemeUnavailable);
       assert.equal(error.hint, 'kinit');
       assert.ok(!error.message.includes('\u001b'));
       return true;
@@ -91,7 +91,7 @@ describe('negotiate()', () => {
 
   it('does not even try a proxy that is given by address', async () => {
     const talk = negotiate({ ...asking, proxyHost: '10.0.0.1' }, { load: loadKerberos, platform: 'linux' });
-    await assert.rejects(talk.answer([]) as Promise<unknown>, Unusable);
+    await assert.rejects(talk.answer([]) as Promise<unknown>, SchemeUnavailable);
   });
 });
 

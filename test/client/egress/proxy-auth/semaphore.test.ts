@@ -1,16 +1,16 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { Turns } from '../../../../client/egress/proxy-auth/semaphore.ts';
+import { Semaphore } from '../../../../client/egress/proxy-auth/semaphore.ts';
 
 const never = new AbortController().signal;
 
 describe('Turns', () => {
   it('lets as many begin as the limit says, in order, and more when it rises', async () => {
     let limit = 1;
-    const turns = new Turns(() => limit);
+    const turns = new Semaphore(() => limit);
     const begun: number[] = [];
     const ends = [0, 1, 2, 3].map(async (index) => {
-      const end = await turns.take(never);
+      const end = await turns.acquire(never);
       begun.push(index);
       return end;
     });
@@ -26,16 +26,16 @@ describe('Turns', () => {
   });
 
   it('forgets who does not wait any more', async () => {
-    const turns = new Turns(() => 1);
-    const end = await turns.take(never);
+    const turns = new Semaphore(() => 1);
+    const end = await turns.acquire(never);
     const leaving = new AbortController();
-    const left = turns.take(leaving.signal);
-    const next = turns.take(never);
+    const left = turns.acquire(leaving.signal);
+    const next = turns.acquire(never);
     leaving.abort();
     await assert.rejects(left, { name: 'AbortError' });
-    await assert.rejects(turns.take(AbortSignal.abort()), { name: 'AbortError' });
+    await assert.rejects(turns.acquire(AbortSignal.abort()), { name: 'AbortError' });
     end();
     (await next)();
-    (await turns.take(never))();
+    (await turns.acquire(never))();
   });
 });

@@ -6,7 +6,7 @@ import { describe, it } from 'node:test';
 import type { TestContext } from 'node:test';
 import { describe as describeWay } from '../../../../client/egress/route/describe.ts';
 import { connectDiscovered } from '../../../../client/egress/route/discover.ts';
-import type { Way } from '../../../../client/egress/route/route.ts';
+import type { RouteRequest } from '../../../../client/egress/route/route.ts';
 import { answering, closedPort, listen, temporaryDirectory } from '../../support.ts';
 
 const never = new AbortController().signal;
@@ -14,7 +14,7 @@ const gateway = { host: 'gw.example', port: 443 };
 
 const pac = (said: string): string => `function FindProxyForURL() { return ${JSON.stringify(said)}; }`;
 
-function wayBy(t: TestContext, location: string): Way {
+function wayBy(t: TestContext, location: string): RouteRequest {
   const settings = { pac: { location, from: 'POSTERN_PAC' } } as const;
   return { gateway, tls: true, proxy: settings, state: temporaryDirectory(t) };
 }
@@ -24,7 +24,7 @@ async function proxy(t: TestContext, name: string): Promise<string> {
   return `PROXY 127.0.0.1:${await listen(t, answering(`HTTP/1.1 200 OK\r\n\r\n${name}`))}`;
 }
 
-async function read(way: Way): Promise<string> {
+async function read(way: RouteRequest): Promise<string> {
   const socket = await connectDiscovered(way, gateway, never);
   return Buffer.concat((await socket.toArray()) as Buffer[]).toString();
 }
@@ -84,7 +84,7 @@ describe('connectDiscovered()', () => {
 describe('describe()', () => {
   it('says what was chosen, by whom and why, without passwords', async (t) => {
     const state = temporaryDirectory(t);
-    const way: Way = { gateway, tls: true, proxy: { https: 'http://u:canary@p:1' }, state };
+    const way: RouteRequest = { gateway, tls: true, proxy: { https: 'http://u:canary@p:1' }, state };
     const said = await describeWay(way, never);
     assert.deepEqual(said, {
       source: 'HTTPS_PROXY',

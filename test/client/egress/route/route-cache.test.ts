@@ -3,22 +3,22 @@ import { readFileSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
 import { parseProxy, stepName } from '../../../../client/egress/proxy/proxy-url.ts';
-import { wayMemory } from '../../../../client/egress/route/route-cache.ts';
+import { routeCache } from '../../../../client/egress/route/route-cache.ts';
 import { temporaryDirectory } from '../../support.ts';
 
 const proxy = parseProxy('http://p:3128', 'here');
 const verdict = { source: 'GNOME', why: 'it is set there', steps: [proxy, 'direct'] as const };
 const minute = 60_000;
 
-describe('wayMemory()', () => {
+describe('routeCache()', () => {
   it('keeps a verdict for its time, in a file for this user only', (t) => {
     const state = temporaryDirectory(t);
     let now = 1e12;
-    const memory = wayMemory(state, () => now);
+    const memory = routeCache(state, () => now);
     assert.equal(memory.recall('q'), undefined);
     memory.keep('q', verdict, minute);
     assert.deepEqual(memory.recall('q')?.steps.map(stepName), ['http://p:3128', 'direct']);
-    assert.deepEqual(wayMemory(state, () => now).recall('q')?.source, 'GNOME');
+    assert.deepEqual(routeCache(state, () => now).recall('q')?.source, 'GNOME');
     assert.equal(memory.recall('another'), undefined);
     assert.equal(statSync(join(state, 'ways.json')).mode & 0o777, 0o600);
     now += minute;
@@ -27,7 +27,7 @@ describe('wayMemory()', () => {
 
   it('writes no password down', (t) => {
     const state = temporaryDirectory(t);
-    const memory = wayMemory(state);
+    const memory = routeCache(state);
     memory.keep('q', { ...verdict, steps: [parseProxy('http://u:canary@p', 'here')] }, minute);
     assert.equal(memory.recall('q'), undefined);
     memory.keepDead(parseProxy('http://u:canary@p', 'here'));
@@ -36,7 +36,7 @@ describe('wayMemory()', () => {
 
   it('forgets a dead proxy after a while, and when it is there again', (t) => {
     let now = 1e12;
-    const memory = wayMemory(temporaryDirectory(t), () => now);
+    const memory = routeCache(temporaryDirectory(t), () => now);
     memory.keepDead(proxy);
     assert.deepEqual([memory.isDead(proxy), memory.isDead('direct')], [true, false]);
     memory.keepAlive(proxy);
@@ -48,7 +48,7 @@ describe('wayMemory()', () => {
 
   it('does not believe a time that a wrong clock has written', (t) => {
     let now = 2e12;
-    const memory = wayMemory(temporaryDirectory(t), () => now);
+    const memory = routeCache(temporaryDirectory(t), () => now);
     memory.keepDead(proxy);
     memory.keepSystemTrust();
     now = 1e12;
@@ -57,7 +57,7 @@ describe('wayMemory()', () => {
 
   it('remembers nothing where there is no place for it', () => {
     for (const state of [undefined, '/dev/null/nowhere']) {
-      const memory = wayMemory(state);
+      const memory = routeCache(state);
       memory.keep('q', verdict, minute);
       memory.keepSystemTrust();
       assert.deepEqual([memory.recall('q'), memory.needsSystemTrust], [undefined, false]);
@@ -75,7 +75,7 @@ describe('wayMemory()', () => {
     it(`takes ${JSON.stringify(text)} for nothing, and writes over it`, (t) => {
       const state = temporaryDirectory(t);
       writeFileSync(join(state, 'ways.json'), text);
-      const memory = wayMemory(state);
+      const memory = routeCache(state);
       assert.equal(memory.recall('q'), undefined);
       memory.keep('q', verdict, minute);
       assert.equal(memory.recall('q')?.source, 'GNOME');
@@ -92,7 +92,7 @@ describe('wayMemory()', () => {
   ]) {
     it(`takes a verdict with ${JSON.stringify(change)} for none`, (t) => {
       const state = temporaryDirectory(t);
-      const memory = wayMemory(state);
+      const memory = routeCache(state);
       memory.keep('q', verdict, minute);
       const path = join(state, 'ways.json');
       const file = JSON.parse(readFileSync(path, 'utf8')) as {
@@ -106,7 +106,7 @@ describe('wayMemory()', () => {
 
   it('does not grow without end', (t) => {
     const state = temporaryDirectory(t);
-    const memory = wayMemory(state);
+    const memory = routeCache(state);
     for (let count = 0; count < 100; count++) memory.keep(`q${count}`, verdict, minute);
     assert.equal(memory.recall('q0'), undefined);
     assert.equal(memory.recall('q99')?.source, 'GNOME');

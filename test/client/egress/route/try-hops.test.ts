@@ -2,10 +2,10 @@ import assert from 'node:assert/strict';
 import { createServer } from 'node:net';
 import { describe, it } from 'node:test';
 import type { TestContext } from 'node:test';
-import { connectAlong } from '../../../../client/egress/route/try-hops.ts';
+import { connectViaRoute } from '../../../../client/egress/route/try-hops.ts';
 import { parseProxy } from '../../../../client/egress/proxy/proxy-url.ts';
-import type { Step } from '../../../../client/egress/proxy/proxy-url.ts';
-import { wayMemory } from '../../../../client/egress/route/route-cache.ts';
+import type { Hop } from '../../../../client/egress/proxy/proxy-url.ts';
+import { routeCache } from '../../../../client/egress/route/route-cache.ts';
 import { answering, closedPort, listen, temporaryDirectory } from '../../support.ts';
 
 const never = new AbortController().signal;
@@ -25,20 +25,20 @@ async function place(t: TestContext): Promise<Place> {
 }
 
 /** A proxy that gives this answer. */
-async function proxy(t: TestContext, answer: string): Promise<Step> {
+async function proxy(t: TestContext, answer: string): Promise<Hop> {
   return parseProxy(`http://127.0.0.1:${await listen(t, answering(answer))}`, 'here');
 }
 
-async function dead(): Promise<Step> {
+async function dead(): Promise<Hop> {
   return parseProxy(`http://127.0.0.1:${await closedPort()}`, 'here');
 }
 
 /** What comes through the way that is taken, or the code of the failure. */
-async function along(steps: readonly Step[], { state, gateway }: Place, trouble?: string): Promise<string> {
+async function along(steps: readonly Hop[], { state, gateway }: Place, trouble?: string): Promise<string> {
   const verdict = { source: 'GNOME', why: '', steps, ...(trouble === undefined ? {} : { trouble }) };
   const way = { gateway, tls: true, proxy: {}, state };
   try {
-    const socket = await connectAlong(verdict, { way, gateway, signal: never });
+    const socket = await connectViaRoute(verdict, { way, gateway, signal: never });
     const [bytes] = (await socket.toArray()) as Buffer[];
     return String(bytes);
   } catch (error) {
@@ -49,7 +49,7 @@ async function along(steps: readonly Step[], { state, gateway }: Place, trouble?
 
 const yes = 'HTTP/1.1 200 OK\r\n\r\nby proxy';
 
-describe('connectAlong()', () => {
+describe('connectViaRoute()', () => {
   it('takes the first that gets through', async (t) => {
     const here = await place(t);
     assert.equal(await along([await proxy(t, yes), 'direct'], here), 'by proxy');
@@ -60,7 +60,7 @@ describe('connectAlong()', () => {
   it('tries a dead proxy last for a while, and in its turn when it is back', async (t) => {
     const here = await place(t);
     const [gone, other] = [await dead(), await proxy(t, yes)];
-    const memory = wayMemory(here.state);
+    const memory = routeCache(here.state);
     await along([gone, other], here);
     assert.ok(memory.isDead(gone));
     assert.ok(!memory.isDead(other));
@@ -73,7 +73,7 @@ describe('connectAlong()', () => {
     const here = await place(t);
     const refusing = await proxy(t, 'HTTP/1.1 403 No\r\n\r\n');
     await along([refusing, 'direct'], here);
-    assert.ok(!wayMemory(here.state).isDead(refusing));
+    assert.ok(!routeCache(here.state).isDead(refusing));
   });
 
   it('stops at a proxy that wants a sign-in', async (t) => {
@@ -100,7 +100,7 @@ describe('connectAlong()', () => {
     const way = { ...here, tls: true, proxy: {} };
     const verdict = { source: 'GNOME', why: '', steps: ['direct', 'direct'] as const };
     const signal = AbortSignal.abort();
-    await assert.rejects(connectAlong(verdict, { way, gateway: here.gateway, signal }), {
+    await assert.rejects(connectViaRoute(verdict, { way, gateway: here.gateway, signal }), {
       code: 'GATEWAY_TIMEOUT',
     });
   });

@@ -7,8 +7,8 @@ import type { TestContext } from 'node:test';
 import { createServer as createTlsServer, rootCertificates } from 'node:tls';
 import { chooseEgress } from '../../../../client/egress/choose.ts';
 import { findAuthority } from '../../../../client/egress/tls/last-ca.ts';
-import { wayMemory } from '../../../../client/egress/route/route-cache.ts';
-import type { Way } from '../../../../client/egress/route/route.ts';
+import { routeCache } from '../../../../client/egress/route/route-cache.ts';
+import type { RouteRequest } from '../../../../client/egress/route/route.ts';
 import { authority, certificate, key, otherCertificate } from '../../certificates.ts';
 import { listen, temporaryDirectory } from '../../support.ts';
 
@@ -20,7 +20,7 @@ function fingerprintOf(pem: string): string {
 }
 
 /** A gateway, and how many connections it had. */
-async function gatewayWith(t: TestContext, cert = certificate): Promise<{ way: Way; count: () => number }> {
+async function gatewayWith(t: TestContext, cert = certificate): Promise<{ way: RouteRequest; count: () => number }> {
   const directory = temporaryDirectory(t);
   const caFile = join(directory, 'ca.pem');
   writeFileSync(caFile, authority);
@@ -32,7 +32,7 @@ async function gatewayWith(t: TestContext, cert = certificate): Promise<{ way: W
   return { way, count: () => connections };
 }
 
-async function read(way: Way): Promise<string> {
+async function read(way: RouteRequest): Promise<string> {
   const socket = await chooseEgress(way).connect(way.gateway, never);
   return Buffer.concat((await socket.toArray()) as Buffer[]).toString();
 }
@@ -41,7 +41,7 @@ describe('the authority that vouched the last time', () => {
   it('is remembered, and enough the next time', async (t) => {
     const { way, count } = await gatewayWith(t);
     assert.equal(await read(way), 'hello');
-    assert.equal(wayMemory(way.state).vouchers.recall('localhost'), ours);
+    assert.equal(routeCache(way.state).vouchers.recall('localhost'), ours);
     assert.equal(await read(way), 'hello');
     assert.equal(count(), 2);
   });
@@ -49,22 +49,22 @@ describe('the authority that vouched the last time', () => {
   it('is not trusted for having been written down', async (t) => {
     const { way } = await gatewayWith(t);
     const { caFile: _caFile, ...withoutCaFile } = way;
-    wayMemory(way.state).vouchers.keep('localhost', ours);
+    routeCache(way.state).vouchers.keep('localhost', ours);
     await assert.rejects(read(withoutCaFile), { code: 'TLS_FAILED' });
   });
 
   it('is asked first and not alone: when another vouches now, that one is remembered', async (t) => {
     const { way, count } = await gatewayWith(t);
-    wayMemory(way.state).vouchers.keep('localhost', fingerprintOf(rootCertificates[0]!));
+    routeCache(way.state).vouchers.keep('localhost', fingerprintOf(rootCertificates[0]!));
     assert.equal(await read(way), 'hello');
-    assert.equal(wayMemory(way.state).vouchers.recall('localhost'), ours);
+    assert.equal(routeCache(way.state).vouchers.recall('localhost'), ours);
     // Older Node.js does not tell whom it trusts, and is not asked for one of them.
     assert.ok(count() <= 2);
   });
 
   it('does not make a certificate for another name good', async (t) => {
     const { way, count } = await gatewayWith(t, otherCertificate);
-    wayMemory(way.state).vouchers.keep('localhost', ours);
+    routeCache(way.state).vouchers.keep('localhost', ours);
     await assert.rejects(read(way), { code: 'TLS_FAILED' });
     assert.equal(count(), 1);
   });

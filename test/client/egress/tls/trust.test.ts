@@ -8,15 +8,15 @@ import { createServer as createTlsServer } from 'node:tls';
 import { chooseEgress } from '../../../../client/egress/choose.ts';
 import { stepEgress } from '../../../../client/egress/route/hop-egress.ts';
 import { trustOf } from '../../../../client/egress/tls/trust.ts';
-import { wayMemory } from '../../../../client/egress/route/route-cache.ts';
-import type { Way } from '../../../../client/egress/route/route.ts';
+import { routeCache } from '../../../../client/egress/route/route-cache.ts';
+import type { RouteRequest } from '../../../../client/egress/route/route.ts';
 import { authority, certificate, key, otherCertificate } from '../../certificates.ts';
 import { listen, temporaryDirectory } from '../../support.ts';
 
 const never = new AbortController().signal;
 
 interface Inspected {
-  readonly way: Way;
+  readonly way: RouteRequest;
   /** How many connections there were. */
   readonly count: () => number;
 }
@@ -33,7 +33,7 @@ async function inspected(t: TestContext, cert: string, isInSystem: boolean): Pro
   return { way: { gateway, tls: true, proxy: {}, state: directory, systemCaFile }, count: () => connections };
 }
 
-async function read(way: Way): Promise<string> {
+async function read(way: RouteRequest): Promise<string> {
   const socket = await chooseEgress(way).connect(way.gateway, never);
   return Buffer.concat((await socket.toArray()) as Buffer[]).toString();
 }
@@ -43,7 +43,7 @@ describe('the authorities of the system', { concurrency: 1 }, () => {
   it('are not trusted when they do not vouch either, and the failure names who does', async (t) => {
     const { way } = await inspected(t, certificate, false);
     await assert.rejects(read(way), { code: 'TLS_FAILED', message: /"Example Inspection CA"/ });
-    assert.ok(!wayMemory(way.state).needsSystemTrust);
+    assert.ok(!routeCache(way.state).needsSystemTrust);
   });
 
   const module = new URL('../../../../client/egress/choose.ts', import.meta.url).href;
@@ -60,7 +60,7 @@ describe('the authorities of the system', { concurrency: 1 }, () => {
     const said = Buffer.concat((await child.stdout.toArray()) as Buffer[]).toString();
     assert.equal(said, 'hello hello ');
     assert.equal(count(), 3, 'one that was not trusted, and two that were');
-    assert.ok(wayMemory(way.state).needsSystemTrust);
+    assert.ok(routeCache(way.state).needsSystemTrust);
   });
 
   it('do not make a certificate for another name good', async (t) => {

@@ -22,7 +22,7 @@ const key = newProofKey();
 const other = newProofKey();
 const about = { method: 'GET', url: `${origin}${path}`, token, nowMs };
 const bound = { token, keyThumbprint: key.thumbprint };
-const refusal = { name: 'TokenRefusal' };
+const refusal = { name: 'InvalidTokenError' };
 
 function proofOf(change: ProofChange = {}, more: Partial<typeof about> = {}): Secret {
   return new Secret(makeProof(key, { ...about, ...more }, change));

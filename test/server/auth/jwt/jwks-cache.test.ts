@@ -46,7 +46,7 @@ function bench(first: JSONWebKeySet) {
       state.loads += 1;
       return state.answer();
     },
-    { times: remoteTimes, now: () => state.nowMs, onTrouble: () => (state.troubles += 1) },
+    { times: remoteTimes, now: () => state.nowMs, onError: () => (state.troubles += 1) },
   );
   return { state, has: (kid: string) => has(source, kid) };
 }

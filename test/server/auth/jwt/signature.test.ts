@@ -4,7 +4,7 @@ import { sign } from 'node:crypto';
 import { describe, it } from 'node:test';
 import { CompactSign, compactVerify, exportJWK, generateKeyPair, importJWK } from 'jose';
 import type { CryptoKey } from 'jose';
-import { isSigned } from '../../../../server/auth/jwt/signature.ts';
+import { verifySignature } from '../../../../server/auth/jwt/signature.ts';
 import type { SignatureAlgorithm } from '../../../../server/config/config.ts';
 
 const algorithms: readonly SignatureAlgorithm[] = [
@@ -44,11 +44,11 @@ function withSignature(token: string, signature: Buffer): string {
 }
 
 for (const alg of algorithms) {
-  describe(`isSigned() by ${alg}`, () => {
+  describe(`verifySignature() by ${alg}`, () => {
     const { publicKey } = pairs.get(alg)!;
 
     it('believes what jose has signed', async () =>
-      assert.equal(isSigned(await tokenBy(alg), alg, publicKey), true));
+      assert.equal(verifySignature(await tokenBy(alg), alg, publicKey), true));
 
     it('says of every other signature what jose says', async () => {
       const token = await tokenBy(alg);
@@ -67,7 +67,7 @@ for (const alg of algorithms) {
       ];
       for (const other of others) {
         const text = withSignature(token, other);
-        assert.equal(isSigned(text, alg, publicKey), false);
+        assert.equal(verifySignature(text, alg, publicKey), false);
         assert.equal(await isSignedAsJoseSays(text, alg, publicKey), false);
       }
     });
@@ -76,7 +76,7 @@ for (const alg of algorithms) {
       const token = await tokenBy(alg);
       for (let at = 0; at < token.lastIndexOf('.'); at++) {
         const other = token[at] === 'A' ? 'B' : 'A';
-        assert.equal(isSigned(token.slice(0, at) + other + token.slice(at + 1), alg, publicKey), false);
+        assert.equal(verifySignature(token.slice(0, at) + other + token.slice(at + 1), alg, publicKey), false);
       }
     });
 
@@ -84,22 +84,22 @@ for (const alg of algorithms) {
       const token = await tokenBy(alg);
       for (const other of algorithms) {
         const key = pairs.get(other)!.publicKey;
-        if (other !== alg) assert.throws(() => isSigned(token, alg, key), TypeError, other);
+        if (other !== alg) assert.throws(() => verifySignature(token, alg, key), TypeError, other);
       }
-      assert.throws(() => isSigned(token, alg, pairs.get(alg)!.privateKey), TypeError);
+      assert.throws(() => verifySignature(token, alg, pairs.get(alg)!.privateKey), TypeError);
     });
 
     it('tells the same key by its algorithm, whichever was asked for first', async () => {
       const token = await tokenBy(alg);
-      assert.equal(isSigned(token, alg, publicKey), true);
+      assert.equal(verifySignature(token, alg, publicKey), true);
       const another = algorithms.find((each) => each !== alg)!;
-      assert.throws(() => isSigned(token, another, publicKey), TypeError);
-      assert.equal(isSigned(token, alg, publicKey), true);
+      assert.throws(() => verifySignature(token, another, publicKey), TypeError);
+      assert.equal(verifySignature(token, alg, publicKey), true);
     });
   });
 }
 
-describe('isSigned()', () => {
+describe('verifySignature()', () => {
   it('does not take a DER signature of an elliptic curve for one of a token', async () => {
     const { privateKey, publicKey } = pairs.get('ES256')!;
     const token = await tokenBy('ES256');
@@ -108,7 +108,7 @@ describe('isSigned()', () => {
       key: jwk,
       format: 'jwk',
     });
-    assert.equal(isSigned(withSignature(token, der), 'ES256', publicKey), false);
+    assert.equal(verifySignature(withSignature(token, der), 'ES256', publicKey), false);
   });
 
   it('takes no RSA key of less than 2048 bits', async () => {
@@ -116,7 +116,7 @@ describe('isSigned()', () => {
     const jwk = generateKeyPairSync('rsa', { modulusLength: 1024 }).publicKey.export({ format: 'jwk' });
     for (const alg of ['RS256', 'PS256'] as const) {
       const key = (await importJWK({ ...jwk }, alg)) as CryptoKey;
-      assert.throws(() => isSigned('a.b.c', alg, key), TypeError);
+      assert.throws(() => verifySignature('a.b.c', alg, key), TypeError);
     }
   });
 
@@ -125,6 +125,6 @@ describe('isSigned()', () => {
     const token = await tokenBy('PS256');
     const key = { key: await exportJWK(privateKey), format: 'jwk', padding: 6, saltLength: 20 } as const;
     const signature = sign('sha256', Buffer.from(token.slice(0, token.lastIndexOf('.'))), key);
-    assert.equal(isSigned(withSignature(token, signature), 'PS256', publicKey), false);
+    assert.equal(verifySignature(withSignature(token, signature), 'PS256', publicKey), false);
   });
 });

@@ -17,13 +17,13 @@ import { Secret } from '../../../../protocol/secret.ts';
 import { relayV1 } from '../../../../protocol/relay-v1.ts';
 import type { RelayOpened } from '../../../../protocol/relay-frame.ts';
 import { Metrics } from '../../../../server/telemetry/metrics.ts';
-import { InstanceFolder } from '../../../../server/cluster/runtime-directory.ts';
+import { RuntimeDirectory } from '../../../../server/cluster/runtime-directory.ts';
 import { formatHandedOver, handedOverField } from '../../../../server/cluster/handoff/receiver.ts';
 import type { HandedOver } from '../../../../server/cluster/handoff/receiver.ts';
 import { instanceApp } from '../../../../server/cluster/peer-api.ts';
-import { Neighbours, tunnelsOf } from '../../../../server/cluster/peers.ts';
-import { Succession } from '../../../../server/cluster/process-lifecycle.ts';
-import { listenInTurn } from '../../../../server/listener/listen.ts';
+import { Peers, locateTunnel } from '../../../../server/cluster/peers.ts';
+import { ProcessLifecycle } from '../../../../server/cluster/process-lifecycle.ts';
+import { listenForTakeover } from '../../../../server/listener/listen.ts';
 import { WebSocket } from 'ws';
 import { codeOf, exchange, startEcho, startParts, statusOf } from '../../support/gateway-parts.ts';
 import type { Parts } from '../../support/gateway-parts.ts';
@@ -58,44 +58,44 @@ const handedHead = (sid: string, fields: string, what: HandedOver): string =>
 /** Two processes of one gateway, in one: the older one has the tunnel, the newer one gets the requests. */
 describe('a rejoin that reaches another process', () => {
   const scratch = mkdtempSync(join(tmpdir(), 'postern-hand-over-'));
-  let folder: InstanceFolder;
+  let folder: RuntimeDirectory;
   let owner: Parts;
   let taker: Parts;
-  let neighbours: Neighbours;
+  let neighbours: Peers;
   let instance: ReturnType<typeof instanceApp>;
   let echo: Awaited<ReturnType<typeof startEcho>>;
 
   before(async () => {
-    folder = await InstanceFolder.open(join(scratch, 'gateway.ctl'));
+    folder = await RuntimeDirectory.open(join(scratch, 'gateway.ctl'));
     echo = await startEcho();
     owner = await startParts({ relays: { instance: older } });
-    neighbours = new Neighbours(folder, newer);
+    neighbours = new Peers(folder, newer);
     taker = await startParts({
       relays: { instance: newer },
-      tunnels: (own) => tunnelsOf(newer, own, neighbours),
+      tunnels: (own) => locateTunnel(newer, own, neighbours),
     });
     instance = instanceApp(
-      new Succession(
+      new ProcessLifecycle(
         {
           sessions: owner.sessions,
-          relays: owner.relays,
+          resumableTunnels: owner.relays,
           metrics: new Metrics(),
           end: () => 0,
           stop() {},
-          succeeded() {},
+          onSuperseded() {},
           empty: async () => {},
         },
         older,
       ),
     );
-    await listenInTurn(
+    await listenForTakeover(
       instance,
       { kind: 'unix', path: folder.socketOf(older)! },
-      { whoMayConnect: 'owner', turn: 'next' },
+      { access: 'owner', mode: 'next' },
     );
   });
   after(async () => {
-    neighbours.handOvers.close();
+    neighbours.handoff.close();
     await instance.close();
     await Promise.all([owner.close(), taker.close()]);
     echo.close();
@@ -141,17 +141,17 @@ describe('a rejoin that reaches another process', () => {
       tunnel.write('a'.repeat(100_000));
       const before = taker.ended.length;
       port = taker.port;
-      owner.relays.askToMove();
+      owner.relays.requestReconnect();
       await taker.endedCount(before + 1);
       assert.equal(taker.ended.at(-1)!.end, 'RESUMED');
-      assert.equal(neighbours.handOvers.count, 1);
+      assert.equal(neighbours.handoff.count, 1);
       const [record] = [...owner.sessions.records()];
       assert.equal(record!.resumes, 1);
       assert.equal(record!.remoteAddress, '127.0.0.1');
       tunnel.end('b'.repeat(3_000_000));
       const received = await buffer(tunnel);
       assert.equal(received.toString(), 'a'.repeat(100_000) + 'b'.repeat(3_000_000));
-      await neighbours.handOvers.empty();
+      await neighbours.handoff.empty();
     });
   }
 

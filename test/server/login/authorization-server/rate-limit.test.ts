@@ -5,11 +5,11 @@ import { RequestRate } from '../../../../server/login/authorization-server/rate-
 it('RequestRate lets each network have its share of each minute', () => {
   let clock = 0;
   const rate = new RequestRate(2, { now: () => clock });
-  assert.deepEqual([rate.take('192.0.2.1'), rate.take('192.0.2.1')], [0, 0]);
-  assert.equal(rate.take('192.0.2.1'), 60_000);
-  assert.equal(rate.take('192.0.2.2'), 0);
-  assert.deepEqual([rate.take('2001:db8::1'), rate.take('2001:db8::2')], [0, 0]);
-  assert.ok(rate.take('2001:db8::3') > 0, 'one /64 is one network');
+  assert.deepEqual([rate.admit('192.0.2.1'), rate.admit('192.0.2.1')], [0, 0]);
+  assert.equal(rate.admit('192.0.2.1'), 60_000);
+  assert.equal(rate.admit('192.0.2.2'), 0);
+  assert.deepEqual([rate.admit('2001:db8::1'), rate.admit('2001:db8::2')], [0, 0]);
+  assert.ok(rate.admit('2001:db8::3') > 0, 'one /64 is one network');
   clock = 60_000;
-  assert.equal(rate.take('192.0.2.1'), 0);
+  assert.equal(rate.admit('192.0.2.1'), 0);
 });

@@ -15,7 +15,7 @@ describe('what the authorization server remembers', () => {
   const adapterOf = (model: string) =>
     storeAdapter(store, {
       onGrantEnded: async (id) => void ended.push(id),
-      usedTwice: () => new RangeError('twice'),
+      onReplay: () => new RangeError('twice'),
       now: () => clock,
     })(model);
   before(async () => (store = await openEmbeddedStore(join(folder, 'db'), { now: () => clock })));
