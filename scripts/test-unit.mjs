@@ -17,7 +17,7 @@ continueWith(
     '--test-reporter=spec',
     // Unit tests wait more than they compute.
     '--test-concurrency=4',
-    '--test-timeout=60000',
+    '--test-timeout=300000',
     ...(files.length > 0 ? files : unitTests(root)),
   ],
   // The folder does not exist: code under test finds no programs to start, on any machine.
