@@ -62,7 +62,7 @@ export function passCarried(
 }
 
 /** Takes the requests for carriers of this process that have reached another one. */
-export function takeCarried(app: FastifyInstance, relays: ResumableTunnels, carriers: HttpCarriers): void {
+export function acceptPassedRequests(app: FastifyInstance, relays: ResumableTunnels, carriers: HttpCarriers): void {
   const entry = httpEntry('/', () => relays, carriers);
   void app.register(async (scope) => {
     scope.removeAllContentTypeParsers();

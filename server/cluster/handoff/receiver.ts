@@ -45,7 +45,7 @@ export function formatHandedOver({ holder, id, remoteAddress }: HandedOver): str
  * Takes the requests to go on that other processes of the gateway hand over. Only tunnels of this process are looked
  * for: none goes on to a third one.
  */
-export function takeHandedOver(server: Server, relays: ResumableTunnels): void {
+export function acceptHandoffs(server: Server, relays: ResumableTunnels): void {
   const entry = relayEntry('/', () => relays);
   server.on('upgrade', (request: IncomingMessage, stream: Socket, head: Buffer) => {
     stream.on('error', () => {});

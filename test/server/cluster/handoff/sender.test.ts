@@ -88,10 +88,11 @@ describe('a rejoin that reaches another process', () => {
         older,
       ),
     );
+    await instance.ready();
     await listenForTakeover(
-      instance,
+      instance.server,
       { kind: 'unix', path: folder.socketOf(older)! },
-      { access: 'owner', mode: 'next' },
+      { access: 'owner', mode: 'takeover' },
     );
   });
   after(async () => {
