@@ -25,7 +25,7 @@ import { tcpDialer } from './dial/tcp.ts';
 import { measureRoutes } from './web/measure.ts';
 import { HttpCarriers } from './entry/http-carrier.ts';
 import { plainEntries, requestEntries } from './entry/index.ts';
-import type { Incoming, Offer, ResumeOffer } from './entry/entry.ts';
+import type { Incoming } from './entry/entry.ts';
 import { matches } from './admin/control.ts';
 import type { KillRequest } from './admin/control.ts';
 import { newInstanceName } from './cluster/runtime-directory.ts';
@@ -51,6 +51,7 @@ import type { Store } from './store/store.ts';
 import { ResumableTunnels } from './resume/resumable-tunnels.ts';
 import { localLocator } from './resume/local-locator.ts';
 import type { TunnelLocator } from './resume/tunnel-locator.ts';
+import type { Offer, ResumeOffer } from './session/offer.ts';
 import { Sessions } from './session/sessions.ts';
 import { apiRoutes, authenticate } from './web/api.ts';
 import { webRoutes } from './web/routes.ts';
@@ -350,7 +351,7 @@ export class Gateway {
       minimumDelayMs,
     };
     const { pipeline } = this.#settings;
-    return 'sid' in offer ? resumeTunnel(offer, context, pipeline) : openTunnel(offer, context, pipeline);
+    return offer.kind === 'resume' ? resumeTunnel(offer, context, pipeline) : openTunnel(offer, context, pipeline);
   }
 
   #recordMalformed(

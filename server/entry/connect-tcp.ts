@@ -24,6 +24,7 @@ export function connectTcpEntry(prefix: string): RequestEntry {
     take(request, { socket, id, remoteAddress, signal }, onOffer) {
       const token = request.headers.upgrade!.toLowerCase();
       onOffer({
+        kind: 'open',
         entry: 'connect-tcp',
         id,
         asked: asked(request.url)!,

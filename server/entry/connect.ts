@@ -17,6 +17,7 @@ export function connectEntry(): RequestEntry {
     take(request, { socket, id, remoteAddress, signal }, onOffer) {
       const { authorization, 'proxy-authorization': proxyAuthorization } = request.headers;
       onOffer({
+        kind: 'open',
         entry: 'connect',
         id,
         asked: request.url ?? '',

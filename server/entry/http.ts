@@ -96,10 +96,10 @@ function offer(
   };
   if (what.kind === 'connect') {
     const open = async () => relays().open(id, await accept(), { isPlain: false });
-    onOffer({ ...common, asked: targetIn(what.query), accept: open });
+    onOffer({ ...common, kind: 'open', asked: targetIn(what.query), accept: open });
   } else {
     const resume = readResume(what.query, request.headers, { isProven: true });
-    onOffer({ ...common, asked: '', ...resume, accept });
+    onOffer({ ...common, kind: 'resume', asked: '', ...resume, accept });
   }
 }
 

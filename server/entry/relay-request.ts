@@ -1,7 +1,7 @@
 import type { IncomingHttpHeaders } from 'node:http';
 import { TunnelError } from '../../protocol/errors.ts';
 import { isResumeCause } from '../../protocol/resume-cause.ts';
-import type { ResumeProof } from './entry.ts';
+import type { ResumeProof } from '../session/offer.ts';
 
 /** A request for a resumable tunnel, by whatever carries it. */
 export interface AskedRelay {

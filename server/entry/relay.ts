@@ -51,10 +51,11 @@ export function relayEntry(prefix: string, relays: () => ResumableTunnels): Requ
       if (what.kind === 'connect') {
         const isPlain = codec === relayV4;
         const open = async () => relays().open(id, await accept(), { isPlain });
-        onOffer({ ...common, asked: targetIn(what.query), accept: open });
+        onOffer({ ...common, kind: 'open', asked: targetIn(what.query), accept: open });
       } else {
         onOffer({
           ...common,
+          kind: 'resume',
           asked: '',
           ...readResume(what.query, request.headers, { isProven: codec === relayV1 }),
           accept,

@@ -68,6 +68,7 @@ export function webSocketEntry(prefix: string): RequestEntry {
       const { socket, id, remoteAddress, signal } = incoming;
       checkHandshake(request);
       onOffer({
+        kind: 'open',
         entry: 'websocket',
         id,
         asked: asked(request.url)!,

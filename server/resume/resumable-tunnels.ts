@@ -8,7 +8,7 @@ import type { ReplayBudget } from '../../stream/relay-stream.ts';
 import type { Carrier, CarrierEnd } from '../../stream/carrier.ts';
 import { TunnelEnded } from '../../stream/tunnel-ended.ts';
 import type { Principal } from '../auth/authenticator.ts';
-import type { ResumeOffer } from '../entry/entry.ts';
+import type { ResumeOffer } from '../session/offer.ts';
 import { tunnelNotFound } from './tunnel-locator.ts';
 import type { TunnelOwner } from './tunnel-locator.ts';
 import type { Session, Sessions } from '../session/sessions.ts';

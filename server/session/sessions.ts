@@ -3,9 +3,9 @@ import type { TunnelErrorCode } from '../../protocol/errors.ts';
 import type { Target } from '../../protocol/target.ts';
 import type { CarrierEnd } from '../../stream/carrier.ts';
 import type { Principal } from '../auth/authenticator.ts';
-import type { PendingRequest } from '../entry/entry.ts';
 import type { Grant } from '../policy/policy.ts';
 import type { BridgeEnd } from '../../stream/bridge.ts';
+import type { PendingRequest } from './offer.ts';
 
 /** Why a session ended: how its tunnel did, or the code it was refused with, or why the gateway ended it. */
 export type SessionEnd = BridgeEnd | TunnelErrorCode | EndReason | 'CLIENT_GONE' | 'RESUMED';

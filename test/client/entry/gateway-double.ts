@@ -55,7 +55,7 @@ export function gatewayDouble(
       open: (_id: string, carrier: Carrier) => tunnelOn(carrier),
     } as unknown as ResumableTunnels;
     httpEntry('/ssh/', () => relays, carriers).take(request, exchange, (offer) => {
-      if ('sid' in offer) return offer.reject(new TunnelError('TUNNEL_GONE', 'no such tunnel'));
+      if (offer.kind === 'resume') return offer.reject(new TunnelError('TUNNEL_GONE', 'no such tunnel'));
       void offer.accept().then((tunnel) => onTunnel(tunnel, request));
     });
   });

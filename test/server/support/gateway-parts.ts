@@ -9,7 +9,7 @@ import type { Authenticator } from '../../../server/auth/authenticator.ts';
 import type { Revocations } from '../../../server/auth/revocations.ts';
 import type { Limits } from '../../../server/config/config.ts';
 import type { Dialer } from '../../../server/dial/dialer.ts';
-import type { Incoming, Offer, ResumeOffer } from '../../../server/entry/entry.ts';
+import type { Incoming } from '../../../server/entry/entry.ts';
 import { plainEntries, requestEntries } from '../../../server/entry/index.ts';
 import { takePlainRequest } from '../../../server/http/plain-routes.ts';
 import { remoteAddressBehind } from '../../../server/http/client-address.ts';
@@ -21,6 +21,7 @@ import { ResumableTunnels } from '../../../server/resume/resumable-tunnels.ts';
 import type { RelaysOptions } from '../../../server/resume/resumable-tunnels.ts';
 import { localLocator } from '../../../server/resume/local-locator.ts';
 import type { TunnelLocator } from '../../../server/resume/tunnel-locator.ts';
+import type { Offer, ResumeOffer } from '../../../server/session/offer.ts';
 import { Sessions } from '../../../server/session/sessions.ts';
 import type { SessionObserver, SessionRecord } from '../../../server/session/sessions.ts';
 
@@ -121,7 +122,7 @@ export async function startParts(
     origins: () => ['https://listed.example'],
     remoteAddress: remoteAddressBehind([]),
     onOffer: (offer: Offer | ResumeOffer) =>
-      void ('sid' in offer ? resumeTunnel(offer, context, pipeline) : openTunnel(offer, context, pipeline)),
+      void (offer.kind === 'resume' ? resumeTunnel(offer, context, pipeline) : openTunnel(offer, context, pipeline)),
     onMalformed(incoming: Omit<Incoming, 'socket'>, asked: string, error: TunnelError) {
       const offer = { ...incoming, entry: 'none', asked, credentials: { kind: 'none' } as const };
       sessions.begin({ ...offer, reject() {} }).end(error.code);
