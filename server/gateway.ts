@@ -38,8 +38,8 @@ import type { SigningKeys } from './login/authorization-server/signing-keys.ts';
 import { remoteAddressBehind } from './http/client-address.ts';
 import type { RemoteAddress } from './http/client-address.ts';
 import { plainRoutes } from './http/plain-routes.ts';
-import type { PlainRequestOptions } from './http/plain-routes.ts';
-import { takeTunnelRequests } from './http/upgrade-dispatcher.ts';
+import type { PlainRouteOptions } from './http/plain-routes.ts';
+import { handleTunnelRequests } from './http/upgrade-dispatcher.ts';
 import { resumeTunnel, openTunnel } from './pipeline.ts';
 import type { PipelineSettings } from './pipeline.ts';
 import type { Counter } from './policy/counter.ts';
@@ -203,7 +203,7 @@ export class Gateway {
       entries: plainEntries(this.prefix, this.config.entries, {
         relays: () => this.resumableTunnels,
         carriers: this.carriers,
-        elsewhere: this.#peers,
+        peers: this.#peers,
       }),
     });
   }
@@ -230,7 +230,7 @@ export class Gateway {
 
   /** Takes tunnel requests from an HTTP server, when all its other listeners are in place. Returns what stops it. */
   attach(server: Server): { release(): void } {
-    return takeTunnelRequests(server, {
+    return handleTunnelRequests(server, {
       ...this.#tunnelRequestHandlers(),
       entries: requestEntries(this.prefix, this.config.entries, () => this.resumableTunnels),
       prefix: this.prefix,
@@ -238,7 +238,7 @@ export class Gateway {
   }
 
   /** What is done with requests for tunnels, however they come. */
-  #tunnelRequestHandlers(): Omit<PlainRequestOptions, 'entries'> {
+  #tunnelRequestHandlers(): Omit<PlainRouteOptions, 'entries'> {
     return {
       origins: () => this.config.origins,
       remoteAddress: (request) => this.#settings.remoteAddress(request),
@@ -362,7 +362,7 @@ export class Gateway {
     const session = this.sessions.begin({
       entry: 'none',
       id,
-      asked,
+      requested: asked,
       remoteAddress,
       signal,
       credentials: { kind: 'none' },

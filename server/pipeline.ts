@@ -78,7 +78,7 @@ async function establish(
   try {
     if (draining()) throw new TunnelError('DRAINING', 'the gateway is stopping; try again');
     releases.push(counts.acquireForAddress(offer.remoteAddress, limits));
-    const asked = parseTarget(offer.asked, 'required');
+    const asked = parseTarget(offer.requested, 'required');
     const principal = await authenticate(offer, pipeline);
     session.identified(principal);
     // In one step with the line before: a revocation that comes from now on finds the session by its principal.

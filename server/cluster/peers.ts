@@ -3,7 +3,7 @@ import { z } from 'zod';
 import { TunnelError, isTunnelErrorCode } from '../../protocol/errors.ts';
 import type { ProcessMetrics } from '../telemetry/metrics-aggregator.ts';
 import type { Figures } from '../telemetry/metrics.ts';
-import type { Carried, CarriersElsewhere } from '../entry/http.ts';
+import type { Carried, PeerCarriers } from '../entry/http.ts';
 import type { KillRequest, SessionView } from '../admin/control.ts';
 import { tunnelNotFound } from '../resume/tunnel-locator.ts';
 import type { TunnelOwner, TunnelHandle, TunnelLocator } from '../resume/tunnel-locator.ts';
@@ -25,7 +25,7 @@ const found = z.object({ sessionId: z.string(), target, address: target });
 export type PeerNotice = 'succeeded' | 'stop';
 
 /** The other processes of this gateway on this machine: those that it has taken over from, and one that takes over. */
-export class Peers implements TunnelLocator, CarriersElsewhere {
+export class Peers implements TunnelLocator, PeerCarriers {
   readonly handoff = new ConnectionHandoff();
   readonly #folder: RuntimeDirectory;
   readonly #name: string;

@@ -23,7 +23,7 @@ export interface RequestEntry {
   readonly upgrades: readonly string[];
   matches(request: IncomingMessage): boolean;
   /** Takes the connection over: the entry then owns `incoming.socket`. Throws a TunnelError, and takes nothing, for a request it cannot read. */
-  take(request: IncomingMessage, incoming: Incoming, onOffer: OnOffer): void;
+  handle(request: IncomingMessage, incoming: Incoming, onOffer: OnOffer): void;
 }
 
 /** A request that is no upgrade, with its answer still to be given. */
@@ -41,5 +41,5 @@ export interface PlainEntry {
     readonly mayHaveBody?: boolean;
   }[];
   /** Takes the exchange over. Throws a TunnelError, and takes nothing, for a request it cannot read or does not expect. */
-  take(request: IncomingMessage, exchange: Exchange, onOffer: OnOffer): void;
+  handle(request: IncomingMessage, exchange: Exchange, onOffer: OnOffer): void;
 }

@@ -12,7 +12,7 @@ export interface PendingRequest {
   /** Names this request in the answer, the log and the audit. */
   readonly id: string;
   /** The target as the caller wrote it; the pipeline parses it. */
-  readonly asked: string;
+  readonly requested: string;
   readonly credentials: Credentials;
   readonly remoteAddress: string;
   /** Aborted when the caller's connection has closed. */

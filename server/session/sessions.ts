@@ -17,7 +17,7 @@ export type SessionEnd = BridgeEnd | TunnelErrorCode | EndReason | 'CLIENT_GONE'
 export interface SessionRecord {
   readonly id: string;
   readonly entry: string;
-  readonly asked: string;
+  readonly requested: string;
   readonly remoteAddress: string;
   readonly offeredAt: number;
   readonly principal?: Principal;
@@ -155,7 +155,7 @@ class LiveSession implements Session {
     this.record = {
       id: offer.id,
       entry: offer.entry,
-      asked: offer.asked,
+      requested: offer.requested,
       remoteAddress: offer.remoteAddress,
       offeredAt: Date.now(),
       resumes: 0,

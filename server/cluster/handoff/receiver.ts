@@ -56,7 +56,7 @@ export function takeHandedOver(server: Server, relays: ResumableTunnels): void {
       const { holder, id, remoteAddress } = readHandedOver(request);
       const incoming: Incoming = { socket: stream, remoteAddress, id, signal: closing(stream) };
       if (!entry.matches(request)) throw new TunnelError('REQUEST_INVALID', 'this is no request to go on');
-      entry.take(request, incoming, (offer) => void resume(offer, holder, relays));
+      entry.handle(request, incoming, (offer) => void resume(offer, holder, relays));
     } catch (error) {
       refuse(stream, toTunnelError(error), '-', { speaksAs: 'origin' });
     }
