@@ -66,7 +66,7 @@ function fieldsOf(
     session: record.id,
     entry: record.entry,
     client: record.remoteAddress,
-    asked: redact(record.asked),
+    asked: redact(record.requested),
     issuer: principal?.issuer,
     subject: principal?.subject,
     tokenId: principal?.tokenId,

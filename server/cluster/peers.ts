@@ -2,7 +2,7 @@ import type { IncomingMessage } from 'node:http';
 import type { z } from 'zod';
 import { TunnelError, isTunnelErrorCode } from '../../protocol/errors.ts';
 import type { ProcessMetrics } from '../telemetry/metrics-aggregator.ts';
-import type { Carried, CarriersElsewhere } from '../entry/http.ts';
+import type { Carried, PeerCarriers } from '../entry/http.ts';
 import type { KillRequest, SessionView } from '../admin/control.ts';
 import { tunnelNotFound } from '../resume/tunnel-locator.ts';
 import type { TunnelOwner, TunnelHandle, TunnelLocator } from '../resume/tunnel-locator.ts';
@@ -29,7 +29,7 @@ const finalMetricsMs = 1000;
 export type PeerNotice = 'succeeded' | 'stop';
 
 /** The other processes of this gateway on this machine: those that it has taken over from, and one that takes over. */
-export class Peers implements TunnelLocator, CarriersElsewhere {
+export class Peers implements TunnelLocator, PeerCarriers {
   readonly handoff = new ConnectionHandoff();
   readonly #directory: RuntimeDirectory;
   readonly #name: string;

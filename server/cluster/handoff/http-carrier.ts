@@ -5,10 +5,10 @@ import type { FastifyInstance } from 'fastify';
 import { toTunnelError } from '../../../protocol/errors.ts';
 import type { Exchange } from '../../entry/entry.ts';
 import type { HttpCarriers } from '../../entry/http-carrier.ts';
-import { carriedWays, httpEntry } from '../../entry/http.ts';
+import { carrierRequestMethods, httpEntry } from '../../entry/http.ts';
 import type { Carried } from '../../entry/http.ts';
 import { refuseRequest } from '../../entry/refusal.ts';
-import { goneSignal } from '../../http/plain-routes.ts';
+import { closeSignal } from '../../http/plain-routes.ts';
 import { newRequestId } from '../../http/upgrade-dispatcher.ts';
 import { tunnelNotFound } from '../../resume/tunnel-locator.ts';
 import type { ResumableTunnels } from '../../resume/resumable-tunnels.ts';
@@ -31,7 +31,7 @@ const ownFields = new Set(['connection', 'keep-alive', 'transfer-encoding', 'dat
 export function passCarried(
   socketPath: string,
   request: IncomingMessage,
-  { way, exchange: { response, id } }: Carried,
+  { direction: way, exchange: { response, id } }: Carried,
 ): void {
   const asking = httpRequest({
     socketPath,
@@ -67,7 +67,7 @@ export function acceptPassedRequests(app: FastifyInstance, relays: ResumableTunn
   void app.register(async (scope) => {
     scope.removeAllContentTypeParsers();
     scope.addContentTypeParser('*', (_request, _payload, done) => done(null));
-    for (const [way, method] of Object.entries(carriedWays)) {
+    for (const [way, method] of Object.entries(carrierRequestMethods)) {
       scope.route({
         method,
         url: `/http/${way}`,
@@ -78,10 +78,10 @@ export function acceptPassedRequests(app: FastifyInstance, relays: ResumableTunn
             response: reply.raw,
             remoteAddress: '',
             id: newRequestId(),
-            signal: goneSignal(reply.raw),
+            signal: closeSignal(reply.raw),
           };
           try {
-            entry.take(request, exchange, () => {});
+            entry.handle(request, exchange, () => {});
           } catch (error) {
             refuseRequest(exchange.response, toTunnelError(error), exchange.id);
           }

@@ -2,12 +2,13 @@ import type { IncomingMessage, Server } from 'node:http';
 import type { Socket } from 'node:net';
 import { z } from 'zod';
 import { TunnelError, toTunnelError } from '../../../protocol/errors.ts';
-import type { Incoming, Offer, ResumeOffer } from '../../entry/entry.ts';
+import type { Incoming } from '../../entry/entry.ts';
 import { refuse } from '../../entry/refusal.ts';
 import { relayEntry } from '../../entry/relay.ts';
 import { localLocator } from '../../resume/local-locator.ts';
 import type { TunnelOwner } from '../../resume/tunnel-locator.ts';
 import type { ResumableTunnels } from '../../resume/resumable-tunnels.ts';
+import type { Offer, ResumeOffer } from '../../session/offer.ts';
 
 /** Says what another process has verified. It is believed on the socket of an instance, and nowhere else. */
 export const handedOverField = 'Postern-Handed-Over';
@@ -55,7 +56,7 @@ export function acceptHandoffs(server: Server, relays: ResumableTunnels): void {
       const { holder, id, remoteAddress } = readHandedOver(request);
       const incoming: Incoming = { socket: stream, remoteAddress, id, signal: closing(stream) };
       if (!entry.matches(request)) throw new TunnelError('REQUEST_INVALID', 'this is no request to go on');
-      entry.take(request, incoming, (offer) => void resume(offer, holder, relays));
+      entry.handle(request, incoming, (offer) => void resume(offer, holder, relays));
     } catch (error) {
       refuse(stream, toTunnelError(error), '-', { speaksAs: 'origin' });
     }
@@ -70,7 +71,7 @@ async function resume(
 ): Promise<void> {
   let accepted = false;
   try {
-    if (!('sid' in offer)) throw new TunnelError('REQUEST_INVALID', 'this is no request to go on');
+    if (offer.kind !== 'resume') throw new TunnelError('REQUEST_INVALID', 'this is no request to go on');
     const tunnel = await localLocator(relays).find(offer.sid, holder);
     const attach = await tunnel.prepare(offer);
     accepted = true;

@@ -8,7 +8,7 @@ import { formatResponseHead } from '../../../protocol/http-head.ts';
 import { relayV1, relayV1Subprotocol } from '../../../protocol/relay-v1.ts';
 import { webSocketCarrier } from '../../../stream/websocket-carrier.ts';
 import type { Carrier } from '../../../stream/carrier.ts';
-import type { ResumeOffer } from '../../entry/entry.ts';
+import type { ResumeOffer } from '../../session/offer.ts';
 import { bridge } from '../../../stream/bridge.ts';
 import type { TunnelOwner } from '../../resume/tunnel-locator.ts';
 import { readJson } from '../peer-client.ts';
