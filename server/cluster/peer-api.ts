@@ -12,7 +12,7 @@ import { acceptPassedRequests } from './handoff/http-carrier.ts';
 import { acceptHandoffs } from './handoff/receiver.ts';
 import { finalMetrics, findRequest, notice, peerVersion, peerVersionField, revokeRequest } from './peer-messages.ts';
 
-/** What a process does for the other ones. */
+/** The requests that a process answers for the others. */
 export interface InstanceSource extends SessionControl {
   readonly live: Pick<Sessions, 'find'>;
   readonly relays: ResumableTunnels;

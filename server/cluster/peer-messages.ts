@@ -100,7 +100,7 @@ export const reloadRefusal = z.object({ detail: z.string() });
 /** The first message of a supervisor to its worker. A worker of version 0 refuses it with any field more. */
 export const workerOrders = z.object({ configText: z.string() });
 
-/** What a worker reports to its supervisor. A supervisor of version 0 is told no `v`: it ignores a notice that has one. */
+/** A report of a worker to its supervisor. One of version 0 ignores a notice that has a `v`, so it is sent none. */
 export const workerNotice = z.union([
   z.object({ v: z.number().exactOptional(), listening: z.string() }),
   z.object({ v: z.number().exactOptional(), failing: z.literal(true) }),

@@ -16,7 +16,7 @@ import {
   sessionViews,
   toOwnerMessage,
 } from './peer-messages.ts';
-import { passCarried } from './handoff/http-carrier.ts';
+import { passRequest } from './handoff/http-carrier.ts';
 import { instanceNameLength } from './runtime-directory.ts';
 import type { RuntimeDirectory } from './runtime-directory.ts';
 import { ConnectionHandoff, unreachable } from './handoff/sender.ts';
@@ -25,7 +25,7 @@ const requestMs = 3000;
 /** A process that ends waits for it. */
 const finalMetricsMs = 1000;
 
-/** What a process reports to all the others: see `InstanceSource`. */
+/** A notice of a process to all the others: see `InstanceSource`. */
 export type PeerNotice = 'succeeded' | 'stop';
 
 /** The other processes of this gateway on this machine: those that it has taken over from, and one that takes over. */
@@ -85,7 +85,7 @@ export class Peers implements TunnelLocator, PeerCarriers {
     await this.#requestAll('/last-figures', metrics, finalMetricsMs);
   }
 
-  /** What the others have counted, of those that answer, and the names of all. */
+  /** The metrics of the others, of those that answer, and the names of all. */
   async metrics(): Promise<{
     readonly answers: readonly ProcessMetrics[];
     readonly living: ReadonlySet<string>;
@@ -107,7 +107,7 @@ export class Peers implements TunnelLocator, PeerCarriers {
     const name = id.slice(0, instanceNameLength);
     const socket = this.#directory.socketOf(name);
     if (socket === undefined || name === this.#name) throw tunnelNotFound();
-    passCarried(socket, request, carried);
+    passRequest(socket, request, carried);
   }
 
   /** Undefined for each process that does not answer, or refuses. */

@@ -15,7 +15,7 @@ export interface Supersedable {
   empty(): Promise<void>;
 }
 
-/** What other processes can have this one do, and which process comes after it. */
+/** This process as the others see it: the requests that it answers, and whether another one has taken over. */
 export class ProcessLifecycle implements InstanceSource {
   readonly #gateway: Supersedable;
   readonly #generation: string;

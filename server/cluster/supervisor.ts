@@ -16,7 +16,7 @@ const maxWaitMs = 30_000;
 const lastMs = 10_000;
 
 export interface SupervisorParts {
-  /** How many workers there are. */
+  /** The number of workers. */
   readonly count: number;
   readonly listeners: readonly NamedListenSpec[];
   /** The instance name of this process. */
@@ -36,7 +36,7 @@ export interface SupervisorParts {
 interface WorkerSlot {
   readonly number: number;
   worker: WorkerProcess | undefined;
-  /** How many in a row have ended after a short run. */
+  /** The number of workers in a row that have ended after a short run. */
   failures: number;
   retry: NodeJS.Timeout | undefined;
 }
@@ -74,7 +74,7 @@ export class Supervisor implements PublicListener {
     return this.#sockets.shared;
   }
 
-  /** How many workers listen. */
+  /** The number of workers that listen. */
   get alive(): number {
     return this.#listening().length;
   }

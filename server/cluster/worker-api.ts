@@ -1,7 +1,7 @@
 import type { FastifyInstance } from 'fastify';
 import { reloadRequest } from './peer-messages.ts';
 
-/** What a worker does for its supervisor, besides what every process does for the others. */
+/** The requests that a worker answers for its supervisor, besides those of `InstanceSource`. */
 export interface Worker {
   /** Why no new tunnel would open here now; empty when ready. */
   readonly notReadyReasons: readonly string[];
@@ -16,7 +16,7 @@ export interface Worker {
 /** More than a config file can reasonably be. */
 const maxTextBytes = 16 * 1024 * 1024;
 
-/** Adds that to the listener of an instance. */
+/** Adds them to the listener of an instance. */
 export function workerRoutes(app: FastifyInstance, worker: Worker): void {
   let prepared: (() => void) | undefined;
   app.get('/obstacles', (_request, reply) => reply.send(worker.notReadyReasons));

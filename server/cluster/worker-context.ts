@@ -5,17 +5,17 @@ import { peerVersion } from './peer-messages.ts';
 /** Names the process that has started this one as one of its workers, and says what it needs: see `WorkerContext`. */
 export const workerVariable = 'POSTERN_WORKER';
 
-/** What a supervisor passes to each of its workers. */
+/** The facts that a supervisor passes to each of its workers. */
 export interface WorkerContext {
   /** The instance name of the supervisor. */
   readonly generation: string;
   /** From 1 on; the worker that replaces another has its number. */
   readonly number: number;
-  /** How many workers there are. */
+  /** The number of workers. */
   readonly workers: number;
   /** The worker's own column of the shared counts, from 0 on. */
   readonly column: number;
-  /** How many columns these have. */
+  /** The number of columns. */
   readonly columns: number;
 }
 

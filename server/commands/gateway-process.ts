@@ -36,7 +36,7 @@ interface Cluster {
   readonly peers: Peers;
   /** Absent where this process carries the tunnels itself. */
   readonly supervisor: Supervisor | undefined;
-  /** What all of them have counted. */
+  /** Collects the metrics of all of them. */
   readonly metrics: MetricsAggregator;
 }
 

@@ -66,7 +66,7 @@ interface OpenWorker {
   readonly listener: OwnListener;
   readonly peers: Peers;
   readonly directory: RuntimeDirectory;
-  /** What other processes connect to. */
+  /** Answers the other processes of the gateway. */
   readonly instanceApp: FastifyInstance;
   /** Resolves when the supervisor has asked to accept no new connections. */
   readonly stopped: Promise<'yield'>;
@@ -128,7 +128,7 @@ async function endWorker(worker: OpenWorker, { number }: StartedWorker): Promise
   if (process.connected) process.disconnect?.();
 }
 
-/** What all workers together are allowed to keep is shared out. */
+/** The worker's share of the bytes that all of them together are allowed to keep. */
 function shareOf(config: Config, { workers }: StartedWorker): Config {
   const totalBytes = Math.max(config.resume.windowBytes, Math.floor(config.resume.totalBytes / workers));
   return { ...config, resume: { ...config.resume, totalBytes } };

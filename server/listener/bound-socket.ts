@@ -15,7 +15,7 @@ export interface BoundSocket {
   close(): void;
 }
 
-/** What Node.js has no public word for; its own `cluster` holds its sockets by it. */
+/** The function by which Node's own `cluster` holds its sockets. It is not public. */
 interface BindingNet {
   _createServerHandle(
     address: string,

@@ -6,7 +6,7 @@ import { dirname, join } from 'node:path';
 import type { FastifyInstance } from 'fastify';
 import type { ListenAddress } from '../config/config.ts';
 
-/** Where a server listens: an address of the configuration, or a descriptor that was open when the process began. */
+/** The address at which a server listens: one of the configuration, or a descriptor that was open when the process began. */
 export type ListenSpec = ListenAddress | { readonly kind: 'passed'; readonly fd: number };
 
 /**

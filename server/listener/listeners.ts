@@ -21,7 +21,7 @@ export class Listeners {
   readonly #parts: ListenersParts;
   readonly #stopped = Promise.withResolvers<void>();
   #areOpen = false;
-  /** Where this process alone listens; the socket of its own is the first. */
+  /** The addresses at which this process alone listens; the socket of its own is the first. */
   readonly #owned: ListenSpec[] = [];
 
   constructor(parts: ListenersParts) {

@@ -41,7 +41,7 @@ export function socketsFromPeer(env: NodeJS.ProcessEnv): readonly PassedSocket[]
   return toSockets(env[namesVariable] ?? httpListener);
 }
 
-/** What goes into the environment of a process that is passed these sockets, in this order, from descriptor 3 on. */
+/** The environment of a process that is passed these sockets, in this order, from descriptor 3 on. */
 export function socketNames(sockets: readonly PassedSocket[]): NodeJS.ProcessEnv {
   return { [namesVariable]: sockets.map(({ name }) => name).join(':') };
 }

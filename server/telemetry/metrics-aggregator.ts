@@ -1,7 +1,7 @@
 import { Registry } from '@prometheus-io/client';
 import type { MetricsSnapshot } from './metrics.ts';
 
-/** What a process of the gateway has counted. */
+/** The metrics of one process of the gateway. */
 export interface ProcessMetrics {
   /** Its instance name, which no other process ever has. */
   readonly instance: string;

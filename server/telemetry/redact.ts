@@ -1,8 +1,8 @@
 const maxCharacters = 300;
 
 /**
- * Text of a stranger for the log and the audit: its first 300 characters, without what stands before an `@` and
- * without anything in the form of a token. Tokens do end up in URLs, however often one says that they must not.
+ * Untrusted text for the log and the audit: its first 300 characters, without what stands before an `@` and without
+ * anything in the form of a token. Tokens do end up in URLs, however often people are told that they must not.
  */
 export function redact(text: string): string {
   return text

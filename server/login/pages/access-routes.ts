@@ -4,7 +4,7 @@ import { formatTarget, parseTarget } from '../../../protocol/target.ts';
 import type { Principal } from '../../auth/authenticator.ts';
 import type { Tickets } from '../../auth/tickets.ts';
 import type { RuleConfig } from '../../config/config.ts';
-import type { ControlledElsewhere } from '../../admin/control.ts';
+import type { PeerControl } from '../../admin/control.ts';
 import type { RemoteAddress } from '../../http/client-address.ts';
 import { formatPattern, patternMatches } from '../../../protocol/target-pattern.ts';
 import { reachablePatterns } from '../../policy/reach.ts';
@@ -31,7 +31,7 @@ export interface AccessParts {
   readonly rules: () => readonly RuleConfig[];
   readonly sessions: Pick<Sessions, 'records' | 'endWhere'>;
   /** Those of the other processes of the gateway, where there can be any. */
-  readonly elsewhere?: ControlledElsewhere | undefined;
+  readonly elsewhere?: PeerControl | undefined;
   readonly tickets: Pick<Tickets, 'issue'>;
   readonly onTicket: (made: MadeTicket) => void;
   readonly remoteAddress: RemoteAddress;

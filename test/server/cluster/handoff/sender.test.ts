@@ -18,8 +18,8 @@ import { relayV1 } from '../../../../protocol/relay-v1.ts';
 import type { RelayOpened } from '../../../../protocol/relay-frame.ts';
 import { Metrics } from '../../../../server/telemetry/metrics.ts';
 import { RuntimeDirectory } from '../../../../server/cluster/runtime-directory.ts';
-import { formatHandedOver, handedOverField } from '../../../../server/cluster/handoff/receiver.ts';
-import type { HandedOver } from '../../../../server/cluster/handoff/receiver.ts';
+import { formatHandoff, handedOverField } from '../../../../server/cluster/handoff/receiver.ts';
+import type { HandoffPayload } from '../../../../server/cluster/handoff/receiver.ts';
 import { instanceApp } from '../../../../server/cluster/peer-api.ts';
 import { Peers, locateTunnel } from '../../../../server/cluster/peers.ts';
 import { ProcessLifecycle } from '../../../../server/cluster/process-lifecycle.ts';
@@ -48,11 +48,11 @@ function fieldsFor({ sid, secret }: RelayOpened, count = 1): string {
   return `Authorization: Bearer good\r\nSec-WebSocket-Protocol: postern.relay.v1\r\nPostern-Rejoin: ${field}\r\n`;
 }
 
-const handedHead = (sid: string, fields: string, what: HandedOver): string =>
+const handedHead = (sid: string, fields: string, what: HandoffPayload): string =>
   upgradeHead(
     `/v4/reconnect?sid=${sid}&ack=0`,
     'websocket',
-    `${webSocketFields}${fields}${handedOverField}: ${formatHandedOver(what)}\r\n`,
+    `${webSocketFields}${fields}${handedOverField}: ${formatHandoff(what)}\r\n`,
   );
 
 /** Two processes of one gateway, in one: the older one has the tunnel, the newer one gets the requests. */
@@ -246,7 +246,7 @@ describe('a rejoin that reaches another process', () => {
 
   it('is nothing that a stranger can claim at the public door', async () => {
     const { socket, opened } = await openTunnel();
-    const claim = `${handedOverField}: ${formatHandedOver({ holder: alice, id: 'x', remoteAddress: '192.0.2.1' })}\r\n`;
+    const claim = `${handedOverField}: ${formatHandoff({ holder: alice, id: 'x', remoteAddress: '192.0.2.1' })}\r\n`;
     const fields = fieldsFor(opened).replace('Authorization: Bearer good\r\n', claim);
     for (const parts of [owner, taker])
       assert.equal(codeOf(await reconnect(parts, opened.sid, fields)), 'TOKEN_INVALID');
