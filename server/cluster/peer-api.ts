@@ -10,7 +10,14 @@ import type { ResumableTunnels } from '../resume/resumable-tunnels.ts';
 import type { Sessions } from '../session/sessions.ts';
 import { acceptPassedRequests } from './handoff/http-carrier.ts';
 import { acceptHandoffs } from './handoff/receiver.ts';
-import { finalMetrics, findRequest, notice, peerVersion, peerVersionField, revokeRequest } from './peer-messages.ts';
+import {
+  finalMetrics,
+  findRequest,
+  notice,
+  peerVersion,
+  peerVersionField,
+  revokeRequest,
+} from './peer-messages.ts';
 
 /** The requests that a process answers for the others. */
 export interface InstanceSource extends SessionControl {

@@ -203,8 +203,7 @@ export class Supervisor implements PublicListener {
     const { counts, log } = this.#parts;
     counts.forget(worker.column);
     this.#freeColumns.push(worker.column);
-    if (this.#isAccepting)
-      log.error({ worker: slot.number, pid: worker.pid, ...why }, 'a worker has ended');
+    if (this.#isAccepting) log.error({ worker: slot.number, pid: worker.pid, ...why }, 'a worker has ended');
     // One that has not listened yet is replaced where it was started.
     if (worker.instance !== undefined) this.#vacate(slot, worker);
     if (this.#workers.size > 0) return;

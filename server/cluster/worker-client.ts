@@ -59,7 +59,8 @@ export class WorkerClient {
     const refusals = answers.flatMap(({ number, response }) =>
       response?.status === 200 ? [] : [`worker ${number}: ${reasonOf(response)}`],
     );
-    if (refusals.length === 0) return async () => void (await this.#requestAll('/reload', { step: 'commit' }));
+    if (refusals.length === 0)
+      return async () => void (await this.#requestAll('/reload', { step: 'commit' }));
     await this.#requestAll('/reload', { step: 'drop' });
     throw new Error(refusals[0]);
   }

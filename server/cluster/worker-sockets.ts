@@ -25,7 +25,9 @@ export class WorkerSockets {
 
   /** Those that can be passed on to another supervisor; beside a shared port, that one binds its own. */
   get shared(): readonly PassedSocket[] {
-    return this.#groups.flatMap(({ name, shared }) => (shared === undefined ? [] : [{ name, fd: shared.fd }]));
+    return this.#groups.flatMap(({ name, shared }) =>
+      shared === undefined ? [] : [{ name, fd: shared.fd }],
+    );
   }
 
   /** Binds all of them, for workers from 1 to `count`, or none. Rejects with a message for people. */

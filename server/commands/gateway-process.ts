@@ -83,7 +83,11 @@ export class GatewayProcess {
   }
 
   /** Opens a gateway that listens nowhere yet. Rejects as `Gateway.open` does, and leaves nothing open then. */
-  static async open(settings: ReloadableConfig, env: NodeJS.ProcessEnv, log: Logger): Promise<GatewayProcess> {
+  static async open(
+    settings: ReloadableConfig,
+    env: NodeJS.ProcessEnv,
+    log: Logger,
+  ): Promise<GatewayProcess> {
     const { config } = settings;
     const directory = await RuntimeDirectory.open(config.control.path);
     const instance = newInstanceName();

@@ -108,7 +108,12 @@ async function openWorker(
   return { ...parts, instanceApp: own, stopped: stopped.promise };
 }
 
-async function listenAsWorker({ instance, directory, instanceApp: own, listener }: OpenWorker): Promise<void> {
+async function listenAsWorker({
+  instance,
+  directory,
+  instanceApp: own,
+  listener,
+}: OpenWorker): Promise<void> {
   await own.ready();
   const spec = { kind: 'unix', path: directory.socketOf(instance)! } as const;
   await listenForTakeover(own.server, spec, { access: 'owner', mode: 'takeover' });

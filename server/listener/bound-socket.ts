@@ -58,7 +58,8 @@ export async function bindSockets(
     await translateListenError(spec, async () => {
       if (mode === 'exclusive' && spec.kind === 'unix') await removeStaleSocket(spec.path);
       if (mode === 'exclusive' && spec.kind === 'tcp') await assertPortFree(spec);
-      while (bound.length < count && bound.every(({ sharesPort }) => sharesPort)) bound.push(bindSocket(spec));
+      while (bound.length < count && bound.every(({ sharesPort }) => sharesPort))
+        bound.push(bindSocket(spec));
     });
     return bound;
   } catch (error) {

@@ -76,7 +76,10 @@ export class OwnListener implements PublicListener {
 
 /** A server that accepts connections for an HTTP server, as that does for itself. */
 function serverInFrontOf(http: Server): Server {
-  return createServer({ allowHalfOpen: true, noDelay: true }, (socket) => void http.emit('connection', socket));
+  return createServer(
+    { allowHalfOpen: true, noDelay: true },
+    (socket) => void http.emit('connection', socket),
+  );
 }
 
 function closed(server: Server): Promise<unknown> {

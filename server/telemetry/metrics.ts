@@ -41,11 +41,15 @@ export class Metrics implements SessionObserver {
     'Time to resolve and reach a target',
     [0.001, 0.005, 0.02, 0.1, 0.5, 2, 10],
   );
-  readonly #tunnelSeconds = this.#histogram(
-    'tunnel_duration_seconds',
-    'How long tunnels were open',
-    [1, 10, 60, 600, 3600, 6 * 3600, 24 * 3600],
-  );
+  readonly #tunnelSeconds = this.#histogram('tunnel_duration_seconds', 'How long tunnels were open', [
+    1,
+    10,
+    60,
+    600,
+    3600,
+    6 * 3600,
+    24 * 3600,
+  ]);
   readonly #detached = this.#gauge('tunnels_detached', 'Resumable tunnels that wait for another connection');
   readonly #disconnects = this.#counter(
     'disconnects_total',
@@ -62,7 +66,10 @@ export class Metrics implements SessionObserver {
     'How long resumable tunnels had no connection; 0 when the new one came first',
     [0, 0.1, 0.5, 1, 2, 5, 15, 60, 300, 900],
   );
-  readonly #replayedBytes = this.#counter('replayed_bytes_total', 'Bytes that were sent to clients once more');
+  readonly #replayedBytes = this.#counter(
+    'replayed_bytes_total',
+    'Bytes that were sent to clients once more',
+  );
   readonly #auditFailures = this.#counter('audit_failures_total', 'Times the audit log began to fail');
   readonly #auditLost = this.#counter('audit_records_lost_total', 'Audit records that could not be kept');
 
@@ -145,7 +152,12 @@ export class Metrics implements SessionObserver {
   }
 
   #gauge<Label extends string>(name: string, help: string, labelNames: readonly Label[] = []): Gauge<Label> {
-    return new Gauge({ name: `postern_${name}`, help, labelNames: [...labelNames], registers: [this.#registry] });
+    return new Gauge({
+      name: `postern_${name}`,
+      help,
+      labelNames: [...labelNames],
+      registers: [this.#registry],
+    });
   }
 
   #counter<Label extends string>(

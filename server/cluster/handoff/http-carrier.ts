@@ -104,10 +104,7 @@ function isPassed(name: string): boolean {
   return (passedFields as readonly string[]).includes(name);
 }
 
-function filterFields(
-  headers: IncomingHttpHeaders,
-  isKept: (name: string) => boolean,
-): OutgoingHttpHeaders {
+function filterFields(headers: IncomingHttpHeaders, isKept: (name: string) => boolean): OutgoingHttpHeaders {
   return Object.fromEntries(
     Object.entries(headers).filter(([name, value]) => value !== undefined && isKept(name)),
   );

@@ -231,9 +231,7 @@ async function refusalIn(response: IncomingMessage): Promise<TunnelError> {
 
 /** The refusal when it is unknown whether the tunnel exists: `TUNNEL_UNREACHABLE`. The client tries again. */
 export function unreachable(cause?: unknown): TunnelError {
-  return new TunnelError(
-    'TUNNEL_UNREACHABLE',
-    'the gateway process that has this session does not answer',
-    { cause },
-  );
+  return new TunnelError('TUNNEL_UNREACHABLE', 'the gateway process that has this session does not answer', {
+    cause,
+  });
 }
