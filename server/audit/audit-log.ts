@@ -98,20 +98,20 @@ export class AuditLog {
   async #flush(batch: readonly Waiting[]): Promise<void> {
     try {
       await this.#file.append(batch.map(({ fields }) => fields));
-      this.#succeeded();
+      this.#onSuccess();
       for (const { onWritten } of batch) onWritten?.();
     } catch (error) {
-      this.#failed(error as Error, batch);
+      this.#onFailure(error as Error, batch);
     }
   }
 
-  #succeeded(): void {
+  #onSuccess(): void {
     if (!this.#failure) return;
     this.#failure = undefined;
     this.#options.onState?.(undefined);
   }
 
-  #failed(error: Error, batch: readonly Waiting[]): void {
+  #onFailure(error: Error, batch: readonly Waiting[]): void {
     if (!this.#failure) this.#options.onState?.(error);
     this.#failure = error;
     for (const { onWritten } of batch) onWritten?.(error);

@@ -1,11 +1,11 @@
 import { TunnelError, isTunnelErrorCode } from '../../protocol/errors.ts';
 import { formatTarget } from '../../protocol/target.ts';
 import type { Revocation } from '../auth/revocations.ts';
+import type { MadeTicket } from '../auth/tickets.ts';
 import type { SessionObserver, SessionRecord } from '../session/sessions.ts';
-import type { MadeTicket } from '../web/api.ts';
 import type { AuditFields } from './audit-file.ts';
 import type { AuditLog } from './audit-log.ts';
-import { redact } from '../telemetry/redact.ts';
+import { redact } from '../telemetry/log.ts';
 
 /**
  * Records every offer: `refuse`, or `open` before the first byte can pass and `end` when it is over; in between `detach`

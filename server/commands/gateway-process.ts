@@ -1,3 +1,4 @@
+import { spawn } from 'node:child_process';
 import { join } from 'node:path';
 import type { FastifyInstance } from 'fastify';
 import type { Logger } from 'pino';
@@ -21,7 +22,6 @@ import type { PublicListener } from '../listener/public-listener.ts';
 import { controlOf } from '../plugin.ts';
 import { MetricsAggregator } from '../telemetry/metrics-aggregator.ts';
 import { gatewayApp, prepareReload } from './gateway-app.ts';
-import { notifySystemd } from './notify-systemd.ts';
 import type { ReloadableConfig } from './reloadable-config.ts';
 import { onHangUp, onUpgrade, stopSignal } from './signals.ts';
 
@@ -254,4 +254,16 @@ export class GatewayProcess {
       living,
     );
   }
+}
+
+/**
+ * Reports a state to systemd, as in sd_notify(3), where it listens; resolves in any case. Node.js cannot write to a unix
+ * datagram socket, so systemd's own small program does it.
+ */
+async function notifySystemd(state: string, env: NodeJS.ProcessEnv): Promise<void> {
+  if (env.NOTIFY_SOCKET === undefined) return;
+  await new Promise<void>((resolve) => {
+    const child = spawn('systemd-notify', [`--pid=${process.pid}`, state], { stdio: 'ignore' });
+    child.once('error', () => resolve()).once('close', () => resolve());
+  });
 }

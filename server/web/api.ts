@@ -6,7 +6,7 @@ import { InvalidTokenError } from '../auth/jwt/claims.ts';
 import { startMinimumDelay } from '../auth/minimum-delay.ts';
 import type { Revocations } from '../auth/revocations.ts';
 import { ticketLimits } from '../auth/tickets.ts';
-import type { Tickets } from '../auth/tickets.ts';
+import type { MadeTicket, Tickets } from '../auth/tickets.ts';
 import type { RuleConfig } from '../config/config.ts';
 import { readProvenCredentials } from '../entry/credentials.ts';
 import { toSessionView } from '../admin/control.ts';
@@ -27,15 +27,6 @@ export interface ApiParts {
   readonly tickets: Pick<Tickets, 'issue'>;
   /** Told of each ticket that is made. */
   readonly onTicket: (made: MadeTicket) => void;
-}
-
-/** A ticket that was made, without the ticket. */
-export interface MadeTicket {
-  readonly principal: Principal;
-  readonly client: string;
-  readonly targets: readonly string[] | undefined;
-  readonly uses: number;
-  readonly expiresAt: Date;
 }
 
 /** A tunnel of the caller's own. Times are as `Date` writes them in JSON. */
