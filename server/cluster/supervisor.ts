@@ -129,7 +129,7 @@ export class Supervisor implements PublicListener {
   /** Why no new tunnel would open at some of them; empty when all are ready. */
   async notReadyReasons(): Promise<readonly string[]> {
     const reasons = await Promise.all(
-      this.#slots.map(({ number, worker }) =>
+      this.#slots.map(async ({ number, worker }) =>
         worker?.instance === undefined
           ? [`worker ${number} is not there`]
           : this.#client.notReadyReasons({ number, instance: worker.instance }),

@@ -82,7 +82,10 @@ export async function removeSocketFile(spec: ListenSpec): Promise<void> {
  * callers find either the old socket or one that listens. In most cases it is no longer than `path` itself: the length of
  * the path of a socket is limited.
  */
-export function temporarySocket(path: string): { readonly path: string; publish(): Promise<void> } {
+export function temporarySocket(path: string): {
+  readonly path: string;
+  readonly publish: () => Promise<void>;
+} {
   const temporary = join(dirname(path), `.${randomBytes(3).toString('base64url')}`);
   return { path: temporary, publish: () => rename(temporary, path) };
 }

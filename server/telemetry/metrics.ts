@@ -137,7 +137,7 @@ export class Metrics implements SessionObserver {
   }
 
   /** Adds what a supervisor counts: the workers that are alive, and how often one had to be replaced. */
-  countWorkers(alive: () => number): { replaced(): void } {
+  countWorkers(alive: () => number): { readonly replaced: () => void } {
     const workers: Gauge = new Gauge({
       name: 'postern_workers',
       help: 'Processes that carry tunnels',

@@ -182,7 +182,7 @@ function openOwner(socketPath: string, offer: ResumeOffer, holder: TunnelOwner):
 function bridgeCarriers(client: Carrier, owner: Carrier, signal: AbortSignal): Promise<void> {
   return new Promise((resolve) => {
     let hasEnded = false;
-    let removeListener = (): void => {};
+    let removeListener: (() => void) | undefined;
     const pass = (from: Carrier, to: Carrier): void =>
       from.listen({
         // The windows of the tunnel limit what waits here.
@@ -190,7 +190,7 @@ function bridgeCarriers(client: Carrier, owner: Carrier, signal: AbortSignal): P
         drained() {},
         ended(end) {
           hasEnded = true;
-          removeListener();
+          removeListener?.();
           if (end.how === 'closed') to.close(end.code, end.reason);
           else to.drop();
           resolve();

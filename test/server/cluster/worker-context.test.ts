@@ -15,13 +15,12 @@ function environment(value = formatWorkerContext(context)): NodeJS.ProcessEnv {
 
 /** A worker has a channel to its supervisor. */
 function withChannel<T>(work: () => T): T {
-  const { send } = process;
-  process.send = () => true;
+  const hasChannel = process.send !== undefined;
+  if (!hasChannel) process.send = () => true;
   try {
     return work();
   } finally {
-    if (send) process.send = send;
-    else delete process.send;
+    if (!hasChannel) delete process.send;
   }
 }
 
