@@ -42,7 +42,7 @@ export class AuditFile {
     await this.#locked(() => this.#current());
   }
 
-  /** Resolves when the records are on the disk; when it rejects, some of them may be. One call at a time. */
+  /** Resolves when the records are on the disk; when it rejects, some of them can be. One call at a time. */
   async append(records: readonly AuditFields[]): Promise<void> {
     await this.#locked(async () => {
       const handle = await this.#current();
@@ -76,7 +76,7 @@ export class AuditFile {
     try {
       await work();
     } catch (error) {
-      // Half a batch may be in the file; opening it again finds where the chain stands.
+      // Half a batch can be in the file; opening it again finds the end of the chain.
       await this.close().catch(() => {});
       throw error;
     } finally {

@@ -63,7 +63,7 @@ export class ProcessLifecycle implements InstanceSource {
   }
 
   async stop(by: string | undefined): Promise<void> {
-    // The sender may be the process that we are about to take over from.
+    // The sender can be the process that we are about to take over from.
     if (!this.#isSuperseded && by !== this.#generation) return;
     this.#gateway.stop();
     if (!this.#isSuperseded) this.#gateway.resumableTunnels.requestReconnect();

@@ -8,7 +8,7 @@ import { gatewayDescription } from './peer-messages.ts';
 import type { Peers } from './peers.ts';
 import type { RuntimeDirectory } from './runtime-directory.ts';
 
-/** Time for the old process to answer: it may have to wait for nothing but its own event loop. */
+/** Time for the old process to answer: nothing but its own event loop can delay it. */
 const responseMs = 10_000;
 
 /** Of several processes that start at once, one takes over after the other. */
@@ -84,7 +84,7 @@ async function stopPredecessor(controlPath: string): Promise<void> {
     throw new Error(`the gateway at ${controlPath} refuses to be taken over from (${response.status})`);
 }
 
-/** It may have ended in this moment. */
+/** Undefined for a process that has ended in this moment; throws for every other error. */
 function unlessEnded(error: unknown): undefined {
   const { code } = error as NodeJS.ErrnoException;
   if (code === 'ENOENT' || code === 'ECONNREFUSED') return undefined;

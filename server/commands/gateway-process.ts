@@ -25,7 +25,7 @@ import { gatewayApp, prepareReload } from './gateway-app.ts';
 import type { ReloadableConfig } from './reloadable-config.ts';
 import { onHangUp, onUpgrade, stopSignal } from './signals.ts';
 
-/** Others that stop too may take this much longer than the grace time. */
+/** Other processes that stop too can take this much longer than the grace time. */
 const marginMs = 5000;
 
 /** This process among those of its gateway. */

@@ -33,7 +33,7 @@ export function formatHandoff({ holder, id, remoteAddress }: HandoffPayload): st
 
 /**
  * Accepts the resume requests that other processes of the gateway hand over. They are looked up among the tunnels of
- * this process only: none goes on to a third process.
+ * this process only: none is passed on to a third process.
  */
 export function acceptHandoffs(server: Server, relays: ResumableTunnels): void {
   const entry = relayEntry('/', () => relays);
