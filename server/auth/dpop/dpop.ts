@@ -1,5 +1,6 @@
-import { createHash, createPublicKey, verify } from 'node:crypto';
-import type { JsonWebKeyInput, KeyObject } from 'node:crypto';
+import { createHash } from 'node:crypto';
+import { calculateJwkThumbprint, compactVerify, importJWK } from 'jose';
+import type { CryptoKey, JWK } from 'jose';
 import type { Proof } from '../authenticator.ts';
 import { InvalidTokenError } from '../jwt/claims.ts';
 import { decodeCompactJws } from '../jwt/compact-jws.ts';
@@ -44,7 +45,7 @@ export function proofChecker({ origin, replays, now = Date.now }: ProofOptions):
       const text = jwt.reveal();
       if (text.length > maxProofBytes) throw refusal('too long');
       const { header, payload } = readProof(text);
-      checkSignature(text, header, keyThumbprint);
+      await checkSignature(text, header, keyThumbprint);
       if (ownProperty(payload, 'htm') !== method) throw refusal('htm: another method');
       if (!isAbout(ownProperty(payload, 'htu'), origin, path)) throw refusal('htu: another place');
       if (ownProperty(payload, 'ath') !== sha256(token)) throw refusal('ath: another token');
@@ -74,47 +75,44 @@ function readProof(text: string): { readonly header: JsonObject; readonly payloa
 }
 
 /** The key comes with the proof; it counts because the token, whose signature was checked, names its thumbprint. */
-function checkSignature(text: string, header: JsonObject, keyThumbprint: string): void {
+async function checkSignature(text: string, header: JsonObject, keyThumbprint: string): Promise<void> {
   if (ownProperty(header, 'typ') !== 'dpop+jwt') throw refusal('typ: a token of another kind');
   for (const name of ['crit', 'b64', 'enc', 'zip']) {
     if (ownProperty(header, name) !== undefined) throw refusal(`${name}: not supported`);
   }
-  const key = readKey(ownProperty(header, 'jwk'), ownProperty(header, 'alg'));
-  if (key.thumbprint !== keyThumbprint) throw refusal('jwk: not the key the token is bound to');
-  const at = text.lastIndexOf('.');
-  const signed = Buffer.from(text.slice(0, at));
-  const signature = Buffer.from(text.slice(at + 1), 'base64url');
-  const isRight =
-    key.alg === 'EdDSA'
-      ? verify(null, signed, key.key, signature)
-      : verify('sha256', signed, { key: key.key, dsaEncoding: 'ieee-p1363' }, signature);
-  if (!isRight) throw refusal('the signature is wrong');
+  const { alg, jwk } = readKey(ownProperty(header, 'jwk'), ownProperty(header, 'alg'));
+  if ((await calculateJwkThumbprint(jwk)) !== keyThumbprint)
+    throw refusal('jwk: not the key the token is bound to');
+  const key = await importKey(jwk, alg);
+  try {
+    await compactVerify(text, key, { algorithms: [alg] });
+  } catch (cause) {
+    throw refusal('the signature is wrong', cause);
+  }
 }
 
 interface ProofKey {
   readonly alg: (typeof proofAlgorithms)[number];
-  readonly key: KeyObject;
-  readonly thumbprint: string;
+  /** Only the members that RFC 7638 §3.2 hashes. */
+  readonly jwk: JWK;
 }
 
-/** Reads a public key and its thumbprint (RFC 7638). Throws `InvalidTokenError`. */
+/** Reads a public key. Throws `InvalidTokenError`. */
 function readKey(jwk: unknown, alg: unknown): ProofKey {
   if (typeof jwk !== 'object' || jwk === null || Array.isArray(jwk)) throw refusal('jwk: missing');
   const read = (name: string): unknown => ownProperty(jwk as JsonObject, name);
   if (read('d') !== undefined) throw refusal('jwk: a private key');
   const { kty, crv, x, y } = { kty: read('kty'), crv: read('crv'), x: read('x'), y: read('y') };
   if (alg === 'ES256' && kty === 'EC' && crv === 'P-256' && isCoordinate(x) && isCoordinate(y))
-    return importKey({ alg, jwk: { crv, kty, x, y } });
+    return { alg, jwk: { crv, kty, x, y } };
   if (alg === 'EdDSA' && kty === 'OKP' && crv === 'Ed25519' && isCoordinate(x))
-    return importKey({ alg, jwk: { crv, kty, x } });
+    return { alg, jwk: { crv, kty, x } };
   throw refusal('jwk: not a key of ES256 or EdDSA');
 }
 
-/** `jwk` has the required members only, in the order of their names: as RFC 7638 §3.2 hashes them. */
-function importKey({ alg, jwk }: { alg: ProofKey['alg']; jwk: JsonWebKeyInput['key'] }): ProofKey {
+async function importKey(jwk: JWK, alg: ProofKey['alg']): Promise<CryptoKey> {
   try {
-    const key = createPublicKey({ key: jwk, format: 'jwk' });
-    return { alg, key, thumbprint: sha256(JSON.stringify(jwk)) };
+    return (await importJWK(jwk, alg)) as CryptoKey;
   } catch (cause) {
     throw refusal('jwk: not a key', cause);
   }

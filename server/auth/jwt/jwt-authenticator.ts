@@ -1,14 +1,14 @@
 import { TunnelError } from '../../../protocol/errors.ts';
 import type { SignatureAlgorithm } from '../../config/config.ts';
 import type { Authenticator, Principal, Proof } from '../authenticator.ts';
-import { InvalidTokenError, checkClaims, readConfirmationThumbprint, readIdentity } from './claims.ts';
+import { InvalidTokenError,  readConfirmationThumbprint, readIdentity, readLifetime } from './claims.ts';
 import type { ClaimsPolicy } from './claims.ts';
 import { decodeCompactJws } from './compact-jws.ts';
 import type { ProofChecker } from '../dpop/dpop.ts';
 import { ownProperty } from './strict-json.ts';
 import type { JsonObject } from './strict-json.ts';
 import type { KeySource } from './jwks-cache.ts';
-import { verifySignature } from './signature.ts';
+import { verifyJwt } from './verify-jwt.ts';
 
 /** An issuer whose tokens are believed, with the keys to check them. */
 export interface TrustedIssuer extends ClaimsPolicy {
@@ -44,10 +44,11 @@ export function jwtAuthenticator(
     const { header, payload } = decodeCompactJws(text);
     const issuer = pickIssuer(payload, byIssuer);
     const hint = readHeader(header, issuer);
-    await verifyByIssuer(text, issuer, hint);
-    const lifetime = checkClaims(payload, issuer, now());
-    const identity = readIdentity(payload, issuer.groupsClaim);
-    const keyThumbprint = readConfirmationThumbprint(payload);
+    const keys = await issuer.keys.find(hint);
+    const claims = await verifyJwt(text, keys, { ...issuer, algorithm: hint.alg, nowMs: now() });
+    const lifetime = readLifetime(claims, issuer);
+    const identity = readIdentity(claims, issuer.groupsClaim);
+    const keyThumbprint = readConfirmationThumbprint(claims);
     await checkBinding(text, keyThumbprint, proof);
     return {
       issuer: issuer.issuer,
@@ -131,19 +132,4 @@ function checkType(typ: unknown, wanted: string | undefined): void {
 /** RFC 7515 §4.1.9: media types, `application/` may be left out, case does not count. */
 function plainType(typ: string): string {
   return typ.toLowerCase().replace(/^application\//, '');
-}
-
-async function verifyByIssuer(text: string, issuer: TrustedIssuer, hint: KeyHint): Promise<void> {
-  const keys = await issuer.keys.find(hint);
-  if (keys.length === 0) throw new InvalidTokenError('kid: no such key');
-  let cause: unknown;
-  for (const key of keys) {
-    try {
-      if (verifySignature(text, hint.alg, key)) return;
-    } catch (error) {
-      // Without `kid`, the next key may be the one.
-      cause = error;
-    }
-  }
-  throw cause ?? new InvalidTokenError('the signature is wrong');
 }
