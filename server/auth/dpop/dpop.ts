@@ -3,51 +3,56 @@ import { calculateJwkThumbprint, compactVerify, importJWK } from 'jose';
 import type { CryptoKey, JWK } from 'jose';
 import type { Proof } from '../authenticator.ts';
 import { InvalidTokenError } from '../jwt/claims.ts';
-import { decodeCompactJws } from '../jwt/compact-jws.ts';
+import { decodeCompactJws, findUnsupportedParameter } from '../jwt/compact-jws.ts';
 import { ownProperty } from '../jwt/strict-json.ts';
 import type { JsonObject } from '../jwt/strict-json.ts';
-import type { proofAlgorithms } from './algorithms.ts';
 import type { ReplayMemory } from './replay-cache.ts';
 
-/** What a proof has to be about. */
-export interface Bound {
+/** The algorithms that proofs can be signed with: `algs` of the challenge (RFC 9449 §7.1). */
+export const proofAlgorithms = ['ES256', 'EdDSA'] as const;
+
+/** The token that a proof must be about, with the key that the token is bound to. */
+export interface TokenBinding {
   readonly token: string;
   /** `cnf.jkt` of the token. */
   readonly keyThumbprint: string;
 }
 
-/** Checks that who shows a token also holds the key it is bound to (RFC 9449). */
+/** Checks that the client that presents a token also holds the key that the token is bound to (RFC 9449). */
 export interface ProofChecker {
-  /** Rejects with `InvalidTokenError`, of proofs that are the same for all but the first; with `STORE_UNAVAILABLE` when that cannot be told. */
-  check(proof: Proof, bound: Bound): Promise<void>;
+  /**
+   * Rejects with `InvalidTokenError` for a proof that is wrong, and for any but the first use of the same proof; with
+   * `STORE_UNAVAILABLE` when it cannot be determined whether the use is the first.
+   */
+  check(proof: Proof, bound: TokenBinding): Promise<void>;
 }
 
 export interface ProofOptions {
-  /** Scheme, host and port that callers use: those of `publicUrl`. */
+  /** Scheme, host and port that clients use: those of `publicUrl`. */
   readonly origin: string;
   readonly replays: ReplayMemory;
   /** The wall clock, in milliseconds since 1970. */
   readonly now?: () => number;
 }
 
-/** How far the clock of a caller may be off. */
+/** How far a client's clock can be off. */
 const windowMs = 60_000;
 const maxProofBytes = 4096;
 const maxIdLength = 128;
 
-/** A proof from a clock that is ahead by the whole window could come again for twice that time. */
+/** A proof from a clock that is ahead by the whole window could be used again for twice that time. */
 const keepMs = 2 * windowMs + 1000;
 
-/** A checker that remembers proofs for as long as they could come again. */
+/** A checker that remembers proofs for as long as they could be used again. */
 export function proofChecker({ origin, replays, now = Date.now }: ProofOptions): ProofChecker {
   return {
     async check({ jwt, method, path }, { token, keyThumbprint }) {
       const text = jwt.reveal();
       if (text.length > maxProofBytes) throw refusal('too long');
       const { header, payload } = readProof(text);
-      await checkSignature(text, header, keyThumbprint);
+      await verifyProof(text, header, keyThumbprint);
       if (ownProperty(payload, 'htm') !== method) throw refusal('htm: another method');
-      if (!isAbout(ownProperty(payload, 'htu'), origin, path)) throw refusal('htu: another place');
+      if (!isAbout(ownProperty(payload, 'htu'), origin, path)) throw refusal('htu: another URL');
       if (ownProperty(payload, 'ath') !== sha256(token)) throw refusal('ath: another token');
       const issued = ownProperty(payload, 'iat');
       if (typeof issued !== 'number' || !(Math.abs(issued * 1000 - now()) <= windowMs))
@@ -74,12 +79,14 @@ function readProof(text: string): { readonly header: JsonObject; readonly payloa
   }
 }
 
-/** The key comes with the proof; it counts because the token, whose signature was checked, names its thumbprint. */
-async function checkSignature(text: string, header: JsonObject, keyThumbprint: string): Promise<void> {
+/**
+ * Verifies the signature by jose. The key comes with the proof; it counts because the token, whose signature has been
+ * verified, names its thumbprint.
+ */
+async function verifyProof(text: string, header: JsonObject, keyThumbprint: string): Promise<void> {
   if (ownProperty(header, 'typ') !== 'dpop+jwt') throw refusal('typ: a token of another kind');
-  for (const name of ['crit', 'b64', 'enc', 'zip']) {
-    if (ownProperty(header, name) !== undefined) throw refusal(`${name}: not supported`);
-  }
+  const unsupported = findUnsupportedParameter(header);
+  if (unsupported !== undefined) throw refusal(`${unsupported}: not supported`);
   const { alg, jwk } = readKey(ownProperty(header, 'jwk'), ownProperty(header, 'alg'));
   if ((await calculateJwkThumbprint(jwk)) !== keyThumbprint)
     throw refusal('jwk: not the key the token is bound to');
@@ -93,11 +100,11 @@ async function checkSignature(text: string, header: JsonObject, keyThumbprint: s
 
 interface ProofKey {
   readonly alg: (typeof proofAlgorithms)[number];
-  /** Only the members that RFC 7638 §3.2 hashes. */
+  /** The members that RFC 7638 §3.2 hashes, and no others: nothing else of the client's object reaches jose. */
   readonly jwk: JWK;
 }
 
-/** Reads a public key. Throws `InvalidTokenError`. */
+/** Reads the public key of a proof. Throws `InvalidTokenError`. */
 function readKey(jwk: unknown, alg: unknown): ProofKey {
   if (typeof jwk !== 'object' || jwk === null || Array.isArray(jwk)) throw refusal('jwk: missing');
   const read = (name: string): unknown => ownProperty(jwk as JsonObject, name);
@@ -123,7 +130,7 @@ function isCoordinate(value: unknown): value is string {
   return typeof value === 'string' && /^[A-Za-z0-9_-]{42}[AEIMQUYcgkosw048]$/.test(value);
 }
 
-/** RFC 9449 §4.3: scheme, host, port and path, without query and fragment. The path has to be the very one of the request. */
+/** RFC 9449 §4.3: scheme, host, port and path, without query and fragment. The path must be exactly that of the request. */
 function isAbout(htu: unknown, origin: string, path: string): boolean {
   if (typeof htu !== 'string' || !URL.canParse(htu)) return false;
   const url = new URL(htu);

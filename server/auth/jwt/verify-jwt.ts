@@ -4,28 +4,28 @@ import type { SignatureAlgorithm } from '../../config/config.ts';
 import { InvalidTokenError } from './claims.ts';
 import type { JsonObject } from './strict-json.ts';
 
-/** What the signature and the registered claims of a token must be (RFC 7519 §4.1). */
+/** What the signature, the type and the registered claims of a token must be (RFC 7519 §4.1). */
 export interface JwtRequirements {
   readonly algorithm: SignatureAlgorithm;
   /** Compared with `iss` byte by byte. */
   readonly issuer: string;
-  /** One of `aud`. */
+  /** Must be one of `aud`. */
   readonly audience: string;
-  /** Compared with `typ` as media types are (RFC 7515 §4.1.9); absent: not compared. */
+  /** Compared with `typ` as a media type (RFC 7515 §4.1.9); undefined: not compared. */
   readonly typ?: string | undefined;
-  /** The longest time from `iat` to `exp`, in milliseconds. */
-  readonly maxLifetimeMs: number;
+  /** The longest time since `iat`, in milliseconds. */
+  readonly maxAgeMs: number;
   /** The wall clock, in milliseconds since 1970. */
   readonly nowMs: number;
 }
 
-/** Clocks differ: the tolerance for `exp`, `nbf` and `iat`, in seconds. */
+/** The tolerance for differing clocks, for `exp`, `nbf` and `iat`. */
 const skewSeconds = 30;
 
 /**
- * Verifies a token in compact form with jose, and returns its claims. The caller has read it strictly before: jose takes the
- * last of two members of one name, and does not look at `enc` or `zip`. Without `kid` several keys can be candidates.
- * Rejects with `InvalidTokenError`.
+ * Verifies a token in compact form by jose, and returns its claims. The caller has read the token with `decodeCompactJws`
+ * before: of two members of one name jose takes the last. `keys` are candidates (a token without `kid` can have several); the
+ * first that verifies the signature counts. Rejects with `InvalidTokenError`.
  */
 export async function verifyJwt(
   token: string,
@@ -46,14 +46,8 @@ export async function verifyJwt(
   throw refusal;
 }
 
-function verifyOptions({
-  algorithm,
-  issuer,
-  audience,
-  typ,
-  maxLifetimeMs,
-  nowMs,
-}: JwtRequirements): JWTVerifyOptions {
+function verifyOptions(requirements: JwtRequirements): JWTVerifyOptions {
+  const { algorithm, issuer, audience, typ, maxAgeMs, nowMs } = requirements;
   return {
     algorithms: [algorithm],
     issuer,
@@ -61,8 +55,8 @@ function verifyOptions({
     ...(typ !== undefined && { typ }),
     requiredClaims: ['exp'],
     clockTolerance: skewSeconds,
-    // With it jose demands `iat`, and refuses one in the future.
-    maxTokenAge: maxLifetimeMs / 1000,
+    // With this option jose also requires `iat`, and refuses one in the future.
+    maxTokenAge: maxAgeMs / 1000,
     currentDate: new Date(nowMs),
   };
 }
@@ -72,12 +66,14 @@ const failedChecks: Readonly<Record<string, string>> = {
   aud: 'another audience',
   typ: 'a token of another kind',
   exp: 'expired',
-  iat: 'in the future, or longer ago than the issuer may',
+  iat: 'in the future, or longer ago than the issuer is allowed',
   nbf: 'not valid yet',
 };
 
-/** jose's own error holds all claims of the token, and is left behind here: what is logged holds none of them. */
-function claimRefusal({ claim, reason }: errors.JWTClaimValidationFailed | errors.JWTExpired): InvalidTokenError {
+type ClaimError = errors.JWTClaimValidationFailed | errors.JWTExpired;
+
+/** jose's own error carries all claims of the token, so it does not become the `cause`: the log must contain none of them. */
+function claimRefusal({ claim, reason }: ClaimError): InvalidTokenError {
   const why = reason === 'check_failed' ? failedChecks[claim] : undefined;
   return new InvalidTokenError(`${claim}: ${why ?? 'missing, or of a wrong type'}`);
 }

@@ -8,8 +8,8 @@ import type { TestContext } from 'node:test';
 import { exportJWK, generateKeyPair } from 'jose';
 import type { JSONWebKeySet } from 'jose';
 import { fetchJson } from '../../../../server/auth/jwt/fetch-json.ts';
-import { remoteTimes } from '../../../../server/auth/jwt/issuers.ts';
-import { cachedKeys } from '../../../../server/auth/jwt/jwks-cache.ts';
+import { remoteJwksPolicy } from '../../../../server/auth/jwt/issuers.ts';
+import { JwksCache } from '../../../../server/auth/jwt/jwks-cache.ts';
 import type { KeySource } from '../../../../server/auth/jwt/jwks-cache.ts';
 import { keysFromDiscovery, keysFromUrl } from '../../../../server/auth/jwt/jwks-loaders.ts';
 
@@ -38,15 +38,15 @@ function bench(first: JSONWebKeySet) {
   const state = {
     nowMs: 0,
     loads: 0,
-    troubles: 0,
+    errors: 0,
     answer: (): Promise<JSONWebKeySet> => Promise.resolve(first),
   };
-  const source = cachedKeys(
+  const source = new JwksCache(
     () => {
       state.loads += 1;
       return state.answer();
     },
-    { times: remoteTimes, now: () => state.nowMs, onError: () => (state.troubles += 1) },
+    { policy: remoteJwksPolicy, now: () => state.nowMs, onError: () => (state.errors += 1) },
   );
   return { state, has: (kid: string) => has(source, kid) };
 }
@@ -58,7 +58,7 @@ async function has(source: KeySource, kid: string): Promise<boolean> {
 const down = () => Promise.reject(new Error('down'));
 const settled = () => new Promise((resolve) => setImmediate(resolve));
 
-describe('cachedKeys()', () => {
+describe('JwksCache', () => {
   it('loads once, however many ask at once', async () => {
     const { state, has } = bench(await keySet('a'));
     const found = await Promise.all(Array.from({ length: 50 }, () => has('a')));
@@ -131,12 +131,12 @@ describe('cachedKeys()', () => {
       assert.ok(await has('a'), `after ${at} h`);
     }
     await settled();
-    assert.ok(state.troubles >= 20, String(state.troubles));
+    assert.ok(state.errors >= 20, String(state.errors));
     state.nowMs = 24 * hourMs + 1;
     await assert.rejects(has('a'), { code: 'ISSUER_UNAVAILABLE' });
     const back = await keySet('a');
     state.answer = () => Promise.resolve(back);
-    state.nowMs += remoteTimes.cooldownMs;
+    state.nowMs += remoteJwksPolicy.cooldownMs;
     assert.ok(await has('a'));
   });
 
@@ -156,7 +156,7 @@ describe('cachedKeys()', () => {
     state.answer = answer;
     await assert.rejects(has('a'), { code: 'ISSUER_UNAVAILABLE' });
     assert.equal(state.loads, 1);
-    state.nowMs += remoteTimes.cooldownMs;
+    state.nowMs += remoteJwksPolicy.cooldownMs;
     assert.ok(await has('a'));
   });
 
@@ -177,7 +177,7 @@ describe('cachedKeys()', () => {
 
   it('tries at most 8 keys for a token that names none', async () => {
     const set = await keySet(...Array.from({ length: 20 }, (_, at) => `k${at}`));
-    const source = cachedKeys(() => Promise.resolve(set), { times: remoteTimes, now: () => 0 });
+    const source = new JwksCache(() => Promise.resolve(set), { policy: remoteJwksPolicy, now: () => 0 });
     assert.equal((await source.find({ alg: 'EdDSA' })).length, 8);
   });
 });

@@ -479,7 +479,7 @@ describe('a token that was accepted is refused', () => {
 });
 
 describe('the time that revocations go by', () => {
-  const signIns: TrustedIssuer = { ...issuer, saysSignInTime: true };
+  const signIns: TrustedIssuer = { ...issuer, hasAuthTime: true };
   const timeOf = async (body: Json, from = signIns): Promise<number> => {
     const credentials = { kind: 'token', token: new Secret(token({}, body)) } as const;
     const principal = await jwtAuthenticator([from], { now: () => nowMs }).authenticate(credentials);
