@@ -6,23 +6,23 @@ import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { before, describe, it } from 'node:test';
 import type { Browser, BrowserContext, Page } from 'playwright-core';
-import { addAccount } from '../../server/login/accounts/accounts.ts';
-import { openEmbeddedStore } from '../../server/store/sqlite-store.ts';
-import { begin, codeFields, makeKey, type TestKey, type TokenAnswer } from '../server/login/support.ts';
-import { exchange, statusOf } from '../server/support/gateway-parts.ts';
-import { upgradeHead } from '../server/support/peers.ts';
-import { startBrowser } from './support/browser.ts';
-import { makeCertificates } from './support/certificates.ts';
-import { startGateway, type Gateway } from './support/gateway.ts';
+import { addAccount } from '../../../server/login/accounts/accounts.ts';
+import { openEmbeddedStore } from '../../../server/store/sqlite-store.ts';
+import { begin, codeFields, makeKey, type TestKey, type TokenAnswer } from '../../server/login/support.ts';
+import { exchange, statusOf } from '../../server/support/gateway-parts.ts';
+import { upgradeHead } from '../../server/support/peers.ts';
+import { startBrowser } from '../support/browser.ts';
+import { makeCertificates } from '../support/certificates.ts';
+import { startGateway, type Gateway } from '../support/gateway.ts';
 import {
   startIdentityProvider,
   type IdentityProviderPlan,
   type IdentityProviderProcess,
-} from './support/identity-provider.ts';
-import { needs } from './support/needs.ts';
-import { freePort } from './support/process.ts';
-import { startFront } from './support/proxies.ts';
-import { openScratch } from './support/scratch.ts';
+} from '../support/identity-provider.ts';
+import { needs } from '../support/needs.ts';
+import { freePort } from '../support/process.ts';
+import { startFront } from '../support/proxies.ts';
+import { openScratch } from '../support/scratch.ts';
 
 const scratch = openScratch();
 const password = 'correct horse battery';

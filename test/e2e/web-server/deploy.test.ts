@@ -5,11 +5,11 @@ import type { IncomingMessage } from 'node:http';
 import type { Duplex } from 'node:stream';
 import { connect } from 'node:tls';
 import { before, describe, it } from 'node:test';
-import { findProgram, needs } from './support/needs.ts';
-import { makeCertificates, type Certificates } from './support/certificates.ts';
-import { freePort, run } from './support/process.ts';
-import { startFront, type FrontName } from './support/proxies.ts';
-import { openScratch } from './support/scratch.ts';
+import { findProgram, needs } from '../support/needs.ts';
+import { makeCertificates, type Certificates } from '../support/certificates.ts';
+import { freePort, run } from '../support/process.ts';
+import { startFront, type FrontName } from '../support/proxies.ts';
+import { openScratch } from '../support/scratch.ts';
 
 const scratch = openScratch();
 
@@ -170,7 +170,7 @@ describe(
   { skip: findProgram('systemd-analyze') ? false : 'no systemd-analyze' },
   () => {
     it('are valid, and leave the gateway little to do harm with', async () => {
-      const unit = new URL('../../deploy/postern-gateway.service', import.meta.url).pathname;
+      const unit = new URL('../../../deploy/postern-gateway.service', import.meta.url).pathname;
       const { stdout } = await run(['systemd-analyze', 'security', '--offline=yes', '--threshold=20', unit]);
       const level = Number(/Overall exposure level for .*: ([\d.]+)/.exec(stdout.toString())?.[1]);
       assert.ok(level <= 1.5, `exposure level ${level}`);

@@ -2,9 +2,9 @@ import assert from 'node:assert/strict';
 import { copyFile, rm } from 'node:fs/promises';
 import { before, describe, it } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
-import { clientBundle } from './support/needs.ts';
-import { needsNetwork, openNetwork, type Cut, type Network } from './support/network.ts';
-import { eventually, output } from './support/process.ts';
+import { clientBundle } from '../support/needs.ts';
+import { needsNetwork, openNetwork, type Cut, type Network } from '../support/network.ts';
+import { eventually, output } from '../support/process.ts';
 import {
   audited,
   closeSession,
@@ -14,11 +14,11 @@ import {
   sha256OfFile,
   succeeded,
   type AuditRecord,
-} from './support/resume.ts';
-import { openScratch } from './support/scratch.ts';
-import { box, type Ssh } from './support/ssh.ts';
-import type { Terminal } from './support/terminal.ts';
-import { openWorld, type World } from './support/world.ts';
+} from '../support/resume.ts';
+import { openScratch } from '../support/scratch.ts';
+import { box, type Ssh } from '../support/ssh.ts';
+import type { Terminal } from '../support/terminal.ts';
+import { openWorld, type World } from '../support/world.ts';
 
 const programs = ['ssh', 'sshd', 'ssh-keygen', 'openssl', 'script', 'scp', 'rsync', 'git', 'nginx'];
 

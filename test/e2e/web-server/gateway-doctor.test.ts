@@ -1,18 +1,18 @@
 import assert from 'node:assert/strict';
 import { before, describe, it } from 'node:test';
-import type { Finding, CheckStatus } from '../../diagnostics/finding.ts';
-import { makeCertificates } from './support/certificates.ts';
-import type { Certificates } from './support/certificates.ts';
-import { gatewayCommand, startGateway } from './support/gateway.ts';
-import type { Gateway, GatewayOptions } from './support/gateway.ts';
-import { needs } from './support/needs.ts';
-import { freePort, run } from './support/process.ts';
-import { fronts, startFront } from './support/proxies.ts';
-import type { FrontName, FrontPlan } from './support/proxies.ts';
-import { openScratch, scratchOf } from './support/scratch.ts';
-import type { Scratch } from './support/scratch.ts';
-import { startSshd } from './support/sshd.ts';
-import type { Sshd } from './support/sshd.ts';
+import type { Finding, CheckStatus } from '../../../diagnostics/finding.ts';
+import { makeCertificates } from '../support/certificates.ts';
+import type { Certificates } from '../support/certificates.ts';
+import { gatewayCommand, startGateway } from '../support/gateway.ts';
+import type { Gateway, GatewayOptions } from '../support/gateway.ts';
+import { needs } from '../support/needs.ts';
+import { freePort, run } from '../support/process.ts';
+import { fronts, startFront } from '../support/proxies.ts';
+import type { FrontName, FrontPlan } from '../support/proxies.ts';
+import { openScratch, scratchOf } from '../support/scratch.ts';
+import type { Scratch } from '../support/scratch.ts';
+import { startSshd } from '../support/sshd.ts';
+import type { Sshd } from '../support/sshd.ts';
 
 /** Something that is wrong with what stands before the gateway. */
 interface Fault {

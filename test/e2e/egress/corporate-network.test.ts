@@ -12,10 +12,10 @@ import {
   startSshSocks,
   startTinyproxy,
   type CompanyProxy,
-} from './support/company.ts';
-import { clientBundle } from './support/needs.ts';
-import { needsNetwork, openNetwork, type Network } from './support/network.ts';
-import { eventually, freePort, output, type Environment } from './support/process.ts';
+} from '../support/company.ts';
+import { clientBundle } from '../support/needs.ts';
+import { needsNetwork, openNetwork, type Network } from '../support/network.ts';
+import { eventually, freePort, output, type Environment } from '../support/process.ts';
 import {
   audited,
   closeSession,
@@ -24,10 +24,10 @@ import {
   openSession,
   sha256OfFile,
   succeeded,
-} from './support/resume.ts';
-import { openScratch } from './support/scratch.ts';
-import { box, clientCommand, type Ssh } from './support/ssh.ts';
-import { openWorld, type World } from './support/world.ts';
+} from '../support/resume.ts';
+import { openScratch } from '../support/scratch.ts';
+import { box, clientCommand, type Ssh } from '../support/ssh.ts';
+import { openWorld, type World } from '../support/world.ts';
 
 const programs =
   'ssh sshd ssh-keygen openssl scp script curl nginx squid danted tinyproxy gsettings socat timeout'.split(

@@ -1,17 +1,17 @@
 import assert from 'node:assert/strict';
 import { before, describe, it } from 'node:test';
-import type { TunnelErrorCode } from '../../protocol/errors.ts';
-import { tunnelErrors } from '../../protocol/errors.ts';
-import { runDoctor } from './support/doctor.ts';
-import { clientBundle } from './support/needs.ts';
-import { needsNetwork, openNetwork } from './support/network.ts';
-import type { Network } from './support/network.ts';
-import { freePort, output, within } from './support/process.ts';
-import type { Environment } from './support/process.ts';
-import { openScratch } from './support/scratch.ts';
-import { box } from './support/ssh.ts';
-import { openWorld } from './support/world.ts';
-import type { World } from './support/world.ts';
+import type { TunnelErrorCode } from '../../../protocol/errors.ts';
+import { tunnelErrors } from '../../../protocol/errors.ts';
+import { runDoctor } from '../support/doctor.ts';
+import { clientBundle } from '../support/needs.ts';
+import { needsNetwork, openNetwork } from '../support/network.ts';
+import type { Network } from '../support/network.ts';
+import { freePort, output, within } from '../support/process.ts';
+import type { Environment } from '../support/process.ts';
+import { openScratch } from '../support/scratch.ts';
+import { box } from '../support/ssh.ts';
+import { openWorld } from '../support/world.ts';
+import type { World } from '../support/world.ts';
 
 /** Faults of the network itself: the client is in a namespace of its own, and finds the gateway by DNS. */
 describe('postern doctor in a network', needsNetwork('nginx', 'sshd', 'ssh', clientBundle), () => {

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { it } from 'node:test';
-import { testPath } from './battery.ts';
-import { box } from './support/ssh.ts';
+import { testPath } from '../support/battery.ts';
+import { box } from '../support/ssh.ts';
 
 testPath('squid', ['relay', 'websocket', 'connect-tcp'], (world) => {
   it('every tunnel went through squid, by CONNECT to the one port it allows', () => {

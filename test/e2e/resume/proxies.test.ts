@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { before, describe, it } from 'node:test';
 import type { TestContext } from 'node:test';
-import { inspectingSquid } from './support/inspecting-squid.ts';
-import { clientBundle, needs } from './support/needs.ts';
+import { inspectingSquid } from '../support/inspecting-squid.ts';
+import { clientBundle, needs } from '../support/needs.ts';
 import {
   audited,
   closeSession,
@@ -13,11 +13,11 @@ import {
   openSession,
   sha256OfFile,
   succeeded,
-} from './support/resume.ts';
-import { openScratch, scratchOf } from './support/scratch.ts';
-import { box, type Ssh } from './support/ssh.ts';
-import type { Terminal } from './support/terminal.ts';
-import { openWorld, type Path, type World } from './support/world.ts';
+} from '../support/resume.ts';
+import { openScratch, scratchOf } from '../support/scratch.ts';
+import { box, type Ssh } from '../support/ssh.ts';
+import type { Terminal } from '../support/terminal.ts';
+import { openWorld, type Path, type World } from '../support/world.ts';
 
 const programs = ['ssh', 'sshd', 'ssh-keygen', 'openssl', 'script', 'scp', 'curl', 'pgrep', 'ss'];
 

@@ -4,11 +4,11 @@ import { once } from 'node:events';
 import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { connect } from 'node:net';
 import { before, describe, it } from 'node:test';
-import { inspectingSquid } from './support/inspecting-squid.ts';
-import { clientBundle, needs } from './support/needs.ts';
-import { answers, freePort, run, start, type Outcome } from './support/process.ts';
-import { openScratch } from './support/scratch.ts';
-import { box, clientCommand, type Ssh } from './support/ssh.ts';
+import { inspectingSquid } from './inspecting-squid.ts';
+import { clientBundle, needs } from './needs.ts';
+import { answers, freePort, run, start, type Outcome } from './process.ts';
+import { openScratch } from './scratch.ts';
+import { box, clientCommand, type Ssh } from './ssh.ts';
 import {
   listen,
   openWorld,
@@ -18,7 +18,7 @@ import {
   type Via,
   type World,
   type WorldOptions,
-} from './support/world.ts';
+} from './world.ts';
 
 const mebibyte = 1024 * 1024;
 

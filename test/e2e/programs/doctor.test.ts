@@ -1,21 +1,21 @@
 import assert from 'node:assert/strict';
 import { readFileSync, statSync, writeFileSync } from 'node:fs';
 import { before, describe, it } from 'node:test';
-import type { CheckStatus } from '../../diagnostics/finding.ts';
-import { tunnelErrors } from '../../protocol/errors.ts';
-import type { TunnelErrorCode } from '../../protocol/errors.ts';
-import { unsignedToken } from '../client/support.ts';
-import { runDoctor } from './support/doctor.ts';
-import { startGateway } from './support/gateway.ts';
-import { clientBundle, needs } from './support/needs.ts';
-import { freePort, output, start } from './support/process.ts';
-import type { Environment } from './support/process.ts';
-import { startFront, startSquid } from './support/proxies.ts';
-import type { CorporateProxy, FrontName, FrontPlan } from './support/proxies.ts';
-import { Scratch, openScratch, scratchOf } from './support/scratch.ts';
-import { box, clientCommand } from './support/ssh.ts';
-import { listen, openWorld } from './support/world.ts';
-import type { World } from './support/world.ts';
+import type { CheckStatus } from '../../../diagnostics/finding.ts';
+import { tunnelErrors } from '../../../protocol/errors.ts';
+import type { TunnelErrorCode } from '../../../protocol/errors.ts';
+import { unsignedToken } from '../../client/support.ts';
+import { runDoctor } from '../support/doctor.ts';
+import { startGateway } from '../support/gateway.ts';
+import { clientBundle, needs } from '../support/needs.ts';
+import { freePort, output, start } from '../support/process.ts';
+import type { Environment } from '../support/process.ts';
+import { startFront, startSquid } from '../support/proxies.ts';
+import type { CorporateProxy, FrontName, FrontPlan } from '../support/proxies.ts';
+import { Scratch, openScratch, scratchOf } from '../support/scratch.ts';
+import { box, clientCommand } from '../support/ssh.ts';
+import { listen, openWorld } from '../support/world.ts';
+import type { World } from '../support/world.ts';
 
 /** Something that is broken, and where doctor has to say it is. */
 interface Fault {

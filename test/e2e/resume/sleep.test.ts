@@ -1,11 +1,11 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
-import { clientBundle, needs } from './support/needs.ts';
-import { childrenOf, eventually } from './support/process.ts';
-import { audited, closeSession, isLong, openSession } from './support/resume.ts';
-import { scratchOf } from './support/scratch.ts';
-import { openWorld, type World } from './support/world.ts';
+import { clientBundle, needs } from '../support/needs.ts';
+import { childrenOf, eventually } from '../support/process.ts';
+import { audited, closeSession, isLong, openSession } from '../support/resume.ts';
+import { scratchOf } from '../support/scratch.ts';
+import { openWorld, type World } from '../support/world.ts';
 
 const lacking = needs(clientBundle, 'ssh', 'sshd', 'ssh-keygen', 'openssl', 'script', 'nginx', 'pgrep');
 

@@ -4,15 +4,15 @@ import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { before, describe, it } from 'node:test';
 import { exportJWK, generateKeyPair, SignJWT, type CryptoKey } from 'jose';
 import { WebSocket } from 'ws';
-import { makeCertificates, type Certificates } from './support/certificates.ts';
-import { startGateway, type Gateway } from './support/gateway.ts';
-import { needs } from './support/needs.ts';
-import { freePort, output, run, type Outcome } from './support/process.ts';
-import { startFront } from './support/proxies.ts';
-import { openScratch } from './support/scratch.ts';
-import { box, prepareSsh, type Ssh } from './support/ssh.ts';
-import { startSshd, type Sshd } from './support/sshd.ts';
-import { runInTerminal } from './support/terminal.ts';
+import { makeCertificates, type Certificates } from '../support/certificates.ts';
+import { startGateway, type Gateway } from '../support/gateway.ts';
+import { needs } from '../support/needs.ts';
+import { freePort, output, run, type Outcome } from '../support/process.ts';
+import { startFront } from '../support/proxies.ts';
+import { openScratch } from '../support/scratch.ts';
+import { box, prepareSsh, type Ssh } from '../support/ssh.ts';
+import { startSshd, type Sshd } from '../support/sshd.ts';
+import { runInTerminal } from '../support/terminal.ts';
 
 const scratch = openScratch();
 

@@ -1,3 +1,3 @@
-import { testPath } from './battery.ts';
+import { testPath } from '../support/battery.ts';
 
 testPath('direct', ['relay', 'websocket', 'connect-tcp', 'connect', 'http']);

@@ -2,16 +2,16 @@ import assert from 'node:assert/strict';
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { before, describe, it } from 'node:test';
 import type { TestContext } from 'node:test';
-import { tunnelErrors, type TunnelErrorCode } from '../../protocol/errors.ts';
-import { issueToken, openKeyFile, ownAudience, ownIssuer } from '../../server/auth/gateway-key.ts';
-import { gatewayCommand } from './support/gateway.ts';
-import { clientBundle, needs } from './support/needs.ts';
-import { eventually, output, start } from './support/process.ts';
-import { audited, openSession } from './support/resume.ts';
-import { openScratch, scratchOf } from './support/scratch.ts';
-import { box, clientCommand, prepareSsh } from './support/ssh.ts';
-import type { Terminal } from './support/terminal.ts';
-import { openWorld, type World } from './support/world.ts';
+import { tunnelErrors, type TunnelErrorCode } from '../../../protocol/errors.ts';
+import { issueToken, openKeyFile, ownAudience, ownIssuer } from '../../../server/auth/gateway-key.ts';
+import { gatewayCommand } from '../support/gateway.ts';
+import { clientBundle, needs } from '../support/needs.ts';
+import { eventually, output, start } from '../support/process.ts';
+import { audited, openSession } from '../support/resume.ts';
+import { openScratch, scratchOf } from '../support/scratch.ts';
+import { box, clientCommand, prepareSsh } from '../support/ssh.ts';
+import type { Terminal } from '../support/terminal.ts';
+import { openWorld, type World } from '../support/world.ts';
 
 const lacking = needs(clientBundle, 'ssh', 'sshd', 'ssh-keygen', 'openssl', 'script', 'nginx', 'pgrep');
 

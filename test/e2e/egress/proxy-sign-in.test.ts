@@ -1,12 +1,12 @@
 import assert from 'node:assert/strict';
 import { appendFileSync, mkdirSync } from 'node:fs';
 import { before, describe, it } from 'node:test';
-import { addAlice, approve } from './support/approve.ts';
-import { needsNetwork, openNetwork, type Network } from './support/network.ts';
-import { clientBundle } from './support/needs.ts';
-import { output, run, within, type Environment, type Outcome } from './support/process.ts';
-import { isLong, makeFile, sha256OfFile, succeeded } from './support/resume.ts';
-import { openScratch } from './support/scratch.ts';
+import { addAlice, approve } from '../support/approve.ts';
+import { needsNetwork, openNetwork, type Network } from '../support/network.ts';
+import { clientBundle } from '../support/needs.ts';
+import { output, run, within, type Environment, type Outcome } from '../support/process.ts';
+import { isLong, makeFile, sha256OfFile, succeeded } from '../support/resume.ts';
+import { openScratch } from '../support/scratch.ts';
 import {
   clientWithKerberos,
   inEnvironment,
@@ -19,10 +19,10 @@ import {
   startTinyproxy,
   type Kdc,
   type SignInProxy,
-} from './support/sign-in-proxies.ts';
-import { box, clientCommand, prepareSsh, type Ssh } from './support/ssh.ts';
-import { openTerminal } from './support/terminal.ts';
-import { openWorld, type World } from './support/world.ts';
+} from '../support/sign-in-proxies.ts';
+import { box, clientCommand, prepareSsh, type Ssh } from '../support/ssh.ts';
+import { openTerminal } from '../support/terminal.ts';
+import { openWorld, type World } from '../support/world.ts';
 
 const programs =
   'ssh sshd ssh-keygen openssl script scp curl nginx squid tinyproxy ntlm_auth krb5kdc kdb5_util kadmin.local kinit g++ gnome-keyring-daemon secret-tool dbus-run-session'.split(

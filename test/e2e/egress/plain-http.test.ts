@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { it } from 'node:test';
-import { testPath } from './battery.ts';
+import { testPath } from '../support/battery.ts';
 
 const unbuffered = /proxy_buffering +off;/g;
 

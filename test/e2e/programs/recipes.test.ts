@@ -5,13 +5,13 @@ import { once } from 'node:events';
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { before, describe, it } from 'node:test';
-import { startListener } from './support/listener.ts';
-import { clientBundle, needs } from './support/needs.ts';
-import { freePort, output, own, run, type Environment } from './support/process.ts';
-import { mebibyte, succeeded } from './support/resume.ts';
-import { openScratch } from './support/scratch.ts';
-import { box, clientCommand, prepareSsh, type Ssh } from './support/ssh.ts';
-import { listen, openWorld, type World } from './support/world.ts';
+import { startListener } from '../support/listener.ts';
+import { clientBundle, needs } from '../support/needs.ts';
+import { freePort, output, own, run, type Environment } from '../support/process.ts';
+import { mebibyte, succeeded } from '../support/resume.ts';
+import { openScratch } from '../support/scratch.ts';
+import { box, clientCommand, prepareSsh, type Ssh } from '../support/ssh.ts';
+import { listen, openWorld, type World } from '../support/world.ts';
 
 // The commands are those of docs/recipes.md.
 
