@@ -33,7 +33,7 @@ async function serve(t: TestContext, listener: RequestListener): Promise<URL> {
   return new URL(`http://127.0.0.1:${(server.address() as AddressInfo).port}/jwks`);
 }
 
-/** A key source whose endpoint and clock the test turns by hand. */
+/** A key source whose endpoint and clock the test controls. */
 function bench(first: JSONWebKeySet) {
   const state = {
     nowMs: 0,
@@ -59,7 +59,7 @@ const down = () => Promise.reject(new Error('down'));
 const settled = () => new Promise((resolve) => setImmediate(resolve));
 
 describe('JwksCache', () => {
-  it('loads once, however many ask at once', async () => {
+  it('loads once for any number of concurrent callers', async () => {
     const { state, has } = bench(await keySet('a'));
     const found = await Promise.all(Array.from({ length: 50 }, () => has('a')));
     assert.ok(found.every(Boolean));
@@ -122,7 +122,7 @@ describe('JwksCache', () => {
     assert.ok(!(await has('a')));
   });
 
-  it('goes on with known keys for 24 hours when the endpoint is down, and says so each time', async () => {
+  it('uses known keys for 24 hours while the endpoint is down, and reports each failure', async () => {
     const { state, has } = bench(await keySet('a'));
     await has('a');
     state.answer = down;
@@ -140,7 +140,7 @@ describe('JwksCache', () => {
     assert.ok(await has('a'));
   });
 
-  it('waits for nobody while the endpoint hangs and keys are at hand', async () => {
+  it('does not wait for an endpoint that hangs while keys are cached', async () => {
     const { state, has } = bench(await keySet('a'));
     await has('a');
     state.answer = () => new Promise(() => {});
@@ -148,7 +148,7 @@ describe('JwksCache', () => {
     assert.ok(await has('a'));
   });
 
-  it('throws ISSUER_UNAVAILABLE while there never was a key set, and tries again after 10 s', async () => {
+  it('rejects with ISSUER_UNAVAILABLE before the first key set is loaded, and tries again after 10 s', async () => {
     const { state, has } = bench(await keySet('a'));
     const { answer } = state;
     state.answer = down;
@@ -168,7 +168,7 @@ describe('JwksCache', () => {
     });
   }
 
-  it('takes no private or symmetric key for a public one', async () => {
+  it('does not accept a private or symmetric key as a public one', async () => {
     const { privateKey } = await generateKeyPair('EdDSA', { extractable: true });
     const secret = { kty: 'oct', k: 'c2VjcmV0', kid: 'b' };
     const { has } = bench({ keys: [{ ...(await exportJWK(privateKey)), kid: 'a' }, secret] });
@@ -239,7 +239,7 @@ describe('keysFromUrl()', () => {
     await assert.rejects(fetchJson(dripping, limits), /no answer/);
   });
 
-  it('asks on a new connection each time', async (t) => {
+  it('uses a new connection each time', async (t) => {
     const ports = new Set<number | undefined>();
     const url = await serve(t, (request, response) => {
       ports.add(request.socket.remotePort);

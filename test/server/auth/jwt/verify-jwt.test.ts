@@ -51,7 +51,7 @@ async function isVerified(token: string, alg: SignatureAlgorithm, key: CryptoKey
   }
 }
 
-/** What Node.js itself says of the signature. */
+/** The result of Node.js itself on the signature. */
 function isSignedAsNodeSays(token: string, alg: SignatureAlgorithm, key: CryptoKey): boolean {
   const at = token.lastIndexOf('.');
   const pss = { padding: constants.RSA_PKCS1_PSS_PADDING, saltLength: Number(alg.slice(2)) / 8 };
@@ -71,10 +71,10 @@ for (const alg of algorithms) {
   describe(`verifyJwt() by ${alg}`, () => {
     const { publicKey } = pairs.get(alg)!;
 
-    it('accepts what jose has signed', async () =>
+    it('accepts a token that jose has signed', async () =>
       assert.equal(await isVerified(await tokenBy(alg), alg, publicKey), true));
 
-    it('says of every other signature what Node.js says', async () => {
+    it('refuses every other signature, as Node.js does', async () => {
       const token = await tokenBy(alg);
       assert.equal(isSignedAsNodeSays(token, alg, publicKey), true);
       const signature = Buffer.from(token.slice(token.lastIndexOf('.') + 1), 'base64url');
@@ -169,7 +169,7 @@ describe('verifyJwt()', () => {
     await assert.rejects(verifyJwt(token, [], requirements('ES256')), refusal);
   });
 
-  // What the log says of a refusal, by the claim that is wrong.
+  // The text for the log, by the claim that is wrong.
   const refused: readonly (readonly [changes: object, message: RegExp])[] = [
     [{ iss: 'https://evil.example' }, /^iss: another issuer$/],
     [{ iss: undefined }, /^iss: missing/],
