@@ -4,7 +4,7 @@ import type { Writable } from 'node:stream';
 import { describe, it } from 'node:test';
 import * as fc from 'fast-check';
 import * as ws from 'ws';
-import { PlainFrames } from '../../protocol/websocket-data-frames.ts';
+import { WebSocketDataFrames } from '../../protocol/websocket-data-frames.ts';
 
 // Its types do not tell of it.
 const { Receiver } = ws as unknown as { Receiver: new (options: object) => Writable };
@@ -35,7 +35,7 @@ function frame(
 /** What comes out: the payload, and where it was interrupted by what else. */
 function read(...chunks: readonly Buffer[]): { payload: Buffer; other: Buffer; order: string } {
   const parts: { kind: string; bytes: Buffer }[] = [];
-  const frames = new PlainFrames(
+  const frames = new WebSocketDataFrames(
     { maxBytes: mostBytes },
     {
       payload: (bytes) => parts.push({ kind: 'p', bytes: Buffer.from(bytes) }),
@@ -95,7 +95,7 @@ describe('plain frames', () => {
 
   it('say how much of a message is still to come', () => {
     const lefts: number[] = [];
-    const frames = new PlainFrames(
+    const frames = new WebSocketDataFrames(
       { maxBytes: mostBytes },
       { payload: (_, left) => lefts.push(left), other: () => assert.fail() },
     );
@@ -108,7 +108,7 @@ describe('plain frames', () => {
   it('go on after a text message where those are wanted', () => {
     const texts: Buffer[] = [];
     const payload: Buffer[] = [];
-    const frames = new PlainFrames(
+    const frames = new WebSocketDataFrames(
       { maxBytes: mostBytes, passesText: true },
       {
         payload: (bytes) => payload.push(Buffer.from(bytes)),
@@ -233,7 +233,7 @@ function told(chunks: readonly Buffer[], sifted: boolean): Told {
   const receive = (each: Buffer): void => {
     if (!receiver.errored && !receiver.writableEnded) receiver.write(Buffer.from(each));
   };
-  const frames = new PlainFrames(
+  const frames = new WebSocketDataFrames(
     { maxBytes: mostBytes },
     {
       payload: (payload) => (bytes += payload.toString('hex')),

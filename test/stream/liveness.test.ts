@@ -35,15 +35,15 @@ describe('a vigil', () => {
     await until('silence');
     vigil.sent();
     vigil.ping();
-    vigil.heard();
-    vigil.heard();
+    vigil.received();
+    vigil.received();
     assert.deepEqual(events, ['ask', 'silence', 'voice']);
   });
 
   it('leaves a peer alone that owes nothing', async () => {
     const { vigil, events } = watched();
     vigil.sent();
-    vigil.heard();
+    vigil.received();
     await passed(60);
     assert.deepEqual(events, []);
   });
@@ -52,7 +52,7 @@ describe('a vigil', () => {
     const { vigil, events, until } = watched();
     vigil.sent();
     await until('ask');
-    vigil.heard();
+    vigil.received();
     await passed(60);
     assert.deepEqual(events, ['ask']);
   });
@@ -61,7 +61,7 @@ describe('a vigil', () => {
     const { vigil, events, until } = watched();
     vigil.ping();
     await until('ask');
-    setImmediate(() => vigil.heard());
+    setImmediate(() => vigil.received());
     const standsUntil = performance.now() + 60;
     while (performance.now() < standsUntil);
     await passed(30);

@@ -9,7 +9,7 @@ import { WebSocket, WebSocketServer } from 'ws';
 import { relayV1 } from '../../protocol/relay-v1.ts';
 import { relayV4 } from '../../protocol/relay-v4.ts';
 import type { RelayCodec } from '../../protocol/relay-frame.ts';
-import { InboundWebSocketCarrier } from '../../stream/zero-copy/inbound-websocket-carrier.ts';
+import { inboundWebSocketCarrier } from '../../stream/zero-copy/inbound-websocket-carrier.ts';
 import { webSocketCarrier } from '../../stream/websocket-carrier.ts';
 import type { CarrierEnd } from '../../stream/carrier.ts';
 import { RelayStream } from '../../stream/relay-stream.ts';
@@ -63,7 +63,7 @@ function attachBoth(
   { line, codec = relayV1 }: { readonly line: Line; readonly codec?: RelayCodec },
 ): void {
   const [nearTaken, farTaken] = [near.received, far.received];
-  far.attach(new InboundWebSocketCarrier(line.far, codec, line.farSocket), {
+  far.attach(inboundWebSocketCarrier(line.far, codec, line.farSocket), {
     peerReceived: nearTaken,
     from: farTaken,
   });
@@ -165,7 +165,7 @@ describe('a stream that outlives its connections', () => {
     while (chunks.reduce((sum, { length }) => sum + length, 0) < windowBytes) await turn();
     far.resume();
     const next = await openLine();
-    far.attach(new InboundWebSocketCarrier(next.far, relayV1, next.farSocket), {
+    far.attach(inboundWebSocketCarrier(next.far, relayV1, next.farSocket), {
       peerReceived: asked,
       from: 0,
     });
@@ -177,7 +177,7 @@ describe('a stream that outlives its connections', () => {
   it('goes on when its peer acknowledges what has not been sent again yet', async () => {
     const { made: far, lost } = losing({ windowBytes: 2 * 1024 * 1024 });
     const line = await openLine();
-    far.attach(new InboundWebSocketCarrier(line.far, relayV1, line.farSocket), { peerReceived: 0, from: 0 });
+    far.attach(inboundWebSocketCarrier(line.far, relayV1, line.farSocket), { peerReceived: 0, from: 0 });
     let arrived = 0;
     line.near.on('message', (data: Buffer, isBinary) => {
       if (isBinary) arrived += data.length;
@@ -190,7 +190,7 @@ describe('a stream that outlives its connections', () => {
     // It said 0 when it asked, and takes the rest of what it has before the first byte comes once more.
     const next = await openLine();
     next.near.pause();
-    far.attach(new InboundWebSocketCarrier(next.far, relayV1, next.farSocket), { peerReceived: 0, from: 0 });
+    far.attach(inboundWebSocketCarrier(next.far, relayV1, next.farSocket), { peerReceived: 0, from: 0 });
     next.near.send('ack at=1500000');
     while (far.acknowledged !== 1_500_000) await turn();
     const chunks: Buffer[] = [];
@@ -205,14 +205,14 @@ describe('a stream that outlives its connections', () => {
   it('sends small messages after a loss, until one was acknowledged', async () => {
     const { made: far, lost } = losing();
     const line = await openLine();
-    far.attach(new InboundWebSocketCarrier(line.far, relayV1, line.farSocket), { peerReceived: 0, from: 0 });
+    far.attach(inboundWebSocketCarrier(line.far, relayV1, line.farSocket), { peerReceived: 0, from: 0 });
     far.write(Buffer.alloc(60_000));
     const [first] = (await once(line.near, 'message')) as [Buffer];
     assert.equal(first.length, 60_000);
     line.farSocket.resetAndDestroy();
     await lost;
     const next = await openLine();
-    far.attach(new InboundWebSocketCarrier(next.far, relayV1, next.farSocket), { peerReceived: 0, from: 0 });
+    far.attach(inboundWebSocketCarrier(next.far, relayV1, next.farSocket), { peerReceived: 0, from: 0 });
     const sizes: number[] = [];
     next.near.on('message', (data: Buffer) => void sizes.push(data.length));
     while (sizes.length < 15) await once(next.near, 'message');

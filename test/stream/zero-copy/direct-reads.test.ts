@@ -9,7 +9,7 @@ import { describe, it } from 'node:test';
 import { connect as connectTls, createServer as createTlsServer } from 'node:tls';
 import type { TestContext } from 'node:test';
 import { readDirect } from '../../../stream/zero-copy/direct-reads.ts';
-import type { Release } from '../../../stream/zero-copy/pooled-reads.ts';
+import type { Release } from '../../../base/buffer-pool.ts';
 import { PooledSocket } from '../../../stream/zero-copy/pooled-socket.ts';
 import { authority, certificate, key } from '../../client/certificates.ts';
 

@@ -6,12 +6,12 @@ import { after, before, describe, it } from 'node:test';
 import { WebSocket, WebSocketServer } from 'ws';
 import type { RelayFrame } from '../../../protocol/relay-frame.ts';
 import { relayV1 } from '../../../protocol/relay-v1.ts';
-import { InboundWebSocketCarrier } from '../../../stream/zero-copy/inbound-websocket-carrier.ts';
-import type { CarrierEnd } from '../../../stream/carrier.ts';
+import { inboundWebSocketCarrier } from '../../../stream/zero-copy/inbound-websocket-carrier.ts';
+import type { Carrier, CarrierEnd } from '../../../stream/carrier.ts';
 
 interface Accepted {
   readonly peer: WebSocket;
-  readonly carrier: InboundWebSocketCarrier;
+  readonly carrier: Carrier;
   /** How many binary messages `ws` has read. */
   readonly readByWs: () => number;
 }
@@ -32,7 +32,7 @@ describe('a carrier that came to us', () => {
       server.once('connection', (socket: WebSocket, { socket: connection }: { socket: Socket }) => {
         let count = 0;
         socket.on('message', (_: Buffer, isBinary: boolean) => void (count += Number(isBinary)));
-        const carrier = new InboundWebSocketCarrier(socket, relayV1, connection);
+        const carrier = inboundWebSocketCarrier(socket, relayV1, connection);
         resolve({ carrier, readByWs: () => count });
       });
     });
@@ -118,7 +118,7 @@ describe('a carrier that came to us', () => {
 });
 
 /** All frames, and how it ended. */
-function heard(carrier: InboundWebSocketCarrier): Promise<[readonly RelayFrame[], CarrierEnd]> {
+function heard(carrier: Carrier): Promise<[readonly RelayFrame[], CarrierEnd]> {
   const frames: RelayFrame[] = [];
   return new Promise((resolve) => {
     carrier.listen({
