@@ -66,14 +66,11 @@ export class RelayStream extends Duplex implements DirectReadable {
     });
     this.#options = options;
     this.#peer = relayPeer(options);
-    const { windowBytes, ackThresholdBytes, answersPings, hasEof } = this.#peer;
+    const { windowBytes, ackThresholdBytes, answersPings, hasEof, throttle } = this.#peer;
     const relay = new Relay({ windowBytes, peerWindowBytes: windowBytes });
     this.#relay = relay;
-    this.#writeSide = new WriteSide({
-      relay,
-      maxUnackedBytes: () => this.#peer.throttle?.maxUnackedBytes ?? options.windowBytes,
-      budget: options.budget,
-    });
+    const maxUnackedBytes = (): number => throttle?.maxUnackedBytes ?? windowBytes;
+    this.#writeSide = new WriteSide({ relay, maxUnackedBytes, budget: options.budget });
     this.#acks = new AckScheduler({
       relay,
       thresholdBytes: ackThresholdBytes,
@@ -85,7 +82,7 @@ export class RelayStream extends Duplex implements DirectReadable {
       intervalMs: options.keepAliveMs ?? keepAliveMs,
       answersPings,
       onBeat: () => relay.trim(),
-      onDead: () => this.#dropCarrier({ how: 'silent' }),
+      onDead: () => this.dropCarrier({ how: 'silent' }),
       onUnresponsive: options.onUnresponsive,
       onRecovered: options.onRecovered,
     });
@@ -182,8 +179,10 @@ export class RelayStream extends Duplex implements DirectReadable {
   }
 
   /** Drops the carrier; the tunnel waits for another one. */
-  dropCarrier(): void {
-    this.#dropCarrier({ how: 'reset' });
+  dropCarrier(end: CarrierEnd = { how: 'reset' }): void {
+    if (this.#carrier === undefined) return;
+    this.#carrier.drop();
+    this.#carrierEnded(end);
   }
 
   readDirect(sink: Sink): void {
@@ -277,12 +276,6 @@ export class RelayStream extends Duplex implements DirectReadable {
   #flush(): void {
     if (this.#carrier) this.#sender.sendPending(this.#carrier);
     this.#writeSide.account();
-  }
-
-  #dropCarrier(end: CarrierEnd): void {
-    if (this.#carrier === undefined) return;
-    this.#carrier.drop();
-    this.#carrierEnded(end);
   }
 
   #carrierEnded(end: CarrierEnd): void {

@@ -9,7 +9,7 @@ interface Scheduled {
   readonly sent: number[];
   /** What the test can change. */
   readonly now: { unreadBytes: number; isAttached: boolean };
-  receive(count: number): void;
+  readonly receive: (count: number) => void;
 }
 
 function scheduler(): Scheduled {

@@ -14,6 +14,14 @@ import { tunnelEnded } from '../../../stream/tunnel-ended.ts';
 const v1 = relayPeer({ isV4: false, windowBytes: 8000 });
 const v4 = relayPeer({ isV4: true, windowBytes: 8000 });
 
+const closed = (code: number): CarrierEnd => ({ how: 'closed', code, reason: '' });
+
+function carrier(): { carrier: Carrier; calls: string[] } {
+  const calls: string[] = [];
+  const fake = { pause: () => calls.push('pause'), resume: () => calls.push('resume') };
+  return { carrier: fake as unknown as Carrier, calls };
+}
+
 describe('relayPeer()', () => {
   it('gives a peer of postern.relay.v1 the window, acknowledged in eighths, and no throttle', () => {
     assert.equal(v1.windowBytes, 8000);
@@ -41,7 +49,6 @@ describe('closeReasonFor()', () => {
 });
 
 describe('outcomeOf()', () => {
-  const closed = (code: number): CarrierEnd => ({ how: 'closed', code, reason: '' });
   for (const [what, end, peer, expected] of [
     ['a reset', { how: 'reset' }, v1, 'detached'],
     ['a reset of relay v4', { how: 'reset' }, v4, 'detached'],
@@ -63,12 +70,6 @@ describe('outcomeOf()', () => {
 });
 
 describe('CarrierThrottle', () => {
-  function carrier(): { carrier: Carrier; calls: string[] } {
-    const calls: string[] = [];
-    const fake = { pause: () => calls.push('pause'), resume: () => calls.push('resume') };
-    return { carrier: fake as unknown as Carrier, calls };
-  }
-
   it('pauses above its limit, resumes at it, and not before it has paused', () => {
     const throttle = new CarrierThrottle(100);
     const { carrier: its, calls } = carrier();

@@ -137,6 +137,10 @@ async function byWebSocket(entry: Entry): Promise<Duplex> {
   });
 }
 
+function sha256(bytes: Buffer): string {
+  return createHash('sha256').update(bytes).digest('hex');
+}
+
 /** A hash of what comes until the EOF. */
 async function hashOf(stream: Duplex): Promise<string> {
   const hash = createHash('sha256');
@@ -235,9 +239,8 @@ describe('POSTERN_ZERO_COPY', () => {
       };
       const [withInternals, without] = [await observe('1'), await observe('0')];
       assert.deepEqual(without, withInternals);
-      const hash = (bytes: Buffer): string => createHash('sha256').update(bytes).digest('hex');
       assert.deepEqual(withInternals, {
-        halfClose: { arrived: hash(sent.up), returned: hash(sent.down), how: 'CLOSED' },
+        halfClose: { arrived: sha256(sent.up), returned: sha256(sent.down), how: 'CLOSED' },
         resetByClient: { code: 'ECONNRESET', how: 'CLIENT_LOST' },
         resetByTarget: { code: 'ECONNRESET', how: 'TARGET_LOST' },
         up: { hasStalled: true, arrived: floodBytes, how: 'CLOSED' },
