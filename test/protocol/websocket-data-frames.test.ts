@@ -6,7 +6,7 @@ import * as fc from 'fast-check';
 import * as ws from 'ws';
 import { WebSocketDataFrames } from '../../protocol/websocket-data-frames.ts';
 
-// Its types do not tell of it.
+// Its types lack it.
 const { Receiver } = ws as unknown as { Receiver: new (options: object) => Writable };
 
 const mostBytes = 64 * 1024;
@@ -178,7 +178,7 @@ describe('plain frames', () => {
     );
   });
 
-  // Any bytes give payload or go on as they are, and `ws` says the same of them with us in front as without.
+  // Any bytes are payload or passed on as they are, and `ws` reports the same with this reader before it as without.
   it('bring what ws makes of them, whatever the bytes', async () => {
     const heads = fc.constantFrom(
       [0x82, 0x81],
@@ -202,22 +202,22 @@ describe('plain frames', () => {
   });
 });
 
-/** What a receiver of `ws` tells of, with plain frames read before it or not. */
-interface Told {
+/** What a receiver of `ws` reports, with data frames read before it or not. */
+interface Reported {
   readonly bytes: string;
   readonly events: string;
   /** By a Close, or an error. */
   readonly over: boolean;
 }
 
-/** Without us, `ws` waits for the end of a message; until there is one, we may have told more of it. */
+/** Alone, `ws` waits for the end of a message; until it arrives, the reader before it can have reported more. */
 function assertSame(chunks: readonly Buffer[]): void {
-  const [sifted, plain] = [told(chunks, true), told(chunks, false)];
-  const bytes = sifted.over ? sifted.bytes : sifted.bytes.slice(0, plain.bytes.length);
-  assert.deepEqual({ ...sifted, bytes }, plain);
+  const [filtered, plain] = [reported(chunks, true), reported(chunks, false)];
+  const bytes = filtered.over ? filtered.bytes : filtered.bytes.slice(0, plain.bytes.length);
+  assert.deepEqual({ ...filtered, bytes }, plain);
 }
 
-function told(chunks: readonly Buffer[], sifted: boolean): Told {
+function reported(chunks: readonly Buffer[], filtered: boolean): Reported {
   let bytes = '';
   let events = '';
   const receiver = new Receiver({ isServer: true, maxPayload: mostBytes });
@@ -241,7 +241,7 @@ function told(chunks: readonly Buffer[], sifted: boolean): Told {
     },
   );
   for (const chunk of chunks) {
-    if (sifted) frames.push(Buffer.from(chunk));
+    if (filtered) frames.push(Buffer.from(chunk));
     else receive(chunk);
   }
   return { bytes, events, over: Boolean(receiver.errored) || receiver.writableEnded };
