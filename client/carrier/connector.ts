@@ -1,6 +1,12 @@
 import type { Carrier } from '../../stream/carrier.ts';
 import type { Egress } from '../egress/egress.ts';
-import type { ReconnectSupport, PresentedCredential } from '../entry/entry.ts';
+import type { PresentedCredential } from '../credentials/with-credential.ts';
+
+/** Remembers whether an intermediary in this network holds back responses that are still being written. */
+export interface BufferingMemory {
+  recall(): boolean;
+  keep(): void;
+}
 
 /** A carrier to be asked for. */
 export interface ConnectorRequest {
@@ -12,7 +18,7 @@ export interface ConnectorRequest {
   readonly fields?: Readonly<Record<string, string>>;
   readonly egress: Egress;
   readonly signal: AbortSignal;
-  readonly isBuffered?: ReconnectSupport['isBuffered'];
+  readonly isBuffered?: BufferingMemory;
   /** Told when the gateway, or a proxy before it, has been reached. */
   readonly onConnected?: () => void;
 }

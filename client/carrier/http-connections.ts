@@ -6,7 +6,7 @@ import type { Egress } from '../egress/egress.ts';
 import { answerMs, withResponseTimeout, noAnswer } from '../http/exchange.ts';
 import { ClientError } from '../errors/failure.ts';
 import { version } from '../os/version.ts';
-import { gatewayTarget } from '../entry/entry.ts';
+import { gatewayTarget } from '../http/gateway-url.ts';
 
 /** One for what the gateway sends, one for what we send: a corporate proxy counts connections. */
 const maxLines = 2;

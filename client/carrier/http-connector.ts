@@ -6,7 +6,7 @@ import type { ConnectorRequest, CarrierConnector } from './connector.ts';
 import { HttpCarrier } from './http-carrier.ts';
 import type { HttpCarrierOptions } from './http-carrier.ts';
 import { ConnectionPool } from './http-connections.ts';
-import { refusal, describeServer } from '../entry/refusal.ts';
+import { refusal, describeServer } from '../http/refusal.ts';
 
 /**
  * Carriers that are requests and answers (docs/entry/http.md). Where something holds long answers back, the next

@@ -1,7 +1,7 @@
 import type { Carrier } from '../../stream/carrier.ts';
 import { toFailure } from '../errors/failure.ts';
 import type { ConnectorRequest, CarrierConnector } from './connector.ts';
-import { isTransportFailure } from '../entry/entry.ts';
+import { isTransportFailure } from '../http/refusal.ts';
 
 /** The ways of carriers, the better one first. */
 export const wayNames = ['relay', 'http'] as const;

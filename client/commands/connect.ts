@@ -2,6 +2,7 @@ import { parseTarget, parseTargetParts } from '../../protocol/target.ts';
 import type { Target } from '../../protocol/target.ts';
 import { reportError } from '../errors/report.ts';
 import { ClientError, toFailure } from '../errors/failure.ts';
+import { gatewayRoute } from '../connect/gateway-route.ts';
 import { preconnect } from '../connect/preconnect.ts';
 import { places } from '../os/xdg-paths.ts';
 import type { Environment } from '../os/xdg-paths.ts';
@@ -37,11 +38,12 @@ export async function connect(args: readonly string[], env: Environment): Promis
 async function tunnel(parsed: ConnectArguments, env: Environment): Promise<number> {
   const target = parseAsked(parsed);
   const settings = readSettings(parsed.flags, env);
-  const early = preconnect(settings);
+  const route = gatewayRoute(settings);
+  const early = preconnect(settings, route);
   try {
     await early?.begun;
-    const { carryTunnel } = await import('../connect/run-tunnel.ts');
-    return await carryTunnel(target, settings);
+    const { runTunnel } = await import('../connect/run-tunnel.ts');
+    return await runTunnel(target, settings, route);
   } finally {
     early?.stop();
   }

@@ -1,4 +1,4 @@
-import { askAccess } from '../http/gateway-api.ts';
+import { askAccess } from '../connect/gateway-api.ts';
 import type { Environment } from '../os/xdg-paths.ts';
 import { printable } from '../os/printable.ts';
 import { readOptions } from './options.ts';

@@ -1,6 +1,6 @@
 import { parseArgs } from 'node:util';
-import { askAccess } from '../http/gateway-api.ts';
-import type { ListedSession } from '../http/gateway-api.ts';
+import { askAccess } from '../connect/gateway-api.ts';
+import type { ListedSession } from '../connect/gateway-api.ts';
 import { readLastError } from '../errors/report.ts';
 import type { LastError } from '../errors/report.ts';
 import { ClientError, toFailure } from '../errors/failure.ts';

@@ -1,6 +1,6 @@
 import { parseArgs } from 'node:util';
 import { formatTarget, parseTarget } from '../../protocol/target.ts';
-import { askApi } from '../http/gateway-api.ts';
+import { askApi } from '../connect/gateway-api.ts';
 import { writeStderr } from '../errors/report.ts';
 import { ClientError } from '../errors/failure.ts';
 import type { Environment } from '../os/xdg-paths.ts';

@@ -6,13 +6,13 @@ import { PooledReads, readOn } from '../../stream/zero-copy/pooled-reads.ts';
 import type { Sink } from '../../stream/zero-copy/pooled-reads.ts';
 
 /**
- * A pipe or socket that this process was given to read from, into memory that is used again: Node.js takes new memory for
- * each read, which costs half of what a byte costs. It has no `data` events; `end`, `error` and `resume` are as ever.
+ * An inherited pipe or socket that is read into a reused buffer: Node.js allocates memory for each read, which is half
+ * the cost of a byte. It has no `data` events; `end`, `error` and `resume` work as usual.
  */
 export class PooledInput extends Socket implements DirectReadable {
   readonly #reads: PooledReads;
 
-  /** Reads at once: call `readDirect` in the same tick. */
+  /** Starts reading at once: call `readDirect` in the same tick. */
   constructor(descriptor: number) {
     const reads = new PooledReads(
       () => true,
@@ -22,13 +22,13 @@ export class PooledInput extends Socket implements DirectReadable {
     this.#reads = reads;
   }
 
-  readDirect(take: Sink): void {
-    this.#reads.take = take;
+  readDirect(sink: Sink): void {
+    this.#reads.take = sink;
     this.resume();
   }
 }
 
-/** The standard input of this process, as a `PooledInput` where it can be one: call `readDirect` in the same tick. */
+/** The standard input of this process; a `PooledInput` where it is a pipe or socket: then call `readDirect` in the same tick. */
 export function standardInput(): Readable {
   return isPipe(0) ? new PooledInput(0) : process.stdin;
 }

@@ -12,7 +12,7 @@ import { deadlineSignal } from '../../base/deadline.ts';
 
 /** A renewal may ask twice. */
 const renewMs = 15_000;
-/** Longer than that, so that only a holder that has stopped is passed over: a refresh token is for one use. */
+/** For a holder that cannot be identified (another machine); longer than a renewal, since a refresh token can be used once. */
 const patienceMs = 20_000;
 
 /** Where a sign-in is and the way to its gateway. */

@@ -18,6 +18,9 @@ export interface Credential {
   readonly createProof?: Prove;
 }
 
+/** A credential without its source. */
+export type PresentedCredential = Pick<Credential, 'token' | 'createProof'>;
+
 /** Where a pass may come from and the way to the gateway that renews it. */
 export interface CredentialSource {
   readonly sources: TokenSources;
@@ -31,7 +34,7 @@ const toleratedMs = 45_000;
 
 /** The fields that show a pass to the gateway in a request (RFC 6750, RFC 9449 §7.1). */
 export function authHeaders(
-  pass: Pick<Credential, 'token' | 'createProof'>,
+  pass: PresentedCredential,
   method: 'GET' | 'POST',
   url: URL,
 ): { Authorization: string; DPoP?: string } {

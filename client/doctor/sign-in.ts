@@ -1,4 +1,4 @@
-import { askAccess } from '../http/gateway-api.ts';
+import { askAccess } from '../connect/gateway-api.ts';
 import { toFailure } from '../errors/failure.ts';
 import type { ClientSettings } from '../settings.ts';
 import { check, failed, good } from './check.ts';

@@ -2,9 +2,10 @@ import type { Duplex } from 'node:stream';
 import type { TunnelError } from '../../protocol/errors.ts';
 import type { Egress } from '../egress/egress.ts';
 import { ClientError, toFailure } from '../errors/failure.ts';
-import { entryNames, isTransportFailure } from './entry.ts';
+import { entryNames } from './entry.ts';
+import { isTransportFailure } from '../http/refusal.ts';
 import type { ClientEntry, EntryName, TunnelRequest } from './entry.ts';
-import type { EntryMemory } from './entry-cache.ts';
+import type { EntryCache } from './entry-cache.ts';
 
 /** Gives the entry of a name; loading one may cost time, so only those that are tried are asked for. */
 export type LoadEntry = (name: EntryName) => Promise<ClientEntry>;
@@ -14,7 +15,7 @@ export interface Choice {
   readonly load: LoadEntry;
   /** Try only this one. */
   readonly via?: EntryName;
-  readonly memory: EntryMemory;
+  readonly memory: EntryCache;
   readonly signal: AbortSignal;
 }
 

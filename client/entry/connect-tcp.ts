@@ -3,9 +3,10 @@ import { capsuleStream } from '../../stream/capsule-stream.ts';
 import { sendRequest } from '../http/exchange.ts';
 import { ClientError } from '../errors/failure.ts';
 import { authHeaders } from '../credentials/with-credential.ts';
-import { gatewayTarget, tunnelPath } from './entry.ts';
+import { gatewayTarget } from '../http/gateway-url.ts';
+import { tunnelPath } from './entry.ts';
 import type { ClientEntry } from './entry.ts';
-import { refusal, describeServer } from './refusal.ts';
+import { refusal, describeServer } from '../http/refusal.ts';
 
 const token = 'connect-tcp';
 const codes = capsuleCodes(token)!;

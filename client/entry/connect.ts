@@ -1,9 +1,9 @@
 import { formatTarget } from '../../protocol/target.ts';
 import { sendRequest } from '../http/exchange.ts';
 import { ClientError } from '../errors/failure.ts';
-import { gatewayTarget } from './entry.ts';
+import { gatewayTarget } from '../http/gateway-url.ts';
 import type { ClientEntry } from './entry.ts';
-import { refusal } from './refusal.ts';
+import { refusal } from '../http/refusal.ts';
 
 /** The tunnel by HTTP CONNECT (RFC 9110 §9.3.6). A front that routes by path cannot pass it. */
 export const connect: ClientEntry = {

@@ -1,9 +1,12 @@
 import type { Duplex } from 'node:stream';
-import type { TunnelError } from '../../protocol/errors.ts';
 import type { Secret } from '../../protocol/secret.ts';
 import type { Target } from '../../protocol/target.ts';
+import type { BufferingMemory } from '../carrier/connector.ts';
+import type { PresentedCredential } from '../credentials/with-credential.ts';
 import type { Egress } from '../egress/egress.ts';
 import type { Prove } from '../oauth/dpop.ts';
+import type { ConnectionAges } from '../resume/learned-max-age.ts';
+import type { TunnelObserver } from '../resume/tunnel-status-file.ts';
 
 /** The ways into a gateway, in the order in which they are tried. */
 export const entryNames = ['relay', 'websocket', 'connect-tcp', 'connect', 'http'] as const;
@@ -40,30 +43,9 @@ export interface ReconnectSupport {
   /** Told when the tunnel goes on by another entry. */
   onEntry?(name: EntryName): void;
   /** Whether something on the way holds answers back that go on: what is known here, and where it is noted. */
-  readonly isBuffered?: { recall(): boolean; keep(): void };
+  readonly isBuffered?: BufferingMemory;
   /** After how long a better entry is tried for a tunnel that has come by another one. */
   readonly betterAfterMs?: number;
-}
-
-/** Told how a tunnel that outlives its connections fares. None of these may throw. */
-export interface TunnelObserver {
-  opened(): void;
-  /** It has no connection. */
-  lost(): void;
-  /** It goes on on another connection, whether or not it had lost the one before. */
-  resumed(): void;
-  ended(): void;
-}
-
-/** What shows who asks. */
-export type PresentedCredential = Pick<TunnelRequest, 'token' | 'createProof'>;
-
-/** How old connections get here before something cuts them. */
-export interface ConnectionAges {
-  /** The age to stay below, in milliseconds; undefined while nothing is known. */
-  readonly limitMs: number | undefined;
-  /** Notes the age at which a connection was cut without a reason. */
-  cutAt(ageMs: number): void;
 }
 
 /** The client's half of an entry. */
@@ -77,19 +59,8 @@ export interface ClientEntry {
   open(request: TunnelRequest, egress: Egress, signal: AbortSignal): Promise<Duplex>;
 }
 
-/** Whether the request did not get through, or not unharmed, to a gateway that knows this entry. */
-export function isTransportFailure({ facts }: TunnelError): boolean {
-  return facts.layer === 'http' || facts.layer === 'upgrade';
-}
-
 /** The path of a tunnel request under the gateway's URL. */
 export function tunnelPath(request: TunnelRequest): string {
   const { host, port } = request.target;
   return `${request.gateway.pathname}tcp/${encodeURIComponent(host)}/${port}/`;
-}
-
-/** The gateway as a target of its own, for the egress. */
-export function gatewayTarget(gateway: URL): Target {
-  const host = gateway.hostname.replace(/^\[|\]$/g, '');
-  return { host, port: Number(gateway.port || (gateway.protocol === 'https:' ? 443 : 80)) };
 }

@@ -1,6 +1,6 @@
 import type { OutgoingHttpHeaders } from 'node:http';
-import { describeServer } from '../entry/refusal.ts';
-import { gatewayTarget } from '../entry/entry.ts';
+import { describeServer } from './refusal.ts';
+import { gatewayTarget } from './gateway-url.ts';
 import type { Egress } from '../egress/egress.ts';
 import { sendRequest } from './exchange.ts';
 import type { HttpResponse } from './exchange.ts';

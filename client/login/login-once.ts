@@ -21,7 +21,7 @@ import type { SavedSession } from '../credentials/session-store.ts';
 
 const browserMs = 120_000;
 const deviceMs = 600_000;
-/** Longer than any sign-in takes, so that only a holder that has stopped is passed over. */
+/** Longer than any sign-in takes: the limit of waiting for one, and of trusting a holder that cannot be identified (another machine). */
 const patienceMs = deviceMs + 60_000;
 
 /** How to sign in. */

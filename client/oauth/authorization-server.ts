@@ -1,6 +1,6 @@
 import { requestJson, readObject, unexpected } from '../http/json-request.ts';
 import type { Egress } from '../egress/egress.ts';
-import { challengeOf } from '../entry/refusal.ts';
+import { challengeOf } from '../http/refusal.ts';
 import { ClientError } from '../errors/failure.ts';
 import { clockOffset } from './clock-offset.ts';
 

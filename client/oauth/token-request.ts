@@ -1,7 +1,7 @@
 import { Secret } from '../../protocol/secret.ts';
 import { requestJson, readObject, unexpected } from '../http/json-request.ts';
 import type { Egress } from '../egress/egress.ts';
-import { challengeOf } from '../entry/refusal.ts';
+import { challengeOf } from '../http/refusal.ts';
 import { clockOffset } from './clock-offset.ts';
 import { createDpopProof } from './dpop.ts';
 import type { ProofKey } from './dpop.ts';

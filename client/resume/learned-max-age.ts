@@ -1,6 +1,13 @@
 import { join } from 'node:path';
-import type { ConnectionAges } from '../entry/entry.ts';
 import { readSmall, writePrivate } from '../os/files.ts';
+
+/** How old connections get here before something cuts them. */
+export interface ConnectionAges {
+  /** The age to stay below, in milliseconds; undefined while nothing is known. */
+  readonly limitMs: number | undefined;
+  /** Notes the age at which a connection was cut without a reason. */
+  cutAt(ageMs: number): void;
+}
 
 /** A connection that was cut without a reason. */
 interface Cut {

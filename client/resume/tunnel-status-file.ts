@@ -3,10 +3,9 @@ import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { formatTarget } from '../../protocol/target.ts';
 import type { Target } from '../../protocol/target.ts';
-import type { TunnelObserver } from '../entry/entry.ts';
 import { readSmall, writePrivate } from '../os/files.ts';
-import { hasEnded, isThere, ownLife } from '../os/process-identity.ts';
-import type { ProcessLife } from '../os/process-identity.ts';
+import { isThere, ownIdentity, processState } from '../os/process-identity.ts';
+import type { ProcessIdentity } from '../os/process-identity.ts';
 
 /** A resumable tunnel of this user on this machine, as the process that has it wrote it down. Times are ISO 8601. */
 export interface LocalTunnel {
@@ -20,6 +19,16 @@ export interface LocalTunnel {
   /** How often it has got another connection. */
   readonly resumes: number;
   readonly pid: number;
+}
+
+/** Told how a tunnel that outlives its connections fares. None of these may throw. */
+export interface TunnelObserver {
+  opened(): void;
+  /** It has no connection. */
+  lost(): void;
+  /** It goes on on another connection, whether or not it had lost the one before. */
+  resumed(): void;
+  ended(): void;
 }
 
 const maxBytes = 4096;
@@ -36,18 +45,18 @@ const sweptAt = new Map<string, number>();
 export function tunnelFile(state: string, { gateway, target }: TunnelNames): TunnelObserver {
   const directory = directoryIn(state);
   let path: string | undefined;
-  let life: ProcessLife | undefined;
+  let identity: ProcessIdentity | undefined;
   const since = new Date().toISOString();
   let resumes = 0;
   const write = (how: LocalTunnel['state']): void => {
-    life ??= ownLife();
+    identity ??= ownIdentity();
     const file = (path ??= takePath(directory));
     const changed = new Date().toISOString();
     const names = { target: formatTarget(target), gateway: gateway.href };
     attempt(() =>
       writePrivate(
         file,
-        `${JSON.stringify({ version: 1, ...life, ...names, state: how, since, changed, resumes })}\n`,
+        `${JSON.stringify({ version: 1, ...identity, ...names, state: how, since, changed, resumes })}\n`,
       ),
     );
   };
@@ -109,7 +118,7 @@ function sweep(directory: string): void {
   for (const name of namesOfThisHost(directory)) {
     const path = join(directory, name);
     const [, writer] = /\.(\d+)\.[0-9a-f]{8}\.tmp$/.exec(name) ?? [];
-    if (writer === undefined ? hasEnded(parsed(path)) : !isThere(Number(writer)))
+    if (writer === undefined ? processState(parsed(path)) === 'ended' : !isThere(Number(writer)))
       rmSync(path, { force: true });
   }
 }

@@ -5,7 +5,8 @@ import { join } from 'node:path';
 import { describe, it } from 'node:test';
 import type { TestContext } from 'node:test';
 import { inspect } from 'node:util';
-import { parseGateway, readSettings } from '../../client/settings.ts';
+import { parseGateway } from '../../client/http/gateway-url.ts';
+import { readSettings } from '../../client/settings.ts';
 import { places } from '../../client/os/xdg-paths.ts';
 import { temporaryDirectory } from './support.ts';
 

@@ -1,10 +1,10 @@
-import { requestJson, readObject } from './json-request.ts';
-import type { JsonRequest } from './json-request.ts';
-import { refusal } from '../entry/refusal.ts';
+import { requestJson, readObject } from '../http/json-request.ts';
+import type { JsonRequest } from '../http/json-request.ts';
+import { refusal } from '../http/refusal.ts';
 import { ClientError } from '../errors/failure.ts';
 import type { ClientSettings } from '../settings.ts';
 import { authHeaders, withCredential } from '../credentials/with-credential.ts';
-import { egressFor } from '../connect/gateway-egress.ts';
+import { egressFor } from './gateway-egress.ts';
 
 /** From the first packet to the answer, with a renewal on the way. */
 const apiMs = 30_000;

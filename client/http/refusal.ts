@@ -1,8 +1,8 @@
 import type { IncomingMessage } from 'node:http';
 import type { Readable } from 'node:stream';
 import { isTunnelErrorCode } from '../../protocol/errors.ts';
-import type { TunnelErrorCode } from '../../protocol/errors.ts';
-import type { HttpResponse } from '../http/exchange.ts';
+import type { TunnelError, TunnelErrorCode } from '../../protocol/errors.ts';
+import type { HttpResponse } from './exchange.ts';
 import { ClientError } from '../errors/failure.ts';
 import type { GatewayChallenge } from '../errors/failure.ts';
 import { printable } from '../os/printable.ts';
@@ -30,6 +30,11 @@ export async function refusal(
   const { code, detail, requestId } = problem;
   const context = { challenge: challengeOf(response), ...(requestId === undefined ? {} : { requestId }) };
   return new ClientError(code ?? codeOf(status), detail ?? `the gateway answered ${status}`, context);
+}
+
+/** Whether the request did not get through, or not unharmed, to a gateway that knows this entry. */
+export function isTransportFailure({ facts }: TunnelError): boolean {
+  return facts.layer === 'http' || facts.layer === 'upgrade';
 }
 
 /** What an answer tells those who have to prove something. */
