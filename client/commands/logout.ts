@@ -35,7 +35,7 @@ export async function logout(args: readonly string[], env: Environment): Promise
       })
     : undefined;
   if (signIn === undefined) {
-    writeStderr(`postern: you were not signed in at ${gateway.href}\n`);
+    writeStderr(`postern: you were not signed in to ${gateway.href}\n`);
     return 0;
   }
   try {

@@ -1,5 +1,5 @@
 import { parseArgs } from 'node:util';
-import { askAccess } from '../connect/gateway-api.ts';
+import { requestAccess } from '../connect/gateway-api.ts';
 import type { ListedSession } from '../connect/gateway-api.ts';
 import { readLastError } from '../errors/report.ts';
 import type { LastError } from '../errors/report.ts';
@@ -71,7 +71,7 @@ async function look(settings: ClientSettings, isOffline: boolean): Promise<{ fac
   const local = readLocal(settings);
   if (isOffline || !local.signedIn) return { facts: local, exit: local.signedIn ? 0 : 77 };
   try {
-    const { subject, groups, until, sessions } = await askAccess(settings);
+    const { subject, groups, until, sessions } = await requestAccess(settings);
     const said = {
       groups,
       sessions,
@@ -110,7 +110,7 @@ function readLocal({ token: sources, gateway, places }: ClientSettings): Facts {
 function kept(state: string, gateway: URL): FoundToken {
   const signIn = readSignIn(state, gateway);
   if (signIn === undefined)
-    throw new ClientError('TOKEN_MISSING', `you are not signed in at ${gateway.href}`);
+    throw new ClientError('TOKEN_MISSING', `you are not signed in to ${gateway.href}`);
   return { token: signIn.accessToken, from: signInPath(signInDirectory(state, gateway)) };
 }
 

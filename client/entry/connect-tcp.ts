@@ -30,7 +30,7 @@ export const connectTcp: ClientEntry = {
       { method: 'GET', path: tunnelPath(request), headers, peer },
       signal,
     );
-    if (answer.switched && isOurs(answer.response.headersDistinct['upgrade']))
+    if (answer.switched && isRequestedProtocol(answer.response.headersDistinct['upgrade']))
       return capsuleStream(socket, codes);
     const failure = answer.switched
       ? new ClientError(
@@ -43,7 +43,7 @@ export const connectTcp: ClientEntry = {
   },
 };
 
-/** Exactly one token, and it is what we asked for. */
-function isOurs(upgrade: readonly string[] | undefined): boolean {
+/** Whether the field holds exactly one token, the requested one. */
+function isRequestedProtocol(upgrade: readonly string[] | undefined): boolean {
   return upgrade?.length === 1 && upgrade[0]!.toLowerCase() === token;
 }

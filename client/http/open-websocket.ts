@@ -9,8 +9,8 @@ import { describeServer, refusal } from './refusal.ts';
 
 const maxMessageBytes = 1024 * 1024;
 
-/** A WebSocket to be asked for. */
-export interface WebSocketQuestion {
+/** The opening handshake of a WebSocket. */
+export interface WebSocketOptions {
   readonly url: URL;
   readonly subprotocol: string;
   readonly headers: Readonly<Record<string, string>>;
@@ -18,12 +18,13 @@ export interface WebSocketQuestion {
 }
 
 /**
- * Opens a WebSocket on `socket`, which it takes over, and gives what `use` makes of it in the very tick in which it
- * opens: messages may follow in the next. Throws as `ClientEntry.open` does.
+ * Opens a WebSocket on `socket`, which it takes over, and resolves to the result of `use`, called in the tick in which
+ * the WebSocket opens: messages can follow in the next. Throws `UPGRADE_REFUSED`, `HTTP_UNEXPECTED`, `GATEWAY_TIMEOUT`,
+ * and the gateway's error.
  */
 export async function openWebSocket<T>(
   socket: Socket,
-  { url, subprotocol, headers, signal }: WebSocketQuestion,
+  { url, subprotocol, headers, signal }: WebSocketOptions,
   use: (webSocket: WebSocket) => T,
 ): Promise<T> {
   try {
@@ -70,8 +71,8 @@ function handshake<T>(socket: WebSocket, { peer, signal, use }: WebSocketHandsha
   });
 }
 
-/** A 101 that is not the answer to our handshake; `ws` says what is wrong with it. */
+/** The error of a 101 that does not match the handshake; `cause` is the finding of `ws`. */
 function notAccepted(cause: Error, response: IncomingMessage, peer: string): ClientError {
-  const what = `${describeServer(response, peer)} answered 101 but not to our WebSocket: ${printable(cause.message)}`;
+  const what = `${describeServer(response, peer)} sent an invalid WebSocket handshake: ${printable(cause.message)}`;
   return new ClientError('UPGRADE_REFUSED', what, { cause });
 }

@@ -12,7 +12,7 @@ const script = `const { PooledInput } = await import(${JSON.stringify(module)});
   const input = new PooledInput(0);
   const held = [];
   let ended = false;
-  input.handOver((bytes, release) => held.push([bytes, release]) < 8);
+  input.readDirect((bytes, release) => held.push([bytes, release]) < 8);
   input.on('end', () => (ended = true));
   const step = () => {
     const [next] = held.splice(0, 1);
