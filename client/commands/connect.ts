@@ -4,7 +4,7 @@ import { reportError } from '../errors/report.ts';
 import { ClientError, toFailure } from '../errors/failure.ts';
 import { gatewayRoute } from '../connect/gateway-route.ts';
 import { preconnect } from '../connect/preconnect.ts';
-import { places } from '../os/xdg-paths.ts';
+import { userPaths } from '../os/xdg-paths.ts';
 import type { Environment } from '../os/xdg-paths.ts';
 import { readSettings } from '../settings.ts';
 import type { Flags } from '../settings.ts';
@@ -30,7 +30,7 @@ export async function connect(args: readonly string[], env: Environment): Promis
     return await tunnel(parsed, env);
   } catch (error) {
     const failure = toFailure(error);
-    reportError(failure, places(env).state, asked);
+    reportError(failure, userPaths(env).state, asked);
     return failure.facts.exit;
   }
 }

@@ -54,7 +54,7 @@ export async function listen(
   setFlagsFromString('--semi-space-growth-factor=1');
   // Who has read the first line may have gone.
   process.stdout.on('error', () => {});
-  const journal = new Reporter({ state: settings.places.state, json: values.json === true, print });
+  const journal = new Reporter({ state: settings.paths.state, json: values.json === true, print });
   const ways: OpenTunnelOptions = { settings, egress: egressFor(settings), notify: writeStderr };
   const over = new AbortController();
   setMaxListeners(0, over.signal);

@@ -23,13 +23,13 @@ export async function logout(args: readonly string[], env: Environment): Promise
   if (positionals.length > 1)
     throw new ClientError('USAGE', 'logout takes one gateway', { hint: 'postern logout --help' });
   const settings = settingsWith({ ...values, gateway: positionals[0] ?? values.gateway }, env);
-  const { gateway, places } = settings;
-  const directory = signInDirectory(places.state, gateway);
+  const { gateway, paths } = settings;
+  const directory = signInDirectory(paths.state, gateway);
   const signal = AbortSignal.timeout(logoutMs);
   // Where nobody has ever signed in there need not even be a place for it.
   const signIn = existsSync(directory)
     ? await withRenewalLock(directory, signal, async () => {
-        const found = readUsable(places.state, gateway);
+        const found = readUsable(paths.state, gateway);
         removeSignIn(directory);
         return found;
       })

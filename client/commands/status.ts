@@ -52,13 +52,13 @@ export async function status(
     options: { ...gatewayOptions, offline: { type: 'boolean' } },
   });
   const settings = settingsWith(values, env);
-  const lastError = readLastError(settings.places.state);
+  const lastError = readLastError(settings.paths.state);
   const { facts, exit } = await look(settings, values.offline === true);
   const found: Status = {
     version: 1,
     gateway: settings.gateway.href,
     ...facts,
-    tunnels: tunnelsHere(settings.places.state),
+    tunnels: tunnelsHere(settings.paths.state),
     ...(lastError === undefined ? {} : { lastError }),
   };
   print(values.json ? `${JSON.stringify(found, null, 2)}\n` : describe(found));
@@ -89,9 +89,9 @@ async function look(settings: ClientSettings, isOffline: boolean): Promise<{ fac
 }
 
 /** What the files here say. */
-function readLocal({ token: sources, gateway, places }: ClientSettings): Facts {
+function readLocal({ token: sources, gateway, paths }: ClientSettings): Facts {
   try {
-    const found = givenToken(sources, new Date()) ?? kept(places.state, gateway);
+    const found = givenToken(sources, new Date()) ?? kept(paths.state, gateway);
     const { subject, issuer, expiresAt } = readClaims(found.token) ?? {};
     return {
       signedIn: true,

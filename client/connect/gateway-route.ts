@@ -9,13 +9,13 @@ import type { ClientSettings } from '../settings.ts';
  * connection, to the egress, to the doctor. Throws `CONFIG_INVALID` for a proxy URL that is not valid.
  */
 export function gatewayRoute(settings: ClientSettings): PlannedRoute {
-  const { gateway, proxy, caFile, trustsSystem, systemCaFile, places } = settings;
+  const { gateway, proxy, caFile, trustsSystem, systemCaFile, paths } = settings;
   return planRoute({
     gateway: gatewayTarget(gateway),
     tls: gateway.protocol === 'https:',
     proxy,
     trustsSystem,
-    state: places.state,
+    state: paths.state,
     ...definedOnly({ caFile, systemCaFile }),
   });
 }

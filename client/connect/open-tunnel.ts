@@ -29,7 +29,7 @@ export interface OpenTunnelOptions {
 /** Opens a tunnel to `target` as the settings define it, within 30 s. The caller owns the stream. Throws as `withCredential` and `openTunnel`. */
 export function openTunnelTo(target: Target, options: OpenTunnelOptions): Promise<Duplex> {
   const { settings, egress } = options;
-  const { gateway, via, token: sources, places: paths } = settings;
+  const { gateway, via, token: sources, paths } = settings;
   const signal =
     options.signal === undefined ? AbortSignal.timeout(openMs) : deadlineSignal(options.signal, openMs);
   const memory = entryCache(paths.state);
@@ -50,7 +50,7 @@ function reconnectSupport(
   { settings, egress, notify }: OpenTunnelOptions,
   memory: ReturnType<typeof entryCache>,
 ): ReconnectSupport {
-  const { gateway, via, token: sources, places: paths } = settings;
+  const { gateway, via, token: sources, paths } = settings;
   return {
     ages: connectionAges(signInDirectory(paths.state, gateway)),
     watch: tunnelFile(paths.state, { gateway, target }),
@@ -76,7 +76,7 @@ export function canSignIn({ asking }: ClientSettings): boolean {
  * sign-in: the next ssh finds it. Throws as `signInOnce`.
  */
 export async function signInFirst({ settings, egress }: OpenTunnelOptions): Promise<void> {
-  const { gateway, asking, places: paths } = settings;
+  const { gateway, asking, paths } = settings;
   const { signInOnce } = await import('../login/login-once.ts');
   await signInOnce({
     state: paths.state,

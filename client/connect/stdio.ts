@@ -62,7 +62,7 @@ class StdioSession {
     });
     output.on('error', () => this.#finish(this.#exit));
     input.on('error', (cause) => {
-      if (isPeerGone(cause)) this.#finish(this.#exit);
+      if (hasCallerExited(cause)) this.#finish(this.#exit);
       else this.#finish(new ClientError('TUNNEL_LOST', `cannot read the input: ${cause.message}`, { cause }));
     });
     tunnel.pipe(output, { end: false });
@@ -146,7 +146,7 @@ function lostMessage(cause: NodeJS.ErrnoException | undefined): string {
 }
 
 /** Whether an error of the input only means that the calling process has exited. */
-function isPeerGone(cause: Error): boolean {
+function hasCallerExited(cause: Error): boolean {
   const { code } = cause as NodeJS.ErrnoException;
   return code === 'ECONNRESET' || code === 'EPIPE';
 }

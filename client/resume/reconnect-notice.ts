@@ -21,17 +21,17 @@ export function noticeInterruption(
   interruptedBy: () => ResumeCause | false,
 ): InterruptionNotice {
   const startedAt = Date.now();
-  let isShown = false;
+  let isReported = false;
   const timer = setTimeout(() => {
     const cause = interruptedBy();
     if (cause === false) return;
-    isShown = true;
+    isReported = true;
     warn(`postern: reconnecting… (${resumeCauses[cause]})\n`);
   }, quietMs);
   timer.unref();
   return {
     resumed() {
-      if (!isShown) return;
+      if (!isReported) return;
       const seconds = Math.round((Date.now() - startedAt) / 1000);
       warn(`postern: resumed after ${seconds} s\n`);
     },
