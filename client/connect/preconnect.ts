@@ -1,19 +1,38 @@
 import { connectEarly } from '../egress/direct.ts';
 import type { EarlyConnection } from '../egress/direct.ts';
-import { routeFromEnvironment } from '../egress/route/environment.ts';
-import type { ClientSettings } from '../settings.ts';
+import type { PlannedRoute } from '../egress/route/route.ts';
 import { hasSignInAt } from '../credentials/session-path.ts';
-import { wayOf } from './route-request.ts';
+import type { ClientSettings } from '../settings.ts';
+
+/*
+ * Why this file must import little. `postern connect` runs before every ssh, and the shipped bundle is cut into parts
+ * for it (scripts/bundle/build.mjs, docs/decisions/032-fast-start.md):
+ *
+ *   1. commands/connect.ts and all that it imports: arguments, settings, the route, this file. V8 reads it at the start.
+ *   2. connect/run-tunnel.ts, the relay entry, their imports: TLS, HTTP, WebSocket, credentials. Loaded by the `import()` in
+ *      commands/connect.ts, while the first packets of the early connection travel.
+ *   3. All other commands, entries and kinds of proxies: compressed, and compiled when an `import()` asks for them.
+ *
+ * So one value, the planned route, goes through both halves of the start:
+ *
+ *   settings -> gatewayRoute -> preconnect                                          (part 1)
+ *                     |
+ *                     +-------> runTunnel -> egressFor -> openTunnelTo -> entry -> egress.connect    (part 2)
+ *
+ * `egress.connect` of a direct route takes the early connection over instead of making a new one (egress/direct.ts).
+ */
 
 /**
- * Begins the connection that a tunnel will need, where there seems to be a pass, the way leads straight to the gateway and
- * nobody has to be asked: the first packets travel while the rest of the program is read. Throws `CONFIG_INVALID` as
- * `egressFor` does.
+ * Starts the TCP connection that the tunnel will need, where a credential seems to be there and the route is known to
+ * lead straight to the gateway. The result belongs to the caller, which calls `stop` when it is done; undefined where
+ * nothing was started.
  */
-export function preconnect(settings: ClientSettings): EarlyConnection | undefined {
-  const { file, text, state } = settings.token;
-  if (file === undefined && text === undefined && !hasSignInAt(state, settings.gateway)) return undefined;
-  const request = wayOf(settings);
-  const [step, ...more] = routeFromEnvironment(request)?.steps ?? [];
-  return step === 'direct' && more.length === 0 ? connectEarly(request.gateway) : undefined;
+export function preconnect(
+  { token, gateway }: ClientSettings,
+  { request, route }: PlannedRoute,
+): EarlyConnection | undefined {
+  const { file, text, state } = token;
+  if (file === undefined && text === undefined && !hasSignInAt(state, gateway)) return undefined;
+  const [hop, ...more] = route?.steps ?? [];
+  return hop === 'direct' && more.length === 0 ? connectEarly(request.gateway) : undefined;
 }

@@ -1,4 +1,4 @@
 import { resumableEntry } from './resumable.ts';
 
-/** The tunnel that outlives its connections, by requests and answers alone (docs/entry/http.md). */
+/** The resumable tunnel by plain requests and responses (docs/entry/http.md). */
 export const http = resumableEntry('http');

@@ -1,4 +1,4 @@
 import { resumableEntry } from './resumable.ts';
 
-/** The tunnel that outlives its connections (docs/entry/relay.md). */
+/** The resumable tunnel by WebSocket (docs/entry/relay.md). */
 export const relay = resumableEntry('relay');

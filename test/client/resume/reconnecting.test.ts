@@ -9,7 +9,7 @@ import { after, before, describe, it } from 'node:test';
 import type { TestContext } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 import { direct } from '../../../client/egress/direct.ts';
-import type { ConnectionAges } from '../../../client/entry/entry.ts';
+import type { ConnectionAges } from '../../../client/resume/learned-max-age.ts';
 import { relay } from '../../../client/entry/relay.ts';
 import { tunnelsHere } from '../../../client/resume/tunnel-status-file.ts';
 import { Secret } from '../../../protocol/secret.ts';
