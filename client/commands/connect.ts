@@ -19,7 +19,7 @@ export interface ConnectArguments {
 
 /** Runs `postern connect` to its exit code. Failures have been told when it returns. */
 export async function connect(args: readonly string[], env: Environment): Promise<number> {
-  let asked: string | undefined;
+  let host: string | undefined;
   try {
     const parsed = parseConnect(args);
     if (parsed === 'help') {
@@ -27,17 +27,17 @@ export async function connect(args: readonly string[], env: Environment): Promis
       process.stdout.write(help.connect);
       return 0;
     }
-    asked = parsed.host;
+    host = parsed.host;
     return await tunnel(parsed, env);
   } catch (error) {
     const failure = toFailure(error);
-    reportError(failure, userPaths(env).state, asked);
+    reportError(failure, userPaths(env).state, host);
     return failure.facts.exit;
   }
 }
 
 async function tunnel(parsed: ConnectArguments, env: Environment): Promise<number> {
-  const target = parseAsked(parsed);
+  const target = parseHost(parsed);
   const settings = readSettings(parsed.flags, env);
   configureZeroCopy(env.POSTERN_ZERO_COPY);
   const route = gatewayRoute(settings);
@@ -91,7 +91,7 @@ function splitFlag(word: string): [name: string, value: string | undefined] {
 }
 
 /** ssh gives IPv6 addresses without brackets; by hand `box:2222` is handy. Throws `TARGET_INVALID`. */
-function parseAsked({ host, port }: ConnectArguments): Target {
+function parseHost({ host, port }: ConnectArguments): Target {
   if (port !== undefined) return parseTargetParts(host, port);
   return /^[^[\]]*:[^[\]]*:/.test(host) ? parseTargetParts(host, '22') : parseTarget(host);
 }

@@ -39,7 +39,7 @@ export async function doctor(
     options: { ...gatewayOptions, idle: { type: 'boolean' }, report: { type: 'string' } },
     allowPositionals: true,
   });
-  const target = parseAsked(positionals);
+  const target = parseHost(positionals);
   const settings = settingsWith(values, env);
   const style = findingStyle(env, process.stdout.isTTY);
   const show = values.json === true ? (): void => {} : print;
@@ -48,7 +48,7 @@ export async function doctor(
 
   const stop = new AbortController();
   process.once('SIGINT', () => stop.abort());
-  const place: DoctorContext = {
+  const context: DoctorContext = {
     settings,
     // A proxy that cannot be used is one of the findings.
     egress: {
@@ -58,7 +58,7 @@ export async function doctor(
     idleSeconds: values.idle === true ? idleSeconds : [],
     ...(target === undefined ? {} : { target }),
   };
-  const findings = await runChecks(place, stop.signal, (finding) => show(formatFinding(finding, style)));
+  const findings = await runChecks(context, stop.signal, (finding) => show(formatFinding(finding, style)));
   const { works, exit, words } = summarize(findings, target, stop.signal.aborted);
   show(plainer(`\n${words}\n`, style));
 
@@ -73,7 +73,7 @@ export async function doctor(
   return exit;
 }
 
-function parseAsked([host, port, ...rest]: readonly string[]): Target | undefined {
+function parseHost([host, port, ...rest]: readonly string[]): Target | undefined {
   if (rest.length > 0)
     throw new ClientError('USAGE', 'doctor takes a host and a port, nothing more', {
       hint: 'postern doctor --help',

@@ -13,11 +13,11 @@ import { parseForward, parseListen, parseSocket } from '../local-proxy/listen-ad
 import type { LocalListenAddress } from '../local-proxy/listen-address.ts';
 import { Reporter } from '../local-proxy/reporter.ts';
 import { PeerUser } from '../local-proxy/peer-user.ts';
-import { openDoor } from '../local-proxy/listener.ts';
-import type { OpenDoor } from '../local-proxy/listener.ts';
+import { openListener } from '../local-proxy/listener.ts';
+import type { LocalListener } from '../local-proxy/listener.ts';
 import { passwordInFile, passwordOf } from '../local-proxy/password.ts';
 import type { Password } from '../local-proxy/password.ts';
-import { serve } from '../local-proxy/serve-connection.ts';
+import { serveConnection } from '../local-proxy/serve-connection.ts';
 import type { ListenerContext } from '../local-proxy/serve-connection.ts';
 import type { Environment } from '../os/xdg-paths.ts';
 import { printable } from '../os/printable.ts';
@@ -28,10 +28,10 @@ import { egressFor } from '../connect/gateway-egress.ts';
 import { gatewayOptions, settingsWith } from './options.ts';
 
 /** The port of SOCKS, which most programs take when they are told none. */
-const usualDoor: LocalListenAddress = { at: { kind: 'tcp', host: '127.0.0.1', port: 1080 } };
+const defaultAddress: LocalListenAddress = { at: { kind: 'tcp', host: '127.0.0.1', port: 1080 } };
 const maxConnections = 1000;
 /** To say goodbye to the gateway on each tunnel. */
-const leaveMs = 1000;
+const closeMs = 1000;
 
 /** What `listen` was asked for. */
 interface ListenOptions {
@@ -49,34 +49,34 @@ export async function listen(
 ): Promise<number> {
   const { values } = parseArgs({ args: [...args], options });
   const settings = settingsWith(values, env);
-  const wishes = readWishes(values, env);
+  const listenOptions = readListenOptions(values, env);
   // New objects would get more room with each burst of tunnels, and keep it: 70 MiB after a few hundred, for no speed.
   setFlagsFromString('--semi-space-growth-factor=1');
   // Who has read the first line may have gone.
   process.stdout.on('error', () => {});
-  const journal = new Reporter({ state: settings.paths.state, json: values.json === true, print });
-  const ways: OpenTunnelOptions = { settings, egress: egressFor(settings), notify: writeStderr };
+  const reporter = new Reporter({ state: settings.paths.state, json: values.json === true, print });
+  const tunnelOptions: OpenTunnelOptions = { settings, egress: egressFor(settings), notify: writeStderr };
   const over = new AbortController();
   setMaxListeners(0, over.signal);
-  const neighbours = wishes.isForAll ? undefined : new PeerUser();
-  const opener = new TunnelOpener(ways, journal);
-  const guests = new ConnectionLimiter(wishes.limit, {
-    password: wishes.password,
-    neighbours,
+  const peerUser = listenOptions.isForAll ? undefined : new PeerUser();
+  const opener = new TunnelOpener(tunnelOptions, reporter);
+  const limiter = new ConnectionLimiter(listenOptions.limit, {
+    password: listenOptions.password,
+    peerUser,
     open: (target, signal) => opener.open(target, signal),
-    onFailure: (error, target) => journal.failed(error, target),
+    onFailure: (error, target) => reporter.failed(error, target),
     signal: over.signal,
   });
-  const doors = await openAll(wishes.doors, guests);
-  await warnOfOthers(wishes, neighbours);
-  const asked = firstSignal();
-  journal.listening(doors);
+  const listeners = await openAll(listenOptions.doors, limiter);
+  await warnOfOthers(listenOptions, peerUser);
+  const stopped = firstSignal();
+  reporter.listening(listeners);
   void opener.prepare();
-  await asked;
-  for (const door of doors) door.close();
+  await stopped;
+  for (const door of listeners) door.close();
   over.abort();
-  await Promise.race([guests.gone(), delay(leaveMs, undefined, { ref: false })]);
-  journal.stopped();
+  await Promise.race([limiter.allClosed(), delay(closeMs, undefined, { ref: false })]);
+  reporter.stopped();
   return 0;
 }
 
@@ -100,17 +100,17 @@ interface Values {
   readonly 'most-connections'?: string | undefined;
 }
 
-function readWishes(values: Values, env: Environment): ListenOptions {
-  const { listen: places = [], socket: paths = [], forward: forwards = [] } = values;
+function readListenOptions(values: Values, env: Environment): ListenOptions {
+  const { listen: listens = [], socket: paths = [], forward: forwards = [] } = values;
   const doors: LocalListenAddress[] = [
-    ...places.map((text) => ({ at: parseListen(text) })),
+    ...listens.map((text) => ({ at: parseListen(text) })),
     ...paths.map((text) => ({ at: parseSocket(text) })),
     ...forwards.map((text) => parseForward(text)),
   ];
   const limit = values['most-connections'] ?? String(maxConnections);
   if (!/^[1-9]\d{0,5}$/.test(limit)) throw new ClientError('USAGE', '--most-connections is a number');
   return {
-    doors: doors.length === 0 ? [usualDoor] : doors,
+    doors: doors.length === 0 ? [defaultAddress] : doors,
     password: readPassword(values['password-file'], env['POSTERN_LISTEN_PASSWORD']),
     isForAll: values['any-user'] === true,
     limit: Number(limit),
@@ -128,11 +128,11 @@ function readPassword(file: string | undefined, text: string | undefined): Passw
 /** All or none. */
 async function openAll(
   doors: readonly LocalListenAddress[],
-  guests: ConnectionLimiter,
-): Promise<readonly OpenDoor[]> {
-  const open: OpenDoor[] = [];
+  limiter: ConnectionLimiter,
+): Promise<readonly LocalListener[]> {
+  const open: LocalListener[] = [];
   try {
-    for (const door of doors) open.push(await openDoor(door, (socket) => guests.acquire(socket, door)));
+    for (const door of doors) open.push(await openListener(door, (socket) => limiter.acquire(socket, door)));
     return open;
   } catch (error) {
     for (const door of open) door.close();
@@ -142,12 +142,12 @@ async function openAll(
 
 async function warnOfOthers(
   { doors, password, isForAll }: ListenOptions,
-  neighbours: PeerUser | undefined,
+  peerUser: PeerUser | undefined,
 ): Promise<void> {
   const isReachable = (door: LocalListenAddress): boolean =>
     door.at.kind === 'tcp' && (password === undefined || door.forward !== undefined);
   if (!doors.some(isReachable)) return;
-  if (!isForAll && (await neighbours?.canTell()) === true) return;
+  if (!isForAll && (await peerUser?.isSupported()) === true) return;
   writeStderr(
     'postern: warning: every user of this machine can reach what you may reach, as long as this runs\n' +
       'postern: hint: postern listen --password-file ~/.config/postern/listen-password\n',
@@ -155,11 +155,11 @@ async function warnOfOthers(
 }
 
 async function firstSignal(): Promise<void> {
-  const heard = new AbortController();
+  const received = new AbortController();
   const signals = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
   // The second one ends the process at once.
-  await Promise.race(signals.map((name) => once(process, name, { signal: heard.signal })));
-  heard.abort();
+  await Promise.race(signals.map((name) => once(process, name, { signal: received.signal })));
+  received.abort();
 }
 
 /** Opens tunnels; where nobody has signed in, somebody is asked to, once for all who wait. */
@@ -168,19 +168,19 @@ class TunnelOpener {
   readonly #journal: Reporter;
   #signingIn: Promise<void> | undefined;
 
-  constructor(ways: OpenTunnelOptions, journal: Reporter) {
-    this.#ways = ways;
-    this.#journal = journal;
+  constructor(tunnelOptions: OpenTunnelOptions, reporter: Reporter) {
+    this.#ways = tunnelOptions;
+    this.#journal = reporter;
   }
 
   async open(target: Target, signal: AbortSignal): Promise<Duplex> {
-    const ways = { ...this.#ways, signal, notify: (line: string) => this.#journal.said(line, target) };
+    const tunnelOptions = { ...this.#ways, signal, notify: (line: string) => this.#journal.tunnelNotice(line, target) };
     try {
-      return await openTunnelTo(target, ways);
+      return await openTunnelTo(target, tunnelOptions);
     } catch (error) {
       if (!this.#isForSignIn(error)) throw error;
       await this.#signIn();
-      return openTunnelTo(target, ways);
+      return openTunnelTo(target, tunnelOptions);
     }
   }
 
@@ -213,9 +213,9 @@ class ConnectionLimiter {
   readonly #house: ListenerContext;
   readonly #served = new Set<Promise<void>>();
 
-  constructor(limit: number, house: ListenerContext) {
+  constructor(limit: number, context: ListenerContext) {
     this.#limit = limit;
-    this.#house = house;
+    this.#house = context;
   }
 
   acquire(socket: Socket, door: LocalListenAddress): void {
@@ -226,13 +226,13 @@ class ConnectionLimiter {
         new ClientError('LISTENER_FULL', `${this.#limit} connections are open, and no more are taken`),
       );
     }
-    const served = serve(socket, door, this.#house);
+    const served = serveConnection(socket, door, this.#house);
     this.#served.add(served);
     void served.then(() => this.#served.delete(served));
   }
 
   /** When nobody is in any more. */
-  async gone(): Promise<void> {
+  async allClosed(): Promise<void> {
     await Promise.all(this.#served);
   }
 }

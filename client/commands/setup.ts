@@ -34,21 +34,21 @@ export function setup(args: readonly string[], env: Environment, print: (text: s
       remove: { type: 'boolean' },
     },
   });
-  const here = userPaths(env);
+  const paths = userPaths(env);
   const remove = values.remove === true;
   if (remove && (values.gateway ?? values.host ?? values['ca-file']) !== undefined) {
     throw new ClientError('USAGE', '--remove takes everything away and goes with --dry-run only', {
       hint: 'postern setup --remove',
     });
   }
-  const changes = remove ? removal(here) : addition(here, values, env);
+  const changes = remove ? removal(paths) : addition(paths, values, env);
   const wanted = changes.filter(({ before, after }) => !same(before, after));
   if (wanted.length === 0) print('nothing to change\n');
   for (const change of wanted) {
     if (values['dry-run'] !== true) apply(change);
     print(values['dry-run'] === true ? preview(change) : `${verb(change)} ${printable(change.path)}\n`);
   }
-  if (remove && values['dry-run'] !== true) removeEmpty(here.config);
+  if (remove && values['dry-run'] !== true) removeEmpty(paths.config);
   return 0;
 }
 
@@ -58,44 +58,44 @@ interface SetupOptions {
   readonly 'ca-file'?: string | undefined;
 }
 
-function addition(here: UserPaths, wishes: SetupOptions, env: Environment): Change[] {
-  const before = readConfigFile(here);
-  const gateway = wishes.gateway ?? before?.gateway ?? (env['POSTERN_GATEWAY'] || undefined);
+function addition(paths: UserPaths, options: SetupOptions, env: Environment): Change[] {
+  const before = readConfigFile(paths);
+  const gateway = options.gateway ?? before?.gateway ?? (env['POSTERN_GATEWAY'] || undefined);
   if (gateway === undefined) throw new ClientError('GATEWAY_UNSET', 'which gateway? name it with --gateway');
-  const caFile = wishes['ca-file'] === undefined ? before?.caFile : resolve(wishes['ca-file']);
+  const caFile = options['ca-file'] === undefined ? before?.caFile : resolve(options['ca-file']);
   // Better a refusal now than in the middle of an ssh.
   loadTrust(caFile);
-  const hosts = (wishes.host ?? before?.hosts ?? []).map(checkPattern);
-  const ssh = hosts.length === 0 ? undefined : findSshConfig(here.home);
+  const hosts = (options.host ?? before?.hosts ?? []).map(checkPattern);
+  const ssh = hosts.length === 0 ? undefined : findSshConfig(paths.home);
   const config: ConfigFile = {
     gateway: parseGateway(gateway).href,
     ...(caFile === undefined ? {} : { caFile }),
     ...(hosts.length === 0 ? {} : { hosts }),
     ...(before?.createdSshConfig || (ssh && ssh.bytes === undefined) ? { createdSshConfig: true } : {}),
   };
-  const own = change(configPath(here), Buffer.from(`${JSON.stringify(config, null, 2)}\n`));
+  const own = change(configPath(paths), Buffer.from(`${JSON.stringify(config, null, 2)}\n`));
   if (ssh === undefined) return [own];
   const snippet = change(
-    snippetPath(here),
+    snippetPath(paths),
     Buffer.from(hostBlock(hosts, program(), process.platform === 'win32')),
   );
-  const line = includeLine(snippetPath(here));
+  const line = includeLine(snippetPath(paths));
   // The Include comes last: until then nothing has changed for ssh.
   return [own, snippet, sshChange(ssh, withInclude(ssh.bytes ?? Buffer.alloc(0), line))];
 }
 
-function removal(here: UserPaths): Change[] {
-  const created = configCreated(here);
-  const ssh = findSshConfig(here.home);
-  const rest = ssh.bytes && withoutInclude(ssh.bytes, includeLine(snippetPath(here)));
+function removal(paths: UserPaths): Change[] {
+  const created = configCreated(paths);
+  const ssh = findSshConfig(paths.home);
+  const rest = ssh.bytes && withoutInclude(ssh.bytes, includeLine(snippetPath(paths)));
   const after = created && rest?.length === 0 ? undefined : rest;
-  return [sshChange(ssh, after), change(snippetPath(here), undefined), change(configPath(here), undefined)];
+  return [sshChange(ssh, after), change(snippetPath(paths), undefined), change(configPath(paths), undefined)];
 }
 
 /** Removing has to work with a damaged file too. */
-function configCreated(here: UserPaths): boolean {
+function configCreated(paths: UserPaths): boolean {
   try {
-    return readConfigFile(here)?.createdSshConfig === true;
+    return readConfigFile(paths)?.createdSshConfig === true;
   } catch {
     return false;
   }
@@ -116,8 +116,8 @@ function program(): readonly string[] {
   return [process.execPath, script];
 }
 
-function snippetPath(here: UserPaths): string {
-  return join(here.config, 'ssh_config');
+function snippetPath(paths: UserPaths): string {
+  return join(paths.config, 'ssh_config');
 }
 
 function sshChange(ssh: SshConfig, after: Buffer | undefined): Change {

@@ -53,7 +53,7 @@ export async function status(
   });
   const settings = settingsWith(values, env);
   const lastError = readLastError(settings.paths.state);
-  const { facts, exit } = await look(settings, values.offline === true);
+  const { facts, exit } = await readStatus(settings, values.offline === true);
   const found: Status = {
     version: 1,
     gateway: settings.gateway.href,
@@ -65,21 +65,21 @@ export async function status(
   return exit;
 }
 
-type Facts = Omit<Status, 'version' | 'gateway' | 'tunnels' | 'lastError'>;
+type StatusFacts = Omit<Status, 'version' | 'gateway' | 'tunnels' | 'lastError'>;
 
-async function look(settings: ClientSettings, isOffline: boolean): Promise<{ facts: Facts; exit: number }> {
+async function readStatus(settings: ClientSettings, isOffline: boolean): Promise<{ facts: StatusFacts; exit: number }> {
   const local = readLocal(settings);
   if (isOffline || !local.signedIn) return { facts: local, exit: local.signedIn ? 0 : 77 };
   try {
     const { subject, groups, until, sessions } = await requestAccess(settings);
-    const said = {
+    const answered = {
       groups,
       sessions,
       ...(subject === undefined ? {} : { subject }),
       ...(until === undefined ? {} : { until }),
     };
     // A renewal on the way has changed what is here.
-    return { facts: { ...readLocal(settings), ...said, confirmed: true }, exit: 0 };
+    return { facts: { ...readLocal(settings), ...answered, confirmed: true }, exit: 0 };
   } catch (error) {
     const { code, message, facts } = toFailure(error);
     const problem = { code, message };
@@ -89,7 +89,7 @@ async function look(settings: ClientSettings, isOffline: boolean): Promise<{ fac
 }
 
 /** What the files here say. */
-function readLocal({ token: sources, gateway, paths }: ClientSettings): Facts {
+function readLocal({ token: sources, gateway, paths }: ClientSettings): StatusFacts {
   try {
     const found = givenToken(sources, new Date()) ?? kept(paths.state, gateway);
     const { subject, issuer, expiresAt } = readClaims(found.token) ?? {};

@@ -12,7 +12,7 @@ async function wayOf(settings: ClientSettings, signal: AbortSignal): Promise<Egr
   const gateway = gatewayTarget(settings.gateway);
   if (settings.gateway.protocol === 'http:')
     return { ...direct(gateway), words: 'the gateway is on this machine: no proxy, no TLS' };
-  const { source, why, steps, dead, trouble } = await describeRoute(settings, signal);
+  const { source, why, hops: steps, dead, pacError: trouble } = await describeRoute(settings, signal);
   const alive = steps.filter((each) => !dead.includes(each));
   const who = source === 'nothing' ? why : `${source} (${why})`;
   return wayBy(alive.length > 0 ? alive : steps, trouble === undefined ? who : `${who}; ${trouble}`, gateway);

@@ -1,5 +1,5 @@
 import { ClientError } from '../errors/failure.ts';
-import { Refusal, take } from './handshake.ts';
+import { Refusal, receive } from './handshake.ts';
 import type { Handshake } from './handshake.ts';
 import { httpConnect } from './http-connect.ts';
 import type { Password } from './password.ts';
@@ -11,7 +11,7 @@ export const protocolNames = ['SOCKS5', 'SOCKS4a', 'HTTP CONNECT'] as const;
 
 /** Hears what a program asks for; its first byte tells the protocol. */
 export function* detectProtocol(password: Password | undefined): Handshake {
-  const first = yield* take(1);
+  const first = yield* receive(1);
   if (first[0] === 5) return yield* socks5(password);
   if (first[0] === 4) return yield* socks4(password);
   if (/^[A-Z]$/.test(first.toString('latin1'))) return yield* httpConnect(first, password);

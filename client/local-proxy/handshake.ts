@@ -4,7 +4,7 @@ import type { Target } from '../../protocol/target.ts';
 /** What a dialogue wants next: some bytes of the program, or to say some. */
 export type HandshakeStep =
   | { readonly kind: 'bytes'; readonly count: number }
-  | { readonly kind: 'until'; readonly mark: string; readonly most: number }
+  | { readonly kind: 'until'; readonly mark: string; readonly maxBytes: number }
   | { readonly kind: 'say'; readonly bytes: Buffer };
 
 /** One protocol, from its first byte to what is asked for. Pure; throws `Refusal`. */
@@ -39,25 +39,25 @@ export class Refusal extends Error {
 }
 
 /** The next `count` bytes. */
-export function* take(count: number): Handshake<Buffer> {
+export function* receive(count: number): Handshake<Buffer> {
   return yield { kind: 'bytes', count };
 }
 
 /** Everything up to `mark`, which is taken too. Undefined when it does not come within `most` bytes. */
-export function* takeUntil(mark: string, most: number): Handshake<Buffer | undefined> {
-  const bytes = yield { kind: 'until', mark, most };
+export function* receiveUntil(mark: string, maxBytes: number): Handshake<Buffer | undefined> {
+  const bytes = yield { kind: 'until', mark, maxBytes };
   return bytes.subarray(-mark.length).toString('latin1') === mark ? bytes : undefined;
 }
 
-export function* say(bytes: Buffer): Handshake<void> {
+export function* sendBytes(bytes: Buffer): Handshake<void> {
   yield { kind: 'say', bytes };
 }
 
 /** What a dialogue has come to with the bytes so far. */
 export interface HandshakeTurn<Result> {
-  readonly said: readonly Buffer[];
+  readonly replies: readonly Buffer[];
   /** Set when it is over: its result, and the bytes that came after it. */
-  readonly over?: { readonly result: Result; readonly rest: Buffer };
+  readonly done?: { readonly result: Result; readonly rest: Buffer };
   /** Set when it is over without one. */
   readonly refusal?: Refusal;
 }
@@ -68,35 +68,35 @@ export class HandshakeRun<Result> {
   #pending: Buffer = Buffer.alloc(0);
   #next: IteratorResult<HandshakeStep, Result>;
 
-  constructor(dialogue: Handshake<Result>) {
-    this.#dialogue = dialogue;
-    this.#next = dialogue.next();
+  constructor(handshake: Handshake<Result>) {
+    this.#dialogue = handshake;
+    this.#next = handshake.next();
   }
 
   /** Goes on with `chunk`. Not to be called any more once it is over. */
   push(chunk: Buffer): HandshakeTurn<Result> {
     this.#pending = Buffer.concat([this.#pending, chunk]);
-    const said: Buffer[] = [];
+    const replies: Buffer[] = [];
     try {
       while (this.#next.done !== true) {
-        const bytes = this.#fulfil(this.#next.value, said);
-        if (bytes === undefined) return { said };
+        const bytes = this.#fulfil(this.#next.value, replies);
+        if (bytes === undefined) return { replies };
         this.#next = this.#dialogue.next(bytes);
       }
     } catch (error) {
-      if (error instanceof Refusal) return { said, refusal: error };
+      if (error instanceof Refusal) return { replies, refusal: error };
       throw error;
     }
-    return { said, over: { result: this.#next.value, rest: this.#pending } };
+    return { replies, done: { result: this.#next.value, rest: this.#pending } };
   }
 
   /** What a want is answered with, or undefined while that has not come. */
-  #fulfil(want: HandshakeStep, said: Buffer[]): Buffer | undefined {
-    if (want.kind === 'say') {
-      said.push(want.bytes);
+  #fulfil(step: HandshakeStep, replies: Buffer[]): Buffer | undefined {
+    if (step.kind === 'say') {
+      replies.push(step.bytes);
       return Buffer.alloc(0);
     }
-    const length = lengthOf(want, this.#pending);
+    const length = lengthOf(step, this.#pending);
     if (length === undefined) return undefined;
     const bytes = this.#pending.subarray(0, length);
     this.#pending = this.#pending.subarray(length);
@@ -105,9 +105,9 @@ export class HandshakeRun<Result> {
 }
 
 /** How many of the pending bytes a want takes, or undefined while there are too few. */
-function lengthOf(want: Exclude<HandshakeStep, { kind: 'say' }>, pending: Buffer): number | undefined {
-  if (want.kind === 'bytes') return pending.length >= want.count ? want.count : undefined;
-  const at = pending.subarray(0, want.most).indexOf(want.mark, 0, 'latin1');
-  if (at !== -1) return at + want.mark.length;
-  return pending.length >= want.most ? want.most : undefined;
+function lengthOf(step: Exclude<HandshakeStep, { kind: 'say' }>, pending: Buffer): number | undefined {
+  if (step.kind === 'bytes') return pending.length >= step.count ? step.count : undefined;
+  const at = pending.subarray(0, step.maxBytes).indexOf(step.mark, 0, 'latin1');
+  if (at !== -1) return at + step.mark.length;
+  return pending.length >= step.maxBytes ? step.maxBytes : undefined;
 }

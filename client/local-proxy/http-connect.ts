@@ -5,7 +5,7 @@ import { formatTarget, parseTarget } from '../../protocol/target.ts';
 import type { Target } from '../../protocol/target.ts';
 import { ClientError, toFailure } from '../errors/failure.ts';
 import { printable } from '../os/printable.ts';
-import { Refusal, takeUntil } from './handshake.ts';
+import { Refusal, receiveUntil } from './handshake.ts';
 import type { Handshake } from './handshake.ts';
 import type { Password } from './password.ts';
 
@@ -17,7 +17,7 @@ const granted = Buffer.from(formatResponseHead(200, 'Connection established', []
  * elsewhere can make it send requests here, also under a name of that page's own (DNS rebinding), and is to learn nothing.
  */
 export function* httpConnect(first: Buffer, password: Password | undefined): Handshake {
-  const rest = yield* takeUntil('\r\n\r\n', maxHeadBytes - 1);
+  const rest = yield* receiveUntil('\r\n\r\n', maxHeadBytes - 1);
   if (rest === undefined)
     throw new Refusal(new ClientError('HEADERS_TOO_LARGE', 'the head of a request has no end'));
   const [line = '', ...lines] = Buffer.concat([first, rest]).toString('latin1').slice(0, -4).split('\r\n');

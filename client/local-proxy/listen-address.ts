@@ -5,17 +5,17 @@ import { ClientError } from '../errors/failure.ts';
 
 /** A place where programs of this machine come in. */
 export interface LocalListenAddress {
-  readonly at: DoorAddress;
+  readonly at: LocalAddress;
   /** What everybody who comes in is led to; absent: they say it, by SOCKS or CONNECT. */
   readonly forward?: Target;
 }
 
-export type DoorAddress =
+export type LocalAddress =
   | { readonly kind: 'tcp'; readonly host: string; readonly port: number }
   | { readonly kind: 'unix'; readonly path: string };
 
 /** Reads `PORT` or `ADDRESS:PORT`; 0 is any free port. Throws `USAGE` for an address that others can reach. */
-export function parseListen(text: string): DoorAddress {
+export function parseListen(text: string): LocalAddress {
   const [, v6, v4, portText] = /^(?:(?:\[([^[\]]*)\]|([^:[\]]*)):)?(\d{1,5})$/.exec(text) ?? [];
   const port = Number(portText);
   if (portText === undefined || port > 65_535)
@@ -28,7 +28,7 @@ export function parseListen(text: string): DoorAddress {
 }
 
 /** Reads a path. Throws `USAGE`. */
-export function parseSocket(text: string): DoorAddress {
+export function parseSocket(text: string): LocalAddress {
   if (process.platform === 'win32') throw usage('there are no unix sockets here; use --listen');
   const path = isAbsolute(text) ? text : resolve(text);
   // What fits into sockaddr_un everywhere; Node would cut a longer one and listen elsewhere.
@@ -38,11 +38,11 @@ export function parseSocket(text: string): DoorAddress {
 
 /** Reads `[ADDRESS:]PORT:HOST:PORT` or `PATH:HOST:PORT`, as ssh's -L. Throws `USAGE`, `TARGET_INVALID`. */
 export function parseForward(text: string): LocalListenAddress {
-  const [, where, asked] = /^(.+?):((?:\[[^[\]]*\]|[^:[\]]+):\d+)$/.exec(text) ?? [];
+  const [, where, target] = /^(.+?):((?:\[[^[\]]*\]|[^:[\]]+):\d+)$/.exec(text) ?? [];
   if (where === undefined) throw usage(`${quote(text)} is no forward: write it like 2222:box:22`);
   return {
     at: where.includes('/') ? parseSocket(where) : parseListen(where),
-    forward: parseTarget(asked!, 'required'),
+    forward: parseTarget(target!, 'required'),
   };
 }
 

@@ -6,11 +6,11 @@ import { dirname } from 'node:path';
 import { formatHost } from '../../protocol/target.ts';
 import { ClientError } from '../errors/failure.ts';
 import { reason } from '../os/files.ts';
-import type { LocalListenAddress, DoorAddress } from './listen-address.ts';
+import type { LocalListenAddress, LocalAddress } from './listen-address.ts';
 
 /** A door at which a process listens. */
-export interface OpenDoor {
-  readonly door: LocalListenAddress;
+export interface LocalListener {
+  readonly address: LocalListenAddress;
   /** `127.0.0.1:1080`, or the path. */
   readonly name: string;
   /** Takes nobody any more; who is in stays. A unix socket goes away. */
@@ -21,16 +21,16 @@ export interface OpenDoor {
  * Listens. `onSocket` owns each socket, which has an `error` listener already and keeps its half-open state. Throws
  * `CONFIG_INVALID`.
  */
-export async function openDoor(
-  door: LocalListenAddress,
+export async function openListener(
+  address: LocalListenAddress,
   onSocket: (socket: Socket) => void,
-): Promise<OpenDoor> {
+): Promise<LocalListener> {
   const server = createServer({ allowHalfOpen: true, noDelay: true }, (socket) => {
     // Stays for good: a reset between two owners of the socket must not end the process.
     socket.on('error', () => {});
     onSocket(socket);
   });
-  const { at } = door;
+  const { at } = address;
   try {
     await (at.kind === 'tcp' ? listenTcp(server, at) : listenUnix(server, at.path));
   } catch (cause) {
@@ -41,7 +41,7 @@ export async function openDoor(
   // Too many open files, for example: those who could not be taken see a reset or wait, and others go on.
   server.on('error', () => {});
   const name = at.kind === 'unix' ? at.path : nameOf(server.address() as AddressInfo);
-  return { door, name, close: () => void server.close() };
+  return { address, name, close: () => void server.close() };
 }
 
 function nameOf({ address, port }: AddressInfo): string {
@@ -50,7 +50,7 @@ function nameOf({ address, port }: AddressInfo): string {
 
 async function listenTcp(
   server: Server,
-  { host, port }: Extract<DoorAddress, { kind: 'tcp' }>,
+  { host, port }: Extract<LocalAddress, { kind: 'tcp' }>,
 ): Promise<void> {
   server.listen({ host, port });
   await once(server, 'listening');

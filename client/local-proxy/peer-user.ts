@@ -4,7 +4,7 @@ import { endianness } from 'node:os';
 import { setImmediate as nextTurn, setTimeout as delay } from 'node:timers/promises';
 
 /** Who is at the other end of a loopback connection: this user or root, somebody else, or nobody can say. */
-export type Neighbour = 'own' | 'other' | 'unknown';
+export type PeerOwner = 'own' | 'other' | 'unknown';
 
 /** In the long run readings take no more than this part of the time, but some at once are free, and nobody waits for long. */
 const share = 0.2;
@@ -22,11 +22,11 @@ export class PeerUser {
   }
 
   /** Whether there is anything to tell by. */
-  async canTell(): Promise<boolean> {
+  async isSupported(): Promise<boolean> {
     return process.getuid !== undefined && (await this.#tables()).some((table) => table().length > 0);
   }
 
-  async ownerOf(socket: Socket): Promise<Neighbour> {
+  async ownerOf(socket: Socket): Promise<PeerOwner> {
     const ends = endsOf(socket);
     if (process.getuid === undefined || ends === undefined) return 'unknown';
     let isKnown = false;
@@ -111,8 +111,8 @@ function endsOf({ remoteAddress, remotePort, localAddress, localPort }: Socket):
  */
 export function ownerOf(rows: Buffer, { local, remote }: Ends): number | undefined {
   const [from, to] = [local, remote].map(([address, port]) => {
-    const shown = port.toString(16).toUpperCase().padStart(4, '0');
-    return words(address).map((each) => `${each}:${shown}`);
+    const hexPort = port.toString(16).toUpperCase().padStart(4, '0');
+    return words(address).map((each) => `${each}:${hexPort}`);
   });
   for (const [at, each] of from!.entries()) {
     const found = rows.indexOf(` ${each} ${to![at]!} `, 0, 'latin1');

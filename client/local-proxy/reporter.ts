@@ -4,14 +4,14 @@ import type { Target } from '../../protocol/target.ts';
 import { reportError, writeStderr } from '../errors/report.ts';
 import { printable } from '../os/printable.ts';
 import { protocolNames } from './detect-protocol.ts';
-import type { OpenDoor } from './listener.ts';
+import type { LocalListener } from './listener.ts';
 
 /** One cause often meets hundreds of tunnels at once: it is told once, and then how often. */
 const sameMs = 5000;
 /** What many tunnels say within this time is said once. */
 const togetherMs = 300;
 
-export interface JournalOptions {
+export interface ReporterOptions {
   readonly state: string;
   /** Events as JSON lines. */
   readonly json: boolean;
@@ -21,26 +21,26 @@ export interface JournalOptions {
 
 /** What a listener tells people on stderr, and programs on stdout. */
 export class Reporter {
-  readonly #options: JournalOptions;
+  readonly #options: ReporterOptions;
   /** How often each failure of the last seconds has come again. */
   readonly #again = new Map<string, number>();
   readonly #together = new Map<string, Target[]>();
 
-  constructor(options: JournalOptions) {
+  constructor(options: ReporterOptions) {
     this.#options = options;
   }
 
   /** All doors are open: whoever waits for it may come now. */
-  listening(doors: readonly OpenDoor[]): void {
+  listening(listeners: readonly LocalListener[]): void {
     if (this.#options.json) {
-      const shown = doors.map(({ name, door: { at, forward } }) => ({
+      const addresses = listeners.map(({ name, address: { at, forward } }) => ({
         kind: at.kind,
         address: name,
         ...(forward === undefined ? { protocols: protocolNames } : { target: formatTarget(forward) }),
       }));
-      return this.#event({ event: 'listening', pid: process.pid, doors: shown });
+      return this.#event({ event: 'listening', pid: process.pid, doors: addresses });
     }
-    const lines = doors.map(({ name, door: { forward } }) => {
+    const lines = listeners.map(({ name, address: { forward } }) => {
       const what = forward === undefined ? protocolNames.join(', ') : `to ${formatTarget(forward)}`;
       return `listening on ${name} (${what})\n`;
     });
@@ -57,10 +57,10 @@ export class Reporter {
     if (count !== undefined) return void this.#again.set(key, count + 1);
     reportError(error, this.#options.state, named.target);
     this.#again.set(key, 0);
-    setTimeout(() => this.#tellAgain(key), sameMs).unref();
+    setTimeout(() => this.#reportRepeats(key), sameMs).unref();
   }
 
-  #tellAgain(key: string): void {
+  #reportRepeats(key: string): void {
     const count = this.#again.get(key)!;
     this.#again.delete(key);
     if (count > 0)
@@ -68,7 +68,7 @@ export class Reporter {
   }
 
   /** Tells what a tunnel says of itself, a line that begins with `postern: `. */
-  said(line: string, target: Target): void {
+  tunnelNotice(line: string, target: Target): void {
     const what = line.replace(/^postern: /, '').trimEnd();
     if (this.#options.json) this.#event({ event: 'tunnel', target: formatTarget(target), said: what });
     const others = this.#together.get(what);
@@ -77,8 +77,8 @@ export class Reporter {
     this.#together.set(what, targets);
     setTimeout(() => {
       this.#together.delete(what);
-      const who = targets.length === 1 ? formatTarget(target) : `${targets.length} tunnels`;
-      writeStderr(`postern: ${who}: ${what}\n`);
+      const subject = targets.length === 1 ? formatTarget(target) : `${targets.length} tunnels`;
+      writeStderr(`postern: ${subject}: ${what}\n`);
     }, togetherMs).unref();
   }
 

@@ -15,34 +15,34 @@ export interface DetectedProtocol<Result> {
  */
 export function runHandshake<Result>(
   socket: Socket,
-  dialogue: Handshake<Result>,
+  handshake: Handshake<Result>,
   limitMs: number,
 ): Promise<DetectedProtocol<Result> | undefined> {
   return new Promise((resolve, reject) => {
-    const run = new HandshakeRun(dialogue);
-    const stop = (): void => {
+    const run = new HandshakeRun(handshake);
+    const cleanup = (): void => {
       clearTimeout(timer);
-      socket.off('data', hear).off('end', leave).off('close', leave).pause();
+      socket.off('data', onData).off('end', onClose).off('close', onClose).pause();
     };
-    const late = (): void => {
-      stop();
+    const onTimeout = (): void => {
+      cleanup();
       reject(new Refusal(new ClientError('REQUEST_TIMEOUT', 'a program did not say in time what it wants')));
     };
-    const timer = setTimeout(late, limitMs);
-    const leave = (): void => {
-      stop();
+    const timer = setTimeout(onTimeout, limitMs);
+    const onClose = (): void => {
+      cleanup();
       resolve(undefined);
     };
-    const hear = (chunk: Buffer): void => {
-      const { said, over, refusal } = run.push(chunk);
-      for (const bytes of said) socket.write(bytes);
+    const onData = (chunk: Buffer): void => {
+      const { replies, done: over, refusal } = run.push(chunk);
+      for (const bytes of replies) socket.write(bytes);
       if (over === undefined && refusal === undefined) return;
-      stop();
+      cleanup();
       if (over === undefined) reject(refusal);
       else resolve({ result: over.result, early: over.rest });
     };
-    socket.on('data', hear).on('end', leave).on('close', leave);
+    socket.on('data', onData).on('end', onClose).on('close', onClose);
     // It may have gone while nobody listened.
-    if (socket.closed || socket.readableEnded) leave();
+    if (socket.closed || socket.readableEnded) onClose();
   });
 }

@@ -18,7 +18,7 @@ import type { PeerUser } from './peer-user.ts';
 import type { Password } from './password.ts';
 
 /** A program says at once what it wants. */
-const sayMs = 10_000;
+const handshakeMs = 10_000;
 /** Who guesses passwords waits for each. */
 const wrongPasswordMs = 1000;
 
@@ -26,7 +26,7 @@ const wrongPasswordMs = 1000;
 export interface ListenerContext {
   readonly password: Password | undefined;
   /** Absent: programs of other users may come in. */
-  readonly neighbours: PeerUser | undefined;
+  readonly peerUser: PeerUser | undefined;
   /** Opens a tunnel; the signal is aborted when the program has gone. The caller owns the stream. */
   readonly open: (target: Target, signal: AbortSignal) => Promise<Duplex>;
   /** Told of everything that people should know. */
@@ -39,45 +39,45 @@ export interface ListenerContext {
  * The life of a connection: who comes in, what is asked for, the tunnel, bytes both ways. Takes the socket over. Never
  * rejects.
  */
-export async function serve(socket: Socket, door: LocalListenAddress, house: ListenerContext): Promise<void> {
-  const { signal, onFailure } = house;
+export async function serveConnection(socket: Socket, address: LocalListenAddress, context: ListenerContext): Promise<void> {
+  const { signal, onFailure } = context;
   const stop = (): void => abort(socket);
   signal.addEventListener('abort', stop, { once: true });
   let target: Target | undefined;
   try {
-    await checkNeighbour(socket, door, house);
-    const heard = await whatIsAsked(socket, door, house);
-    if (heard === undefined) return void socket.destroy();
-    ({ target } = heard.result);
-    const tunnel = await openFor(socket, heard.result, house);
+    await checkPeerUser(socket, address, context);
+    const detected = await receiveRequest(socket, address, context);
+    if (detected === undefined) return void socket.destroy();
+    ({ target } = detected.result);
+    const tunnel = await openFor(socket, detected.result, context);
     signal.removeEventListener('abort', stop);
-    if (tunnel !== undefined) await carry(socket, tunnel, heard, house);
+    if (tunnel !== undefined) await bridgeTunnel(socket, tunnel, detected, context);
   } catch (cause) {
     const refusal = cause instanceof Refusal ? cause : new Refusal(toFailure(cause));
     onFailure(refusal.error, target);
-    await refuse(socket, refusal, signal);
+    await reject(socket, refusal, signal);
   } finally {
     signal.removeEventListener('abort', stop);
   }
 }
 
-async function checkNeighbour(
+async function checkPeerUser(
   socket: Socket,
   { at }: LocalListenAddress,
-  { neighbours }: ListenerContext,
+  { peerUser }: ListenerContext,
 ): Promise<void> {
   // A unix socket lets nobody else in by itself.
-  if (neighbours === undefined || at.kind === 'unix') return;
-  if ((await neighbours.ownerOf(socket)) !== 'other' || socket.closed) return;
+  if (peerUser === undefined || at.kind === 'unix') return;
+  if ((await peerUser.ownerOf(socket)) !== 'other' || socket.closed) return;
   throw new Refusal(new ClientError('LISTENER_DENIED', 'a program of another user wanted to come in'));
 }
 
-async function whatIsAsked(
+async function receiveRequest(
   socket: Socket,
   { forward }: LocalListenAddress,
   { password }: ListenerContext,
 ): Promise<DetectedProtocol<ConnectRequest> | undefined> {
-  if (forward === undefined) return runHandshake(socket, detectProtocol(password), sayMs);
+  if (forward === undefined) return runHandshake(socket, detectProtocol(password), handshakeMs);
   const nothing = Buffer.alloc(0);
   const result = { protocol: 'forward', target: forward, granted: nothing, refused: () => nothing };
   return { result, early: nothing };
@@ -86,29 +86,29 @@ async function whatIsAsked(
 /** Undefined when the program has gone in the meantime. Throws `Refusal`. */
 async function openFor(
   socket: Socket,
-  asked: ConnectRequest,
-  house: ListenerContext,
+  request: ConnectRequest,
+  context: ListenerContext,
 ): Promise<Duplex | undefined> {
-  const gone = new AbortController();
-  const leave = (): void => gone.abort();
-  socket.once('close', leave);
+  const closed = new AbortController();
+  const onClose = (): void => closed.abort();
+  socket.once('close', onClose);
   if (socket.closed) return undefined;
   try {
-    const tunnel = await house.open(asked.target, gone.signal);
-    if (!gone.signal.aborted) return tunnel;
+    const tunnel = await context.open(request.target, closed.signal);
+    if (!closed.signal.aborted) return tunnel;
     tunnel.on('error', () => {}).destroy();
     return undefined;
   } catch (cause) {
-    if (gone.signal.aborted) return undefined;
+    if (closed.signal.aborted) return undefined;
     const error = toFailure(cause);
-    throw new Refusal(error, asked.refused(error));
+    throw new Refusal(error, request.refused(error));
   } finally {
-    socket.off('close', leave);
+    socket.off('close', onClose);
   }
 }
 
 /** Copies both ways until both have ended, and tells why when the tunnel breaks. */
-async function carry(
+async function bridgeTunnel(
   socket: Socket,
   tunnel: Duplex,
   { result: { granted, target }, early }: DetectedProtocol<ConnectRequest>,
@@ -122,11 +122,11 @@ async function carry(
   // It was stopped after what it had asked for.
   socket.resume();
   const end = await bridged;
-  if (end === 'TARGET_LOST') onFailure(lossOf(cause, target), target);
+  if (end === 'TARGET_LOST') onFailure(lostTunnelError(cause, target), target);
 }
 
 /** Why a tunnel broke that was open. */
-function lossOf(cause: Error | undefined, target: Target): TunnelError {
+function lostTunnelError(cause: Error | undefined, target: Target): TunnelError {
   if (cause instanceof ClientError) return cause;
   if (cause instanceof TunnelEnded) return new ClientError(cause.code, cause.message, { cause });
   return new ClientError('TUNNEL_LOST', `the connection for ${formatTarget(target)} was cut before its end`, {
@@ -134,7 +134,7 @@ function lossOf(cause: Error | undefined, target: Target): TunnelError {
   });
 }
 
-async function refuse(socket: Socket, { answer, isGuess }: Refusal, signal: AbortSignal): Promise<void> {
+async function reject(socket: Socket, { answer, isGuess }: Refusal, signal: AbortSignal): Promise<void> {
   if (answer === undefined || answer.length === 0) return abort(socket);
   if (isGuess) await delay(wrongPasswordMs, undefined, { signal }).catch(() => {});
   closeAfter(socket, answer);

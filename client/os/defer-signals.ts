@@ -7,13 +7,13 @@ const deadly = ['SIGHUP', 'SIGINT', 'SIGTERM'] as const;
  * halfway, like using a token that can be used once.
  */
 export async function deferSignals<T>(work: () => Promise<T>): Promise<T> {
-  let asked: (typeof deadly)[number] | undefined;
-  const note = (signal: NodeJS.Signals): void => void (asked ??= signal as (typeof deadly)[number]);
+  let received: (typeof deadly)[number] | undefined;
+  const note = (signal: NodeJS.Signals): void => void (received ??= signal as (typeof deadly)[number]);
   for (const signal of deadly) process.on(signal, note);
   try {
     return await work();
   } finally {
     for (const signal of deadly) process.off(signal, note);
-    if (asked !== undefined) process.exit(128 + constants.signals[asked]);
+    if (received !== undefined) process.exit(128 + constants.signals[received]);
   }
 }

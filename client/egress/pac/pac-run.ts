@@ -6,27 +6,27 @@ import { ClientError } from '../../errors/failure.ts';
 import { printable } from '../../os/printable.ts';
 
 /** The question to a PAC file. */
-export interface PacQuestion {
+export interface PacRequest {
   readonly script: string;
   readonly url: string;
   readonly host: string;
 }
 
 /** What the thread that runs it says. */
-export type PacAnswer = { readonly said: string } | { readonly failed: string };
+export type PacResponse = { readonly result: string } | { readonly failed: string };
 
 /** With the names that it looks up. */
 const runMs = 5000;
 const maxHeapMiB = 128;
 
 /** Runs a PAC file in a sandbox in a thread of its own, within 5 s. Throws `PAC_FAILED`. */
-export async function runPac(question: PacQuestion, signal: AbortSignal): Promise<string> {
+export async function runPac(request: PacRequest, signal: AbortSignal): Promise<string> {
   const path = workerPath();
   // Somebody may have copied the one file only.
   if (!existsSync(path))
     throw new ClientError('PAC_FAILED', `PAC files need ${path}, which came with postern and is not there`);
   const worker = new Worker(path, {
-    workerData: question,
+    workerData: request,
     env: {},
     execArgv: [],
     // Its outputs are not ours: stdout carries SSH.
@@ -45,27 +45,27 @@ function answerOf(worker: Worker, signal: AbortSignal): Promise<string> {
   return new Promise((resolve, reject) => {
     const stop = (): void => {
       clearTimeout(timer);
-      signal.removeEventListener('abort', late);
+      signal.removeEventListener('abort', onTimeout);
     };
     const fail = (what: string, cause?: unknown): void => {
       stop();
       reject(new ClientError('PAC_FAILED', `the PAC file ${what}`, { cause }));
     };
-    const late = (): void => fail('does not come to an end');
-    const timer = setTimeout(late, runMs);
-    signal.addEventListener('abort', late, { once: true });
-    if (signal.aborted) late();
-    worker.once('message', (answer: PacAnswer) => {
-      if ('failed' in answer) return fail(`does not run: ${shown(answer.failed)}`);
+    const onTimeout = (): void => fail('does not come to an end');
+    const timer = setTimeout(onTimeout, runMs);
+    signal.addEventListener('abort', onTimeout, { once: true });
+    if (signal.aborted) onTimeout();
+    worker.once('message', (answer: PacResponse) => {
+      if ('failed' in answer) return fail(`does not run: ${excerpt(answer.failed)}`);
       stop();
-      resolve(answer.said);
+      resolve(answer.result);
     });
-    worker.on('error', (error: Error) => fail(`does not run: ${shown(error.message)}`, error));
+    worker.on('error', (error: Error) => fail(`does not run: ${excerpt(error.message)}`, error));
     worker.once('exit', () => fail('ended without an answer'));
   });
 }
 
-function shown(text: string): string {
+function excerpt(text: string): string {
   return printable(text).slice(0, 200);
 }
 

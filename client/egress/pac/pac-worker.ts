@@ -8,7 +8,7 @@ import { parentPort, workerData } from 'node:worker_threads';
 import { brotliDecompressSync } from 'node:zlib';
 import { createPacResolver } from 'pac-resolver';
 import { QuickJS } from 'quickjs-wasi';
-import type { PacAnswer, PacQuestion } from './pac-run.ts';
+import type { PacResponse, PacRequest } from './pac-run.ts';
 
 /** Put in by the build: the WebAssembly of QuickJS, packed. The sources read it from its package. */
 declare const POSTERN_QUICKJS: string | undefined;
@@ -73,7 +73,7 @@ function firstAddress(): string {
   return all.find(({ internal, family }) => !internal && family === 'IPv4')?.address ?? '127.0.0.1';
 }
 
-async function answer({ script, url, host }: PacQuestion): Promise<PacAnswer> {
+async function evaluate({ script, url, host }: PacRequest): Promise<PacResponse> {
   try {
     const packed = typeof POSTERN_QUICKJS === 'string' ? POSTERN_QUICKJS : undefined;
     // The sandbox's own limit does not count large blocks.
@@ -82,11 +82,11 @@ async function answer({ script, url, host }: PacQuestion): Promise<PacAnswer> {
       memoryLimit: memoryBytes,
       ...(packed === undefined ? {} : { wasm: brotliDecompressSync(Buffer.from(packed, 'base64')) }),
     });
-    const said: unknown = await createPacResolver(sandbox, script, { sandbox: own })(url, host);
-    return { said: typeof said === 'string' ? said : '' };
+    const result: unknown = await createPacResolver(sandbox, script, { sandbox: own })(url, host);
+    return { result: typeof result === 'string' ? result : '' };
   } catch (error) {
     return { failed: error instanceof Error ? error.message : String(error) };
   }
 }
 
-void answer(workerData as PacQuestion).then((said) => parentPort!.postMessage(said, []));
+void evaluate(workerData as PacRequest).then((result) => parentPort!.postMessage(result, []));

@@ -14,10 +14,10 @@ import type { TrustSources } from '../tls/tls.ts';
 export const maxPacBytes = 1024 * 1024;
 
 /** More would only be tried when all before them are dead. */
-const maxSteps = 8;
+const maxHops = 8;
 
 /** What the PAC file at a URL or an absolute path says about the gateway. Throws `PAC_FAILED`. */
-export async function askPac(
+export async function evaluatePac(
   location: string,
   {
     gateway,
@@ -29,8 +29,8 @@ export async function askPac(
   const host = isIP(gateway.host) === 6 ? `[${gateway.host}]` : gateway.host;
   // Browsers show no more of an https URL than this.
   const url = `https://${host}${gateway.port === 443 ? '' : `:${gateway.port}`}/`;
-  const said = await runPac({ script, url, host: gateway.host }, signal);
-  return stepsOf(said);
+  const result = await runPac({ script, url, host: gateway.host }, signal);
+  return parsePacResult(result);
 }
 
 async function readPac(location: string, trust: TrustSources, signal: AbortSignal): Promise<string> {
@@ -57,15 +57,15 @@ const schemes: Readonly<Record<string, ProxyScheme>> = {
 };
 
 /** Reads `PROXY a:3128; SOCKS b; DIRECT`. Nothing at all means straight on. Throws `PAC_FAILED` when nothing in it can be used. */
-export function stepsOf(said: string): readonly Hop[] {
-  const directives = said.split(';').flatMap((each) => each.trim() || []);
+export function parsePacResult(result: string): readonly Hop[] {
+  const directives = result.split(';').flatMap((each) => each.trim() || []);
   if (directives.length === 0) return ['direct'];
-  const steps = directives.slice(0, maxSteps).flatMap((directive) => stepOf(directive) ?? []);
-  if (steps.length > 0) return steps;
+  const hops = directives.slice(0, maxHops).flatMap((directive) => parseDirective(directive) ?? []);
+  if (hops.length > 0) return hops;
   throw new ClientError('PAC_FAILED', 'the PAC file names no proxy that is known here');
 }
 
-function stepOf(directive: string): Hop | undefined {
+function parseDirective(directive: string): Hop | undefined {
   const [kind = '', address, ...more] = directive.split(/\s+/);
   if (kind.toUpperCase() === 'DIRECT') return 'direct';
   const scheme = schemes[kind.toUpperCase()];

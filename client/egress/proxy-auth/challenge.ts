@@ -13,11 +13,11 @@ const bareToken = /[ \t]+([A-Za-z0-9._~+/-]+=*)(?=[ \t]*(?:,|$))/y;
 const param = /[ \t]*([A-Za-z0-9!#$%&'*+.^_`|~-]+)[ \t]*=[ \t]*(?:"((?:[^"\\]|\\.)*)"|([^\s",]+))/y;
 const junk = /(?:"(?:[^"\\]|\\.)*"?|[^,"])*/y;
 const separators = /[ \t,]*/y;
-const most = 32;
+const maxChallenges = 32;
 
 /** Reads `Proxy-Authenticate`, one line or several; what is no challenge is skipped. */
 export function parseChallenges(header: string | readonly string[]): ProxyChallenge[] {
-  return [header].flat().flatMap(parseLine).slice(0, most);
+  return [header].flat().flatMap(parseLine).slice(0, maxChallenges);
 }
 
 function parseLine(line: string): ProxyChallenge[] {

@@ -5,7 +5,7 @@ import type { Target } from '../../../protocol/target.ts';
 import { parseChallenges } from './challenge.ts';
 import type { ProxyChallenge } from './challenge.ts';
 import { drain } from './drain.ts';
-import { dropCredentials, findCredentials, formatHint } from './find-credentials.ts';
+import { dropCredentials, findCredentials, printStoringHint } from './find-credentials.ts';
 import type { ProxyCredentialSources } from './find-credentials.ts';
 import { loadKerberos } from './kerberos-package.ts';
 import type { ProxyMemory } from './proxy-state.ts';
@@ -16,7 +16,7 @@ import { Negotiation } from './negotiation.ts';
 const maxRounds = 3;
 
 /** The conversation with one proxy about one CONNECT. */
-export interface ProxyLine {
+export interface ProxyConnector {
   /** What a message calls the proxy. */
   readonly name: string;
   readonly proxy: Target;
@@ -26,7 +26,7 @@ export interface ProxyLine {
   readonly signal: AbortSignal;
   open(): Promise<Socket>;
   /** Asks for the tunnel; the socket is destroyed when it throws. */
-  ask(socket: Socket, authorization: string | undefined): Promise<HttpResponse>;
+  requestTunnel(socket: Socket, authorization: string | undefined): Promise<HttpResponse>;
   /** What an answer means that is neither yes nor 407. */
   refusal(answer: HttpResponse): ClientError;
 }
@@ -42,13 +42,13 @@ export interface ChallengedResponse {
  * time sign in at one proxy. The caller owns the socket. Throws `PROXY_SIGN_IN` and what `line` throws.
  */
 export async function connectSignedIn(
-  line: ProxyLine,
+  line: ProxyConnector,
   sources: ProxyCredentialSources,
   { memory, first }: { readonly memory: ProxyMemory; readonly first?: ChallengedResponse },
 ): Promise<Socket> {
   const isReusable = first !== undefined && (await drain(first.answer.response, first.socket));
   if (!isReusable) first?.socket.destroy();
-  const endTurn = await memory.turns.acquire(line.signal).catch((cause: unknown) => {
+  const endTurn = await memory.signIns.acquire(line.signal).catch((cause: unknown) => {
     first?.socket.destroy();
     throw new ClientError('GATEWAY_TIMEOUT', `${line.name} takes too long over other sign-ins`, { cause });
   });
@@ -58,7 +58,7 @@ export async function connectSignedIn(
       const signIn = signInOf(line, sources, memory);
       try {
         const socket = await negotiate(line, signIn, known);
-        formatHint(memory);
+        printStoringHint(memory);
         return socket;
       } catch (error) {
         if (!signIn.mayTryAgain) throw error;
@@ -76,7 +76,7 @@ interface Known {
   readonly socket: Socket | undefined;
 }
 
-async function negotiate(line: ProxyLine, signIn: Negotiation, known: Known | undefined): Promise<Socket> {
+async function negotiate(line: ProxyConnector, signIn: Negotiation, known: Known | undefined): Promise<Socket> {
   let next = known === undefined ? await signIn.preemptive() : undefined;
   let now = known;
   for (let rounds = known === undefined ? 0 : 1; ; rounds++) {
@@ -91,12 +91,12 @@ async function negotiate(line: ProxyLine, signIn: Negotiation, known: Known | un
     socket ??= await line.open();
     let answer;
     try {
-      answer = await line.ask(socket, next);
+      answer = await line.requestTunnel(socket, next);
     } catch (error) {
       if (isFresh || continues || !isClosing(error)) throw error;
       // It said that the connection would stay, and closed it all the same.
       socket = await line.open();
-      answer = await line.ask(socket, next);
+      answer = await line.requestTunnel(socket, next);
     }
     if (answer.status >= 200 && answer.status < 300) {
       signIn.succeeded();
@@ -147,18 +147,18 @@ function isClosing(error: unknown): boolean {
   return false;
 }
 
-function brokenOff({ name }: ProxyLine): ClientError {
+function brokenOff({ name }: ProxyConnector): ClientError {
   return new ClientError(
     'PROXY_REFUSED',
     `${name} closed the connection in the middle of a sign-in, which needs one connection from its start to its end`,
   );
 }
 
-function signInOf(line: ProxyLine, sources: ProxyCredentialSources, memory: ProxyMemory): Negotiation {
+function signInOf(line: ProxyConnector, sources: ProxyCredentialSources, memory: ProxyMemory): Negotiation {
   const { name, proxy, tls, authority, signal } = line;
   return new Negotiation({
     name,
-    asking: { proxyHost: proxy.host, authority },
+    request: { proxyHost: proxy.host, authority },
     memory,
     ...(sources.given && { given: sources.given }),
     find: (wanted) => findCredentials({ name, proxy, tls }, sources, { memory, wanted, signal }),

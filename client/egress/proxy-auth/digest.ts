@@ -28,19 +28,19 @@ export function digest(
   asking: CredentialRequest,
   memory: NonceMemory = {},
 ): AuthExchange {
-  let isSaid = false;
+  let isSent = false;
   return {
     isInProgress: false,
     get hasSentCredential() {
-      return isSaid;
+      return isSent;
     },
     answer(challenges) {
       const isStale = challenges.some(({ params }) => params.get('stale')?.toLowerCase() === 'true');
-      if (isSaid && !isStale) return undefined;
+      if (isSent && !isStale) return undefined;
       if (challenges.length > 0) memory.nonce = { challenge: strongest(challenges), count: 0 };
       const { nonce } = memory;
       if (nonce === undefined) throw new SchemeUnavailable('there is no nonce yet');
-      isSaid = true;
+      isSent = true;
       nonce.count++;
       const request = { ...asking, count: nonce.count, clientNonce: randomBytes(16).toString('base64url') };
       return digestAnswer(nonce.challenge, credentials, request);

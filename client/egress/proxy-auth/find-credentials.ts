@@ -18,16 +18,16 @@ export interface ProxyCredentialSources {
 /** Name and password for a proxy: given, or out of the keychain, or typed; each is asked for once in this process. */
 export async function findCredentials(
   proxy: { readonly name: string; readonly proxy: Target; readonly tls: boolean },
-  { given, user, signIn: { mayAsk } }: ProxyCredentialSources,
+  { given, user, signIn: { canPrompt } }: ProxyCredentialSources,
   options: { readonly memory: ProxyMemory; readonly wanted: Wanted; readonly signal: AbortSignal },
 ): Promise<ProxyCredentials | undefined> {
   if (given !== undefined) return given;
   const { memory, wanted, signal } = options;
   const named = user === undefined ? {} : { user };
-  memory.kept ??= readKeychain({ ...proxy, ...named, mayAsk }, signal);
+  memory.kept ??= readKeychain({ ...proxy, ...named, canPrompt }, signal);
   const kept = await memory.kept;
   if (kept !== undefined) return kept;
-  if (wanted.mayPrompt && mayAsk) {
+  if (wanted.mayPrompt && canPrompt) {
     memory.typed ??= promptForCredentials(
       { proxy: proxy.name, ...named, wantsDomain: wanted.domain },
       signal,
@@ -39,7 +39,7 @@ export async function findCredentials(
     if (signal.aborted) memory.typed = undefined;
     return undefined;
   }
-  memory.tip ??= keychainReader({ ...proxy, user: typed.user, mayAsk })?.storing;
+  memory.storingCommand ??= keychainReader({ ...proxy, user: typed.user, canPrompt })?.storing;
   return typed;
 }
 
@@ -49,15 +49,15 @@ export async function dropCredentials(
   { signIn }: ProxyCredentialSources,
   memory: ProxyMemory,
 ): Promise<boolean> {
-  if (refused !== (await memory.kept) || !signIn.mayAsk) return false;
+  if (refused !== (await memory.kept) || !signIn.canPrompt) return false;
   memory.kept = Promise.resolve(undefined);
   writeStderr(`postern: the proxy did not accept the password from ${refused.source}\n`);
   return true;
 }
 
 /** Says, once and after a password that was typed has turned out to be right, how to be asked no more. */
-export function formatHint(memory: ProxyMemory): void {
-  if (memory.tip === undefined || memory.hasTipped) return;
-  memory.hasTipped = true;
-  writeStderr(`postern: to be asked no more, keep the password: ${memory.tip}\n`);
+export function printStoringHint(memory: ProxyMemory): void {
+  if (memory.storingCommand === undefined || memory.hasPrintedHint) return;
+  memory.hasPrintedHint = true;
+  writeStderr(`postern: to be asked no more, keep the password: ${memory.storingCommand}\n`);
 }

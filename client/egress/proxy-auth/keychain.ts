@@ -6,13 +6,13 @@ import { deadlineSignal } from '../../../base/deadline.ts';
 import type { ProxyCredentials } from './credentials.ts';
 
 /** A proxy as a keychain knows it. */
-export interface KeychainQuestion {
+export interface KeychainQuery {
   readonly proxy: Target;
   readonly tls: boolean;
   /** Of several entries, that of this user. */
   readonly user?: string;
   /** Whether the keychain may ask somebody to unlock it. */
-  readonly mayAsk: boolean;
+  readonly canPrompt: boolean;
 }
 
 /** A program that reads the keychain of a system, and what its output means. */
@@ -29,23 +29,23 @@ export interface KeychainReader {
 
 /** The reader for a system; undefined where there is none. */
 export function keychainReader(
-  question: KeychainQuestion,
+  query: KeychainQuery,
   platform: NodeJS.Platform = process.platform,
 ): KeychainReader | undefined {
-  if (platform === 'darwin') return macos(question);
-  if (platform === 'win32') return windows(question);
-  return platform === 'linux' || platform === 'freebsd' ? secretService(question) : undefined;
+  if (platform === 'darwin') return macos(query);
+  if (platform === 'win32') return windows(query);
+  return platform === 'linux' || platform === 'freebsd' ? secretService(query) : undefined;
 }
 
 const quiet = (text: string): string => `'${text.replaceAll("'", String.raw`'\''`)}'`;
 
 /** The entries that macOS itself keeps for proxies: `htpx` and `htsx`. */
-function macos({ proxy, tls, user }: KeychainQuestion): KeychainReader {
+function macos({ proxy, tls, user }: KeychainQuery): KeychainReader {
   const where = ['-s', proxy.host, '-P', String(proxy.port), '-r', tls ? 'htsx' : 'htpx'];
-  const whose = user === undefined ? [] : ['-a', user];
+  const account = user === undefined ? [] : ['-a', user];
   return {
     name: 'the keychain',
-    argv: ['/usr/bin/security', 'find-internet-password', ...where, ...whose, '-g'],
+    argv: ['/usr/bin/security', 'find-internet-password', ...where, ...account, '-g'],
     parse(output) {
       const account = quotedValue(/^\s*"acct"<blob>=(.*)$/m.exec(output)?.[1]);
       const password = quotedValue(/^password: (.*)$/m.exec(output)?.[1]);
@@ -63,13 +63,13 @@ function quotedValue(text = ''): string | undefined {
 }
 
 /** The Secret Service of GNOME, KDE and others, by `secret-tool` of libsecret. */
-function secretService({ proxy, tls, user, mayAsk }: KeychainQuestion): KeychainReader {
+function secretService({ proxy, tls, user, canPrompt }: KeychainQuery): KeychainReader {
   const attributes = ['protocol', tls ? 'https' : 'http', 'server', proxy.host, 'port', String(proxy.port)];
-  const whose = user === undefined ? [] : ['user', user];
-  const unlock = mayAsk ? ['--unlock'] : [];
+  const account = user === undefined ? [] : ['user', user];
+  const unlock = canPrompt ? ['--unlock'] : [];
   return {
     name: 'the keyring',
-    argv: ['secret-tool', 'search', ...unlock, ...attributes, ...whose],
+    argv: ['secret-tool', 'search', ...unlock, ...attributes, ...account],
     parse(output) {
       const found = /^attribute\.user = (.*)$/m.exec(output)?.[1];
       const password = /^secret = (.*)$/m.exec(output)?.[1];
@@ -83,7 +83,7 @@ function secretService({ proxy, tls, user, mayAsk }: KeychainQuestion): Keychain
  * The generic credential `postern:HOST:PORT` of the Credential Manager. `cmdkey` writes them and does not read them, so
  * that PowerShell has to; where it may not call the system (Constrained Language Mode), nothing is found.
  */
-function windows({ proxy }: KeychainQuestion): KeychainReader {
+function windows({ proxy }: KeychainQuery): KeychainReader {
   const target = `postern:${proxy.host}:${proxy.port}`;
   const script = `
 $ErrorActionPreference = 'Stop'
@@ -141,12 +141,12 @@ const maxOutputBytes = 64 * 1024;
 
 /** What the keychain has for a proxy. Never throws: without an answer it is as if there were none. */
 export async function readKeychain(
-  question: KeychainQuestion,
+  query: KeychainQuery,
   signal: AbortSignal,
 ): Promise<ProxyCredentials | undefined> {
-  const reader = keychainReader(question);
+  const reader = keychainReader(query);
   if (reader === undefined) return undefined;
-  const limit = deadlineSignal(signal, question.mayAsk ? unlockMs : lockedMs);
+  const limit = deadlineSignal(signal, query.canPrompt ? unlockMs : lockedMs);
   const found = reader.parse(await outputsOf(reader.argv, limit));
   if (found === undefined || found.password === '') return undefined;
   return { user: found.user, password: new Secret(found.password), source: reader.name };

@@ -28,7 +28,7 @@ export class LineEditor {
   }
 
   #erase(count: number): void {
-    const gone = this.#characters.splice(Math.max(0, this.#characters.length - count), count);
-    this.#echo('\b \b'.repeat(gone.length));
+    const erased = this.#characters.splice(Math.max(0, this.#characters.length - count), count);
+    this.#echo('\b \b'.repeat(erased.length));
   }
 }

@@ -17,7 +17,7 @@ import type { CredentialRequest, AuthExchange } from './scheme.ts';
 export interface NegotiationParts {
   /** What a message calls the proxy. */
   readonly name: string;
-  readonly asking: CredentialRequest;
+  readonly request: CredentialRequest;
   readonly memory: ProxyMemory;
   /** Those of the URL or the environment. */
   readonly given?: ProxyCredentials;
@@ -52,7 +52,7 @@ export class Negotiation {
   readonly #troubles: SchemeUnavailable[] = [];
   #mayTryAgain = false;
   #offers: readonly ProxyChallenge[] = [];
-  #current: { readonly name: SchemeName; readonly talk: AuthExchange } | undefined;
+  #current: { readonly name: SchemeName; readonly startExchange: AuthExchange } | undefined;
 
   constructor(parts: NegotiationParts) {
     this.#parts = parts;
@@ -68,7 +68,7 @@ export class Negotiation {
   async reply(offers: readonly ProxyChallenge[]): Promise<ProxyResponse> {
     // A leg of a handshake may come without the others.
     if (offers.length > 1 || this.#offers.length === 0) this.#offers = offers;
-    const continued = await this.#goOn(offers);
+    const continued = await this.#continueExchange(offers);
     if (continued !== undefined) return continued;
     for (;;) {
       const name = this.#left.find((each) => this.#isOffered(each));
@@ -96,43 +96,43 @@ export class Negotiation {
     return new ClientError('PROXY_SIGN_IN', `${this.#parts.name} keeps asking for a sign-in`, { hint: '' });
   }
 
-  async #goOn(offers: readonly ProxyChallenge[]): Promise<ProxyResponse | undefined> {
+  async #continueExchange(offers: readonly ProxyChallenge[]): Promise<ProxyResponse | undefined> {
     if (this.#current === undefined) return undefined;
-    const { name, talk } = this.#current;
-    const { isInProgress: continues } = talk;
-    const authorization = await this.#ask(talk, of(name, offers));
+    const { name, startExchange: exchange } = this.#current;
+    const { isInProgress: continues } = exchange;
+    const authorization = await this.#answerChallenges(exchange, of(name, offers));
     if (authorization !== undefined) return { authorization, continues };
     this.#current = undefined;
-    if (talk.hasSentCredential) throw await this.#refused(name);
+    if (exchange.hasSentCredential) throw await this.#refused(name);
     return undefined;
   }
 
   async #begin(name: SchemeName): Promise<string | undefined> {
     this.#left.splice(this.#left.indexOf(name), 1);
-    const talk = await this.#exchange(name);
-    if (talk === undefined) return undefined;
-    this.#current = { name, talk };
-    const authorization = await this.#ask(talk, of(name, this.#offers));
+    const exchange = await this.#exchange(name);
+    if (exchange === undefined) return undefined;
+    this.#current = { name, startExchange: exchange };
+    const authorization = await this.#answerChallenges(exchange, of(name, this.#offers));
     if (authorization === undefined) this.#current = undefined;
     return authorization;
   }
 
   async #exchange(name: SchemeName): Promise<AuthExchange | undefined> {
-    const { asking, memory, loadKerberos: load, platform, given } = this.#parts;
+    const { request, memory, loadKerberos: load, platform, given } = this.#parts;
     if (name === 'negotiate')
-      return negotiate(asking, { load, platform, ...(given && { credentials: given }) });
+      return negotiate(request, { load, platform, ...(given && { credentials: given }) });
     const credentials = await this.#find(name !== 'negotiate-ntlm');
     if (memory.refusal !== undefined) throw memory.refusal;
     if (credentials === undefined) return undefined;
     this.#assertNotRefusedLately(credentials);
-    if (name === 'digest') return digest(credentials, asking, memory.nonces);
+    if (name === 'digest') return digest(credentials, request, memory.nonces);
     if (name === 'basic') return basic(credentials);
     return ntlm(credentials, name === 'ntlm' ? 'NTLM' : 'Negotiate');
   }
 
-  async #ask(talk: AuthExchange, offers: readonly ProxyChallenge[]): Promise<string | undefined> {
+  async #answerChallenges(exchange: AuthExchange, offers: readonly ProxyChallenge[]): Promise<string | undefined> {
     try {
-      return await talk.answer(offers);
+      return await exchange.answer(offers);
     } catch (error) {
       if (!(error instanceof SchemeUnavailable)) throw error;
       this.#troubles.push(error);
@@ -197,13 +197,13 @@ export class Negotiation {
     const isWithout = (await this.#find()) === undefined;
     // Where only Kerberos is spoken of, a ticket is the surer way.
     const takesPassword = names.some((each) => ['NTLM', 'Digest', 'Basic'].includes(each));
-    const troubles = [
+    const unavailable = [
       ...this.#troubles.map(({ message }) => message),
       ...(isWithout && takesPassword ? ['no user name and password are known for it'] : []),
     ];
     const forKerberos = this.#troubles.find(({ hint }) => hint !== undefined && hint !== '')?.hint ?? '';
     const hint = isWithout && takesPassword ? this.#hintToSet(undefined) : forKerberos;
-    return new ClientError('PROXY_SIGN_IN', [start, troubles.join('; ')].filter(Boolean).join(': '), {
+    return new ClientError('PROXY_SIGN_IN', [start, unavailable.join('; ')].filter(Boolean).join(': '), {
       hint,
     });
   }

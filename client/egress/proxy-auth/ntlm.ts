@@ -11,24 +11,24 @@ import type { AuthExchange } from './scheme.ts';
  * where only that is offered and there is no Kerberos here.
  */
 export function ntlm(credentials: ProxyCredentials, word: 'NTLM' | 'Negotiate' = 'NTLM'): AuthExchange {
-  let said: 'nothing' | 'hello' | 'proof' = 'nothing';
+  let sent: 'nothing' | 'hello' | 'proof' = 'nothing';
   return {
     get isInProgress() {
-      return said === 'hello';
+      return sent === 'hello';
     },
     get hasSentCredential() {
-      return said === 'proof';
+      return sent === 'proof';
     },
     answer(challenges) {
       const token = challenges.find((each) => each.token !== undefined)?.token;
-      if (said === 'proof') return undefined;
-      if (said === 'nothing') {
-        said = 'hello';
+      if (sent === 'proof') return undefined;
+      if (sent === 'nothing') {
+        sent = 'hello';
         return `${word} ${negotiateMessage().toString('base64')}`;
       }
       // Nothing of the password has been said yet: whoever does not go on does not speak this.
       if (token === undefined) throw new SchemeUnavailable(`it does not go on with ${word}`);
-      said = 'proof';
+      sent = 'proof';
       return `${word} ${answerChallenge(token, credentials).toString('base64')}`;
     },
   };

@@ -23,9 +23,9 @@ export async function promptForCredentials(
     const name = printable(question.proxy);
     const hint = question.wantsDomain ? ` (like DOMAIN\\user)` : '';
     terminal.write(`postern: the proxy ${name} asks who you are\r\n`);
-    const user = question.user ?? (await terminal.ask(`postern: user name${hint}: `, 'shown', signal));
+    const user = question.user ?? (await terminal.prompt(`postern: user name${hint}: `, 'shown', signal));
     if (user === undefined || user === '') return undefined;
-    const password = await terminal.ask(`postern: password of ${printable(user)}: `, 'hidden', signal);
+    const password = await terminal.prompt(`postern: password of ${printable(user)}: `, 'hidden', signal);
     if (password === undefined || password === '') return undefined;
     return { user, password: new Secret(password), source: 'the prompt' };
   } finally {
@@ -35,7 +35,7 @@ export async function promptForCredentials(
 
 interface Terminal {
   write(text: string): void;
-  ask(prompt: string, how: 'shown' | 'hidden', signal: AbortSignal): Promise<string | undefined>;
+  prompt(prompt: string, how: 'shown' | 'hidden', signal: AbortSignal): Promise<string | undefined>;
   close(): void;
 }
 
@@ -55,7 +55,7 @@ function openTerminal(): Terminal {
   const write = (text: string): void => void writeSync(output, text);
   return {
     write,
-    ask: (prompt, how, signal) => askLine(input, write, { prompt, how, signal }),
+    prompt: (prompt, how, signal) => promptLine(input, write, { prompt, how, signal }),
     close() {
       input.destroy();
       closeSync(output);
@@ -64,7 +64,7 @@ function openTerminal(): Terminal {
 }
 
 /** In raw mode, so that nothing is shown but what we write, and Ctrl-C reaches us with the terminal still to be put right. */
-function askLine(
+function promptLine(
   input: ReadStream,
   write: (text: string) => void,
   options: {
@@ -77,22 +77,22 @@ function askLine(
   const editor = new LineEditor(how === 'shown' ? write : () => {});
   return new Promise((resolve) => {
     const finish = (line: string | undefined): void => {
-      signal.removeEventListener('abort', leave);
-      input.off('data', read).off('error', leave).off('end', leave);
+      signal.removeEventListener('abort', cancel);
+      input.off('data', read).off('error', cancel).off('end', cancel);
       input.setRawMode(false);
       input.pause();
       write('\r\n');
       resolve(line);
     };
-    const leave = (): void => finish(undefined);
+    const cancel = (): void => finish(undefined);
     const read = (chunk: Buffer): void => {
       const line = editor.push(chunk);
       if (line !== undefined) finish(line === 'broken off' ? undefined : line.text);
     };
     if (signal.aborted) return resolve(undefined);
-    signal.addEventListener('abort', leave, { once: true });
+    signal.addEventListener('abort', cancel, { once: true });
     input.setRawMode(true);
-    input.on('data', read).once('error', leave).once('end', leave);
+    input.on('data', read).once('error', cancel).once('end', cancel);
     input.resume();
     write(prompt);
   });

@@ -21,13 +21,13 @@ export class ProxyMemory {
   /** What a person has typed. */
   typed: Promise<ProxyCredentials | undefined> | undefined;
   /** The command that keeps what was typed. */
-  tip: string | undefined;
-  hasTipped = false;
+  storingCommand: string | undefined;
+  hasPrintedHint = false;
   /** Set once the proxy has refused them: they are not tried again, for an account may be locked after a few times. */
   refusal: ClientError | undefined;
   readonly nonces: NonceMemory = {};
   /** One at a time until one has gone well, so that a wrong password is tried once and not once for each tunnel. */
-  readonly turns = new Semaphore(() => (this.worked === undefined ? 1 : maxAtOnce));
+  readonly signIns = new Semaphore(() => (this.worked === undefined ? 1 : maxAtOnce));
 }
 
 const memories = new Map<string, ProxyMemory>();

@@ -9,7 +9,7 @@ import { ClientError } from '../../errors/failure.ts';
 import { printable } from '../../os/printable.ts';
 import type { Egress } from '../egress.ts';
 import type { ProxySignIn } from '../proxy-auth/credentials.ts';
-import type { ChallengedResponse, ProxyLine } from '../proxy-auth/connect-signed-in.ts';
+import type { ChallengedResponse, ProxyConnector } from '../proxy-auth/connect-signed-in.ts';
 import type { ProxyCredentialSources } from '../proxy-auth/find-credentials.ts';
 import { currentNetworkLookup } from '../tcp/network-dns-cache.ts';
 import { openTcp } from '../tcp/tcp.ts';
@@ -27,13 +27,13 @@ export interface HttpProxy {
 }
 
 /** The proxies that have asked this process for a sign-in. */
-const asking = new Set<string>();
+const requiringSignIn = new Set<string>();
 
 /** Through an HTTP proxy; `trust` is for an https:// one, `signIn` to what its URL says of the user. */
 export function httpProxy(
   proxy: HttpProxy,
   trust: TrustSources = {},
-  signIn: ProxySignIn = { mayAsk: false },
+  signIn: ProxySignIn = { canPrompt: false },
 ): Egress {
   const name = `${proxy.tls ? 'https' : 'http'}://${formatTarget(proxy.address)}`;
   const sources = signInSources(proxy, signIn);
@@ -48,22 +48,22 @@ export function httpProxy(
 
   async function tunnel(gateway: Target, signal: AbortSignal): Promise<Socket> {
     const authority = formatTarget(gateway);
-    const line: ProxyLine = {
+    const line: ProxyConnector = {
       name,
       proxy: proxy.address,
       tls: proxy.tls,
       authority,
       signal,
       open: () => reach(proxy, { name, trust, signal }),
-      ask: (socket, authorization) => ask(socket, authorization, { authority, name, signal }),
+      requestTunnel: (socket, authorization) => requestTunnel(socket, authorization, { authority, name, signal }),
       refusal: (answer) => refusal(answer, { name, authority }),
     };
-    if (asking.has(name)) return signedIn(line, sources);
+    if (requiringSignIn.has(name)) return signedIn(line, sources);
     const socket = await line.open();
-    const answer = await line.ask(socket, undefined);
+    const answer = await line.requestTunnel(socket, undefined);
     if (answer.status >= 200 && answer.status < 300) return socket;
     if (answer.status === 407) {
-      asking.add(name);
+      requiringSignIn.add(name);
       return signedIn(line, sources, { socket, answer });
     }
     socket.destroy();
@@ -73,7 +73,7 @@ export function httpProxy(
 
 /** Not loaded before a proxy asks for it. */
 async function signedIn(
-  line: ProxyLine,
+  line: ProxyConnector,
   sources: ProxyCredentialSources,
   first?: ChallengedResponse,
 ): Promise<Socket> {
@@ -94,7 +94,7 @@ function signInSources(proxy: HttpProxy, signIn: ProxySignIn): ProxyCredentialSo
   return { signIn, given: { user, password, source } };
 }
 
-async function ask(
+async function requestTunnel(
   socket: Socket,
   authorization: string | undefined,
   options: { readonly authority: string; readonly name: string; readonly signal: AbortSignal },

@@ -28,8 +28,8 @@ const defaultPorts: Readonly<Record<ProxyScheme, number>> = {
 };
 
 /** What a message calls it, without user and password; `parseProxy` reads it again. */
-export function stepName(step: Hop): string {
-  return step === 'direct' ? 'direct' : `${step.scheme}://${formatTarget(step.address)}`;
+export function hopName(hop: Hop): string {
+  return hop === 'direct' ? 'direct' : `${hop.scheme}://${formatTarget(hop.address)}`;
 }
 
 /**

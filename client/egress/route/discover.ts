@@ -4,7 +4,7 @@ import type { Target } from '../../../protocol/target.ts';
 import { ClientError, toFailure } from '../../errors/failure.ts';
 import { networkId } from '../../os/network-id.ts';
 import { connectViaRoute, isRouteFailure } from './try-hops.ts';
-import { parseProxy, stepName } from '../proxy/proxy-url.ts';
+import { parseProxy, hopName } from '../proxy/proxy-url.ts';
 import type { Hop } from '../proxy/proxy-url.ts';
 import { isExceptedBySystem } from '../system/system-proxy.ts';
 import type { SystemProxy } from '../system/system-proxy.ts';
@@ -22,7 +22,7 @@ const troubledMs = 60_000;
 const autoDetected = 'http://wpad/wpad.dat';
 
 /** The same question of two tunnels at once is asked once. */
-const asking = new Map<string, Promise<Route>>();
+const running = new Map<string, Promise<Route>>();
 
 /** Connects by the way that a PAC file or the system names. The caller owns the socket. Throws as `Egress.connect`. */
 export async function connectDiscovered(
@@ -30,14 +30,14 @@ export async function connectDiscovered(
   gateway: Target,
   signal: AbortSignal,
 ): Promise<Socket> {
-  const { verdict, isRemembered } = await routeFor(request, gateway, signal);
+  const { route, isRemembered } = await routeFor(request, gateway, signal);
   try {
-    return await connectViaRoute(verdict, { way: request, gateway, signal });
+    return await connectViaRoute(route, { request, gateway, signal });
   } catch (error) {
     if (!isRemembered || !isRouteFailure(error) || signal.aborted) throw error;
-    const now = await ask(request, gateway, signal);
-    if (namesOf(now) === namesOf(verdict)) throw error;
-    return connectViaRoute(now, { way: request, gateway, signal });
+    const now = await discoverOnce(request, gateway, signal);
+    if (namesOf(now) === namesOf(route)) throw error;
+    return connectViaRoute(now, { request, gateway, signal });
   }
 }
 
@@ -46,105 +46,105 @@ export async function routeFor(
   request: RouteRequest,
   gateway: Target,
   signal: AbortSignal,
-): Promise<{ readonly verdict: Route; readonly isRemembered: boolean }> {
-  const remembered = routeCache(request.state).recall(questionOf(request, gateway));
-  if (remembered !== undefined) return { verdict: remembered, isRemembered: true };
-  return { verdict: await ask(request, gateway, signal), isRemembered: false };
+): Promise<{ readonly route: Route; readonly isRemembered: boolean }> {
+  const remembered = routeCache(request.state).recall(cacheKey(request, gateway));
+  if (remembered !== undefined) return { route: remembered, isRemembered: true };
+  return { route: await discoverOnce(request, gateway, signal), isRemembered: false };
 }
 
 /** Whoever asks first may give up before the others: each waits by its own signal, and what is asked has limits of its own. */
-function ask(request: RouteRequest, gateway: Target, signal: AbortSignal): Promise<Route> {
-  const question = questionOf(request, gateway);
+function discoverOnce(request: RouteRequest, gateway: Target, signal: AbortSignal): Promise<Route> {
+  const question = cacheKey(request, gateway);
   const key = `${networkId()} ${request.state} ${question}`;
-  let asked = asking.get(key);
-  if (asked === undefined) {
-    asked = discover(request, gateway, new AbortController().signal)
-      .then((verdict) => {
+  let pending = running.get(key);
+  if (pending === undefined) {
+    pending = discover(request, gateway, new AbortController().signal)
+      .then((route) => {
         routeCache(request.state).keep(
           question,
-          verdict,
-          verdict.trouble === undefined ? keptMs : troubledMs,
+          route,
+          route.pacError === undefined ? keptMs : troubledMs,
         );
-        return verdict;
+        return route;
       })
-      .finally(() => asking.delete(key));
-    asking.set(key, asked);
+      .finally(() => running.delete(key));
+    running.set(key, pending);
   }
-  return within(asked, signal);
+  return withAbort(pending, signal);
 }
 
-function within(asked: Promise<Route>, signal: AbortSignal): Promise<Route> {
+function withAbort(pending: Promise<Route>, signal: AbortSignal): Promise<Route> {
   return new Promise((resolve, reject) => {
-    const late = (): void =>
+    const onAborted = (): void =>
       reject(new ClientError('GATEWAY_TIMEOUT', 'which proxy to take was not found out in time'));
-    signal.addEventListener('abort', late, { once: true });
-    if (signal.aborted) late();
-    asked.then(resolve, reject).finally(() => signal.removeEventListener('abort', late));
+    signal.addEventListener('abort', onAborted, { once: true });
+    if (signal.aborted) onAborted();
+    pending.then(resolve, reject).finally(() => signal.removeEventListener('abort', onAborted));
   });
 }
 
-function questionOf({ proxy }: RouteRequest, gateway: Target): string {
-  const who = proxy.pac?.location ?? `system ${proxy.system?.desktop ?? ''}`;
-  return `${formatTarget(gateway)} ${who} ${proxy.http ?? ''}`;
+function cacheKey({ proxy }: RouteRequest, gateway: Target): string {
+  const source = proxy.pac?.location ?? `system ${proxy.system?.desktop ?? ''}`;
+  return `${formatTarget(gateway)} ${source} ${proxy.http ?? ''}`;
 }
 
-function namesOf({ steps }: Route): string {
-  return steps.map(stepName).join(' ');
+function namesOf({ hops }: Route): string {
+  return hops.map(hopName).join(' ');
 }
 
 async function discover(request: RouteRequest, gateway: Target, signal: AbortSignal): Promise<Route> {
   const { pac, system } = request.proxy;
   if (pac !== undefined)
     return byPac({ location: pac.location, source: pac.from }, request, { gateway, signal });
-  const said = system && (await readSystemProxy(system, signal));
-  return said === undefined ? nothingSaid(request) : bySystem(said, request, { gateway, signal });
+  const systemProxy = system && (await readSystemProxy(system, signal));
+  return systemProxy === undefined ? withoutSystemProxy(request) : bySystem(systemProxy, request, { gateway, signal });
 }
 
-interface Asked {
+interface DiscoveryContext {
   readonly gateway: Target;
   readonly signal: AbortSignal;
 }
 
 /** As browsers do: what is detected first, then the PAC file, then the proxies that are written down. */
-async function bySystem(said: SystemProxy, request: RouteRequest, asked: Asked): Promise<Route> {
-  let trouble: string | undefined;
-  if (said.autoDetect) {
-    const found = await byPac({ location: autoDetected, source: `WPAD (${said.source})` }, request, asked);
+async function bySystem(systemProxy: SystemProxy, request: RouteRequest, context: DiscoveryContext): Promise<Route> {
+  let pacError: string | undefined;
+  if (systemProxy.autoDetect) {
+    const found = await byPac({ location: autoDetected, source: `WPAD (${systemProxy.source})` }, request, context);
     // Most networks have none, and the setting is on by default on some systems.
-    if (found.trouble === undefined) return found;
+    if (found.pacError === undefined) return found;
   }
-  if (said.pac !== undefined) {
-    const found = await byPac({ location: said.pac, source: said.source }, request, asked);
-    if (found.trouble === undefined) return found;
-    trouble = found.trouble;
+  if (systemProxy.pac !== undefined) {
+    const found = await byPac({ location: systemProxy.pac, source: systemProxy.source }, request, context);
+    if (found.pacError === undefined) return found;
+    pacError = found.pacError;
   }
-  const { source, proxy } = said;
-  if (proxy === undefined) return { ...nothingSaid(request), ...(trouble === undefined ? {} : { trouble }) };
-  if (isExceptedBySystem(said, asked.gateway))
-    return { source, why: 'its list of exceptions names the gateway', steps: ['direct'] };
-  const steps = [parseProxy(proxy, `the proxy setting of ${source}`)];
-  return { source, why: 'it is set there', steps, ...(trouble === undefined ? {} : { trouble }) };
+  const { source, proxy } = systemProxy;
+  if (proxy === undefined) return { ...withoutSystemProxy(request), ...(pacError === undefined ? {} : { pacError }) };
+  if (isExceptedBySystem(systemProxy, context.gateway))
+    return { source, why: 'its list of exceptions names the gateway', hops: ['direct'] };
+  const hops = [parseProxy(proxy, `the proxy setting of ${source}`)];
+  return { source, why: 'it is set there', hops, ...(pacError === undefined ? {} : { pacError }) };
 }
 
-function nothingSaid({ proxy }: RouteRequest): Route {
+function withoutSystemProxy({ proxy }: RouteRequest): Route {
   const hint = proxy.http?.trim() ?? '';
-  if (hint === '') return { source: 'nothing', why: 'no proxy is set', steps: ['direct'] };
+  if (hint === '') return { source: 'nothing', why: 'no proxy is set', hops: ['direct'] };
   const why = 'it is set, and nothing says anything about https; straight if it does not help';
-  return { source: 'HTTP_PROXY', why, steps: [parseProxy(hint, 'HTTP_PROXY'), 'direct'] };
+  return { source: 'HTTP_PROXY', why, hops: [parseProxy(hint, 'HTTP_PROXY'), 'direct'] };
 }
 
 /** A PAC file that cannot be had or does not run sends nobody anywhere: straight on, and the trouble is kept. */
 async function byPac(
   { location, source }: { readonly location: string; readonly source: string },
   request: RouteRequest,
-  { gateway, signal }: Asked,
+  { gateway, signal }: DiscoveryContext,
 ): Promise<Route> {
-  const { askPac } = await import('../pac/pac.ts');
+  const { evaluatePac: askPac } = await import('../pac/pac.ts');
   const why = 'its PAC file says so';
   try {
-    const steps: readonly Hop[] = await askPac(location, { gateway, trust: trustOf(request), signal });
-    return { source, why, steps };
+    const hops: readonly Hop[] = await askPac(location, { gateway, trust: trustOf(request), signal });
+    return { source, why, hops };
   } catch (error) {
-    return { source, why: 'its PAC file is of no use', steps: ['direct'], trouble: toFailure(error).message };
+    return { source, why: 'its PAC file is of no use', hops: ['direct'], pacError: toFailure(error).message };
   }
 }

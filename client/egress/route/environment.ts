@@ -22,14 +22,14 @@ export function routeFromEnvironment({ gateway, tls, proxy }: RouteRequest): Rou
   ] as const) {
     if (text === undefined) continue;
     if (text.trim() === '') return straight(source, 'it is set to nothing');
-    return { source, why: 'it is set', steps: [parseProxy(text.trim(), source)] };
+    return { source, why: 'it is set', hops: [parseProxy(text.trim(), source)] };
   }
   if (proxy.pac !== undefined) return undefined;
   if (proxy.system !== undefined && !isThisMachine(gateway) && hasSettings(proxy.system)) return undefined;
   const hint = proxy.http?.trim() ?? '';
   if (hint === '') return straight('nothing', 'no proxy is set');
   const why = 'it is set, and nothing says anything about https; straight if it does not help';
-  return { source: 'HTTP_PROXY', why, steps: [parseProxy(hint, 'HTTP_PROXY'), 'direct'] };
+  return { source: 'HTTP_PROXY', why, hops: [parseProxy(hint, 'HTTP_PROXY'), 'direct'] };
 }
 
 /** Whether this system keeps proxy settings where we know to look; on Linux, those of GNOME and its relatives. */
@@ -47,5 +47,5 @@ function isLoopback4(host: string): boolean {
 }
 
 function straight(source: string, why: string): Route {
-  return { source, why, steps: ['direct'] };
+  return { source, why, hops: ['direct'] };
 }

@@ -30,7 +30,7 @@ export interface Route {
   readonly source: string;
   /** A clause for people: why this is so. */
   readonly why: string;
-  readonly steps: readonly Hop[];
+  readonly hops: readonly Hop[];
   /** What kept a better answer from being had: a PAC file that cannot be fetched. */
-  readonly trouble?: string;
+  readonly pacError?: string;
 }

@@ -21,22 +21,22 @@ export const cachedLookup: LookupFunction = (name, options, callback) =>
 
 /** The same, remembered together with `place`. */
 export const networkLookup =
-  (place: () => string): LookupFunction =>
+  (network: () => string): LookupFunction =>
   (name, options, callback) =>
-    find({ name, key: `${name} in ${place()}` }, options, callback);
+    find({ name, key: `${name} in ${network()}` }, options, callback);
 
-interface Question {
+interface LookupRequest {
   readonly name: string;
   /** What it is remembered by. */
   readonly key: string;
 }
 
 function find(
-  question: Question,
+  request: LookupRequest,
   options: Parameters<LookupFunction>[1],
   callback: Parameters<LookupFunction>[2],
 ): void {
-  const before = known.get(question.key);
+  const before = known.get(request.key);
   let isAnswered = false;
   const answer: Answer = (error, addresses) => {
     if (isAnswered) return;
@@ -46,13 +46,13 @@ function find(
     else callback(null, addresses[0]!.address, addresses[0]!.family);
   };
   const timer = before && setTimeout(() => answer(null, before), freshMs);
-  ask(question, (error, addresses) => {
+  query(request, (error, addresses) => {
     if (error !== null && before) answer(null, before);
     else answer(error, addresses);
   });
 }
 
-function ask({ name, key }: Question, answer: Answer): void {
+function query({ name, key }: LookupRequest, answer: Answer): void {
   const waiting = running.get(key);
   if (waiting !== undefined) return void waiting.push(answer);
   const all = [answer];

@@ -43,15 +43,15 @@ export function openTcp(peer: Peer, signal: AbortSignal): Promise<Socket> {
       // Of several addresses Node gives up one for the next after 250 ms, less than a round trip by satellite.
       autoSelectFamilyAttemptTimeout: 1000,
     });
-    const late = (): void =>
+    const onTimeout = (): void =>
       void socket.destroy(new ClientError(peer.timeout, `${peer.name} does not answer`, hintOf(peer)));
-    const timer = setTimeout(late, connectMs);
+    const timer = setTimeout(onTimeout, connectMs);
     const stop = (): void => {
       clearTimeout(timer);
-      signal.removeEventListener('abort', late);
+      signal.removeEventListener('abort', onTimeout);
     };
-    signal.addEventListener('abort', late, { once: true });
-    if (signal.aborted) late();
+    signal.addEventListener('abort', onTimeout, { once: true });
+    if (signal.aborted) onTimeout();
     socket.once('connect', () => {
       stop();
       resolve(socket);

@@ -23,7 +23,7 @@ function fingerprintOf(pem: string): string {
 const maxChainLength = 20;
 
 /** The fingerprint of the authority at the end of the peer's chain, where it has signed itself. */
-export function voucherOf(tls: TLSSocket): string | undefined {
+export function rootFingerprint(tls: TLSSocket): string | undefined {
   let certificate = tls.getPeerCertificate(true);
   for (let depth = 0; depth < maxChainLength; depth++) {
     const issuer = certificate.issuerCertificate;

@@ -35,8 +35,8 @@ async function read(file: string | undefined, signal: AbortSignal): Promise<read
     }
   }
   // Came with Node 22.15 and 23.9.
-  const told = (getCACertificates as typeof getCACertificates | undefined)?.('system') ?? [];
-  if (told.length > 0 || process.platform !== 'darwin') return [...new Set(told)];
+  const fromNode = (getCACertificates as typeof getCACertificates | undefined)?.('system') ?? [];
+  if (fromNode.length > 0 || process.platform !== 'darwin') return [...new Set(fromNode)];
   return certificatesIn((await runCommand(keychains, signal)) ?? '');
 }
 

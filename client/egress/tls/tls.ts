@@ -7,7 +7,7 @@ import { ClientError } from '../../errors/failure.ts';
 import { readSmall, reason } from '../../os/files.ts';
 import { printable } from '../../os/printable.ts';
 import type { Egress } from '../egress.ts';
-import { findAuthority, voucherOf } from './last-ca.ts';
+import { findAuthority, rootFingerprint } from './last-ca.ts';
 import type { LastCaCache } from './last-ca.ts';
 
 /** Whose certificates are believed: `undefined` means those that came with Node. */
@@ -62,7 +62,7 @@ export interface SystemTrust {
 export interface TrustSources {
   readonly caFile?: string;
   readonly system?: SystemTrust;
-  readonly vouchers?: LastCaCache;
+  readonly lastCas?: LastCaCache;
 }
 
 /** `egress` with TLS to the gateway on top. */
@@ -84,7 +84,7 @@ export const tunnelledBy = new WeakMap<Socket, string>();
 export async function openSecure(
   open: () => Promise<Socket>,
   host: string,
-  { caFile, system, vouchers, signal }: TrustSources & { readonly signal: AbortSignal },
+  { caFile, system, lastCas, signal }: TrustSources & { readonly signal: AbortSignal },
 ): Promise<TLSSocket> {
   const added = readCaFile(caFile);
   const attempt = async (trusted: () => Trust): Promise<TLSSocket> => {
@@ -95,19 +95,19 @@ export async function openSecure(
     contextFor(trust);
     return secure(await opening, host, { trust, signal });
   };
-  const last = vouchers && lastVoucher(vouchers.recall(host), added);
+  const last = lastCas && lastCaIn(lastCas.recall(host), added);
   if (last !== undefined) {
     try {
       return await attempt(() => [last]);
     } catch (error) {
-      if (!mayBeOtherAuthority(error)) throw error;
+      if (!isPossiblyNewIssuer(error)) throw error;
     }
   }
   const isFirst = system === undefined || !system.isNeeded;
   if (isFirst) {
     try {
       const tls = await attempt(() => trustWith(added));
-      if (vouchers) keepVoucher(vouchers, tls, { host, added });
+      if (lastCas) keepLastCa(lastCas, tls, { host, added });
       return tls;
     } catch (error) {
       if (system === undefined || !isDistrust(error)) throw error;
@@ -120,18 +120,18 @@ export async function openSecure(
 }
 
 /** Reading one certificate in the place of all that are trusted saves ten milliseconds and two megabytes. */
-function lastVoucher(fingerprint: string | undefined, added: readonly string[]): string | undefined {
+function lastCaIn(fingerprint: string | undefined, added: readonly string[]): string | undefined {
   if (fingerprint === undefined) return undefined;
   return findAuthority(fingerprint, added) ?? findAuthority(fingerprint, authoritiesOfNode() ?? []);
 }
 
-function keepVoucher(
-  vouchers: LastCaCache,
+function keepLastCa(
+  lastCas: LastCaCache,
   tls: TLSSocket,
   { host, added }: { readonly host: string; readonly added: readonly string[] },
 ): void {
-  const fingerprint = voucherOf(tls);
-  if (fingerprint !== undefined && lastVoucher(fingerprint, added)) vouchers.keep(host, fingerprint);
+  const fingerprint = rootFingerprint(tls);
+  if (fingerprint !== undefined && lastCaIn(fingerprint, added)) lastCas.keep(host, fingerprint);
 }
 
 /**
@@ -155,11 +155,11 @@ export function secure(
       rejectUnauthorized: true,
       secureContext: contextFor(trust),
     });
-    const late = (): void =>
+    const onAborted = (): void =>
       void tls.destroy(new ClientError('GATEWAY_TIMEOUT', `${host} does not finish the handshake`));
-    signal.addEventListener('abort', late, { once: true });
-    if (signal.aborted) late();
-    const stop = (): void => signal.removeEventListener('abort', late);
+    signal.addEventListener('abort', onAborted, { once: true });
+    if (signal.aborted) onAborted();
+    const stop = (): void => signal.removeEventListener('abort', onAborted);
     // Before Node's own listener, which closes the connection when it does not trust the certificate.
     tls.prependListener('secure', () => (seen = tls.getPeerCertificate()));
     tls.once('secureConnect', () => {
@@ -188,7 +188,7 @@ function isDistrust(error: unknown): boolean {
 }
 
 /** Whether the server may only have moved on to a certificate of somebody else. */
-function mayBeOtherAuthority(error: unknown): boolean {
+function isPossiblyNewIssuer(error: unknown): boolean {
   const { cause } = error as ClientError;
   return isDistrust(error) || (cause as NodeJS.ErrnoException | undefined)?.code === 'CERT_HAS_EXPIRED';
 }

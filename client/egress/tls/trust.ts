@@ -7,7 +7,7 @@ export function trustOf({ caFile, state, trustsSystem = true, systemCaFile }: Ro
   const memory = routeCache(state);
   const added = {
     ...(caFile !== undefined && { caFile }),
-    ...(state !== undefined && { vouchers: memory.vouchers }),
+    ...(state !== undefined && { vouchers: memory.lastCas }),
   };
   if (!trustsSystem) return added;
   const system: SystemTrust = {
