@@ -3,8 +3,8 @@ import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { resolve } from 'node:path';
 import { parseArgs } from 'node:util';
-import { setTimeout as delay } from 'node:timers/promises';
 import { setFlagsFromString } from 'node:v8';
+import { withDeadline } from '../../base/deadline.ts';
 import type { Target } from '../../protocol/target.ts';
 import { abort } from '../../stream/close.ts';
 import { writeStderr } from '../errors/report.ts';
@@ -75,7 +75,7 @@ export async function listen(
   await stopped;
   for (const door of listeners) door.close();
   over.abort();
-  await Promise.race([limiter.allClosed(), delay(closeMs, undefined, { ref: false })]);
+  await withDeadline(undefined, closeMs, () => limiter.allClosed()).catch(() => {});
   reporter.stopped();
   return 0;
 }
@@ -174,7 +174,11 @@ class TunnelOpener {
   }
 
   async open(target: Target, signal: AbortSignal): Promise<Duplex> {
-    const tunnelOptions = { ...this.#ways, signal, notify: (line: string) => this.#journal.tunnelNotice(line, target) };
+    const tunnelOptions = {
+      ...this.#ways,
+      signal,
+      notify: (line: string) => this.#journal.tunnelNotice(line, target),
+    };
     try {
       return await openTunnelTo(target, tunnelOptions);
     } catch (error) {

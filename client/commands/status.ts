@@ -67,7 +67,10 @@ export async function status(
 
 type StatusFacts = Omit<Status, 'version' | 'gateway' | 'tunnels' | 'lastError'>;
 
-async function readStatus(settings: ClientSettings, isOffline: boolean): Promise<{ facts: StatusFacts; exit: number }> {
+async function readStatus(
+  settings: ClientSettings,
+  isOffline: boolean,
+): Promise<{ facts: StatusFacts; exit: number }> {
   const local = readLocal(settings);
   if (isOffline || !local.signedIn) return { facts: local, exit: local.signedIn ? 0 : 77 };
   try {

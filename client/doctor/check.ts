@@ -1,4 +1,5 @@
 import type { Duplex } from 'node:stream';
+import { onAbort } from '../../base/deadline.ts';
 import type { Finding } from '../../diagnostics/finding.ts';
 import type { TunnelError } from '../../protocol/errors.ts';
 import type { Target } from '../../protocol/target.ts';
@@ -170,23 +171,23 @@ export function readUntil(
 ): Promise<{ readonly bytes: Buffer; readonly hasEnded: boolean }> {
   return new Promise((resolve) => {
     let bytes = Buffer.alloc(0);
-    const settle = (hasEnded: boolean): void => {
+    let removeListener = (): void => {};
+    const finish = (hasEnded: boolean): void => {
       stream.off('data', onData).off('end', onEnd).off('close', onEnd);
-      signal.removeEventListener('abort', onAbort);
+      removeListener();
       stream.pause();
       resolve({ bytes, hasEnded });
     };
     const onData = (chunk: Buffer): void => {
       bytes = Buffer.concat([bytes, chunk]);
-      if (isEnough(bytes)) settle(false);
+      if (isEnough(bytes)) finish(false);
     };
-    const onEnd = (): void => settle(true);
-    const onAbort = (): void => settle(false);
+    const onEnd = (): void => finish(true);
     // What breaks it off is told by `close`.
     stream.on('error', () => {});
     stream.on('data', onData).once('end', onEnd).once('close', onEnd).resume();
-    signal.addEventListener('abort', onAbort, { once: true });
-    if (signal.aborted) onAbort();
+    if (signal.aborted) finish(false);
     else if (stream.destroyed || stream.readableEnded) onEnd();
+    else removeListener = onAbort(signal, () => finish(false));
   });
 }

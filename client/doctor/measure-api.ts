@@ -1,3 +1,4 @@
+import { onAbort } from '../../base/deadline.ts';
 import { gatewayTarget } from '../http/gateway-url.ts';
 import { sendRequest } from '../http/exchange.ts';
 import type { HttpResponse } from '../http/exchange.ts';
@@ -19,7 +20,7 @@ export async function measure(
   const method = body === undefined ? 'GET' : 'POST';
   return withCredential({ sources, gateway, egress, signal }, async (pass) => {
     const socket = await egress.connect(gatewayTarget(gateway), signal);
-    signal.addEventListener('abort', () => socket.destroy(), { once: true });
+    onAbort(signal, () => socket.destroy());
     const headers = {
       Host: gateway.host,
       ...authHeaders(pass, method, url),

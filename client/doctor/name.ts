@@ -1,4 +1,5 @@
 import { lookup } from 'node:dns/promises';
+import { withDeadline } from '../../base/deadline.ts';
 import { isAddress } from '../../protocol/target.ts';
 import type { Finding } from '../../diagnostics/finding.ts';
 import { ClientError } from '../errors/failure.ts';
@@ -18,12 +19,11 @@ export const name = check({
     if (isAddress(host))
       return { findings: [good(speaker, `${host} is an address, no name`)], found: { addresses: [host] } };
     try {
-      const silence = new Promise<never>((_resolve, reject) => {
-        const late = (): void => reject(Object.assign(new Error('silent'), { code: 'ETIMEOUT' }));
-        setTimeout(late, answerMs).unref();
-        signal.addEventListener('abort', late, { once: true });
+      const onTimeout = (): Error => Object.assign(new Error('no answer'), { code: 'ETIMEOUT' });
+      const answers = await withDeadline(signal, answerMs, () => lookup(host, { all: true }), {
+        onTimeout,
+        onAborted: onTimeout,
       });
-      const answers = await Promise.race([lookup(host, { all: true }), silence]);
       const addresses = answers.map(({ address }) => address);
       return { findings: [good(speaker, `${host} is ${addresses.join(', ')}`)], found: { addresses } };
     } catch (error) {

@@ -1,4 +1,5 @@
 import type { LookupFunction, Socket } from 'node:net';
+import { onAbort } from '../../base/deadline.ts';
 import { formatTarget, isAddress } from '../../protocol/target.ts';
 import type { Target } from '../../protocol/target.ts';
 import type { Egress } from './egress.ts';
@@ -68,10 +69,8 @@ function takePreconnected(gateway: Target, signal: AbortSignal): Promise<Socket>
   const { opened, abort, unwanted } = early;
   early = undefined;
   clearTimeout(unwanted);
-  const stop = (): void => abort.abort();
-  signal.addEventListener('abort', stop, { once: true });
-  if (signal.aborted) stop();
-  return opened.finally(() => signal.removeEventListener('abort', stop));
+  const removeListener = onAbort(signal, () => abort.abort());
+  return opened.finally(removeListener);
 }
 
 function peerOf(gateway: Target): Peer {

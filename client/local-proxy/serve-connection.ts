@@ -1,6 +1,7 @@
 import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { setTimeout as delay } from 'node:timers/promises';
+import { onAbort } from '../../base/deadline.ts';
 import type { TunnelError } from '../../protocol/errors.ts';
 import { formatTarget } from '../../protocol/target.ts';
 import type { Target } from '../../protocol/target.ts';
@@ -39,10 +40,13 @@ export interface ListenerContext {
  * The life of a connection: who comes in, what is asked for, the tunnel, bytes both ways. Takes the socket over. Never
  * rejects.
  */
-export async function serveConnection(socket: Socket, address: LocalListenAddress, context: ListenerContext): Promise<void> {
+export async function serveConnection(
+  socket: Socket,
+  address: LocalListenAddress,
+  context: ListenerContext,
+): Promise<void> {
   const { signal, onFailure } = context;
-  const stop = (): void => abort(socket);
-  signal.addEventListener('abort', stop, { once: true });
+  const removeListener = onAbort(signal, () => abort(socket));
   let target: Target | undefined;
   try {
     await checkPeerUser(socket, address, context);
@@ -50,14 +54,14 @@ export async function serveConnection(socket: Socket, address: LocalListenAddres
     if (detected === undefined) return void socket.destroy();
     ({ target } = detected.result);
     const tunnel = await openFor(socket, detected.result, context);
-    signal.removeEventListener('abort', stop);
+    removeListener();
     if (tunnel !== undefined) await bridgeTunnel(socket, tunnel, detected, context);
   } catch (cause) {
     const refusal = cause instanceof Refusal ? cause : new Refusal(toFailure(cause));
     onFailure(refusal.error, target);
     await reject(socket, refusal, signal);
   } finally {
-    signal.removeEventListener('abort', stop);
+    removeListener();
   }
 }
 

@@ -2,6 +2,7 @@ import { lookup } from 'node:dns/promises';
 import { connect } from 'node:net';
 import { connect as connectTls, rootCertificates } from 'node:tls';
 import type { TLSSocket } from 'node:tls';
+import { onAbort } from '../../base/deadline.ts';
 import { isAddress } from '../../protocol/target.ts';
 import { finding, unchecked } from './check.ts';
 import type { Check, Outcome, DoctorContext } from './check.ts';
@@ -125,9 +126,7 @@ function handshake({ url, authorities }: DoctorContext, signal: AbortSignal): Pr
       ALPNProtocols: ['http/1.1'],
       ...(authorities.length > 0 ? { ca: [...rootCertificates, ...authorities] } : {}),
     });
-    const late = (): void =>
-      void socket.destroy(Object.assign(new Error('no answer'), { code: 'ETIMEDOUT' }));
-    signal.addEventListener('abort', late, { once: true });
+    onAbort(signal, () => void socket.destroy(Object.assign(new Error('no answer'), { code: 'ETIMEDOUT' })));
     socket.once('secureConnect', () => resolve(socket));
     socket.on('error', reject);
     socket.once('close', () => reject(Object.assign(new Error('closed'), { code: 'ECONNRESET' })));

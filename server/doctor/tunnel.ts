@@ -1,5 +1,6 @@
 import { WebSocket } from 'ws';
 import { rootCertificates } from 'node:tls';
+import { onAbort } from '../../base/deadline.ts';
 import { formatTarget } from '../../protocol/target.ts';
 import { finding, unchecked } from './check.ts';
 import type { Check, DoctorContext } from './check.ts';
@@ -56,17 +57,17 @@ function hold(
     });
     let greeting = '';
     let silentSince: number | undefined;
-    const settle = (held: Held): void => {
+    const finish = (held: Held): void => {
       resolve(held);
       clearTimeout(timer);
       socket.terminate();
     };
     let timer: NodeJS.Timeout | undefined;
-    const lived = (): void => settle({ kind: 'alive', greeting });
+    const onEnd = (): void => finish({ kind: 'alive', greeting });
     socket.once('open', () => {
       silentSince = performance.now();
-      timer = setTimeout(lived, idleSeconds * 1000);
-      signal.addEventListener('abort', lived, { once: true });
+      timer = setTimeout(onEnd, idleSeconds * 1000);
+      if (!signal.aborted) onAbort(signal, onEnd);
     });
     socket.on('message', (data: Buffer) => {
       silentSince = performance.now();
@@ -75,13 +76,13 @@ function hold(
     socket.on('ping', () => (silentSince = performance.now()));
     socket.once('unexpected-response', (_request, response) => {
       response.resume();
-      settle({ kind: 'refused', why: `the answer is ${response.statusCode}` });
+      finish({ kind: 'refused', why: `the answer is ${response.statusCode}` });
     });
     socket.on('error', (error) => {
-      if (silentSince === undefined) settle({ kind: 'refused', why: error.message });
+      if (silentSince === undefined) finish({ kind: 'refused', why: error.message });
     });
     socket.once('close', () =>
-      settle({ kind: 'cut', greeting, afterMs: performance.now() - (silentSince ?? performance.now()) }),
+      finish({ kind: 'cut', greeting, afterMs: performance.now() - (silentSince ?? performance.now()) }),
     );
   });
 }

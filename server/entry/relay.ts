@@ -28,7 +28,8 @@ export function relayEntry(prefix: string, relays: () => ResumableTunnels): Requ
     maxPayload: maxMessageBytes,
     handleProtocols: (offered) => chooseSubprotocol(offered) ?? false,
   });
-  const relayRequestOf = (url: string | undefined): RelayRequest | undefined => parseRelayRequest(url, `${prefix}v4/`);
+  const relayRequestOf = (url: string | undefined): RelayRequest | undefined =>
+    parseRelayRequest(url, `${prefix}v4/`);
 
   return {
     name: 'relay',

@@ -1,3 +1,4 @@
+import { deadlineSignal } from '../../../base/deadline.ts';
 import { requestJson } from '../../http/json-request.ts';
 import type { JsonResponse } from '../../http/json-request.ts';
 import { ClientError, toFailure } from '../../errors/failure.ts';
@@ -11,13 +12,8 @@ const maxRedirections = 3;
 
 /** Fetches a PAC file, straight and within 5 s. Throws `PAC_FAILED`. */
 export async function fetchPac(url: URL, trust: TrustSources, signal: AbortSignal): Promise<string> {
-  const limit = new AbortController();
-  const stop = (): void => limit.abort();
-  const timer = setTimeout(stop, fetchMs);
-  signal.addEventListener('abort', stop, { once: true });
-  if (signal.aborted) stop();
   try {
-    return await follow(url, trust, limit.signal);
+    return await follow(url, trust, deadlineSignal(signal, fetchMs));
   } catch (cause) {
     // The path may hold a secret.
     throw new ClientError(
@@ -27,9 +23,6 @@ export async function fetchPac(url: URL, trust: TrustSources, signal: AbortSigna
         cause,
       },
     );
-  } finally {
-    clearTimeout(timer);
-    signal.removeEventListener('abort', stop);
   }
 }
 

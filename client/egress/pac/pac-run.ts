@@ -2,6 +2,7 @@ import { existsSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { Worker } from 'node:worker_threads';
+import { onAbort } from '../../../base/deadline.ts';
 import { ClientError } from '../../errors/failure.ts';
 import { printable } from '../../os/printable.ts';
 
@@ -45,7 +46,7 @@ function answerOf(worker: Worker, signal: AbortSignal): Promise<string> {
   return new Promise((resolve, reject) => {
     const stop = (): void => {
       clearTimeout(timer);
-      signal.removeEventListener('abort', onTimeout);
+      removeListener();
     };
     const fail = (what: string, cause?: unknown): void => {
       stop();
@@ -53,8 +54,7 @@ function answerOf(worker: Worker, signal: AbortSignal): Promise<string> {
     };
     const onTimeout = (): void => fail('does not come to an end');
     const timer = setTimeout(onTimeout, runMs);
-    signal.addEventListener('abort', onTimeout, { once: true });
-    if (signal.aborted) onTimeout();
+    const removeListener = onAbort(signal, onTimeout);
     worker.once('message', (answer: PacResponse) => {
       if ('failed' in answer) return fail(`does not run: ${excerpt(answer.failed)}`);
       stop();

@@ -76,7 +76,11 @@ interface Known {
   readonly socket: Socket | undefined;
 }
 
-async function negotiate(line: ProxyConnector, signIn: Negotiation, known: Known | undefined): Promise<Socket> {
+async function negotiate(
+  line: ProxyConnector,
+  signIn: Negotiation,
+  known: Known | undefined,
+): Promise<Socket> {
   let next = known === undefined ? await signIn.preemptive() : undefined;
   let now = known;
   for (let rounds = known === undefined ? 0 : 1; ; rounds++) {

@@ -43,7 +43,8 @@ type FindEnd = (chunk: Buffer) => number | undefined;
 
 /** What finds the end of the body in the chunks of it, or undefined when the connection ends with this answer. */
 function endOfBody({ headers, httpVersion }: IncomingMessage): FindEnd | undefined {
-  const connectionOptions = `${headers.connection ?? ''},${String(headers['proxy-connection'] ?? '')}`.toLowerCase();
+  const connectionOptions =
+    `${headers.connection ?? ''},${String(headers['proxy-connection'] ?? '')}`.toLowerCase();
   const words = connectionOptions.split(',').map((word) => word.trim());
   const stays = httpVersion === '1.1' || words.includes('keep-alive');
   if (words.includes('close') || !stays) return undefined;

@@ -130,7 +130,10 @@ export class Negotiation {
     return ntlm(credentials, name === 'ntlm' ? 'NTLM' : 'Negotiate');
   }
 
-  async #answerChallenges(exchange: AuthExchange, offers: readonly ProxyChallenge[]): Promise<string | undefined> {
+  async #answerChallenges(
+    exchange: AuthExchange,
+    offers: readonly ProxyChallenge[],
+  ): Promise<string | undefined> {
     try {
       return await exchange.answer(offers);
     } catch (error) {

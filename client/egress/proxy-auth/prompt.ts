@@ -1,5 +1,6 @@
 import { closeSync, constants, openSync, writeSync } from 'node:fs';
 import { ReadStream } from 'node:tty';
+import { onAbort } from '../../../base/deadline.ts';
 import { Secret } from '../../../protocol/secret.ts';
 import { printable } from '../../os/printable.ts';
 import type { ProxyCredentials } from './credentials.ts';
@@ -77,7 +78,7 @@ function promptLine(
   const editor = new LineEditor(how === 'shown' ? write : () => {});
   return new Promise((resolve) => {
     const finish = (line: string | undefined): void => {
-      signal.removeEventListener('abort', cancel);
+      removeListener();
       input.off('data', read).off('error', cancel).off('end', cancel);
       input.setRawMode(false);
       input.pause();
@@ -90,7 +91,7 @@ function promptLine(
       if (line !== undefined) finish(line === 'broken off' ? undefined : line.text);
     };
     if (signal.aborted) return resolve(undefined);
-    signal.addEventListener('abort', cancel, { once: true });
+    const removeListener = onAbort(signal, cancel);
     input.setRawMode(true);
     input.on('data', read).once('error', cancel).once('end', cancel);
     input.resume();

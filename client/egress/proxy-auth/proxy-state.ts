@@ -1,7 +1,7 @@
+import { Semaphore } from '../../../base/semaphore.ts';
 import type { ClientError } from '../../errors/failure.ts';
 import type { ProxyCredentials } from './credentials.ts';
 import type { NonceMemory } from './digest.ts';
-import { Semaphore } from './semaphore.ts';
 
 /** The ways to sign in, the strongest first. */
 export const schemeOrder = ['negotiate', 'ntlm', 'digest', 'basic', 'negotiate-ntlm'] as const;

@@ -55,7 +55,8 @@ export function httpProxy(
       authority,
       signal,
       open: () => reach(proxy, { name, trust, signal }),
-      requestTunnel: (socket, authorization) => requestTunnel(socket, authorization, { authority, name, signal }),
+      requestTunnel: (socket, authorization) =>
+        requestTunnel(socket, authorization, { authority, name, signal }),
       refusal: (answer) => refusal(answer, { name, authority }),
     };
     if (requiringSignIn.has(name)) return signedIn(line, sources);

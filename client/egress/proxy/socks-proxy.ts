@@ -1,5 +1,6 @@
 import type { LookupAddress } from 'node:dns';
 import type { Socket } from 'node:net';
+import { onAbort } from '../../../base/deadline.ts';
 import { formatTarget, isAddress } from '../../../protocol/target.ts';
 import type { Target } from '../../../protocol/target.ts';
 import { answerMs } from '../../http/exchange.ts';
@@ -60,12 +61,11 @@ async function targets(proxy: Proxy, gateway: Target, signal: AbortSignal): Prom
 
 function lookUp(name: string, signal: AbortSignal): Promise<readonly LookupAddress[]> {
   return new Promise((resolve, reject) => {
-    const onAborted = (): void =>
-      reject(new ClientError('GATEWAY_TIMEOUT', `${name} cannot be looked up in time`));
-    signal.addEventListener('abort', onAborted, { once: true });
-    if (signal.aborted) onAborted();
+    const removeListener = onAbort(signal, () =>
+      reject(new ClientError('GATEWAY_TIMEOUT', `the lookup of ${name} took too long`)),
+    );
     cachedLookup(name, { all: true }, (error, addresses) => {
-      signal.removeEventListener('abort', onAborted);
+      removeListener();
       if (error === null) return resolve(addresses as LookupAddress[]);
       const how = 'the proxy looks it up with socks5h:// or socks4a://';
       const message = `cannot look up ${name} (${reason(error)}); ${how}`;
@@ -95,15 +95,15 @@ async function connectOnce(proxy: Proxy, target: Target, signal: AbortSignal): P
 }
 
 function withSocksTimeout(socket: Socket, name: string, signal: AbortSignal): () => void {
-  const onAborted = (): void =>
-    void socket.destroy(new ClientError('GATEWAY_TIMEOUT', `${name} did not answer in time`));
   const silent = (): void => void socket.destroy(new ClientError('PROXY_REFUSED', `${name} does not answer`));
   const timer = setTimeout(silent, answerMs);
-  signal.addEventListener('abort', onAborted, { once: true });
-  if (signal.aborted) onAborted();
+  const removeListener = onAbort(
+    signal,
+    () => void socket.destroy(new ClientError('GATEWAY_TIMEOUT', `${name} did not answer in time`)),
+  );
   return () => {
     clearTimeout(timer);
-    signal.removeEventListener('abort', onAborted);
+    removeListener();
   };
 }
 

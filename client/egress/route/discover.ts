@@ -1,4 +1,5 @@
 import type { Socket } from 'node:net';
+import { onAbort } from '../../../base/deadline.ts';
 import { formatTarget } from '../../../protocol/target.ts';
 import type { Target } from '../../../protocol/target.ts';
 import { ClientError, toFailure } from '../../errors/failure.ts';
@@ -60,11 +61,7 @@ function discoverOnce(request: RouteRequest, gateway: Target, signal: AbortSigna
   if (pending === undefined) {
     pending = discover(request, gateway, new AbortController().signal)
       .then((route) => {
-        routeCache(request.state).keep(
-          question,
-          route,
-          route.pacError === undefined ? keptMs : troubledMs,
-        );
+        routeCache(request.state).keep(question, route, route.pacError === undefined ? keptMs : troubledMs);
         return route;
       })
       .finally(() => running.delete(key));
@@ -75,11 +72,10 @@ function discoverOnce(request: RouteRequest, gateway: Target, signal: AbortSigna
 
 function withAbort(pending: Promise<Route>, signal: AbortSignal): Promise<Route> {
   return new Promise((resolve, reject) => {
-    const onAborted = (): void =>
-      reject(new ClientError('GATEWAY_TIMEOUT', 'which proxy to take was not found out in time'));
-    signal.addEventListener('abort', onAborted, { once: true });
-    if (signal.aborted) onAborted();
-    pending.then(resolve, reject).finally(() => signal.removeEventListener('abort', onAborted));
+    const removeListener = onAbort(signal, () =>
+      reject(new ClientError('GATEWAY_TIMEOUT', 'the choice of a proxy took too long')),
+    );
+    pending.then(resolve, reject).finally(removeListener);
   });
 }
 
@@ -97,7 +93,9 @@ async function discover(request: RouteRequest, gateway: Target, signal: AbortSig
   if (pac !== undefined)
     return byPac({ location: pac.location, source: pac.from }, request, { gateway, signal });
   const systemProxy = system && (await readSystemProxy(system, signal));
-  return systemProxy === undefined ? withoutSystemProxy(request) : bySystem(systemProxy, request, { gateway, signal });
+  return systemProxy === undefined
+    ? withoutSystemProxy(request)
+    : bySystem(systemProxy, request, { gateway, signal });
 }
 
 interface DiscoveryContext {
@@ -106,10 +104,18 @@ interface DiscoveryContext {
 }
 
 /** As browsers do: what is detected first, then the PAC file, then the proxies that are written down. */
-async function bySystem(systemProxy: SystemProxy, request: RouteRequest, context: DiscoveryContext): Promise<Route> {
+async function bySystem(
+  systemProxy: SystemProxy,
+  request: RouteRequest,
+  context: DiscoveryContext,
+): Promise<Route> {
   let pacError: string | undefined;
   if (systemProxy.autoDetect) {
-    const found = await byPac({ location: autoDetected, source: `WPAD (${systemProxy.source})` }, request, context);
+    const found = await byPac(
+      { location: autoDetected, source: `WPAD (${systemProxy.source})` },
+      request,
+      context,
+    );
     // Most networks have none, and the setting is on by default on some systems.
     if (found.pacError === undefined) return found;
   }
@@ -119,7 +125,8 @@ async function bySystem(systemProxy: SystemProxy, request: RouteRequest, context
     pacError = found.pacError;
   }
   const { source, proxy } = systemProxy;
-  if (proxy === undefined) return { ...withoutSystemProxy(request), ...(pacError === undefined ? {} : { pacError }) };
+  if (proxy === undefined)
+    return { ...withoutSystemProxy(request), ...(pacError === undefined ? {} : { pacError }) };
   if (isExceptedBySystem(systemProxy, context.gateway))
     return { source, why: 'its list of exceptions names the gateway', hops: ['direct'] };
   const hops = [parseProxy(proxy, `the proxy setting of ${source}`)];

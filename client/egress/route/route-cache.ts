@@ -6,43 +6,46 @@ import type { Hop } from '../proxy/proxy-url.ts';
 import type { LastCaCache } from '../tls/last-ca.ts';
 import type { Route } from './route.ts';
 
-/** What was found out about the network this machine is in. Losing it costs time and nothing else. */
+/** What is known about the network this machine is in. Losing it costs time and nothing else. */
 export interface RouteCache {
-  /** What was said the last time to this question. */
-  recall(question: string): Route | undefined;
+  /** The route that was found for this key the last time. */
+  recall(key: string): Route | undefined;
   /** A route that holds a password is not written down. */
-  keep(question: string, route: Route, forMs: number): void;
-  isDead(step: Hop): boolean;
-  keepDead(step: Hop): void;
-  keepAlive(step: Hop): void;
-  /** Whether the certificates in this network are those of an authority that only the system knows. */
+  keep(key: string, route: Route, forMs: number): void;
+  isDead(hop: Hop): boolean;
+  keepDead(hop: Hop): void;
+  keepAlive(hop: Hop): void;
+  /** Whether certificates in this network are issued by an authority that only the system trusts. */
   readonly needsSystemTrust: boolean;
   keepSystemTrust(): void;
   readonly lastCas: LastCaCache;
 }
 
-/** A proxy that was not there is tried last for so long. */
+/** How long a proxy that was unreachable is tried last. */
 const deadMs = 5 * 60_000;
 const trustMs = 30 * 24 * 3_600_000;
 const maxNetworks = 32;
 const maxEntries = 32;
 const maxBytes = 256 * 1024;
 
+/** The keys of the file, which processes of other versions read and write too. */
+const keys = { routes: 'verdicts', lastCas: 'vouchers', pacError: 'trouble' } as const;
+
 interface StoredRoute {
   readonly source: string;
   readonly why: string;
   readonly steps: readonly string[];
-  readonly trouble?: string;
+  readonly [keys.pacError]?: string;
   readonly until: number;
 }
 
 interface Network {
-  readonly verdicts?: Readonly<Record<string, StoredRoute>>;
-  /** Until when, by the name of the proxy. */
+  readonly [keys.routes]?: Readonly<Record<string, StoredRoute>>;
+  /** Time of expiry by the name of the proxy, in milliseconds since the epoch. */
   readonly dead?: Readonly<Record<string, number>>;
   readonly systemTrustUntil?: number;
   /** By host. */
-  readonly vouchers?: Readonly<Record<string, StoredCa>>;
+  readonly [keys.lastCas]?: Readonly<Record<string, StoredCa>>;
 }
 
 interface StoredCa {
@@ -52,10 +55,10 @@ interface StoredCa {
 
 type Networks = Readonly<Record<string, Network>>;
 
-/** The memory in `ways.json` under the state directory. A file that cannot be read or written is as good as none. */
+/** The cache in `ways.json` under the state directory. A file that cannot be read or written is treated as absent. */
 export function routeCache(state: string | undefined, now: () => number = Date.now): RouteCache {
   const path = state === undefined ? undefined : join(state, 'ways.json');
-  /** Without a file, that is without anything to recall, the network needs no name. */
+  /** Without a file there is nothing to recall, and the network need not be identified. */
   const currentNetwork = (): Network => {
     const networks = path === undefined ? undefined : load(path);
     return networks?.[networkId()] ?? {};
@@ -69,46 +72,46 @@ export function routeCache(state: string | undefined, now: () => number = Date.n
     try {
       writePrivate(path, `${JSON.stringify({ version: 1, networks })}\n`);
     } catch {
-      // A home that cannot be written: it is found out again the next time.
+      // A home directory that cannot be written: the next process finds it out again.
     }
   };
-  // A clock that was wrong must not make it last for years.
+  // A wrong clock must not make an entry last for years.
   const isValid = (until: unknown, maxMs: number): boolean =>
     typeof until === 'number' && until > now() && until <= now() + maxMs;
   return {
-    recall(question) {
-      const stored = currentNetwork().verdicts?.[question];
+    recall(key) {
+      const stored = currentNetwork()[keys.routes]?.[key];
       return stored !== undefined && isValid(stored.until, trustMs) ? restoreRoute(stored) : undefined;
     },
-    keep(question, route, forMs) {
-      if (route.hops.some((step) => step !== 'direct' && step.password !== undefined)) return;
+    keep(key, route, forMs) {
+      if (route.hops.some((hop) => hop !== 'direct' && hop.password !== undefined)) return;
       const { source, why, hops, pacError } = route;
       const stored: StoredRoute = {
         source,
         why,
         steps: hops.map(hopName),
-        ...(pacError === undefined ? {} : { trouble: pacError }),
+        ...(pacError === undefined ? {} : { [keys.pacError]: pacError }),
         until: now() + forMs,
       };
       change((network) => {
-        const { [question]: _before, ...others } = network.verdicts ?? {};
+        const { [key]: _before, ...others } = network[keys.routes] ?? {};
         const kept = Object.entries(others).slice(1 - maxEntries);
-        return { ...network, verdicts: Object.fromEntries([...kept, [question, stored]]) };
+        return { ...network, [keys.routes]: Object.fromEntries([...kept, [key, stored]]) };
       });
     },
-    isDead: (step) => isValid(currentNetwork().dead?.[hopName(step)], deadMs),
-    keepDead(step) {
-      if (step === 'direct') return;
+    isDead: (hop) => isValid(currentNetwork().dead?.[hopName(hop)], deadMs),
+    keepDead(hop) {
+      if (hop === 'direct') return;
       change((network) => {
         const still = Object.entries(network.dead ?? {}).filter(([, until]) => isValid(until, deadMs));
-        const dead = { ...Object.fromEntries(still.slice(-maxEntries)), [hopName(step)]: now() + deadMs };
+        const dead = { ...Object.fromEntries(still.slice(-maxEntries)), [hopName(hop)]: now() + deadMs };
         return { ...network, dead };
       });
     },
-    keepAlive(step) {
-      if (currentNetwork().dead?.[hopName(step)] === undefined) return;
+    keepAlive(hop) {
+      if (currentNetwork().dead?.[hopName(hop)] === undefined) return;
       change((network) => {
-        const { [hopName(step)]: _dead, ...dead } = network.dead ?? {};
+        const { [hopName(hop)]: _dead, ...dead } = network.dead ?? {};
         return { ...network, dead };
       });
     },
@@ -120,15 +123,15 @@ export function routeCache(state: string | undefined, now: () => number = Date.n
     },
     lastCas: {
       recall(host) {
-        const stored = currentNetwork().vouchers?.[host];
+        const stored = currentNetwork()[keys.lastCas]?.[host];
         return isValid(stored?.until, trustMs) ? stored!.fingerprint : undefined;
       },
       keep(host, fingerprint) {
         change((network) => {
-          const { [host]: _before, ...others } = network.vouchers ?? {};
+          const { [host]: _before, ...others } = network[keys.lastCas] ?? {};
           const kept = Object.entries(others).slice(1 - maxEntries);
-          const vouchers = Object.fromEntries([...kept, [host, { fingerprint, until: now() + trustMs }]]);
-          return { ...network, vouchers };
+          const lastCas = Object.fromEntries([...kept, [host, { fingerprint, until: now() + trustMs }]]);
+          return { ...network, [keys.lastCas]: lastCas };
         });
       },
     },
@@ -147,18 +150,18 @@ function load(path: string): Networks | undefined {
   }
 }
 
-/** What somebody has written into the file by hand may be anything. */
+/** Anything can be in the file when it was edited by hand. */
 function restoreRoute(stored: StoredRoute): Route | undefined {
   try {
-    const { source, why, steps, trouble } = stored;
+    const { source, why, steps, [keys.pacError]: pacError } = stored;
     if (!Array.isArray(steps) || steps.length === 0) return undefined;
-    const texts: readonly unknown[] = [source, why, trouble ?? '', ...steps];
+    const texts: readonly unknown[] = [source, why, pacError ?? '', ...steps];
     if (!texts.every((text) => typeof text === 'string')) return undefined;
     return {
       source,
       why,
-      hops: steps.map((step) => (step === 'direct' ? step : parseProxy(step, 'ways.json'))),
-      ...(trouble === undefined ? {} : { pacError: trouble }),
+      hops: steps.map((hop) => (hop === 'direct' ? hop : parseProxy(hop, 'ways.json'))),
+      ...(pacError === undefined ? {} : { pacError }),
     };
   } catch {
     return undefined;

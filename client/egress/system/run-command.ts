@@ -1,4 +1,5 @@
 import { execFile } from 'node:child_process';
+import { onAbort } from '../../../base/deadline.ts';
 
 /** What a program of the system printed. */
 export type RunCommand = (
@@ -15,10 +16,9 @@ export const runCommand: RunCommand = ([program, ...args], signal) =>
     if (signal.aborted) return resolve(undefined);
     const options = { timeout: commandMs, maxBuffer: maxOutputBytes, windowsHide: true };
     const child = execFile(program, args, options, (error, stdout) => {
-      signal.removeEventListener('abort', stop);
+      removeListener();
       resolve(error === null ? stdout : undefined);
     });
-    const stop = (): void => void child.kill();
-    signal.addEventListener('abort', stop, { once: true });
+    const removeListener = onAbort(signal, () => void child.kill());
     child.stdin?.end();
   });

@@ -1,5 +1,6 @@
 import { connect } from 'node:net';
 import type { LookupFunction, Socket } from 'node:net';
+import { onAbort } from '../../../base/deadline.ts';
 import type { TunnelErrorCode } from '../../../protocol/errors.ts';
 import type { Target } from '../../../protocol/target.ts';
 import { ClientError } from '../../errors/failure.ts';
@@ -46,12 +47,11 @@ export function openTcp(peer: Peer, signal: AbortSignal): Promise<Socket> {
     const onTimeout = (): void =>
       void socket.destroy(new ClientError(peer.timeout, `${peer.name} does not answer`, hintOf(peer)));
     const timer = setTimeout(onTimeout, connectMs);
+    const removeListener = onAbort(signal, onTimeout);
     const stop = (): void => {
       clearTimeout(timer);
-      signal.removeEventListener('abort', onTimeout);
+      removeListener();
     };
-    signal.addEventListener('abort', onTimeout, { once: true });
-    if (signal.aborted) onTimeout();
     socket.once('connect', () => {
       stop();
       resolve(socket);

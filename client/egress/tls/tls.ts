@@ -2,6 +2,7 @@ import { X509Certificate } from 'node:crypto';
 import type { Socket } from 'node:net';
 import { connect, createSecureContext, getCACertificates, rootCertificates } from 'node:tls';
 import type { PeerCertificate, SecureContext, TLSSocket } from 'node:tls';
+import { onAbort } from '../../../base/deadline.ts';
 import { isAddress } from '../../../protocol/target.ts';
 import { ClientError } from '../../errors/failure.ts';
 import { readSmall, reason } from '../../os/files.ts';
@@ -157,17 +158,15 @@ export function secure(
     });
     const onAborted = (): void =>
       void tls.destroy(new ClientError('GATEWAY_TIMEOUT', `${host} does not finish the handshake`));
-    signal.addEventListener('abort', onAborted, { once: true });
-    if (signal.aborted) onAborted();
-    const stop = (): void => signal.removeEventListener('abort', onAborted);
+    const removeListener = onAbort(signal, onAborted);
     // Before Node's own listener, which closes the connection when it does not trust the certificate.
     tls.prependListener('secure', () => (seen = tls.getPeerCertificate()));
     tls.once('secureConnect', () => {
-      stop();
+      removeListener();
       resolve(tls);
     });
     tls.on('error', (error) => {
-      stop();
+      removeListener();
       socket.destroy();
       const proxy = tunnelledBy.get(socket);
       if (error instanceof ClientError) reject(error);
@@ -175,7 +174,7 @@ export function secure(
       else reject(handshakeFailure(error, host, seen));
     });
     tls.once('close', () => {
-      stop();
+      removeListener();
       reject(new ClientError('TLS_FAILED', `${host} closed the connection during the handshake`));
     });
   });

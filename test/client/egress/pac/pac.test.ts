@@ -46,7 +46,8 @@ describe('stepsOf()', () => {
   }
 
   for (const said of ['QUIC a:1', 'PROXY', '<html>', 'PROXY a:99999']) {
-    it(`refuses ${JSON.stringify(said)}`, () => assert.throws(() => parsePacResult(said), { code: 'PAC_FAILED' }));
+    it(`refuses ${JSON.stringify(said)}`, () =>
+      assert.throws(() => parsePacResult(said), { code: 'PAC_FAILED' }));
   }
 
   it('takes no more than a few', () => assert.equal(parsePacResult('PROXY a:1;'.repeat(1000)).length, 8));
@@ -189,7 +190,9 @@ describe('askPac() of a web server', () => {
   });
 
   it('ends when nothing listens', async () => {
-    await assert.rejects(evaluatePac(`http://127.0.0.1:${await closedPort()}/`, asked), { code: 'PAC_FAILED' });
+    await assert.rejects(evaluatePac(`http://127.0.0.1:${await closedPort()}/`, asked), {
+      code: 'PAC_FAILED',
+    });
   });
 });
 
