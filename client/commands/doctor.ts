@@ -1,10 +1,10 @@
 import { parseArgs } from 'node:util';
-import { findingStyle, formatFinding, plainer } from '../../diagnostics/finding.ts';
-import type { Finding } from '../../diagnostics/finding.ts';
+import { findingStyle, formatFinding, plainer, toJsonFinding } from '../../diagnostics/render.ts';
+import type { JsonFinding } from '../../diagnostics/render.ts';
 import { formatTarget, parseTarget, parseTargetParts } from '../../protocol/target.ts';
 import type { Target } from '../../protocol/target.ts';
-import type { DoctorContext } from '../doctor/check.ts';
-import { runChecks } from '../doctor/examine.ts';
+import type { ClientDoctorContext } from '../doctor/check.ts';
+import { examine } from '../doctor/examine.ts';
 import { summarize } from '../doctor/summary.ts';
 import { formatReport } from '../doctor/report.ts';
 import { writeStderr } from '../errors/report.ts';
@@ -22,7 +22,7 @@ export interface Diagnosis {
   /** Whether ssh would work, as far as it was examined. */
   readonly works: boolean;
   readonly exit: number;
-  readonly findings: readonly Finding[];
+  readonly findings: readonly JsonFinding[];
 }
 
 /** How long connections are held idle with `--idle`. */
@@ -48,7 +48,7 @@ export async function doctor(
 
   const stop = new AbortController();
   process.once('SIGINT', () => stop.abort());
-  const context: DoctorContext = {
+  const context: ClientDoctorContext = {
     settings,
     // A proxy that cannot be used is one of the findings.
     egress: {
@@ -58,14 +58,21 @@ export async function doctor(
     idleSeconds: values.idle === true ? idleSeconds : [],
     ...(target === undefined ? {} : { target }),
   };
-  const findings = await runChecks(context, stop.signal, (finding) => show(formatFinding(finding, style)));
+  const findings = await examine(context, stop.signal, (finding) => show(formatFinding(finding, style)));
   const { works, exit, words } = summarize(findings, target, stop.signal.aborted);
   show(plainer(`\n${words}\n`, style));
 
   const { gateway, paths } = settings;
   if (values.json === true) {
     const host = target === undefined ? {} : { host: formatTarget(target) };
-    const diagnosis: Diagnosis = { version: 1, gateway: gateway.href, ...host, works, exit, findings };
+    const diagnosis: Diagnosis = {
+      version: 1,
+      gateway: gateway.href,
+      ...host,
+      works,
+      exit,
+      findings: findings.map(toJsonFinding),
+    };
     print(`${JSON.stringify(diagnosis, undefined, 2)}\n`);
   }
   if (values.report !== undefined)

@@ -1,6 +1,6 @@
-import { check, costly, good, unchecked } from './check.ts';
+import { check, warning, ok, skip } from './check.ts';
 
-const speaker = { check: 'clock', title: 'clock' };
+const id = { check: 'clock', title: 'clock' };
 
 /** What a gateway tolerates. */
 const toleratedMs = 30_000;
@@ -12,17 +12,16 @@ export const clock = check({
   needs: ['page', 'gateway'],
   limitMs: 1000,
   run({ page }) {
-    const { date, askedAt } = page;
-    if (date === undefined)
-      return { findings: [unchecked(speaker, 'the web server does not say what time it is')] };
-    const offMs = askedAt - date;
+    const { date, requestedAt } = page;
+    if (date === undefined) return { findings: [skip(id, 'the web server does not say what time it is')] };
+    const offMs = requestedAt - date;
     // It says whole seconds.
     if (Math.abs(offMs) < toleratedMs)
-      return { findings: [good(speaker, "this machine's clock agrees with the gateway's")] };
+      return { findings: [ok(id, "this machine's clock agrees with the gateway's")] };
     const what = `this machine's clock is ${duration(Math.abs(offMs))} ${offMs > 0 ? 'ahead of' : 'behind'} the gateway's`;
     return {
       findings: [
-        costly(speaker, what, {
+        warning(id, what, {
           meaning:
             'certificates and tokens have a beginning and an end. A sign-in with the browser copes with it; a token in a file may seem to have ended, or not to have begun.',
           advice: 'let the system set the clock. On Linux: timedatectl set-ntp true',

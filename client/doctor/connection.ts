@@ -1,25 +1,26 @@
+import type { Explanation } from '../../diagnostics/finding.ts';
 import { formatTarget } from '../../protocol/target.ts';
 import { currentNetworkLookup } from '../egress/tcp/network-dns-cache.ts';
 import { openTcp } from '../egress/tcp/tcp.ts';
 import { toFailure } from '../errors/failure.ts';
-import { check, failed, good, survived } from './check.ts';
-import type { EgressFacts, Explanation } from './check.ts';
+import { check, failed, ok, survived } from './check.ts';
+import type { EgressFacts } from './check.ts';
 import { deadlineSignal } from '../../base/deadline.ts';
 
-const speaker = { check: 'connection', title: 'connection' };
+const id = { check: 'connection', title: 'connection' };
 
-/** Whether whoever is first on the way takes a TCP connection. */
+/** Whether whoever is first on the route takes a TCP connection. */
 export const connection = check({
   name: 'connection',
   title: 'connection',
-  needs: ['way', 'addresses'],
+  needs: ['route', 'addresses'],
   limitMs: 12_000,
-  async run({ way }, _place, signal) {
-    const address = formatTarget(way.first);
-    const isProxy = way.proxy !== undefined;
+  async run({ route }, _context, signal) {
+    const address = formatTarget(route.first);
+    const isProxy = route.proxy !== undefined;
     const peer = {
-      address: way.first,
-      name: way.proxy ?? address,
+      address: route.first,
+      name: route.proxy ?? address,
       unreachable: isProxy ? 'PROXY_UNREACHABLE' : 'GATEWAY_UNREACHABLE',
       timeout: isProxy ? 'PROXY_UNREACHABLE' : 'GATEWAY_TIMEOUT',
       ...(isProxy && { lookup: currentNetworkLookup }),
@@ -31,13 +32,13 @@ export const connection = check({
       const tookMs = performance.now() - since;
       const from = socket.remoteAddress ?? address;
       socket.destroy();
-      const what = `${from} answers on port ${way.first.port} after ${Math.round(tookMs)} ms`;
-      return { findings: [good(speaker, what)], found: { isReached: true, reachedMs: tookMs } };
+      const what = `${from} answers on port ${route.first.port} after ${Math.round(tookMs)} ms`;
+      return { findings: [ok(id, what)], found: { isReached: true, reachedMs: tookMs } };
     } catch (error) {
       const failure = toFailure(error);
       const { code } = (failure.cause ?? {}) as NodeJS.ErrnoException;
-      const finding = failed(speaker, failure, wordsFor(code, way));
-      return way.hasOthers
+      const finding = failed(id, failure, wordsFor(code, route));
+      return route.hasOthers
         ? { findings: [survived(finding)], found: { isReached: true } }
         : { findings: [finding] };
     }

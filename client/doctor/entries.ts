@@ -1,7 +1,7 @@
 import type { Duplex } from 'node:stream';
 import type { TunnelError } from '../../protocol/errors.ts';
 import { Secret } from '../../protocol/secret.ts';
-import type { Finding } from '../../diagnostics/finding.ts';
+import type { Explanation, Finding } from '../../diagnostics/finding.ts';
 import type { Target } from '../../protocol/target.ts';
 import { loadEntry } from '../entry/choose.ts';
 import { entryNames } from '../entry/entry.ts';
@@ -10,8 +10,8 @@ import type { PresentedCredential } from '../credentials/with-credential.ts';
 import { sanitize } from '../errors/report.ts';
 import { toFailure } from '../errors/failure.ts';
 import { withCredential } from '../credentials/with-credential.ts';
-import { check, costly, failed, good, readUntil, unchecked } from './check.ts';
-import type { Facts, Outcome, DoctorContext, Probe, Explanation } from './check.ts';
+import { check, warning, failed, ok, readUntil, skip } from './check.ts';
+import type { ClientFacts, ClientOutcome, ClientDoctorContext, Probe } from './check.ts';
 import { identificationIn } from './greeting.ts';
 import { deadlineSignal } from '../../base/deadline.ts';
 
@@ -21,21 +21,21 @@ export const entries = check({
   title: 'ways in',
   needs: ['gateway'],
   limitMs: 25_000,
-  async run(found, place, signal): Promise<Outcome> {
+  async run(found, context, signal): Promise<ClientOutcome> {
     const tried: Tried[] = [];
     const waiting = [...entryNames];
     // Some proxies mind more connections at a time.
     await Promise.all(
       [1, 2].map(async () => {
         for (let name = waiting.shift(); name !== undefined; name = waiting.shift())
-          tried.push(await tryEntry(name, { found, place, signal }));
+          tried.push(await tryEntry(name, { found, context, signal }));
       }),
     );
     const inOrder = entryNames.map((name) => tried.find(({ entry }) => entry === name)!);
     const probes = inOrder.flatMap(({ probe }) => (probe === undefined ? [] : [probe]));
     const entry = probes.find(({ state }) => state !== 'blocked')?.entry;
     return {
-      findings: withoutEchoes(inOrder.map((each) => findingOf(each, entry, place))),
+      findings: withoutEchoes(inOrder.map((each) => findingOf(each, entry, context))),
       found: { probes, ...(entry === undefined ? {} : { entry }) },
     };
   },
@@ -47,8 +47,8 @@ type Tried =
   | { readonly entry: EntryName; readonly probe?: undefined; readonly why: string };
 
 interface Circumstances {
-  readonly found: Partial<Facts> & Pick<Facts, 'gateway'>;
-  readonly place: DoctorContext;
+  readonly found: Partial<ClientFacts> & Pick<ClientFacts, 'gateway'>;
+  readonly context: ClientDoctorContext;
   readonly signal: AbortSignal;
 }
 
@@ -61,8 +61,8 @@ const greetingMs = 4000;
 /** No name of anybody's: reserved (RFC 6761 §6.4), so that the gateway says no and dials nothing. */
 const nobody: Target = { host: 'postern-doctor.invalid', port: 22 };
 
-async function tryEntry(entry: EntryName, { found, place, signal }: Circumstances): Promise<Tried> {
-  const { settings, egress, target } = place;
+async function tryEntry(entry: EntryName, { found, context, signal }: Circumstances): Promise<Tried> {
+  const { settings, egress, target } = context;
   const { gateway, token: sources } = settings;
   if (!found.gateway.entries.includes(entry)) return { entry, why: 'this gateway does not offer it' };
   if (signal.aborted) return { entry, why: 'there was no time left' };
@@ -107,31 +107,31 @@ function isAnswer({ facts }: Pick<TunnelError, 'facts'>): boolean {
 function findingOf(
   { entry, probe, why }: Tried,
   chosen: EntryName | undefined,
-  { target }: DoctorContext,
+  { target }: ClientDoctorContext,
 ): Finding {
-  const speaker = { check: `entry-${entry}`, title: entry };
-  if (probe === undefined) return unchecked(speaker, why);
+  const id = { check: `entry-${entry}`, title: entry };
+  if (probe === undefined) return skip(id, why);
   if (probe.state === 'open' && probe.greeting!.length === 0 && target !== undefined)
-    return good(speaker, 'a tunnel opens; nothing has come through it');
+    return ok(id, 'a tunnel opens; nothing has come through it');
   if (probe.state !== 'blocked') {
     const how = probe.state === 'open' ? 'a tunnel opens, and bytes come through' : 'the gateway answers';
-    return good(speaker, `${how}${entry === chosen ? '; ssh takes this one' : ''}`);
+    return ok(id, `${how}${entry === chosen ? '; ssh takes this one' : ''}`);
   }
   const failure = probe.failure!;
   const isStripped = failure.code === 'UPGRADE_REQUIRED';
   const said = isStripped ? 'the gateway got the request without its field Upgrade' : failure.message;
   if (chosen === undefined)
     return {
-      ...failed(speaker, failure, blockedWords(entry, failure)),
+      ...failed(id, failure, blockedWords(entry, failure)),
       ...(isStripped ? { what: said } : {}),
     };
   // Hardly any web server can forward it, and nobody misses it.
   if (entry === 'connect')
     return {
-      ...unchecked(speaker, ''),
+      ...skip(id, ''),
       what: sanitize(`not needed, since ${chosen} works: ${said}`),
     };
-  return costly(speaker, `${said}; ${chosen} works in its place`, costsOf(entry, chosen));
+  return warning(id, `${said}; ${chosen} works in its place`, costsOf(entry, chosen));
 }
 
 /** What was said of one way in need not be said of the next. */
@@ -145,7 +145,7 @@ function withoutEchoes(findings: readonly Finding[]): readonly Finding[] {
   });
 }
 
-/** What is lost when `entry` does not pass and `chosen` is taken in its place. */
+/** What is lost when `entry` does not pass and `chosen` is used instead. */
 function costsOf(entry: EntryName, chosen: EntryName): Explanation {
   if (entry !== 'relay') return {};
   const advice = 'tell those who run the gateway, or the proxy, that WebSockets at v4/connect do not pass.';

@@ -1,8 +1,9 @@
+import type { Explanation } from '../../diagnostics/finding.ts';
 import { ClientError } from '../errors/failure.ts';
-import { check, costly, failed, good } from './check.ts';
-import type { GatewayFacts, Outcome, FetchedPage, Explanation } from './check.ts';
+import { check, warning, failed, ok } from './check.ts';
+import type { DiscoveryFacts, ClientOutcome, FetchedPage } from './check.ts';
 
-const speaker = { check: 'gateway', title: 'gateway' };
+const id = { check: 'gateway', title: 'gateway' };
 
 /** Whether it is a gateway of Postern that answers, by its discovery document. */
 export const gateway = check({
@@ -10,11 +11,11 @@ export const gateway = check({
   title: 'gateway',
   needs: ['page'],
   limitMs: 1000,
-  run({ page }, { settings }): Outcome {
+  run({ page }, { settings }): ClientOutcome {
     const document = readDocument(page);
     if (document === undefined) {
-      const what = `${page.who} answered ${page.status} with ${kindOf(page)}, not with what a gateway says of itself`;
-      return { findings: [failed(speaker, new ClientError('HTTP_UNEXPECTED', what), wordsFor(page))] };
+      const what = `${page.server} answered ${page.status} with ${kindOf(page)}, not with what a gateway says of itself`;
+      return { findings: [failed(id, new ClientError('HTTP_UNEXPECTED', what), wordsFor(page))] };
     }
     const { version, entries, publicUrl } = document;
     const found = { gateway: { version, entries } };
@@ -25,13 +26,13 @@ export const gateway = check({
         advice: 'take that one, if you can reach it:',
         lines: [`postern setup --gateway ${publicUrl}`],
       };
-      return { findings: [costly(speaker, `${what}; it calls itself ${publicUrl}`, words)], found };
+      return { findings: [warning(id, `${what}; it calls itself ${publicUrl}`, words)], found };
     }
-    return { findings: [good(speaker, what)], found };
+    return { findings: [ok(id, what)], found };
   },
 });
 
-interface Document extends GatewayFacts {
+interface Document extends DiscoveryFacts {
   readonly publicUrl: string;
 }
 
@@ -66,7 +67,7 @@ function wordsFor({ type, location }: FetchedPage): Explanation {
   if (location !== undefined || /html/i.test(type)) {
     return {
       meaning:
-        'somebody else answers in the place of the gateway: the sign-in page of a hotel, a guest network or a company (a captive portal), or a web server with another page at this path.',
+        'something else answers instead of the gateway: the sign-in page of a hotel, a guest network or a company (a captive portal), or a web server with another page at this path.',
       advice:
         'open any page in a browser, sign in where you are asked to, and try again. If that changes nothing, check the gateway URL.',
     };

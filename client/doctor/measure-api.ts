@@ -3,14 +3,14 @@ import { gatewayTarget } from '../http/gateway-url.ts';
 import { sendRequest } from '../http/exchange.ts';
 import type { HttpResponse } from '../http/exchange.ts';
 import { authHeaders, withCredential } from '../credentials/with-credential.ts';
-import type { DoctorContext } from './check.ts';
+import type { ClientDoctorContext } from './check.ts';
 
 /**
  * Asks the gateway for `api/measure`, which sends bytes, takes bytes or keeps silent as it is asked. Undefined when
  * this gateway does not know it. The caller destroys the response, and the connection with it.
  */
 export async function measure(
-  { settings, egress }: DoctorContext,
+  { settings, egress }: ClientDoctorContext,
   { query, body, answerMs }: Measurement,
   signal: AbortSignal,
 ): Promise<HttpResponse | undefined> {

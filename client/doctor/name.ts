@@ -3,21 +3,21 @@ import { withDeadline } from '../../base/deadline.ts';
 import { isAddress } from '../../protocol/target.ts';
 import type { Finding } from '../../diagnostics/finding.ts';
 import { ClientError } from '../errors/failure.ts';
-import { check, failed, good, survived } from './check.ts';
-import type { Outcome, EgressFacts } from './check.ts';
+import { check, failed, ok, survived } from './check.ts';
+import type { ClientOutcome, EgressFacts } from './check.ts';
 
-const speaker = { check: 'name', title: 'name' };
+const id = { check: 'name', title: 'name' };
 
 /** Whether the name of whoever is connected to first is known here. Behind a proxy, that is the proxy. */
 export const name = check({
   name: 'name',
   title: 'name',
-  needs: ['way'],
+  needs: ['route'],
   limitMs: 12_000,
-  async run({ way }, _place, signal): Promise<Outcome> {
-    const { host } = way.first;
+  async run({ route }, _context, signal): Promise<ClientOutcome> {
+    const { host } = route.first;
     if (isAddress(host))
-      return { findings: [good(speaker, `${host} is an address, no name`)], found: { addresses: [host] } };
+      return { findings: [ok(id, `${host} is an address, no name`)], found: { addresses: [host] } };
     try {
       const onTimeout = (): Error => Object.assign(new Error('no answer'), { code: 'ETIMEOUT' });
       const answers = await withDeadline(signal, answerMs, () => lookup(host, { all: true }), {
@@ -25,10 +25,10 @@ export const name = check({
         onAborted: onTimeout,
       });
       const addresses = answers.map(({ address }) => address);
-      return { findings: [good(speaker, `${host} is ${addresses.join(', ')}`)], found: { addresses } };
+      return { findings: [ok(id, `${host} is ${addresses.join(', ')}`)], found: { addresses } };
     } catch (error) {
-      const finding = unknown(way, (error as NodeJS.ErrnoException).code ?? '');
-      return way.hasOthers
+      const finding = unknown(route, (error as NodeJS.ErrnoException).code ?? '');
+      return route.hasOthers
         ? { findings: [survived(finding)], found: { addresses: [] } }
         : { findings: [finding] };
     }
@@ -38,9 +38,9 @@ export const name = check({
 /** A resolver asks again after 5 s; a second question is often answered. */
 const answerMs = 8000;
 
-function unknown(way: EgressFacts, code: string): Finding {
-  const { host } = way.first;
-  const isProxy = way.proxy !== undefined;
+function unknown(route: EgressFacts, code: string): Finding {
+  const { host } = route.first;
+  const isProxy = route.proxy !== undefined;
   const [unreachable, timeout] = isProxy
     ? (['PROXY_UNREACHABLE', 'PROXY_UNREACHABLE'] as const)
     : (['GATEWAY_UNREACHABLE', 'GATEWAY_TIMEOUT'] as const);
@@ -54,7 +54,7 @@ function unknown(way: EgressFacts, code: string): Finding {
         : 'check the network connection. In a company network that has a proxy, name it; the proxy looks names up itself:',
       ...(isProxy ? {} : { lines: [proxyLine] }),
     };
-    return failed(speaker, failure, words);
+    return failed(id, failure, words);
   }
   const failure = new ClientError(unreachable, `the name ${host} is not known here`);
   const words = isProxy
@@ -69,7 +69,7 @@ function unknown(way: EgressFacts, code: string): Finding {
         advice: `check the gateway URL (postern status), connect the VPN if there is one, or name the proxy:`,
         lines: [proxyLine],
       };
-  return failed(speaker, failure, words);
+  return failed(id, failure, words);
 }
 
 const proxyLine = 'export HTTPS_PROXY=http://proxy.example:3128';

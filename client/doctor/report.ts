@@ -1,5 +1,5 @@
 import { arch, platform, release } from 'node:os';
-import { formatFinding } from '../../diagnostics/finding.ts';
+import { formatFinding } from '../../diagnostics/render.ts';
 import type { Finding } from '../../diagnostics/finding.ts';
 import { formatTarget } from '../../protocol/target.ts';
 import type { Target } from '../../protocol/target.ts';

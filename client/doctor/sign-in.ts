@@ -1,10 +1,11 @@
+import type { Explanation } from '../../diagnostics/finding.ts';
 import { requestAccess } from '../connect/gateway-api.ts';
 import { toFailure } from '../errors/failure.ts';
 import type { ClientSettings } from '../settings.ts';
-import { check, failed, good } from './check.ts';
-import type { Outcome, Explanation } from './check.ts';
+import { check, failed, ok } from './check.ts';
+import type { ClientOutcome } from './check.ts';
 
-const speaker = { check: 'sign-in', title: 'sign-in' };
+const id = { check: 'sign-in', title: 'sign-in' };
 
 /** Whether the gateway takes what shows who asks. */
 export const signIn = check({
@@ -12,17 +13,17 @@ export const signIn = check({
   title: 'sign-in',
   needs: ['gateway'],
   limitMs: 15_000,
-  async run(_found, { settings }, signal): Promise<Outcome> {
+  async run(_found, { settings }, signal): Promise<ClientOutcome> {
     try {
       const access = await requestAccess(settings, signal);
       const until = access.until === undefined ? '' : `, until ${access.until}`;
       const seen = access.client === undefined ? '' : `; the gateway sees you at ${access.client}`;
       const what = `the gateway knows you as ${access.subject ?? 'somebody'}${until}${seen}`;
       const shared = `the gateway knows the sign-in${until}`;
-      return { findings: [good(speaker, what, { shared })], found: { access } };
+      return { findings: [ok(id, what, { shared })], found: { access } };
     } catch (error) {
       const failure = toFailure(error);
-      return { findings: [failed(speaker, failure, wordsFor(failure.code, settings))] };
+      return { findings: [failed(id, failure, wordsFor(failure.code, settings))] };
     }
   },
 });

@@ -1,5 +1,5 @@
 import { tunnelErrors } from '../../protocol/errors.ts';
-import { firstFailure } from '../../diagnostics/finding.ts';
+import { firstError } from '../../diagnostics/finding.ts';
 import type { Finding } from '../../diagnostics/finding.ts';
 import { formatTarget } from '../../protocol/target.ts';
 import type { Target } from '../../protocol/target.ts';
@@ -24,17 +24,17 @@ export function summarize(
   isInterrupted: boolean,
 ): Judgement {
   const asked = target === undefined ? 'ssh' : `ssh to ${formatTarget(target)}`;
-  const first = firstFailure(findings);
+  const first = firstError(findings);
   if (first !== undefined) {
     const { exit } = tunnelErrors[first.code ?? 'INTERNAL'];
     return { works: false, exit, words: `${asked} cannot work. What comes first: ${first.title}.` };
   }
   const last = target === undefined ? 'policy' : 'ssh';
-  if (!findings.some(({ check, verdict }) => check === last && verdict === 'good')) {
+  if (!findings.some(({ check, status }) => check === last && status === 'ok')) {
     const words = `Nothing was found that keeps ${asked} from working, but not everything was checked.`;
     return { works: false, exit: isInterrupted ? interrupted : temporary, words };
   }
-  const costs = findings.filter(({ verdict }) => verdict === 'costly').map(({ title }) => title);
+  const costs = findings.filter(({ status }) => status === 'warning').map(({ title }) => title);
   const besides = costs.length === 0 ? '' : ` Worth a look: ${costs.join(', ')}.`;
   const words =
     target === undefined

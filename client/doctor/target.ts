@@ -1,10 +1,10 @@
 import { formatTarget } from '../../protocol/target.ts';
 import type { TunnelErrorCode } from '../../protocol/errors.ts';
-import { check, failed, good, unchecked } from './check.ts';
-import type { Outcome } from './check.ts';
+import { check, failed, ok, skip } from './check.ts';
+import type { ClientOutcome } from './check.ts';
 import { noTarget, refusalOf } from './policy.ts';
 
-const speaker = { check: 'target', title: 'target' };
+const id = { check: 'target', title: 'target' };
 
 const meanings: Partial<Record<TunnelErrorCode, string>> = {
   NAME_NOT_FOUND: 'the gateway does not know the name. It is mistyped, or missing in the name service there.',
@@ -21,22 +21,21 @@ export const target = check({
   title: 'target',
   needs: ['access', 'probes', 'entry'],
   limitMs: 1000,
-  run({ probes }, { target: asked }): Outcome {
-    if (asked === undefined) return noTarget(speaker);
+  run({ probes }, { target: asked }): ClientOutcome {
+    if (asked === undefined) return noTarget(id);
     const name = formatTarget(asked);
     const refused = refusalOf(probes);
     if (refused === undefined)
       return {
-        findings: [good(speaker, `the gateway has connected to ${name}`)],
+        findings: [ok(id, `the gateway has connected to ${name}`)],
         found: { isDialled: true },
       };
     const { failure } = refused;
-    if (failure!.facts.layer !== 'target')
-      return { findings: [unchecked(speaker, 'the permission comes first')] };
+    if (failure!.facts.layer !== 'target') return { findings: [skip(id, 'the permission comes first')] };
     const meaning = meanings[failure!.code];
     return {
       findings: [
-        failed(speaker, failure!, {
+        failed(id, failure!, {
           ...(meaning === undefined ? {} : { meaning }),
           advice: `tell those who run ${asked.host}, or the gateway, and quote the request. Everything up to the gateway is fine.`,
         }),

@@ -1,11 +1,11 @@
 import { randomBytes } from 'node:crypto';
-import { check, costly, good, unchecked } from './check.ts';
+import { check, warning, ok, skip } from './check.ts';
 import type { Finding } from '../../diagnostics/finding.ts';
-import type { Outcome, DoctorContext } from './check.ts';
+import type { ClientOutcome, ClientDoctorContext } from './check.ts';
 import { measure } from './measure-api.ts';
 import { deadlineSignal } from '../../base/deadline.ts';
 
-const speaker = { check: 'throughput', title: 'throughput' };
+const id = { check: 'throughput', title: 'throughput' };
 
 const downBytes = 4 * 1024 * 1024;
 const upBytes = 1024 * 1024;
@@ -20,11 +20,10 @@ export const throughput = check({
   title: 'throughput',
   needs: ['access'],
   limitMs: 9000,
-  async run(_found, place, signal): Promise<Outcome> {
-    const down = await download(place, signal);
-    if (down === undefined)
-      return { findings: [unchecked(speaker, 'this gateway is too old to measure it')] };
-    return { findings: [outcome(down, await upload(place, signal))] };
+  async run(_found, context, signal): Promise<ClientOutcome> {
+    const down = await download(context, signal);
+    if (down === undefined) return { findings: [skip(id, 'this gateway is too old to measure it')] };
+    return { findings: [outcome(down, await upload(context, signal))] };
   },
 });
 
@@ -32,14 +31,14 @@ function outcome(down: number, up: number | undefined): Finding {
   const parts = [`from the gateway ${shownRate(down)}`];
   parts.push(up === undefined ? 'to it it took too long to say' : `to it ${shownRate(up)}`);
   const what = parts.join(', ');
-  if (down >= slowMebibytes && up !== undefined && up >= slowMebibytes) return good(speaker, what);
-  return costly(speaker, what, { meaning: 'copying files will take long. Typing does not need more.' });
+  if (down >= slowMebibytes && up !== undefined && up >= slowMebibytes) return ok(id, what);
+  return warning(id, what, { meaning: 'copying files will take long. Typing does not need more.' });
 }
 
 /** MiB in a second, of what came within the time. */
-async function download(place: DoctorContext, signal: AbortSignal): Promise<number | undefined> {
+async function download(context: ClientDoctorContext, signal: AbortSignal): Promise<number | undefined> {
   const limit = deadlineSignal(signal, directionMs);
-  const answer = await measure(place, { query: { bytes: String(downBytes) } }, limit);
+  const answer = await measure(context, { query: { bytes: String(downBytes) } }, limit);
   if (answer === undefined) return undefined;
   const since = performance.now();
   let size = 0;
@@ -53,12 +52,12 @@ async function download(place: DoctorContext, signal: AbortSignal): Promise<numb
 }
 
 /** Undefined when it took longer than the time there is. */
-async function upload(place: DoctorContext, signal: AbortSignal): Promise<number | undefined> {
+async function upload(context: ClientDoctorContext, signal: AbortSignal): Promise<number | undefined> {
   const limit = deadlineSignal(signal, directionMs);
   const body = randomBytes((upBytes * 3) / 4).toString('base64');
   const since = performance.now();
   try {
-    const answer = await measure(place, { query: {}, body }, limit);
+    const answer = await measure(context, { query: {}, body }, limit);
     answer?.response.destroy();
     return answer && body.length / mebibyte / ((performance.now() - since) / 1000);
   } catch (error) {

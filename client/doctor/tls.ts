@@ -1,15 +1,15 @@
 import type { Socket } from 'node:net';
 import { TLSSocket } from 'node:tls';
 import type { TunnelError } from '../../protocol/errors.ts';
-import type { Finding } from '../../diagnostics/finding.ts';
+import type { Explanation, Finding } from '../../diagnostics/finding.ts';
 import { gatewayTarget } from '../http/gateway-url.ts';
 import { toFailure } from '../errors/failure.ts';
 import { certificateOf, inspectorIn } from './certificate.ts';
-import { check, costly, failed, good, unchecked } from './check.ts';
-import type { Outcome, DoctorContext, EgressFacts, Explanation } from './check.ts';
+import { check, warning, failed, ok, skip } from './check.ts';
+import type { ClientOutcome, ClientDoctorContext, EgressFacts } from './check.ts';
 
-const proxySpeaker = { check: 'proxy', title: 'proxy' };
-const tlsSpeaker = { check: 'tls', title: 'TLS' };
+const proxyId = { check: 'proxy', title: 'proxy' };
+const tlsId = { check: 'tls', title: 'TLS' };
 
 /**
  * Whether the proxy lets us through, and whether the web server shows who it is: one connection, made as tunnels make
@@ -18,17 +18,17 @@ const tlsSpeaker = { check: 'tls', title: 'TLS' };
 export const tls = check({
   name: 'tls',
   title: 'TLS',
-  needs: ['way', 'isReached'],
+  needs: ['route', 'isReached'],
   limitMs: 12_000,
-  async run({ way }, place, signal): Promise<Outcome> {
+  async run({ route }, context, signal): Promise<ClientOutcome> {
     let socket: Socket;
     try {
-      socket = await place.egress.connect(gatewayTarget(place.settings.gateway), signal);
+      socket = await context.egress.connect(gatewayTarget(context.settings.gateway), signal);
     } catch (error) {
-      return notThrough(way, place, toFailure(error));
+      return notThrough(route, context, toFailure(error));
     }
     try {
-      return { findings: [...proxyPasses(way), secured(socket, place)], found: { isConnected: true } };
+      return { findings: [...proxyPasses(route), secured(socket, context)], found: { isConnected: true } };
     } finally {
       socket.destroy();
     }
@@ -38,15 +38,15 @@ export const tls = check({
 function proxyPasses({ proxy, hasOthers }: EgressFacts): Finding[] {
   if (proxy === undefined) return [];
   const who = hasOthers ? 'one of the ways out' : proxy;
-  return [good(proxySpeaker, `${who} leads through to the gateway`)];
+  return [ok(proxyId, `${who} leads through to the gateway`)];
 }
 
-function secured(socket: Socket, { settings }: DoctorContext): Finding {
+function secured(socket: Socket, { settings }: ClientDoctorContext): Finding {
   const { gateway, caFile } = settings;
   if (!(socket instanceof TLSSocket))
-    return unchecked(tlsSpeaker, 'the gateway is on this machine, and speaks without');
+    return skip(tlsId, 'the gateway is on this machine, and speaks without');
   const facts = certificateOf(socket);
-  if (facts === undefined) return good(tlsSpeaker, `the connection to ${gateway.host} is encrypted`);
+  if (facts === undefined) return ok(tlsId, `the connection to ${gateway.host} is encrypted`);
   const { issuer, leftMs, lifetimeMs, isPublic } = facts;
   const until = `${leftMs < 2 * dayMs ? `${Math.floor(leftMs / hourMs)} hours` : `${Math.floor(leftMs / dayMs)} days`} left`;
   if (!isPublic && inspectorIn(issuer)) {
@@ -56,20 +56,17 @@ function secured(socket: Socket, { settings }: DoctorContext): Finding {
       advice:
         'nothing, as long as a way in works below. Otherwise ask to have the gateway exempted from inspection.',
     };
-    return costly(tlsSpeaker, `"${issuer}" has issued the certificate of ${gateway.hostname}`, words);
+    return warning(tlsId, `"${issuer}" has issued the certificate of ${gateway.hostname}`, words);
   }
   if (leftMs < lifetimeMs * soon) {
     const what = `the certificate of ${gateway.hostname} ends soon: ${until}`;
-    return costly(tlsSpeaker, what, {
+    return warning(tlsId, what, {
       meaning: 'when it has ended, nobody gets in any more.',
       advice: 'tell those who run the gateway.',
     });
   }
   const private_ = caFile === undefined ? '' : `, trusted because of ${caFile}`;
-  return good(
-    tlsSpeaker,
-    `the certificate is good: issued by "${issuer}"${isPublic ? '' : private_}, ${until}`,
-  );
+  return ok(tlsId, `the certificate is good: issued by "${issuer}"${isPublic ? '' : private_}, ${until}`);
 }
 
 const hourMs = 3_600_000;
@@ -78,23 +75,23 @@ const dayMs = 24 * hourMs;
 const soon = 0.15;
 
 /** The layers before the one that failed are good. */
-function notThrough(way: EgressFacts, place: DoctorContext, failure: TunnelError): Outcome {
+function notThrough(route: EgressFacts, context: ClientDoctorContext, failure: TunnelError): ClientOutcome {
   const { layer } = failure.facts;
   if (layer === 'tls')
-    return { findings: [...proxyPasses(way), failed(tlsSpeaker, failure, tlsWords(failure, place))] };
-  const speaker = way.proxy === undefined ? tlsSpeaker : proxySpeaker;
-  const words = layer === 'proxy' ? proxyWords(failure, place) : silentWords;
-  const rest = speaker === tlsSpeaker ? [] : [unchecked(tlsSpeaker, 'the proxy comes first')];
-  return { findings: [failed(speaker, failure, words), ...rest] };
+    return { findings: [...proxyPasses(route), failed(tlsId, failure, tlsWords(failure, context))] };
+  const id = route.proxy === undefined ? tlsId : proxyId;
+  const words = layer === 'proxy' ? proxyWords(failure, context) : silentWords;
+  const rest = id === tlsId ? [] : [skip(tlsId, 'the proxy comes first')];
+  return { findings: [failed(id, failure, words), ...rest] };
 }
 
 const silentWords: Explanation = {
   meaning:
-    'the connection stands, but the other side does not go on: it is overloaded or stuck, or something on the way swallows encrypted connections.',
+    'the connection stands, but the other side does not go on: it is overloaded or stuck, or something on the route swallows encrypted connections.',
   advice: 'try again in a minute; then ask your network people, or tell those who run the gateway.',
 };
 
-function proxyWords(failure: TunnelError, { settings }: DoctorContext): Explanation {
+function proxyWords(failure: TunnelError, { settings }: ClientDoctorContext): Explanation {
   const { host } = settings.gateway;
   if (failure.code === 'PROXY_SIGN_IN') {
     return {
@@ -129,7 +126,7 @@ function proxyWords(failure: TunnelError, { settings }: DoctorContext): Explanat
 
 const untrusted = /SELF_SIGNED|UNABLE_TO_GET_ISSUER|UNABLE_TO_VERIFY|CERT_UNTRUSTED/;
 
-function tlsWords(failure: TunnelError, { settings }: DoctorContext): Explanation {
+function tlsWords(failure: TunnelError, { settings }: ClientDoctorContext): Explanation {
   const { code = '' } = (failure.cause ?? {}) as NodeJS.ErrnoException;
   const { gateway } = settings;
   if (untrusted.test(code)) {
@@ -138,7 +135,7 @@ function tlsWords(failure: TunnelError, { settings }: DoctorContext): Explanatio
     return {
       meaning: isInspector
         ? `a proxy of this network ("${issuer}") opens the encryption and looks inside. This machine does not trust it.`
-        : `either the gateway's certificate comes from your company's own authority, or something on the way opens the encryption and shows a certificate of its own (interception).`,
+        : `either the gateway's certificate comes from your company's own authority, or something on the route opens the encryption and shows a certificate of its own (interception).`,
       advice: `if "${issuer ?? 'the issuer'}" is your company: get its CA certificate as a PEM file from your IT people, and`,
       lines: ['postern setup --ca-file /path/to/company-ca.pem'],
     };

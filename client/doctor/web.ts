@@ -1,10 +1,11 @@
+import type { Explanation } from '../../diagnostics/finding.ts';
 import { requestJson } from '../http/json-request.ts';
 import { describeServer } from '../http/refusal.ts';
 import { ClientError, toFailure } from '../errors/failure.ts';
-import { check, failed, good } from './check.ts';
-import type { Outcome, FetchedPage, Explanation } from './check.ts';
+import { check, failed, ok } from './check.ts';
+import type { ClientOutcome, FetchedPage } from './check.ts';
 
-const speaker = { check: 'http', title: 'HTTP' };
+const id = { check: 'http', title: 'HTTP' };
 const maxBytes = 64 * 1024;
 
 /** Whether the web server answers, and has something at the gateway's path. */
@@ -13,7 +14,7 @@ export const web = check({
   title: 'HTTP',
   needs: ['isConnected'],
   limitMs: 10_000,
-  async run(_found, { settings, egress }, signal): Promise<Outcome> {
+  async run(_found, { settings, egress }, signal): Promise<ClientOutcome> {
     const { gateway } = settings;
     let page: FetchedPage;
     try {
@@ -21,13 +22,13 @@ export const web = check({
     } catch (error) {
       const failure = toFailure(error);
       const isLate = failure.code === 'GATEWAY_TIMEOUT' || failure.code === 'UPGRADE_REFUSED';
-      return { findings: [failed(speaker, failure, isLate ? lateWords : notHttpWords)] };
+      return { findings: [failed(id, failure, isLate ? lateWords : notHttpWords)] };
     }
-    const { status, who: server } = page;
+    const { status, server } = page;
     // Pages and redirections are an answer too; whose, the next check says.
-    if (status < 400) return { findings: [good(speaker, `${server} answers ${status}`)], found: { page } };
+    if (status < 400) return { findings: [ok(id, `${server} answers ${status}`)], found: { page } };
     const failure = new ClientError('HTTP_UNEXPECTED', `${server} answered ${status} at ${gateway.pathname}`);
-    return { findings: [failed(speaker, failure, statusWords(page, gateway))] };
+    return { findings: [failed(id, failure, statusWords(page, gateway))] };
   },
 });
 
@@ -36,7 +37,7 @@ async function fetchPage(
   egress: Parameters<typeof requestJson>[0],
   signal: AbortSignal,
 ): Promise<FetchedPage> {
-  const askedAt = Date.now();
+  const requestedAt = Date.now();
   const { answer, peer } = await requestJson(egress, { method: 'GET', url }, signal);
   const { response, status } = answer;
   const { headers } = response;
@@ -58,8 +59,8 @@ async function fetchPage(
     status,
     type: headers['content-type'] ?? '',
     body: Buffer.concat(chunks).toString(),
-    who: describeServer(response, peer),
-    askedAt,
+    server: describeServer(response, peer),
+    requestedAt,
     ...(headers.location === undefined ? {} : { location: headers.location }),
     ...(Number.isNaN(date) ? {} : { date }),
   };

@@ -9,7 +9,7 @@ const all: readonly FrontName[] = ['nginx', 'haproxy', 'caddy', 'apache'];
 /** What a configuration may lack. */
 export type Topic = 'prefix' | 'upgrade' | 'connect-tcp' | 'idle' | 'address' | 'headers' | 'buffering';
 
-type Lines = (place: Pick<Config, 'publicUrl' | 'listen'>) => string;
+type Lines = (context: Pick<Config, 'publicUrl' | 'listen'>) => string;
 
 /** The line that puts it right, for each; the whole is what `print-config` prints. */
 const lines: Readonly<Record<Topic, Readonly<Record<FrontName, Lines>>>> = {

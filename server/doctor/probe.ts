@@ -3,10 +3,10 @@ import type { IncomingHttpHeaders, IncomingMessage, OutgoingHttpHeaders, Request
 import { request as tlsRequest } from 'node:https';
 import { rootCertificates } from 'node:tls';
 import { isAddress } from '../../protocol/target.ts';
-import type { DoctorContext } from './check.ts';
+import type { GatewayDoctorContext } from './check.ts';
 
 /** A request from outside. */
-export interface Knock {
+export interface ProbeRequest {
   readonly method?: 'GET' | 'CONNECT';
   /** Below the prefix, unless it begins with a slash; an authority for CONNECT. */
   readonly path: string;
@@ -33,8 +33,12 @@ export interface ProbeResponse {
 const maxBytes = 256 * 1024;
 
 /** Asks as anybody could, through whatever stands before the gateway. Rejects with the error of the connection. */
-export function probe(place: DoctorContext, question: Knock, signal: AbortSignal): Promise<ProbeResponse> {
-  const { url, authorities } = place;
+export function probe(
+  context: GatewayDoctorContext,
+  question: ProbeRequest,
+  signal: AbortSignal,
+): Promise<ProbeResponse> {
+  const { url, authorities } = context;
   const { method = 'GET', path, headers = {}, from, endsEarly } = question;
   const whole = method === 'CONNECT' || path.startsWith('/') ? path : `${url.pathname}${path}`;
   const host = url.hostname.replaceAll(/^\[|\]$/g, '');

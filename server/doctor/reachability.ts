@@ -4,11 +4,11 @@ import { connect as connectTls, rootCertificates } from 'node:tls';
 import type { TLSSocket } from 'node:tls';
 import { onAbort } from '../../base/deadline.ts';
 import { isAddress } from '../../protocol/target.ts';
-import { finding, unchecked } from './check.ts';
-import type { Check, Outcome, DoctorContext } from './check.ts';
+import { finding, skip } from './check.ts';
+import type { GatewayCheck, GatewayOutcome, GatewayDoctorContext } from './check.ts';
 
 /** Whether the public name leads anywhere. */
-export const name: Check = {
+export const name: GatewayCheck = {
   name: 'name',
   title: 'name',
   needs: [],
@@ -17,18 +17,18 @@ export const name: Check = {
     const host = hostOf(url);
     if (isAddress(host))
       return {
-        ...finding(name, 'good', { what: `${host} is an address, no name` }),
+        ...finding(name, 'ok', { what: `${host} is an address, no name` }),
         found: { addresses: [host] },
       };
     try {
       const addresses = (await lookup(host, { all: true })).map(({ address }) => address);
       return {
-        ...finding(name, 'good', { what: `${host} is ${addresses.join(', ')}` }),
+        ...finding(name, 'ok', { what: `${host} is ${addresses.join(', ')}` }),
         found: { addresses },
       };
     } catch (error) {
       const { code } = error as NodeJS.ErrnoException;
-      return finding(name, 'failed', {
+      return finding(name, 'error', {
         what: `the name ${host} of publicUrl cannot be looked up here (${code})`,
         meaning: 'nobody finds the gateway by this name, or only people elsewhere do.',
         advice: 'enter it into your name service, or correct publicUrl.',
@@ -38,7 +38,7 @@ export const name: Check = {
 };
 
 /** Whether somebody listens there. */
-export const connection: Check = {
+export const connection: GatewayCheck = {
   name: 'connection',
   title: 'connection',
   needs: ['addresses'],
@@ -48,10 +48,10 @@ export const connection: Check = {
     const problem = await reach(hostOf(url), port, signal);
     if (problem === undefined)
       return {
-        ...finding(connection, 'good', { what: `port ${port} answers` }),
+        ...finding(connection, 'ok', { what: `port ${port} answers` }),
         found: { isConnected: true },
       };
-    return finding(connection, 'failed', {
+    return finding(connection, 'error', {
       what: `port ${port} does not take connections (${problem})`,
       meaning:
         problem === 'ECONNREFUSED'
@@ -76,19 +76,19 @@ function reach(host: string, port: number, signal: AbortSignal): Promise<string 
 }
 
 /** Whether the certificate is good, and for how long. */
-export const tls: Check = {
+export const tls: GatewayCheck = {
   name: 'tls',
   title: 'TLS',
   needs: ['isConnected'],
   limitMs: 8000,
-  async run(_found, place, signal) {
+  async run(_found, context, signal) {
     const found = { isSecure: true } as const;
-    if (place.url.protocol !== 'https:') return { ...unchecked(tls, 'publicUrl has no TLS'), found };
+    if (context.url.protocol !== 'https:') return { ...skip(tls, 'publicUrl has no TLS'), found };
     let socket: TLSSocket;
     try {
-      socket = await handshake(place, signal);
+      socket = await handshake(context, signal);
     } catch (error) {
-      return badCertificate(place, error as NodeJS.ErrnoException);
+      return badCertificate(context, error as NodeJS.ErrnoException);
     }
     const { valid_to: end, valid_from: start } = socket.getPeerCertificate();
     const protocol = socket.getProtocol() ?? 'TLS';
@@ -98,11 +98,11 @@ export const tls: Check = {
       leftMs < 2 * dayMs ? `${Math.floor(leftMs / 3_600_000)} hours` : `${Math.floor(leftMs / dayMs)} days`;
     if (leftMs > soon * (Date.parse(end) - Date.parse(start)))
       return {
-        ...finding(tls, 'good', { what: `the certificate is good, ${left} left (${protocol})` }),
+        ...finding(tls, 'ok', { what: `the certificate is good, ${left} left (${protocol})` }),
         found,
       };
     return {
-      ...finding(tls, 'costly', {
+      ...finding(tls, 'warning', {
         what: `the certificate ends soon: ${left} left`,
         meaning: 'its renewal does not work, or nobody has thought of it. When it has ended, nobody gets in.',
         advice: 'renew it, and reload the web server.',
@@ -116,7 +116,7 @@ const dayMs = 24 * 3_600_000;
 /** What is left, of the whole, when a renewal is overdue: it is due at a third. */
 const soon = 0.15;
 
-function handshake({ url, authorities }: DoctorContext, signal: AbortSignal): Promise<TLSSocket> {
+function handshake({ url, authorities }: GatewayDoctorContext, signal: AbortSignal): Promise<TLSSocket> {
   const host = hostOf(url);
   return new Promise((resolve, reject) => {
     const socket = connectTls({
@@ -144,10 +144,10 @@ const meanings: Readonly<Record<string, string>> = {
 const untrusted =
   'it is issued by an authority that this machine does not know, or the web server does not send the certificates between. Clients fail the same way, unless they are told of the authority.';
 
-function badCertificate({ url }: DoctorContext, error: NodeJS.ErrnoException): Outcome {
+function badCertificate({ url }: GatewayDoctorContext, error: NodeJS.ErrnoException): GatewayOutcome {
   const { code = error.message } = error;
   const isUnknown = /SELF_SIGNED|UNABLE_TO|CERT_UNTRUSTED/.test(code);
-  return finding(tls, 'failed', {
+  return finding(tls, 'error', {
     what: `the certificate of ${hostOf(url)} is not good (${code})`,
     meaning: meanings[code] ?? (isUnknown ? untrusted : 'the handshake fails.'),
     advice: isUnknown

@@ -2,10 +2,10 @@ import { request } from 'node:http';
 import { formatTarget } from '../../protocol/target.ts';
 import type { ListenAddress } from '../config/config.ts';
 import { finding } from './check.ts';
-import type { Check } from './check.ts';
+import type { GatewayCheck } from './check.ts';
 
 /** Whether the gateway of this configuration runs, by its admin door. */
-export const running: Check = {
+export const running: GatewayCheck = {
   name: 'running',
   title: 'gateway',
   needs: [],
@@ -15,13 +15,13 @@ export const running: Check = {
       const { status, body } = await ask(config.admin, '/readyz', signal);
       if (status === 200)
         return {
-          ...finding(running, 'good', { what: 'it runs, and would open tunnels' }),
+          ...finding(running, 'ok', { what: 'it runs, and would open tunnels' }),
           found: { isRunning: true },
         };
       const what = `it runs, and would open no tunnel: ${body.trim().replaceAll('\n', ', ').slice(0, 200)}`;
-      return { ...finding(running, 'costly', { what }), found: { isRunning: true } };
+      return { ...finding(running, 'warning', { what }), found: { isRunning: true } };
     } catch {
-      return finding(running, 'failed', {
+      return finding(running, 'error', {
         what: `nobody answers at the admin door, ${describeProcess(config.admin)}`,
         meaning: 'the gateway is not running, or runs with another configuration.',
         advice: 'start it, or name its configuration with --config:',

@@ -2,28 +2,28 @@ import { WebSocket } from 'ws';
 import { rootCertificates } from 'node:tls';
 import { onAbort } from '../../base/deadline.ts';
 import { formatTarget } from '../../protocol/target.ts';
-import { finding, unchecked } from './check.ts';
-import type { Check, DoctorContext } from './check.ts';
+import { finding, skip } from './check.ts';
+import type { GatewayCheck, GatewayDoctorContext } from './check.ts';
 import { cutTooSoon } from './idle.ts';
 
 /** Whether a tunnel opens through everything, and lives when nothing is said in it. */
-export const tunnel: Check = {
+export const tunnel: GatewayCheck = {
   name: 'tunnel',
   title: 'tunnel',
   needs: ['passing'],
   limitMs: 60_000,
-  async run({ passing, front }, place, signal) {
-    const { token, host, config, idleSeconds } = place;
-    if (host === undefined) return unchecked(tunnel, 'no host was named (--host HOST opens a tunnel to it)');
-    if (token === undefined) return unchecked(tunnel, `the key ${config.keyFile} cannot be read here`);
-    if (passing?.includes('websocket') !== true) return unchecked(tunnel, 'no WebSocket arrives');
+  async run({ passing, front }, context, signal) {
+    const { token, host, config, idleSeconds } = context;
+    if (host === undefined) return skip(tunnel, 'no host was named (--host HOST opens a tunnel to it)');
+    if (token === undefined) return skip(tunnel, `the key ${config.keyFile} cannot be read here`);
+    if (passing?.includes('websocket') !== true) return skip(tunnel, 'no WebSocket arrives');
     const held = await hold(
-      place,
+      context,
       { token, path: `tcp/${encodeURIComponent(host.host)}/${host.port}/` },
       signal,
     );
     if (held.kind === 'refused') {
-      return finding(tunnel, 'failed', {
+      return finding(tunnel, 'error', {
         what: `no tunnel to ${formatTarget(host)} opens: ${held.why}`,
         meaning: 'the way in is good; what is behind it, or the rules, are not.',
         advice: 'the log of the gateway has the reason; a rule is explained by',
@@ -32,8 +32,8 @@ export const tunnel: Check = {
     }
     const greeting = held.greeting === '' ? 'it says nothing' : `it says ${JSON.stringify(held.greeting)}`;
     const opened = `a tunnel to ${formatTarget(host)} opens, ${greeting}`;
-    if (held.kind === 'cut' && !signal.aborted) return cutTooSoon(tunnel, held.afterMs, { place, front });
-    return finding(tunnel, 'good', { what: `${opened}, and lives through ${idleSeconds} s without a word` });
+    if (held.kind === 'cut' && !signal.aborted) return cutTooSoon(tunnel, held.afterMs, { context, front });
+    return finding(tunnel, 'ok', { what: `${opened}, and lives through ${idleSeconds} s without a word` });
   },
 };
 
@@ -44,7 +44,7 @@ type Held =
 
 /** Opens a tunnel and says nothing in it, not even pings: only what the gateway sends keeps it. */
 function hold(
-  { url, authorities, idleSeconds }: DoctorContext,
+  { url, authorities, idleSeconds }: GatewayDoctorContext,
   { token, path }: { readonly token: string; readonly path: string },
   signal: AbortSignal,
 ): Promise<Held> {

@@ -1,14 +1,14 @@
 import { randomBytes } from 'node:crypto';
 import type { Finding } from '../../diagnostics/finding.ts';
 import type { EntryName } from '../config/config.ts';
-import type { Check, Facts, DoctorContext } from './check.ts';
+import type { GatewayCheck, GatewayFacts, GatewayDoctorContext } from './check.ts';
 import { linesFor } from './fronts.ts';
 import type { Topic } from './fronts.ts';
 import { codeIn, probe } from './probe.ts';
-import type { ProbeResponse, Knock } from './probe.ts';
+import type { ProbeResponse, ProbeRequest } from './probe.ts';
 
 /** How each entry is asked for a tunnel by somebody who does not say who they are; the gateway refuses that with a 401. */
-const questions: Partial<Record<EntryName, () => Knock>> = {
+const questions: Partial<Record<EntryName, () => ProbeRequest>> = {
   relay: () => ({
     path: 'v4/connect?host=postern-doctor.invalid&port=22',
     headers: { ...webSocket(), 'Sec-WebSocket-Protocol': 'postern.relay.v1' },
@@ -26,29 +26,29 @@ const questions: Partial<Record<EntryName, () => Knock>> = {
 };
 
 /** Whether requests for tunnels arrive as such, for each entry of the configuration. */
-export const upgrades: Check = {
+export const upgrades: GatewayCheck = {
   name: 'upgrades',
   title: 'ways in',
   needs: ['isForwarded'],
   limitMs: 20_000,
-  async run(found, place, signal) {
+  async run(found, context, signal) {
     const findings: Finding[] = [];
     const passing: string[] = [];
-    for (const entry of place.config.entries) {
+    for (const entry of context.config.entries) {
       const question = questions[entry];
       if (question === undefined) {
         passing.push(entry);
-        const speaker = { check: `entry-${entry}`, title: entry };
+        const id = { check: `entry-${entry}`, title: entry };
         findings.push({
-          ...speaker,
-          verdict: 'good',
+          ...id,
+          status: 'ok',
           what: 'ordinary requests arrive, and it needs no others',
         });
         continue;
       }
-      const answer = await probe(place, question(), signal);
+      const answer = await probe(context, question(), signal);
       if (arrived(answer)) passing.push(entry);
-      findings.push(findingOf(entry, answer, { place, front: found.front }));
+      findings.push(findingOf(entry, answer, { context, front: found.front }));
     }
     const isAnyPassing = passing.length > 0;
     return {
@@ -80,31 +80,31 @@ function isRefusedConnect({ status, headers }: ProbeResponse): boolean {
 function findingOf(
   entry: EntryName,
   answer: ProbeResponse,
-  { place, front }: { readonly place: DoctorContext; readonly front: Facts['front'] },
+  { context, front }: { readonly context: GatewayDoctorContext; readonly front: GatewayFacts['front'] },
 ): Finding {
-  const speaker = { check: `entry-${entry}`, title: entry };
-  if (arrived(answer)) return { ...speaker, verdict: 'good', what: 'a request for a tunnel arrives' };
+  const id = { check: `entry-${entry}`, title: entry };
+  if (arrived(answer)) return { ...id, status: 'ok', what: 'a request for a tunnel arrives' };
   if (entry === 'connect') {
     const what = `not checked: ${front ?? 'the web server'} answers ${answer.status} to CONNECT, as most do`;
-    return { ...speaker, verdict: 'unchecked', what };
+    return { ...id, status: 'skipped', what };
   }
   const topic: Topic = entry === 'connect-tcp' ? 'connect-tcp' : 'upgrade';
   const isStripped = codeIn(answer) === 'UPGRADE_REQUIRED';
   return {
-    ...speaker,
-    verdict: 'failed',
+    ...id,
+    status: 'error',
     what: isStripped
       ? 'the request arrives without its field Upgrade'
       : `the web server answers ${answer.status} itself`,
     meaning: 'clients cannot open a tunnel this way.',
     advice: 'put this in:',
-    lines: linesFor(topic, front, place.config),
+    lines: linesFor(topic, front, context.config),
   };
 }
 
 /** Clients take another way, as long as there is one. */
 function lighter(finding: Finding): Finding {
-  if (finding.verdict !== 'failed') return finding;
+  if (finding.status !== 'error') return finding;
   const meaning = 'clients cannot open a tunnel this way, and take another.';
-  return { ...finding, verdict: 'costly', meaning };
+  return { ...finding, status: 'warning', meaning };
 }

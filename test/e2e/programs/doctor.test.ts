@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { readFileSync, statSync, writeFileSync } from 'node:fs';
 import { before, describe, it } from 'node:test';
-import type { CheckStatus } from '../../../diagnostics/finding.ts';
+import type { JsonStatus } from '../../../diagnostics/render.ts';
 import { tunnelErrors } from '../../../protocol/errors.ts';
 import type { TunnelErrorCode } from '../../../protocol/errors.ts';
 import { unsignedToken } from '../../client/support.ts';
@@ -24,7 +24,7 @@ interface Fault {
   stage(scratch: Scratch): Promise<Staged> | Staged;
   /** The check that names it. Absent verdict: it keeps ssh from working, and nothing before it does. */
   readonly check: string;
-  readonly verdict?: CheckStatus;
+  readonly verdict?: JsonStatus;
   readonly code?: TunnelErrorCode;
   /** What the words have to mention. */
   readonly says?: RegExp;

@@ -90,7 +90,7 @@ describe('describe()', () => {
     assert.deepEqual(said, {
       source: 'HTTPS_PROXY',
       why: 'it is set',
-      steps: ['http://p:1'],
+      hops: ['http://p:1'],
       dead: [],
       isRemembered: false,
       needsSystemTrust: false,
