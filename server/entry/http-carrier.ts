@@ -48,7 +48,7 @@ export interface InboundHttpCarrierOptions {
   /** Its id begins with the name of the process that has it. */
   readonly instance?: string;
   /** Told when nobody can reach it any more. */
-  readonly onGone: (carrier: InboundHttpCarrier) => void;
+  readonly onRelease: (carrier: InboundHttpCarrier) => void;
 }
 
 /**
@@ -169,7 +169,7 @@ export class InboundHttpCarrier extends RecordCarrier {
     const answer = this.#answer;
     this.#answer = undefined;
     if (answer && !answer.response.writableEnded) answer.response.destroy();
-    this.#options.onGone(this);
+    this.#options.onRelease(this);
   }
 
   #receiveRecord(record: HttpRecord): void {
@@ -251,12 +251,12 @@ export class HttpCarriers {
     this.#instance = instance;
   }
 
-  open(options: Omit<InboundHttpCarrierOptions, 'onGone' | 'instance'> = {}): InboundHttpCarrier {
+  open(options: Omit<InboundHttpCarrierOptions, 'onRelease' | 'instance'> = {}): InboundHttpCarrier {
     const instance = this.#instance;
     const carrier = new InboundHttpCarrier({
       ...options,
       instance,
-      onGone: ({ id }) => this.#carriers.delete(id),
+      onRelease: ({ id }) => this.#carriers.delete(id),
     });
     this.#carriers.set(carrier.id, carrier);
     return carrier;
