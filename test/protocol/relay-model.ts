@@ -186,14 +186,14 @@ export class End {
     this.relay.end();
   }
 
-  /** Sends what there is to send, at maxBytes `maxBytes` bytes in a frame; returns whether there was something. */
+  /** Sends what there is to send, at most `maxBytes` bytes in a frame; returns whether there was something. */
   sendAll(maxBytes: number): boolean {
-    let said = false;
+    let hasSent = false;
     for (let next = this.relay.next(maxBytes); next !== undefined; next = this.relay.next(maxBytes)) {
       this.carrier!.send(this.#name, next);
-      said = true;
+      hasSent = true;
     }
-    return said;
+    return hasSent;
   }
 
   /** Sends one frame. */
