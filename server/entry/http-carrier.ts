@@ -135,7 +135,7 @@ export class InboundHttpCarrier extends RecordCarrier {
       for await (const chunk of request as AsyncIterable<Buffer>) {
         bytes += chunk.length;
         if (bytes > maxRequestBytes) throw new RangeError(`a request of more than ${maxRequestBytes} bytes`);
-        for (const record of decoder.push(chunk)) this.#takeRecord(record);
+        for (const record of decoder.push(chunk)) this.#receiveRecord(record);
       }
       if (!decoder.isBetween) throw new RangeError('a request that ends within a record');
     } catch (error) {
@@ -172,11 +172,11 @@ export class InboundHttpCarrier extends RecordCarrier {
     this.#options.onRelease(this);
   }
 
-  #takeRecord(record: HttpRecord): void {
+  #receiveRecord(record: HttpRecord): void {
     if (record.type === recordTypes.BRIEF) this.#endAnswer();
     else if (record.type === recordTypes.ECHO)
       this.transmit(encodeRecord(recordTypes.ECHO_REPLY, record.bytes.subarray(0, maxEchoBytes)));
-    else this.takeRecord(record);
+    else this.receiveRecord(record);
   }
 
   /** What is said in one turn goes out together. */

@@ -3,7 +3,7 @@ import type { ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
 import { TunnelError } from '../../protocol/errors.ts';
 import { formatResponseHead } from '../../protocol/http-head.ts';
-import { proofAlgorithms } from '../auth/dpop/algorithms.ts';
+import { proofAlgorithms } from '../auth/dpop/dpop.ts';
 import { closeAfter } from '../../stream/close.ts';
 
 /** What a refusal says besides its code: where a challenge goes depends on the protocol that was spoken. */

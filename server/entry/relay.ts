@@ -5,7 +5,7 @@ import { TunnelError } from '../../protocol/errors.ts';
 import type { RelayCodec } from '../../protocol/relay-frame.ts';
 import { relayV1, relayV1Subprotocol } from '../../protocol/relay-v1.ts';
 import { relayV4, relayV4Subprotocols } from '../../protocol/relay-v4.ts';
-import { InboundWebSocketCarrier } from '../../stream/zero-copy/inbound-websocket-carrier.ts';
+import { inboundWebSocketCarrier } from '../../stream/zero-copy/inbound-websocket-carrier.ts';
 import type { Carrier } from '../../stream/carrier.ts';
 import type { ResumableTunnels } from '../resume/resumable-tunnels.ts';
 import { readProvenCredentials } from './credentials.ts';
@@ -90,7 +90,7 @@ function switchTo(
     if (signal.aborted) return gone();
     signal.addEventListener('abort', gone, { once: true });
     server.handleUpgrade(request, socket, Buffer.alloc(0), (webSocket: WebSocket) =>
-      resolve(new InboundWebSocketCarrier(webSocket, codec, socket)),
+      resolve(inboundWebSocketCarrier(webSocket, codec, socket)),
     );
   });
 }
