@@ -4,6 +4,7 @@ import { z } from 'zod';
 import { TunnelError, toTunnelError } from '../../../protocol/errors.ts';
 import type { Incoming } from '../../entry/entry.ts';
 import { refuse } from '../../entry/refusal.ts';
+import { connectionPeer } from '../../http/client-address.ts';
 import { relayEntry } from '../../entry/relay.ts';
 import { localLocator } from '../../resume/local-locator.ts';
 import type { TunnelOwner } from '../../resume/tunnel-locator.ts';
@@ -54,7 +55,13 @@ export function takeHandedOver(server: Server, relays: ResumableTunnels): void {
     stream.setTimeout(0);
     try {
       const { holder, id, remoteAddress } = readHandedOver(request);
-      const incoming: Incoming = { socket: stream, remoteAddress, id, signal: closing(stream) };
+      const incoming: Incoming = {
+        socket: stream,
+        remoteAddress,
+        peer: connectionPeer(stream),
+        id,
+        signal: closing(stream),
+      };
       if (!entry.matches(request)) throw new TunnelError('REQUEST_INVALID', 'this is no request to go on');
       entry.handle(request, incoming, (offer) => void resume(offer, holder, relays));
     } catch (error) {

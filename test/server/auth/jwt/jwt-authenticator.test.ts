@@ -12,6 +12,7 @@ import { fixedKeys } from '../../../../server/auth/jwt/jwks-cache.ts';
 import type { KeySource } from '../../../../server/auth/jwt/jwks-cache.ts';
 import { jwtAuthenticator } from '../../../../server/auth/jwt/jwt-authenticator.ts';
 import type { TrustedIssuer } from '../../../../server/auth/jwt/jwt-authenticator.ts';
+import { loopbackContext } from '../../support/gateway-parts.ts';
 
 const numRuns = Number(process.env['POSTERN_FUZZ_RUNS'] ?? 200);
 const nowMs = 1_800_000_000_000;
@@ -73,7 +74,7 @@ function token(head: Json = {}, body: Json = {}, key?: KeyObject): string {
 }
 
 function authenticate(text: string): Promise<Principal> {
-  return authenticator.authenticate({ kind: 'token', token: new Secret(text) });
+  return authenticator.authenticate([{ kind: 'token', token: new Secret(text) }], loopbackContext);
 }
 
 /** The one face that every refused token has. */
@@ -375,8 +376,8 @@ describe('jwtAuthenticator() refuses', () => {
   }
 
   it('no token as TOKEN_MISSING, and an unreadable header as a bad token', async () => {
-    await assert.rejects(authenticator.authenticate({ kind: 'none' }), { code: 'TOKEN_MISSING' });
-    await assert.rejects(authenticator.authenticate({ kind: 'unreadable' }), refusal);
+    await assert.rejects(authenticator.authenticate([], loopbackContext), { code: 'TOKEN_MISSING' });
+    await assert.rejects(authenticator.authenticate([{ kind: 'unreadable' }], loopbackContext), refusal);
   });
 
   it('any text, with that one error', async () => {
@@ -443,10 +444,10 @@ describe('a token that was accepted is refused', () => {
     const world = { keys: right, nowMs };
     const changing: KeySource = { find: (hint) => world.keys.find(hint) };
     const asked = jwtAuthenticator([{ ...issuer, keys: changing }], { now: () => world.nowMs });
-    const credentials = { kind: 'token', token: new Secret(text) } as const;
-    assert.equal((await asked.authenticate(credentials)).subject, 'alice');
+    const credentials = [{ kind: 'token', token: new Secret(text) }] as const;
+    assert.equal((await asked.authenticate(credentials, loopbackContext)).subject, 'alice');
     change(world);
-    return asked.authenticate(credentials);
+    return asked.authenticate(credentials, loopbackContext);
   }
 
   const changes: Record<string, Parameters<typeof askAgain>[0]> = {
@@ -473,7 +474,10 @@ describe('a token that was accepted is refused', () => {
   it('by who takes another algorithm, another audience or another kind from its issuer', async () => {
     for (const other of [{ algorithms: ['EdDSA'] as const }, { audience: 'other' }, { typ: 'at+jwt' }]) {
       const asked = jwtAuthenticator([{ ...issuer, ...other }], { now: () => nowMs });
-      await assert.rejects(asked.authenticate({ kind: 'token', token: new Secret(text) }), refusal);
+      await assert.rejects(
+        asked.authenticate([{ kind: 'token', token: new Secret(text) }], loopbackContext),
+        refusal,
+      );
     }
   });
 });
@@ -481,8 +485,11 @@ describe('a token that was accepted is refused', () => {
 describe('the time that revocations go by', () => {
   const signIns: TrustedIssuer = { ...issuer, saysSignInTime: true };
   const timeOf = async (body: Json, from = signIns): Promise<number> => {
-    const credentials = { kind: 'token', token: new Secret(token({}, body)) } as const;
-    const principal = await jwtAuthenticator([from], { now: () => nowMs }).authenticate(credentials);
+    const credentials = [{ kind: 'token', token: new Secret(token({}, body)) }] as const;
+    const principal = await jwtAuthenticator([from], { now: () => nowMs }).authenticate(
+      credentials,
+      loopbackContext,
+    );
     return principal.issuedAt.getTime();
   };
 
@@ -526,7 +533,10 @@ describe('conditions on claims', () => {
   ];
   for (const [body, holds] of table) {
     it(`${describeJson(body)} ${holds ? 'hold' : 'do not hold'}`, async () => {
-      const asked = conditioned.authenticate({ kind: 'token', token: new Secret(token({}, body)) });
+      const asked = conditioned.authenticate(
+        [{ kind: 'token', token: new Secret(token({}, body)) }],
+        loopbackContext,
+      );
       if (holds) assert.equal((await asked).subject, 'alice');
       else await assert.rejects(asked, refusal);
     });
