@@ -40,7 +40,7 @@ export interface Proof {
 
 /** The connection that a request came on, as the kernel and TLS report it: nothing here is from a header. */
 export interface ConnectionPeer {
-  /** The other end of the connection, which may be a proxy; undefined on a unix socket. */
+  /** The other end of the connection, which can be a proxy; undefined on a unix socket. */
   readonly address: string | undefined;
   /** Where the connection was accepted; undefined on a unix socket. */
   readonly localAddress: string | undefined;
@@ -48,7 +48,7 @@ export interface ConnectionPeer {
   readonly certificate?: X509Certificate;
 }
 
-/** What is known of a request besides its credentials. */
+/** The facts about a request besides its credentials. */
 export interface AuthenticationContext {
   readonly peer: ConnectionPeer;
 }
@@ -88,7 +88,7 @@ export interface Authenticator {
   /** How a client can present such credentials. */
   readonly challenge: Challenge;
   /**
-   * Authenticates the credentials of a request, of which there may be none. Rejects with `TOKEN_MISSING`, `TOKEN_INVALID`,
+   * Authenticates the credentials of a request, which can be empty. Rejects with `TOKEN_MISSING`, `TOKEN_INVALID`,
    * `ISSUER_UNAVAILABLE`, `STORE_UNAVAILABLE`.
    */
   authenticate(credentials: readonly Credential[], context: AuthenticationContext): Promise<Principal>;

@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import type { Store } from '../store/store.ts';
 import type { Principal } from './authenticator.ts';
 
-/** What is no longer believed. A record is kept as long as a token it could concern may live. */
+/** Credentials that are no longer accepted. A record is kept as long as a token it could apply to can live. */
 export type Revocation =
   | { readonly kind: 'token'; readonly tokenId: string }
   | { readonly kind: 'signIn'; readonly signInId: string }
@@ -17,36 +17,36 @@ export type Revocation =
       readonly issuedBefore: number;
     };
 
-/** What a revocation is compared with. */
+/** The facts of a principal that a revocation is compared with. */
 export type Revocable = Pick<
   Principal,
   'issuer' | 'subject' | 'tokenId' | 'signInId' | 'keyThumbprint' | 'issuedAt'
 >;
 
-/** The list of revocations, and those who must act on a new one. */
+/** The list of revocations, and the listeners that act on a new one. */
 export interface Revocations {
-  /** Synchronous: asked at every open, from memory. */
+  /** Synchronous and from memory, since every open calls it. */
   isRevoked(principal: Revocable): boolean;
   /** Durable when it resolves; listeners are called before that. Rejects with `STORE_UNAVAILABLE`; it holds in this process all the same. */
   revoke(revocation: Revocation, reason: string): Promise<void>;
-  /** Called for each new revocation, of this process or another. Returns what stops it. */
+  /** Calls the listener for each new revocation, of this process or another. Returns the function that removes it. */
   onRevoked(listener: (revocation: Revocation, reason: string) => void): () => void;
 }
 
 export interface RevocationsOptions {
-  /** How long a token can live that the gateway believes. */
+  /** The maximum lifetime of a token that the gateway accepts. */
   readonly keepMs?: number;
-  /** Told when the list cannot be read again after another process has changed it. */
+  /** Called when the list cannot be read again after another process has changed it. */
   readonly onError?: (error: unknown) => void;
   /** The wall clock, in milliseconds since 1970. */
   readonly now?: () => number;
 }
 
-/** The longest that an issuer's tokens may live by configuration, and a day for clocks. */
+/** The maximum lifetime that the configuration allows for an issuer's tokens, and a day for clocks. */
 const defaultKeepMs = 367 * 24 * 3_600_000;
 const forgetMs = 3_600_000;
 
-/** Whether the revocation is about the principal. */
+/** Whether the revocation applies to the principal. */
 export function appliesTo(revocation: Revocation, principal: Revocable): boolean {
   if (revocation.kind === 'token') return revocation.tokenId === principal.tokenId;
   if (revocation.kind === 'signIn') return revocation.signInId === principal.signInId;
@@ -54,8 +54,8 @@ export function appliesTo(revocation: Revocation, principal: Revocable): boolean
   return (
     revocation.subject === principal.subject &&
     (revocation.issuer === undefined || revocation.issuer === principal.issuer) &&
-    // A time of whole seconds may be up to a second too early: a token of the second of the revocation is refused,
-    // whether it was made before or after.
+    // A time of whole seconds can be up to a second too early: a token of the second of the revocation is refused,
+    // whether it was issued before or after.
     principal.issuedAt.getTime() <= revocation.issuedBefore
   );
 }
@@ -65,13 +65,13 @@ export async function openRevocations(
   store: Store,
   options: RevocationsOptions = {},
 ): Promise<Revocations & { close(): void }> {
-  const { keepMs = defaultKeepMs, onError: onTrouble, now = Date.now } = options;
-  /** By what `nameOf` says: of a subject the latest counts. */
+  const { keepMs = defaultKeepMs, onError, now = Date.now } = options;
+  /** By `nameOf`: of the revocations of a subject only the latest counts. */
   const list = new Map<string, Entry>();
   const listeners = new Set<(revocation: Revocation, reason: string) => void>();
   let forgetAt = now() + forgetMs;
 
-  function take(entry: Entry): void {
+  function apply(entry: Entry): void {
     const name = nameOf(entry.revocation);
     const known = list.get(name);
     if (known && !isLater(entry.revocation, known.revocation)) return;
@@ -80,7 +80,7 @@ export async function openRevocations(
   }
 
   async function load(): Promise<void> {
-    for (const [, value] of await store.list('revocations')) take(value as Entry);
+    for (const [, value] of await store.list('revocations')) apply(value as Entry);
   }
 
   function forgetOld(): void {
@@ -90,7 +90,7 @@ export async function openRevocations(
   }
 
   await load();
-  const stop = store.watch('revocations', () => void load().catch((error: unknown) => onTrouble?.(error)));
+  const stop = store.watch('revocations', () => void load().catch((error: unknown) => onError?.(error)));
 
   return {
     isRevoked({ issuer, subject, tokenId, signInId, keyThumbprint, issuedAt }) {
@@ -107,7 +107,7 @@ export async function openRevocations(
     async revoke(revocation, reason) {
       forgetOld();
       const entry: Entry = { revocation, reason, until: now() + keepMs };
-      take(entry);
+      apply(entry);
       const name = nameOf(revocation);
       await store.update(
         'revocations',
@@ -132,11 +132,11 @@ export async function openRevocations(
 interface Entry {
   readonly revocation: Revocation;
   readonly reason: string;
-  /** When every token it could concern has expired. */
+  /** When every token it could apply to has expired. */
   readonly until: number;
 }
 
-/** What a revocation is about, the same for all that replace each other. */
+/** The name of a revocation's subject, the same for all that replace each other. */
 function nameOf(revocation: Revocation): string {
   if (revocation.kind === 'token') return JSON.stringify(['token', revocation.tokenId]);
   if (revocation.kind === 'signIn') return JSON.stringify(['signIn', revocation.signInId]);
@@ -152,7 +152,7 @@ function isLater(one: Revocation, other: Revocation): boolean {
   return one.kind === 'subject' && other.kind === 'subject' && one.issuedBefore > other.issuedBefore;
 }
 
-/** Of one length, whatever the subject is. */
+/** A key of constant length, whatever the subject. */
 function keyOf(name: string): string {
   return createHash('sha256').update(name).digest('base64url');
 }

@@ -28,7 +28,7 @@ const maxRequestBytes = 1024 * 1024;
 const filler = encodeRecord(recordTypes.FILLER, Buffer.alloc(2048));
 const next = encodeRecord(recordTypes.NEXT, Buffer.alloc(0));
 
-/** The headers of every response with records in it: no intermediary may store, change or compress it. */
+/** The headers of every response with records in it: intermediaries must not store, change or compress it. */
 export const recordHeaders = {
   'Content-Type': 'application/octet-stream',
   'Cache-Control': 'no-store, no-transform',

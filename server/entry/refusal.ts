@@ -58,7 +58,7 @@ export function refuse(socket: Socket, error: TunnelError, requestId: string, st
   closeAfter(socket, formatResponseHead(status, reason, headers) + body);
 }
 
-/** Refuses a request that is no upgrade, and closes the connection: its body may be unread. Takes the response over. */
+/** Refuses a request that is no upgrade, and closes the connection: its body can be unread. Takes the response over. */
 export function refuseRequest(
   response: ServerResponse,
   error: TunnelError,

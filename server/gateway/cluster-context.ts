@@ -1,7 +1,7 @@
 import type { Peers } from '../cluster/peers.ts';
 import type { Counter } from '../policy/counter.ts';
 
-/** What a process knows of the others, where several of them are one gateway. */
+/** The context of a process that is one of several of the same gateway. */
 export interface ClusterContext {
   /** Names this process in the ids of its tunnels. */
   readonly instance: string;

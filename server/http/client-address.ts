@@ -28,7 +28,7 @@ export function remoteAddressBehind(trustedProxies: readonly string[]): RemoteAd
   };
 }
 
-/** What the kernel and TLS know of the other end of a connection. */
+/** The other end of a connection, as the kernel and TLS report it. */
 export function connectionPeer(socket: Socket): ConnectionPeer {
   const certificate = socket instanceof TLSSocket ? socket.getPeerX509Certificate() : undefined;
   return {

@@ -42,7 +42,7 @@ export function reasonOf(error: TunnelError): string {
   return cause instanceof Error ? `${error.message}: ${cause.message}` : error.message;
 }
 
-/** What was wrong with a token, and whether a denied target is one of the gateway's, must not show in the time of the answer. */
+/** The time of the answer must not leak what was wrong with a token, nor whether a denied target is one of the gateway's. */
 function needsMinimumDelay({ code, facts }: TunnelError): boolean {
   return facts.status === 401 || code === 'TARGET_DENIED';
 }

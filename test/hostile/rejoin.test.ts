@@ -518,7 +518,7 @@ describe('a tunnel whose connection is lost', () => {
     const { parts, known, end } = await openAndCut({ relays: { keepMs: 20 } });
     await parts.endedCount(1);
     assert.equal(parts.ended[0]!.end, 'CLIENT_LOST');
-    assert.match(parts.ended[0]!.reason ?? '', /did not come back/);
+    assert.match(parts.ended[0]!.reason ?? '', /did not resume it/);
     assert.equal(parts.relays.detachedCount, 0);
     const answer = await rejoinTunnel(parts.port, known, { count: 1 });
     assert.equal(answer instanceof Wire ? 'accepted' : answer.code, 'TUNNEL_GONE');

@@ -237,16 +237,16 @@ describe('openTunnel(), when the client leaves', () => {
   }
 });
 
-describe('openTunnel()', () => {
-  /** A tunnel that has carried `hello` there and back. */
-  async function established(options: WorldOptions = {}): Promise<{ world: World; over: Promise<void> }> {
-    const world = createWorld(options);
-    const over = world.open();
-    world.clientEnd.write('hello');
-    await once(world.clientEnd, 'data');
-    return { world, over };
-  }
+/** A tunnel that has carried `hello` there and back. */
+async function established(options: WorldOptions = {}): Promise<{ world: World; over: Promise<void> }> {
+  const world = createWorld(options);
+  const over = world.open();
+  world.clientEnd.write('hello');
+  await once(world.clientEnd, 'data');
+  return { world, over };
+}
 
+describe('openTunnel()', () => {
   it('records the opening before it accepts', async () => {
     const { world } = await established();
     assert.deepEqual(world.events, ['opening', 'accepted', 'opened']);
