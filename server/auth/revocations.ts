@@ -60,73 +60,100 @@ export function appliesTo(revocation: Revocation, principal: Revocable): boolean
   );
 }
 
-/** Loads the list from the store and follows what other processes add to it. `close` stops that. */
+/** Loads the list from the store and follows what other processes add to it. Rejects with `STORE_UNAVAILABLE`. */
 export async function openRevocations(
   store: Store,
   options: RevocationsOptions = {},
 ): Promise<Revocations & { close(): void }> {
-  const { keepMs = defaultKeepMs, onError, now = Date.now } = options;
+  const list = new RevocationList(store, options);
+  await list.load();
+  list.watch();
+  return list;
+}
+
+type RevocationListener = (revocation: Revocation, reason: string) => void;
+
+class RevocationList implements Revocations {
+  readonly #store: Store;
+  readonly #options: RevocationsOptions;
+  readonly #keepMs: number;
+  readonly #now: () => number;
   /** By `nameOf`: of the revocations of a subject only the latest counts. */
-  const list = new Map<string, Entry>();
-  const listeners = new Set<(revocation: Revocation, reason: string) => void>();
-  let forgetAt = now() + forgetMs;
+  readonly #entries = new Map<string, Entry>();
+  readonly #listeners = new Set<RevocationListener>();
+  #forgetAt: number;
+  #stopWatching: (() => void) | undefined;
 
-  function apply(entry: Entry): void {
+  constructor(store: Store, options: RevocationsOptions) {
+    const { keepMs = defaultKeepMs, now = Date.now } = options;
+    this.#store = store;
+    this.#options = options;
+    this.#keepMs = keepMs;
+    this.#now = now;
+    this.#forgetAt = now() + forgetMs;
+  }
+
+  isRevoked({ issuer, subject, tokenId, signInId, keyThumbprint, issuedAt }: Revocable): boolean {
+    const entries = this.#entries;
+    if (entries.size === 0) return false;
+    if (tokenId !== undefined && entries.has(nameOf({ kind: 'token', tokenId }))) return true;
+    if (signInId !== undefined && entries.has(nameOf({ kind: 'signIn', signInId }))) return true;
+    if (keyThumbprint !== undefined && entries.has(nameOf({ kind: 'key', keyThumbprint }))) return true;
+    return [undefined, issuer].some((of) => {
+      const entry = entries.get(subjectName(of, subject));
+      return entry !== undefined && appliesTo(entry.revocation, { issuer, subject, issuedAt });
+    });
+  }
+
+  async revoke(revocation: Revocation, reason: string): Promise<void> {
+    this.#forgetOld();
+    const entry: Entry = { revocation, reason, until: this.#now() + this.#keepMs };
+    this.#apply(entry);
+    await this.#store.update(
+      'revocations',
+      keyOf(nameOf(revocation)),
+      (value) => {
+        const known = value as Entry | undefined;
+        return known && !isLater(revocation, known.revocation) ? known : entry;
+      },
+      { expiresAt: entry.until },
+    );
+  }
+
+  onRevoked(listener: RevocationListener): () => void {
+    this.#listeners.add(listener);
+    return () => void this.#listeners.delete(listener);
+  }
+
+  async load(): Promise<void> {
+    for (const [, value] of await this.#store.list('revocations')) this.#apply(value as Entry);
+  }
+
+  watch(): void {
+    this.#stopWatching = this.#store.watch(
+      'revocations',
+      () => void this.load().catch((error: unknown) => this.#options.onError?.(error)),
+    );
+  }
+
+  close(): void {
+    this.#stopWatching?.();
+  }
+
+  #apply(entry: Entry): void {
     const name = nameOf(entry.revocation);
-    const known = list.get(name);
+    const known = this.#entries.get(name);
     if (known && !isLater(entry.revocation, known.revocation)) return;
-    list.set(name, entry);
-    for (const listener of listeners) listener(entry.revocation, entry.reason);
+    this.#entries.set(name, entry);
+    for (const listener of this.#listeners) listener(entry.revocation, entry.reason);
   }
 
-  async function load(): Promise<void> {
-    for (const [, value] of await store.list('revocations')) apply(value as Entry);
+  #forgetOld(): void {
+    const now = this.#now();
+    if (now < this.#forgetAt) return;
+    this.#forgetAt = now + forgetMs;
+    for (const [name, { until }] of this.#entries) if (until <= now) this.#entries.delete(name);
   }
-
-  function forgetOld(): void {
-    if (now() < forgetAt) return;
-    forgetAt = now() + forgetMs;
-    for (const [name, { until }] of list) if (until <= now()) list.delete(name);
-  }
-
-  await load();
-  const stop = store.watch('revocations', () => void load().catch((error: unknown) => onError?.(error)));
-
-  return {
-    isRevoked({ issuer, subject, tokenId, signInId, keyThumbprint, issuedAt }) {
-      if (list.size === 0) return false;
-      if (tokenId !== undefined && list.has(nameOf({ kind: 'token', tokenId }))) return true;
-      if (signInId !== undefined && list.has(nameOf({ kind: 'signIn', signInId }))) return true;
-      if (keyThumbprint !== undefined && list.has(nameOf({ kind: 'key', keyThumbprint }))) return true;
-      return [undefined, issuer].some((of) => {
-        const entry = list.get(subjectName(of, subject));
-        return entry !== undefined && appliesTo(entry.revocation, { issuer, subject, issuedAt });
-      });
-    },
-
-    async revoke(revocation, reason) {
-      forgetOld();
-      const entry: Entry = { revocation, reason, until: now() + keepMs };
-      apply(entry);
-      const name = nameOf(revocation);
-      await store.update(
-        'revocations',
-        keyOf(name),
-        (value) => {
-          const known = value as Entry | undefined;
-          return known && !isLater(revocation, known.revocation) ? known : entry;
-        },
-        { expiresAt: entry.until },
-      );
-    },
-
-    onRevoked(listener) {
-      listeners.add(listener);
-      return () => void listeners.delete(listener);
-    },
-
-    close: stop,
-  };
 }
 
 interface Entry {

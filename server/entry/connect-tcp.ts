@@ -4,7 +4,7 @@ import { capsuleStream } from '../../stream/capsule-stream.ts';
 import { readProvenCredentials } from './credentials.ts';
 import type { RequestEntry } from './entry.ts';
 import { refuse } from './refusal.ts';
-import { targetInPath } from './target-path.ts';
+import { targetInPath } from './request-target.ts';
 
 /** The default template of connect-tcp ("Specifying Proxies via URI Templates"), at the root of the host. */
 const wellKnownPrefix = '/.well-known/masque/tcp/';

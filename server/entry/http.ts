@@ -9,7 +9,8 @@ import type { Exchange, OnOffer, PlainEntry } from './entry.ts';
 import { HttpCarriers } from './http-carrier.ts';
 import type { InboundHttpCarrier, ResponseStyle } from './http-carrier.ts';
 import { refuseRequest } from './refusal.ts';
-import { parseRelayRequest, readResume, targetIn } from './relay-request.ts';
+import { parseRelayRequest, readResume } from './relay-request.ts';
+import { targetInQuery } from './request-target.ts';
 
 const responseStyles: Readonly<Record<string, ResponseStyle>> = { down: 'streaming', brief: 'brief' };
 
@@ -106,7 +107,7 @@ function offer(
   };
   if (wanted.kind === 'connect') {
     const open = async () => tunnels().open(id, await accept(), { isPlain: false });
-    onOffer({ ...common, kind: 'open', requested: targetIn(wanted.query), accept: open });
+    onOffer({ ...common, kind: 'open', requested: targetInQuery(wanted.query), accept: open });
   } else {
     const resume = readResume(wanted.query, request.headers, { isProven: true });
     onOffer({ ...common, kind: 'resume', requested: '', ...resume, accept });

@@ -2,6 +2,7 @@ import type { IncomingHttpHeaders } from 'node:http';
 import { TunnelError } from '../../protocol/errors.ts';
 import { isResumeCause } from '../../protocol/resume-cause.ts';
 import type { ResumeProof } from '../session/offer.ts';
+import { single } from './request-target.ts';
 
 /** A request for a resumable tunnel, whatever carrier it comes by. */
 export interface RelayRequest {
@@ -14,13 +15,6 @@ export function parseRelayRequest(url: string | undefined, base: string): RelayR
   const [path, ...query] = (url ?? '').split('?');
   const kind = path === `${base}connect` ? 'connect' : path === `${base}reconnect` ? 'reconnect' : undefined;
   return kind && { kind, query: new URLSearchParams(query.join('?')) };
-}
-
-/** The target that a query names. Its other parameters (`project`, `zone`, `dstUsername` …) mean nothing here. */
-export function targetIn(query: URLSearchParams): string {
-  const host = single(query, 'host') ?? single(query, 'instance') ?? '';
-  const port = single(query, 'port') ?? '22';
-  return host.includes(':') && !host.startsWith('[') ? `[${host}]:${port}` : `${host}:${port}`;
 }
 
 /** The content of a request to resume. */
@@ -55,10 +49,4 @@ function readResumeField(
   if (count === undefined || mac === undefined || !isProven)
     throw new TunnelError('REQUEST_INVALID', 'the field Postern-Rejoin cannot be read');
   return { proof: { count: Number(count), mac }, cause: isResumeCause(cause) ? cause : 'unknown' };
-}
-
-function single(query: URLSearchParams, name: string): string | undefined {
-  const values = query.getAll(name);
-  if (values.length > 1) throw new TunnelError('REQUEST_INVALID', `${name} is given twice`);
-  return values[0];
 }

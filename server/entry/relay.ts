@@ -11,8 +11,9 @@ import type { ResumableTunnels } from '../resume/resumable-tunnels.ts';
 import { readProvenCredentials } from './credentials.ts';
 import type { RequestEntry } from './entry.ts';
 import { refuse } from './refusal.ts';
-import { parseRelayRequest, readResume, targetIn } from './relay-request.ts';
+import { parseRelayRequest, readResume } from './relay-request.ts';
 import type { RelayRequest } from './relay-request.ts';
+import { targetInQuery } from './request-target.ts';
 import { acceptWebSocket, checkHandshake, subprotocols, webSocketOptions } from './websocket.ts';
 
 /** 64 KiB of data, and the header of DATA in relay v4. */
@@ -58,7 +59,7 @@ export function relayEntry(prefix: string, tunnels: () => ResumableTunnels): Req
       if (wanted.kind === 'connect') {
         const isPlain = codec === relayV4;
         const open = async () => tunnels().open(id, await accept(), { isPlain });
-        onOffer({ ...common, kind: 'open', requested: targetIn(wanted.query), accept: open });
+        onOffer({ ...common, kind: 'open', requested: targetInQuery(wanted.query), accept: open });
       } else {
         onOffer({
           ...common,

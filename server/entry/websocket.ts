@@ -8,7 +8,7 @@ import { eofSubprotocol, webSocketStream } from '../../stream/websocket-stream.t
 import { readProvenCredentials } from './credentials.ts';
 import type { Incoming, RequestEntry } from './entry.ts';
 import { refuse } from './refusal.ts';
-import { targetInPath } from './target-path.ts';
+import { targetInPath } from './request-target.ts';
 
 /** The key of RFC 6455 §4.1: 16 bytes in base64. */
 const keyForm = /^[A-Za-z0-9+/]{21}[AQgw]==$/;
