@@ -45,7 +45,7 @@ import type { PipelineSettings } from './pipeline.ts';
 import type { Counter } from './policy/counter.ts';
 import { TunnelLimiter } from './policy/limits.ts';
 import { rulesPolicy } from './policy/rules.ts';
-import { openEmbeddedStore } from './store/sqlite-store.ts';
+import { openStore } from './store/open-store.ts';
 import { FileLock } from './store/file-lock.ts';
 import type { Store } from './store/store.ts';
 import { ResumableTunnels } from './resume/resumable-tunnels.ts';
@@ -396,7 +396,7 @@ function openAudit(config: Config, log: Log, metrics: Metrics): AuditLog {
 }
 
 async function openState(config: Config, log: Log): Promise<State> {
-  const store = await openEmbeddedStore(config.store.file);
+  const store = await openStore(config.store);
   try {
     const lifetimes = config.issuers.map((issuer) => issuer.maxLifetimeMs);
     const replays = sharedReplayMemory(await store.seen());

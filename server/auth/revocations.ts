@@ -1,4 +1,5 @@
 import { createHash } from 'node:crypto';
+import { z } from 'zod';
 import type { Store } from '../store/store.ts';
 import type { Principal } from './authenticator.ts';
 
@@ -66,6 +67,7 @@ export async function openRevocations(
   options: RevocationsOptions = {},
 ): Promise<Revocations & { close(): void }> {
   const { keepMs = defaultKeepMs, onError: onTrouble, now = Date.now } = options;
+  const stored = store.table('revocations', entrySchema);
   /** By what `nameOf` says: of a subject the latest counts. */
   const list = new Map<string, Entry>();
   const listeners = new Set<(revocation: Revocation, reason: string) => void>();
@@ -80,7 +82,7 @@ export async function openRevocations(
   }
 
   async function load(): Promise<void> {
-    for (const [, value] of await store.list('revocations')) take(value as Entry);
+    for (const [, value] of await stored.list()) take(value);
   }
 
   function forgetOld(): void {
@@ -90,7 +92,7 @@ export async function openRevocations(
   }
 
   await load();
-  const stop = store.watch('revocations', () => void load().catch((error: unknown) => onTrouble?.(error)));
+  const stop = stored.watch(() => void load().catch((error: unknown) => onTrouble?.(error)));
 
   return {
     isRevoked({ issuer, subject, tokenId, signInId, keyThumbprint, issuedAt }) {
@@ -109,13 +111,9 @@ export async function openRevocations(
       const entry: Entry = { revocation, reason, until: now() + keepMs };
       take(entry);
       const name = nameOf(revocation);
-      await store.update(
-        'revocations',
+      await stored.update(
         keyOf(name),
-        (value) => {
-          const known = value as Entry | undefined;
-          return known && !isLater(revocation, known.revocation) ? known : entry;
-        },
+        (known) => (known && !isLater(revocation, known.revocation) ? known : entry),
         { expiresAt: entry.until },
       );
     },
@@ -129,12 +127,23 @@ export async function openRevocations(
   };
 }
 
-interface Entry {
-  readonly revocation: Revocation;
-  readonly reason: string;
+const entrySchema = z.object({
+  revocation: z.discriminatedUnion('kind', [
+    z.object({ kind: z.literal('token'), tokenId: z.string() }),
+    z.object({ kind: z.literal('signIn'), signInId: z.string() }),
+    z.object({ kind: z.literal('key'), keyThumbprint: z.string() }),
+    z.object({
+      kind: z.literal('subject'),
+      issuer: z.string().exactOptional(),
+      subject: z.string(),
+      issuedBefore: z.number(),
+    }),
+  ]),
+  reason: z.string(),
   /** When every token it could concern has expired. */
-  readonly until: number;
-}
+  until: z.number(),
+});
+type Entry = Readonly<z.output<typeof entrySchema>>;
 
 /** What a revocation is about, the same for all that replace each other. */
 function nameOf(revocation: Revocation): string {

@@ -7,12 +7,13 @@ import {
   AccountError,
   addAccount,
   changeAccount,
+  hasAccount,
   isAccountName,
   listAccounts,
 } from '../login/accounts/accounts.ts';
 import type { Account } from '../login/accounts/accounts.ts';
 import { newOneTimeSecret, oneTimeUrl } from '../login/accounts/totp.ts';
-import { openEmbeddedStore } from '../store/sqlite-store.ts';
+import { openStore } from '../store/open-store.ts';
 import type { Store } from '../store/store.ts';
 import { UsageError, exits, runCommand } from './command.ts';
 import type { CommandIo } from './command.ts';
@@ -63,7 +64,7 @@ export function user(args: string[], io: CommandIo): Promise<number> {
     };
     const name = readName(action, positionals);
     const config = await loadConfig(values.config, io.env);
-    const store = await openEmbeddedStore(config.store.file);
+    const store = await openStore(config.store);
     try {
       await act(name, { config, store, io, values: given });
       return exits.ok;
@@ -102,8 +103,7 @@ const actions: Readonly<Record<string, (name: string, work: Work) => Promise<voi
   async add(name, work) {
     const { store, io, values } = work;
     // Before anybody types a password for nothing.
-    if ((await store.get('accounts', name)) !== undefined)
-      throw new AccountError(`there is an account ${name} already`);
+    if (await hasAccount(store, name)) throw new AccountError(`there is an account ${name} already`);
     const password = await readNewPassword(io, values.passwordStdin);
     const oneTimeSecret = values.totp ? newOneTimeSecret() : undefined;
     await addAccount(store, { name, password, groups: values.group, oneTimeSecret });
@@ -113,8 +113,7 @@ const actions: Readonly<Record<string, (name: string, work: Work) => Promise<voi
   async passwd(name, work) {
     const { store, io, values } = work;
     if (values.totp && values.noTotp) throw new UsageError('--totp or --no-totp, not both');
-    if ((await store.get('accounts', name)) === undefined)
-      throw new AccountError(`there is no account ${name}`);
+    if (!(await hasAccount(store, name))) throw new AccountError(`there is no account ${name}`);
     const password = await readNewPassword(io, values.passwordStdin);
     const oneTimeSecret = values.totp ? newOneTimeSecret() : undefined;
     const code = values.noTotp

@@ -7,7 +7,7 @@ import type { AddressInfo } from 'node:net';
 import { before, describe, it } from 'node:test';
 import type { Browser, BrowserContext, Page } from 'playwright-core';
 import { addAccount } from '../../server/login/accounts/accounts.ts';
-import { openEmbeddedStore } from '../../server/store/sqlite-store.ts';
+import { openSqliteStore } from '../../server/store/sqlite-store.ts';
 import { begin, codeFields, makeKey, type TestKey, type TokenAnswer } from '../server/login/support.ts';
 import { exchange, statusOf } from '../server/support/gateway-parts.ts';
 import { upgradeHead } from '../server/support/peers.ts';
@@ -96,7 +96,7 @@ describe('signing in with Chromium, through nginx', needs('chromium', 'nginx', '
         ],
       },
     });
-    const store = await openEmbeddedStore(storeFile);
+    const store = await openSqliteStore(storeFile);
     await addAccount(store, { name: 'alice', password, groups: ['dev', 'ops'] });
     await store.close();
     [browser, provider] = await Promise.all([

@@ -1,19 +1,25 @@
-import type { Store } from '../../store/store.ts';
+import { z } from 'zod';
+import { definedOnly } from '../../../base/defined-only.ts';
+import type { Store, Table } from '../../store/store.ts';
 import { attemptSucceeded, beginAttempt } from './login-throttle.ts';
 import { stepOfCode } from './totp.ts';
-import { hashPassword, isPassword, dummyHash } from './password.ts';
-import type { PasswordHash } from './password.ts';
+import { dummyHash, hashPassword, isPassword, passwordHash } from './password.ts';
 
 /** An account of the gateway, as the store has it. */
-interface StoredAccount {
-  readonly password: PasswordHash;
-  readonly groups: readonly string[];
-  readonly disabled: boolean;
-  readonly createdAt: string;
+const storedAccount = z.object({
+  password: passwordHash,
+  groups: z.array(z.string()).readonly(),
+  disabled: z.boolean(),
+  createdAt: z.string(),
   /** The secret of its one-time codes, base32. */
-  readonly oneTimeSecret?: string;
-  /** The step of the last code that was taken. */
-  readonly oneTimeStep?: number;
+  oneTimeSecret: z.string().exactOptional(),
+  /** The time step of the last code that was accepted. */
+  oneTimeStep: z.number().exactOptional(),
+});
+type StoredAccount = Readonly<z.output<typeof storedAccount>>;
+
+function accountsOf(store: Store): Table<StoredAccount> {
+  return store.table('accounts', storedAccount);
 }
 
 /** What of an account may be shown. */
@@ -63,7 +69,7 @@ export async function verifyAccount(
   const isRight = await inTurn(() => isPassword(password, account?.password ?? dummyHash));
   if (isRight === 'busy') return { kind: 'refused', retryAfterMs: busyMs };
   if (!isRight || !account || account.disabled) return { kind: 'refused' };
-  if (account.oneTimeSecret !== undefined && !(await takeCode(store, { name, code, now: now() })))
+  if (account.oneTimeSecret !== undefined && !(await consumeCode(store, { name, code, now: now() })))
     return { kind: 'refused' };
   await attemptSucceeded(store, attempt);
   return { kind: 'ok', subject: name, groups: account.groups };
@@ -101,7 +107,7 @@ export async function addAccount(store: Store, account: NewAccount): Promise<voi
     createdAt: new Date().toISOString(),
     ...(oneTimeSecret !== undefined && { oneTimeSecret }),
   };
-  if (!(await store.add('accounts', name, stored)))
+  if (!(await accountsOf(store).add(name, stored)))
     throw new AccountError(`there is an account ${name} already`);
 }
 
@@ -116,9 +122,9 @@ export interface AccountChange {
 /** Changes what is given. Throws `AccountError` when there is no such account, `RangeError` for a password that may not be. */
 export async function changeAccount(store: Store, name: string, change: AccountChange): Promise<void> {
   const password = change.password === undefined ? undefined : await hashPassword(change.password);
-  await store.update('accounts', name, (value) => {
-    if (value === undefined) throw new AccountError(`there is no account ${name}`);
-    const { oneTimeSecret, oneTimeStep, ...rest } = value as StoredAccount;
+  await accountsOf(store).update(name, (account) => {
+    if (!account) throw new AccountError(`there is no account ${name}`);
+    const { oneTimeSecret, oneTimeStep, ...rest } = account;
     const secret = change.oneTimeSecret === undefined ? oneTimeSecret : (change.oneTimeSecret ?? undefined);
     return {
       ...rest,
@@ -133,10 +139,13 @@ export async function changeAccount(store: Store, name: string, change: AccountC
 
 /** Every account, by name. */
 export async function listAccounts(store: Store): Promise<readonly Account[]> {
-  return (await store.list('accounts')).map(([name, value]) => {
-    const { groups, disabled, createdAt, oneTimeSecret } = value as StoredAccount;
-    return { name, groups, disabled, createdAt, hasOneTimeCode: oneTimeSecret !== undefined };
-  });
+  return (await accountsOf(store).list()).map(([name, { groups, disabled, createdAt, oneTimeSecret }]) => ({
+    name,
+    groups,
+    disabled,
+    createdAt,
+    hasOneTimeCode: oneTimeSecret !== undefined,
+  }));
 }
 
 /** What the operator asked of an account cannot be done. */
@@ -144,28 +153,29 @@ export class AccountError extends Error {
   override readonly name = 'AccountError';
 }
 
+/** Whether there is an account of that name, disabled or not. */
+export async function hasAccount(store: Store, name: string): Promise<boolean> {
+  return (await accountsOf(store).get(name)) !== undefined;
+}
+
 async function read(store: Store, name: string): Promise<StoredAccount | undefined> {
-  return (await store.get('accounts', name)) as StoredAccount | undefined;
+  return accountsOf(store).get(name);
 }
 
 /** Whether the code is right; in one step with remembering it, so that none is good twice. */
-async function takeCode(
+async function consumeCode(
   store: Store,
   { name, code, now }: { name: string; code: string; now: number },
 ): Promise<boolean> {
-  let taken = false;
-  await store.update('accounts', name, (value) => {
-    const account = value as StoredAccount | undefined;
+  let isConsumed = false;
+  await accountsOf(store).update(name, (account) => {
     if (account?.oneTimeSecret === undefined) return account;
     const { oneTimeSecret, oneTimeStep } = account;
-    const step = stepOfCode(code, oneTimeSecret, {
-      nowMs: now,
-      ...(oneTimeStep !== undefined && { lastStep: oneTimeStep }),
-    });
-    taken = step !== undefined;
-    return taken ? { ...account, oneTimeStep: step } : account;
+    const step = stepOfCode(code, oneTimeSecret, definedOnly({ nowMs: now, lastStep: oneTimeStep }));
+    isConsumed = step !== undefined;
+    return step === undefined ? account : { ...account, oneTimeStep: step };
   });
-  return taken;
+  return isConsumed;
 }
 
 let running = 0;

@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto';
 import { isIPv6 } from 'node:net';
-import type { Store } from '../../store/store.ts';
+import { z } from 'zod';
+import type { Store, Table } from '../../store/store.ts';
 
 /** Who tries to sign in. */
 export interface Attempt {
@@ -23,9 +24,11 @@ const maxWaitMs = 15 * 60_000;
 /** After a day of quiet all is forgotten. */
 const forgetMs = 24 * 3_600_000;
 
-interface Count {
-  readonly failures: number;
-  readonly waitUntil: number;
+const countSchema = z.object({ failures: z.number(), waitUntil: z.number() });
+type Count = Readonly<z.output<typeof countSchema>>;
+
+function countsOf(store: Store): Table<Count> {
+  return store.table('loginAttempts', countSchema);
 }
 
 /**
@@ -34,37 +37,36 @@ interface Count {
  */
 export async function beginAttempt(store: Store, attempt: Attempt, now: number): Promise<number> {
   const keys = counters.map(({ by, free }) => ({ key: keyOf(by(attempt)), free }));
-  const waits = await Promise.all(
-    keys.map(async ({ key }) => waitOf(await store.get('signInAttempts', key), now)),
-  );
+  const counts = countsOf(store);
+  const waits = await Promise.all(keys.map(async ({ key }) => waitOf(await counts.get(key), now)));
   let waitMs = Math.max(...waits);
   for (const { key, free } of keys) {
     if (waitMs > 0) return waitMs;
-    const count = (value: unknown): unknown => {
-      // Another attempt may have come first.
-      waitMs = waitOf(value, now);
-      if (waitMs > 0) return value;
-      const failures = ((value as Count | undefined)?.failures ?? 0) + 1;
+    const count = (before: Count | undefined): Count | undefined => {
+      // Another attempt can have come first.
+      waitMs = waitOf(before, now);
+      if (waitMs > 0) return before;
+      const failures = (before?.failures ?? 0) + 1;
       return { failures, waitUntil: failures < free ? 0 : now + waitAfter(failures - free) };
     };
-    await store.update('signInAttempts', key, count, { expiresAt: now + forgetMs });
+    await counts.update(key, count, { expiresAt: now + forgetMs });
   }
   return waitMs;
 }
 
-function waitOf(value: unknown, now: number): number {
-  return Math.max(0, ((value as Count | undefined)?.waitUntil ?? 0) - now);
+function waitOf(count: Count | undefined, now: number): number {
+  return Math.max(0, (count?.waitUntil ?? 0) - now);
 }
 
 /** Takes back what `beginAttempt` has counted, and forgets the failures before it; those of the address stay. */
 export async function attemptSucceeded(store: Store, attempt: Attempt): Promise<void> {
   const [both, address, account] = counters.map(({ by }) => keyOf(by(attempt)));
-  await store.delete('signInAttempts', both!);
-  await store.delete('signInAttempts', account!);
-  await store.update('signInAttempts', address!, (value) => {
-    const count = value as Count | undefined;
-    return count && count.failures > 1 ? { failures: count.failures - 1, waitUntil: 0 } : undefined;
-  });
+  const counts = countsOf(store);
+  await counts.delete(both!);
+  await counts.delete(account!);
+  await counts.update(address!, (count) =>
+    count && count.failures > 1 ? { failures: count.failures - 1, waitUntil: 0 } : undefined,
+  );
 }
 
 /** 30 s, 1 min, 2 min … 15 min. */

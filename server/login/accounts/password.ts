@@ -1,12 +1,10 @@
 import { randomBytes, scrypt, timingSafeEqual } from 'node:crypto';
 import type { BinaryLike, ScryptOptions } from 'node:crypto';
+import { z } from 'zod';
 
 /** A password as it is kept: salted and hashed by scrypt (RFC 7914), with the cost it was made at. */
-export interface PasswordHash {
-  readonly cost: number;
-  readonly salt: string;
-  readonly hash: string;
-}
+export const passwordHash = z.object({ cost: z.number(), salt: z.string(), hash: z.string() });
+export type PasswordHash = Readonly<z.output<typeof passwordHash>>;
 
 /** 128 MiB and about half a second for each guess (OWASP: N=2^17, r=8, p=1). */
 const cost = 2 ** 17;

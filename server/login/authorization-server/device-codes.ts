@@ -1,4 +1,5 @@
 import type { KoaContextWithOIDC } from 'oidc-provider';
+import { z } from 'zod';
 import type { RemoteAddress } from '../../http/client-address.ts';
 import type { Store } from '../../store/store.ts';
 import { deviceCodePage, deviceConfirmPage, deviceDonePage } from '../pages/device-pages.ts';
@@ -45,11 +46,12 @@ export class DeviceCodes {
       context.querystring = '';
       return next();
     }
-    const key = `device:${network(this.#parts.remoteAddress(context.req))}`;
+    const attempts = this.#parts.store.table('deviceCodeAttempts', z.number());
+    const key = network(this.#parts.remoteAddress(context.req));
     // Counted before the code is looked at, so that a thousand guesses at the same moment are a thousand guesses.
     const expiresAt = (this.#parts.now ?? Date.now)() + triesMs;
-    const tries = await this.#parts.store.update('signInAttempts', key, count(1), { expiresAt });
-    if (Number(tries) > maxTries) {
+    const tries = await attempts.update(key, count(1), { expiresAt });
+    if ((tries ?? 0) > maxTries) {
       context.set('Retry-After', String(triesMs / 1000));
       return this.#show(
         context,
@@ -58,7 +60,7 @@ export class DeviceCodes {
       );
     }
     await next();
-    if (context.state['wrongCode'] !== true) await this.#parts.store.update('signInAttempts', key, count(-1));
+    if (context.state['wrongCode'] !== true) await attempts.update(key, count(-1));
   }
 
   ask(context: KoaContextWithOIDC, error: Error | undefined): void {
@@ -86,8 +88,8 @@ export class DeviceCodes {
 }
 
 /** Changes a count in the store. */
-function count(step: number): (tries: unknown) => number {
-  return (tries) => Number(tries ?? 0) + step;
+function count(step: number): (tries: number | undefined) => number {
+  return (tries = 0) => tries + step;
 }
 
 function formOf(context: KoaContextWithOIDC): { action: string; token: string } {

@@ -1,4 +1,5 @@
 import type { FastifyInstance } from 'fastify';
+import { z } from 'zod';
 import { cachedKeys } from '../../auth/jwt/jwks-cache.ts';
 import type { KeySource } from '../../auth/jwt/jwks-cache.ts';
 import { remoteTimes } from '../../auth/jwt/issuers.ts';
@@ -22,6 +23,7 @@ export function logoutRoutes(
   app: FastifyInstance,
   { store, signIns, providers, onError: onTrouble }: LogoutParts,
 ): void {
+  const accepted = store.table('upstreamLogout', z.literal(true));
   const sources = new Map<string, KeySource>();
 
   function keysOf(issuer: string): KeySource {
@@ -41,9 +43,9 @@ export function logoutRoutes(
     try {
       const { issuer, clientId } = provider;
       const logout = await readLogoutToken(text, { issuer, clientId, keys: keysOf(issuer), now: Date.now() });
-      const key = `logout:${JSON.stringify([name, logout.tokenId])}`;
+      const key = JSON.stringify([name, logout.tokenId]);
       // Said again, it says nothing new: who has signed in since then stays.
-      const isNew = await store.add('oauth', key, true, { expiresAt: Date.now() + 2 * logoutTokenMs });
+      const isNew = await accepted.add(key, true, { expiresAt: Date.now() + 2 * logoutTokenMs });
       if (isNew) await signIns.endFrom(name, logout, `${provider.title} has ended its session`);
       return await reply.code(200).send();
     } catch (error) {

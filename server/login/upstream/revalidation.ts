@@ -1,8 +1,10 @@
-import type { Store } from '../../store/store.ts';
+import { z } from 'zod';
+import type { Store, Table } from '../../store/store.ts';
 import type { Identities } from './identities.ts';
 import { ProviderRefusal } from './identity-provider.ts';
 import type { ProviderLogin, IdentityProvider } from './identity-provider.ts';
-import type { Origin, SignIns } from '../sign-ins.ts';
+import { originSchema } from '../sign-ins.ts';
+import type { SignIns } from '../sign-ins.ts';
 
 export interface RevalidatorParts {
   readonly store: Store;
@@ -16,15 +18,17 @@ export interface RevalidatorParts {
   readonly now?: () => number;
 }
 
-/** What it takes to ask a provider about somebody who is not there. */
-interface Kept {
-  readonly origin: Origin;
-  readonly refreshToken: string;
-  readonly until: number;
-  readonly askedAt: number;
-  /** Somebody asks now: a refresh token that is used twice ends the session at many providers. */
-  readonly busyUntil: number;
-}
+/** What it takes to ask a provider about a person who is not present. */
+const upstreamRefresh = z.object({
+  origin: originSchema,
+  refreshToken: z.string(),
+  until: z.number(),
+  /** When the provider was last asked. */
+  askedAt: z.number(),
+  /** While a request is under way: a refresh token that is used twice ends the session at many providers. */
+  busyUntil: z.number(),
+});
+type UpstreamRefresh = Readonly<z.output<typeof upstreamRefresh>>;
 
 /** Longer than an answer may take, with everything that has to be fetched for it. */
 const busyMs = 60_000;
@@ -32,17 +36,18 @@ const busyMs = 60_000;
 /** Asks providers again, while people are signed in, whether they still may be and what groups they have (`recheck`). */
 export class Revalidator {
   readonly #parts: RevalidatorParts;
+  readonly #table: Table<UpstreamRefresh>;
 
   constructor(parts: RevalidatorParts) {
     this.#parts = parts;
+    this.#table = parts.store.table('upstreamRefresh', upstreamRefresh);
   }
 
   /** Keeps what the provider of an arrival can be asked with. */
   async keep({ identity, origin, refreshToken }: ProviderLogin, until: number): Promise<void> {
-    const key = keyOf(identity.subject);
-    if (refreshToken === undefined) return this.#parts.store.delete('oauth', key);
-    const kept: Kept = { origin, refreshToken, until, askedAt: this.#now(), busyUntil: 0 };
-    await this.#parts.store.put('oauth', key, kept, { expiresAt: until });
+    if (refreshToken === undefined) return this.#table.delete(identity.subject);
+    const refresh = { origin, refreshToken, until, askedAt: this.#now(), busyUntil: 0 };
+    await this.#table.put(identity.subject, refresh, { expiresAt: until });
   }
 
   /**
@@ -67,22 +72,19 @@ export class Revalidator {
         await this.#free(subject);
         return true;
       }
-      await this.#parts.store.delete('oauth', keyOf(subject));
+      await this.#table.delete(subject);
       await this.#parts.signIns.endAll(subject, `${provider.config.name} no longer lets them in`);
       return false;
     }
   }
 
   /** What to ask with, for one caller at a time. */
-  async #claim(subject: string, maxAgeMs: number): Promise<Kept | undefined> {
-    const { store } = this.#parts;
-    const key = keyOf(subject);
-    // Most people have nothing kept, and a look costs no write.
-    if ((await store.get('oauth', key)) === undefined) return undefined;
+  async #claim(subject: string, maxAgeMs: number): Promise<UpstreamRefresh | undefined> {
+    // Most people have no row, and a read costs no write.
+    if ((await this.#table.get(subject)) === undefined) return undefined;
     const now = this.#now();
-    let mine: Kept | undefined;
-    await store.update('oauth', key, (value) => {
-      const kept = value as Kept | undefined;
+    let mine: UpstreamRefresh | undefined;
+    await this.#table.update(subject, (kept) => {
       const isDue = kept && kept.busyUntil <= now && kept.askedAt + maxAgeMs <= now;
       mine = isDue ? kept : undefined;
       return isDue ? { ...kept, busyUntil: now + busyMs } : kept;
@@ -91,18 +93,10 @@ export class Revalidator {
   }
 
   async #free(subject: string): Promise<void> {
-    await this.#parts.store.update('oauth', keyOf(subject), freed);
+    await this.#table.update(subject, (kept) => kept && { ...kept, busyUntil: 0 });
   }
 
   #now(): number {
     return (this.#parts.now ?? Date.now)();
   }
-}
-
-function freed(kept: unknown): unknown {
-  return kept === undefined ? undefined : { ...(kept as Kept), busyUntil: 0 };
-}
-
-function keyOf(subject: string): string {
-  return `recheck:${subject}`;
 }

@@ -8,7 +8,7 @@ import type { Principal } from '../../../server/auth/authenticator.ts';
 import { gatewayAuthenticator } from '../../../server/auth/gateway-authenticator.ts';
 import { createTicketStore } from '../../../server/auth/tickets.ts';
 import type { Tickets } from '../../../server/auth/tickets.ts';
-import { openEmbeddedStore } from '../../../server/store/sqlite-store.ts';
+import { openSqliteStore } from '../../../server/store/sqlite-store.ts';
 import type { Store } from '../../../server/store/store.ts';
 import { oneToken } from '../support/gateway-parts.ts';
 
@@ -33,7 +33,7 @@ describe('tickets', () => {
   let store: Store;
   let tickets: Tickets;
   before(async () => {
-    store = await openEmbeddedStore(file, { now: () => now });
+    store = await openSqliteStore(file, { now: () => now });
     tickets = createTicketStore(store, { now: () => now });
   });
   after(async () => {

@@ -14,7 +14,7 @@ import {
 import type { SignInResult } from '../../../../server/login/accounts/accounts.ts';
 import { attemptSucceeded, beginAttempt } from '../../../../server/login/accounts/login-throttle.ts';
 import { codeAt, newOneTimeSecret, oneTimeUrl, stepOfCode } from '../../../../server/login/accounts/totp.ts';
-import { openEmbeddedStore } from '../../../../server/store/sqlite-store.ts';
+import { openSqliteStore } from '../../../../server/store/sqlite-store.ts';
 import type { Store } from '../../../../server/store/store.ts';
 
 const password = 'correct horse';
@@ -24,7 +24,7 @@ const file = join(folder, 'postern.db');
 let now = 1_800_000_000_000;
 let store: Store;
 before(async () => {
-  store = await openEmbeddedStore(file, { now: () => now });
+  store = await openSqliteStore(file, { now: () => now });
 });
 after(async () => {
   await store.close();
