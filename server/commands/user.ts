@@ -12,7 +12,7 @@ import {
   listAccounts,
 } from '../login/accounts/accounts.ts';
 import type { Account } from '../login/accounts/accounts.ts';
-import { newOneTimeSecret, oneTimeUrl } from '../login/accounts/totp.ts';
+import { newTotpSecret, totpUrl } from '../login/accounts/totp.ts';
 import { openStore } from '../store/open-store.ts';
 import type { Store } from '../store/store.ts';
 import { UsageError, exits, runCommand } from './command.ts';
@@ -105,7 +105,7 @@ const actions: Readonly<Record<string, (name: string, work: Work) => Promise<voi
     // Before anybody types a password for nothing.
     if (await hasAccount(store, name)) throw new AccountError(`there is an account ${name} already`);
     const password = await readNewPassword(io, values.passwordStdin);
-    const oneTimeSecret = values.totp ? newOneTimeSecret() : undefined;
+    const oneTimeSecret = values.totp ? newTotpSecret() : undefined;
     await addAccount(store, { name, password, groups: values.group, oneTimeSecret });
     if (oneTimeSecret !== undefined) showSecret(name, oneTimeSecret, work);
   },
@@ -115,7 +115,7 @@ const actions: Readonly<Record<string, (name: string, work: Work) => Promise<voi
     if (values.totp && values.noTotp) throw new UsageError('--totp or --no-totp, not both');
     if (!(await hasAccount(store, name))) throw new AccountError(`there is no account ${name}`);
     const password = await readNewPassword(io, values.passwordStdin);
-    const oneTimeSecret = values.totp ? newOneTimeSecret() : undefined;
+    const oneTimeSecret = values.totp ? newTotpSecret() : undefined;
     const code = values.noTotp
       ? { oneTimeSecret: null }
       : oneTimeSecret === undefined
@@ -164,5 +164,5 @@ function lineOf({ name, groups: of, disabled, hasOneTimeCode }: Account): string
 
 /** The only time that it is shown. */
 function showSecret(name: string, secret: string, { config, io }: Work): void {
-  io.stdout.write(`${oneTimeUrl(secret, { issuer: config.publicUrl.hostname, account: name })}\n`);
+  io.stdout.write(`${totpUrl(secret, { issuer: config.publicUrl.hostname, account: name })}\n`);
 }

@@ -87,7 +87,7 @@ export class SignIns {
   /** Ends one: its tokens, its grant, its browser session, and every tunnel opened with it. */
   async end(id: string, reason: string): Promise<void> {
     await modelTable(this.#store, 'Grant').delete(id);
-    await this.ended(id, reason);
+    await this.onEnded(id, reason);
   }
 
   /** Ends all of a subject. */
@@ -109,7 +109,7 @@ export class SignIns {
   }
 
   /** To be called when the grant of a sign-in is gone: ends what hangs on it. */
-  async ended(id: string, reason: string): Promise<void> {
+  async onEnded(id: string, reason: string): Promise<void> {
     const signIn = await this.#signIns.take(id);
     await forgetGrant(this.#store, id);
     if (signIn?.sessionUid !== undefined) await this.#forgetSession(signIn.sessionUid);

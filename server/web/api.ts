@@ -23,7 +23,7 @@ export interface ApiParts {
   readonly rules: () => readonly RuleConfig[];
   readonly sessions: Pick<Sessions, 'records'>;
   /** Those of the other processes of the gateway, where there can be any. */
-  readonly elsewhere?: Pick<ControlledElsewhere, 'sessions'> | undefined;
+  readonly peers?: Pick<ControlledElsewhere, 'sessions'> | undefined;
   readonly tickets: Pick<Tickets, 'issue'>;
   /** Told of each ticket that is made. */
   readonly onTicket: (made: MadeTicket) => void;
@@ -89,10 +89,13 @@ export function apiRoutes(app: FastifyInstance, parts: ApiParts): void {
   });
   app.post('/api/tickets', async (request, reply) => {
     const principal = await authenticate(request, parts);
-    const asked = ticketRequest.safeParse(request.body ?? {});
-    if (!asked.success)
-      throw new TunnelError('REQUEST_INVALID', `this is no request for a ticket: ${wordsOf(asked.error)}`);
-    const { targets, ttlSeconds, uses } = asked.data;
+    const requested = ticketRequest.safeParse(request.body ?? {});
+    if (!requested.success)
+      throw new TunnelError(
+        'REQUEST_INVALID',
+        `this is no request for a ticket: ${describeIssue(requested.error)}`,
+      );
+    const { targets, ttlSeconds, uses } = requested.data;
     const { ticket, expiresAt } = await parts.tickets.issue(principal, {
       targets,
       ttlMs: ttlSeconds * 1000,
@@ -127,7 +130,7 @@ export async function authenticate(
 
 async function accessOf(
   principal: Principal,
-  { rules, sessions, elsewhere }: ApiParts,
+  { rules, sessions, peers }: ApiParts,
 ): Promise<Omit<AccessView, 'client'>> {
   const { issuer, subject, groups, expiresAt } = principal;
   return {
@@ -136,7 +139,7 @@ async function accessOf(
     groups: [...groups],
     until: expiresAt.toISOString(),
     hosts: reachablePatterns(rules(), principal).map((pattern) => ({ pattern: formatPattern(pattern) })),
-    sessions: await ownSessions(sessions, principal, elsewhere),
+    sessions: await ownSessions(sessions, principal, peers),
   };
 }
 
@@ -144,11 +147,11 @@ async function accessOf(
 export async function ownSessions(
   sessions: Pick<Sessions, 'records'>,
   { issuer, subject }: Pick<Principal, 'issuer' | 'subject'>,
-  elsewhere?: Pick<ControlledElsewhere, 'sessions'>,
+  peers?: Pick<ControlledElsewhere, 'sessions'>,
 ): Promise<readonly OwnSession[]> {
-  const all = [...[...sessions.records()].map(toSessionView), ...((await elsewhere?.sessions()) ?? [])];
-  return all.flatMap(({ id, state, entry, client, target, since, ...who }) => {
-    if (who.issuer !== issuer || who.subject !== subject || target === undefined || state !== 'open')
+  const all = [...[...sessions.records()].map(toSessionView), ...((await peers?.sessions()) ?? [])];
+  return all.flatMap(({ id, state, entry, client, target, since, ...owner }) => {
+    if (owner.issuer !== issuer || owner.subject !== subject || target === undefined || state !== 'open')
       return [];
     return [{ id, target, entry, client, since: new Date(since).toISOString() }];
   });
@@ -163,7 +166,7 @@ function isPattern(text: string): boolean {
   }
 }
 
-function wordsOf(error: z.ZodError): string {
+function describeIssue(error: z.ZodError): string {
   const [issue] = error.issues;
   return `${issue?.path.join('.') || 'the body'}: ${issue?.message}`;
 }

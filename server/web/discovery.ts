@@ -3,7 +3,7 @@ import { signInIssuer } from '../config/sign-in-issuer.ts';
 import { version } from '../runtime/version.ts';
 
 /** The oldest client that this gateway still serves. */
-const leastClient = '0.1.0';
+const minClient = '0.1.0';
 
 /** What `{prefix}.well-known/postern` tells clients; nothing in it is secret. */
 export interface DiscoveryDocument {
@@ -21,7 +21,7 @@ export interface DiscoveryDocument {
 export function discoveryDocument(config: Config): DiscoveryDocument {
   return {
     version,
-    leastClient,
+    leastClient: minClient,
     publicUrl: config.publicUrl.href,
     entries: config.entries,
     limits: { sessionSeconds: config.limits.sessionMs / 1000 },

@@ -64,9 +64,9 @@ function readQuery(request: FastifyRequest): { readonly bytes: number; readonly 
   };
 }
 
-function readNumber(text: unknown, most: number): number {
-  if (typeof text === 'string' && /^\d{1,7}$/.test(text) && Number(text) <= most) return Number(text);
-  throw new TunnelError('REQUEST_INVALID', `this is no number up to ${most}`);
+function readNumber(text: unknown, max: number): number {
+  if (typeof text === 'string' && /^\d{1,7}$/.test(text) && Number(text) <= max) return Number(text);
+  throw new TunnelError('REQUEST_INVALID', `this is no number up to ${max}`);
 }
 
 async function send(reply: FastifyReply, { bytes, waitSeconds, running }: Sending): Promise<void> {
@@ -74,9 +74,9 @@ async function send(reply: FastifyReply, { bytes, waitSeconds, running }: Sendin
   reply.hijack();
   running.add(response);
   // Nor does a peer that reads nothing stay for ever.
-  const late = setTimeout(() => response.destroy(), waitSeconds * 1000 + readingMs);
+  const timeout = setTimeout(() => response.destroy(), waitSeconds * 1000 + readingMs);
   response.once('close', () => {
-    clearTimeout(late);
+    clearTimeout(timeout);
     running.delete(response);
   });
   // The limit for requests that come too slowly would end the silence.

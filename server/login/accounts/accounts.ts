@@ -2,7 +2,7 @@ import { z } from 'zod';
 import { definedOnly } from '../../../base/defined-only.ts';
 import type { Store, Table } from '../../store/store.ts';
 import { attemptSucceeded, beginAttempt } from './login-throttle.ts';
-import { stepOfCode } from './totp.ts';
+import { matchingStep } from './totp.ts';
 import { dummyHash, hashPassword, isPassword, passwordHash } from './password.ts';
 
 /** An account of the gateway, as the store has it. */
@@ -171,7 +171,7 @@ async function consumeCode(
   await accountsOf(store).update(name, (account) => {
     if (account?.oneTimeSecret === undefined) return account;
     const { oneTimeSecret, oneTimeStep } = account;
-    const step = stepOfCode(code, oneTimeSecret, definedOnly({ nowMs: now, lastStep: oneTimeStep }));
+    const step = matchingStep(code, oneTimeSecret, definedOnly({ nowMs: now, lastStep: oneTimeStep }));
     isConsumed = step !== undefined;
     return step === undefined ? account : { ...account, oneTimeStep: step };
   });

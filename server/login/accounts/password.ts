@@ -13,13 +13,13 @@ const hashBytes = 32;
 const saltBytes = 16;
 
 /** The shortest that may be set; what is longer than the most is refused rather than cut. */
-export const passwordLengths = { least: 10, most: 1024 } as const;
+export const passwordLengths = { min: 10, max: 1024 } as const;
 
 /** Hashes a new password. Throws `RangeError` when it is too short or too long. */
 export async function hashPassword(password: string): Promise<PasswordHash> {
-  const { least, most } = passwordLengths;
-  if (Array.from(password).length < least || password.length > most)
-    throw new RangeError(`a password has ${least} to ${most} characters`);
+  const { min, max } = passwordLengths;
+  if (Array.from(password).length < min || password.length > max)
+    throw new RangeError(`a password has ${min} to ${max} characters`);
   const salt = randomBytes(saltBytes);
   const hash = await derive(password, salt, cost);
   return { cost, salt: salt.toString('base64url'), hash: hash.toString('base64url') };
@@ -29,7 +29,7 @@ export async function hashPassword(password: string): Promise<PasswordHash> {
 export async function isPassword(password: string, kept: PasswordHash): Promise<boolean> {
   const wanted = Buffer.from(kept.hash, 'base64url');
   const found = await derive(
-    password.slice(0, passwordLengths.most + 1),
+    password.slice(0, passwordLengths.max + 1),
     Buffer.from(kept.salt, 'base64url'),
     kept.cost,
   );

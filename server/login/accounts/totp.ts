@@ -10,12 +10,12 @@ const stepsAround = 1;
 const alphabet = 'ABCDEFGHIJKLMNOPQRSTUVWXYZ234567';
 
 /** A new secret, in base32 as apps take it. */
-export function newOneTimeSecret(): string {
+export function newTotpSecret(): string {
   return toBase32(randomBytes(secretBytes));
 }
 
 /** What an app reads from a QR code or takes by paste. */
-export function oneTimeUrl(secret: string, { issuer, account }: { issuer: string; account: string }): string {
+export function totpUrl(secret: string, { issuer, account }: { issuer: string; account: string }): string {
   const label = `${encodeURIComponent(issuer)}:${encodeURIComponent(account)}`;
   return `otpauth://totp/${label}?secret=${secret}&issuer=${encodeURIComponent(issuer)}`;
 }
@@ -24,7 +24,7 @@ export function oneTimeUrl(secret: string, { issuer, account }: { issuer: string
  * The step that `code` is of, if it is right at `nowMs` and later than `lastStep`: who keeps the step of the last good
  * code takes none twice.
  */
-export function stepOfCode(
+export function matchingStep(
   code: string,
   secret: string,
   { nowMs, lastStep = -1 }: { nowMs: number; lastStep?: number },
@@ -33,7 +33,7 @@ export function stepOfCode(
   const current = Math.floor(nowMs / stepMs);
   let found: number | undefined;
   for (let step = current - stepsAround; step <= current + stepsAround; step++) {
-    const right = Buffer.from(codeAt(secret, step));
+    const right = Buffer.from(codeOfStep(secret, step));
     const same = typed.length === right.length && timingSafeEqual(typed, right);
     if (same && step > lastStep) found = step;
   }
@@ -41,7 +41,7 @@ export function stepOfCode(
 }
 
 /** The code of a step (RFC 4226 §5.3). */
-export function codeAt(secret: string, step: number): string {
+export function codeOfStep(secret: string, step: number): string {
   const counter = Buffer.alloc(8);
   counter.writeBigUInt64BE(BigInt(step));
   const mac = createHmac('sha1', fromBase32(secret)).update(counter).digest();

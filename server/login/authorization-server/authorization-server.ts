@@ -105,8 +105,8 @@ export class AuthorizationServer {
     const { accountId: subject } = session;
     const signInId = session.grantIdFor(webClientId);
     if (subject === undefined || signInId === undefined) return undefined;
-    const { rechecks, times } = this.#parts;
-    if (!(await rechecks.isStillAllowed(subject, times.accessTokenMs))) return undefined;
+    const { revalidator, times } = this.#parts;
+    if (!(await revalidator.isStillAllowed(subject, times.accessTokenMs))) return undefined;
     const [signIn, identity] = await Promise.all([
       this.#parts.signIns.find(signInId),
       this.#parts.identities.find(subject),

@@ -63,19 +63,19 @@ export class DeviceCodes {
     if (context.state['wrongCode'] !== true) await attempts.update(key, count(-1));
   }
 
-  ask(context: KoaContextWithOIDC, error: Error | undefined): void {
+  showCodeForm(context: KoaContextWithOIDC, error: Error | undefined): void {
     const problem = problemOf(error);
     context.state['wrongCode'] = problem === 'unknown';
     const page = { publicUrl: this.#parts.publicUrl, form: formOf(context), ...(problem && { problem }) };
     this.#show(context, error ? 422 : 200, deviceCodePage(page));
   }
 
-  confirm(context: KoaContextWithOIDC, info: unknown, code: string): void {
+  showConfirmation(context: KoaContextWithOIDC, info: unknown, code: string): void {
     const page = { publicUrl: this.#parts.publicUrl, form: formOf(context), info: info as DeviceInfo, code };
     this.#show(context, 200, deviceConfirmPage(page));
   }
 
-  done(context: KoaContextWithOIDC): void {
+  showDone(context: KoaContextWithOIDC): void {
     this.#show(context, 200, deviceDonePage(this.#parts.publicUrl));
   }
 

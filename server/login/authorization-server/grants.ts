@@ -109,7 +109,7 @@ export class SignInGrants {
   }
 
   /** No token outlives its sign-in. */
-  atMost(context: KoaContextWithOIDC, seconds: number): number {
+  limitLifetime(context: KoaContextWithOIDC, seconds: number): number {
     const remaining = context.oidc.entities.Grant?.remainingTTL ?? seconds;
     return Math.max(1, Math.min(seconds, remaining));
   }

@@ -6,10 +6,10 @@ import { storeAdapter } from './store-adapter.ts';
 import { DeviceCodes } from './device-codes.ts';
 import { SignInGrants } from './grants.ts';
 import { allowLoopbackRedirects } from './clients.ts';
-import { configuration } from './provider-config.ts';
+import { providerConfiguration } from './provider-config.ts';
 import type { AuthorizationServerParts } from './provider-config.ts';
 import type { OidcProvider } from './import-oidc-provider.ts';
-import { RequestRate } from './rate-limit.ts';
+import { RateLimit } from './rate-limit.ts';
 
 /** For one network and minute: more than people behind one address need, less than fills a disk. */
 const maxRequests = 120;
@@ -20,16 +20,16 @@ export function buildProvider(
   parts: AuthorizationServerParts,
   module: OidcProvider,
 ): Provider {
-  const { store, signIns, publicUrl, deviceFlow, onError: onTrouble } = parts;
+  const { store, signIns, publicUrl, deviceFlow, onError } = parts;
   const grants = new SignInGrants(parts);
   const codes = new DeviceCodes(parts);
   const adapter = storeAdapter(store, {
-    onGrantEnded: (id) => signIns.ended(id, reasonOf(module.default.ctx)),
+    onGrantEnded: (id) => signIns.onEnded(id, reasonOf(module.default.ctx)),
     onReplay: () => new module.errors.InvalidGrant('it was used already'),
   });
   const provider = new module.default(
     issuer,
-    configuration(parts, {
+    providerConfiguration(parts, {
       grants,
       codes,
       adapter,
@@ -39,7 +39,7 @@ export function buildProvider(
   );
   pinIssuerOrigin(provider, new URL(issuer));
   allowLoopbackRedirects(provider);
-  const rate = new RequestRate(maxRequests, { ...(parts.counter && { shared: parts.counter }) });
+  const rate = new RateLimit(maxRequests, { ...(parts.counter && { shared: parts.counter }) });
   provider.use(async (context, next) => {
     const waitMs = isRemembered(context) ? rate.admit(parts.remoteAddress(context.req)) : 0;
     if (waitMs > 0) {
@@ -55,8 +55,8 @@ export function buildProvider(
     context.set('X-Content-Type-Options', 'nosniff');
     delete (context.body as { verification_uri_complete?: string } | null)?.verification_uri_complete;
   });
-  (provider as EventEmitter).on('error', onTrouble);
-  provider.on('server_error', (_context, error) => onTrouble(error));
+  (provider as EventEmitter).on('error', onError);
+  provider.on('server_error', (_context, error) => onError(error));
   return provider;
 }
 

@@ -4,14 +4,14 @@ import { network } from '../accounts/login-throttle.ts';
 const windowMs = 60_000;
 const maxNetworks = 10_000;
 
-export interface RequestRateOptions {
+export interface RateLimitOptions {
   readonly now?: () => number;
   /** Counts those of other processes too. */
   readonly shared?: Counter;
 }
 
 /** Counts requests of strangers that have to be remembered on the disk, by network, in windows of a minute. */
-export class RequestRate {
+export class RateLimit {
   readonly #limit: number;
   readonly #now: () => number;
   readonly #shared: Counter | undefined;
@@ -19,7 +19,7 @@ export class RequestRate {
   #endsAt = 0;
 
   /** `limit`: how many one network may make in a window. */
-  constructor(limit: number, { now = () => performance.now(), shared }: RequestRateOptions = {}) {
+  constructor(limit: number, { now = () => performance.now(), shared }: RateLimitOptions = {}) {
     this.#limit = limit;
     this.#now = now;
     this.#shared = shared;

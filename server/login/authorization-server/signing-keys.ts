@@ -48,7 +48,7 @@ export interface SigningKeysOptions {
 /** Opens the keys in the store; makes the first ones where there are none. */
 export async function openSigningKeys(
   store: Store,
-  { now = Date.now, onError: onTrouble }: SigningKeysOptions = {},
+  { now = Date.now, onError }: SigningKeysOptions = {},
 ): Promise<SigningKeys> {
   const table = store.table('signingKeys', keyRecord);
   let records = await upToDate(table, now());
@@ -59,7 +59,7 @@ export async function openSigningKeys(
     source = sourceOf(records);
   }
 
-  const unwatch = table.watch(() => void refresh().catch(onTrouble));
+  const unwatch = table.watch(() => void refresh().catch(onError));
   return {
     get current() {
       return each(records, ({ jwk }) => jwk);

@@ -24,7 +24,7 @@ export function registerErrorPages(
   onError: (error: unknown) => void,
 ): void {
   app.setErrorHandler((error, _request: FastifyRequest, reply: FastifyReply) => {
-    const { code, status } = whatToSay(error);
+    const { code, status } = classify(error);
     if (status >= 500 || error instanceof ProviderRefusal) onError(error);
     return reply
       .code(status)
@@ -34,7 +34,7 @@ export function registerErrorPages(
   });
 }
 
-function whatToSay(error: unknown): { readonly code: string; readonly status: number } {
+function classify(error: unknown): { readonly code: string; readonly status: number } {
   if (error instanceof PageError) return error;
   if (error instanceof FormRefusal) return { code: 'form_stale', status: 403 };
   if (error instanceof ProviderRefusal)

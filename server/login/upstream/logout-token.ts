@@ -57,7 +57,7 @@ export async function readLogoutToken(text: string, policy: LogoutPolicy): Promi
   if (ownProperty(payload, 'iss') !== policy.issuer) throw new LogoutRefusal('iss: somebody else');
   await checkSignature(text, header, policy.keys);
   checkClaims(payload, policy);
-  return whose(payload);
+  return logoutOf(payload);
 }
 
 function compactOf(text: string): ReturnType<typeof decodeCompactJws> {
@@ -96,11 +96,11 @@ function checkClaims(payload: JsonObject, { clientId, now }: LogoutPolicy): void
   if (exp !== undefined && (typeof exp !== 'number' || exp * 1000 + skewMs <= now))
     throw new LogoutRefusal('exp: expired');
   const events = ownProperty(payload, 'events');
-  const said = isObject(events) && Object.hasOwn(events, event) ? events[event] : undefined;
-  if (!isObject(said)) throw new LogoutRefusal('events: not a logout');
+  const logout = isObject(events) && Object.hasOwn(events, event) ? events[event] : undefined;
+  if (!isObject(logout)) throw new LogoutRefusal('events: not a logout');
 }
 
-function whose(payload: JsonObject): Logout {
+function logoutOf(payload: JsonObject): Logout {
   const [jti, sub, sid] = [
     ownProperty(payload, 'jti'),
     ownProperty(payload, 'sub'),

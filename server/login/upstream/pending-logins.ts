@@ -3,13 +3,14 @@ import { z } from 'zod';
 import type { Store, Table } from '../../store/store.ts';
 import { originSchema } from '../sign-ins.ts';
 import { upstreamIdentity } from './identities.ts';
-import type { AuthorizationRequestState } from './identity-provider.ts';
+
+const authorizationRequest = z.object({ state: z.string(), nonce: z.string(), verifier: z.string() });
+/** What has to be remembered of an authorization request while the person is at the provider. */
+export type AuthorizationRequestState = Readonly<z.output<typeof authorizationRequest>>;
 
 /** A browser that is at a provider now, and will come back. */
 const pendingLogin = z.object({
-  state: z.string(),
-  nonce: z.string(),
-  verifier: z.string(),
+  ...authorizationRequest.shape,
   provider: z.string(),
   /** The sign-in that it left; the only place where it can come back to. */
   uid: z.string(),
