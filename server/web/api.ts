@@ -15,17 +15,17 @@ import { formatPattern, parsePattern } from '../../protocol/target-pattern.ts';
 import { reachablePatterns } from '../policy/reach.ts';
 import type { Sessions } from '../session/sessions.ts';
 
-/** What the API is made of. */
+/** The parts of the gateway that the API uses. */
 export interface ApiParts {
   /** Of tokens only: a ticket opens tunnels and nothing else. */
   readonly authenticator: () => Authenticator;
   readonly revocations: Pick<Revocations, 'isRevoked'>;
   readonly rules: () => readonly RuleConfig[];
   readonly sessions: Pick<Sessions, 'records'>;
-  /** Those of the other processes of the gateway, where there can be any. */
+  /** The other processes of the gateway, where there can be any. */
   readonly peers?: Pick<ControlledElsewhere, 'sessions'> | undefined;
   readonly tickets: Pick<Tickets, 'issue'>;
-  /** Told of each ticket that is made. */
+  /** Called for each ticket that is made. */
   readonly onTicket: (made: MadeTicket) => void;
 }
 
@@ -47,17 +47,17 @@ export interface OwnSession {
   readonly since: string;
 }
 
-/** `GET api/access`: who the caller is, and what they may reach. */
+/** `GET api/access`: the caller's identity, and the hosts that they can reach. */
 export interface AccessView {
   readonly issuer: string;
   readonly subject: string;
   readonly groups: readonly string[];
-  /** When this token ends; a client renews it before. */
+  /** The end of this token; a client renews it before that. */
   readonly until: string;
   /** Target patterns, each with its port. */
   readonly hosts: readonly { readonly pattern: string }[];
   readonly sessions: readonly OwnSession[];
-  /** The address that the gateway takes for the caller's. */
+  /** The caller's address, as the gateway sees it. */
   readonly client: string;
 }
 
@@ -78,8 +78,8 @@ const ticketRequest = z.strictObject({
 });
 
 /**
- * What programs ask besides tunnels, as JSON: with a token in `Authorization`, never with a cookie, so that no page of
- * another origin can ask. Errors are for the error handler of the app.
+ * The requests of programs other than tunnels, as JSON: with a token in `Authorization`, never with a cookie, so that no
+ * page of another origin can make them. Errors are for the error handler of the app.
  */
 export function apiRoutes(app: FastifyInstance, parts: ApiParts): void {
   app.get('/api/access', async (request, reply) => {
@@ -93,7 +93,7 @@ export function apiRoutes(app: FastifyInstance, parts: ApiParts): void {
     if (!requested.success)
       throw new TunnelError(
         'REQUEST_INVALID',
-        `this is no request for a ticket: ${describeIssue(requested.error)}`,
+        `not a valid ticket request: ${describeIssue(requested.error)}`,
       );
     const { targets, ttlSeconds, uses } = requested.data;
     const { ticket, expiresAt } = await parts.tickets.issue(principal, {
@@ -109,7 +109,7 @@ export function apiRoutes(app: FastifyInstance, parts: ApiParts): void {
 
 const headers = { 'Cache-Control': 'no-store', 'X-Content-Type-Options': 'nosniff' } as const;
 
-/** Who asks, by a token. Throws `TOKEN_MISSING` and `TOKEN_INVALID`, all after the same time. */
+/** The principal of the request's token. Rejects with `TOKEN_MISSING` and `TOKEN_INVALID`, always after the same time. */
 export async function authenticate(
   request: FastifyRequest,
   parts: Pick<ApiParts, 'authenticator' | 'revocations'>,
@@ -143,7 +143,7 @@ async function accessOf(
   };
 }
 
-/** The open tunnels of a person, in all processes of the gateway that answer. */
+/** The open tunnels of a person, in all processes of the gateway that respond. */
 export async function ownSessions(
   sessions: Pick<Sessions, 'records'>,
   { issuer, subject }: Pick<Principal, 'issuer' | 'subject'>,
