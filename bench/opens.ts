@@ -24,7 +24,7 @@ type OpensRow = Row<'opened' | 'perSecond' | 'p99Ms' | 'failed' | 'gatewayCpuMsP
 /** How many tunnels a gateway opens when each has to show who asks, is written down, and carries a byte there and back. */
 export const opens = {
   name: 'opens',
-  title: 'authenticated opens, durable audit, a byte there and back',
+  title: 'authenticated opens, durable audit, one byte each way',
   columns: {
     opened: ['opened', 0],
     perSecond: ['per second', 0],
@@ -32,7 +32,7 @@ export const opens = {
     failed: ['failed', 0],
     gatewayCpuMsPerOpen: ['gateway CPU ms each', 3],
     // Near 100: it is the core of what asks that is measured.
-    loadBusy: ['% of a core for asking', 0],
+    loadBusy: ['client load, % of a core', 0],
   },
   measure: (effort: Effort) => onLoadCore(() => run(effort)),
 } as const satisfies Figure<keyof OpensRow['values']>;
@@ -82,7 +82,7 @@ async function run({ quick, folder }: Effort): Promise<readonly OpensRow[]> {
   }
 }
 
-const otherTokens = 'ES256 token, each time another';
+const otherTokens = 'ES256 token, a new one each time';
 
 /** What is asked, all of it signed beforehand: what is measured is the gateway. */
 async function askings(

@@ -89,7 +89,7 @@ async function run({ quick, folder }: Effort): Promise<readonly SignInRow[]> {
           `${way.name}: the proxy's own round trips`,
           own.map((time, at) => time - without.own[at]!),
         ),
-        row(`${way.name}: what is added to them, round by round`, added),
+        row(`${way.name}: added to them, round by round`, added),
       ];
     });
   } finally {
@@ -107,7 +107,7 @@ function row(what: string, times: readonly number[]): SignInRow {
 async function startProxies(scratch: Scratch, allowedPort: number, authority: string): Promise<Way[]> {
   const plan = { address: '127.0.0.1', allowedPort };
   const open = await startSquid(scratch, allowedPort, { name: 'squid-open', signIn: [] });
-  const ways: Way[] = [{ name: 'without a sign-in', port: Number(new URL(open.url).port), env: {} }];
+  const ways: Way[] = [{ name: 'without authentication', port: Number(new URL(open.url).port), env: {} }];
   const asking = { proxyHost: '127.0.0.1', authority };
   const starts = [
     ['Basic', startBasicSquid, basic],

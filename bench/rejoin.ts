@@ -15,7 +15,7 @@ type ResumeRow = Row<'medianMs' | 'p99Ms' | 'allMs' | 'gatewayCpuMsEach'>;
 /** How long it takes until all tunnels go on when the proxy before the gateway has been started again. */
 export const resumes = {
   name: 'rejoin',
-  title: 'tunnels that go on after a restart of the proxy',
+  title: 'tunnels resumed after a restart of the proxy',
   columns: {
     medianMs: ['median ms', 0],
     p99Ms: ['p99 ms', 0],

@@ -41,7 +41,7 @@ describe('a run that is written down', () => {
 
   it('is put into the page between its marks, and the next one in its place', () => {
     const numbers = describeInMarkdown(measured, []);
-    assert.match(numbers, /2026-01-02, commit 0123456789ab with changes[^]*haproxy 2\.6/);
+    assert.match(numbers, /2026-01-02, commit 0123456789ab with uncommitted changes[^]*haproxy 2\.6/);
     const page = 'a\n<!-- Written by `npm run bench -- --write`. -->\nold\n<!-- Up to here. -->\nb\n';
     const filled = fillIn(page, numbers);
     assert.ok(filled.startsWith('a\n') && filled.endsWith('\nb\n') && !filled.includes('old'));
