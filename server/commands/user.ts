@@ -95,7 +95,9 @@ function readName(action: string, positionals: readonly string[]): string {
       action === 'list' ? 'list takes no name' : `${action} needs the name of one account`,
     );
   if (!isAccountName(name))
-    throw new UsageError(`${JSON.stringify(name)} is no name: use a-z, 0-9, . _ @ and -, at most 64`);
+    throw new UsageError(
+      `${JSON.stringify(name)} is not a valid account name: use a-z, 0-9, . _ @ and -, at most 64 characters`,
+    );
   return name;
 }
 
@@ -103,7 +105,7 @@ const actions: Readonly<Record<string, (name: string, work: Work) => Promise<voi
   async add(name, work) {
     const { store, io, values } = work;
     // Before anybody types a password for nothing.
-    if (await hasAccount(store, name)) throw new AccountError(`there is an account ${name} already`);
+    if (await hasAccount(store, name)) throw new AccountError(`there is already an account ${name}`);
     const password = await readNewPassword(io, values.passwordStdin);
     const oneTimeSecret = values.totp ? newTotpSecret() : undefined;
     await addAccount(store, { name, password, groups: values.group, oneTimeSecret });

@@ -27,13 +27,13 @@ export interface LoginParts extends Pick<
   readonly store: Store;
   readonly revocations: Revocations;
   readonly keys: SigningKeys;
-  /** Counts what comes to other processes too. */
+  /** Counts the requests to other processes too. */
   readonly counter?: Counter | undefined;
   /** As it is now; `publicUrl` and the times and flows of `signIn` stay as they are at first. */
   readonly config: () => Config;
   readonly onError: (error: unknown) => void;
   readonly onSignIn: (signIn: SignIn) => void;
-  /** Told of each wrong password, and of each attempt that came too soon. */
+  /** Called for each wrong password, and for each attempt that came too soon. */
   readonly onRefused: (refused: RefusedAttempt) => void;
 }
 
@@ -44,7 +44,7 @@ export interface Login {
   close(): void;
 }
 
-/** A key lives for weeks; its successor may be an hour late. */
+/** A key lives for weeks; its successor can be an hour late. */
 const refreshMs = 3_600_000;
 
 /** Opens the sign-in of a gateway. The store and the keys stay their owner's. */

@@ -20,7 +20,7 @@ const signInSchema = z.object({
   kind: z.enum(['browser', 'program', 'device']),
   /** Milliseconds since 1970, as are all times here. */
   startedAt: z.number(),
-  /** When the person proved who they are: a program inherits it from the browser's sign-in that it was made with. */
+  /** The time of the person's proof: a program inherits it from the browser's sign-in that it was made with. */
   provenAt: z.number(),
   expiresAt: z.number(),
   remoteAddress: z.string(),
@@ -31,7 +31,7 @@ const signInSchema = z.object({
   /** Absent for accounts of the gateway. */
   origin: originSchema.exactOptional(),
 });
-/** One sign-in of a person, from when they proved who they are until it expires or is ended. */
+/** One sign-in of a person, from the proof of their identity until it expires or is ended. */
 export type SignIn = Readonly<z.output<typeof signInSchema>>;
 
 export interface SignInsOptions {
@@ -41,7 +41,7 @@ export interface SignInsOptions {
   readonly now?: () => number;
 }
 
-/** Remembers who is signed in where, and ends it. */
+/** The sign-ins of all people, and their ends. */
 export class SignIns {
   readonly #store: Store;
   readonly #signIns: Table<SignIn>;
@@ -78,7 +78,7 @@ export class SignIns {
     return signIn && !this.#isRevoked(signIn) ? signIn : undefined;
   }
 
-  /** All sign-ins of a subject that are good now, the latest first. */
+  /** All valid sign-ins of a subject, the latest first. */
   async of(subject: string): Promise<readonly SignIn[]> {
     const found = await this.#all(this.#ofSubject, subject);
     return found.toSorted((one, other) => other.startedAt - one.startedAt);
@@ -95,7 +95,7 @@ export class SignIns {
     for (const { id } of await this.of(subject)) await this.end(id, reason);
   }
 
-  /** Ends those that come from a provider's session, or else all of a person there. Resolves to how many there were. */
+  /** Ends those that come from a provider's session, or else all of a person there. Resolves to their number. */
   async endFrom(provider: string, about: Partial<Origin>, reason: string): Promise<number> {
     const { session, subject } = about;
     const key =
@@ -103,17 +103,17 @@ export class SignIns {
         ? originKey(provider, 'subject', subject ?? '')
         : originKey(provider, 'session', session);
     const found = await this.#all(this.#ofOrigin, key);
-    const meant = found.filter(({ origin }) => subject === undefined || origin?.subject === subject);
-    for (const { id } of meant) await this.end(id, reason);
-    return meant.length;
+    const matching = found.filter(({ origin }) => subject === undefined || origin?.subject === subject);
+    for (const { id } of matching) await this.end(id, reason);
+    return matching.length;
   }
 
-  /** To be called when the grant of a sign-in is gone: ends what hangs on it. */
+  /** To be called when the grant of a sign-in has been deleted: ends everything that depends on it. */
   async onEnded(id: string, reason: string): Promise<void> {
     const signIn = await this.#signIns.take(id);
     await forgetGrant(this.#store, id);
     if (signIn?.sessionUid !== undefined) await this.#forgetSession(signIn.sessionUid);
-    // Also when the record is gone already: to end twice is no harm, to miss one would be.
+    // Also when the record does not exist any more: to end it twice does no harm, to miss one would.
     await this.#revocations.revoke({ kind: 'signIn', signInId: id }, reason);
   }
 

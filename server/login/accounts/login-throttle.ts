@@ -3,25 +3,25 @@ import { isIPv6 } from 'node:net';
 import { z } from 'zod';
 import type { Store, Table } from '../../store/store.ts';
 
-/** Who tries to sign in. */
+/** An attempt to sign in. */
 export interface Attempt {
   /** The account, whether or not there is one of that name. */
   readonly name: string;
   readonly address: string;
 }
 
-/** What an attempt is counted by, and how many may fail before each further one has to wait. */
+/** The keys that an attempt is counted by, and how many can fail before each further one has to wait. */
 const counters = [
-  // Who guesses one account from one place is stopped first, and shuts nobody else out.
+  // An attacker that guesses one account from one network is stopped first, and locks no other person out.
   { by: ({ name, address }: Attempt) => ['both', name, network(address)], free: 5 },
   { by: ({ address }: Attempt) => ['address', network(address)], free: 20 },
-  // From many places at once: the account itself waits then, wherever its owner is.
+  // From many networks at once: then the account itself has to wait, wherever its owner is.
   { by: ({ name }: Attempt) => ['account', name], free: 20 },
 ] as const;
 
 const firstWaitMs = 30_000;
 const maxWaitMs = 15 * 60_000;
-/** After a day of quiet all is forgotten. */
+/** After a day without attempts all is forgotten. */
 const forgetMs = 24 * 3_600_000;
 
 const countSchema = z.object({ failures: z.number(), waitUntil: z.number() });
@@ -32,8 +32,8 @@ function countsOf(store: Store): Table<Count> {
 }
 
 /**
- * Counts an attempt as failed before its password is looked at, so that many at once count too. Resolves to how long
- * it has to wait, and 0 when it may go on.
+ * Counts an attempt as failed before its password is checked, so that many at once count too. Resolves to how long it has
+ * to wait, in milliseconds; 0 when it can proceed.
  */
 export async function beginAttempt(store: Store, attempt: Attempt, now: number): Promise<number> {
   const keys = counters.map(({ by, free }) => ({ key: keyOf(by(attempt)), free }));
@@ -74,12 +74,12 @@ function waitAfter(failuresBeyond: number): number {
   return Math.min(firstWaitMs * 2 ** Math.min(failuresBeyond, 10), maxWaitMs);
 }
 
-/** People type passwords into the field for the name: what is kept cannot be read. */
+/** People type passwords into the field for the name: the key is a hash. */
 function keyOf(parts: readonly string[]): string {
   return createHash('sha256').update(JSON.stringify(parts)).digest('base64url');
 }
 
-/** What one caller has: an address, or a whole /64 of IPv6. */
+/** The network of one caller: an address, or a whole /64 of IPv6. */
 export function network(address: string): string {
   if (!isIPv6(address) || address.includes('%')) return address;
   const { hostname } = new URL(`http://[${address}]/`);

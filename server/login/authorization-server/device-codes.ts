@@ -7,10 +7,10 @@ import type { CodeProblem } from '../pages/device-pages.ts';
 import { pageHeaders } from '../../web/page.ts';
 import { network } from '../accounts/login-throttle.ts';
 
-/** Who asks by device code, and from where. */
+/** The device that a code was issued to. */
 export interface DeviceInfo {
   readonly remoteAddress: string;
-  /** What its program calls itself; it proves nothing. */
+  /** The name that its program gives itself; it proves nothing. */
   readonly agent: string;
 }
 
@@ -22,11 +22,11 @@ interface Parts {
   readonly now?: () => number;
 }
 
-/** Wrong codes that one address may type in a while. With 20^8 codes, nobody guesses one (RFC 8628 §5.1). */
+/** Wrong codes allowed to one address in that time: with 20^8 codes, none can be guessed (RFC 8628 section 5.1). */
 const maxTries = 5;
 const triesMs = 600_000;
 
-/** The pages on which a person lets a program on another machine in, and the count of wrong codes. */
+/** The pages on which a person lets a program on another machine connect, and the count of wrong codes. */
 export class DeviceCodes {
   readonly #parts: Parts;
 
@@ -39,16 +39,16 @@ export class DeviceCodes {
     return { remoteAddress: this.#parts.remoteAddress(context.req), agent: agent.slice(0, 120) };
   }
 
-  /** Stands before everything at the path of the pages. */
+  /** Middleware for the path of the pages. */
   async guard(context: KoaContextWithOIDC, next: () => Promise<void>): Promise<void> {
     if (context.method !== 'POST') {
-      // A link that brings the code along would have people approve what they never saw (RFC 8628 §5.4).
+      // A link that carries the code would let people approve a code that they never saw (RFC 8628 section 5.4).
       context.querystring = '';
       return next();
     }
     const attempts = this.#parts.store.table('deviceCodeAttempts', z.number());
     const key = network(this.#parts.remoteAddress(context.req));
-    // Counted before the code is looked at, so that a thousand guesses at the same moment are a thousand guesses.
+    // Counted before the code is checked, so that a thousand guesses at the same time count as a thousand.
     const expiresAt = (this.#parts.now ?? Date.now)() + triesMs;
     const tries = await attempts.update(key, count(1), { expiresAt });
     if ((tries ?? 0) > maxTries) {

@@ -11,10 +11,10 @@ import type { AuthorizationServerParts } from './provider-config.ts';
 import type { OidcProvider } from './import-oidc-provider.ts';
 import { RateLimit } from './rate-limit.ts';
 
-/** For one network and minute: more than people behind one address need, less than fills a disk. */
+/** For one network in a minute: more than the people behind one address need, less than fills a disk. */
 const maxRequests = 120;
 
-/** Makes the one who answers requests to the authorization server, with what stands before and after each answer. */
+/** Makes the oidc-provider that answers requests to the authorization server, with its middleware. */
 export function buildProvider(
   issuer: string,
   parts: AuthorizationServerParts,
@@ -25,7 +25,7 @@ export function buildProvider(
   const codes = new DeviceCodes(parts);
   const adapter = storeAdapter(store, {
     onGrantEnded: (id) => signIns.onEnded(id, reasonOf(module.default.ctx)),
-    onReplay: () => new module.errors.InvalidGrant('it was used already'),
+    onReplay: () => new module.errors.InvalidGrant('it has already been used'),
   });
   const provider = new module.default(
     issuer,
@@ -60,12 +60,12 @@ export function buildProvider(
   return provider;
 }
 
-/** Each of these is a write to the disk, for somebody who has not signed in. */
+/** Each of these requests is a write to the disk, for a caller that has not signed in. */
 function isRemembered({ method, path }: { method: string; path: string }): boolean {
   return method === 'GET' ? path === '/auth' || path === '/device' : path === '/device/auth';
 }
 
-/** What a request says of the host it came to, or of the way, is nobody's word: the issuer knows all of it. */
+/** The host and protocol that a request names prove nothing: those of the issuer replace them. */
 function pinIssuerOrigin(provider: Provider, issuer: URL): void {
   const known = { protocol: issuer.protocol.slice(0, -1), host: issuer.host, ips: [] };
   for (const [name, value] of Object.entries(known)) {
@@ -85,7 +85,7 @@ function showError(context: KoaContextWithOIDC, out: { readonly error: string },
   context.body = errorPage(explainError(error), publicUrl);
 }
 
-/** Why a grant has ended, when oidc-provider itself has ended it. */
+/** The reason of a grant's end, when oidc-provider itself has ended it. */
 function reasonOf(context: KoaContextWithOIDC | undefined): string {
   if (context?.oidc.route === 'revocation') return 'signed out';
   return context?.oidc.route === 'token' ? 'a code or a refresh token was used twice' : 'ended';

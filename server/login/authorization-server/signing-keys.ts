@@ -10,18 +10,18 @@ const dayMs = 24 * 3_600_000;
 
 /** A key signs for this long; then a new one does. */
 export const keyLifeMs = 30 * dayMs;
-/** What it signed is believed this much longer: more than any token of ours lives. */
+/** Its signatures are trusted this much longer: more than any token of ours lives. */
 export const keyRestMs = dayMs;
 
 /** The private keys of the authorization server. */
 export interface SigningKeys {
-  /** With private parts. The first signs, all of them are believed. */
+  /** With private parts. The first signs, all of them are trusted. */
   readonly current: readonly [JWK, ...JWK[]];
   /** Secrets for cookies and forms; the first signs. */
   readonly secrets: readonly [string, ...string[]];
   /** The public parts, for the gateway's own check of tokens; follows every change. */
   readonly source: KeySource;
-  /** Makes new keys where the present ones are too old, and takes over what another process has made. */
+  /** Makes new keys when the present ones are too old, and loads those that another process has made. */
   refresh(): Promise<void>;
   close(): void;
 }
@@ -41,7 +41,7 @@ function isKeyWithId(value: unknown): boolean {
 export interface SigningKeysOptions {
   /** The wall clock, in milliseconds since 1970. */
   readonly now?: () => number;
-  /** Told when what another process has made cannot be read. */
+  /** Called when the keys of another process cannot be read. */
   readonly onError?: (error: unknown) => void;
 }
 
@@ -79,12 +79,12 @@ function each<T>([first, ...rest]: Records, read: (record: KeyRecord) => T): rea
   return [read(first), ...rest.map(read)];
 }
 
-/** All keys that are believed, the newest first; makes one when the newest is too old. */
+/** All keys that are trusted, the newest first; makes one when the newest is too old. */
 async function upToDate(table: Table<KeyRecord>, now: number): Promise<Records> {
   const [newest] = await load(table, now);
   if (newest === undefined || newest.madeAt + keyLifeMs <= now) await make(table, now);
   const [first, ...rest] = await load(table, now);
-  if (!first) throw new Error('a signing key is gone right after it was written');
+  if (!first) throw new Error('a signing key has disappeared right after it was written');
   return [first, ...rest];
 }
 
@@ -92,7 +92,7 @@ async function load(table: Table<KeyRecord>, now: number): Promise<readonly KeyR
   const records = (await table.list())
     .map(([, record]) => record)
     .toSorted((one, other) => other.madeAt - one.madeAt || compare(one.jwk.kid, other.jwk.kid));
-  // A key rests from the moment its successor was made.
+  // A key stops signing when its successor is made.
   return records.filter((_, at) => at === 0 || records[at - 1]!.madeAt + keyRestMs > now);
 }
 

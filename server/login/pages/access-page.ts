@@ -153,7 +153,7 @@ function signInRow(page: AccessPage, signIn: AccessPage['signIns'][number]): Htm
 
 function ticketForm({ publicUrl, token, hosts }: AccessPage): Html {
   const example = hosts.map(hostOf).find((name) => !name.includes('*')) ?? 'box';
-  return html`<h2>A ticket, for programs that only support passwords</h2>
+  return html`<h2>Tickets for programs that only support passwords</h2>
     <p class="soft">
       A ticket opens one session within five minutes. Use it as the proxy password, with any user name.
     </p>

@@ -29,7 +29,7 @@ export function deviceCodePage(page: {
     title: `Sign in another machine – ${publicUrl.hostname}`,
     narrow: true,
     body: html`<h1>Sign in another machine</h1>
-      <p class="lead">Enter the code that <code>postern login --device</code> shows there.</p>
+      <p class="lead">Enter the code that <code class="keep">postern login --device</code> shows there.</p>
       ${problem && html`<p class="problem" role="alert" id="problem">${problems[problem]}</p>`}
       ${form && codeForm(form, problem)}`,
   });
@@ -70,7 +70,7 @@ export function deviceConfirmPage(page: {
     title: `Allow this machine? – ${publicUrl.hostname}`,
     narrow: true,
     body: html`<h1>Allow this machine to connect as you?</h1>
-      <p class="lead">A program on another machine asks for access in your name.</p>
+      <p class="lead">A program on another machine is asking for access.</p>
       <dl class="facts">
         <dt>Code</dt>
         <dd><code>${code}</code></dd>

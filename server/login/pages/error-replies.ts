@@ -4,7 +4,7 @@ import { pageHeaders } from '../../web/page.ts';
 import { FormRefusal } from './forms.ts';
 import { ProviderRefusal } from '../upstream/identity-provider.ts';
 
-/** What a person is shown in place of the page they wanted; the code is one that `explainError` knows. */
+/** The error for a page in place of the requested one; the code is one that `explainError` knows. */
 export class PageError extends Error {
   override readonly name = 'PageError';
   readonly code: string;
@@ -17,7 +17,7 @@ export class PageError extends Error {
   }
 }
 
-/** Answers every error of the routes of `app` with a page that says what to do; tells `onError` of those that are not the caller's. */
+/** Answers every error of the routes of `app` with a page that says what to do; calls `onError` for those that are not the caller's. */
 export function registerErrorPages(
   app: FastifyInstance,
   publicUrl: URL,
@@ -40,7 +40,7 @@ function classify(error: unknown): { readonly code: string; readonly status: num
   if (error instanceof ProviderRefusal)
     return { code: error.code, status: error.code === 'provider_down' ? 502 : 403 };
   const { name, statusCode = 500 } = error as { name?: string; statusCode?: number };
-  // The cookie of the sign-in is gone, or what it names (oidc-provider).
+  // The cookie of the sign-in is missing, or the sign-in that it names (oidc-provider).
   if (name === 'SessionNotFound') return { code: 'expired', status: 400 };
   return statusCode < 500
     ? { code: 'invalid_request', status: statusCode }

@@ -12,7 +12,7 @@ export interface RevalidatorParts {
   readonly signIns: Pick<SignIns, 'endAll'>;
   /** As the configuration has them now. */
   readonly providers: () => readonly IdentityProvider[];
-  /** Told when a provider could not be asked. */
+  /** Called when a provider could not be reached. */
   readonly onError: (error: unknown) => void;
   /** The wall clock, in milliseconds since 1970. */
   readonly now?: () => number;
@@ -30,10 +30,10 @@ const upstreamRefresh = z.object({
 });
 type UpstreamRefresh = Readonly<z.output<typeof upstreamRefresh>>;
 
-/** Longer than an answer may take, with everything that has to be fetched for it. */
+/** Longer than a response can take, with everything that has to be fetched for it. */
 const busyMs = 60_000;
 
-/** Asks providers again, while people are signed in, whether they still may be and what groups they have (`recheck`). */
+/** Asks providers again, while people are signed in, whether they are still allowed to be, and for their groups (`recheck`). */
 export class Revalidator {
   readonly #parts: RevalidatorParts;
   readonly #table: Table<UpstreamRefresh>;
@@ -43,7 +43,7 @@ export class Revalidator {
     this.#table = parts.store.table('upstreamRefresh', upstreamRefresh);
   }
 
-  /** Keeps what the provider of an arrival can be asked with. */
+  /** Keeps the refresh token of a login, with which its provider can be asked again. */
   async keep({ identity, origin, refreshToken }: ProviderLogin, until: number): Promise<void> {
     if (refreshToken === undefined) return this.#table.delete(identity.subject);
     const refresh = { origin, refreshToken, until, askedAt: this.#now(), busyUntil: 0 };
@@ -51,8 +51,8 @@ export class Revalidator {
   }
 
   /**
-   * Whether somebody may go on. Asks their provider when that was last done more than `maxAgeMs` ago, and keeps what it
-   * says. A provider that refuses ends every sign-in of theirs; one that is down changes nothing.
+   * Whether a person is still allowed to be signed in. Asks their provider when that was last done more than `maxAgeMs`
+   * ago, and keeps its statement. A provider that refuses ends every sign-in of theirs; one that is down changes nothing.
    */
   async isStillAllowed(subject: string, maxAgeMs: number): Promise<boolean> {
     const kept = await this.#claim(subject, maxAgeMs);
@@ -60,11 +60,11 @@ export class Revalidator {
     const provider = this.#parts.providers().find(({ config }) => config.name === kept.origin.provider);
     if (!provider?.config.recheck) return true;
     try {
-      const arrival = await provider.recheck(kept.refreshToken, kept.origin);
-      if (arrival.identity.subject !== subject)
-        throw new ProviderRefusal('provider_refused', `${provider.config.name} speaks of somebody else`);
-      await this.#parts.identities.keep(arrival.identity, kept.until);
-      await this.keep(arrival, kept.until);
+      const login = await provider.recheck(kept.refreshToken, kept.origin);
+      if (login.identity.subject !== subject)
+        throw new ProviderRefusal('provider_refused', `${provider.config.name} answered for another person`);
+      await this.#parts.identities.keep(login.identity, kept.until);
+      await this.keep(login, kept.until);
       return true;
     } catch (error) {
       if (!(error instanceof ProviderRefusal) || error.code === 'provider_down') {
@@ -73,12 +73,15 @@ export class Revalidator {
         return true;
       }
       await this.#table.delete(subject);
-      await this.#parts.signIns.endAll(subject, `${provider.config.name} no longer lets them in`);
+      await this.#parts.signIns.endAll(
+        subject,
+        `${provider.config.name} no longer allows this person to sign in`,
+      );
       return false;
     }
   }
 
-  /** What to ask with, for one caller at a time. */
+  /** The refresh token to ask with, for one caller at a time. */
   async #claim(subject: string, maxAgeMs: number): Promise<UpstreamRefresh | undefined> {
     // Most people have no row, and a read costs no write.
     if ((await this.#table.get(subject)) === undefined) return undefined;
