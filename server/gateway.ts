@@ -142,7 +142,7 @@ export class Gateway {
       ...authority,
       rules: () => this.config.rules,
       sessions: this.sessions,
-      elsewhere: this.#peers,
+      peers: this.#peers,
       tickets: this.#state.tickets,
       onTicket: (made) => this.#audit.appendEventually(ticketFields(made)),
     });
@@ -165,7 +165,7 @@ export class Gateway {
       keys: signingKeys,
       counter: this.#counter,
       sessions: this.sessions,
-      elsewhere: this.#peers,
+      peers: this.#peers,
       config: () => this.config,
       onTicket: (made) => this.#audit.appendEventually(ticketFields(made)),
       remoteAddress: (request) => this.#settings.remoteAddress(request),

@@ -71,7 +71,7 @@ export class AuditFile {
   }
 
   async #locked(work: () => Promise<unknown>): Promise<void> {
-    const release = await this.#lock?.take(lockMs);
+    const release = await this.#lock?.acquire(lockMs);
     try {
       await work();
     } catch (error) {

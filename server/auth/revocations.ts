@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto';
-import type { Store } from '../store/store.ts';
+import { z } from 'zod';
+import type { Store, Table } from '../store/store.ts';
 import type { Principal } from './authenticator.ts';
 
 /** Credentials that are no longer accepted. A record is kept as long as a token it could apply to can live. */
@@ -74,7 +75,7 @@ export async function openRevocations(
 type RevocationListener = (revocation: Revocation, reason: string) => void;
 
 class RevocationList implements Revocations {
-  readonly #store: Store;
+  readonly #table: Table<Entry>;
   readonly #options: RevocationsOptions;
   readonly #keepMs: number;
   readonly #now: () => number;
@@ -86,7 +87,7 @@ class RevocationList implements Revocations {
 
   constructor(store: Store, options: RevocationsOptions) {
     const { keepMs = defaultKeepMs, now = Date.now } = options;
-    this.#store = store;
+    this.#table = store.table('revocations', entrySchema);
     this.#options = options;
     this.#keepMs = keepMs;
     this.#now = now;
@@ -109,13 +110,9 @@ class RevocationList implements Revocations {
     this.#forgetOld();
     const entry: Entry = { revocation, reason, until: this.#now() + this.#keepMs };
     this.#apply(entry);
-    await this.#store.update(
-      'revocations',
+    await this.#table.update(
       keyOf(nameOf(revocation)),
-      (value) => {
-        const known = value as Entry | undefined;
-        return known && !isLater(revocation, known.revocation) ? known : entry;
-      },
+      (known) => (known && !isLater(revocation, known.revocation) ? known : entry),
       { expiresAt: entry.until },
     );
   }
@@ -126,12 +123,11 @@ class RevocationList implements Revocations {
   }
 
   async load(): Promise<void> {
-    for (const [, value] of await this.#store.list('revocations')) this.#apply(value as Entry);
+    for (const [, value] of await this.#table.list()) this.#apply(value);
   }
 
   watch(): void {
-    this.#stopWatching = this.#store.watch(
-      'revocations',
+    this.#stopWatching = this.#table.watch(
       () => void this.load().catch((error: unknown) => this.#options.onError?.(error)),
     );
   }
@@ -156,12 +152,24 @@ class RevocationList implements Revocations {
   }
 }
 
-interface Entry {
-  readonly revocation: Revocation;
-  readonly reason: string;
+const entrySchema = z.object({
+  revocation: z.discriminatedUnion('kind', [
+    z.object({ kind: z.literal('token'), tokenId: z.string() }),
+    z.object({ kind: z.literal('signIn'), signInId: z.string() }),
+    z.object({ kind: z.literal('key'), keyThumbprint: z.string() }),
+    z.object({
+      kind: z.literal('subject'),
+      issuer: z.string().exactOptional(),
+      subject: z.string(),
+      issuedBefore: z.number(),
+    }),
+  ]),
+  reason: z.string(),
   /** When every token it could apply to has expired. */
-  readonly until: number;
-}
+  until: z.number(),
+});
+
+type Entry = Readonly<z.output<typeof entrySchema>>;
 
 /** The name of a revocation's subject, the same for all that replace each other. */
 function nameOf(revocation: Revocation): string {

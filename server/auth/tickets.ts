@@ -1,4 +1,5 @@
 import { createHash, randomBytes } from 'node:crypto';
+import { z } from 'zod';
 import { TunnelError } from '../../protocol/errors.ts';
 import { formatPattern, intersectPatterns, parsePattern } from '../../protocol/target-pattern.ts';
 import type { Store } from '../store/store.ts';
@@ -43,18 +44,23 @@ export function isTicketFormat(credential: string): boolean {
   return credential.startsWith(prefix);
 }
 
-interface StoredTicket extends Pick<
-  Principal,
-  'issuer' | 'subject' | 'targets' | 'tokenId' | 'signInId' | 'keyThumbprint'
-> {
-  readonly groups: readonly string[];
-  readonly issuedAt: number;
-  readonly expiresAt: number;
-  readonly usesLeft: number;
-}
+const storedTicket = z.object({
+  issuer: z.string(),
+  subject: z.string(),
+  groups: z.array(z.string()),
+  targets: z.array(z.string()).readonly().exactOptional(),
+  tokenId: z.string().exactOptional(),
+  signInId: z.string().exactOptional(),
+  keyThumbprint: z.string().exactOptional(),
+  issuedAt: z.number(),
+  expiresAt: z.number(),
+  usesLeft: z.number(),
+});
+type StoredTicket = z.output<typeof storedTicket>;
 
 /** The tickets in a store. */
 export function createTicketStore(store: Store, { now = Date.now }: TicketsOptions = {}): Tickets {
+  const tickets = store.table('tickets', storedTicket);
   return {
     async issue(principal, { targets, ttlMs, uses }) {
       const ticket = `${prefix}${randomBytes(32).toString('base64url')}`;
@@ -76,18 +82,18 @@ export function createTicketStore(store: Store, { now = Date.now }: TicketsOptio
         expiresAt,
         usesLeft: uses,
       };
-      await store.add('tickets', keyOf(ticket), stored, { expiresAt });
+      await tickets.add(keyOf(ticket), stored, { expiresAt });
       return { ticket, expiresAt: new Date(expiresAt) };
     },
 
     async redeem(ticket) {
       const key = keyOf(ticket);
       // A guess must not cost a write.
-      if (!form.test(ticket) || (await store.get('tickets', key)) === undefined)
+      if (!form.test(ticket) || (await tickets.get(key)) === undefined)
         throw new InvalidTokenError('ticket: unknown, used up or expired');
       let used: StoredTicket | undefined;
-      await store.update('tickets', key, (value) => {
-        used = value as StoredTicket | undefined;
+      await tickets.update(key, (value) => {
+        used = value;
         return used && used.usesLeft > 1 ? { ...used, usesLeft: used.usesLeft - 1 } : undefined;
       });
       if (!used) throw new InvalidTokenError('ticket: used up');

@@ -9,7 +9,7 @@ import type { Tickets } from '../auth/tickets.ts';
 import type { Config } from '../config/config.ts';
 import { openSigningKeys } from '../login/authorization-server/signing-keys.ts';
 import type { SigningKeys } from '../login/authorization-server/signing-keys.ts';
-import { openEmbeddedStore } from '../store/sqlite-store.ts';
+import { openStore } from '../store/open-store.ts';
 import type { Store } from '../store/store.ts';
 import type { Log } from '../telemetry/log.ts';
 
@@ -27,7 +27,7 @@ export interface GatewayState {
 
 /** Opens the store and the parts that live in it. Rejects when they cannot be used; nothing is left open then. */
 export async function openState(config: Config, log: Log): Promise<GatewayState> {
-  const store = await openEmbeddedStore(config.store.file);
+  const store = await openStore(config.store);
   try {
     const lifetimes = config.issuers.map((issuer) => issuer.maxLifetimeMs);
     const replays = sharedReplayMemory(await store.seen());

@@ -54,7 +54,7 @@ export class Listeners {
     const { config, apps, folder, instance } = this.#parts;
     const lock = new FileLock(join(folder.directory, 'takeover.lock'));
     try {
-      const release = await lock.take(turnMs);
+      const release = await lock.acquire(turnMs);
       const turn = (await isServed(config.control.path, config.publicUrl)) ? 'next' : 'first';
       const socket: ListenSpec = { kind: 'unix', path: folder.socketOf(instance)! };
       await this.#listen(apps.instance, socket, { access: 'owner', mode: 'next' });

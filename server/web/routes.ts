@@ -8,8 +8,8 @@ import { pageHeaders } from './page.ts';
 import { startPage } from './start-page.ts';
 
 /**
- * What the gateway answers to ordinary requests below its prefix: a page for people, the discovery document for
- * clients, and a clear no for everything else.
+ * The answers to ordinary requests below the gateway's prefix: a page for people, the discovery document for clients, and
+ * a clear refusal of everything else.
  */
 export function webRoutes(app: FastifyInstance, config: () => Config, challenge: () => Challenge): void {
   const refuseRequest = (request: FastifyRequest, reply: FastifyReply, error: TunnelError): FastifyReply =>
@@ -29,7 +29,7 @@ export function webRoutes(app: FastifyInstance, config: () => Config, challenge:
         reply,
         new TunnelError(
           'UPGRADE_REQUIRED',
-          'this is a tunnel: ask for it with Upgrade: websocket or connect-tcp',
+          'this path is for tunnels: request one with Upgrade: websocket or connect-tcp',
         ),
       ),
     );

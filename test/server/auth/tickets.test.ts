@@ -10,7 +10,7 @@ import { ticketAuthenticator } from '../../../server/auth/ticket-authenticator.t
 import { createTicketStore } from '../../../server/auth/tickets.ts';
 import type { Tickets } from '../../../server/auth/tickets.ts';
 import { readCredentials } from '../../../server/entry/credentials.ts';
-import { openEmbeddedStore } from '../../../server/store/sqlite-store.ts';
+import { openSqliteStore } from '../../../server/store/sqlite-store.ts';
 import type { Store } from '../../../server/store/store.ts';
 import { loopbackContext, oneToken } from '../support/gateway-parts.ts';
 
@@ -35,7 +35,7 @@ describe('tickets', () => {
   let store: Store;
   let tickets: Tickets;
   before(async () => {
-    store = await openEmbeddedStore(file, { now: () => now });
+    store = await openSqliteStore(file, { now: () => now });
     tickets = createTicketStore(store, { now: () => now });
   });
   after(async () => {
