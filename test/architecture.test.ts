@@ -128,7 +128,7 @@ describe('the architecture', () => {
 
   const interfaces: Readonly<Record<string, readonly string[]>> = {
     'server/gateway.ts': ['server/plugin.ts', 'server/commands/serve.ts', 'server/commands/serve-worker.ts'],
-    'server/pipeline.ts': ['server/gateway.ts'],
+    'server/pipeline.ts': ['server/gateway.ts', 'server/gateway/settings.ts'],
     'server/main.ts': [],
     'client/main.ts': [],
   };
