@@ -3,7 +3,7 @@ import { parseConfig } from './config/parse.ts';
 import { loadConfig } from './config/load.ts';
 import { Gateway } from './gateway.ts';
 import { controlApp } from './admin/control.ts';
-import type { ControlledElsewhere, KillRequest } from './admin/control.ts';
+import type { PeerControl, KillRequest } from './admin/control.ts';
 import { listen } from './listener/listen.ts';
 
 export interface PosternOptions {
@@ -37,7 +37,7 @@ export async function postern(app: FastifyInstance, options: PosternOptions): Pr
 }
 
 /** The app that answers `postern-gateway sessions` and `kill`, to be served on the control socket. */
-export function controlOf(gateway: Gateway, peers?: ControlledElsewhere): FastifyInstance {
+export function controlOf(gateway: Gateway, peers?: PeerControl): FastifyInstance {
   const here = {
     sessions: () => gateway.sessions.records(),
     kill: (request: KillRequest) => gateway.kill(request),

@@ -176,7 +176,7 @@ export class InboundHttpCarrier extends RecordCarrier {
     if (record.type === recordTypes.BRIEF) this.#endResponse();
     else if (record.type === recordTypes.ECHO)
       this.transmit(encodeRecord(recordTypes.ECHO_REPLY, record.bytes.subarray(0, maxEchoBytes)));
-    else this.takeRecord(record);
+    else this.receiveRecord(record);
   }
 
   /** Records of one turn of the event loop are sent together. */

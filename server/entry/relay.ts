@@ -4,7 +4,7 @@ import { TunnelError } from '../../protocol/errors.ts';
 import type { RelayCodec } from '../../protocol/relay-frame.ts';
 import { relayV1, relayV1Subprotocol } from '../../protocol/relay-v1.ts';
 import { relayV4, relayV4Subprotocols } from '../../protocol/relay-v4.ts';
-import { InboundWebSocketCarrier } from '../../stream/zero-copy/inbound-websocket-carrier.ts';
+import { inboundWebSocketCarrier } from '../../stream/zero-copy/inbound-websocket-carrier.ts';
 import type { Carrier } from '../../stream/carrier.ts';
 import type { Challenge } from '../auth/authenticator.ts';
 import type { ResumableTunnels } from '../resume/resumable-tunnels.ts';
@@ -40,10 +40,8 @@ export function relayEntry(prefix: string, tunnels: () => ResumableTunnels): Req
       checkHandshake(request);
       const codec = codecOf(request);
       const accept = (): Promise<Carrier> =>
-        acceptWebSocket(
-          server,
-          { request, socket, signal },
-          (webSocket) => new InboundWebSocketCarrier(webSocket, codec, socket),
+        acceptWebSocket(server, { request, socket, signal }, (webSocket) =>
+          inboundWebSocketCarrier(webSocket, codec, socket),
         );
       const common = {
         entry: 'relay',

@@ -5,7 +5,7 @@ import type { TunnelErrorCode } from '../../protocol/errors.ts';
 import type { RelayOpened } from '../../protocol/relay-frame.ts';
 import type { Target } from '../../protocol/target.ts';
 import { RelayStream } from '../../stream/relay-stream.ts';
-import type { ReplayBudget } from '../../stream/relay-stream.ts';
+import type { ReplayBudget } from '../../stream/relay/write-side.ts';
 import type { Carrier, CarrierEnd } from '../../stream/carrier.ts';
 import { TunnelEnded } from '../../stream/tunnel-ended.ts';
 import type { Principal } from '../auth/authenticator.ts';
