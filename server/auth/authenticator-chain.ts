@@ -1,5 +1,5 @@
 import { TunnelError } from '../../protocol/errors.ts';
-import type { Authenticator, Challenge, Credential } from './authenticator.ts';
+import type { Authenticator, Challenge, OfferCredential } from './authenticator.ts';
 import { InvalidTokenError } from './jwt/claims.ts';
 
 /**
@@ -21,7 +21,7 @@ export function authenticatorChain(authenticators: readonly Authenticator[]): Au
 }
 
 /** The refusal of a request without any credential (`TOKEN_MISSING`), or with none that is recognised (`TOKEN_INVALID`). */
-export function unrecognized(credentials: readonly Credential[]): TunnelError {
+export function unrecognized(credentials: readonly OfferCredential[]): TunnelError {
   if (credentials.length === 0) return new TunnelError('TOKEN_MISSING', 'a token is needed; sign in first');
   const isUnreadable = credentials.some(({ kind }) => kind === 'unreadable');
   const why = isUnreadable

@@ -5,9 +5,9 @@ import type { Secret } from '../../protocol/secret.ts';
  * One credential that a request presents. A new kind is one more member here, read by the entries that can carry it, and
  * one authenticator that recognises it.
  */
-export type Credential = TokenCredential | TicketCredential | UnreadableCredential;
+export type OfferCredential = TokenCredential | TicketCredential | UnreadableCredential;
 
-export type CredentialKind = Credential['kind'];
+export type OfferCredentialKind = OfferCredential['kind'];
 
 /** A bearer token, or a token with its proof (RFC 9449). */
 export interface TokenCredential {
@@ -84,12 +84,12 @@ export interface Principal {
 
 export interface Authenticator {
   /** The kinds of credentials that it recognises. It ignores all others. */
-  readonly kinds: readonly CredentialKind[];
+  readonly kinds: readonly OfferCredentialKind[];
   /** How a client can present such credentials. */
   readonly challenge: Challenge;
   /**
    * Authenticates the credentials of a request, which can be empty. Rejects with `TOKEN_MISSING`, `TOKEN_INVALID`,
    * `ISSUER_UNAVAILABLE`, `STORE_UNAVAILABLE`.
    */
-  authenticate(credentials: readonly Credential[], context: AuthenticationContext): Promise<Principal>;
+  authenticate(credentials: readonly OfferCredential[], context: AuthenticationContext): Promise<Principal>;
 }

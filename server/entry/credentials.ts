@@ -1,19 +1,19 @@
 import type { IncomingMessage } from 'node:http';
 import { Secret } from '../../protocol/secret.ts';
-import type { Credential, Proof } from '../auth/authenticator.ts';
+import type { OfferCredential, Proof } from '../auth/authenticator.ts';
 import { isTicketFormat } from '../auth/tickets.ts';
 
 /** The parts of a request that a proof is about. */
 export type ProvenRequest = Pick<IncomingMessage, 'method' | 'url' | 'headers'>;
 
-const unreadable: readonly Credential[] = [{ kind: 'unreadable' }];
+const unreadable: readonly OfferCredential[] = [{ kind: 'unreadable' }];
 
 /**
  * Reads an `Authorization` or `Proxy-Authorization` field (RFC 9110 §11.4): `Bearer` with the token or ticket, `Basic`
  * with any user name and the token or ticket as the password, for clients that support nothing else. Empty when there is
  * no field.
  */
-export function readCredentials(field: string | undefined): readonly Credential[] {
+export function readCredentials(field: string | undefined): readonly OfferCredential[] {
   if (field === undefined) return [];
   const { scheme, value } = split(field);
   if (scheme === 'bearer') return [bearer(value)];
@@ -29,7 +29,7 @@ export function readProvenCredentials({
   method = '',
   url = '',
   headers,
-}: ProvenRequest): readonly Credential[] {
+}: ProvenRequest): readonly OfferCredential[] {
   const { authorization, dpop } = headers;
   if (dpop === undefined) return readCredentials(authorization);
   const { scheme, value } = split(authorization ?? '');
@@ -39,7 +39,7 @@ export function readProvenCredentials({
 }
 
 /** A ticket or a token, which differ by their form alone. */
-function bearer(value: string, proof?: Proof): Credential {
+function bearer(value: string, proof?: Proof): OfferCredential {
   const secret = new Secret(value);
   const more = proof && { proof };
   return isTicketFormat(value)
@@ -53,7 +53,7 @@ function split(field: string): { readonly scheme: string; readonly value: string
   return { scheme: scheme.toLowerCase(), value };
 }
 
-function readBasic(value: string): readonly Credential[] {
+function readBasic(value: string): readonly OfferCredential[] {
   const pair = Buffer.from(value, 'base64').toString('utf8');
   const colon = pair.indexOf(':');
   if (colon < 0 || colon === pair.length - 1) return unreadable;

@@ -18,7 +18,7 @@ export function parseRelayRequest(url: string | undefined, base: string): RelayR
 }
 
 /** The content of a request to resume. */
-export interface ResumeRequest {
+export interface RelayResume {
   readonly sid: string;
   readonly received: number;
   readonly cause: string;
@@ -30,7 +30,7 @@ export function readResume(
   query: URLSearchParams,
   headers: IncomingHttpHeaders,
   { isProven }: { readonly isProven: boolean },
-): ResumeRequest {
+): RelayResume {
   const sid = single(query, 'sid') ?? '';
   const received = single(query, 'ack') ?? '';
   if (!/^[\w.-]{1,128}$/.test(sid) || !/^[0-9]{1,20}$/.test(received))
@@ -42,7 +42,7 @@ export function readResume(
 function readResumeField(
   field: string | readonly string[] | undefined,
   isProven: boolean,
-): Pick<ResumeRequest, 'proof' | 'cause'> {
+): Pick<RelayResume, 'proof' | 'cause'> {
   if (!isProven && field === undefined) return { cause: 'unknown' };
   const [, count, mac, cause] =
     /^count=([1-9][0-9]{0,14}), mac=([\w-]{43}), cause=([a-z]{1,20})$/.exec(String(field)) ?? [];

@@ -3,7 +3,7 @@ import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import type { TunnelError } from '../../protocol/errors.ts';
 import type { Carrier } from '../../stream/carrier.ts';
-import type { Challenge, ConnectionPeer, Credential } from '../auth/authenticator.ts';
+import type { Challenge, ConnectionPeer, OfferCredential } from '../auth/authenticator.ts';
 
 /** The common part of a request for a new tunnel and of one to resume a tunnel. Nothing in it is trusted but `peer`. */
 export interface PendingRequest {
@@ -14,7 +14,7 @@ export interface PendingRequest {
   /** The target as the client wrote it; the pipeline parses it. Empty for a resume. */
   readonly requested: string;
   /** The credentials that it presents; empty when there are none. */
-  readonly credentials: readonly Credential[];
+  readonly credentials: readonly OfferCredential[];
   /** The client's address: that of the peer, or what a trusted proxy reports. */
   readonly remoteAddress: string;
   readonly peer: ConnectionPeer;

@@ -3,21 +3,21 @@ import { describe, it } from 'node:test';
 import { Secret } from '../../../protocol/secret.ts';
 import { TunnelError } from '../../../protocol/errors.ts';
 import { authenticatorChain } from '../../../server/auth/authenticator-chain.ts';
-import type { Authenticator, Challenge, Credential } from '../../../server/auth/authenticator.ts';
+import type { Authenticator, Challenge, OfferCredential } from '../../../server/auth/authenticator.ts';
 import { jwtAuthenticator } from '../../../server/auth/jwt/jwt-authenticator.ts';
 import { ticketAuthenticator } from '../../../server/auth/ticket-authenticator.ts';
 import { loopbackContext } from '../support/gateway-parts.ts';
 import { alice } from '../support/pipeline-parts.ts';
 
 const noChallenge: Challenge = { origin: [], proxy: [] };
-const token: Credential = { kind: 'token', token: new Secret('a token') };
-const ticket: Credential = { kind: 'ticket', ticket: new Secret('pt_a') };
+const token: OfferCredential = { kind: 'token', token: new Secret('a token') };
+const ticket: OfferCredential = { kind: 'ticket', ticket: new Secret('pt_a') };
 
-function accepting(kind: Credential['kind'], subject: string): Authenticator {
+function accepting(kind: OfferCredential['kind'], subject: string): Authenticator {
   return { kinds: [kind], challenge: noChallenge, authenticate: async () => ({ ...alice, subject }) };
 }
 
-function refusing(kind: Credential['kind']): Authenticator {
+function refusing(kind: OfferCredential['kind']): Authenticator {
   return {
     kinds: [kind],
     challenge: noChallenge,

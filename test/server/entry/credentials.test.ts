@@ -1,14 +1,14 @@
 import assert from 'node:assert/strict';
 import { inspect } from 'node:util';
 import { describe, it } from 'node:test';
-import type { Credential } from '../../../server/auth/authenticator.ts';
+import type { OfferCredential } from '../../../server/auth/authenticator.ts';
 import { readCredentials, readProvenCredentials } from '../../../server/entry/credentials.ts';
 
-function describeAll(credentials: readonly Credential[]): string {
+function describeAll(credentials: readonly OfferCredential[]): string {
   return credentials.map(describeOne).join(', ') || 'none';
 }
 
-function describeOne(credential: Credential): string {
+function describeOne(credential: OfferCredential): string {
   if (credential.kind === 'unreadable') return 'unreadable';
   const { kind, proof } = credential;
   const secret = kind === 'token' ? credential.token : credential.ticket;
