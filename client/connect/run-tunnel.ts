@@ -1,11 +1,11 @@
 import type { Target } from '../../protocol/target.ts';
+import { standardInput } from '../../stream/zero-copy/pooled-input.ts';
 import type { PlannedRoute } from '../egress/route/route.ts';
 import { writeInSession } from '../errors/report.ts';
 import { ClientError } from '../errors/failure.ts';
 import type { ClientSettings } from '../settings.ts';
 import { egressFor } from './gateway-egress.ts';
 import { canSignIn, openTunnelTo, signInFirst } from './open-tunnel.ts';
-import { standardInput } from './pooled-input.ts';
 import { carry } from './stdio.ts';
 
 /**

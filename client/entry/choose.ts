@@ -21,11 +21,11 @@ export interface Choice {
 
 /** Imports an entry when it is needed. */
 export const loadEntry: LoadEntry = async (name) => {
-  if (name === 'relay') return (await import('./relay.ts')).relay;
+  if (name === 'relay') return (await import('./resumable.ts')).relay;
   if (name === 'websocket') return (await import('./websocket.ts')).websocket;
   if (name === 'connect-tcp') return (await import('./connect-tcp.ts')).connectTcp;
   if (name === 'connect') return (await import('./connect.ts')).connect;
-  return (await import('./http.ts')).http;
+  return (await import('./resumable.ts')).http;
 };
 
 /**

@@ -10,7 +10,7 @@ import type { TestContext } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 import { direct } from '../../../client/egress/direct.ts';
 import type { ConnectionAges } from '../../../client/resume/learned-max-age.ts';
-import { relay } from '../../../client/entry/relay.ts';
+import { relay } from '../../../client/entry/resumable.ts';
 import { tunnelsHere } from '../../../client/resume/tunnel-status-file.ts';
 import { Secret } from '../../../protocol/secret.ts';
 import { startEcho, startParts } from '../../server/support/gateway-parts.ts';

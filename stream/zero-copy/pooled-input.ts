@@ -1,9 +1,9 @@
 import { fstatSync } from 'node:fs';
 import { Socket } from 'node:net';
 import type { Readable } from 'node:stream';
-import type { DirectReadable } from '../../stream/zero-copy/direct-reads.ts';
-import { PooledReads, readOn } from '../../stream/zero-copy/pooled-reads.ts';
-import type { Sink } from '../../stream/zero-copy/pooled-reads.ts';
+import type { DirectReadable } from './direct-reads.ts';
+import { PooledReads, readOn } from './pooled-reads.ts';
+import type { Sink } from './pooled-reads.ts';
 
 /**
  * An inherited pipe or socket that is read into a reused buffer: Node.js allocates memory for each read, which is half
