@@ -6,6 +6,7 @@ import { gatewayRoute } from '../connect/gateway-route.ts';
 import { preconnect } from '../connect/preconnect.ts';
 import { userPaths } from '../os/xdg-paths.ts';
 import type { Environment } from '../os/xdg-paths.ts';
+import { configureZeroCopy } from '../../stream/zero-copy/setting.ts';
 import { readSettings } from '../settings.ts';
 import type { Flags } from '../settings.ts';
 
@@ -38,6 +39,7 @@ export async function connect(args: readonly string[], env: Environment): Promis
 async function tunnel(parsed: ConnectArguments, env: Environment): Promise<number> {
   const target = parseAsked(parsed);
   const settings = readSettings(parsed.flags, env);
+  configureZeroCopy(env.POSTERN_ZERO_COPY);
   const route = gatewayRoute(settings);
   const early = preconnect(settings, route);
   try {

@@ -222,7 +222,7 @@ export class Reconnector {
         pauseMs: (number) => (this.#state === 'connected' ? calmPauseMs(number) : urgentPauseMs(number)),
         limitMs: attemptLimitMs,
         review: (error) => this.#review(error),
-        discard: ({ carrier }) => this.#stream.rejectLate(carrier),
+        discard: ({ carrier }) => this.#stream.rejectCarrier(carrier),
       });
       this.#resume(await this.#retry.run(uselessPauseMs(this.#uselessConnections)));
       notice.resumed();
@@ -267,7 +267,7 @@ export class Reconnector {
   }
 
   #resume({ carrier, resumed: joined, isSecondBest }: ResumeResult): void {
-    if (this.#stream.destroyed) return this.#stream.rejectLate(carrier);
+    if (this.#stream.destroyed) return this.#stream.rejectCarrier(carrier);
     try {
       this.#stream.attach(carrier, { peerReceived: joined.received, from: joined.from ?? 0 });
     } catch (cause) {

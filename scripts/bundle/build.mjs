@@ -1,4 +1,4 @@
-// Bundles the client for every Node from 20 on: dist/postern.cjs, and beside it dist/postern-pac.cjs for PAC files.
+// Bundles the client for Node.js 20 and later: dist/postern.cjs, and beside it dist/postern-pac.cjs for PAC files.
 import { chmod, mkdir, readFile, rename, writeFile } from 'node:fs/promises';
 import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
@@ -85,7 +85,7 @@ async function client() {
 }
 
 function pack(bytes) {
-  // A tenth larger than the best, in a tenth of the time.
+  // A tenth larger than at the best quality, in a tenth of the time.
   const params = { [constants.BROTLI_PARAM_QUALITY]: 9 };
   return brotliCompressSync(bytes, { params }).toString('base64');
 }
@@ -95,6 +95,6 @@ async function write(file, mode, content) {
   await mkdir(dirname(file), { recursive: true });
   await writeFile(temporary, content);
   await chmod(temporary, mode);
-  // In one step: tests that run at the same time can build it too.
+  // Atomic: tests that run at the same time can build it too.
   await rename(temporary, file);
 }

@@ -4,15 +4,16 @@ import type { Readable } from 'node:stream';
 import type { DirectReadable } from './direct-reads.ts';
 import { PooledReads, readOn } from './pooled-reads.ts';
 import type { Sink } from './pooled-reads.ts';
+import { usesZeroCopy } from './setting.ts';
 
 /**
- * An inherited pipe or socket that is read into a reused buffer: Node.js allocates memory for each read, which is half
- * the cost of a byte. It has no `data` events; `end`, `error` and `resume` work as usual.
+ * A pipe or socket that this process inherited for reading, read into pooled buffers: Node.js allocates a new one for
+ * each read, which is half of what a byte costs. It emits no `data`; `end`, `error` and `resume` are as usual.
  */
 export class PooledInput extends Socket implements DirectReadable {
   readonly #reads: PooledReads;
 
-  /** Starts reading at once: call `readDirect` in the same tick. */
+  /** Reads at once: call `readDirect` synchronously. */
   constructor(descriptor: number) {
     const reads = new PooledReads(
       () => true,
@@ -23,14 +24,14 @@ export class PooledInput extends Socket implements DirectReadable {
   }
 
   readDirect(sink: Sink): void {
-    this.#reads.take = sink;
+    this.#reads.sink = sink;
     this.resume();
   }
 }
 
-/** The standard input of this process; a `PooledInput` where it is a pipe or socket: then call `readDirect` in the same tick. */
+/** The standard input of this process, as a `PooledInput` where it can be one: call `readDirect` synchronously. */
 export function standardInput(): Readable {
-  return isPipe(0) ? new PooledInput(0) : process.stdin;
+  return usesZeroCopy() && isPipe(0) ? new PooledInput(0) : process.stdin;
 }
 
 function isPipe(descriptor: number): boolean {
