@@ -197,7 +197,7 @@ function proxySettings(env: Environment, config: ConfigFile | undefined): ProxyS
 function proxySignIn(env: Environment, paths: UserPaths): ProxySignIn {
   const [user, password] = [nonEmpty(env['POSTERN_PROXY_USER']), nonEmpty(env['POSTERN_PROXY_PASSWORD'])];
   return {
-    mayAsk: isPromptAllowed(env),
+    isPromptAllowed: isPromptAllowed(env),
     state: paths.state,
     ...(user === undefined ? {} : { user }),
     ...(password === undefined ? {} : { password: new Secret(password) }),

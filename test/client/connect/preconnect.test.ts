@@ -49,21 +49,21 @@ describe('preconnect()', () => {
   }
 });
 
+const client = join(import.meta.dirname, '../../../client');
+
+/** The packages and modules of Node.js that this file and all its static imports load. */
+function loaded(file: string, seen = new Set<string>()): ReadonlySet<string> {
+  if (seen.has(file)) return seen;
+  seen.add(file);
+  if (!file.startsWith('/')) return seen;
+  for (const [, name] of readFileSync(file, 'utf8').matchAll(
+    /^(?:import|export) (?!type\b)[^;]*? from '([^']+)';/gm,
+  ))
+    loaded(name!.startsWith('.') ? join(dirname(file), name!) : name!, seen);
+  return seen;
+}
+
 describe('the first half of the start of connect', () => {
-  const client = join(import.meta.dirname, '../../../client');
-
-  /** The packages and modules of Node.js that this file and all its static imports load. */
-  function loaded(file: string, seen = new Set<string>()): ReadonlySet<string> {
-    if (seen.has(file)) return seen;
-    seen.add(file);
-    if (!file.startsWith('/')) return seen;
-    for (const [, name] of readFileSync(file, 'utf8').matchAll(
-      /^(?:import|export) (?!type\b)[^;]*? from '([^']+)';/gm,
-    ))
-      loaded(name!.startsWith('.') ? join(dirname(file), name!) : name!, seen);
-    return seen;
-  }
-
   it('loads neither TLS, nor HTTP, nor cryptography, nor packages', () => {
     const modules = [...loaded(join(client, 'commands/connect.ts'))].filter((name) => !name.startsWith('/'));
     assert.ok(modules.includes('node:net'));

@@ -55,16 +55,16 @@ describe('isFinal()', () => {
   });
 });
 
-describe('PlannedReconnects', () => {
-  function planned(t: TestContext, betterAfterMs?: number) {
-    t.mock.timers.enable({ apis: ['setTimeout'] });
-    const due: string[] = [];
-    const plans = new PlannedReconnects((cause) => due.push(cause), {
-      ...(betterAfterMs !== undefined && { betterAfterMs }),
-    });
-    return { plans, due, tick: (ms: number) => t.mock.timers.tick(ms) };
-  }
+function planned(t: TestContext, betterAfterMs?: number) {
+  t.mock.timers.enable({ apis: ['setTimeout'] });
+  const due: string[] = [];
+  const plans = new PlannedReconnects((cause) => due.push(cause), {
+    ...(betterAfterMs !== undefined && { betterAfterMs }),
+  });
+  return { plans, due, tick: (ms: number) => t.mock.timers.tick(ms) };
+}
 
+describe('PlannedReconnects', () => {
   it('is due before the maximum age, once', (t) => {
     const { plans, due, tick } = planned(t);
     plans.plan(10_000, false);

@@ -22,13 +22,13 @@ import type { Fault, FaultProxy } from '../../support/fault-proxy.ts';
 /** Who owes an answer is asked, and given up, within this time. */
 const longestSilenceMs = 2000;
 
-describe('the states of a tunnel', () => {
-  const walk = (...events: string[]): string =>
-    events.reduce<string>((state, event) => {
-      const row: Partial<Record<string, ReconnectState>> = transitions[state as ReconnectState];
-      return row[event] ?? state;
-    }, 'connected');
+const walk = (...events: string[]): string =>
+  events.reduce<string>((state, event) => {
+    const row: Partial<Record<string, ReconnectState>> = transitions[state as ReconnectState];
+    return row[event] ?? state;
+  }, 'connected');
 
+describe('the states of a tunnel', () => {
   for (const [events, state] of [
     [[], 'connected'],
     [['resumed'], 'connected'],
