@@ -8,7 +8,7 @@ import type { Run } from './results.ts';
 import { sideBySide, sideBySideTable } from './side-by-side.ts';
 import { draw } from './svg.ts';
 import { markdownTable, number } from './table.ts';
-import { groups } from './ways.ts';
+import { groups } from './variants.ts';
 
 const page = 'docs/performance.md';
 const drawing = 'docs/figures/side-by-side.svg';
@@ -71,6 +71,6 @@ function inWords({ what, values }: Row): string {
 
 function together({ figures }: Run): readonly Row[] {
   const rows = sideBySide(rowsOf(figures['bulk'] ?? []), rowsOf(figures['keystroke'] ?? []));
-  // As the ways are in the order of their kinds.
+  // As the variants are in the order of their kinds.
   return Object.values(groups).flatMap((group) => rows.filter((row) => row.group === group));
 }

@@ -95,7 +95,7 @@ async function readPrincipal(file: string, config: Config): Promise<Principal> {
     const issuer = ownProperty(claims, 'iss') ?? own;
     const trusted = config.issuers.find((each) => each.issuer === issuer);
     if (typeof issuer !== 'string' || (!trusted && issuer !== own)) {
-      throw new InvalidTokenError('iss: not one that is believed');
+      throw new InvalidTokenError('iss: not a trusted issuer');
     }
     const identity = readIdentity(claims, trusted?.groupsClaim ?? 'groups');
     return { issuer, ...identity, issuedAt: new Date(), expiresAt: new Date(8.64e15) };

@@ -13,7 +13,9 @@ export function slowness(): number {
   const startedAt = performance.now();
   let sum = 0;
   for (let turn = 0; turn < 4_000_000; turn++) sum = (sum + turn * 31) | 0;
-  const byLoop = (performance.now() - startedAt + (sum & 0)) / quietMs;
+  const byLoop = (performance.now() - startedAt) / quietMs;
+  // The compiler keeps a loop whose result is used.
+  if (!Number.isInteger(sum)) throw new Error('the probe of the machine is broken');
   const byLoad = loadavg()[0]! / availableParallelism();
   return Math.min(maxFactor, Math.max(1, byLoop, byLoad));
 }

@@ -1,8 +1,8 @@
 import type { FastifyInstance } from 'fastify';
 import { z } from 'zod';
-import { cachedKeys } from '../../auth/jwt/jwks-cache.ts';
+import { JwksCache } from '../../auth/jwt/jwks-cache.ts';
 import type { KeySource } from '../../auth/jwt/jwks-cache.ts';
-import { remoteTimes } from '../../auth/jwt/issuers.ts';
+import { remoteJwksPolicy } from '../../auth/jwt/issuers.ts';
 import { keysFromDiscovery } from '../../auth/jwt/jwks-loaders.ts';
 import type { ProviderConfig } from '../../config/config.ts';
 import type { Store } from '../../store/store.ts';
@@ -28,7 +28,8 @@ export function logoutRoutes(
 
   function keysOf(issuer: string): KeySource {
     const known =
-      sources.get(issuer) ?? cachedKeys(keysFromDiscovery(issuer), { times: remoteTimes, onError });
+      sources.get(issuer) ??
+      new JwksCache(keysFromDiscovery(issuer), { policy: remoteJwksPolicy, onError });
     sources.set(issuer, known);
     return known;
   }

@@ -3,7 +3,7 @@ import { describe, it } from 'node:test';
 import { describe as describeInMarkdown, drawRun, fillIn } from '../../../bench/support/pages.ts';
 import { rowsOf, written } from '../../../bench/support/results.ts';
 import type { Run } from '../../../bench/support/results.ts';
-import { groups } from '../../../bench/support/ways.ts';
+import { groups } from '../../../bench/support/variants.ts';
 
 const rows = [
   { what: 'direct', group: groups.clear, values: { downCpu: Number.NaN, rssMiB: Number.NaN } },

@@ -14,7 +14,7 @@ type ResumeRow = Row<'medianMs' | 'p99Ms' | 'allMs' | 'gatewayCpuMsEach'>;
 
 /** How long it takes until all tunnels go on when the proxy before the gateway has been started again. */
 export const resumes = {
-  name: 'rejoin',
+  name: 'resume',
   title: 'tunnels resumed after a restart of the proxy',
   columns: {
     medianMs: ['median ms', 0],

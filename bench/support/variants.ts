@@ -1,6 +1,5 @@
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import type { Writable } from 'node:stream';
 import { entryNames } from '../../client/entry/entry.ts';
 import type { EntryName } from '../../client/entry/entry.ts';
 import { makeCertificates } from '../../test/e2e/support/certificates.ts';
@@ -16,57 +15,36 @@ import type { LoadTarget } from './load.ts';
 import { measuredCore, pin } from './processes.ts';
 import { end, flow, lacking, openByProgram, rivals } from './rivals.ts';
 import type { Rival } from './rivals.ts';
+import type { Variant } from './variant.ts';
 import { token } from './tokens.ts';
 import { openTunnel } from './tunnels.ts';
 
-/** What the two kinds of ways are called. */
+/** What the two kinds of variants are called. */
 export const groups = {
   clear: 'in the clear, one process in the path',
   whole: 'encrypted, the whole path with its client',
 } as const;
 
-/** One connection to the target. */
-export interface Flow {
-  /** What is written into it arrives at the target. */
-  readonly stream: Writable;
-  /** The processes that are there for this connection, at the client's end. */
-  readonly clients: Readonly<Record<string, number>>;
-  readonly close: () => Promise<void>;
-}
-
-/** A way to the target. */
-export interface Way {
-  readonly what: string;
-  readonly isOurs: boolean;
-  /** It is encrypted, and the client at its end is a program of its own; else one process passes bytes on. */
-  readonly isWholePath: boolean;
-  /** The processes in it, with their children. */
-  readonly servers: Readonly<Record<string, number>>;
-  /** Connects; how many bytes come from the target is told to `take`. */
-  readonly open: (take: (bytes: number) => void) => Promise<Flow>;
-  readonly stop: () => Promise<void>;
-}
-
-/** All ways that this machine has, and what they lead to. */
-export interface Ways {
-  readonly all: readonly Way[];
+/** All variants that this machine has, and what they lead to. */
+export interface Variants {
+  readonly all: readonly Variant[];
   readonly target: LoadTarget;
 }
 
-/** The kind of a way, as a table says it. */
-export function groupOf({ isWholePath }: Way): string {
+/** The kind of a variant, as a table says it. */
+export function groupOf({ isWholePath }: Variant): string {
   return isWholePath ? groups.whole : groups.clear;
 }
 
-/** The ways in the order of this round: each begins as often as the others, so that what else happens falls on all. */
-export function inTurn(ways: readonly Way[], round: number): readonly Way[] {
-  const first = Math.max(round, 0) % ways.length;
-  return [...ways.slice(first), ...ways.slice(0, first)];
+/** The variants in the order of this round: each begins as often as the others, so that what else happens falls on all. */
+export function inTurn(startAll: readonly Variant[], round: number): readonly Variant[] {
+  const first = Math.max(round, 0) % startAll.length;
+  return [...startAll.slice(first), ...startAll.slice(0, first)];
 }
 
 /** What was measured; undefined where a rival is at fault, which is then said. */
 export async function unlessBroken<T>(
-  { what, isOurs }: Way,
+  { what, isOurs }: Variant,
   measure: () => Promise<T>,
 ): Promise<T | undefined> {
   try {
@@ -78,16 +56,16 @@ export async function unlessBroken<T>(
   }
 }
 
-let running: { readonly ways: Ways; readonly stop: () => Promise<void> } | undefined;
+let running: { readonly variants: Variants; readonly stop: () => Promise<void> } | undefined;
 
-/** All ways to the target. They go on for the next figure, until `stopWays`. What cannot be had is said, and left out. */
-export async function startWays({ profiles }: Effort): Promise<Ways> {
+/** All variants to the target. They go on for the next figure, until `stopVariants`. What cannot be had is said, and left out. */
+export async function startVariants({ profiles }: Effort): Promise<Variants> {
   running ??= await startAll(profiles);
-  return running.ways;
+  return running.variants;
 }
 
 /** Ends them. */
-export async function stopWays(): Promise<void> {
+export async function stopVariants(): Promise<void> {
   await running?.stop();
   running = undefined;
 }
@@ -95,20 +73,20 @@ export async function stopWays(): Promise<void> {
 async function startAll(profiles: string | undefined): Promise<NonNullable<typeof running>> {
   const scratch = new Scratch();
   const target = await startLoadTarget();
-  const all: Way[] = [directWay(target.port)];
+  const all: Variant[] = [directVariant(target.port)];
   const stop = async (): Promise<void> => {
-    await Promise.all(all.map((way) => way.stop()));
+    await Promise.all(all.map((variant) => variant.stop()));
     await Promise.all([scratch.end(), target.close()]);
   };
   try {
     const plan = { scratch, targetPort: target.port, profiles };
-    const found = await Promise.all(rivals.map((rival) => rivalWay(rival, plan)));
-    all.push(...found.filter((way) => way !== undefined));
-    all.push(...(await Promise.all(entryNames.map((entry) => ownWay(plan, entry)))));
+    const found = await Promise.all(rivals.map((rival) => rivalVariant(rival, plan)));
+    all.push(...found.filter((variant) => variant !== undefined));
+    all.push(...(await Promise.all(entryNames.map((entry) => ownVariant(plan, entry)))));
     all.push(...(await Promise.all(await wholePaths(plan))));
     // Those with one process in the path come first.
     const sorted = all.toSorted((a, b) => Number(a.isWholePath) - Number(b.isWholePath));
-    return { ways: { all: sorted, target }, stop };
+    return { variants: { all: sorted, target }, stop };
   } catch (error) {
     await stop();
     throw error;
@@ -116,7 +94,7 @@ async function startAll(profiles: string | undefined): Promise<NonNullable<typeo
 }
 
 /** Undefined where it cannot be had. */
-async function rivalWay(rival: Rival, plan: OwnPlan): Promise<Way | undefined> {
+async function rivalVariant(rival: Rival, plan: OwnPlan): Promise<Variant | undefined> {
   try {
     const problem = lacking(rival);
     if (problem === undefined) return await rival.start(plan);
@@ -127,7 +105,7 @@ async function rivalWay(rival: Rival, plan: OwnPlan): Promise<Way | undefined> {
   return undefined;
 }
 
-async function wholePaths(plan: OwnPlan): Promise<readonly Promise<Way>[]> {
+async function wholePaths(plan: OwnPlan): Promise<readonly Promise<Variant>[]> {
   if (findProgram('nginx') === undefined || findProgram('openssl') === undefined) {
     console.error('SKIPPED: the whole path: this machine lacks nginx or openssl');
     return [];
@@ -136,7 +114,7 @@ async function wholePaths(plan: OwnPlan): Promise<readonly Promise<Way>[]> {
   return (['websocket', 'relay'] as const).map((entry) => wholePath(plan, entry, certificates));
 }
 
-function directWay(port: number): Way {
+function directVariant(port: number): Variant {
   return {
     what: 'direct',
     isOurs: false,
@@ -171,7 +149,7 @@ async function startOwn({ scratch, targetPort, profiles }: OwnPlan, name: string
   return { port, pid: child.pid!, stop };
 }
 
-async function ownWay(plan: OwnPlan, entry: EntryName): Promise<Way> {
+async function ownVariant(plan: OwnPlan, entry: EntryName): Promise<Variant> {
   const { port, pid, stop } = await startOwn(plan, entry);
   return {
     what: `Postern ${entry}`,
@@ -184,7 +162,7 @@ async function ownWay(plan: OwnPlan, entry: EntryName): Promise<Way> {
 }
 
 /** `postern connect`, nginx with TLS by the file that we ship, and the gateway. */
-async function wholePath(plan: OwnPlan, entry: EntryName, certificates: Certificates): Promise<Way> {
+async function wholePath(plan: OwnPlan, entry: EntryName, certificates: Certificates): Promise<Variant> {
   const gateway = await startOwn(plan, `whole-${entry}`);
   const scratch = new Scratch();
   const port = await freePort();
