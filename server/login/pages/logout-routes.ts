@@ -28,8 +28,7 @@ export function logoutRoutes(
 
   function keysOf(issuer: string): KeySource {
     const known =
-      sources.get(issuer) ??
-      new JwksCache(keysFromDiscovery(issuer), { policy: remoteJwksPolicy, onError });
+      sources.get(issuer) ?? new JwksCache(keysFromDiscovery(issuer), { policy: remoteJwksPolicy, onError });
     sources.set(issuer, known);
     return known;
   }

@@ -8,7 +8,7 @@ import type { Principal } from '../../../server/auth/authenticator.ts';
 import { gatewayAuthenticator } from '../../../server/auth/gateway-authenticator.ts';
 import { createTicketStore } from '../../../server/auth/tickets.ts';
 import type { Tickets } from '../../../server/auth/tickets.ts';
-import { openSqliteStore } from '../../../server/store/sqlite-store.ts';
+import { openSqliteStore } from '../../../server/store/open-store.ts';
 import type { Store } from '../../../server/store/store.ts';
 import { oneToken } from '../support/gateway-parts.ts';
 
