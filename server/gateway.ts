@@ -20,6 +20,7 @@ import type { Revocations } from './auth/revocations.ts';
 import { createTicketStore } from './auth/tickets.ts';
 import type { Tickets } from './auth/tickets.ts';
 import type { Config } from './config/config.ts';
+import { reloadConfig } from './config/reload.ts';
 import { addressCheck } from './dial/address-policy.ts';
 import { tcpDialer } from './dial/tcp.ts';
 import { measureRoutes } from './web/measure.ts';
@@ -247,10 +248,8 @@ export class Gateway {
   }
 
   /**
-   * Puts rules, targets, issuers, limits and the network policy of `config` in place of the old ones, for new tunnels.
-   * Where to listen, the prefix, the entries, the audit file, the store, the times of sign-ins and the device flow stay
-   * until a restart. Throws and changes nothing when the
-   * new ones cannot be used.
+   * Puts the settings of `config` that a reload takes (`reload` in `config/schema.ts`) in place of the old ones, for new
+   * tunnels; the others stay until a restart. Throws and changes nothing when the new ones cannot be used.
    */
   async reload(config: Config): Promise<void> {
     const commit = await this.prepare(config);
@@ -259,12 +258,8 @@ export class Gateway {
 
   /** The first half of `reload`. Resolves to what puts the new ones in place, which cannot fail. */
   async prepare(config: Config): Promise<() => void> {
-    const { listen, admin, control, workers, publicUrl, entries, resume, store } = this.config;
-    const audit = { file: this.config.audit.file, required: config.audit.required };
-    const { sessionMs, accessTokenMs, deviceFlow } = this.config.signIn;
-    const signIn = { ...config.signIn, sessionMs, accessTokenMs, deviceFlow };
-    const kept = { listen, admin, control, workers, publicUrl, entries, resume, store, audit, signIn };
-    const settings = await settingsFrom({ ...config, ...kept }, this.#state, this.#log);
+    const reloaded = reloadConfig(this.config, config).config;
+    const settings = await settingsFrom(reloaded, this.#state, this.#log);
     return () => {
       this.#settings = settings;
     };

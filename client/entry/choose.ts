@@ -1,9 +1,11 @@
 import type { Duplex } from 'node:stream';
+import { entryFacts, entryNames } from '../../protocol/entries.ts';
+import type { EntryName } from '../../protocol/entries.ts';
 import type { TunnelError } from '../../protocol/errors.ts';
 import type { Egress } from '../egress/egress.ts';
 import { ClientError, toFailure } from '../errors/failure.ts';
-import { entryNames, isTransportFailure } from './entry.ts';
-import type { ClientEntry, EntryName, TunnelRequest } from './entry.ts';
+import { isTransportFailure } from './entry.ts';
+import type { ClientEntry, TunnelRequest } from './entry.ts';
 import type { EntryMemory } from './entry-cache.ts';
 
 /** Gives the entry of a name; loading one may cost time, so only those that are tried are asked for. */
@@ -18,14 +20,16 @@ export interface Choice {
   readonly signal: AbortSignal;
 }
 
-/** Each entry, loaded when it is needed. */
-export const loadEntry: LoadEntry = async (name) => {
-  if (name === 'relay') return (await import('./relay.ts')).relay;
-  if (name === 'websocket') return (await import('./websocket.ts')).websocket;
-  if (name === 'connect-tcp') return (await import('./connect-tcp.ts')).connectTcp;
-  if (name === 'connect') return (await import('./connect.ts')).connect;
-  return (await import('./http.ts')).http;
+const loaders: Readonly<Record<EntryName, () => Promise<ClientEntry>>> = {
+  relay: async () => (await import('./relay.ts')).relay,
+  websocket: async () => (await import('./websocket.ts')).websocket,
+  'connect-tcp': async () => (await import('./connect-tcp.ts')).connectTcp,
+  connect: async () => (await import('./connect.ts')).connect,
+  http: async () => (await import('./http.ts')).http,
 };
+
+/** Loads an entry when it is needed. */
+export const loadEntry: LoadEntry = (name) => loaders[name]();
 
 /**
  * Opens the tunnel by the entry that worked here last, else in the usual order. Goes on to the next only when
@@ -38,7 +42,7 @@ export async function openTunnel(request: TunnelRequest, egress: Egress, choice:
   const isBound = request.createProof !== undefined;
   let noUpgradePasses = false;
   for (const name of via === undefined ? order(memory.recall(request.gateway), isBound) : [via]) {
-    if (noUpgradePasses && upgrades.has(name)) continue;
+    if (noUpgradePasses && entryFacts(name).upgrade !== undefined) continue;
     const startedAt = performance.now();
     try {
       const entry = await load(name);
@@ -55,22 +59,20 @@ export async function openTunnel(request: TunnelRequest, egress: Egress, choice:
   throw mostInformative(failures, isBound);
 }
 
-/** The entries that need `Upgrade`. The gateway itself says when that has been taken out of a request. */
-const upgrades: ReadonlySet<EntryName> = new Set(['relay', 'websocket', 'connect-tcp']);
-
 /** Longer than the gateway thinks: something has swallowed the request, and would do so with the next upgrade. */
 const swallowedMs = 12_000;
 
-/** CONNECT cannot carry the proof of a bound token, so it is not even tried with one. */
+/** The entries to try: an entry that cannot carry the proof of a bound token is left out with such a token. */
 function order(recalled: EntryName | undefined, isBound: boolean): EntryName[] {
-  const usable = entryNames.filter((name) => !isBound || name !== 'connect');
+  const usable = entryNames.filter((name) => !isBound || entryFacts(name).carriesProof);
   const first = usable.filter((name) => name === recalled);
   return [...first, ...usable.filter((name) => name !== recalled)];
 }
 
 function mostInformative(failures: ReadonlyMap<EntryName, TunnelError>, isBound: boolean): ClientError {
   const first = entryNames.map((name) => failures.get(name)).find((failure) => failure !== undefined)!;
-  const rest = isBound ? '; connect is for tokens and tickets only' : '';
+  const unusable = entryNames.filter((name) => !entryFacts(name).carriesProof).join(', ');
+  const rest = isBound ? `; ${unusable} is for tokens and tickets only` : '';
   return new ClientError(first.code, `${first.message} (tried ${[...failures.keys()].join(', ')}${rest})`, {
     cause: first,
     ...(first instanceof ClientError && first.requestId !== undefined ? { requestId: first.requestId } : {}),

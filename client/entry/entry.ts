@@ -1,18 +1,10 @@
 import type { Duplex } from 'node:stream';
+import type { EntryName } from '../../protocol/entries.ts';
 import type { TunnelError } from '../../protocol/errors.ts';
 import type { Secret } from '../../protocol/secret.ts';
 import type { Target } from '../../protocol/target.ts';
 import type { Egress } from '../egress/egress.ts';
 import type { Prove } from '../oauth/dpop.ts';
-
-/** The ways into a gateway, in the order in which they are tried. */
-export const entryNames = ['relay', 'websocket', 'connect-tcp', 'connect', 'http'] as const;
-export type EntryName = (typeof entryNames)[number];
-
-/** Whether `text` names an entry. */
-export function isEntryName(text: unknown): text is EntryName {
-  return (entryNames as readonly unknown[]).includes(text);
-}
 
 /** A tunnel to be asked for. */
 export interface TunnelRequest {

@@ -9,6 +9,7 @@ import { MetricsAggregator } from '../telemetry/metrics-aggregator.ts';
 import { defaultConfigText } from '../config/sample.ts';
 import { defaultConfigFile, readConfigText } from '../config/load.ts';
 import { parseConfig } from '../config/parse.ts';
+import { reloadConfig } from '../config/reload.ts';
 import { cpuWarnings } from './preflight.ts';
 import { Gateway } from '../gateway.ts';
 import { Listeners } from '../listener/listeners.ts';
@@ -167,6 +168,7 @@ async function serveUntilStopped(args: string[], { env }: CommandIo): Promise<nu
     try {
       const nextText = await readConfigText(values.config);
       const next = parseConfig(nextText, { file: values.config, env });
+      const { needsRestart } = reloadConfig(gateway.config, next);
       const certificate = app && next.tls && gateway.config.tls && certificateOf(next.tls);
       const commit = await gateway.prepare(next);
       const commitAll = await workers?.prepare(nextText);
@@ -175,6 +177,8 @@ async function serveUntilStopped(args: string[], { env }: CommandIo): Promise<nu
       await commitAll?.();
       text = nextText;
       log.info('configuration reloaded');
+      if (needsRestart.length > 0)
+        log.warn({ keys: needsRestart }, 'these settings have changed, but take effect after a restart only');
     } catch (error) {
       log.error({ err: error }, 'configuration not reloaded; the old one stays');
     }

@@ -1,6 +1,6 @@
 import { parseArgs } from 'node:util';
 import { openRevocations } from '../auth/revocations.ts';
-import { signInIssuer } from '../config/sign-in-issuer.ts';
+import { signInIssuer } from '../config/issuer-urls.ts';
 import type { Config } from '../config/config.ts';
 import { defaultConfigFile, loadConfig } from '../config/load.ts';
 import {

@@ -1,28 +1,27 @@
 import { formatTarget, isAddress, sshPort } from '../../protocol/target.ts';
-import { signInIssuer } from './sign-in-issuer.ts';
 import { formatPattern } from '../../protocol/target-pattern.ts';
 import type { TargetPattern } from '../../protocol/target-pattern.ts';
 import type { ListenAddress } from './config.ts';
-import type { SettingsInput } from './schema.ts';
-import { checkDiscoverable, readTargetName } from './setting-parsers.ts';
+import { signInIssuer } from './issuer-urls.ts';
+import type { Settings } from './schema.ts';
 import type { SettingProblem } from './issue-messages.ts';
 
-type Rule = SettingsInput['rules'][number];
-type Issuer = SettingsInput['issuers'][number];
+type Rule = Settings['rules'][number];
+type Issuer = Settings['issuers'][number];
 
-/** The settings that are right one by one: one that has problems of its own is absent, in a list undefined. */
-export type SoundSettings = Partial<Omit<SettingsInput, 'rules' | 'issuers'>> & {
+/** The settings that are right one by one: one with problems of its own is absent, in `rules` and `issuers` undefined. */
+export type SoundSettings = Partial<Omit<Settings, 'rules' | 'issuers' | 'publicUrl'>> & {
+  readonly publicUrl?: URL | undefined;
   readonly rules?: readonly (Rule | undefined)[];
   readonly issuers?: readonly (Issuer | undefined)[];
 };
 
-/** What is wrong between settings that are right one by one. */
+/** The problems between settings that are right one by one. */
 export function crossCheck(settings: SoundSettings): readonly SettingProblem[] {
   return [
     ...checkListeners(settings),
     ...checkIssuers(settings),
     ...checkProviders(settings),
-    ...checkTargets(settings.targets ?? {}),
     ...(settings.rules ?? []).flatMap((rule, at) => (rule ? checkRule(rule, ['rules', at], settings) : [])),
   ];
 }
@@ -49,7 +48,7 @@ function checkIssuers({ issuers = [], publicUrl }: SoundSettings): readonly Sett
   return issuers.flatMap((issuer, at) => {
     if (!issuer) return [];
     const path = ['issuers', at];
-    const problems = checkKeys(issuer).map((message) => ({ path, message }));
+    const problems: SettingProblem[] = [];
     if (issuers.findIndex((each) => each?.issuer === issuer.issuer) < at) {
       problems.push({ path, message: `${issuer.issuer} is listed twice` });
     }
@@ -66,7 +65,7 @@ function checkIssuers({ issuers = [], publicUrl }: SoundSettings): readonly Sett
 /** Two people must never share a subject: rules and limits could not tell them apart. */
 function checkProviders({ signIn }: SoundSettings): readonly SettingProblem[] {
   if (!signIn) return [];
-  const prefixes = signIn.providers.map(({ name, subjectPrefix = `${name}:` }) => subjectPrefix);
+  const prefixes = signIn.providers.map(({ subjectPrefix }) => subjectPrefix);
   return signIn.providers.flatMap(({ name }, at) => {
     const path = ['signIn', 'providers', at];
     const problems: SettingProblem[] = [];
@@ -84,32 +83,6 @@ function checkProviders({ signIn }: SoundSettings): readonly SettingProblem[] {
       problems.push({ path, message });
     }
     return problems;
-  });
-}
-
-function checkKeys({ issuer, jwksUrl, jwksFile }: Issuer): string[] {
-  if (jwksUrl && jwksFile !== undefined) return ['jwksUrl and jwksFile are both given'];
-  if (jwksUrl || jwksFile !== undefined) return [];
-  try {
-    checkDiscoverable(issuer);
-    return [];
-  } catch (error) {
-    return [(error as Error).message];
-  }
-}
-
-function checkTargets(targets: SettingsInput['targets']): readonly SettingProblem[] {
-  const seen = new Set<string>();
-  return Object.keys(targets).flatMap((key) => {
-    const path = ['targets', key];
-    try {
-      const name = readTargetName(key);
-      if (seen.has(name)) return [{ path, message: `${name} is listed twice` }];
-      seen.add(name);
-      return [];
-    } catch (error) {
-      return [{ path, message: (error as Error).message }];
-    }
   });
 }
 
@@ -132,9 +105,7 @@ function checkRule(
     }
   }
   if (settings.targets) {
-    const targets = new Map(
-      Object.entries(settings.targets).map(([name, each]) => [name.toLowerCase(), each]),
-    );
+    const targets = new Map(settings.targets.map((each) => [each.name, each]));
     for (const [at, pattern] of rule.targets.entries()) {
       const message = checkPattern(pattern, targets);
       if (message) problems.push({ path: [...path, 'targets', at], message });
@@ -146,10 +117,10 @@ function checkRule(
 /** A pattern that can never lead anywhere is a mistake: a name of one label is in `targets`, or it is nothing. */
 function checkPattern(
   pattern: TargetPattern,
-  targets: ReadonlyMap<string, SettingsInput['targets'][string]>,
+  targets: ReadonlyMap<string, Settings['targets'][number]>,
 ): string | undefined {
   const named = targets.get(pattern.host);
-  if (named?.address.port !== undefined && pattern.port !== '*' && pattern.port !== sshPort) {
+  if (named?.port !== undefined && pattern.port !== '*' && pattern.port !== sshPort) {
     return `${formatPattern(pattern)} never matches: targets.${pattern.host} has a port of its own, and serves port ${sshPort} only`;
   }
   const isSingle = pattern.host !== '*' && !pattern.host.includes('.') && !isAddress(pattern.host);

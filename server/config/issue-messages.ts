@@ -1,7 +1,7 @@
 import type { z } from 'zod';
 import type { SettingPath } from './yaml-document.ts';
 import { keysOf, schemaAt } from './schema-walk.ts';
-import { settingsSchema } from './schema.ts';
+import { settingsOutline } from './schema.ts';
 
 /** A problem with a setting, without the place it stands at. */
 export interface SettingProblem {
@@ -13,7 +13,7 @@ export interface SettingProblem {
 export function describeIssue(issue: z.core.$ZodIssue): readonly SettingProblem[] {
   const path = issue.path.map((step) => (typeof step === 'number' ? step : String(step)));
   if (issue.code !== 'unrecognized_keys') return [{ path, message: wordIssue(issue) }];
-  const known = keysOf(schemaAt(settingsSchema, path));
+  const known = keysOf(schemaAt(settingsOutline, path));
   return issue.keys.map((key) => ({ path: [...path, key], message: wordUnknown(key, known) }));
 }
 

@@ -2,7 +2,7 @@ import type { ConfigProblem } from './config-error.ts';
 import { readDocument } from './yaml-document.ts';
 import type { SettingPath } from './yaml-document.ts';
 import { isRecord, isText, keysOf, schemaAt } from './schema-walk.ts';
-import { settingsSchema } from './schema.ts';
+import { settingsOutline } from './schema.ts';
 
 /** A setting that the environment gives. */
 export interface Override {
@@ -51,7 +51,7 @@ function readOverride(name: string, raw: string): Override | ConfigProblem {
 }
 
 function findPath(segments: readonly string[]): readonly string[] | undefined {
-  let schema: unknown = settingsSchema;
+  let schema: unknown = settingsOutline;
   const path: string[] = [];
   for (const segment of segments) {
     const key = isRecord(schema) ? chosenKey(segment) : knownKey(segment, keysOf(schema));
@@ -76,7 +76,7 @@ function chosenKey(segment: string): string | undefined {
 
 /** YAML, as in the file; but a setting that is text takes what YAML would read as something else, such as `[::]:8022`. */
 function readValue(raw: string, path: SettingPath): unknown {
-  const isPlain = isText(schemaAt(settingsSchema, path));
+  const isPlain = isText(schemaAt(settingsOutline, path));
   const { value, problems } = readDocument(raw, '');
   const [problem] = problems;
   if (isPlain && (problem || typeof value !== 'string')) return raw;

@@ -1,4 +1,4 @@
-import type { EntryName } from '../config/config.ts';
+import type { EntryName } from '../../protocol/entries.ts';
 import { connectTcpEntry } from './connect-tcp.ts';
 import { connectEntry } from './connect.ts';
 import type { PlainEntry, RequestEntry } from './entry.ts';

@@ -19,7 +19,7 @@ import type { RefusedAttempt } from './pages/sign-in-routes.ts';
 import { SignIns } from './sign-ins.ts';
 import type { SignIn } from './sign-ins.ts';
 import type { SigningKeys } from './authorization-server/signing-keys.ts';
-import { signInIssuer } from '../config/sign-in-issuer.ts';
+import { signInIssuer } from '../config/issuer-urls.ts';
 
 export interface LoginParts extends Pick<
   AccessParts,

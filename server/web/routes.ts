@@ -1,4 +1,5 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
+import { upgradePaths, upgradeTokens } from '../../protocol/entries.ts';
 import { TunnelError, toTunnelError } from '../../protocol/errors.ts';
 import type { Config } from '../config/config.ts';
 import { originChallenges, problemOf, shownToCaller } from '../entry/refusal.ts';
@@ -19,14 +20,14 @@ export function webRoutes(app: FastifyInstance, config: () => Config): void {
       .headers({ 'X-Content-Type-Options': 'nosniff', 'Cache-Control': 'max-age=60' })
       .send(discoveryDocument(config())),
   );
-  for (const path of ['/tcp/*', '/proxy/*', '/v4/connect', '/v4/reconnect']) {
-    app.all(path, (request, reply) =>
+  for (const path of upgradePaths) {
+    app.all(`/${path}`, (request, reply) =>
       refuseRequest(
         request,
         reply,
         new TunnelError(
           'UPGRADE_REQUIRED',
-          'this is a tunnel: ask for it with Upgrade: websocket or connect-tcp',
+          `this is the URL of a tunnel: request it with Upgrade: ${upgradeTokens.join(' or ')}`,
         ),
       ),
     );
@@ -52,7 +53,7 @@ export function webRoutes(app: FastifyInstance, config: () => Config): void {
 function refuseRequest(request: FastifyRequest, reply: FastifyReply, error: TunnelError): FastifyReply {
   const { status } = error.facts;
   if (status === 426)
-    void reply.header('Upgrade', 'websocket, connect-tcp').header('Connection', 'close, Upgrade');
+    void reply.header('Upgrade', upgradeTokens.join(', ')).header('Connection', 'close, Upgrade');
   if (status === 401) void reply.header('WWW-Authenticate', originChallenges);
   return reply
     .code(status)

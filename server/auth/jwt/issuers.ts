@@ -4,7 +4,7 @@ import type { KeySource, JwksCachePolicy, LoadKeys } from './jwks-cache.ts';
 import type { TrustedIssuer } from './jwt-authenticator.ts';
 import { ownAudience, ownIssuer, ownMaxLifetimeMs } from '../gateway-key.ts';
 import type { SigningKey } from '../gateway-key.ts';
-import { signInIssuer } from '../../config/sign-in-issuer.ts';
+import { signInIssuer } from '../../config/issuer-urls.ts';
 import { keysFromDiscovery, keysFromFile, keysFromUrl } from './jwks-loaders.ts';
 
 const minuteMs = 60_000;
