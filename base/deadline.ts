@@ -54,7 +54,7 @@ export async function withDeadline<T>(
   const failed = Promise.withResolvers<never>();
   const deadline = new AbortController();
   const fail = (error: unknown): void => {
-    failed.reject(error as Error);
+    failed.reject(error);
     deadline.abort(error);
   };
   const abort = (): void => fail(onAborted?.() ?? signal?.reason);

@@ -12,7 +12,7 @@ import { memory } from './memory.ts';
 import { opens } from './opens.ts';
 import { pages } from './pages.ts';
 import { proxySignIns } from './proxy-sign-in.ts';
-import { resumes } from './rejoin.ts';
+import { resumes } from './resume.ts';
 import { slowReaders } from './slow-readers.ts';
 import { sshs } from './ssh.ts';
 import { starts } from './start.ts';
@@ -23,7 +23,7 @@ import { describeRun, keep, newestWith, rowsOf, written } from './support/result
 import type { WrittenRow } from './support/results.ts';
 import { sideBySide, sideBySideTable } from './support/side-by-side.ts';
 import { table } from './support/table.ts';
-import { stopWays } from './support/ways.ts';
+import { stopVariants } from './support/variants.ts';
 import { workers } from './workers.ts';
 
 /**
@@ -73,7 +73,7 @@ async function measure({ quick, only, cpuProf }: Exclude<typeof options, string>
     const folder = mkdtempSync(join(tmpdir(), 'postern-bench-'));
     const before = performance.now();
     try {
-      if (!figure.usesWays) await stopWays();
+      if (!figure.usesVariants) await stopVariants();
       const rows = await figure.measure({ quick, folder, profiles });
       results[figure.name] = written(rows);
       console.log(table(figure, rows));
@@ -87,7 +87,7 @@ async function measure({ quick, only, cpuProf }: Exclude<typeof options, string>
     }
     console.error(`postern: ${figure.name} took ${secondsSince(before)} s\n`);
   }
-  await stopWays();
+  await stopVariants();
   const { bulk: carried, keystroke: typed } = results;
   if (carried && typed) console.log(table(sideBySideTable, sideBySide(rowsOf(carried), rowsOf(typed))));
   keep({ ...run, figures: results, failed });

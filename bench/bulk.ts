@@ -5,20 +5,20 @@ import type { Effort, Figure, Row } from './support/figure.ts';
 import { pour } from './support/load.ts';
 import type { LoadTarget } from './support/load.ts';
 import { cpuSecondsOf, onLoadCore, peakRssKiBOf, withChildren } from './support/processes.ts';
-import { groupOf, inTurn, startWays, unlessBroken } from './support/ways.ts';
-import type { Flow, Way } from './support/ways.ts';
+import { groupOf, inTurn, startVariants, unlessBroken } from './support/variants.ts';
+import type { Flow, Variant } from './support/variant.ts';
 
-/** From the target to the client, and the other way. */
+/** From the target to the client, and back. */
 const directions = ['down', 'up'] as const;
 type Direction = (typeof directions)[number];
 
 type BulkColumn = `${Direction}${'Cpu' | 'CpuLeast' | 'CpuMost' | 'Ratio' | 'MiBs'}` | 'rssMiB';
 type BulkRow = Row<BulkColumn>;
 
-/** What each way spends on a byte, in each direction. */
+/** What each variant spends on a byte, in each direction. */
 export const bulk = {
   name: 'bulk',
-  usesWays: true,
+  usesVariants: true,
   title: 'bulk, on loopback',
   columns: {
     downCpu: ['CPU s/GiB to client', 3, ['downCpuLeast', 'downCpuMost']],
@@ -35,7 +35,7 @@ export const bulk = {
 /** Less says nothing. */
 const minBytes = 16 * 1024 ** 2;
 
-/** What one process of a way has spent and has held. */
+/** What one process of a variant has spent and has held. */
 interface Share {
   readonly name: string;
   readonly cpuPerGiB: number;
@@ -48,30 +48,30 @@ interface Sample {
   readonly mibPerSecond: number;
 }
 
-/** The samples of a way, one for each round. */
+/** The samples of a variant, one for each round. */
 type Samples = Readonly<Record<Direction, Sample[]>>;
 
 async function run(effort: Effort): Promise<readonly BulkRow[]> {
   const [windowMs, rounds] = effort.quick ? [150, 3] : [600, 7];
-  const { all, target } = await startWays(effort);
-  const samples = new Map<Way, Samples>(all.map((way) => [way, { down: [], up: [] }]));
+  const { all, target } = await startVariants(effort);
+  const samples = new Map<Variant, Samples>(all.map((variant) => [variant, { down: [], up: [] }]));
   // The first round warms the code up.
   for (let round = -1; round < rounds; round++) {
     for (const direction of directions) {
-      for (const way of inTurn([...samples.keys()], round)) {
-        const measured = (): Promise<Sample> => measure(way, { target, direction, windowMs });
-        const sample = await unlessBroken(way, measured);
-        if (sample === undefined) samples.delete(way);
-        else if (round >= 0) samples.get(way)![direction].push(sample);
+      for (const variant of inTurn([...samples.keys()], round)) {
+        const measured = (): Promise<Sample> => measure(variant, { target, direction, windowMs });
+        const sample = await unlessBroken(variant, measured);
+        if (sample === undefined) samples.delete(variant);
+        else if (round >= 0) samples.get(variant)![direction].push(sample);
       }
     }
   }
   const reference = referenceOf(samples);
-  return [...samples].map(([way, each]) => row(way, each, reference));
+  return [...samples].map(([variant, each]) => row(variant, each, reference));
 }
 
 /** The HAProxy that spends less, both directions taken together: with splice or without. */
-function referenceOf(samples: ReadonlyMap<Way, Samples>): Samples | undefined {
+function referenceOf(samples: ReadonlyMap<Variant, Samples>): Samples | undefined {
   const cost = ({ down, up }: Samples): number => median(costs(down)) + median(costs(up));
   return [...samples]
     .filter(([{ what }]) => what.startsWith('HAProxy'))
@@ -83,10 +83,10 @@ function costs(samples: readonly Sample[]): readonly number[] {
   return samples.map(({ cpuPerGiB }) => cpuPerGiB);
 }
 
-function row(way: Way, samples: Samples, reference: Samples | undefined): BulkRow {
+function row(variant: Variant, samples: Samples, reference: Samples | undefined): BulkRow {
   const [down, up] = directions.map((direction) => {
     const cpu = costs(samples[direction]);
-    const isFree = Object.keys(way.servers).length === 0;
+    const isFree = Object.keys(variant.servers).length === 0;
     return {
       cpu: isFree ? Number.NaN : median(cpu),
       least: Math.min(...cpu),
@@ -97,8 +97,8 @@ function row(way: Way, samples: Samples, reference: Samples | undefined): BulkRo
   }) as [Sides, Sides];
   const all = [...samples.down, ...samples.up].map(({ shares }) => shares);
   return {
-    what: way.what,
-    group: groupOf(way),
+    what: variant.what,
+    group: groupOf(variant),
     values: {
       downCpu: down.cpu,
       downCpuLeast: down.least,
@@ -148,17 +148,17 @@ interface Round {
 }
 
 /** Looks at a flow for a while, when it flows as it does in the long run. */
-async function measure(way: Way, { target, direction, windowMs }: Round): Promise<Sample> {
+async function measure(variant: Variant, { target, direction, windowMs }: Round): Promise<Sample> {
   let received = 0;
   target.play(direction === 'down' ? 'source' : 'sink');
-  const flow = await way.open((bytes) => (received += bytes));
+  const flow = await variant.open((bytes) => (received += bytes));
   const takenBefore = target.taken();
   const bytes = (): number => (direction === 'down' ? received : target.taken() - takenBefore);
   try {
     if (direction === 'up') pour(flow.stream);
-    await untilFlows(way, bytes);
+    await untilFlows(variant, bytes);
     await delay(windowMs / 2);
-    const processes = processesOf(way, flow);
+    const processes = processesOf(variant, flow);
     const before = {
       cpu: processes.map(({ pid }) => cpuSecondsOf(pid)),
       bytes: bytes(),
@@ -186,7 +186,7 @@ async function measure(way: Way, { target, direction, windowMs }: Round): Promis
   }
 }
 
-async function untilFlows({ what }: Way, bytes: () => number): Promise<void> {
+async function untilFlows({ what }: Variant, bytes: () => number): Promise<void> {
   const until = performance.now() + 10_000;
   while (bytes() === 0) {
     if (performance.now() > until) throw new Error(`nothing comes through ${what}`);
@@ -195,7 +195,7 @@ async function untilFlows({ what }: Way, bytes: () => number): Promise<void> {
 }
 
 /** Those that are there now: some have one for each connection. */
-function processesOf({ servers }: Way, { clients }: Flow): readonly { name: string; pid: number }[] {
+function processesOf({ servers }: Variant, { clients }: Flow): readonly { name: string; pid: number }[] {
   return Object.entries({ ...clients, ...servers }).flatMap(([name, pid]) =>
     withChildren(pid).map((each) => ({ name, pid: each })),
   );

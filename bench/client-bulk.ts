@@ -118,7 +118,7 @@ function layersOf(
   });
   return {
     'openssl s_client': { command: () => [...openssl, '-verify_return_error'], far: far.tls },
-    'TLS of Node.js, nothing else': {
+    'TLS of Node.js alone': {
       command: (direction, bytes) => [process.execPath, bare, port, far.caFile, direction, String(bytes)],
       far: far.tls,
       isBare: true,

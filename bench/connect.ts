@@ -30,16 +30,16 @@ async function run({ quick, folder }: Effort): Promise<readonly ConnectRow[]> {
   const gateway = await startGateway(folder, (target.address() as AddressInfo).port);
   try {
     const url = new URL(`http://127.0.0.1:${gateway.port}/ssh/`);
-    const ways = { file: withTokenFile(folder), signIn: withSignIn(folder, url) };
+    const variants = { file: withTokenFile(folder), signIn: withSignIn(folder, url) };
     const times = { file: [] as number[], signIn: [] as number[] };
     const connect = (env: Record<string, string>): Promise<number> =>
       firstByte({ ...env, POSTERN_GATEWAY: url.href, PATH: process.env['PATH']! });
     // Remembers which entry works, and warms the caches.
-    for (const env of Object.values(ways)) for (let index = 0; index < 3; index++) await connect(env);
+    for (const env of Object.values(variants)) for (let index = 0; index < 3; index++) await connect(env);
     for (let pair = 0; pair < (quick ? 15 : 100); pair++) {
       // In turns first, so that what the first leaves warm for the second falls on both.
       const order = pair % 2 === 0 ? (['file', 'signIn'] as const) : (['signIn', 'file'] as const);
-      for (const way of order) times[way].push(await connect(ways[way]));
+      for (const variant of order) times[variant].push(await connect(variants[variant]));
     }
     const added = times.signIn.map((time, pair) => time - times.file[pair]!);
     return [

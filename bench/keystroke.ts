@@ -2,15 +2,15 @@ import { performance } from 'node:perf_hooks';
 import { quantile } from './support/figure.ts';
 import type { Effort, Figure, Row } from './support/figure.ts';
 import { onLoadCore } from './support/processes.ts';
-import { groupOf, inTurn, startWays, unlessBroken } from './support/ways.ts';
-import type { Way } from './support/ways.ts';
+import { groupOf, inTurn, startVariants, unlessBroken } from './support/variants.ts';
+import type { Variant } from './support/variant.ts';
 
 type KeystrokeRow = Row<'medianMs' | 'p99Ms' | 'addedMedianMs' | 'addedP99Ms'>;
 
 /** How long a keystroke takes to the target and back. */
 export const keystroke = {
   name: 'keystroke',
-  usesWays: true,
+  usesVariants: true,
   title: 'keystroke round trip (40 bytes), on loopback',
   columns: {
     medianMs: ['median ms', 3],
@@ -26,47 +26,50 @@ const patienceMs = 10_000;
 
 async function run(effort: Effort): Promise<readonly KeystrokeRow[]> {
   const [rounds, keys] = effort.quick ? [3, 400] : [15, 600];
-  const { all, target } = await startWays(effort);
+  const { all, target } = await startVariants(effort);
   target.play('echo');
-  const times = new Map<Way, number[]>(all.map((way) => [way, []]));
+  const times = new Map<Variant, number[]>(all.map((variant) => [variant, []]));
   for (let round = 0; round < rounds; round++) {
-    for (const way of inTurn([...times.keys()], round)) {
-      const typed = await unlessBroken(way, () => type(way, keys));
-      if (typed === undefined) times.delete(way);
-      else times.get(way)!.push(...typed);
+    for (const variant of inTurn([...times.keys()], round)) {
+      const typed = await unlessBroken(variant, () => type(variant, keys));
+      if (typed === undefined) times.delete(variant);
+      else times.get(variant)!.push(...typed);
       await target.cut();
     }
   }
   return rows(times);
 }
 
-function rows(times: ReadonlyMap<Way, readonly number[]>): readonly KeystrokeRow[] {
+function rows(times: ReadonlyMap<Variant, readonly number[]>): readonly KeystrokeRow[] {
   const [direct] = [...times.values()];
-  return [...times].map(([way, each]) => {
+  return [...times].map(([variant, each]) => {
     const [medianMs, p99Ms] = [quantile(each, 0.5), quantile(each, 0.99)];
     const added =
       each === direct
         ? [Number.NaN, Number.NaN]
         : [medianMs - quantile(direct!, 0.5), p99Ms - quantile(direct!, 0.99)];
     return {
-      what: way.what,
-      group: groupOf(way),
+      what: variant.what,
+      group: groupOf(variant),
       values: { medianMs, p99Ms, addedMedianMs: added[0]!, addedP99Ms: added[1]! },
     };
   });
 }
 
-async function type(way: Way, keys: number): Promise<readonly number[]> {
+async function type(variant: Variant, keys: number): Promise<readonly number[]> {
   let missing = 0;
   let echoed: (() => void) | undefined;
-  const flow = await way.open((bytes) => {
+  const flow = await variant.open((bytes) => {
     missing -= bytes;
     if (missing <= 0) echoed?.();
   });
   const times: number[] = [];
-  const late = setTimeout(() => flow.stream.destroy(new Error(`no echo through ${way.what}`)), patienceMs);
+  const late = setTimeout(
+    () => flow.stream.destroy(new Error(`no echo through ${variant.what}`)),
+    patienceMs,
+  );
   const broken = new Promise<never>((_resolve, reject) => {
-    flow.stream.once('close', () => reject(new Error(`${way.what} broke, or sent no echo`)));
+    flow.stream.once('close', () => reject(new Error(`${variant.what} broke, or sent no echo`)));
   });
   broken.catch(() => {});
   try {

@@ -21,7 +21,7 @@ const atOnce = 200;
 /** Tunnels by one `postern listen`, and how long a ProxyCommand takes that uses it, or starts postern. */
 export const listens = {
   name: 'listen',
-  title: 'postern listen, from the first byte to that of the target',
+  title: "postern listen, from the program's connect to the first byte of the target",
   columns: { medianMs: ['median ms', 1], p99Ms: ['p99 ms', 1], rssMiB: ['its RSS, MiB', 1] },
   measure: run,
 } as const satisfies Figure<keyof ListenRow['values']>;
@@ -86,7 +86,7 @@ async function measure(what: string, env: Record<string, string>, quick: boolean
     };
     await Promise.all(Array.from({ length: 10 }, some));
     await delay(settleMs);
-    const rows = [row(`${atOnce} tunnels, opened by 10`, inTurn)];
+    const rows = [row(`${atOnce} tunnels, opened 10 at a time`, inTurn)];
     for (const socket of sockets.splice(0)) socket.destroy();
     await delay(settleMs);
     const times = await Promise.all(Array.from({ length: atOnce }, open));

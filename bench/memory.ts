@@ -32,7 +32,7 @@ export const memory = {
     held: ['held', 0],
     // Without what the first ones cost: code, and room that the heap makes once.
     kibEach: ['gateway RSS each, KiB', 1],
-    kibEachOfAll: ['with what the first ones cost', 1],
+    kibEachOfAll: ['including the first ones', 1],
     echoP99Ms: ['echo p99 ms', 2],
   },
   measure: (effort: Effort) => onLoadCore(() => run(effort)),

@@ -24,7 +24,7 @@ type OpensRow = Row<'opened' | 'perSecond' | 'p99Ms' | 'failed' | 'gatewayCpuMsP
 /** How many tunnels a gateway opens when each has to show who asks, is written down, and carries a byte there and back. */
 export const opens = {
   name: 'opens',
-  title: 'authenticated opens, durable audit, a byte there and back',
+  title: 'authenticated opens, durable audit, one byte each way',
   columns: {
     opened: ['opened', 0],
     perSecond: ['per second', 0],
@@ -32,12 +32,12 @@ export const opens = {
     failed: ['failed', 0],
     gatewayCpuMsPerOpen: ['gateway CPU ms each', 3],
     // Near 100: it is the core of what asks that is measured.
-    loadBusy: ['% of a core for asking', 0],
+    loadBusy: ['client load, % of a core', 0],
   },
   measure: (effort: Effort) => onLoadCore(() => run(effort)),
 } as const satisfies Figure<keyof OpensRow['values']>;
 
-type Ask = () => RawRequest;
+type OpenTunnelOnce = () => RawRequest;
 
 async function run({ quick, folder }: Effort): Promise<readonly OpensRow[]> {
   const [measureMs, rounds, proofs, storm] = quick ? [1200, 1, 6000, 5000] : [6000, 3, 40_000, 10_000];
@@ -51,14 +51,14 @@ async function run({ quick, folder }: Effort): Promise<readonly OpensRow[]> {
     limits: { perSubject: 20_000, perAddress: 20_000, tunnels: 20_000 },
   });
   try {
-    const ways = await askings(gateway, { proofs, others: storm });
+    const variants = await askings(gateway, { proofs, others: storm });
     // The first ones are for the compiler: what a gateway does that has just started is another figure.
-    for (const ask of Object.values(ways))
+    for (const ask of Object.values(variants))
       await measure({ what: 'first', gateway, ask }, (each) => keepAsking(each, 1500));
     const results: Record<string, OpensRow[]> = {};
     // Interleaved, so that what else the machine does falls on all.
     for (let round = 0; round < rounds; round++) {
-      for (const [what, ask] of Object.entries(ways))
+      for (const [what, ask] of Object.entries(variants))
         (results[what] ??= []).push(
           await measure({ what, gateway, ask }, (each) => keepAsking(each, measureMs)),
         );
@@ -67,14 +67,14 @@ async function run({ quick, folder }: Effort): Promise<readonly OpensRow[]> {
       (each) =>
         each.toSorted((a, b) => a.values.perSecond - b.values.perSecond)[Math.floor(each.length / 2)]!,
     );
-    const ask = ways[otherTokens]!;
+    const ask = variants[otherTokens]!;
     const paced = quick ? stormPerSecond : storm;
     return [
       ...rows,
       await measure({ what: `storm: ${paced} at ${stormPerSecond}/s`, gateway, ask }, (each) =>
-        askPaced(each, paced),
+        openPaced(each, paced),
       ),
-      await measure({ what: `storm: ${storm} at once`, gateway, ask }, (each) => askAtOnce(each, storm)),
+      await measure({ what: `storm: ${storm} at once`, gateway, ask }, (each) => openAtOnce(each, storm)),
     ];
   } finally {
     gateway.child.kill('SIGKILL');
@@ -82,13 +82,13 @@ async function run({ quick, folder }: Effort): Promise<readonly OpensRow[]> {
   }
 }
 
-const otherTokens = 'ES256 token, each time another';
+const otherTokens = 'ES256 token, a new one each time';
 
 /** What is asked, all of it signed beforehand: what is measured is the gateway. */
 async function askings(
   { port }: BenchGateway,
   count: { readonly proofs: number; readonly others: number },
-): Promise<Record<string, Ask>> {
+): Promise<Record<string, OpenTunnelOnce>> {
   const bound = await calculateJwkThumbprint(proofKey.publicKey.export({ format: 'jwk' }));
   const bearer = token({});
   const dpop = token({ cnf: { jkt: bound } });
@@ -107,7 +107,11 @@ async function askings(
 type Open = () => Promise<void>;
 
 async function measure(
-  { what, gateway, ask }: { readonly what: string; readonly gateway: BenchGateway; readonly ask: Ask },
+  {
+    what,
+    gateway,
+    ask,
+  }: { readonly what: string; readonly gateway: BenchGateway; readonly ask: OpenTunnelOnce },
   load: (open: Open) => Promise<void>,
 ): Promise<OpensRow> {
   const times: number[] = [];
@@ -152,7 +156,7 @@ async function keepAsking(open: Open, measureMs: number): Promise<void> {
 }
 
 /** When their time has come, however long those before them take. */
-async function askPaced(open: Open, count: number): Promise<void> {
+async function openPaced(open: Open, count: number): Promise<void> {
   const startedAt = performance.now();
   const all: Promise<void>[] = [];
   while (all.length < count) {
@@ -163,7 +167,7 @@ async function askPaced(open: Open, count: number): Promise<void> {
   await Promise.all(all);
 }
 
-async function askAtOnce(open: Open, count: number): Promise<void> {
+async function openAtOnce(open: Open, count: number): Promise<void> {
   await Promise.all(Array.from({ length: count }, () => open()));
 }
 

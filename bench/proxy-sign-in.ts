@@ -33,8 +33,8 @@ export const proxySignIns = {
   measure: run,
 } as const satisfies Figure<keyof SignInRow['values']>;
 
-/** A way through squid: its port, what the client is told, and who says the same without the client. */
-interface Way {
+/** A variant through squid: its port, what the client is told, and who says the same without the client. */
+interface SchemeVariant {
   readonly name: string;
   readonly port: number;
   readonly env: Environment;
@@ -60,36 +60,43 @@ async function run({ quick, folder }: Effort): Promise<readonly SignInRow[]> {
   const { port } = front.address() as AddressInfo;
   try {
     const authority = `gw.example:${port}`;
-    const ways = await startProxies(scratch, port, authority);
+    const variants = await startProxies(scratch, port, authority);
     const env = clientEnvironment(folder, `https://${authority}/ssh/`, certificates.authorityFile);
-    const times = new Map(ways.map((way) => [way, { whole: [] as number[], own: [] as number[] }]));
-    const measure = async (way: Way): Promise<readonly [whole: number, own: number]> => {
-      const whole = await firstByte({ ...env, HTTPS_PROXY: `http://127.0.0.1:${way.port}`, ...way.env });
-      return [whole, await roundTrips(way.port, authority, way.talk?.())];
+    const times = new Map(
+      variants.map((variant) => [variant, { whole: [] as number[], own: [] as number[] }]),
+    );
+    const measure = async (variant: SchemeVariant): Promise<readonly [whole: number, own: number]> => {
+      const whole = await firstByte({
+        ...env,
+        HTTPS_PROXY: `http://127.0.0.1:${variant.port}`,
+        ...variant.env,
+      });
+      return [whole, await roundTrips(variant.port, authority, variant.talk?.())];
     };
     // Remembers which entry works, and warms the caches and the helpers of squid.
-    for (const way of ways) for (let index = 0; index < (quick ? 1 : 3); index++) await measure(way);
+    for (const variant of variants)
+      for (let index = 0; index < (quick ? 1 : 3); index++) await measure(variant);
     for (let round = 0; round < (quick ? 4 : 60); round++) {
       // Each begins as often as the others, so that what one leaves warm for the next falls on all.
-      for (let index = 0; index < ways.length; index++) {
-        const way = ways[(index + round) % ways.length]!;
-        const [whole, own] = await measure(way);
-        times.get(way)!.whole.push(whole);
-        times.get(way)!.own.push(own);
+      for (let index = 0; index < variants.length; index++) {
+        const variant = variants[(index + round) % variants.length]!;
+        const [whole, own] = await measure(variant);
+        times.get(variant)!.whole.push(whole);
+        times.get(variant)!.own.push(own);
       }
     }
-    const without = times.get(ways[0]!)!;
-    return ways.flatMap((way) => {
-      const { whole, own } = times.get(way)!;
+    const without = times.get(variants[0]!)!;
+    return variants.flatMap((variant) => {
+      const { whole, own } = times.get(variant)!;
       const added = whole.map((time, at) => time - without.whole[at]! - (own[at]! - without.own[at]!));
-      if (way.talk === undefined) return [row(way.name, whole)];
+      if (variant.talk === undefined) return [row(variant.name, whole)];
       return [
-        row(way.name, whole),
+        row(variant.name, whole),
         row(
-          `${way.name}: the proxy's own round trips`,
+          `${variant.name}: the proxy's own round trips`,
           own.map((time, at) => time - without.own[at]!),
         ),
-        row(`${way.name}: what is added to them, round by round`, added),
+        row(`${variant.name}: added to them, round by round`, added),
       ];
     });
   } finally {
@@ -104,10 +111,16 @@ function row(what: string, times: readonly number[]): SignInRow {
   return { what, values: { medianMs: median(times), p90Ms: quantile(times, 0.9) } };
 }
 
-async function startProxies(scratch: Scratch, allowedPort: number, authority: string): Promise<Way[]> {
+async function startProxies(
+  scratch: Scratch,
+  allowedPort: number,
+  authority: string,
+): Promise<SchemeVariant[]> {
   const plan = { address: '127.0.0.1', allowedPort };
   const open = await startSquid(scratch, allowedPort, { name: 'squid-open', signIn: [] });
-  const ways: Way[] = [{ name: 'without a sign-in', port: Number(new URL(open.url).port), env: {} }];
+  const variants: SchemeVariant[] = [
+    { name: 'without authentication', port: Number(new URL(open.url).port), env: {} },
+  ];
   const asking = { proxyHost: '127.0.0.1', authority };
   const starts = [
     ['Basic', startBasicSquid, basic],
@@ -118,9 +131,9 @@ async function startProxies(scratch: Scratch, allowedPort: number, authority: st
     const { port, env } = await start(scratch, plan);
     const user = env['POSTERN_PROXY_USER']!;
     const who = { user, password: new Secret(env['POSTERN_PROXY_PASSWORD']!), source: 'bench' };
-    ways.push({ name, port, env, talk: () => begin(who) });
+    variants.push({ name, port, env, talk: () => begin(who) });
   }
-  return ways;
+  return variants;
 }
 
 function clientEnvironment(folder: string, gateway: string, authorityFile: string): Record<string, string> {

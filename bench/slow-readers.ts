@@ -27,14 +27,14 @@ const keystrokesPerSecond = 500;
 /** What clients that read nothing, or hardly anything, of all that is sent to them cost the gateway and its other users. */
 export const slowReaders = {
   name: 'slow-readers',
-  title: `${readers} clients, half of whom read ${readBytesPerSecond / 1024} KiB/s and half nothing`,
+  title: `${readers} clients, half reading ${readBytesPerSecond / 1024} KiB/s and half nothing`,
   columns: {
     offeredGib: ['offered, GiB', 0],
-    takenMib: ['of that taken by the gateway and the kernel, MiB', 0],
-    growthMib: ['gateway RSS at most more, MiB', 1],
+    takenMib: ['of which the gateway and the kernel accepted, MiB', 0],
+    growthMib: ['peak growth of gateway RSS, MiB', 1],
     aloneP99Ms: ['keystroke p99 ms without them', 2],
     floodP99Ms: ['while their buffers fill', 2],
-    besideP99Ms: ['beside them', 2],
+    besideP99Ms: ['alongside them', 2],
   },
   measure: (effort: Effort) => onLoadCore(() => run(effort)),
 } as const satisfies Figure<keyof SlowRow['values']>;

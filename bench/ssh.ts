@@ -16,7 +16,7 @@ import { freePort, root, startGateway } from './support/gateway.ts';
 
 type SshRow = Row<'medianMs' | 'p90Ms' | 'addedMs'>;
 
-/** How long a whole `ssh host true` takes, and how much of it is the way. */
+/** How long a whole `ssh host true` takes, and how much of that is the path. */
 export const sshs = {
   name: 'ssh',
   title: 'ssh host true on loopback',

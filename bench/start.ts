@@ -21,7 +21,7 @@ export const starts = {
     p90Ms: ['p90 ms', 1],
     startMs: ['until it connects, ms', 1],
     pssMiB: ['idle PSS MiB', 1],
-    ownMiB: ['of it its own', 1],
+    ownMiB: ['of which its own', 1],
     rssMiB: ['idle RSS MiB', 1],
   },
   measure: run,
@@ -84,7 +84,7 @@ function programsOf(
   const env = { POSTERN_GATEWAY: gateway.url, POSTERN_CA_FILE: gateway.caFile };
   return {
     'postern connect': { argv, env: { ...withTokenFile(folder), ...env } },
-    'Node.js alone, to a byte of its own': { argv: [alone], env: {} },
+    'Node.js alone, until its first byte': { argv: [alone], env: {} },
   };
 }
 

@@ -1,42 +1,23 @@
 import assert from 'node:assert/strict';
-import { readFileSync, readdirSync } from 'node:fs';
-import { dirname, join, relative, resolve } from 'node:path';
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { describe, it } from 'node:test';
-import { fileURLToPath } from 'node:url';
+import {
+  actorsHaveNames,
+  filesAreOfOneSize,
+  foldersAreNarrow,
+  importsGoDown,
+  internalsHaveOneRoom,
+  namesAreCurrent,
+  retiredWords,
+  signalsHaveOneListener,
+  topsImportDown,
+  typeNamesAreUnique,
+} from './support/architecture-rules.ts';
+import type { Floors, Rule } from './support/architecture-rules.ts';
+import { parseSource, readSourceTree, root, tops } from './support/source-tree.ts';
 
-const root = fileURLToPath(new URL('..', import.meta.url));
-const tops = ['base', 'protocol', 'stream', 'diagnostics', 'server', 'client'] as const;
-
-interface Module {
-  readonly file: string;
-  readonly text: string;
-  /** The text without its comments. */
-  readonly code: string;
-  /** Files of this project, relative to its root, and names of packages. */
-  readonly imports: readonly string[];
-}
-
-const modules: readonly Module[] = tops.flatMap((top) =>
-  readdirSync(join(root, top), { recursive: true, encoding: 'utf8' })
-    .filter((name) => name.endsWith('.ts'))
-    .map((name) => readModule(join(top, name))),
-);
-
-function readModule(file: string): Module {
-  const text = readFileSync(join(root, file), 'utf8');
-  const found = [
-    ...text.matchAll(
-      /(?:^|\n)(?:import|export)\b[^;'"]*?from '([^']+)'|\bimport\('([^']+)'\)|(?:^|\n)import '([^']+)'/g,
-    ),
-  ];
-  const imports = found
-    .map(([, from, lazily, bare]) => from ?? lazily ?? bare!)
-    .map((name) => {
-      return name.startsWith('.') ? relative(root, resolve(root, dirname(file), name)) : name;
-    });
-  const code = text.replaceAll(/\/\*[^]*?\*\/|\/\/.*/g, '');
-  return { file, text, code, imports };
-}
+const modules = readSourceTree();
 
 function topOf(file: string): string {
   return file.split('/')[0]!;
@@ -46,24 +27,92 @@ function isOurs(name: string): boolean {
   return (tops as readonly string[]).includes(topOf(name)) && name.endsWith('.ts');
 }
 
-/** What each part may import besides itself. */
-const mayImport: Readonly<Record<string, readonly string[]>> = {
-  base: [],
-  protocol: ['base'],
-  stream: ['base', 'protocol'],
-  diagnostics: ['base', 'protocol'],
-  server: ['base', 'protocol', 'stream', 'diagnostics'],
-  client: ['base', 'protocol', 'stream', 'diagnostics'],
+/** The rooms of both programs, from the ground up. Entry points at the top of a program are above all of them. */
+const floors: Floors = {
+  server: [
+    ['net', 'runtime'],
+    ['config', 'store'],
+    ['auth', 'policy', 'dial'],
+    ['session', 'resume', 'cluster'],
+    ['http', 'entry', 'web', 'login'],
+    ['commands'],
+  ],
+  client: [],
+};
+
+const retired = retiredWords(readFileSync(join(root, 'docs/glossary.md'), 'utf8'));
+
+/** Each rule, and a file that breaks it: a check that cannot fail is none. */
+const rules: Readonly<
+  Record<
+    string,
+    { readonly rule: Rule; readonly planted: Readonly<Record<string, string>>; readonly says: RegExp }
+  >
+> = {
+  'the tops import only what is below them': {
+    rule: topsImportDown,
+    planted: { 'stream/planted.ts': "import { a } from '../server/main.ts';" },
+    says: /^stream\/planted\.ts → server\/main\.ts$/,
+  },
+  'folders are narrow, and nothing is loose at the top': {
+    rule: foldersAreNarrow,
+    planted: Object.fromEntries(
+      Array.from({ length: 16 }, (_, index) => [`server/planted/file-${index}.ts`, 'export {};']),
+    ),
+    says: /^server\/planted: 16 files$/,
+  },
+  'no identifier has a retired word': {
+    rule: namesAreCurrent(retired),
+    planted: { 'server/auth/planted.ts': 'export function onTrouble(goOn: string): string { return goOn; }' },
+    says: /^server\/auth\/planted\.ts: (?:onTrouble|goOn)$/,
+  },
+  'an exported type name exists once': {
+    rule: typeNamesAreUnique,
+    planted: { 'server/auth/planted.ts': 'export interface Target {}' },
+    says: /^Target: protocol\/target\.ts, server\/auth\/planted\.ts$/,
+  },
+  'rooms import downwards only': {
+    rule: importsGoDown(floors),
+    planted: { 'server/store/planted.ts': "import type { Offer } from '../login/login.ts';" },
+    says: /^server\/store\/planted\.ts → server\/login\/login\.ts$/,
+  },
+  'files are neither long nor tiny': {
+    rule: filesAreOfOneSize,
+    planted: {
+      'server/auth/planted.ts': 'const a = 1;\n'.repeat(301),
+      'client/os/planted.ts': 'export const a = 1;',
+    },
+    says: /^(?:server\/auth\/planted\.ts: 301|client\/os\/planted\.ts: 1) lines$/,
+  },
+  "Node's internals have one room": {
+    rule: internalsHaveOneRoom,
+    planted: { 'server/dial/planted.ts': 'socket._handle.readStop();' },
+    says: /^server\/dial\/planted\.ts: \._handle$/,
+  },
+  'signals are listened to by base/deadline.ts only': {
+    rule: signalsHaveOneListener,
+    planted: { 'server/dial/planted.ts': "signal.addEventListener('abort', stop);" },
+    says: /^server\/dial\/planted\.ts$/,
+  },
+  'comments name their actors': {
+    rule: actorsHaveNames,
+    planted: { 'server/dial/planted.ts': '// Nobody reads this.\nexport const a = 1;' },
+    says: /^server\/dial\/planted\.ts: Nobody$/,
+  },
 };
 
 describe('the architecture', () => {
   it('has modules to check', () => assert.ok(modules.length > 50, `${modules.length}`));
 
-  for (const { file, imports } of modules) {
-    it(`${file} imports what its part may`, () => {
-      const allowed = [topOf(file), ...mayImport[topOf(file)]!];
-      for (const name of imports.filter(isOurs))
-        assert.ok(allowed.includes(topOf(name)), `${file} → ${name}`);
+  for (const [name, { rule, planted, says }] of Object.entries(rules)) {
+    it(name, () => assert.deepEqual(rule(modules), []));
+
+    it(`${name}: the check can fail`, () => {
+      const before = new Set(rule(modules));
+      const files = Object.entries(planted).map(([file, text]) => parseSource(file, text));
+      const found = rule([...modules, ...files]).filter((line) => !before.has(line));
+      assert.ok(found.length > 0);
+      for (const line of found) assert.match(line, says);
     });
   }
 

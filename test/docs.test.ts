@@ -23,6 +23,8 @@ const root = fileURLToPath(new URL('..', import.meta.url));
 
 const pages: readonly string[] = [
   'README.md',
+  'CONTRIBUTING.md',
+  'CHANGELOG.md',
   'SECURITY.md',
   ...readdirSync(join(root, 'docs'), { recursive: true, encoding: 'utf8' })
     .filter((name) => name.endsWith('.md'))
@@ -247,13 +249,26 @@ describe('the pages', () => {
     });
   }
 
-  it('README leads to every page of docs, directly or by a folder', () => {
+  it('README leads to every page, directly or by a folder', () => {
     const readme = read('README.md');
-    const folders = ['docs/decisions/', 'docs/changes/'];
-    for (const page of pages.filter((each) => each.startsWith('docs/'))) {
-      assert.ok(folders.some((folder) => page.startsWith(folder)) || readme.includes(`(${page}`), page);
+    for (const page of pages.filter((each) => each !== 'README.md')) {
+      assert.ok(page.startsWith('docs/decisions/') || readme.includes(`(${page}`), page);
     }
   });
+});
+
+describe('docs/decisions', () => {
+  const index = read('docs/decisions/README.md');
+  for (const page of pages.filter((each) => /^docs\/decisions\/\d/.test(each))) {
+    it(`${page} has a status and a date, and is in the index`, () => {
+      const [title = '', ...rest] = read(page).split('\n');
+      assert.match(
+        rest.join('\n'),
+        /^\n- Status: (?:accepted|superseded by \d+)\b.*\n- Date: 20\d\d-\d\d-\d\d\n\n/,
+      );
+      assert.ok(index.includes(`[${title.replace('# ', '')}](${page.split('/').at(-1)!})`), title);
+    });
+  }
 });
 
 /** The anchors of a page's headings, as the usual web views make them. */
@@ -269,9 +284,11 @@ function anchorsOf(page: string): readonly string[] {
 describe('the commands', () => {
   const everything = pages.map(read).join('\n');
 
-  it('README has npm commands that package.json has', () => {
+  it('README and CONTRIBUTING have npm commands that package.json has', () => {
     const { scripts } = JSON.parse(read('package.json')) as { scripts: Record<string, string> };
-    const named = [...read('README.md').matchAll(/\bnpm (?:run ([\w:]+)|(test|start))/g)];
+    const named = [
+      ...`${read('README.md')}${read('CONTRIBUTING.md')}`.matchAll(/\bnpm (?:run ([\w:]+)|(test|start))/g),
+    ];
     assert.ok(named.length > 2);
     for (const [command, name, word] of named) {
       const script = scripts[name ?? word!];

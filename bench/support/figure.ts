@@ -26,8 +26,8 @@ export interface Figure<Column extends string = string> {
   /** What `--only` takes. */
   readonly name: string;
   readonly title: string;
-  /** It goes along the ways of `ways.ts`, which are there for one figure after the other. */
-  readonly usesWays?: true;
+  /** It goes along the variants of `variants.ts`, which are there for one figure after the other. */
+  readonly usesVariants?: true;
   /** Those that are shown: their headings and how many digits they have after the point. */
   readonly columns: Readonly<Partial<Record<Column, Heading<Column>>>>;
   readonly measure: (effort: Effort) => Promise<readonly Row<Column>[]>;

@@ -8,7 +8,7 @@ import type { Run } from './results.ts';
 import { sideBySide, sideBySideTable } from './side-by-side.ts';
 import { draw } from './svg.ts';
 import { markdownTable, number } from './table.ts';
-import { groups } from './ways.ts';
+import { groups } from './variants.ts';
 
 const page = 'docs/performance.md';
 const drawing = 'docs/figures/side-by-side.svg';
@@ -38,7 +38,7 @@ export function describe(run: Run, figures: readonly Figure[]): string {
   const known = figures.filter(({ name }) => name in run.figures);
   const versions = Object.entries(rivals).map(([name, version]) => `${name} ${version}`);
   return [
-    `Run of ${run.at.slice(0, 10)}, commit ${run.commit}${run.isDirty ? ' with changes' : ''}${run.quick ? ', quick' : ''}:
+    `Run of ${run.at.slice(0, 10)}, commit ${run.commit}${run.isDirty ? ' with uncommitted changes' : ''}${run.quick ? ', quick' : ''}:
 ${machine.cpus} × ${machine.cpu}, ${machine.memoryGiB} GiB, Linux ${machine.kernel}, Node.js ${run.node};
 load before it ${run.load.toFixed(2)}. Debian's packages: ${versions.join(', ')}.\n`,
     markdownTable(sideBySideTable, together(run)),
@@ -51,7 +51,7 @@ export function drawRun(run: Run): string {
   const rows = together(run).filter(({ what }) => what !== 'direct');
   return draw({
     title: 'What a byte, a keystroke and a tunnel cost',
-    description: `CPU seconds for each GiB to the client and to the target, milliseconds that a keystroke takes longer than on a direct connection, and peak memory. ${rows.map(inWords).join(' ')}`,
+    description: `CPU seconds per GiB to the client and to the target, milliseconds added to a keystroke compared with a direct connection, and peak memory. ${rows.map(inWords).join(' ')}`,
     columns: [
       { key: 'downCpu', heading: ['CPU s per GiB', 'target → client'], digits: 2, isBar: true },
       { key: 'upCpu', heading: ['CPU s per GiB', 'client → target'], digits: 2, isBar: true },
@@ -60,7 +60,7 @@ export function drawRun(run: Run): string {
     ],
     rows,
     isOurs: ({ what }) => what.startsWith('Postern'),
-    footnote: `Less is better. One run on loopback, medians; ${run.machine.cpu}, Node.js ${run.node}, ${run.at.slice(0, 10)}.`,
+    footnote: `Lower is better. One run on loopback, medians; ${run.machine.cpu}, Node.js ${run.node}, ${run.at.slice(0, 10)}.`,
   });
 }
 
@@ -71,6 +71,6 @@ function inWords({ what, values }: Row): string {
 
 function together({ figures }: Run): readonly Row[] {
   const rows = sideBySide(rowsOf(figures['bulk'] ?? []), rowsOf(figures['keystroke'] ?? []));
-  // As the ways are in the order of their kinds.
+  // As the variants are in the order of their kinds.
   return Object.values(groups).flatMap((group) => rows.filter((row) => row.group === group));
 }

@@ -11,7 +11,7 @@ import { startSshd } from '../../test/e2e/support/sshd.ts';
 import { answers, freePort } from './gateway.ts';
 import { connectCounting } from './load.ts';
 import { loadCore, measuredCore, pin, startPinned } from './processes.ts';
-import type { Flow, Way } from './ways.ts';
+import type { Flow, Variant } from './variant.ts';
 
 /** What starting a rival takes. */
 export interface RivalPlan {
@@ -27,7 +27,7 @@ export interface Rival {
   readonly needs: readonly (string | undefined)[];
   /** Which version this is. */
   version(): string;
-  start(plan: RivalPlan): Promise<Way>;
+  start(plan: RivalPlan): Promise<Variant>;
 }
 
 const haproxy = findProgram('haproxy');
@@ -40,8 +40,8 @@ const streamModule = '/usr/lib/nginx/modules/ngx_stream_module.so';
 
 /** All of them. Each has one process, or one for each connection, and is as it is when nothing is set. */
 export const rivals: readonly Rival[] = [
-  haproxyWay('HAProxy mode tcp', ''),
-  haproxyWay('HAProxy mode tcp, splice', 'option splice-auto'),
+  haproxyVariant('HAProxy mode tcp', ''),
+  haproxyVariant('HAProxy mode tcp, splice', 'option splice-auto'),
   {
     name: 'nginx stream',
     debianPackage: 'libnginx-mod-stream',
@@ -55,7 +55,7 @@ export const rivals: readonly Rival[] = [
         `load_module ${streamModule}; worker_processes 1; daemon off; pid ${scratch.path('stream.pid')};
          error_log /dev/null; events {} stream { server { listen 127.0.0.1:${port}; proxy_pass 127.0.0.1:${targetPort}; } }`,
       );
-      return tcpWay('nginx stream', port, [nginx!, '-e', 'stderr', '-c', file]);
+      return tcpVariant('nginx stream', port, [nginx!, '-e', 'stderr', '-c', file]);
     },
   },
   {
@@ -66,7 +66,7 @@ export const rivals: readonly Rival[] = [
     start: async ({ targetPort }) => {
       const port = await freePort();
       const listen = `TCP4-LISTEN:${port},bind=127.0.0.1,reuseaddr,fork`;
-      return tcpWay('socat', port, [socat!, listen, `TCP4:127.0.0.1:${targetPort}`]);
+      return tcpVariant('socat', port, [socat!, listen, `TCP4:127.0.0.1:${targetPort}`]);
     },
   },
   {
@@ -78,9 +78,9 @@ export const rivals: readonly Rival[] = [
     start: async ({ targetPort }) => {
       const port = await freePort();
       const addresses = [`127.0.0.1:${port}`, `127.0.0.1:${targetPort}`];
-      const way = await tcpWay('websockify', port, [websockify!, ...addresses]);
+      const variant = await tcpVariant('websockify', port, [websockify!, ...addresses]);
       return {
-        ...way,
+        ...variant,
         open: async (take) => flow(await openWebSocket(`ws://127.0.0.1:${port}/`), take),
       };
     },
@@ -100,7 +100,7 @@ export function rivalVersions(): Readonly<Record<string, string>> {
   return Object.fromEntries(here.map((rival) => [rival.debianPackage, rival.version()]));
 }
 
-function haproxyWay(name: string, option: string): Rival {
+function haproxyVariant(name: string, option: string): Rival {
   return {
     name,
     debianPackage: 'haproxy',
@@ -124,13 +124,13 @@ listen way
   server target 127.0.0.1:${targetPort}
 `,
       );
-      return tcpWay(name, port, [haproxy!, '-db', '-f', file]);
+      return tcpVariant(name, port, [haproxy!, '-db', '-f', file]);
     },
   };
 }
 
 /** What `ssh -J` starts: an ssh that has the sshd in between connect to the target. */
-async function startJump({ scratch, targetPort }: RivalPlan): Promise<Way> {
+async function startJump({ scratch, targetPort }: RivalPlan): Promise<Variant> {
   mkdirSync(scratch.path('jump'), { recursive: true });
   const server = await startSshd(scratch);
   pin(server.running.pid, measuredCore);
@@ -178,8 +178,8 @@ export async function openByProgram(
   };
 }
 
-/** A way that takes TCP as it comes. */
-async function tcpWay(what: string, port: number, argv: readonly string[]): Promise<Way> {
+/** A variant that takes TCP as it comes. */
+async function tcpVariant(what: string, port: number, argv: readonly string[]): Promise<Variant> {
   const child = startPinned(argv);
   await untilAnswers(what, port, child);
   return {

@@ -13,7 +13,7 @@ type SideBySideColumn =
   | 'addedMedianMs'
   | 'addedP99Ms';
 
-/** The table that says it all: what each way costs. */
+/** The table that says it all: what each variant costs. */
 export const sideBySideTable: Pick<Figure<SideBySideColumn>, 'title' | 'columns'> = {
   title: 'side by side, on loopback',
   columns: {
@@ -27,7 +27,7 @@ export const sideBySideTable: Pick<Figure<SideBySideColumn>, 'title' | 'columns'
   },
 };
 
-/** The rows of bulk and of keystroke, those of one way in one. */
+/** The rows of bulk and of keystroke, those of one variant in one. */
 export function sideBySide(
   bulk: readonly Row[],
   keystroke: readonly Row[],

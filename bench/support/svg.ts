@@ -86,7 +86,7 @@ function maxOf(rows: readonly Row[], group: string | undefined, columns: readonl
   );
 }
 
-interface Place {
+interface Plot {
   readonly row: Row;
   /** The number of the longest bar. */
   readonly most: number;
@@ -95,7 +95,7 @@ interface Place {
   readonly kind: 'o' | 't';
 }
 
-function cell({ key, digits, isBar }: DrawnColumn, { row, most, left, y, kind }: Place): readonly string[] {
+function cell({ key, digits, isBar }: DrawnColumn, { row, most, left, y, kind }: Plot): readonly string[] {
   const value = row.values[key];
   const shown = number(value, digits);
   if (!isBar || shown === '–') return [label(left, y, { isBar, kind, line: shown })];

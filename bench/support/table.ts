@@ -1,7 +1,7 @@
 import type { Figure, Heading, Row } from './figure.ts';
 
 /** The rows of a figure as text, in columns; what only some rows have to say comes last. */
-export function table({ title, columns }: Shown, rows: readonly Row[]): string {
+export function table({ title, columns }: Formatted, rows: readonly Row[]): string {
   const cells = [[title, ...headingsOf(columns), ''], ...rows.map((row) => cellsOf(columns, row))];
   const widths = cells[0]!.map((_, column) => Math.max(...cells.map((line) => line[column]!.length)));
   const lines = cells.map((line) =>
@@ -18,7 +18,7 @@ export function table({ title, columns }: Shown, rows: readonly Row[]): string {
 }
 
 /** The same in Markdown. */
-export function markdownTable({ title, columns }: Shown, rows: readonly Row[]): string {
+export function markdownTable({ title, columns }: Formatted, rows: readonly Row[]): string {
   // The last cell is for notes.
   const cut = rows.some(({ note }) => note) ? undefined : -1;
   const headings = ['', ...headingsOf(columns), ''].slice(0, cut);
@@ -33,13 +33,13 @@ export function markdownTable({ title, columns }: Shown, rows: readonly Row[]): 
   return `**${escapeMarkdown(title)}**\n\n${[grouped[0], rule, ...grouped.slice(1)].join('\n')}\n`;
 }
 
-type Shown = Pick<Figure, 'title' | 'columns'>;
+type Formatted = Pick<Figure, 'title' | 'columns'>;
 
-function headingsOf(columns: Shown['columns']): readonly string[] {
+function headingsOf(columns: Formatted['columns']): readonly string[] {
   return Object.values(columns).map((heading) => heading![0]);
 }
 
-function cellsOf(columns: Shown['columns'], { what, values, note = '' }: Row): readonly string[] {
+function cellsOf(columns: Formatted['columns'], { what, values, note = '' }: Row): readonly string[] {
   const shown = Object.entries(columns) as [string, Heading][];
   return [what, ...shown.map(([key, heading]) => cell(values, key, heading)), note];
 }

@@ -80,7 +80,10 @@ export function withResponseTimeout(
   const { peer } = question;
   // Something that swallows an upgrade looks like this; another entry may pass where this one did not.
   const silent = (): void => giveUp(new ClientError('UPGRADE_REFUSED', `${peer} did not answer the request`));
-  const late = (): void => giveUp(new ClientError('GATEWAY_TIMEOUT', `${peer} did not answer in time`));
+  const late = (): void => {
+    clearTimeout(timer);
+    giveUp(new ClientError('GATEWAY_TIMEOUT', `${peer} did not answer in time`));
+  };
   const timer = setTimeout(silent, question.answerMs ?? answerMs);
   if (signal.aborted) process.nextTick(late);
   signal.addEventListener('abort', late, { once: true });

@@ -1,5 +1,5 @@
 import type { Duplex } from 'node:stream';
-import type { TunnelError, TunnelErrorCode } from '../../protocol/errors.ts';
+import type { TunnelError } from '../../protocol/errors.ts';
 import { resumeCauses } from '../../protocol/resume-cause.ts';
 import type { ResumeCause } from '../../protocol/resume-cause.ts';
 import type { RelayJoined } from '../../protocol/relay-frame.ts';
@@ -253,7 +253,7 @@ export class Reconnector {
       if (this.#cause === 'better') return this.#tries?.stop(notNeeded);
       this.#lastFailure = failure;
       if (failure.code === 'REJOIN_INVALID' && ++this.#overtaken < maxOvertaken) return;
-      if (finalCodes.has(failure.code)) return this.#tries?.stop(failure);
+      if (failure.facts.final) return this.#tries?.stop(failure);
     }
     const { keepMs } = this.#options;
     if (this.#awaySince === undefined || performance.now() - this.#awaySince < keepMs) return;
@@ -316,24 +316,6 @@ const causes: Readonly<Record<Exclude<CarrierEnd['how'], 'silent'>, ResumeCause>
   replaced: 'dropped',
   violation: 'reset',
 };
-
-/** What does not get better by asking again. All else may be a hotel's sign-in page or a proxy that restarts. */
-const finalCodes: ReadonlySet<TunnelErrorCode> = new Set([
-  'REQUEST_INVALID',
-  'ORIGIN_DENIED',
-  'TOKEN_MISSING',
-  'TOKEN_INVALID',
-  'CONFIG_INVALID',
-  'TARGET_DENIED',
-  'ADDRESS_DENIED',
-  'TUNNEL_GONE',
-  'REJOIN_INVALID',
-  'TUNNEL_REVOKED',
-  'TUNNEL_KILLED',
-  'TUNNEL_SHED',
-  'TUNNEL_EXPIRED',
-  'TUNNEL_STOPPED',
-]);
 
 /** At first at once, then once in a second, so that a network that comes back is soon noticed; after minutes less often. */
 function urgentPauseMs(number: number): number {

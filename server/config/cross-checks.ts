@@ -2,7 +2,7 @@ import { formatTarget, isAddress, sshPort } from '../../protocol/target.ts';
 import { formatPattern } from '../../protocol/target-pattern.ts';
 import type { TargetPattern } from '../../protocol/target-pattern.ts';
 import type { ListenAddress } from './config.ts';
-import { signInIssuer } from './issuer-urls.ts';
+import { ownIssuer, signInIssuer } from './issuer-urls.ts';
 import type { Settings } from './schema.ts';
 import type { SettingProblem } from './issue-messages.ts';
 
@@ -26,7 +26,7 @@ export function crossCheck(settings: SoundSettings): readonly SettingProblem[] {
   ];
 }
 
-/** The URL of a gateway that is told none: its own door, when that is on this machine only. */
+/** The default of `publicUrl`: the gateway's own listener, when it is on this machine only. */
 export function defaultPublicUrl({ listen, tls }: Pick<SoundSettings, 'listen' | 'tls'>): URL | undefined {
   if (listen?.kind !== 'tcp' || !isLoopback(listen.host)) return undefined;
   return new URL(`${tls ? 'https' : 'http'}://${formatTarget(listen)}/ssh/`);
@@ -36,10 +36,14 @@ function checkListeners(settings: SoundSettings): readonly SettingProblem[] {
   const { listen, admin } = settings;
   const problems: SettingProblem[] = [];
   if (listen && admin && sameListen(listen, admin)) {
-    problems.push({ path: ['admin'], message: 'the admin door must not be the public one' });
+    problems.push({ path: ['admin'], message: 'admin and listen must not be the same address' });
   }
   if (listen && 'publicUrl' in settings && !settings.publicUrl) {
-    problems.push({ path: ['publicUrl'], message: 'is missing: say where people reach this gateway' });
+    problems.push({
+      path: ['publicUrl'],
+      message:
+        'is missing: write the URL at which clients reach this gateway, for example https://gw.example/ssh/',
+    });
   }
   return problems;
 }
@@ -52,11 +56,11 @@ function checkIssuers({ issuers = [], publicUrl }: SoundSettings): readonly Sett
     if (issuers.findIndex((each) => each?.issuer === issuer.issuer) < at) {
       problems.push({ path, message: `${issuer.issuer} is listed twice` });
     }
-    if (issuer.issuer === publicUrl?.href) {
-      problems.push({ path, message: "this is the gateway's own issuer, which it believes by its own key" });
+    if (publicUrl && issuer.issuer === ownIssuer(publicUrl)) {
+      problems.push({ path, message: "this is the gateway's own issuer, which it trusts already" });
     }
     if (publicUrl && issuer.issuer === signInIssuer(publicUrl)) {
-      problems.push({ path, message: "this is the gateway's own sign-in, whose keys it has" });
+      problems.push({ path, message: "this is the gateway's own sign-in, which it trusts already" });
     }
     return problems;
   });
@@ -93,10 +97,10 @@ function checkRule(
 ): readonly SettingProblem[] {
   const problems: SettingProblem[] = [];
   if (rule.groups.length === 0 && rule.subjects.length === 0) {
-    problems.push({ path, message: 'it is for nobody: name groups or subjects' });
+    problems.push({ path, message: 'it applies to no principal: name groups or subjects' });
   }
   if (settings.issuers?.every((each) => each !== undefined) && 'publicUrl' in settings) {
-    const own = settings.publicUrl && [settings.publicUrl.href, signInIssuer(settings.publicUrl)];
+    const own = settings.publicUrl && [ownIssuer(settings.publicUrl), signInIssuer(settings.publicUrl)];
     const known = [...settings.issuers.map((each) => each?.issuer), ...(own ?? [])];
     for (const [at, issuer] of rule.issuers.entries()) {
       if (!known.includes(issuer)) {
@@ -114,18 +118,18 @@ function checkRule(
   return problems;
 }
 
-/** A pattern that can never lead anywhere is a mistake: a name of one label is in `targets`, or it is nothing. */
+/** Reports a pattern that can never match a target: a name of one label has to be in `targets`. */
 function checkPattern(
   pattern: TargetPattern,
   targets: ReadonlyMap<string, Settings['targets'][number]>,
 ): string | undefined {
   const named = targets.get(pattern.host);
   if (named?.port !== undefined && pattern.port !== '*' && pattern.port !== sshPort) {
-    return `${formatPattern(pattern)} never matches: targets.${pattern.host} has a port of its own, and serves port ${sshPort} only`;
+    return `${formatPattern(pattern)} never matches: targets.${pattern.host} names a port itself, and serves port ${sshPort} only`;
   }
   const isSingle = pattern.host !== '*' && !pattern.host.includes('.') && !isAddress(pattern.host);
   return isSingle && !named
-    ? `${pattern.host} is not in targets; add it, or write a whole DNS name`
+    ? `${pattern.host} is not in targets; add it there, or write a full DNS name`
     : undefined;
 }
 

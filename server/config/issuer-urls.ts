@@ -1,3 +1,8 @@
+/** The `iss` of tokens signed with the gateway's own key. */
+export function ownIssuer(publicUrl: URL): string {
+  return publicUrl.href;
+}
+
 /** The `iss` of the tokens that sign-in issues; the authorization server is at that URL. */
 export function signInIssuer(publicUrl: URL): string {
   return `${publicUrl.href}oauth`;

@@ -1,7 +1,6 @@
 import type { Config } from './config.ts';
-import { sectionShape, settingMeta } from './schema-walk.ts';
+import { internalName, sectionShape, settingMeta } from './setting-types.ts';
 import { settingsOutline } from './schema.ts';
-import { internalName } from './setting-types.ts';
 import type { SettingMeta } from './setting-types.ts';
 
 /** The outcome of a reload, as `reload` in the schema says it for each key. */

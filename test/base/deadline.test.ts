@@ -20,6 +20,12 @@ describe('deadlineSignal()', () => {
   });
 });
 
+const never = (): Promise<never> => new Promise(() => {});
+
+function fail(): never {
+  throw new RangeError('now');
+}
+
 describe('onAbort()', () => {
   it('calls its listener once, at once where the signal has aborted, and never after removal', () => {
     let calls = 0;
@@ -36,8 +42,6 @@ describe('onAbort()', () => {
 });
 
 describe('withDeadline()', () => {
-  const never = (): Promise<never> => new Promise(() => {});
-
   it('gives what the work gives', async () => {
     assert.equal(await withDeadline(undefined, 10_000, async () => 7), 7);
     assert.equal(await withDeadline(new AbortController().signal, 10_000, () => 8), 8);
@@ -73,9 +77,6 @@ describe('withDeadline()', () => {
   });
 
   it('passes on what the work throws, at once or later', async () => {
-    const fail = (): never => {
-      throw new RangeError('now');
-    };
     await assert.rejects(withDeadline(undefined, 10_000, fail), RangeError);
     await assert.rejects(
       withDeadline(undefined, 10_000, async () => fail()),

@@ -59,10 +59,7 @@ describe('Semaphore', () => {
     const leaving = new AbortController();
     const waits = Array.from({ length: 10_000 }, (_, index) =>
       semaphore.acquire(index % 2 ? leaving.signal : never).then(
-        (free) => {
-          order.push(index);
-          free();
-        },
+        (free) => (order.push(index), free()),
         () => {},
       ),
     );

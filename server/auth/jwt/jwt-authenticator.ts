@@ -77,15 +77,11 @@ export function jwtAuthenticator(
       try {
         return await verify(credentials.token.reveal(), credentials.proof);
       } catch (error) {
-        throw isOurTrouble(error) ? error : refused(error);
+        // With the gateway's own trouble, nothing was wrong with the token as far as it was checked.
+        throw error instanceof TunnelError && error.facts.side === 'gateway' ? error : refused(error);
       }
     },
   };
-}
-
-/** Nothing was wrong with the token, as far as it was looked at. */
-function isOurTrouble(error: unknown): boolean {
-  return error instanceof TunnelError && ['ISSUER_UNAVAILABLE', 'STORE_UNAVAILABLE'].includes(error.code);
 }
 
 function refused(cause: unknown): TunnelError {

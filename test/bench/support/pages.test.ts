@@ -3,7 +3,7 @@ import { describe, it } from 'node:test';
 import { describe as describeInMarkdown, drawRun, fillIn } from '../../../bench/support/pages.ts';
 import { rowsOf, written } from '../../../bench/support/results.ts';
 import type { Run } from '../../../bench/support/results.ts';
-import { groups } from '../../../bench/support/ways.ts';
+import { groups } from '../../../bench/support/variants.ts';
 
 const rows = [
   { what: 'direct', group: groups.clear, values: { downCpu: Number.NaN, rssMiB: Number.NaN } },
@@ -41,7 +41,7 @@ describe('a run that is written down', () => {
 
   it('is put into the page between its marks, and the next one in its place', () => {
     const numbers = describeInMarkdown(measured, []);
-    assert.match(numbers, /2026-01-02, commit 0123456789ab with changes[^]*haproxy 2\.6/);
+    assert.match(numbers, /2026-01-02, commit 0123456789ab with uncommitted changes[^]*haproxy 2\.6/);
     const page = 'a\n<!-- Written by `npm run bench -- --write`. -->\nold\n<!-- Up to here. -->\nb\n';
     const filled = fillIn(page, numbers);
     assert.ok(filled.startsWith('a\n') && filled.endsWith('\nb\n') && !filled.includes('old'));

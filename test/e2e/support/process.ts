@@ -3,6 +3,7 @@ import { existsSync, readFileSync } from 'node:fs';
 import { once } from 'node:events';
 import { connect, createServer } from 'node:net';
 import { setTimeout as delay } from 'node:timers/promises';
+import { patient } from '../../support/slowness.ts';
 import type { Scratch } from './scratch.ts';
 
 export type Environment = Readonly<Record<string, string | undefined>>;
@@ -22,7 +23,7 @@ export interface RunOptions {
   readonly input?: string | Buffer;
   /** It has an input that never ends. */
   readonly openInput?: boolean;
-  /** It is killed after this time, and then `code` is `SIGKILL`. */
+  /** It is killed after this time (longer on a machine that is slow now), and then `code` is `SIGKILL`. */
   readonly timeoutMs?: number;
 }
 
@@ -38,13 +39,14 @@ export async function run(argv: readonly string[], options: RunOptions = {}): Pr
       detached: true,
     }),
   );
-  const late = setTimeout(() => process.kill(-child.pid!, 'SIGKILL'), options.timeoutMs ?? 30_000);
+  const timeoutMs = patient(options.timeoutMs ?? 30_000);
+  const killTimer = setTimeout(() => process.kill(-child.pid!, 'SIGKILL'), timeoutMs);
   // A command that does not read its input to the end is no failure of ours.
   child.stdin?.on('error', () => {});
   if (!options.openInput) child.stdin?.end(options.input);
   const [stdout, stderr] = [collect(child.stdout!), collect(child.stderr!)];
   const [code, signal] = (await once(child, 'close')) as [number | null, NodeJS.Signals | null];
-  clearTimeout(late);
+  clearTimeout(killTimer);
   return { code: code ?? signal!, stdout: stdout(), stderr: stderr() };
 }
 
@@ -121,7 +123,7 @@ async function stop(child: ChildProcess, ended: Promise<unknown>, signal: NodeJS
   if (child.exitCode !== null || child.signalCode !== null) return;
   child.kill(signal);
   const patience = new AbortController();
-  const waited = delay(5_000, 'waited', { signal: patience.signal }).catch(() => 'ended');
+  const waited = delay(patient(5_000), 'waited', { signal: patience.signal }).catch(() => 'ended');
   if ((await Promise.race([ended, waited])) === 'waited') child.kill('SIGKILL');
   patience.abort();
   await ended;
@@ -133,13 +135,14 @@ export function within(namespace: string | undefined, argv: readonly string[]): 
 }
 
 /**
- * Polls a loopback port, or any port of that number in a network namespace, until it answers; throws after 15 s, or
- * when `ended` settles first.
+ * Polls a loopback port, or any port of that number in a network namespace, until it answers; throws after 15 s on a quiet
+ * machine, or when `ended` settles first.
  */
 export async function answers(port: number, ended: Promise<unknown>, namespace?: string): Promise<void> {
   let running = true;
   void ended.then(() => (running = false));
-  for (let tries = 0; tries < 300; tries++) {
+  const until = Date.now() + patient(15_000);
+  while (Date.now() < until) {
     const open = namespace === undefined ? await connects(port) : await listens(port, namespace);
     if (!running) throw new Error('it has ended');
     if (open) return;
@@ -154,15 +157,16 @@ export async function childrenOf(pid: number): Promise<number[]> {
   return stdout.toString().split('\n').filter(Boolean).map(Number);
 }
 
-/** Polls until something holds; throws when it does not within the time. */
+/** Polls until something holds; throws when it does not within the time, which is longer on a machine that is slow now. */
 export async function eventually(
   holds: () => boolean | Promise<boolean>,
   what = 'what is waited for',
   limitMs = 15_000,
 ): Promise<void> {
-  const until = Date.now() + limitMs;
+  const patientMs = patient(limitMs);
+  const until = Date.now() + patientMs;
   while (!(await holds())) {
-    if (Date.now() > until) throw new Error(`${what} did not come within ${limitMs} ms`);
+    if (Date.now() > until) throw new Error(`${what} did not come within ${patientMs} ms`);
     await delay(20);
   }
 }

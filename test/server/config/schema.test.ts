@@ -1,9 +1,8 @@
 import assert from 'node:assert/strict';
 import { readFile, writeFile } from 'node:fs/promises';
 import { describe, it } from 'node:test';
-import { sectionShape, settingMeta } from '../../../server/config/schema-walk.ts';
+import { internalName, sectionShape, settingMeta } from '../../../server/config/setting-types.ts';
 import { configJsonSchema, settingsOutline } from '../../../server/config/schema.ts';
-import { internalName } from '../../../server/config/setting-types.ts';
 
 const published = new URL('../../../deploy/postern.schema.json', import.meta.url);
 

@@ -1,0 +1,22 @@
+// `node scripts/source-check.mjs typecheck|lint|format [FILES...]`: what looks at the source without running it.
+import { spawnSync } from 'node:child_process';
+import { installPackages, root } from './bootstrap.mjs';
+
+const [name, ...files] = process.argv.slice(2);
+const some = files.length > 0 ? files : ['.'];
+const tools = {
+  typecheck: [['tsc', '-p', '.']],
+  lint: [
+    ['oxlint', '--type-aware', ...files],
+    ['prettier', '--check', '--log-level=warn', ...some],
+  ],
+  format: [['prettier', '--write', '--log-level=warn', ...some]],
+}[name];
+
+if (tools === undefined) throw new TypeError(`no such check: ${name}`);
+installPackages();
+for (const [tool, ...args] of tools) {
+  console.log(`postern: ${tool}`);
+  const { status } = spawnSync(`node_modules/.bin/${tool}`, args, { cwd: root, stdio: 'inherit' });
+  if (status !== 0) process.exit(status ?? 1);
+}

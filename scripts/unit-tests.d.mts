@@ -1,0 +1,1 @@
+export function unitTests(folder: string): readonly string[];

@@ -1,3 +1,0 @@
-import { testPath } from './battery.ts';
-
-testPath('direct', ['relay', 'websocket', 'connect-tcp', 'connect', 'http']);

@@ -1,3 +1,0 @@
-import { testPath } from './battery.ts';
-
-testPath('haproxy', ['relay', 'websocket', 'connect-tcp', 'connect', 'http']);

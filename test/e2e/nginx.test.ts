@@ -1,3 +1,0 @@
-import { testPath } from './battery.ts';
-
-testPath('nginx', ['relay', 'websocket', 'connect-tcp', 'http']);
