@@ -18,10 +18,10 @@ const codesByToken: Readonly<Record<string, CapsuleCodes>> = {
   'connect-tcp-07': { data: 0x2028d7f0, finalData: 0x2028d7f1 },
 };
 
-/** Every `Upgrade` token of connect-tcp we know, the preferred one first. */
+/** Every known `Upgrade` token of connect-tcp, the preferred one first. */
 export const connectTcpTokens: readonly string[] = Object.keys(codesByToken);
 
-/** The capsule types that go with an `Upgrade` token, or undefined for a token we do not know. */
+/** The capsule types that belong to an `Upgrade` token; undefined for an unknown one. */
 export function capsuleCodes(token: string): CapsuleCodes | undefined {
   return Object.hasOwn(codesByToken, token) ? codesByToken[token] : undefined;
 }
@@ -32,21 +32,21 @@ export function capsuleHead(type: number, length: number): Buffer {
 }
 
 /**
- * An empty capsule of a reserved type (RFC 9297 §5.4: 0x29 * N + 0x17), which every receiver skips.
- * It keeps the timers of proxies on the way from running out.
+ * An empty capsule of a reserved type (RFC 9297 section 5.4: 0x29 * N + 0x17), which every receiver skips.
+ * It keeps the idle timers of intermediaries from expiring.
  */
 export const keepAliveCapsule: Buffer = capsuleHead(0x17, 0);
 
-/** Ours: why the tunnel is over, in ASCII. Receivers that do not know it skip it (RFC 9297 §3.2), and see an abort. */
+/** Private: the reason for the end of the tunnel, in ASCII. Other receivers skip it (RFC 9297 section 3.2), and see an abort. */
 const reasonType = 0x37a1c9e5;
 const maxReasonBytes = 32;
 
-/** What goes before an abort, for those who know it. */
+/** The capsule that precedes an abort, for receivers that know it. */
 export function reasonCapsule(reason: EndReason): Buffer {
   return Buffer.concat([capsuleHead(reasonType, reason.length), Buffer.from(reason, 'latin1')]);
 }
 
-/** Bytes of the stream, its end, or why there will be no end. */
+/** Bytes of the stream, its end, or the reason for which it will be aborted. */
 export type CapsuleEvent =
   | { readonly kind: 'data'; readonly bytes: Buffer }
   | { readonly kind: 'end' }
@@ -75,17 +75,17 @@ export class CapsuleDecoder {
     this.#codes = codes;
   }
 
-  /** Whether FINAL_DATA has come to its end: an end of the connection before that is an abort. */
+  /** Whether the end of FINAL_DATA has arrived: an end of the connection before that is an abort. */
   get ended(): boolean {
     return this.#ended;
   }
 
-  /** Whether the connection may end here without cutting a capsule in two. */
+  /** Whether the connection can end here without truncating a capsule. */
   get betweenCapsules(): boolean {
     return this.#state.name === 'head' && this.#head.length === 0;
   }
 
-  /** What `chunk` brings. Throws `RangeError` for a length no one means, and for data after the end. */
+  /** Events completed by `chunk`. Throws `RangeError` for an absurd length, and for data after the end. */
   *push(chunk: Buffer): Generator<CapsuleEvent> {
     let at = 0;
     while (at < chunk.length) {
@@ -114,7 +114,7 @@ export class CapsuleDecoder {
     }
   }
 
-  /** Reads type and length, and gives where they end; the state stays `head` while bytes are missing. */
+  /** Reads type and length, and returns where they end; the state stays `head` while bytes are missing. */
   #readHead(chunk: Buffer, at: number): number {
     const kept = this.#head.length;
     const bytes = kept === 0 ? chunk : Buffer.concat([this.#head, chunk.subarray(at, at + maxHeadBytes)]);

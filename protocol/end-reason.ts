@@ -1,8 +1,8 @@
 import type { TunnelErrorCode } from './errors.ts';
 
 /**
- * Why a gateway ends a tunnel that is open, as it tells the client: the close code of a WebSocket (RFC 6455 §7.4.2:
- * 4000 to 4999 are ours), and what the client makes of it.
+ * Reasons for which a gateway ends an open tunnel, as it tells the client: the WebSocket close code (RFC 6455 section 7.4.2:
+ * 4000 to 4999 are for private use), and the error that the client reports.
  */
 export const endReasons = {
   REVOKED: { closeCode: 4401, error: 'TUNNEL_REVOKED' },
@@ -14,12 +14,12 @@ export const endReasons = {
 
 export type EndReason = keyof typeof endReasons;
 
-/** Whether `text` is one of the reasons; they arrive from the wire as text. */
+/** Whether `text` is one of the reasons, which arrive as text. */
 export function isEndReason(text: unknown): text is EndReason {
   return typeof text === 'string' && Object.hasOwn(endReasons, text);
 }
 
-/** The reason that a WebSocket close code stands for, if it is one of ours. */
+/** The reason that a WebSocket close code stands for, if any. */
 export function reasonOfCloseCode(closeCode: number): EndReason | undefined {
   return (Object.keys(endReasons) as EndReason[]).find(
     (reason) => endReasons[reason].closeCode === closeCode,

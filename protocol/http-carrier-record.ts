@@ -1,43 +1,43 @@
 import { Buffer } from 'node:buffer';
 
 /**
- * What the bodies of a carrier by plain HTTP are made of (docs/entry/http.md): a byte that says what it is, three bytes
- * with the length of the rest, and the rest. A body holds whole records.
+ * The unit of the HTTP bodies of a carrier by plain requests (docs/entry/http.md): one byte of type, three bytes of length
+ * (big endian), then the content. A body holds whole records.
  */
 export interface HttpRecord {
   readonly type: number;
   readonly bytes: Buffer;
 }
 
-/** What a record is. */
+/** Types of records. */
 export const recordTypes = {
-  /** Means nothing; makes something on the way pass on what it has. */
+  /** No meaning; makes an intermediary pass on what it has buffered. */
   FILLER: 0,
   /** A text message of the relay. */
   TEXT: 1,
   /** A binary message of the relay. */
   BINARY: 2,
-  /** The end of the carrier: a close code in two bytes, and why. */
+  /** The end of the carrier: a close code in two bytes, and a reason. */
   CLOSE: 3,
-  /** The last record of an answer after which another one may be asked for. */
+  /** The last record of a response after which another can be requested. */
   NEXT: 4,
   /** To be sent back as `ECHO_REPLY`. */
   ECHO: 5,
   ECHO_REPLY: 6,
-  /** End the answer that is open. */
+  /** A request to end the open response. */
   BRIEF: 7,
-  /** What the further requests of this carrier are signed with. */
+  /** The id of the carrier and the secret that signs its further requests. */
   CARRIER: 8,
 } as const;
 
 export const maxRecordBytes = 64 * 1024;
 
-/** The most of an echo that is sent back: who asks gets no more than it sends. */
+/** Bytes of an echo that are sent back: no response is larger than its request. */
 export const maxEchoBytes = 16;
 
 const headerBytes = 4;
 
-/** One record as it goes on the wire. */
+/** One record in wire format. */
 export function encodeRecord(type: number, bytes: Buffer): Buffer {
   const record = Buffer.allocUnsafe(headerBytes + bytes.length);
   record.writeUInt32BE(type * 2 ** 24 + bytes.length, 0);
@@ -50,7 +50,7 @@ export class RecordDecoder {
   #pending: Buffer[] = [];
   #pendingBytes = 0;
 
-  /** Whether the body may end here. */
+  /** Whether the body can end here. */
   get isBetween(): boolean {
     return this.#pendingBytes === 0;
   }
@@ -70,7 +70,7 @@ export class RecordDecoder {
     }
   }
 
-  /** The first bytes, in one piece; copied only where they are not. */
+  /** The first `count` bytes as one buffer; copied only where they lie in several. */
   #peek(count: number): Buffer {
     const first = this.#pending[0]!;
     if (first.length >= count) return first.subarray(0, count);

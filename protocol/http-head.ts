@@ -1,4 +1,4 @@
-/** A response head as it goes on the wire (RFC 9112 §2.1). Throws `TypeError` for a line that would break it. */
+/** A response head in wire format (RFC 9112 section 2.1). Throws `TypeError` for a control character in a line. */
 export function formatResponseHead(
   status: number,
   reason: string,

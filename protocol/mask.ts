@@ -1,30 +1,30 @@
 import type { Buffer } from 'node:buffer';
 
-/** Below this, to set the words up costs more than they save. */
-const fewBytes = 48;
+/** Below this, setting up the words costs more than they save. */
+const minWordwiseBytes = 48;
 
 const wordBytes = 8;
 const word = new BigInt64Array(1);
 const wordBits = new DataView(word.buffer);
 
 /**
- * Takes the mask of WebSocket (RFC 6455 §5.3) off `bytes`, or puts it on, where they lie. `mask` is its four bytes as one
- * number, the first is the highest. Gives the mask for the bytes that follow.
+ * Applies the mask of a WebSocket frame (RFC 6455 section 5.3) to `bytes` in place; applying it again removes it. `mask`
+ * is its four bytes as one big-endian number. Returns the mask for the bytes that follow.
  */
-export function unmask(bytes: Buffer, mask: number): number {
-  if (bytes.length < fewBytes) return unmaskBytes(bytes, mask, { from: 0, to: bytes.length });
-  // Words can only be had where their addresses are multiples of their size.
+export function applyMask(bytes: Buffer, mask: number): number {
+  if (bytes.length < minWordwiseBytes) return maskBytes(bytes, mask, { from: 0, to: bytes.length });
+  // A typed array of words must begin at a multiple of their size.
   const head = -bytes.byteOffset & (wordBytes - 1);
-  const turned = unmaskBytes(bytes, mask, { from: 0, to: head });
+  const rotated = maskBytes(bytes, mask, { from: 0, to: head });
   const count = (bytes.length - head) >>> 3;
   // The order of bytes in a word is the machine's.
-  wordBits.setInt32(0, turned);
-  wordBits.setInt32(4, turned);
-  unmaskWords(new BigInt64Array(bytes.buffer, bytes.byteOffset + head, count), word[0]!);
-  return unmaskBytes(bytes, turned, { from: head + count * wordBytes, to: bytes.length });
+  wordBits.setInt32(0, rotated);
+  wordBits.setInt32(4, rotated);
+  maskWords(new BigInt64Array(bytes.buffer, bytes.byteOffset + head, count), word[0]!);
+  return maskBytes(bytes, rotated, { from: head + count * wordBytes, to: bytes.length });
 }
 
-function unmaskWords(words: BigInt64Array, mask: bigint): void {
+function maskWords(words: BigInt64Array, mask: bigint): void {
   const rest = words.length & 15;
   for (let at = 0; at < rest; at++) words[at]! ^= mask;
   for (let at = rest; at < words.length; at += 16) {
@@ -47,15 +47,15 @@ function unmaskWords(words: BigInt64Array, mask: bigint): void {
   }
 }
 
-function unmaskBytes(
+function maskBytes(
   bytes: Buffer,
   mask: number,
   { from, to }: { readonly from: number; readonly to: number },
 ): number {
-  let turned = mask;
+  let rotated = mask;
   for (let at = from; at < to; at++) {
-    bytes[at]! ^= turned >>> 24;
-    turned = (turned << 8) | (turned >>> 24);
+    bytes[at]! ^= rotated >>> 24;
+    rotated = (rotated << 8) | (rotated >>> 24);
   }
-  return turned;
+  return rotated;
 }

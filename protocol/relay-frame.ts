@@ -1,23 +1,24 @@
-import { Buffer } from 'node:buffer';
+import type { Buffer } from 'node:buffer';
+import type { Release } from '../base/buffer-pool.ts';
 
 /**
- * What two ends of a resumable tunnel say to each other on a carrier. Positions count the bytes of one direction from
+ * A frame that two ends of a resumable tunnel exchange on a carrier (docs/entry/relay.md). Positions count the bytes of one direction from
  * the start of the tunnel; the EOF takes one position, after the last byte, so that an acknowledgement covers it.
  */
 export type RelayFrame =
   | {
       readonly kind: 'data';
       readonly bytes: Buffer;
-      /** Of one that has come: gives its memory back when nobody needs the bytes any more; without a call, they may be kept. */
-      readonly release?: ((error?: Error | null) => void) | undefined;
+      /** Of a received frame: returns its memory when the bytes are no longer needed; without a call, they can be kept. */
+      readonly release?: Release | undefined;
     }
-  /** The EOF, which stands at position `at`. */
+  /** The EOF, at position `at`. */
   | { readonly kind: 'end'; readonly at: number }
-  /** Everything before position `at` has been taken. */
+  /** Everything before position `at` has been read. */
   | { readonly kind: 'ack'; readonly at: number }
   | { readonly kind: 'ping'; readonly id: number }
   | { readonly kind: 'pong'; readonly id: number }
-  /** Please come back on a new carrier; this one goes on until then. */
+  /** A request to resume on a new carrier; this one continues until then. */
   | { readonly kind: 'move' }
   | RelayGreeting;
 
@@ -26,27 +27,27 @@ export type RelayGreeting = RelayOpened | RelayJoined;
 
 export interface RelayOpened {
   readonly kind: 'opened';
-  /** Names the tunnel; whoever has it still needs the token of the same principal. */
+  /** Names the tunnel; to resume it takes a token of the same principal too. */
   readonly sid: string;
-  /** Signs requests to rejoin (docs/entry/relay.md); absent in relay v4. */
+  /** Signs requests to resume (docs/entry/relay.md); absent in relay v4. */
   readonly secret?: string;
-  /** How many bytes each side may leave unacknowledged; absent in relay v4. */
+  /** How many bytes each side can leave unacknowledged; absent in relay v4. */
   readonly windowBytes?: number;
   /** How long the gateway keeps a tunnel that has no carrier. */
   readonly keepMs?: number;
-  /** The greatest age of a carrier that survives the way, where the gateway knows one. */
+  /** The age at which an intermediary cuts carriers, where the gateway knows one. */
   readonly carrierMs?: number;
 }
 
 export interface RelayJoined {
   readonly kind: 'joined';
-  /** How far the gateway has taken what the client sent. */
+  /** How far the gateway has read what the client sent. */
   readonly received: number;
   /** The position of the first byte that it sends on this carrier. Relay v4: what the client asked for. */
   readonly from?: number;
 }
 
-/** A message of a carrier that breaks its rules. The carrier is then closed with `closeCode` and the tunnel ended. */
+/** A message that breaks the rules of the protocol. It closes its carrier with `closeCode` and ends the tunnel. */
 export class RelayViolation extends Error {
   override readonly name = 'RelayViolation';
   readonly closeCode: number;
@@ -66,13 +67,13 @@ export const relayCloseCodes = {
   INVALID_DATA: 4013,
 } as const;
 
-/** How frames are written in the messages of a WebSocket. */
+/** Encodes frames as the messages of a WebSocket. */
 export interface RelayCodec {
-  /** The most bytes that one `data` may hold. */
+  /** The largest number of bytes in one `data` frame. */
   readonly maxDataBytes: number;
-  /** The messages that stand for a frame; what the wire has no word for is none. */
+  /** The message for a frame; undefined where the protocol has none. */
   encode(frame: RelayFrame): RelayMessage | undefined;
-  /** Throws `RelayViolation`; undefined for what is not known, which is no mistake. */
+  /** Throws `RelayViolation`. Undefined for an unknown message, which is no violation. */
   decode(message: Buffer, isBinary: boolean): RelayFrame | undefined;
 }
 

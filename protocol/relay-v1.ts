@@ -9,8 +9,8 @@ const maxTextBytes = 1024;
 const maxTokenLength = 128;
 
 /**
- * `postern.relay.v1`: a binary message is data, a text message everything else: a word, then `key=value` pairs, all of
- * printable ASCII, with one space between them. Words and keys that are not known are skipped.
+ * `postern.relay.v1` (docs/entry/relay.md): a binary message is data, a text message everything else: a word, then
+ * `key=value` pairs, all of printable ASCII, with one space between them. Unknown words and keys are skipped.
  */
 export const relayV1: RelayCodec = {
   maxDataBytes,
@@ -83,7 +83,7 @@ function splitPair(pair: string): [key: string, value: string] {
   return [pair.slice(0, equals), pair.slice(equals + 1)];
 }
 
-/** Decimal, and small enough to be counted with. */
+/** A decimal number that JavaScript represents exactly. */
 function readNumber(values: ReadonlyMap<string, string>, key: string): number {
   const text = values.get(key) ?? '';
   const value = /^(?:0|[1-9][0-9]{0,15})$/.test(text) ? Number(text) : NaN;

@@ -3,7 +3,7 @@ import { RelayViolation, relayCloseCodes } from './relay-frame.ts';
 import type { RelayCodec, RelayMessage } from './relay-frame.ts';
 
 /**
- * Relay v4, as gcloud (`relay.tunnel.cloudproxy.app`) and nassh (`ssh`) speak it: binary messages, each one command,
+ * Relay v4, as implemented by gcloud (`relay.tunnel.cloudproxy.app`) and nassh (`ssh`): binary messages, each one command,
  * big endian. `u16 tag`, then by tag: a length and bytes, or a u64 position.
  */
 export const relayV4Tags = {
@@ -13,13 +13,13 @@ export const relayV4Tags = {
   ACK: 0x0007,
 } as const;
 
-/** Subprotocols that mean relay v4; the answer repeats the one that was offered. */
+/** The subprotocols of relay v4; the response repeats the one that was offered. */
 export const relayV4Subprotocols: readonly string[] = ['relay.tunnel.cloudproxy.app', 'ssh'];
 
-/** DATA holds at most this much. */
+/** Largest number of bytes in a DATA message. */
 export const relayV4DataBytes = 16_384;
 
-/** Unknown tags are skipped by every client; a PING of WebSocket would end gcloud. */
+/** Every client skips unknown tags; a WebSocket ping would end gcloud. */
 const keepAliveTag = 0x00f0;
 
 export const relayV4: RelayCodec = {
@@ -80,10 +80,10 @@ function tagAlone(tag: number): RelayMessage {
   return message;
 }
 
-/** What comes after the bytes is passed over. */
-function readBytes(message: Buffer, most: number): Buffer {
+/** Bytes after the given length are ignored. */
+function readBytes(message: Buffer, maxBytes: number): Buffer {
   const length = message.length < 6 ? Infinity : message.readUInt32BE(2);
-  if (length === 0 || length > most || message.length < 6 + length)
+  if (length === 0 || length > maxBytes || message.length < 6 + length)
     throw new RelayViolation(relayCloseCodes.INVALID_DATA, 'a length that is not that of the message');
   return message.subarray(6, 6 + length);
 }
@@ -91,6 +91,6 @@ function readBytes(message: Buffer, most: number): Buffer {
 function readPosition(message: Buffer): number {
   const position = message.length < 10 ? -1n : message.readBigUInt64BE(2);
   if (position < 0n || position > BigInt(Number.MAX_SAFE_INTEGER))
-    throw new RelayViolation(relayCloseCodes.BAD_ACK, 'a position that cannot be');
+    throw new RelayViolation(relayCloseCodes.BAD_ACK, 'an impossible position');
   return Number(position);
 }

@@ -2,7 +2,49 @@ import type { Buffer } from 'node:buffer';
 import { ReplayBuffer } from './replay-buffer.ts';
 import { RelayViolation, relayCloseCodes } from './relay-frame.ts';
 
-/** The life of one end of a resumable tunnel. `docs/entry/relay.md` shows it as a picture. */
+/*
+ * Theory of operation
+ *
+ * A tunnel is two byte streams, one each way, that outlive the connections (carriers) they travel on. Both ends run the code
+ * below; neither knows connections or time. Bytes are numbered from 0 for each direction and over all carriers. The EOF
+ * takes one position after the last byte, so that it can be acknowledged like a byte. Data frames do not carry their
+ * position: on a carrier, they follow one another without gaps from the position agreed on when it was attached.
+ *
+ * The sender of a direction keeps three counters, the receiver three of its own:
+ *
+ *      replay.start     acknowledged          next           highestSent        replay.end
+ *           |                |                 |                  |                 |
+ *     ------+================+=================+==================+=================+--->  position
+ *   dropped |      kept      |  kept: sent on  |  kept: sent on   |   kept: never   |
+ *           |                |  this carrier   |  an earlier one  |      sent       |
+ *
+ *   acknowledged   the peer has confirmed everything before it; only ever grows
+ *   next           the next position to send on this carrier; falls back to `acknowledged` when the carrier is lost
+ *   highestSent    the highest position ever sent on any carrier: no valid acknowledgement is beyond it
+ *
+ *   ackSent <= received          acknowledged by us <= everything that has arrived; the bytes between were not read yet
+ *   arriving                     where the data of this carrier stands; behind `received` while known bytes are sent again
+ *
+ * The invariant:  acknowledged <= highestSent,  and every position from min(acknowledged, next) to replay.end is kept.
+ * So whatever a new carrier is asked to start from, from the last acknowledgement on, can be sent, and no byte is lost or
+ * delivered twice. `next` can be behind `acknowledged`: a peer can acknowledge on this carrier what it received on the one
+ * before and has not been sent again yet. Those bytes are kept until they have been, because a carrier leaves no gaps.
+ *
+ * The window: next - acknowledged <= peerWindowBytes for data. The peer acknowledges what its reader has read, not what has
+ * arrived, so that the window limits both what is in flight and what a slow reader costs.
+ *
+ * States (`relaySteps`; docs/entry/relay.md shows them as a picture):
+ *
+ *   detached   no carrier: writing is possible, nothing is sent, and no frame can arrive. A tunnel begins here, because
+ *              its first carrier is attached like any other.
+ *   attached   one carrier. Attaching another replaces it: a client can resume before it notices a loss.
+ *   closed     nothing is kept. There is no half-closed state: each direction's EOF is a position, not an event.
+ *
+ * There is one error for the peer's mistakes, `RelayViolation`, which ends the tunnel with its close code; a mistake of the
+ * caller is a `TypeError`. Both leave everything as it was.
+ */
+
+/** The transitions of one end of a resumable tunnel. */
 export const relaySteps = {
   detached: { attached: 'attached', ended: 'closed' },
   attached: { attached: 'attached', carrierLost: 'detached', ended: 'closed' },
@@ -12,7 +54,7 @@ export const relaySteps = {
 export type RelayState = keyof typeof relaySteps;
 export type RelayEvent = 'attached' | 'carrierLost' | 'ended';
 
-/** The state after `event`. Throws `TypeError` for an event that cannot come in this state. */
+/** The state after `event`. Throws `TypeError` for an event that cannot happen in this state. */
 export function stepRelay(state: RelayState, event: RelayEvent): RelayState {
   const next = (relaySteps[state] as Partial<Record<RelayEvent, RelayState>>)[event];
   if (next === undefined) throw new TypeError(`${event} while ${state}`);
@@ -20,36 +62,34 @@ export function stepRelay(state: RelayState, event: RelayEvent): RelayState {
 }
 
 export interface RelayOptions {
-  /** How many bytes the other end takes before it acknowledges some; Infinity: as many as come. */
+  /** How many bytes can be sent beyond the peer's last acknowledgement; Infinity: any number. */
   readonly peerWindowBytes: number;
-  /** How many bytes it may send before we acknowledge some; more is a violation. */
+  /** How many bytes the peer can send beyond our last acknowledgement; more is a violation. */
   readonly windowBytes: number;
 }
 
-/** The next thing to say: data, or the EOF that stands at a position. */
+/** The next frame to send: data, or the EOF with its position. */
 export type Outgoing =
   { readonly kind: 'data'; readonly bytes: Buffer } | { readonly kind: 'end'; readonly at: number };
 
-/**
- * One end of a resumable tunnel: what was sent and may have to be sent again, and what has arrived. Carriers come and
- * go; the bytes of the tunnel do not repeat and none is missing. Knows no connection and no time.
- */
+/** One end of a resumable tunnel: bytes that were sent and may have to be sent again, and how far the peer's have arrived. */
 export class Relay {
   readonly #windowBytes: number;
   readonly #peerWindowBytes: number;
   readonly #replay = new ReplayBuffer();
   #state: RelayState = 'detached';
-  /** The next position to say on this carrier, and the highest ever said on any. */
+  /** The next position to send on this carrier, and the highest ever sent on any. */
   #next = 0;
   #highestSent = 0;
-  /** The other end has taken everything before this position. */
+  /** The peer has acknowledged everything before this position. */
   #acknowledged = 0;
-  #outgoingEnd: number | undefined;
-  /** Where the carrier's data stands, and how far it has been taken; the first may be behind after a change of carriers. */
+  /** The position of our EOF, once it was added; it can be unsent. */
+  #outgoingEof: number | undefined;
+  /** Where the carrier's data stands, and how far the peer's data has arrived on any. */
   #arriving = 0;
   #received = 0;
-  #incomingEnd: number | undefined;
-  /** The position of the last acknowledgement that was said, on any carrier. */
+  #incomingEof: number | undefined;
+  /** The position of the last acknowledgement that was sent, on any carrier. */
   #ackSent = 0;
 
   constructor({ windowBytes, peerWindowBytes }: RelayOptions) {
@@ -61,17 +101,17 @@ export class Relay {
     return this.#state;
   }
 
-  /** How far the other end's data has arrived; its EOF counts as one. */
+  /** How far the peer's data has arrived; its EOF counts as one. */
   get received(): number {
     return this.#received;
   }
 
-  /** How far the other end has taken what we sent, as far as we know. */
+  /** How far the peer has acknowledged our data. */
   get acknowledged(): number {
     return this.#acknowledged;
   }
 
-  /** How far we have said that we have taken what has arrived: where a new carrier's data starts. */
+  /** How far we have acknowledged the peer's data: where the data of a new carrier starts. */
   get ackSent(): number {
     return this.#ackSent;
   }
@@ -81,42 +121,42 @@ export class Relay {
     return this.#replay.end - this.#replay.start;
   }
 
-  /** Whether everything has been taken by the other end, the EOF too. */
+  /** Whether the peer has acknowledged everything, the EOF too. */
   get isDelivered(): boolean {
-    return this.#outgoingEnd !== undefined && this.#acknowledged > this.#outgoingEnd;
+    return this.#outgoingEof !== undefined && this.#acknowledged > this.#outgoingEof;
   }
 
-  /** Whether the other end's EOF has come. */
+  /** Whether the peer's EOF has arrived. */
   get hasEnded(): boolean {
-    return this.#incomingEnd !== undefined;
+    return this.#incomingEof !== undefined;
   }
 
-  /** Adds bytes to be sent. A copy of them is kept. */
+  /** Adds bytes to be sent. Keeps a copy. Throws `TypeError` after the EOF, and when closed. */
   write(bytes: Buffer): void {
-    if (this.#outgoingEnd !== undefined || this.#state === 'closed')
+    if (this.#outgoingEof !== undefined || this.#state === 'closed')
       throw new TypeError('write after the end');
     this.#replay.append(bytes);
   }
 
   /** Adds the EOF. */
   end(): void {
-    this.#outgoingEnd ??= this.#replay.end;
+    this.#outgoingEof ??= this.#replay.end;
   }
 
-  /** What to say next on the carrier, at most `most` bytes of it; undefined when there is nothing, or no room over there. */
-  next(most: number): Outgoing | undefined {
+  /** The next frame for the carrier, of at most `maxBytes` bytes; undefined when there is none, or no room in the window. */
+  next(maxBytes: number): Outgoing | undefined {
     if (this.#state !== 'attached') return undefined;
-    if (this.#next < this.#replay.end) return this.#nextData(most);
-    if (this.#outgoingEnd === undefined || this.#next > this.#outgoingEnd) return undefined;
-    this.#advance(this.#outgoingEnd + 1);
-    return { kind: 'end', at: this.#outgoingEnd };
+    if (this.#next < this.#replay.end) return this.#nextData(maxBytes);
+    if (this.#outgoingEof === undefined || this.#next > this.#outgoingEof) return undefined;
+    this.#advance(this.#outgoingEof + 1);
+    return { kind: 'end', at: this.#outgoingEof };
   }
 
-  /** Takes data from the carrier, and gives what of it is new. Throws `RelayViolation`. */
+  /** Receives data from the carrier; returns the part that is new. Throws `RelayViolation`. */
   receive(bytes: Buffer): Buffer {
     this.#expectCarrier();
     const arriving = this.#arriving + bytes.length;
-    if (arriving > (this.#incomingEnd ?? Infinity)) throw violation('data after the end');
+    if (arriving > (this.#incomingEof ?? Infinity)) throw violation('data after the end');
     if (arriving - this.#ackSent > this.#windowBytes) throw violation('more than the window holds');
     const fresh = bytes.subarray(Math.min(bytes.length, this.#received - this.#arriving));
     this.#arriving = arriving;
@@ -124,19 +164,19 @@ export class Relay {
     return fresh;
   }
 
-  /** Takes the EOF from the carrier; whether it is new. Throws `RelayViolation`. */
+  /** Receives the EOF from the carrier; returns whether it is new. Throws `RelayViolation`. */
   receiveEof(at: number): boolean {
     this.#expectCarrier();
-    if (at !== this.#arriving || (this.#incomingEnd ?? this.#received) !== at)
-      throw violation('an end at another place');
-    const isNew = this.#incomingEnd === undefined;
-    this.#incomingEnd = at;
+    if (at !== this.#arriving || (this.#incomingEof ?? this.#received) !== at)
+      throw violation('an end at another position');
+    const isNew = this.#incomingEof === undefined;
+    this.#incomingEof = at;
     this.#arriving = at + 1;
     this.#received = at + 1;
     return isNew;
   }
 
-  /** Hears that everything before `at` has been taken over there. Throws `RelayViolation`. */
+  /** Receives an acknowledgement of everything before `at`. Throws `RelayViolation`. */
   onAck(at: number): void {
     this.#expectCarrier();
     this.#expectAcknowledgement(at);
@@ -144,25 +184,25 @@ export class Relay {
     this.#discardAcked();
   }
 
-  /** Whether the other end can have taken everything before `at`. */
+  /** Whether the peer can have received everything before `at`. */
   isValidAck(at: number): boolean {
     return Number.isSafeInteger(at) && at >= this.#acknowledged && at <= this.#highestSent;
   }
 
-  /** Notes that everything before `at` is said to have been taken. */
+  /** Records that everything before `at` is acknowledged; never goes back. */
   recordAckSent(at: number): void {
-    if (at > this.#received) throw new TypeError('told of what has not come');
+    if (at > this.#received) throw new TypeError('an acknowledgement of what has not arrived');
     this.#ackSent = Math.max(this.#ackSent, at);
   }
 
   /**
-   * Goes on on a new carrier, in the place of the one before, if any: the other end has taken everything before
-   * `peerReceived`, and its first byte here will stand at `from`. Returns how many bytes will be sent once more.
-   * Throws `RelayViolation`, and changes nothing then.
+   * Continues on a new carrier, in the place of the one before, if any: the peer has received everything before
+   * `peerReceived`, and its first byte on this carrier will stand at `from`. Returns how many bytes will be sent again.
+   * Throws `RelayViolation`, and then changes nothing.
    */
   attach({ peerReceived, from }: { readonly peerReceived: number; readonly from: number }): number {
     const state = stepRelay(this.#state, 'attached');
-    // What lies between could never come.
+    // What lies between could never arrive.
     if (!Number.isSafeInteger(from) || from < 0 || from > this.#received)
       throw violation('a carrier that leaves bytes out');
     this.#expectAcknowledgement(peerReceived);
@@ -174,7 +214,7 @@ export class Relay {
     return this.#highestSent - peerReceived;
   }
 
-  /** The carrier is gone. What was said on it and not acknowledged will be said again. */
+  /** The carrier was lost. What was sent on it and not acknowledged will be sent again. */
   detach(): void {
     this.#state = stepRelay(this.#state, 'carrierLost');
     this.#next = this.#acknowledged;
@@ -182,19 +222,19 @@ export class Relay {
     this.trim();
   }
 
-  /** Gives back memory that is kept for more bytes to come. */
+  /** Frees memory that is kept for bytes to come. */
   trim(): void {
     this.#replay.trim();
   }
 
-  /** The tunnel is over; nothing is kept any more. */
+  /** Ends the tunnel; nothing is kept any more. */
   close(): void {
     if (this.#state === 'closed') return;
     this.#state = stepRelay(this.#state, 'ended');
     this.#replay.dropBefore(this.#replay.end);
   }
 
-  /** What is heard on no carrier is a mistake of ours. */
+  /** A frame without a carrier is a mistake of the caller. */
   #expectCarrier(): void {
     if (this.#state !== 'attached') throw new TypeError(`a frame while ${this.#state}`);
   }
@@ -207,18 +247,15 @@ export class Relay {
       );
   }
 
-  /**
-   * Drops what is not to be said any more. That is not all that was acknowledged: the peer may have taken on an old
-   * carrier what is still to come on this one, and a carrier leaves nothing out.
-   */
+  /** Drops what will not be sent again: what was acknowledged, but for what has yet to be sent on this carrier. */
   #discardAcked(): void {
     this.#replay.dropBefore(Math.min(this.#acknowledged, this.#next, this.#replay.end));
   }
 
-  #nextData(most: number): Outgoing | undefined {
+  #nextData(maxBytes: number): Outgoing | undefined {
     const room = this.#acknowledged + this.#peerWindowBytes - this.#next;
-    const bytes = this.#replay.read(this.#next, Math.min(most, this.#peerWindowBytes));
-    // Never in pieces to fill a window: an acknowledgement is on its way, and makes room for the whole.
+    const bytes = this.#replay.read(this.#next, Math.min(maxBytes, this.#peerWindowBytes));
+    // Never a part to fill the window: an acknowledgement is on its way, and makes room for the whole.
     if (bytes.length === 0 || bytes.length > room) return undefined;
     this.#advance(this.#next + bytes.length);
     this.#discardAcked();

@@ -1,11 +1,10 @@
 import { Buffer } from 'node:buffer';
+import { BufferPool } from '../base/buffer-pool.ts';
+import type { Release } from '../base/buffer-pool.ts';
 
-/** A tunnel that says little keeps little; one that says much needs few blocks. */
+/** A tunnel that sends little keeps little; one that sends much needs few blocks. */
 const minBytes = 2048;
 const maxBytes = 64 * 1024;
-
-/** The largest blocks that have become free are used again: new ones for all that goes through are work for the collector. */
-const maxSpare = 16;
 
 const nothing = Buffer.alloc(0);
 
@@ -15,22 +14,25 @@ interface Block {
   /** How much of `room` is used, from its beginning. */
   used: number;
   room: Buffer;
+  /** Returns `room` to the pool; undefined when it is of none. */
+  release: Release | undefined;
 }
 
 /**
- * Copies of bytes with a position each, kept until they are acknowledged, to be read again from any position that is
- * kept. What `read` gives is good until it is dropped: its memory is then used again, for later bytes of the same
- * tunnel and never for those of another one.
+ * Copies of bytes, each with a position, that are kept until they are acknowledged and can be read again from any position
+ * that is kept. What `read` returns is valid until it is dropped: its memory is then used again, for later bytes of the same
+ * tunnel and never for those of another one (docs/decisions/020-pooled-reads.md).
  */
 export class ReplayBuffer {
   #blocks: Block[] = [];
-  /** Blocks before this one are gone; the array is cut when they are many. */
+  /** Blocks before this one were dropped; the array is cut when they are many. */
   #head = 0;
   /** The block that was read last: the next read is nearly always of the same or the next. */
   #cursor = 0;
   #start = 0;
   #end = 0;
-  #spare: Buffer[] = [];
+  /** Only the largest blocks: new ones for everything that passes would be work for the garbage collector. */
+  readonly #pool = new BufferPool({ bufferBytes: maxBytes, maxFree: 16 });
 
   /** The position of the oldest byte that is kept. */
   get start(): number {
@@ -53,13 +55,13 @@ export class ReplayBuffer {
     }
   }
 
-  /** Forgets what lies before `position`, which is kept or the end; anything else is a `TypeError`. */
+  /** Drops what lies before `position`, which is kept or the end. Throws `TypeError` for any other. */
   dropBefore(position: number): void {
     this.#expectKept(position);
     this.#start = position;
     while (this.#head < this.#blocks.length && endOf(this.#blocks[this.#head]!) <= position) {
-      this.#reuse(this.#blocks[this.#head]!);
-      this.#blocks[this.#head++] = gone;
+      this.#blocks[this.#head]!.release?.();
+      this.#blocks[this.#head++] = dropped;
     }
     if (this.#head === this.#blocks.length) this.#blocks = [];
     else if (this.#head > 64 && this.#head * 2 > this.#blocks.length)
@@ -70,22 +72,23 @@ export class ReplayBuffer {
   }
 
   /**
-   * At most `most` bytes from `position` on, which is kept: as many as lie together. Nothing at the end. A `TypeError`
-   * for a position that is not kept.
+   * At most `maxRead` bytes from `position` on, as many as lie together; nothing at the end. Throws `TypeError` for a
+   * position that is not kept.
    */
-  read(position: number, most: number): Buffer {
+  read(position: number, maxRead: number): Buffer {
     this.#expectKept(position);
     if (position === this.#end) return nothing;
     const { at, used, room } = this.#blockAt(position);
-    return room.subarray(position - at, Math.min(used, position - at + most));
+    return room.subarray(position - at, Math.min(used, position - at + maxRead));
   }
 
-  /** Gives back the memory that is not needed for what is kept. */
+  /** Frees the memory that is not needed for what is kept. */
   trim(): void {
-    this.#spare = [];
+    this.#pool.clear();
     const last = this.#blocks.at(-1);
-    if (last !== undefined && last.room.length - last.used >= minBytes)
-      last.room = copyOf(last.room.subarray(0, last.used));
+    if (last === undefined || last.room.length - last.used < minBytes) return;
+    last.room = copyOf(last.room.subarray(0, last.used));
+    last.release = undefined;
   }
 
   #expectKept(position: number): void {
@@ -93,25 +96,23 @@ export class ReplayBuffer {
       throw new TypeError(`position ${position} is not kept`);
   }
 
-  /** The one to put the next of `wanted` bytes into: what would only fill a small rest begins a block of its own. */
+  /** The block for the next of `wanted` bytes: what would only fill a small rest begins a block of its own. */
   #blockFor(wanted: number): Block {
     const last = this.#blocks.at(-1);
     const rest = last === undefined ? 0 : last.room.length - last.used;
     if (last !== undefined && (rest >= wanted || rest > last.room.length / 4)) return last;
-    const block = { at: this.#end, used: 0, room: this.#roomFor(wanted) };
+    const block = { at: this.#end, used: 0, ...this.#roomFor(wanted) };
     this.#blocks.push(block);
     return block;
   }
 
-  #roomFor(wanted: number): Buffer {
-    let bytes = minBytes;
-    while (bytes < wanted && bytes < maxBytes) bytes *= 2;
-    // Slow: not out of a pool that others share.
-    return (bytes === maxBytes ? this.#spare.pop() : undefined) ?? Buffer.allocUnsafeSlow(bytes);
-  }
-
-  #reuse({ room }: Block): void {
-    if (room.length === maxBytes && this.#spare.length < maxSpare) this.#spare.push(room);
+  #roomFor(wanted: number): Pick<Block, 'room' | 'release'> {
+    let size = minBytes;
+    while (size < wanted && size < maxBytes) size *= 2;
+    // Slow: not a slice of a buffer that others share.
+    if (size < maxBytes) return { room: Buffer.allocUnsafeSlow(size), release: undefined };
+    const { bytes, release } = this.#pool.acquire();
+    return { room: bytes, release };
   }
 
   #blockAt(position: number): Block {
@@ -121,7 +122,7 @@ export class ReplayBuffer {
   }
 }
 
-const gone: Block = { at: 0, used: 0, room: nothing };
+const dropped: Block = { at: 0, used: 0, room: nothing, release: undefined };
 
 function endOf({ at, used }: Block): number {
   return at + used;

@@ -1,19 +1,19 @@
-/** Why a client comes back on another connection, in its own words; the gateway counts them. */
+/** Causes for which a client resumes on another connection, with a description; the gateway counts them. */
 export const resumeCauses = {
   reset: 'the connection broke',
-  dropped: 'the connection ended without a word',
-  closed: 'something on the way closed the WebSocket',
-  silent: 'nothing came any more',
-  network: 'the network has changed',
+  dropped: 'the connection ended without a Close frame',
+  closed: 'an intermediary closed the WebSocket',
+  silent: 'nothing arrived any more',
+  network: 'the network changed',
   wake: 'the machine was asleep',
-  move: 'the gateway has asked for it',
-  age: 'connections of this age are cut here',
-  better: 'a better way is tried',
+  move: 'the gateway asked for it',
+  age: 'this network cuts connections of this age',
+  better: 'a better entry or transport is tried',
 } as const;
 
 export type ResumeCause = keyof typeof resumeCauses;
 
-/** Whether `text` is one of the causes; they arrive from the wire as text. */
+/** Whether `text` is one of the causes, which arrive as text. */
 export function isResumeCause(text: unknown): text is ResumeCause {
   return typeof text === 'string' && Object.hasOwn(resumeCauses, text);
 }

@@ -1,4 +1,4 @@
-/** Text that cannot be printed by accident: only `reveal()` gives it out. */
+/** Text that cannot be printed by accident: only `reveal()` returns it. */
 export class Secret {
   readonly #value: string;
 

@@ -17,20 +17,20 @@ export function parsePattern(text: string): TargetPattern {
   const wildcard = /^\*(?:[.:]|$)/.test(text);
   const anyPort = text.endsWith(':*');
   const middle = text.slice(wildcard ? 1 : 0, anyPort ? -2 : undefined);
-  // With a label for the star and a number for the port, what is left is read by the one grammar of targets.
+  // With a label in the place of the star and a number in that of the port, the target parser reads the rest.
   const target = parseAs(`${wildcard ? 'a' : ''}${middle}${anyPort ? ':22' : ''}`, text);
   return { host: wildcard ? `*${target.host.slice(1)}` : target.host, port: anyPort ? '*' : target.port };
 }
 
-/** The pattern in the spelling that `parsePattern` reads. */
+/** The pattern in the spelling that `parsePattern` accepts. */
 export function formatPattern(pattern: TargetPattern): string {
   return `${formatHost(pattern.host)}:${pattern.port}`;
 }
 
 /**
- * Whether `target` is one of those the pattern names.
- * `*.suffix` is for names below the suffix, one or more labels, never the suffix itself and never an address.
- * Bare `*` is for every name and every address: the network's own ranges still decide what is dialled.
+ * Whether the pattern matches `target`.
+ * `*.suffix` matches names below the suffix, one or more labels, never the suffix itself and never an address.
+ * Bare `*` matches every name and every address; the address policy still decides which are dialled.
  */
 export function patternMatches(pattern: TargetPattern, target: Target): boolean {
   if (pattern.port !== '*' && pattern.port !== target.port) return false;
@@ -40,16 +40,16 @@ export function patternMatches(pattern: TargetPattern, target: Target): boolean 
   );
 }
 
-function parseAs(stand: string, text: string): Target {
+function parseAs(substitute: string, text: string): Target {
   try {
-    return parseTarget(stand);
+    return parseTarget(substitute);
   } catch (cause) {
     const why = 'write name, *.suffix, an address or *, then nothing, :port or :*';
     throw new TunnelError('TARGET_INVALID', `${quote(text)} is not a target pattern: ${why}`, { cause });
   }
 }
 
-/** The pattern for the targets that both name; undefined when there is none. */
+/** The pattern for the targets that both match; undefined when there are none. */
 export function intersectPatterns(one: TargetPattern, other: TargetPattern): TargetPattern | undefined {
   const host = intersectHosts(one.host, other.host);
   const port = one.port === '*' ? other.port : one.port;
@@ -57,7 +57,7 @@ export function intersectPatterns(one: TargetPattern, other: TargetPattern): Tar
   return { host, port };
 }
 
-/** Suffixes lie one inside the other, or apart. */
+/** Of two suffixes, one contains the other, or they have nothing in common. */
 function intersectHosts(one: string, other: string): string | undefined {
   if (covers(other, one)) return one;
   return covers(one, other) ? other : undefined;

@@ -1,12 +1,12 @@
 import { TunnelError } from './errors.ts';
 
-/** A host and port in the one spelling that policy, log, DNS and dial see: lower case, no brackets. */
+/** A host and port in canonical spelling, for policy, log, DNS and dial: lower case, no brackets. */
 export interface Target {
   readonly host: string;
   readonly port: number;
 }
 
-/** The port of `box` when nothing else is said. */
+/** The default port. */
 export const sshPort = 22;
 
 /**
@@ -24,9 +24,9 @@ export function parseTarget(text: string, defaultPort: number | 'required' = ssh
   };
 }
 
-/** A target from a host and a port that came apart, as in a URI template. Throws `TARGET_INVALID`. */
+/** A target from a separate host and port, as in a URI template. Throws `TARGET_INVALID`. */
 export function parseTargetParts(host: string, port: string): Target {
-  // Before it is joined: `[2001:db8` and `:1]:22` must not become one address.
+  // Before they are joined: `[2001:db8` and `:1]:22` must not become one address.
   parsePort(port, `${host}:${port}`);
   return parseTarget(
     `${host.includes(':') && !host.startsWith('[') ? `[${host}]` : host}:${port}`,
@@ -39,7 +39,7 @@ export function formatTarget(target: Target): string {
   return `${formatHost(target.host)}:${target.port}`;
 }
 
-/** The host as it stands in a URI authority: brackets around an IPv6 address. */
+/** The host as in a URI authority (RFC 3986 section 3.2.2): brackets around an IPv6 address. */
 export function formatHost(host: string): string {
   return host.includes(':') ? `[${host}]` : host;
 }
@@ -53,8 +53,8 @@ const dottedQuad = /^(?:(?:25[0-5]|2[0-4]\d|1\d\d|[1-9]?\d)(?:\.(?!$)|$)){4}$/;
 const label = /^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$/;
 
 /**
- * A name of letters, digits and hyphens (RFC 1123 §2.1; other scripts as A-labels) or a canonical dotted quad.
- * Everything that `getaddrinfo` would read as a number in disguise (`127.1`, `0x7f.1`, `0177.0.0.1`) ends in a
+ * A name of letters, digits and hyphens (RFC 1123 section 2.1; other scripts as A-labels) or a canonical dotted quad.
+ * Everything that `getaddrinfo` would read as a disguised number (`127.1`, `0x7f.1`, `0177.0.0.1`) ends in a
  * label that is a number (WHATWG URL, "ends in a number"), and is refused.
  */
 function parseHost(text: string, whole: string): string {
@@ -69,7 +69,7 @@ function parseHost(text: string, whole: string): string {
   return host;
 }
 
-/** An IPv6 address in the spelling of RFC 5952; the URL parser of the platform knows the grammar. */
+/** An IPv6 address in the spelling of RFC 5952, by the URL parser of the platform. */
 function parseV6(text: string, whole: string): string {
   if (!/^[0-9A-Fa-f:.]{2,45}$/.test(text) || !URL.canParse(`http://[${text}]/`)) {
     throw invalid(whole, 'this is not an IPv6 address');
@@ -88,8 +88,8 @@ function invalid(text: string, why: string): TunnelError {
 
 /** At most 80 characters of `text`, with everything unprintable escaped, safe for a terminal or a log. */
 export function quote(text: string): string {
-  const shown = text.length > 80 ? `${text.slice(0, 80)}…` : text;
-  return JSON.stringify(shown).replace(
+  const excerpt = text.length > 80 ? `${text.slice(0, 80)}…` : text;
+  return JSON.stringify(excerpt).replace(
     /[^\x20-\x7e…]/g,
     (c) => `\\u${c.charCodeAt(0).toString(16).padStart(4, '0')}`,
   );

@@ -1,4 +1,4 @@
-/** Largest value that a variable-length integer of RFC 9000 §16 and a JavaScript number both hold. */
+/** Largest value that both a variable-length integer (RFC 9000 section 16) and a JavaScript number can hold. */
 export const maxVarint = Number.MAX_SAFE_INTEGER;
 
 /** A variable-length integer in its shortest form. Throws `RangeError` below 0 and above `maxVarint`. */
@@ -18,8 +18,8 @@ export function encodeVarint(value: number): Buffer {
 }
 
 /**
- * The integer at `offset` and how many bytes it takes, or undefined while bytes are missing.
- * Longer forms than needed are legal. Throws `RangeError` above `maxVarint`.
+ * The integer at `offset` and its length in bytes; undefined while bytes are missing.
+ * Longer forms than necessary are valid. Throws `RangeError` above `maxVarint`.
  */
 export function decodeVarint(
   bytes: Buffer,

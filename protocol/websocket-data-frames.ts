@@ -1,18 +1,18 @@
 import { Buffer } from 'node:buffer';
-import { unmask } from './mask.ts';
+import { applyMask } from './mask.ts';
 
-/** Told what the frames bring, in order. */
-export interface PlainFramesListener {
-  /** Bytes of a binary message, unmasked, of which `left` are still to come. They lie in what was pushed. */
+/** Receives the content of the frames, in order. */
+export interface WebSocketDataFramesListener {
+  /** Unmasked bytes of a binary message, of which `left` are still to come. They are a slice of what was pushed. */
   payload(bytes: Buffer, left: number): void;
-  /** Bytes of all other frames, as they came. */
+  /** Bytes of all other frames, as they arrived. */
   other(bytes: Buffer): void;
 }
 
-export interface PlainFramesOptions {
+export interface WebSocketDataFramesOptions {
   /** The longest message that is read here. */
   readonly maxBytes: number;
-  /** Whether text messages are handed on like pings; else they are the end of what is read here. */
+  /** Whether text messages are passed on like pings; otherwise they are the end of what is read here. */
   readonly passesText?: boolean;
 }
 
@@ -27,32 +27,36 @@ const maskBytes = 4;
 /** Two bytes, a length of eight, and a mask. */
 const maxHeadBytes = 14;
 
+/** `passed`: inside a frame that is passed on; `over`: everything is. */
 type State = 'head' | 'payload' | 'passed' | 'over';
 
 /**
- * The fast way through what a client sends by WebSocket (RFC 6455 §5): binary messages of one frame that are not empty and
- * no longer than `maxBytes` are read here, byte for byte as they come. Pings, pongs, the empty message, and text where that
- * is said, go to somebody who knows the rest of the protocol, and from the first frame that is none of these on, everything does: what may come
- * after which, and what is refused, is decided there alone.
+ * The fast path for what a client sends on a WebSocket (RFC 6455 section 5): binary messages of one frame that are not
+ * empty and no longer than `maxBytes` are read here, byte for byte as they arrive. Pings, pongs, the empty message, and
+ * text with `passesText`, are passed on as they are, and from the first frame that is none of these on, everything is. The
+ * implementation that receives them alone decides which frames can follow which, and what is an error.
  */
-export class PlainFrames {
+export class WebSocketDataFrames {
   readonly #maxBytes: number;
   readonly #passesText: boolean;
-  readonly #listener: PlainFramesListener;
+  readonly #listener: WebSocketDataFramesListener;
   #state: State = 'head';
-  /** The beginning of a head whose end has not come. */
+  /** The beginning of a head whose end has not arrived. */
   #head: Buffer | undefined;
-  /** Bytes of this frame that have not come. */
+  /** Bytes of this frame that have not arrived. */
   #left = 0;
   #mask = 0;
 
-  constructor({ maxBytes, passesText = false }: PlainFramesOptions, listener: PlainFramesListener) {
+  constructor(
+    { maxBytes, passesText = false }: WebSocketDataFramesOptions,
+    listener: WebSocketDataFramesListener,
+  ) {
     this.#maxBytes = maxBytes;
     this.#passesText = passesText;
     this.#listener = listener;
   }
 
-  /** Takes what has come, whose bytes change. */
+  /** Reads what has arrived, and unmasks it in place. */
   push(chunk: Buffer): void {
     let at = 0;
     while (at < chunk.length) {
@@ -67,14 +71,14 @@ export class PlainFrames {
     this.#left -= bytes.length;
     if (this.#state === 'passed') this.#listener.other(bytes);
     else {
-      this.#mask = unmask(bytes, this.#mask);
+      this.#mask = applyMask(bytes, this.#mask);
       this.#listener.payload(bytes, this.#left);
     }
     if (this.#left === 0) this.#state = 'head';
     return at + bytes.length;
   }
 
-  /** Gives where the head ends in `chunk`, or where that does. */
+  /** Returns where the head ends in `chunk`, or the length of `chunk` when it does not. */
   #readHead(chunk: Buffer, at: number): number {
     const kept = this.#head;
     const bytes = kept ? Buffer.concat([kept, chunk.subarray(at, at + maxHeadBytes)]) : chunk;
@@ -106,7 +110,7 @@ export class PlainFrames {
     }
   }
 
-  /** How long the frame is that begins there. */
+  /** Payload length of the frame that begins at `at`. */
   #lengthAt(bytes: Buffer, at: number): number | 'more' | 'refused' {
     const first = bytes[at]!;
     const isControl = first === ping || first === pong;
@@ -116,7 +120,7 @@ export class PlainFrames {
     if (second === undefined) return 'more';
     if (second < masked) return 'refused';
     const [short, arrived] = [second - masked, bytes.length - at];
-    // As soon as it can be told: nobody waits for the rest of what is refused.
+    // As early as possible: the rest of a frame that is refused is not waited for.
     if (isControl && short > maxControlBytes) return 'refused';
     if (arrived < headBytes(second) - maskBytes) return 'more';
     const length = readLength(bytes, at, short);

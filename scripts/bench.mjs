@@ -6,7 +6,7 @@ import { installSystemPackages } from './system-packages.mjs';
 const { debianPackages } = JSON.parse(readFileSync(join(root, 'bench/package.json'), 'utf8'));
 
 installPackages();
-// What cannot be had is left out, and said.
+// Programs that are unavailable are named and left out.
 installSystemPackages(debianPackages, { isOptional: true });
 buildClient();
 continueWith(pinnedNode, ['bench/bench.ts', ...process.argv.slice(2)]);

@@ -8,10 +8,10 @@ import { fileURLToPath } from 'node:url';
 /** The folder of the project. */
 export const root = fileURLToPath(new URL('..', import.meta.url));
 
-/** The Node.js that the project pins; `sh` may remember another `node`, so it is always started by its path. */
+/** The Node.js that the project pins; `sh` can remember another `node`, so it is always started by its path. */
 export const pinnedNode = join(root, 'node_modules/node/bin/node');
 
-/** Installs the npm packages of the lock file, unless that has been done for this very lock file. */
+/** Installs the npm packages of the lock file, unless they were installed from the same lock file already. */
 export function installPackages() {
   const stamp = join(root, 'node_modules/.postern-lock');
   const lock = createHash('sha256')
@@ -31,7 +31,7 @@ export function buildClient() {
   run(process.execPath, ['scripts/bundle/build.mjs']);
 }
 
-/** Runs a program of the setup, showing what it prints only when it fails. */
+/** Runs a program of the setup; its output is shown only when it fails. */
 export function run(program, args, options = {}) {
   const { status, error, stdout, stderr } = spawnSync(program, args, {
     cwd: root,
@@ -45,12 +45,12 @@ export function run(program, args, options = {}) {
 }
 
 /**
- * Goes on in another program with the same terminal, and ends as it ends. Ctrl-C reaches the program by itself; a
- * SIGTERM is handed on. After `limitMs` the program is interrupted.
+ * Continues as another program on the same terminal, and exits as it exits. Ctrl-C reaches the program by itself; a
+ * SIGTERM is passed on. After `limitMs` the program is interrupted.
  */
 export function continueWith(program, args, { env = process.env, limitMs } = {}) {
   const child = spawn(program, args, { cwd: root, stdio: 'inherit', env });
-  // The test runner waits for ever for a file that does not end; interrupted, it says which one it is.
+  // The test runner waits for ever for a file that does not end; when interrupted, it names the file.
   if (limitMs !== undefined) setTimeout(() => child.kill('SIGINT'), limitMs).unref();
   process.on('SIGINT', () => {});
   process.on('SIGTERM', () => child.kill('SIGTERM'));

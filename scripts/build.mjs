@@ -1,4 +1,4 @@
-// What a package of this project holds: the client as one file, the gateway as plain JavaScript.
+// Builds the content of the npm package: the client as one file, the gateway as plain JavaScript.
 import { chmodSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { buildClient, installPackages, root, run } from './bootstrap.mjs';

@@ -5,8 +5,8 @@ import ssh2 from 'ssh2';
 import type { ServerChannel } from 'ssh2';
 
 /**
- * An SSH server for machines that have no sshd: it lets the one key in, and runs commands and shells as the user it
- * runs as. Listens on loopback; resolves to the port.
+ * An SSH server for machines without sshd: it accepts one key, and runs commands and shells as its own user. Listens
+ * on loopback; resolves to the port.
  */
 export async function startDemoSshServer(hostPrivateKey: string, userPublicKey: string): Promise<number> {
   const allowed = ssh2.utils.parseKey(userPublicKey);
@@ -24,7 +24,7 @@ export async function startDemoSshServer(hostPrivateKey: string, userPublicKey: 
       const session = acceptSession();
       session.on('pty', (accept) => accept?.());
       session.on('exec', (accept, _reject, { command }) => connect(accept(), spawn('sh', ['-c', command])));
-      // `script` gives the shell the terminal that Node.js cannot make.
+      // `script` gives the shell a terminal, which Node.js cannot create.
       session.on('shell', (accept) =>
         connect(accept(), spawn('script', ['-qfc', process.env.SHELL ?? 'sh', '/dev/null'])),
       );

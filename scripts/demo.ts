@@ -15,7 +15,7 @@ import { startDemoSshServer } from './demo-ssh-server.ts';
 const execute = promisify(execFile);
 const root = fileURLToPath(new URL('..', import.meta.url));
 const once = process.argv.includes('--once');
-/** Where sshd is; where there is none, the server of the npm package ssh2 takes its place. */
+/** The path of sshd; without one, the server of the npm package ssh2 takes its place. */
 const sshdPath = process.env.POSTERN_DEMO_SSHD ?? '/usr/sbin/sshd';
 const readyWithinMs = 15_000;
 
@@ -55,7 +55,7 @@ async function demo(): Promise<number> {
     gatewayCommand('token', '--config', configFile, ...who),
   );
   await writeFile(tokenFile, token, { mode: 0o600 });
-  say('token', 'for "you" of the group dev, good for 8 hours');
+  say('token', 'for "you" in group dev, valid for 8 hours');
 
   const sshConfig = join(folder, 'ssh_config');
   await writeFile(sshConfig, sshConfigText(gatewayUrl, tokenFile));
@@ -70,9 +70,9 @@ async function demo(): Promise<number> {
   if (!greeting.startsWith('hello from box')) throw new Error('ssh did not reach the SSH server');
 
   await sayAudit();
-  console.log('\nReal ssh went by name through the gateway, end to end encrypted.');
+  console.log('\nA real ssh session went through the gateway by name, encrypted end to end.');
   if (once) return 0;
-  console.log(`Try it from another terminal:\n\n  ssh -F ${sshConfig} box\n\nCtrl-C ends everything.`);
+  console.log(`Try it from another terminal:\n\n  ssh -F ${sshConfig} box\n\nCtrl-C stops everything.`);
   await new Promise<void>((resolve) => process.once('SIGINT', resolve).once('SIGTERM', resolve));
   return 0;
 }
@@ -112,15 +112,15 @@ async function startSshServer(): Promise<{ port: number; what: string }> {
       await readFile(hostKey, 'utf8'),
       await readFile(`${userKey}.pub`, 'utf8'),
     );
-    return { port, what: 'the one of the npm package ssh2 (this machine has no sshd)' };
+    return { port, what: 'from the npm package ssh2 (this machine has no sshd)' };
   }
   const port = await freePort();
   const config = join(folder, 'sshd_config');
   await writeFile(config, sshdConfigText(port, hostKey, userKey));
-  // sshd wants its folder for unprivileged work, which a service manager would have made.
+  // sshd requires its privilege separation folder, which a service manager would have created.
   if (process.getuid?.() === 0) await mkdir('/run/sshd', { recursive: true, mode: 0o755 });
   await untilAnswers(start(sshdPath, ['-D', '-e', '-f', config]), port);
-  return { port, what: 'the sshd of this machine with a key of its own' };
+  return { port, what: "this machine's sshd, with its own key" };
 }
 
 function sshdConfigText(port: number, hostKey: string, userKey: string): string {

@@ -1,4 +1,4 @@
-// `node scripts/source-check.mjs typecheck|lint|format [FILES...]`: what looks at the source without running it.
+// `node scripts/source-check.mjs typecheck|lint|format [FILES...]`: the tools that read the source without running it.
 import { spawnSync } from 'node:child_process';
 import { installPackages, root } from './bootstrap.mjs';
 

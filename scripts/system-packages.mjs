@@ -41,7 +41,7 @@ const packages = [
   'python3-paramiko',
   'rsync',
   'socat',
-  // With OpenSSL, and in the place of "squid": the other one cannot inspect TLS.
+  // With OpenSSL, instead of "squid", which cannot inspect TLS.
   'squid-openssl',
   'tinyproxy',
   'winbind',
@@ -50,14 +50,14 @@ const packages = [
 const policyFile = '/usr/sbin/policy-rc.d';
 
 /**
- * Installs what is missing, where this is root on Debian. None of the installed services is started. Of optional ones
- * each is tried, and what cannot be had is said.
+ * Installs missing packages, as root on Debian. None of the installed services is started. Optional packages are tried
+ * one by one, and those that are unavailable are named.
  */
 export function installSystemPackages(names = packages, { isOptional = false } = {}) {
   const missing = names.filter((name) => !isInstalled(name));
   if (missing.length === 0) return;
   if (process.getuid?.() !== 0 || !existsSync('/usr/bin/apt-get')) {
-    console.log(`postern: not installed here, what needs them is skipped: ${missing.join(' ')}`);
+    console.log(`postern: not installed here, so the tests that need them are skipped: ${missing.join(' ')}`);
     return;
   }
   console.log(`postern: installing Debian packages: ${missing.join(' ')}`);
@@ -74,18 +74,18 @@ export function installSystemPackages(names = packages, { isOptional = false } =
   }
 }
 
-/** What `run` and `spawnSync` take. */
+/** The arguments of `run` and `spawnSync`. */
 function aptGet(...args) {
   const env = { ...process.env, DEBIAN_FRONTEND: 'noninteractive' };
   return ['apt-get', ['-q', '-y', '--no-install-recommends', ...args], { env }];
 }
 
-/** All at once where that does, else one by one, so that one that is not there does not keep out the others. */
+/** All at once if possible, else one by one, so that one missing package does not block the others. */
 function installEach(names) {
   spawnSync(...aptGet('update'));
   if (spawnSync(...aptGet('install', ...names)).status === 0) return;
   const lacking = names.filter((name) => spawnSync(...aptGet('install', name)).status !== 0);
-  if (lacking.length > 0) console.log(`postern: cannot be had here: ${lacking.join(' ')}`);
+  if (lacking.length > 0) console.log(`postern: unavailable here: ${lacking.join(' ')}`);
 }
 
 function isInstalled(name) {

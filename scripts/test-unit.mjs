@@ -15,11 +15,11 @@ continueWith(
   [
     '--test',
     '--test-reporter=spec',
-    // They wait more than they compute.
+    // Unit tests wait more than they compute.
     '--test-concurrency=4',
-    '--test-timeout=60000',
+    '--test-timeout=300000',
     ...(files.length > 0 ? files : unitTests(root)),
   ],
-  // A folder that does not exist: code under test that starts a program does not find it, on any machine.
+  // The folder does not exist: code under test finds no programs to start, on any machine.
   { env: { ...process.env, PATH: join(root, 'no-programs') }, limitMs: 10 * 60_000 },
 );

@@ -5,8 +5,8 @@ import { dirname, join, relative, resolve } from 'node:path';
 const programFolders = ['test/e2e/', 'test/hostile/'];
 
 /**
- * The unit tests: files outside `programFolders` that start no process, which is to say that neither they nor a helper
- * that they import imports `node:child_process`. The paths are relative to `folder`, the root of the project.
+ * The unit tests: files outside `programFolders` that start no process, that is, do not import `node:child_process`,
+ * neither themselves nor through a helper. The paths are relative to `folder`, the root of the project.
  */
 export function unitTests(folder) {
   const importsOf = importReader(folder);

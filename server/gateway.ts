@@ -26,7 +26,7 @@ import { tcpDialer } from './dial/tcp.ts';
 import { measureRoutes } from './web/measure.ts';
 import { HttpCarriers } from './entry/http-carrier.ts';
 import { plainEntries, requestEntries } from './entry/index.ts';
-import type { Incoming, Offer, ResumeOffer } from './entry/entry.ts';
+import type { Incoming } from './entry/entry.ts';
 import { matches } from './admin/control.ts';
 import type { KillRequest } from './admin/control.ts';
 import { newInstanceName } from './cluster/runtime-directory.ts';
@@ -39,8 +39,8 @@ import type { SigningKeys } from './login/authorization-server/signing-keys.ts';
 import { remoteAddressBehind } from './http/client-address.ts';
 import type { RemoteAddress } from './http/client-address.ts';
 import { plainRoutes } from './http/plain-routes.ts';
-import type { PlainRequestOptions } from './http/plain-routes.ts';
-import { takeTunnelRequests } from './http/upgrade-dispatcher.ts';
+import type { PlainRouteOptions } from './http/plain-routes.ts';
+import { handleTunnelRequests } from './http/upgrade-dispatcher.ts';
 import { resumeTunnel, openTunnel } from './pipeline.ts';
 import type { PipelineSettings } from './pipeline.ts';
 import type { Counter } from './policy/counter.ts';
@@ -52,6 +52,7 @@ import type { Store } from './store/store.ts';
 import { ResumableTunnels } from './resume/resumable-tunnels.ts';
 import { localLocator } from './resume/local-locator.ts';
 import type { TunnelLocator } from './resume/tunnel-locator.ts';
+import type { Offer, ResumeOffer } from './session/offer.ts';
 import { Sessions } from './session/sessions.ts';
 import { apiRoutes, authenticate } from './web/api.ts';
 import { webRoutes } from './web/routes.ts';
@@ -203,7 +204,7 @@ export class Gateway {
       entries: plainEntries(this.prefix, this.config.entries, {
         relays: () => this.resumableTunnels,
         carriers: this.carriers,
-        elsewhere: this.#peers,
+        peers: this.#peers,
       }),
     });
   }
@@ -230,7 +231,7 @@ export class Gateway {
 
   /** Takes tunnel requests from an HTTP server, when all its other listeners are in place. Returns what stops it. */
   attach(server: Server): { release(): void } {
-    return takeTunnelRequests(server, {
+    return handleTunnelRequests(server, {
       ...this.#tunnelRequestHandlers(),
       entries: requestEntries(this.prefix, this.config.entries, () => this.resumableTunnels),
       prefix: this.prefix,
@@ -238,7 +239,7 @@ export class Gateway {
   }
 
   /** What is done with requests for tunnels, however they come. */
-  #tunnelRequestHandlers(): Omit<PlainRequestOptions, 'entries'> {
+  #tunnelRequestHandlers(): Omit<PlainRouteOptions, 'entries'> {
     return {
       origins: () => this.config.origins,
       remoteAddress: (request) => this.#settings.remoteAddress(request),
@@ -345,7 +346,7 @@ export class Gateway {
       minimumDelayMs,
     };
     const { pipeline } = this.#settings;
-    return 'sid' in offer ? resumeTunnel(offer, context, pipeline) : openTunnel(offer, context, pipeline);
+    return offer.kind === 'resume' ? resumeTunnel(offer, context, pipeline) : openTunnel(offer, context, pipeline);
   }
 
   #recordMalformed(
@@ -356,7 +357,7 @@ export class Gateway {
     const session = this.sessions.begin({
       entry: 'none',
       id,
-      asked,
+      requested: asked,
       remoteAddress,
       signal,
       credentials: { kind: 'none' },

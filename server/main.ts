@@ -2,6 +2,7 @@
 import type { Command } from './commands/command.ts';
 import { nodeProblem } from './runtime/node-version.ts';
 import { version } from './runtime/version.ts';
+import { configureZeroCopy } from '../stream/zero-copy/setting.ts';
 
 const help = `Runs the gateway:  postern-gateway serve --config /etc/postern/postern.yaml
 
@@ -87,6 +88,7 @@ async function main([name, ...args]: string[]): Promise<number> {
   const problem = nodeProblem();
   if (problem) return write(stderr, `postern-gateway: ${problem}\n`, 78);
   try {
+    configureZeroCopy(env.POSTERN_ZERO_COPY);
     const command = await load();
     return await command(args, {
       // Opened at its first use: a service can be without one.

@@ -11,13 +11,13 @@ import type { Revocations } from './auth/revocations.ts';
 import type { Limits } from './config/config.ts';
 import type { AddressCheck } from './dial/address-policy.ts';
 import type { Dialer } from './dial/dialer.ts';
-import type { Offer, ResumeOffer, PendingRequest } from './entry/entry.ts';
 import type { TunnelLimiter } from './policy/limits.ts';
 import type { Grant, Policy } from './policy/policy.ts';
 import { abort } from '../stream/close.ts';
 import { bridge } from '../stream/bridge.ts';
 import type { BridgeEnd } from '../stream/bridge.ts';
 import type { TunnelHandle, TunnelLocator } from './resume/tunnel-locator.ts';
+import type { Offer, PendingRequest, ResumeOffer } from './session/offer.ts';
 import type { Session, Sessions } from './session/sessions.ts';
 
 /** What decides about offers. A reload puts a new one in its place; tunnels that are open keep theirs. */
@@ -78,7 +78,7 @@ async function establish(
   try {
     if (draining()) throw new TunnelError('DRAINING', 'the gateway is stopping; try again');
     releases.push(counts.acquireForAddress(offer.remoteAddress, limits));
-    const asked = parseTarget(offer.asked, 'required');
+    const asked = parseTarget(offer.requested, 'required');
     const principal = await authenticate(offer, pipeline);
     session.identified(principal);
     // In one step with the line before: a revocation that comes from now on finds the session by its principal.

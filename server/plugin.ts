@@ -3,7 +3,7 @@ import { parseConfig } from './config/parse.ts';
 import { loadConfig } from './config/load.ts';
 import { Gateway } from './gateway.ts';
 import { controlApp } from './admin/control.ts';
-import type { ControlledElsewhere, KillRequest } from './admin/control.ts';
+import type { PeerControl, KillRequest } from './admin/control.ts';
 import { listen } from './listener/listen.ts';
 
 export interface PosternOptions {
@@ -37,7 +37,7 @@ export async function postern(app: FastifyInstance, options: PosternOptions): Pr
 }
 
 /** What answers `postern-gateway sessions` and `kill`, to be put on the control socket. */
-export function controlOf(gateway: Gateway, elsewhere?: ControlledElsewhere): FastifyInstance {
+export function controlOf(gateway: Gateway, elsewhere?: PeerControl): FastifyInstance {
   const here = {
     sessions: () => gateway.sessions.records(),
     kill: (killing: KillRequest) => gateway.kill(killing),

@@ -2,21 +2,21 @@ import type { Socket } from 'node:net';
 import { Duplex } from 'node:stream';
 import { CapsuleDecoder, capsuleHead, keepAliveCapsule, reasonCapsule } from '../protocol/capsule.ts';
 import type { CapsuleCodes } from '../protocol/capsule.ts';
-import { abort, abortAfter, closeGently } from './close.ts';
+import { noRelease } from '../base/buffer-pool.ts';
+import type { Release } from '../base/buffer-pool.ts';
+import { abort, abortAfter, closeGently, connectionReset } from './close.ts';
 import { readPooled } from './zero-copy/direct-reads.ts';
 import type { DirectReadable } from './zero-copy/direct-reads.ts';
 import { everyInterval, keepAliveMs } from './keep-alive.ts';
-import { ignore, joined } from './zero-copy/pooled-reads.ts';
-import type { Release, Sink } from './zero-copy/pooled-reads.ts';
+import { joined } from './zero-copy/pooled-reads.ts';
+import type { Sink } from './zero-copy/pooled-reads.ts';
 import { TunnelEnded, tunnelEnded } from './tunnel-ended.ts';
 
-type Callback = (error?: Error | null) => void;
-
 /**
- * The tunnel inside a connection that speaks capsules: EOF travels as FINAL_DATA, so each direction ends by itself,
- * and an end of the connection without it is an abort, here an `ECONNRESET` error, or a `TunnelEnded` where the peer has
- * said why. Takes the socket over: ending both ways closes it, destroying the stream aborts it, with a `TunnelEnded` so
- * that the peer learns the reason.
+ * The tunnel inside a connection that carries capsules (RFC 9297): EOF travels as FINAL_DATA, so each direction ends by
+ * itself, and an end of the connection without it is an abort, here an `ECONNRESET` error, or a `TunnelEnded` where the peer
+ * has given a reason. Takes over the socket: ending both ways closes it, destroying the stream aborts it, with a
+ * `TunnelEnded` so that the peer learns the reason.
  */
 export function capsuleStream(
   socket: Socket,
@@ -31,8 +31,8 @@ class CapsuleStream extends Duplex implements DirectReadable {
   readonly #codes: CapsuleCodes;
   readonly #decoder: CapsuleDecoder;
   readonly #stopBeating: () => void;
-  #full = false;
-  #take: Sink = (bytes) => this.push(bytes);
+  #isFull = false;
+  #sink: Sink = (bytes) => this.push(bytes);
 
   constructor(socket: Socket, codes: CapsuleCodes, intervalMs: number) {
     super({ allowHalfOpen: true });
@@ -42,7 +42,7 @@ class CapsuleStream extends Duplex implements DirectReadable {
     this.#stopBeating = everyInterval(intervalMs, () => {
       if (socket.writable && socket.writableLength === 0) socket.write(keepAliveCapsule);
     });
-    socket.on('data', (chunk: Buffer) => this.#receive(chunk, ignore));
+    socket.on('data', (chunk: Buffer) => this.#receive(chunk, noRelease));
     socket.on('error', (error) => this.destroy(error));
     socket.on('end', () => this.#connectionEnded());
     socket.on('close', () => this.#connectionEnded());
@@ -51,36 +51,36 @@ class CapsuleStream extends Duplex implements DirectReadable {
     socket.pause();
   }
 
-  readDirect(take: Sink): void {
-    this.#take = take;
+  readDirect(sink: Sink): void {
+    this.#sink = sink;
     readPooled(this.#socket, (chunk, release) => this.#receive(chunk, release));
     this.resume();
   }
 
-  /** Where bytes are handed over, nothing is pushed that would make Node.js ask for more. */
+  /** With a direct sink nothing is pushed that would make Node.js ask for more. */
   override resume(): this {
     this._read();
     return super.resume();
   }
 
   override _read(): void {
-    this.#full = false;
+    this.#isFull = false;
     this.#socket.resume();
   }
 
-  override _write(chunk: Buffer, _encoding: BufferEncoding, callback: Callback): void {
+  override _write(chunk: Buffer, _encoding: BufferEncoding, callback: Release): void {
     this.#send(chunk, callback);
   }
 
-  override _writev(chunks: { chunk: Buffer }[], callback: Callback): void {
+  override _writev(chunks: { chunk: Buffer }[], callback: Release): void {
     this.#send(Buffer.concat(chunks.map(({ chunk }) => chunk)), callback);
   }
 
-  override _final(callback: Callback): void {
+  override _final(callback: Release): void {
     this.#socket.write(capsuleHead(this.#codes.finalData, 0), callback);
   }
 
-  override _destroy(error: Error | null, callback: Callback): void {
+  override _destroy(error: Error | null, callback: Release): void {
     this.#stopBeating();
     if (error instanceof TunnelEnded) abortAfter(reasonCapsule(error.reason), this.#socket);
     else if (error || !this.#decoder.ended || !this.writableFinished) abort(this.#socket);
@@ -88,7 +88,7 @@ class CapsuleStream extends Duplex implements DirectReadable {
     callback(error);
   }
 
-  #send(bytes: Buffer, callback: Callback): void {
+  #send(bytes: Buffer, callback: Release): void {
     if (bytes.length === 0) return callback();
     this.#socket.cork();
     this.#socket.write(capsuleHead(this.#codes.data, bytes.length));
@@ -107,41 +107,36 @@ class CapsuleStream extends Duplex implements DirectReadable {
           useful += event.bytes.length;
         } else if (event.kind === 'reason') this.destroy(tunnelEnded(event.reason));
         else {
-          if (bytes) this.#hand(bytes, ignore);
+          if (bytes) this.#pass(bytes, noRelease);
           bytes = undefined;
           this.push(null);
         }
       }
-      if (bytes) this.#hand(bytes, release);
+      if (bytes) this.#pass(bytes, release);
     } catch (error) {
       this.destroy(error as Error);
     }
-    // After the end nothing is kept, and a paused socket would not see its peer go.
-    if (this.#full && !this.#decoder.ended) this.#socket.pause();
-    else if (useful < chunk.length / 2) this.#letOthersGoFirst();
+    // After the end nothing is kept, and a paused socket would not notice that its peer has closed.
+    if (this.#isFull && !this.#decoder.ended) this.#socket.pause();
+    else if (useful < chunk.length / 2) this.#yieldToOthers();
     return true;
   }
 
-  #hand(bytes: Buffer, release: Release): void {
-    if (!this.#take(bytes, release)) this.#full = true;
+  #pass(bytes: Buffer, release: Release): void {
+    if (!this.#sink(bytes, release)) this.#isFull = true;
   }
 
-  /** Empty capsules cost more than the bytes they travel in: 64 KiB of them 5 ms, and Node reads 2 MiB at a time. */
-  #letOthersGoFirst(): void {
+  /** Empty capsules cost more than the bytes they travel in: 64 KiB of them 5 ms, and Node.js reads 2 MiB at a time. */
+  #yieldToOthers(): void {
     this.#socket.pause();
     setImmediate(() => {
-      if (!this.#full || this.#decoder.ended) this.#socket.resume();
+      if (!this.#isFull || this.#decoder.ended) this.#socket.resume();
     });
   }
 
   #connectionEnded(): void {
-    // After its FINAL_DATA the peer has nothing more to say; it may still be reading, unless the socket is gone.
+    // After its FINAL_DATA the peer sends nothing more; it can still be reading, unless the socket is closed.
     if (this.#decoder.ended && (this.writableFinished || !this.#socket.destroyed)) return;
     this.destroy(connectionReset());
   }
-}
-
-/** What Node says of a reset: a tunnel that ends without its EOF ends the same way. */
-export function connectionReset(): Error {
-  return Object.assign(new Error('the connection ended before the tunnel did'), { code: 'ECONNRESET' });
 }

@@ -1,60 +1,67 @@
+import type { Release } from '../base/buffer-pool.ts';
 import { RelayViolation } from '../protocol/relay-frame.ts';
 import type { RelayCodec, RelayFrame } from '../protocol/relay-frame.ts';
-import type { Release } from './zero-copy/pooled-reads.ts';
 
-/** How a carrier ended, for those who count the causes. */
+/** How a carrier ended; the causes are counted. */
 export type CarrierEnd =
   /** By a Close frame with this code. */
   | { readonly how: 'closed'; readonly code: number; readonly reason: string }
   /** By an error of the connection, a reset in most cases. */
   | { readonly how: 'reset' }
-  /** By an end of the connection without a word, as proxies do it. */
+  /** By an end of the connection without a Close frame, as intermediaries end it. */
   | { readonly how: 'dropped' }
   /** It left our pings unanswered. */
   | { readonly how: 'silent' }
-  /** A newer one has taken its place. */
+  /** A newer one has replaced it. */
   | { readonly how: 'replaced' }
-  /** It said what breaks the rules. */
+  /** The peer broke the rules of the protocol. */
   | { readonly how: 'violation'; readonly error: RelayViolation };
 
-/** Told what happens on a carrier. */
+/** Receives what happens on a carrier. */
 export interface CarrierListener {
   frame(frame: RelayFrame): void;
-  /** Something that was sent has gone into the network. */
+  /** Something that was sent has left this process. */
   drained(): void;
-  /** Called once; nothing comes afterwards. */
+  /** Called once; nothing is called afterwards. */
   ended(end: CarrierEnd): void;
 }
 
-/** One connection that brings the bytes of a resumable tunnel. */
+/** One connection that carries the frames of a resumable tunnel. It owns the connection from its construction on. */
 export interface Carrier {
   readonly codec: RelayCodec;
   /** Bytes that were sent and wait in this process. */
   readonly waitingBytes: number;
-  /** Starts it, or hands it on to another listener, which hears first what came while nobody did. */
+  /** Starts it, or hands it on to another listener, which first receives what arrived while there was none. */
   listen(listener: CarrierListener): void;
-  /** Keeps what comes for the next listener. Call it in the listener's own turn. */
+  /** Keeps what arrives for the next listener. Call it synchronously from the listener. */
   hold(): void;
   send(frame: RelayFrame): void;
-  /** Reads no more until `resume`; for peers that know no window. */
+  /** Stops reading until `resume`; for peers that have no window. */
   pause(): void;
   resume(): void;
-  /** Says that we have said everything; the listener is told of the peer's answer. */
+  /** Sends a Close frame; the listener still receives the peer's answer. */
   end(code: number): void;
-  /** Says why and closes; breaks off when the peer has had half a second. The listener is told nothing more. */
+  /** Sends a Close frame with a reason, and aborts after half a second. The listener is not called any more. */
   close(code: number, reason: string): void;
-  /** Breaks off without a word. The listener is told nothing more. */
+  /** Aborts without a Close frame. The listener is not called any more. */
   drop(): void;
 }
 
-/** What all carriers have in common, however their messages get to the other end. */
+/**
+ * The part that all carriers share, whatever transports their messages: decodes them, passes frames to the listener or
+ * keeps them while there is none, turns violations into a Close frame, and reports the end once.
+ *
+ * A subclass implements the transport (`send`, `pause`, `resume`, `end`, `waitingBytes`, `finish`, `release`), and calls
+ * `receive` for each message in order, `wentOut` when something it sent has left, and `lost` when its connection has ended.
+ * It starts paused: `listen` calls `resume`.
+ */
 export abstract class MessageCarrier implements Carrier {
   abstract readonly codec: RelayCodec;
-  /** Nobody is told anything more. */
-  #over = false;
+  /** The listener is not called any more. */
+  #isOver = false;
   #listener: CarrierListener | undefined;
-  /** What came while nobody listened. */
-  #held: RelayFrame[] = [];
+  /** What arrived while there was no listener. */
+  #heldFrames: RelayFrame[] = [];
   #heldEnd: CarrierEnd | undefined;
 
   abstract get waitingBytes(): number;
@@ -63,16 +70,16 @@ export abstract class MessageCarrier implements Carrier {
   abstract resume(): void;
   abstract end(code: number): void;
 
-  /** Says why, sends what waits, waits for the other end a moment, and lets go. */
+  /** Sends a Close frame and what waits before it, waits a moment for the peer, and releases the connection. */
   protected abstract finish(code: number, reason: string): void;
-  /** Lets go at once. */
+  /** Releases the connection at once. Called again, it does nothing. */
   protected abstract release(): void;
 
   listen(listener: CarrierListener): void {
     this.#listener = listener;
-    const held = this.#held;
-    this.#held = [];
-    for (const frame of held) this.#hear(frame);
+    const held = this.#heldFrames;
+    this.#heldFrames = [];
+    for (const frame of held) this.#deliver(frame);
     if (this.#heldEnd !== undefined) this.lost(this.#heldEnd);
     else this.resume();
   }
@@ -83,58 +90,58 @@ export abstract class MessageCarrier implements Carrier {
   }
 
   close(code: number, reason: string): void {
-    if (this.#over) return;
-    this.#over = true;
+    if (this.#isOver) return;
+    this.#isOver = true;
     this.finish(code, reason);
   }
 
   drop(): void {
-    if (this.#over) return;
-    this.#over = true;
+    if (this.#isOver) return;
+    this.#isOver = true;
     this.release();
   }
 
   protected get isOver(): boolean {
-    return this.#over;
+    return this.#isOver;
   }
 
-  /** Takes a message that has arrived, in order. Where there is a `release`, whoever gets the data may call it. */
-  protected receive(data: Buffer, isBinary: boolean, release?: Release): void {
-    if (this.#over) return;
+  /** Receives a message, in order. With `releaseMemory`, the receiver of data returns its memory by it. */
+  protected receive(data: Buffer, isBinary: boolean, releaseMemory?: Release): void {
+    if (this.#isOver) return;
     try {
       const frame = this.codec.decode(data, isBinary);
-      if (frame?.kind === 'data' && release) this.#hear({ ...frame, release });
-      else if (frame !== undefined) this.#hear(frame);
+      if (frame?.kind === 'data' && releaseMemory) this.#deliver({ ...frame, release: releaseMemory });
+      else if (frame !== undefined) this.#deliver(frame);
     } catch (error) {
-      this.#violated(error);
+      this.#closeForViolation(error);
     }
   }
 
-  /** Something that was sent is out of our hands. */
+  /** Something that was sent has left this process. */
   protected wentOut(): void {
-    if (!this.#over) this.#listener?.drained();
+    if (!this.#isOver) this.#listener?.drained();
   }
 
-  /** The way to the other end is no more. */
+  /** The connection has ended. */
   protected lost(end: CarrierEnd): void {
-    if (this.#over) return;
+    if (this.#isOver) return;
     if (this.#listener === undefined) return void (this.#heldEnd ??= end);
-    this.#over = true;
+    this.#isOver = true;
     this.release();
     this.#listener.ended(end);
   }
 
-  #hear(frame: RelayFrame): void {
-    if (this.#over) return;
-    if (this.#listener === undefined) return void this.#held.push(frame);
+  #deliver(frame: RelayFrame): void {
+    if (this.#isOver) return;
+    if (this.#listener === undefined) return void this.#heldFrames.push(frame);
     try {
       this.#listener.frame(frame);
     } catch (error) {
-      this.#violated(error);
+      this.#closeForViolation(error);
     }
   }
 
-  #violated(error: unknown): void {
+  #closeForViolation(error: unknown): void {
     if (!(error instanceof RelayViolation)) throw error;
     const listener = this.#listener;
     this.close(error.closeCode, error.message);

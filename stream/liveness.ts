@@ -1,94 +1,91 @@
-/** What is done about a silence. */
+/** What is done when the peer does not answer. */
 export interface LivenessOptions {
-  /** Asks the peer for a sign of life. */
+  /** Sends a ping. */
   readonly ping: () => void;
-  /** The peer has owed us an answer for too long. Called once in each silence. */
+  /** Called once in each silence: the peer has owed an answer for too long. */
   readonly onUnresponsive: () => void;
-  /** Something has come from it after all. */
+  /** Called when something has arrived after all. */
   readonly onRecovered: () => void;
   readonly pingAfterMs?: number;
   readonly responseTimeoutMs?: number;
 }
 
-/** Who owes an answer for this long is asked for one. */
-const defaultPatienceMs = 500;
-/** Who does not answer for this long is not heard from soon. A path by satellite needs 0.6 s. */
-const defaultAnswerMs = 1000;
+/** Send a ping after the peer has owed an answer for this long. */
+const defaultPingAfterMs = 500;
+/** Without an answer for this long, none is likely to come soon. A satellite path needs 0.6 s. */
+const defaultResponseTimeoutMs = 1000;
 
 /**
- * Notices in a second and a half that a connection is dead under the hands of somebody who uses it; TCP itself takes a quarter
- * of an hour. Silence alone means nothing: only a peer that owes an answer is waited for. It may be told of every frame.
+ * Detects within a second and a half that a connection has died while it is in use; TCP itself takes a quarter of an hour.
+ * Silence alone means nothing: only a peer that owes an answer is watched. Cheap enough to be called for every frame.
  */
 export class LivenessMonitor {
   readonly #options: LivenessOptions;
   readonly #pingAfterMs: number;
   readonly #responseTimeoutMs: number;
-  /** Since when the peer owes an answer. */
-  #owedSince: number | undefined;
-  #asked = false;
-  #silent = false;
+  /** `waiting`: the peer owes an answer; `pinged`: it was asked for one; `unresponsive`: none came in time. */
+  #state: 'idle' | 'waiting' | 'pinged' | 'unresponsive' = 'idle';
+  #waitingSince = 0;
+  /** It can outlive its state, which it looks at when it fires. */
   #timer: NodeJS.Timeout | undefined;
 
   constructor(options: LivenessOptions) {
     this.#options = options;
-    this.#pingAfterMs = options.pingAfterMs ?? defaultPatienceMs;
-    this.#responseTimeoutMs = options.responseTimeoutMs ?? defaultAnswerMs;
+    this.#pingAfterMs = options.pingAfterMs ?? defaultPingAfterMs;
+    this.#responseTimeoutMs = options.responseTimeoutMs ?? defaultResponseTimeoutMs;
   }
 
-  /** Something was sent that is answered, or shows that the peer is wanted. */
+  /** Something was sent that the peer answers, or that shows that the connection is in use. */
   sent(): void {
-    if (this.#owedSince !== undefined) return;
-    this.#owedSince = performance.now();
-    this.#timer ??= this.#lookAfter(this.#pingAfterMs);
+    if (this.#state !== 'idle') return;
+    this.#state = 'waiting';
+    this.#waitingSince = performance.now();
+    this.#timer ??= this.#checkAfter(this.#pingAfterMs);
   }
 
-  /** Something has come. */
-  heard(): void {
-    this.#owedSince = undefined;
-    this.#asked = false;
-    if (!this.#silent) return;
-    this.#silent = false;
-    this.#options.onRecovered();
+  /** Something has arrived. */
+  received(): void {
+    const wasUnresponsive = this.#state === 'unresponsive';
+    this.#state = 'idle';
+    if (wasUnresponsive) this.#options.onRecovered();
   }
 
-  /** Asks now, because there is reason to doubt. */
+  /** Pings now, because there is reason to doubt the connection. */
   ping(): void {
-    if (this.#silent) return;
+    if (this.#state === 'unresponsive') return;
     clearTimeout(this.#timer);
-    this.#owedSince ??= performance.now();
-    this.#asked = true;
-    this.#timer = this.#lookAfter(this.#responseTimeoutMs);
+    this.#state = 'pinged';
+    this.#timer = this.#checkAfter(this.#responseTimeoutMs);
     this.#options.ping();
   }
 
-  /** Forgets everything: the connection is another one, or gone. */
+  /** Starts anew: the connection is another one, or closed. */
   reset(): void {
     clearTimeout(this.#timer);
     this.#timer = undefined;
-    this.#owedSince = undefined;
-    this.#asked = false;
-    this.#silent = false;
+    this.#state = 'idle';
   }
 
-  #lookAfter(ms: number): NodeJS.Timeout {
+  #checkAfter(ms: number): NodeJS.Timeout {
     const timer = setTimeout(() => {
-      // This process may have been stopped, or busy: what has come in the meantime is read first.
+      // This process may have been stopped, or busy: what has arrived in the meantime is read first.
       setImmediate(() => {
-        if (timer === this.#timer) this.#look();
+        if (timer === this.#timer) this.#check();
       });
     }, ms);
     timer.unref();
     return timer;
   }
 
-  #look(): void {
+  #check(): void {
     this.#timer = undefined;
-    if (this.#owedSince === undefined || this.#silent) return;
-    const rest = this.#owedSince + this.#pingAfterMs - performance.now();
-    if (this.#asked) {
-      this.#silent = true;
+    if (this.#state === 'pinged') {
+      this.#state = 'unresponsive';
       this.#options.onUnresponsive();
-    } else if (rest > 0) this.#timer = this.#lookAfter(rest);
-    else this.ping();
+    } else if (this.#state === 'waiting') {
+      const rest = this.#waitingSince + this.#pingAfterMs - performance.now();
+      if (rest > 0) this.#timer = this.#checkAfter(rest);
+      else this.ping();
+    }
   }
 }

@@ -1,34 +1,28 @@
 import { Buffer } from 'node:buffer';
-import { ignore } from './zero-copy/pooled-reads.ts';
-import type { Release } from './zero-copy/pooled-reads.ts';
+import { noRelease } from '../base/buffer-pool.ts';
+import type { PooledBuffer, Release } from '../base/buffer-pool.ts';
 
-/** Below this, bytes are copied together: a million single bytes must not become a million buffers. */
+/** Up to this, bytes are copied together: a million single bytes must not become a million buffers. */
 const smallBytes = 1024;
 const slabBytes = 2048;
 
-/** Bytes that lie in a buffer that many times as long are copied, and do not keep the buffer. */
+/** Bytes of a buffer that is more than so many times as long are copied, and do not keep it from being freed. */
 const maxPinned = 4;
 
 const nothing = Buffer.alloc(0);
 
 interface Piece {
   bytes: Buffer;
-  /** Gives the memory of `bytes` back. */
+  /** Returns the memory of `bytes`. */
   readonly release: Release;
   /** What `bytes` is the used beginning of, when there is room behind it. */
   readonly slab?: Buffer;
 }
 
-/** Bytes that are good until `release` is called. */
-interface Taken {
-  readonly bytes: Buffer;
-  readonly release: Release;
-}
-
-/** What has arrived and nobody has taken yet, in order. */
+/** Bytes that have arrived and were not read, in order. */
 export class ReceiveBuffer {
   #pieces: Piece[] = [];
-  /** Pieces before this one are gone; the array is cut when they are many. */
+  /** Pieces before this one were read; the array is cut when they are many. */
   #head = 0;
   #length = 0;
 
@@ -37,26 +31,27 @@ export class ReceiveBuffer {
     return this.#length;
   }
 
-  /** Takes `bytes` in, which must not be changed before `release` is called. */
-  append(bytes: Buffer, release: Release = ignore): void {
+  /** Adds `bytes`, which must not be changed before `release` is called. */
+  append(bytes: Buffer, release: Release = noRelease): void {
     if (bytes.length === 0) return release();
     this.#length += bytes.length;
     const isSmall = bytes.length <= smallBytes;
     if (isSmall) this.#appendSmall(bytes);
     const kept = isSmall ? undefined : unpinned(bytes);
-    if (kept) this.#pieces.push({ bytes: kept, release: kept === bytes ? release : ignore });
+    if (kept) this.#pieces.push({ bytes: kept, release: kept === bytes ? release : noRelease });
     if (kept !== bytes) release();
   }
 
-  /** Takes out at most `most` bytes, as many as lie together; nothing when there are none. */
-  receive(most: number): Taken {
+  /** Removes at most `maxBytes` bytes, as many as lie together, and returns them; they are valid until they are released. */
+  shift(maxBytes: number): PooledBuffer {
     const piece = this.#pieces[this.#head];
-    if (piece === undefined) return { bytes: nothing, release: ignore };
-    const bytes = piece.bytes.subarray(0, most);
+    if (piece === undefined) return { bytes: nothing, release: noRelease };
+    const bytes = piece.bytes.subarray(0, maxBytes);
     const isWhole = bytes.length === piece.bytes.length;
     this.#length -= bytes.length;
-    if (!isWhole) this.#pieces[this.#head] = { bytes: piece.bytes.subarray(most), release: piece.release };
-    else this.#pieces[this.#head++] = gone;
+    if (!isWhole)
+      this.#pieces[this.#head] = { bytes: piece.bytes.subarray(maxBytes), release: piece.release };
+    else this.#pieces[this.#head++] = removed;
     if (this.#head === this.#pieces.length) this.clear();
     else if (this.#head > 64 && this.#head * 2 > this.#pieces.length) {
       this.#pieces = this.#pieces.slice(this.#head);
@@ -64,7 +59,7 @@ export class ReceiveBuffer {
     }
     const unpinnedBytes = unpinned(bytes);
     // The rest of a piece lies in the same memory.
-    return { bytes: unpinnedBytes, release: isWhole ? piece.release : ignore };
+    return { bytes: unpinnedBytes, release: isWhole ? piece.release : noRelease };
   }
 
   clear(): void {
@@ -82,11 +77,11 @@ export class ReceiveBuffer {
     }
     const slab = Buffer.allocUnsafeSlow(slabBytes);
     bytes.copy(slab);
-    this.#pieces.push({ bytes: slab.subarray(0, bytes.length), slab, release: ignore });
+    this.#pieces.push({ bytes: slab.subarray(0, bytes.length), slab, release: noRelease });
   }
 }
 
-const gone: Piece = { bytes: nothing, release: ignore };
+const removed: Piece = { bytes: nothing, release: noRelease };
 
 function unpinned(bytes: Buffer): Buffer {
   return bytes.buffer.byteLength > bytes.length * maxPinned ? Buffer.from(bytes) : bytes;

@@ -5,15 +5,15 @@ import { relayV1 } from '../protocol/relay-v1.ts';
 import { MessageCarrier } from './carrier.ts';
 
 /**
- * A carrier whose messages are the records of HTTP bodies. What is the same at both ends; how records get to the other
- * end is the business of whoever extends it.
+ * A carrier whose messages are the records of HTTP bodies (docs/entry/http.md): the part that both ends share. A subclass
+ * transports records: it implements `transmit` and `sendLast`, and calls `receiveRecord` for each one that arrives.
  */
 export abstract class RecordCarrier extends MessageCarrier {
   readonly codec: RelayCodec = relayV1;
 
-  /** Sends a record after those before it. */
+  /** Sends a record, in order. */
   protected abstract transmit(record: Buffer): void;
-  /** Sends what waits, waits for the other end a moment, and lets go. */
+  /** Sends what waits, waits a moment for the peer, and releases the connections. */
   protected abstract sendLast(): void;
 
   send(frame: RelayFrame): void {
@@ -25,7 +25,7 @@ export abstract class RecordCarrier extends MessageCarrier {
     this.transmit(encodeRecord(isText ? recordTypes.TEXT : recordTypes.BINARY, bytes));
   }
 
-  /** The relay has windows: nobody sends more than we can keep. */
+  /** Not needed: the relay has a window, and the peer sends no more than can be kept. */
   pause(): void {}
 
   resume(): void {}
@@ -39,9 +39,9 @@ export abstract class RecordCarrier extends MessageCarrier {
     this.sendLast();
   }
 
-  /** Takes a record that has arrived, in order. */
-  protected takeRecord({ type, bytes }: HttpRecord): void {
-    if (type === recordTypes.CLOSE) this.#takeClose(bytes);
+  /** Receives a record, in order. */
+  protected receiveRecord({ type, bytes }: HttpRecord): void {
+    if (type === recordTypes.CLOSE) this.#receiveClose(bytes);
     else if (type === recordTypes.TEXT || type === recordTypes.BINARY)
       this.receive(bytes, type === recordTypes.BINARY);
   }
@@ -52,7 +52,7 @@ export abstract class RecordCarrier extends MessageCarrier {
     this.transmit(encodeRecord(recordTypes.CLOSE, bytes));
   }
 
-  #takeClose(bytes: Buffer): void {
+  #receiveClose(bytes: Buffer): void {
     if (bytes.length < 2) return this.lost({ how: 'dropped' });
     this.lost({ how: 'closed', code: bytes.readUInt16BE(0), reason: bytes.subarray(2).toString() });
   }

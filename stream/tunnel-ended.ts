@@ -2,7 +2,7 @@ import { endReasons } from '../protocol/end-reason.ts';
 import type { EndReason } from '../protocol/end-reason.ts';
 import { TunnelError } from '../protocol/errors.ts';
 
-/** Why a gateway has ended a tunnel: a stream that is destroyed with it tells the peer, where its protocol has room. */
+/** Reason for which a gateway ends a tunnel: a stream destroyed with it tells the peer, where its protocol can express it. */
 export class TunnelEnded extends TunnelError {
   readonly reason: EndReason;
 
@@ -12,15 +12,15 @@ export class TunnelEnded extends TunnelError {
   }
 }
 
-const endWords: Readonly<Record<EndReason, string>> = {
-  REVOKED: 'the sign-in was ended',
-  KILLED: 'the operator has ended this session',
-  SHED: 'the gateway had no room to keep the session while its connection was gone',
-  SESSION_EXPIRED: 'the longest time that a session may last is over',
+const endMessages: Readonly<Record<EndReason, string>> = {
+  REVOKED: 'the sign-in was revoked',
+  KILLED: 'the operator ended this session',
+  SHED: 'the gateway had no room to keep the session while its connection was lost',
+  SESSION_EXPIRED: 'the session has reached its maximum duration',
   GATEWAY_STOPPED: 'the gateway has stopped',
 };
 
-/** The error for a reason, with words for people. */
+/** The error for a reason, with a message for people. */
 export function tunnelEnded(reason: EndReason): TunnelEnded {
-  return new TunnelEnded(reason, endWords[reason]);
+  return new TunnelEnded(reason, endMessages[reason]);
 }

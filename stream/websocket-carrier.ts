@@ -1,33 +1,53 @@
 import type { EventEmitter } from 'node:events';
 import type { WebSocket } from 'ws';
+import type { Release } from '../base/buffer-pool.ts';
 import type { RelayCodec, RelayFrame } from '../protocol/relay-frame.ts';
 import { afterReason } from './close.ts';
 import { MessageCarrier } from './carrier.ts';
 import type { Carrier, CarrierEnd } from './carrier.ts';
 
-/**
- * A WebSocket as a carrier. Call it in the very tick of `open`: messages that come earlier are lost. Takes the WebSocket
- * over. `ws` keeps the errors of its connection to itself: with the connection, a reset is told from an end.
- */
-export function webSocketCarrier(socket: WebSocket, codec: RelayCodec, connection?: EventEmitter): Carrier {
-  return new WebSocketCarrier(socket, codec, connection);
+/** Reads binary messages of a WebSocket, and writes those that are data, in the place of `ws`. */
+export interface BinaryMessages {
+  /** Passes on each message, in order with those that `ws` reads. Called once, before anything has been read. */
+  listen(onMessage: (message: Buffer, release?: Release) => void): void;
+  send(message: Buffer, onSent: Release): void;
 }
 
-export class WebSocketCarrier extends MessageCarrier {
+export interface WebSocketCarrierOptions {
+  /** The connection of the WebSocket. `ws` keeps its errors to itself: with it, a reset is told from an end. */
+  readonly connection?: EventEmitter | undefined;
+  /** Absent: `ws` reads and writes everything. */
+  readonly binaryMessages?: BinaryMessages | undefined;
+}
+
+/** A WebSocket as a carrier. Call it synchronously in `open`: earlier messages are lost. Takes over the WebSocket. */
+export function webSocketCarrier(
+  socket: WebSocket,
+  codec: RelayCodec,
+  options: WebSocketCarrierOptions = {},
+): Carrier {
+  return new WebSocketCarrier(socket, codec, options);
+}
+
+class WebSocketCarrier extends MessageCarrier {
   readonly codec: RelayCodec;
   readonly #socket: WebSocket;
-  protected readonly drained = (): void => this.wentOut();
-  #failed = false;
+  readonly #binaryMessages: BinaryMessages | undefined;
+  readonly #onSent = (): void => this.wentOut();
+  #hasFailed = false;
 
-  constructor(socket: WebSocket, codec: RelayCodec, connection: EventEmitter | undefined) {
+  constructor(socket: WebSocket, codec: RelayCodec, { connection, binaryMessages }: WebSocketCarrierOptions) {
     super();
     this.codec = codec;
     this.#socket = socket;
+    this.#binaryMessages = binaryMessages;
+    const onError = (): void => void (this.#hasFailed = true);
     socket.on('message', (data: Buffer, isBinary: boolean) => this.receive(data, isBinary));
-    socket.on('error', () => (this.#failed = true));
-    connection?.on('error', () => (this.#failed = true));
+    socket.on('error', onError);
+    connection?.on('error', onError);
     socket.on('close', (code: number, reason: Buffer) => this.lost(this.#endOf(code, reason.toString())));
     socket.pause();
+    binaryMessages?.listen((message, release) => this.receive(message, true, release));
   }
 
   get waitingBytes(): number {
@@ -37,12 +57,14 @@ export class WebSocketCarrier extends MessageCarrier {
   send(frame: RelayFrame): void {
     if (this.#socket.readyState !== this.#socket.OPEN) return;
     const message = this.codec.encode(frame);
+    if (message === undefined) return;
     // A failed send also closes the WebSocket, and that is where it is handled.
-    if (message !== undefined)
-      this.#socket.send(message, { binary: typeof message !== 'string' }, this.drained);
+    if (this.#binaryMessages && frame.kind === 'data')
+      this.#binaryMessages.send(message as Buffer, this.#onSent);
+    else this.#socket.send(message, { binary: typeof message !== 'string' }, this.#onSent);
   }
 
-  /** It still brings the messages that it has read already. */
+  /** Messages that were read already are still received. */
   pause(): void {
     this.#socket.pause();
   }
@@ -70,6 +92,6 @@ export class WebSocketCarrier extends MessageCarrier {
   #endOf(code: number, reason: string): CarrierEnd {
     // 1006: the connection ended without a Close frame.
     if (code !== 1006) return { how: 'closed', code, reason };
-    return { how: this.#failed ? 'reset' : 'dropped' };
+    return { how: this.#hasFailed ? 'reset' : 'dropped' };
   }
 }

@@ -127,7 +127,12 @@ describe('the architecture', () => {
   }
 
   const interfaces: Readonly<Record<string, readonly string[]>> = {
-    'server/gateway.ts': ['server/plugin.ts', 'server/commands/serve.ts', 'server/commands/serve-worker.ts'],
+    'server/gateway.ts': [
+      'server/plugin.ts',
+      'server/commands/gateway-app.ts',
+      'server/commands/gateway-process.ts',
+      'server/commands/serve-worker.ts',
+    ],
     'server/pipeline.ts': ['server/gateway.ts'],
     'server/main.ts': [],
     'client/main.ts': [],

@@ -16,7 +16,7 @@ import { relayV1 } from '../protocol/relay-v1.ts';
 import { relayV4Tags } from '../protocol/relay-v4.ts';
 import { relaySteps } from '../protocol/relay.ts';
 import { configJsonSchema } from '../server/config/schema.ts';
-import { abortedCloseCode } from '../stream/relay-stream.ts';
+import { abortedCloseCode } from '../stream/relay/relay-peer.ts';
 import { run } from './e2e/support/process.ts';
 
 const root = fileURLToPath(new URL('..', import.meta.url));

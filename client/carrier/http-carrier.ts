@@ -153,7 +153,7 @@ export class HttpCarrier extends RecordCarrier {
   #received(record: HttpRecord): void {
     if (record.type === recordTypes.CARRIER) this.#introduced(record.bytes.toString('latin1'));
     else if (record.type === recordTypes.ECHO_REPLY) this.#heardBack(record.bytes);
-    else this.takeRecord(record);
+    else this.receiveRecord(record);
   }
 
   #introduced(text: string): void {

@@ -14,7 +14,7 @@ export const webSocketConnector: CarrierConnector = {
     const socket = await egress.connect(gatewayTarget(gateway), signal);
     onConnected?.();
     return openWebSocket(socket, { url, subprotocol: relayV1Subprotocol, headers, signal }, (webSocket) =>
-      webSocketCarrier(webSocket, relayV1, socket),
+      webSocketCarrier(webSocket, relayV1, { connection: socket }),
     );
   },
 };

@@ -5,6 +5,7 @@ import { ClientError, toFailure } from '../errors/failure.ts';
 import { preconnect } from '../connect/preconnect.ts';
 import { places } from '../os/xdg-paths.ts';
 import type { Environment } from '../os/xdg-paths.ts';
+import { configureZeroCopy } from '../../stream/zero-copy/setting.ts';
 import { readSettings } from '../settings.ts';
 import type { Flags } from '../settings.ts';
 
@@ -37,6 +38,7 @@ export async function connect(args: readonly string[], env: Environment): Promis
 async function tunnel(parsed: ConnectArguments, env: Environment): Promise<number> {
   const target = parseAsked(parsed);
   const settings = readSettings(parsed.flags, env);
+  configureZeroCopy(env.POSTERN_ZERO_COPY);
   const early = preconnect(settings);
   try {
     await early?.begun;

@@ -5,6 +5,7 @@ import type { HelpTopic } from './help.ts';
 import type { Environment } from '../os/xdg-paths.ts';
 import { printable } from '../os/printable.ts';
 import { version } from '../os/version.ts';
+import { configureZeroCopy } from '../../stream/zero-copy/setting.ts';
 
 type Print = (text: string) => void;
 type Command = (args: readonly string[], env: Environment, print: Print) => number | Promise<number>;
@@ -38,6 +39,7 @@ export async function run(
     const end = args.indexOf('--');
     const options = end === -1 ? args : args.slice(0, end);
     if (options.includes('--help') || options.includes('-h')) return show(help[command]);
+    configureZeroCopy(env.POSTERN_ZERO_COPY);
     const start = await commands[command]();
     return await start(args, env, print);
   } catch (error) {

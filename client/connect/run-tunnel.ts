@@ -1,7 +1,7 @@
 import type { Target } from '../../protocol/target.ts';
 import { sayInSession } from '../errors/report.ts';
 import { ClientError } from '../errors/failure.ts';
-import { standardInput } from './pooled-input.ts';
+import { standardInput } from '../../stream/zero-copy/pooled-input.ts';
 import type { ClientSettings } from '../settings.ts';
 import { carry } from './stdio.ts';
 import { maySignIn, openTunnelTo, signInFirst } from './open-tunnel.ts';

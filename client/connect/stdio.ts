@@ -2,7 +2,7 @@ import type { EventEmitter } from 'node:events';
 import type { Duplex, Readable, Writable } from 'node:stream';
 import { TunnelEnded } from '../../stream/tunnel-ended.ts';
 import { ClientError } from '../errors/failure.ts';
-import { PooledInput } from './pooled-input.ts';
+import { PooledInput } from '../../stream/zero-copy/pooled-input.ts';
 
 /** Where the SSH stream comes from and goes to, and who tells us to leave. */
 export interface Stdio {

@@ -213,7 +213,7 @@ export class Reconnector {
         pauseMs: (number) => (this.#awaySince === undefined ? calmPauseMs(number) : urgentPauseMs(number)),
         limitMs: tryLimitMs,
         review: (error) => this.#review(error),
-        discard: ({ carrier }) => this.#stream.rejectLate(carrier),
+        discard: ({ carrier }) => this.#stream.rejectCarrier(carrier),
       });
       this.#resume(await this.#tries.run(this.#pauseMs()));
       telling.resumed();
@@ -264,7 +264,7 @@ export class Reconnector {
   }
 
   #resume({ carrier, resumed: joined, isSecondBest }: ResumeResult): void {
-    if (this.#stream.destroyed) return this.#stream.rejectLate(carrier);
+    if (this.#stream.destroyed) return this.#stream.rejectCarrier(carrier);
     try {
       this.#stream.attach(carrier, { peerReceived: joined.received, from: joined.from ?? 0 });
     } catch (cause) {

@@ -1,4 +1,4 @@
-// Bundles the client for every Node from 20 on: dist/postern.cjs, and beside it dist/postern-pac.cjs for PAC files.
+// Bundles the client for Node.js 20 and later: dist/postern.cjs, and beside it dist/postern-pac.cjs for PAC files.
 import { chmod, mkdir, readFile, rename, writeFile } from 'node:fs/promises';
 import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
@@ -10,7 +10,7 @@ const root = fileURLToPath(new URL('../..', import.meta.url));
 const outfile = process.argv[2] ?? `${root}dist/postern.cjs`;
 const { version } = JSON.parse(await readFile(`${root}package.json`, 'utf8'));
 
-/** What `connect` needs to begin a connection, and what it needs then. */
+/** The sources that `connect` needs to begin a connection, and those it needs afterwards. */
 const first = ['client/commands/connect.ts'];
 const second = [
   'client/connect/run-tunnel.ts',
@@ -19,8 +19,8 @@ const second = [
 ];
 
 /**
- * `ws`, without what this client has no use for: servers, compression, TLS of its own. In the place of an add-on, which
- * it would look for beside the bundle, where somebody else may have put something, it gets our own masking.
+ * `ws` without the parts that this client does not use: servers, compression, its own TLS. Our own masking replaces its
+ * add-on, which it would look for beside the bundle, where another user could have put a file.
  */
 const leanWebSocket = {
   name: 'lean-web-socket',
@@ -31,7 +31,7 @@ const leanWebSocket = {
       contents: `export { default as WebSocket } from ${JSON.stringify(join(folder, 'lib/websocket.js'))};`,
       resolveDir: folder,
     }));
-    // Who asks for no compression gets none, and who brings a connection of his own is asked nothing of https.
+    // Our client does not enable compression, and supplies its own connection, so neither is ever called.
     building.onResolve({ filter: /^(?:\.\/permessage-deflate|https|bufferutil)$/ }, ({ path, importer }) =>
       importer.startsWith(folder) ? { path, namespace: 'lean-part' } : undefined,
     );
@@ -48,7 +48,7 @@ const leanParts = {
   bufferutil: `module.exports = require('./client/entry/mask.ts');`,
 };
 
-/** What both files have in common. Names stay for stack traces. */
+/** The options of both bundles. Names stay for stack traces. */
 const common = {
   absWorkingDir: root,
   bundle: true,
@@ -57,14 +57,14 @@ const common = {
   minifySyntax: true,
   minifyWhitespace: true,
   legalComments: 'none',
-  // The sources read their version through import.meta.url, which the bundle has no use for.
+  // The sources read their version through import.meta.url, which the bundle does not need.
   logOverride: { 'empty-import-meta': 'silent' },
   logLevel: 'warning',
 };
 
 await write(outfile, 0o755, await client());
 
-// What runs PAC files is ten times as large and seldom needed: a file of its own, which only then is read.
+// The PAC sandbox is ten times as large and rarely needed: a file of its own, read only on demand.
 const wasm = await readFile(fileURLToPath(new URL('../quickjs.wasm', import.meta.resolve('quickjs-wasi'))));
 const pac = await build({
   ...common,
@@ -77,7 +77,7 @@ await write(join(dirname(outfile), 'postern-pac.cjs'), 0o644, pac.outputFiles[0]
 
 /**
  * One file to copy, in parts: V8 reads all of a program's text before it runs the first line, and most of this one is
- * for other commands than `connect`. Those parts are packed, and are compiled when they are asked for.
+ * for commands other than `connect`. Those parts are compressed, and compiled on demand.
  */
 async function client() {
   const { outputFiles, metafile } = await build({
@@ -91,7 +91,7 @@ async function client() {
     plugins: [leanWebSocket],
     define: {
       POSTERN_VERSION: JSON.stringify(version),
-      // `ws` would look for this add-on beside the bundle, where somebody else may have put something.
+      // `ws` would look for this add-on beside the bundle, where another user could have put a file.
       'process.env.WS_NO_UTF_8_VALIDATE': '"1"',
     },
   });
@@ -103,7 +103,7 @@ async function client() {
     if (![...begun, ...then, './main.js'].includes(name)) later.push(entryOf(name, await asCommonJs(text)));
   const loader = await readFile(new URL('parts.cjs', import.meta.url), 'utf8');
   const main = await asCommonJs(parts.get('./main.js'));
-  // The brackets tell V8 that these functions are called at once.
+  // The brackets tell V8 that these functions are called immediately.
   return `#!/usr/bin/env node
 "use strict";
 const secondNames=${JSON.stringify(then)},secondText=${JSON.stringify(await together(then, parts))};
@@ -114,7 +114,7 @@ ${(await transform(loader, pick(common))).code}`;
 }
 
 function pack(bytes) {
-  // A tenth larger than the best, in a tenth of the time.
+  // A tenth larger than at the best quality, in a tenth of the time.
   const params = { [constants.BROTLI_PARAM_QUALITY]: 9 };
   return brotliCompressSync(bytes, { params }).toString('base64');
 }
@@ -123,7 +123,7 @@ function entryOf(name, code) {
   return `${JSON.stringify(name)}:${JSON.stringify(code)}`;
 }
 
-/** One text for parts that are always needed together; the others get what these export by `usualParts`. */
+/** One text for parts that are always needed together; the other parts get their exports through `usualParts`. */
 async function together(names, parts) {
   const imports = names.map((name, at) => `import * as part${at} from ${JSON.stringify(name)};`);
   const exports = names.map((name, at) => `${JSON.stringify(name)}: part${at}`);
@@ -157,7 +157,7 @@ function pick({ target, platform, minifySyntax, minifyWhitespace }) {
   return { target, platform, minifySyntax, minifyWhitespace };
 }
 
-/** `import()` becomes a `require` that gives a promise. */
+/** Turns `import()` into a `require` that returns a promise. */
 async function asCommonJs(text) {
   const { code } = await transform(text, {
     ...pick(common),
@@ -172,7 +172,7 @@ function partName(path) {
   return `./${path.slice(path.lastIndexOf('/') + 1)}`;
 }
 
-/** The parts of these sources with all that they import, each after those that it needs. */
+/** The parts of these sources with everything they import, each after the parts that it needs. */
 function closure(outputs, sources) {
   const names = new Set();
   const seen = new Set();
@@ -192,6 +192,6 @@ async function write(file, mode, content) {
   await mkdir(dirname(file), { recursive: true });
   await writeFile(temporary, content);
   await chmod(temporary, mode);
-  // In one step: tests that run at the same time may build it too.
+  // Atomic: tests that run at the same time can build it too.
   await rename(temporary, file);
 }

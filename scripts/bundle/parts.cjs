@@ -1,8 +1,8 @@
 /* global runFirst, runMain, secondNames, secondText, laterPacked */
-// Put by build.mjs behind the parts of the client: runs those that begin, and loads the others when they are asked for.
+// Appended by build.mjs to the parts of the client: runs the first ones, and loads the others on demand.
 const { Script } = require('node:vm');
 
-/** What the parts that are always needed export, once they have run. */
+/** The exports of the parts that are always needed, once they have run. */
 const usualParts = {};
 const loaded = new Map();
 let laterTexts;
@@ -18,7 +18,7 @@ function load(name) {
   const before = loaded.get(name);
   if (before !== undefined) return before.exports;
   const part = { exports: {} };
-  // Before it runs: two parts may need each other.
+  // Before it runs, because two parts can need each other.
   loaded.set(name, part);
   laterTexts ??= unpack(laterPacked);
   compile(name.slice(2), laterTexts[name])(part.exports, load, part, __filename);

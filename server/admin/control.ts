@@ -1,6 +1,7 @@
 import fastify from 'fastify';
 import type { FastifyInstance } from 'fastify';
 import { z } from 'zod';
+import { definedOnly } from '../../base/defined-only.ts';
 import { formatTarget } from '../../protocol/target.ts';
 import type { SessionRecord } from '../session/sessions.ts';
 
@@ -21,24 +22,31 @@ export interface SessionView {
 }
 
 /** Which sessions to end; of several conditions all must hold. */
-export type KillRequest = z.output<typeof killing>;
+export type KillRequest = z.output<typeof killRequest>;
 
-/** What the control socket can do. */
+/** The requests that the control socket answers. */
 export interface SessionControl {
   sessions(): Iterable<SessionRecord>;
-  /** Ends the sessions that match, and revokes what they could come back with where that is asked. Resolves to how many. */
-  kill(killing: KillRequest): Promise<number>;
+  /**
+   * Ends the sessions that match, and revokes the credentials that could resume them where the request says so. Resolves
+   * to how many have ended.
+   */
+  kill(request: KillRequest): Promise<number>;
 }
 
-/** The same of the other processes of the gateway. */
-export interface ControlledElsewhere {
+/** The same for the other processes of the gateway. */
+export interface PeerControl {
   sessions(): Promise<readonly SessionView[]>;
   /** `silent` processes have not answered, and nothing of theirs has ended. */
-  kill(killing: KillRequest): Promise<{ readonly ended: number; readonly silent: number }>;
+  kill(request: KillRequest): Promise<{ readonly ended: number; readonly silent: number }>;
 }
 
 const text = z.string().min(1).max(300);
-const killing = z
+/**
+ * A field that is not known is refused, from other processes too: it could be a condition, and to leave out a condition
+ * would end more sessions than were meant.
+ */
+const killRequest = z
   .strictObject({
     sessions: z.array(text).min(1).max(1000).optional(),
     subject: text.optional(),
@@ -46,7 +54,7 @@ const killing = z
     target: text.optional(),
     tokenId: text.optional(),
     keyThumbprint: text.optional(),
-    /** Nothing that was issued to the subject before now is believed any more. */
+    /** Nothing that was issued to the subject before now is trusted any more. */
     revoke: z.boolean().default(false),
     reason: z.string().max(300).default('ended by the operator'),
   })
@@ -62,33 +70,33 @@ const killing = z
     },
   );
 
-/** The listener for `postern-gateway sessions` and `kill`: who may open its socket may do what it can. */
-export function controlApp(controlled: SessionControl, elsewhere?: ControlledElsewhere): FastifyInstance {
+/** The listener for `postern-gateway sessions` and `kill`: access to its socket is permission for both. */
+export function controlApp(sessions: SessionControl, peers?: PeerControl): FastifyInstance {
   const app = fastify({ logger: false, forceCloseConnections: true });
   app.get('/sessions', async (_request, reply) => {
-    const others = (await elsewhere?.sessions()) ?? [];
-    return reply.send([...[...controlled.sessions()].map(toSessionView), ...others]);
+    const others = (await peers?.sessions()) ?? [];
+    return reply.send([...[...sessions.sessions()].map(toSessionView), ...others]);
   });
   app.post('/kill', async (request, reply) => {
-    const asked = killing.safeParse(request.body);
-    if (!asked.success) return reply.code(400).send({ error: asked.error.issues[0]?.message });
-    const [here, there] = await Promise.all([controlled.kill(asked.data), elsewhere?.kill(asked.data)]);
+    const { data, error } = killRequest.safeParse(request.body);
+    if (data === undefined) return reply.code(400).send({ error: error?.issues[0]?.message });
+    const [here, there] = await Promise.all([sessions.kill(data), peers?.kill(data)]);
     return reply.send({ ended: here + (there?.ended ?? 0), silent: there?.silent ?? 0 });
   });
   return app;
 }
 
 /** Whether a session is among those to end. */
-export function matches(asked: KillRequest, record: SessionRecord): boolean {
+export function matches(request: KillRequest, record: SessionRecord): boolean {
   const { principal, grant } = record;
   return (
-    (!asked.sessions || asked.sessions.includes(record.id)) &&
-    (asked.subject === undefined || asked.subject === principal?.subject) &&
-    (asked.issuer === undefined || asked.issuer === principal?.issuer) &&
-    (asked.tokenId === undefined || asked.tokenId === principal?.tokenId) &&
-    (asked.keyThumbprint === undefined || asked.keyThumbprint === principal?.keyThumbprint) &&
-    (asked.target === undefined ||
-      (grant !== undefined && [formatTarget(grant.target), grant.target.host].includes(asked.target)))
+    (!request.sessions || request.sessions.includes(record.id)) &&
+    (request.subject === undefined || request.subject === principal?.subject) &&
+    (request.issuer === undefined || request.issuer === principal?.issuer) &&
+    (request.tokenId === undefined || request.tokenId === principal?.tokenId) &&
+    (request.keyThumbprint === undefined || request.keyThumbprint === principal?.keyThumbprint) &&
+    (request.target === undefined ||
+      (grant !== undefined && [formatTarget(grant.target), grant.target.host].includes(request.target)))
   );
 }
 
@@ -109,11 +117,13 @@ export function toSessionView({
     entry,
     client: remoteAddress,
     ...(principal && { issuer: principal.issuer, subject: principal.subject }),
-    ...(principal?.signInId !== undefined && { signIn: principal.signInId }),
-    ...(principal?.tokenId !== undefined && { tokenId: principal.tokenId }),
-    ...(principal?.keyThumbprint !== undefined && { keyThumbprint: principal.keyThumbprint }),
-    ...(grant && { target: formatTarget(grant.target) }),
-    ...(dialled !== undefined && { address: formatTarget(dialled) }),
+    ...definedOnly({
+      signIn: principal?.signInId,
+      tokenId: principal?.tokenId,
+      keyThumbprint: principal?.keyThumbprint,
+      target: grant && formatTarget(grant.target),
+      address: dialled && formatTarget(dialled),
+    }),
     since: openedAt ?? offeredAt,
   };
 }

@@ -8,18 +8,18 @@ export interface AdminSource {
 }
 
 /**
- * The listener for those who run the gateway: `/healthz` (the process answers), `/readyz` (new tunnels would open),
- * `/metrics`. It is never on the public door.
+ * The listener for operators: `/healthz` (the process answers), `/readyz` (new tunnels would open), `/metrics`. It is
+ * never on a public listener.
  */
 export function adminApp(source: AdminSource): FastifyInstance {
   const app = fastify({ logger: false, forceCloseConnections: true });
   app.get('/healthz', (_request, reply) => reply.type('text/plain').send('ok\n'));
   app.get('/readyz', async (_request, reply) => {
-    const obstacles = await source.notReadyReasons();
+    const reasons = await source.notReadyReasons();
     return reply
-      .code(obstacles.length === 0 ? 200 : 503)
+      .code(reasons.length === 0 ? 200 : 503)
       .type('text/plain')
-      .send(obstacles.length === 0 ? 'ready\n' : `${obstacles.join('\n')}\n`);
+      .send(reasons.length === 0 ? 'ready\n' : `${reasons.join('\n')}\n`);
   });
   app.get('/metrics', async (_request, reply) =>
     reply.type(source.metrics.contentType).send(await source.metrics.text()),

@@ -4,34 +4,34 @@ import { open, stat } from 'node:fs/promises';
 import type { FileHandle } from 'node:fs/promises';
 import type { FileLock } from '../store/file-lock.ts';
 
-/** A line of the audit, before it gets its place in the chain. */
+/** A line of the audit, before it becomes a link of the chain. */
 export type AuditFields = Readonly<Record<string, unknown>>;
 
 const tailBytes = 64 * 1024;
 
-/** Where a write itself can be told to wait for the disk, a flush of its own is a way to another thread and back more. */
+/** A write that waits for the disk itself saves the flush after it, which is one more round trip to another thread. */
 const isFlushedByWrite = process.platform === 'linux';
 const { O_APPEND, O_CREAT, O_DSYNC, O_RDWR } = constants;
 const openFlags = O_RDWR | O_APPEND | O_CREAT | (isFlushedByWrite ? O_DSYNC : 0);
 
-/** Whoever holds the lock waits for the disk; for longer than this it is as if we did. */
+/** The holder of the lock waits for the disk; a wait of more than this counts as a failure of our own write. */
 const lockMs = 10_000;
 
 /**
  * An append-only file of JSON lines. Each line has a number and the SHA-256 of the line before it, over restarts and
- * rotation, so that a line that was changed or taken out shows. Several processes may write it, one batch at a time:
- * whoever has the lock goes on from the last line, whoever wrote that.
+ * rotation, so that a line that was changed or taken out shows. Several processes can write it, one batch at a time: the
+ * holder of the lock continues from the last line, whichever process wrote that.
  */
 export class AuditFile {
   readonly #path: string;
   readonly #lock: FileLock | undefined;
   #handle: FileHandle | undefined;
   #last = { seq: 0, hash: '' };
-  /** The file that is open, and how long it was when `last` was its last line. */
+  /** The file that is open, and its size in bytes when `last` was its last line. */
   #known = { dev: 0, ino: 0, size: 0 };
   #reopen = false;
 
-  /** Without a lock nobody else may write the file. */
+  /** Without a lock no other process may write the file. */
   constructor(path: string, lock?: FileLock) {
     this.#path = path;
     this.#lock = lock;
@@ -42,7 +42,7 @@ export class AuditFile {
     await this.#locked(() => this.#current());
   }
 
-  /** Resolves when the records are on the disk; when it rejects, some of them may be. One call at a time. */
+  /** Resolves when the records are on the disk; when it rejects, some of them can be. One call at a time. */
   async append(records: readonly AuditFields[]): Promise<void> {
     await this.#locked(async () => {
       const handle = await this.#current();
@@ -60,7 +60,7 @@ export class AuditFile {
     });
   }
 
-  /** Goes on in a file of the same name: the old one may have been moved away by rotation. */
+  /** Continues in a file of the same name: rotation can have moved the old one away. */
   reopen(): void {
     this.#reopen = true;
   }
@@ -70,12 +70,13 @@ export class AuditFile {
     this.#handle = undefined;
   }
 
+  /** Does `work` while no other process writes. */
   async #locked(work: () => Promise<unknown>): Promise<void> {
     const release = await this.#lock?.take(lockMs);
     try {
       await work();
     } catch (error) {
-      // Half a batch may be in the file; opening it again finds where the chain stands.
+      // Half a batch can be in the file; opening it again finds the end of the chain.
       await this.close().catch(() => {});
       throw error;
     } finally {
@@ -83,14 +84,15 @@ export class AuditFile {
     }
   }
 
+  /** The file of that name, open, with its last line read. */
   async #current(): Promise<FileHandle> {
     const handle = this.#handle;
     if (handle !== undefined) {
-      const there = await stat(this.#path).catch(() => undefined);
+      const found = await stat(this.#path).catch(() => undefined);
       const { dev, ino, size } = this.#known;
-      // Otherwise another process has gone on in a new file after rotation.
-      const isOurs = there === undefined || (there.ino === ino && there.dev === dev);
-      if (isOurs && !this.#reopen && there?.size === size) return handle;
+      // Otherwise another process continues in a new file after rotation.
+      const isOurs = found === undefined || (found.ino === ino && found.dev === dev);
+      if (isOurs && !this.#reopen && found?.size === size) return handle;
       await this.#readLast(handle);
       if (isOurs && !this.#reopen) return handle;
       await this.close();
@@ -102,7 +104,7 @@ export class AuditFile {
     return this.#handle;
   }
 
-  /** Finds the last line, if it is not the one that we know. A new file goes on with the chain of the one before. */
+  /** Reads the last line, unless it is the one that is known. A new file continues the chain of the one before. */
   async #readLast(handle: FileHandle): Promise<void> {
     const stats = await handle.stat();
     const isKnown = stats.size === this.#known.size;
@@ -116,7 +118,7 @@ export class AuditFile {
       start,
     );
     const tail = buffer.toString('utf8', 0, bytesRead);
-    // A line that was cut off by a crash keeps its place in the chain, as a line of its own.
+    // A line that was cut off by a crash stays in the chain, as a line of its own.
     if (tail !== '' && !tail.endsWith('\n')) {
       await handle.appendFile('\n');
       this.#known.size++;
@@ -126,7 +128,7 @@ export class AuditFile {
   }
 }
 
-/** What is wrong with the chain of a file's lines: the number of the line and why, or nothing. */
+/** Yields each break in the chain of a file's lines: the number of the line, from 1 on, and the reason. */
 export async function* brokenLinks(
   lines: AsyncIterable<string>,
 ): AsyncGenerator<{ line: number; why: string }> {
@@ -135,11 +137,11 @@ export async function* brokenLinks(
   for await (const line of lines) {
     number++;
     const fields = parseLine(line);
-    if (!fields) yield { line: number, why: 'it is not a record (cut off by a crash, or changed)' };
+    if (!fields) yield { line: number, why: 'not a record (cut off by a crash, or changed)' };
     else if (before && fields.prev !== before.hash)
-      yield { line: number, why: 'the line before it is another one' };
+      yield { line: number, why: 'the line before it was changed, added or removed' };
     else if (before?.seq !== undefined && fields.seq !== before.seq + 1)
-      yield { line: number, why: 'its number does not follow' };
+      yield { line: number, why: 'its number does not follow that of the line before' };
     before = { seq: fields?.seq, hash: hashOf(line) };
   }
 }
@@ -161,7 +163,7 @@ function parseLine(line: string): { seq: number; prev: string } | undefined {
   }
 }
 
-/** JSON in printable ASCII only, so that no terminal that shows it can be talked into anything. */
+/** JSON in printable ASCII only, so that a terminal that shows it receives no control sequences. */
 function jsonLine(fields: AuditFields): string {
   return JSON.stringify(fields).replaceAll(
     /[^\x20-\x7e]/g,

@@ -3,9 +3,9 @@ import { AuditFile } from './audit-file.ts';
 import type { AuditFields } from './audit-file.ts';
 
 export interface AuditLogOptions {
-  /** Told when a write fails, and when writing works again. */
+  /** Called when a write fails, and with nothing when writing works again. */
   readonly onState?: (failure: Error | undefined) => void;
-  /** Told of records that had to be given up. */
+  /** Called with the number of records that had to be dropped. */
   readonly onLost?: (count: number) => void;
   /** Held while writing, where other processes write the file too. Closed with the log. */
   readonly lock?: FileLock;
@@ -14,7 +14,7 @@ export interface AuditLogOptions {
 interface Waiting {
   readonly fields: AuditFields;
   /** Absent for records that are kept and written when writing works again. */
-  readonly settle?: (error?: Error) => void;
+  readonly onWritten?: (error?: Error) => void;
 }
 
 /** Records that wait for a disk that is full or does not answer; beyond that they are counted as lost. */
@@ -22,8 +22,8 @@ const maxKept = 10_000;
 const retryMs = 1000;
 
 /**
- * What has to be written down, on its way to the file. Records that come together are written and flushed together; what
- * may wait survives a disk that is full, within bounds.
+ * The queue of records on their way to the file. Records that come together are written and flushed together; those that
+ * can wait survive a disk that is full, within bounds.
  */
 export class AuditLog {
   readonly #file: AuditFile;
@@ -39,20 +39,20 @@ export class AuditLog {
     this.#options = options;
   }
 
-  /** Why the last write failed, or undefined when it did not. */
+  /** The error of the last write; undefined when it succeeded. */
   get failure(): Error | undefined {
     return this.#failure;
   }
 
-  /** Opens the file, so that a path that cannot be written is known at the start. Throws what `open` throws. */
+  /** Opens the file, so that a path that cannot be written is found at the start. Rejects with the error of `open`. */
   async start(): Promise<void> {
     await this.#file.open();
   }
 
-  /** Resolves when the record is on the disk; rejects when it is not and will not be. */
+  /** Resolves when the record is on the disk; rejects when it is not and will not be written. */
   append(fields: AuditFields): Promise<void> {
     return new Promise((resolve, reject) => {
-      this.#waiting.push({ fields, settle: (error) => (error ? reject(error) : resolve()) });
+      this.#waiting.push({ fields, onWritten: (error) => (error ? reject(error) : resolve()) });
       this.#run();
     });
   }
@@ -64,12 +64,12 @@ export class AuditLog {
     this.#run();
   }
 
-  /** Goes on in a file of the same name: the old one may have been moved away by rotation. */
+  /** Continues in a file of the same name: rotation can have moved the old one away. */
   reopen(): void {
     this.#file.reopen();
   }
 
-  /** Writes what waits, as far as that is possible, and closes the file. */
+  /** Writes what waits, as far as that is possible, and closes the file and the lock. */
   async close(): Promise<void> {
     while (this.#running) await this.#running;
     if (this.#kept.length > 0) await this.#flush(this.#takeKept());
@@ -91,31 +91,31 @@ export class AuditLog {
       this.#waiting = [];
       await this.#flush(batch);
     }
-    // In the same turn as the last look at what waits: whatever comes later starts a new run.
+    // In the same turn as the last check of what waits: a record that comes later starts a new run.
     this.#running = undefined;
   }
 
   async #flush(batch: readonly Waiting[]): Promise<void> {
     try {
       await this.#file.append(batch.map(({ fields }) => fields));
-      this.#succeeded();
-      for (const { settle } of batch) settle?.();
+      this.#onSuccess();
+      for (const { onWritten } of batch) onWritten?.();
     } catch (error) {
-      this.#failed(error as Error, batch);
+      this.#onFailure(error as Error, batch);
     }
   }
 
-  #succeeded(): void {
+  #onSuccess(): void {
     if (!this.#failure) return;
     this.#failure = undefined;
     this.#options.onState?.(undefined);
   }
 
-  #failed(error: Error, batch: readonly Waiting[]): void {
+  #onFailure(error: Error, batch: readonly Waiting[]): void {
     if (!this.#failure) this.#options.onState?.(error);
     this.#failure = error;
-    for (const { settle } of batch) settle?.(error);
-    const keep = [...batch.filter(({ settle }) => !settle), ...this.#kept];
+    for (const { onWritten } of batch) onWritten?.(error);
+    const keep = [...batch.filter(({ onWritten }) => !onWritten), ...this.#kept];
     if (keep.length > maxKept) this.#options.onLost?.(keep.length - maxKept);
     this.#kept = keep.slice(0, maxKept);
     if (this.#kept.length === 0 || this.#retry) return;

@@ -1,16 +1,16 @@
 import { TunnelError, isTunnelErrorCode } from '../../protocol/errors.ts';
 import { formatTarget } from '../../protocol/target.ts';
 import type { Revocation } from '../auth/revocations.ts';
+import type { MadeTicket } from '../auth/tickets.ts';
 import type { SessionObserver, SessionRecord } from '../session/sessions.ts';
-import type { MadeTicket } from '../web/api.ts';
 import type { AuditFields } from './audit-file.ts';
 import type { AuditLog } from './audit-log.ts';
-import { redact } from '../telemetry/redact.ts';
+import { redact } from '../telemetry/log.ts';
 
 /**
- * Writes down every offer: `refuse`, or `open` before the first byte can pass and `end` when it is over; in between
- * `detach` and `resume` of a tunnel that loses its connection and gets another one.
- * While `required`, a tunnel whose opening cannot be written does not open.
+ * Records every offer: `refuse`, or `open` before the first byte can pass and `end` when it is over; in between `detach`
+ * and `resume` of a tunnel that loses its connection and gets another one.
+ * While `required`, a tunnel whose opening cannot be written does not open: `AUDIT_UNAVAILABLE`.
  */
 export function auditObserver(log: AuditLog, required: () => boolean): SessionObserver {
   const attempted = new Set<string>();
@@ -33,7 +33,7 @@ export function auditObserver(log: AuditLog, required: () => boolean): SessionOb
       log.appendEventually({ ...fieldsOf('resume', record), requestId, cause, awayMs, replayedBytes });
     },
     ended(record) {
-      // What is to be said of it the tunnel's own record says.
+      // The tunnel's own record says all there is to say.
       if (record.end === 'RESUMED') return;
       const opened = attempted.delete(record.id);
       log.appendEventually(fieldsOf(opened && !isTunnelErrorCode(record.end) ? 'end' : 'refuse', record));
@@ -41,9 +41,9 @@ export function auditObserver(log: AuditLog, required: () => boolean): SessionOb
   };
 }
 
-/** The record of something that is no longer believed. */
-export function revocationFields({ kind, ...what }: Revocation, reason: string): AuditFields {
-  return { time: new Date().toISOString(), event: 'revoke', kind, ...what, reason };
+/** The record of something that is no longer trusted. */
+export function revocationFields({ kind, ...subject }: Revocation, reason: string): AuditFields {
+  return { time: new Date().toISOString(), event: 'revoke', kind, ...subject, reason };
 }
 
 /** The record of a ticket that was made. */
@@ -66,7 +66,7 @@ function fieldsOf(
     session: record.id,
     entry: record.entry,
     client: record.remoteAddress,
-    asked: redact(record.asked),
+    asked: redact(record.requested),
     issuer: principal?.issuer,
     subject: principal?.subject,
     tokenId: principal?.tokenId,

@@ -7,31 +7,34 @@ import { CompactSign, calculateJwkThumbprint, exportJWK, generateKeyPair, import
 import type { CryptoKey, JSONWebKeySet, JWK } from 'jose';
 import { TunnelError } from '../../protocol/errors.ts';
 
-/** The gateway's own key: it signs with the first of its file, and believes them all. */
+/** The gateway's own keys: the first of its file signs, and tokens signed with any of them are trusted. */
 export interface SigningKey {
   readonly kid: string;
   readonly privateKey: CryptoKey;
   readonly publicKeys: JSONWebKeySet;
 }
 
-/** `aud` of the gateway's own tokens. */
+/** `aud` of the tokens of the gateway's own key and sign-in. */
 export const ownAudience = 'postern';
 
-/** The longest that a token of the gateway's own key may live. */
+/** The longest lifetime of a token of the gateway's own key, in milliseconds. */
 export const ownMaxLifetimeMs = 30 * 24 * 3_600_000;
 
-/** Loads the key file; makes it with a new key when it is not there. Throws `CONFIG_INVALID`. */
+/** Loads the key file; creates it with a new key when it does not exist. Rejects with `CONFIG_INVALID`. */
 export async function openKeyFile(file: string): Promise<SigningKey> {
   const present = await loadKeyFile(file);
   if (present) return present;
-  await writeNew(file, JSON.stringify({ keys: [await newKey()] }));
-  // Read back: another process may have been first, and its key is the one.
-  const made = await loadKeyFile(file);
-  if (!made) throw new TunnelError('CONFIG_INVALID', `${file} is gone right after it was written`);
-  return made;
+  await createFile(file, JSON.stringify({ keys: [await newKey()] }));
+  // Read back: another process can have been first, and then its key is the one in use.
+  const created = await loadKeyFile(file);
+  if (!created) throw new TunnelError('CONFIG_INVALID', `${file} disappeared right after it was written`);
+  return created;
 }
 
-/** Loads the key file; undefined when there is none. Throws `CONFIG_INVALID` for one that others can read. */
+/**
+ * Loads the key file; undefined when it does not exist. Rejects with `CONFIG_INVALID` for a file that other users can read, or
+ * that is not a key set.
+ */
 export async function loadKeyFile(file: string): Promise<SigningKey | undefined> {
   const handle = await openIfPresent(file);
   if (!handle) return undefined;
@@ -46,31 +49,33 @@ export async function loadKeyFile(file: string): Promise<SigningKey | undefined>
   }
 }
 
+/** What a new token says. */
 export interface GatewayTokenRequest {
   readonly issuer: string;
   readonly audience: string;
   readonly subject: string;
   readonly groups: readonly string[];
-  /** The token's own allowlist; absent: what the rules allow. */
+  /** The token's own allowlist, as target patterns; absent: what the rules allow. */
   readonly targets?: readonly string[];
+  /** How long it lives, in milliseconds. */
   readonly ttlMs: number;
   /** The wall clock, in milliseconds since 1970. */
   readonly now: number;
 }
 
-/** Signs a token (RFC 9068) of few bytes: old CONNECT clients cannot carry long passwords. */
+/** Signs a token (RFC 9068) of few bytes: old CONNECT clients cannot send long passwords. */
 export async function issueToken(key: SigningKey, request: GatewayTokenRequest): Promise<string> {
-  // With its milliseconds, so that a token which is made right after a revocation is told from one of right before.
-  const issued = request.now / 1000;
+  // With milliseconds, to distinguish a token issued right after a revocation from one issued right before.
+  const issuedAt = request.now / 1000;
   const claims = {
     iss: request.issuer,
     aud: request.audience,
     sub: request.subject,
     ...(request.groups.length > 0 && { groups: request.groups }),
     ...(request.targets && { targets: request.targets }),
-    iat: issued,
-    exp: Math.floor(issued + request.ttlMs / 1000),
-    // 72 bits: no two tokens of one key share it.
+    iat: issuedAt,
+    exp: Math.floor(issuedAt + request.ttlMs / 1000),
+    // 72 bits: no two tokens of one key have the same.
     jti: randomBytes(9).toString('base64url'),
   };
   return new CompactSign(new TextEncoder().encode(JSON.stringify(claims)))
@@ -81,7 +86,7 @@ export async function issueToken(key: SigningKey, request: GatewayTokenRequest):
 async function newKey(): Promise<JWK> {
   const { privateKey } = await generateKeyPair('EdDSA', { extractable: true });
   const jwk = await exportJWK(privateKey);
-  // 48 bits of the RFC 7638 thumbprint tell the few keys of one gateway apart, and keep its tokens short.
+  // 48 bits of the RFC 7638 thumbprint distinguish the few keys of one gateway, and keep its tokens short.
   const kid = (await calculateJwkThumbprint(jwk)).slice(0, 8);
   return { ...jwk, kid, alg: 'EdDSA', use: 'sig' };
 }
@@ -114,25 +119,25 @@ async function openIfPresent(file: string): Promise<FileHandle | undefined> {
 
 async function checkPrivate(handle: FileHandle, file: string): Promise<void> {
   const { mode, uid } = await handle.stat();
-  // Windows has no such modes; there the directory has to be private.
+  // Windows has no such modes; there the directory must be private.
   if (process.platform === 'win32') return;
   if ((mode & 0o077) !== 0) {
-    throw new TunnelError('CONFIG_INVALID', `${file} can be read by others; run: chmod 600 ${file}`);
+    throw new TunnelError('CONFIG_INVALID', `other users can read ${file}; run: chmod 600 ${file}`);
   }
-  // Root reads it for the user that the gateway runs as: `postern-gateway token` beside a service.
+  // Root reads it on behalf of the user that the gateway runs as: `postern-gateway token` beside a service.
   const user = process.geteuid?.();
   if (user !== 0 && uid !== user && uid !== 0) {
     throw new TunnelError('CONFIG_INVALID', `${file} belongs to another user`);
   }
 }
 
-/** Writes a whole file of mode 0600, or leaves the one that is there; a crash leaves no half of it. */
-async function writeNew(file: string, text: string): Promise<void> {
+/** Writes a complete file of mode 0600, or keeps the one that exists; a crash leaves no partial file. */
+async function createFile(file: string, text: string): Promise<void> {
   const temporary = `${file}.${process.pid}.${randomBytes(6).toString('hex')}`;
   try {
     await writeDurably(temporary, text);
     try {
-      // Not a rename: that would put this key in the place of one that another process has just begun to use.
+      // Not a rename: that would replace a key that another process has just begun to use.
       await link(temporary, file);
     } finally {
       await unlink(temporary);

@@ -19,6 +19,15 @@ export interface Ticket {
   readonly expiresAt: Date;
 }
 
+/** A ticket that was made, without the ticket. */
+export interface MadeTicket {
+  readonly principal: Principal;
+  readonly client: string;
+  readonly targets: readonly string[] | undefined;
+  readonly uses: number;
+  readonly expiresAt: Date;
+}
+
 /** Short-lived passes of at most 64 characters, for clients that can send a password and nothing else. */
 export interface Tickets {
   /** Makes a ticket for the principal of a token. Rejects with `TARGET_DENIED` for targets beyond those of the token. */

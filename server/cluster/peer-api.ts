@@ -1,7 +1,6 @@
 import type { FastifyInstance } from 'fastify';
-import { z } from 'zod';
 import type { ProcessMetrics } from '../telemetry/metrics-aggregator.ts';
-import type { Figures } from '../telemetry/metrics.ts';
+import type { MetricsSnapshot } from '../telemetry/metrics.ts';
 import type { HttpCarriers } from '../entry/http-carrier.ts';
 import { toTunnelError } from '../../protocol/errors.ts';
 import { controlApp } from '../admin/control.ts';
@@ -9,43 +8,50 @@ import type { SessionControl } from '../admin/control.ts';
 import { localLocator } from '../resume/local-locator.ts';
 import type { ResumableTunnels } from '../resume/resumable-tunnels.ts';
 import type { Sessions } from '../session/sessions.ts';
-import { takeCarried } from './handoff/http-carrier.ts';
-import { holderShape, holderOf, takeHandedOver } from './handoff/receiver.ts';
+import { acceptPassedRequests } from './handoff/http-carrier.ts';
+import { acceptHandoffs } from './handoff/receiver.ts';
+import {
+  finalMetrics,
+  findRequest,
+  notice,
+  peerVersion,
+  peerVersionField,
+  revokeRequest,
+} from './peer-messages.ts';
 
-/** What a process does for the other ones. */
+/** The requests that a process answers for the others. */
 export interface InstanceSource extends SessionControl {
   readonly live: Pick<Sessions, 'find'>;
   readonly relays: ResumableTunnels;
-  metrics(): Promise<Figures>;
+  metrics(): Promise<MetricsSnapshot>;
   /**
-   * The process of this name takes new tunnels now, or those that it leads: what is open here may last as long as it
-   * does, and its clients come back over there.
+   * The process of this name accepts new tunnels now, or its workers do: the tunnels that are open here can last until
+   * they end by themselves, and their clients resume them over there. A process of version 0 gives no name.
    */
   onSuperseded(by: string | undefined): void;
-  /** Nobody comes after the process of this name. Resolves when our tunnels have ended, or somebody has come. */
+  /** No process comes after the one of this name. Resolves when our tunnels have ended, or a process has taken over. */
   stop(by: string | undefined): Promise<void>;
 }
 
 export interface InstanceAppOptions {
-  /** Its carriers, for requests that reach others. */
+  /** The carriers of this process, for requests that reach others. */
   readonly carriers?: HttpCarriers;
-  /** What a process that is about to end has counted, for the one that leads. */
-  readonly onLastFigures?: (said: ProcessMetrics) => void;
+  /** Called by the process that leads, with what one that is about to end has counted. */
+  readonly onFinalMetrics?: (metrics: ProcessMetrics) => void;
 }
 
-const asked = z.strictObject({ sid: z.string(), holder: holderShape });
-/** A process that is older than this names nobody. */
-const notice = z.object({ by: z.string().optional() });
-const maxFiguresBytes = 4 * 1024 * 1024;
-const revoked = z.strictObject({ sessionId: z.string() });
+const maxMetricsBytes = 4 * 1024 * 1024;
 
-/** The listener of one process for the others of the same gateway: who may open its socket may do what it can. */
+/** The listener of one process for the others of the same gateway: access to its socket is permission for all of it. */
 export function instanceApp(source: InstanceSource, options: InstanceAppOptions = {}): FastifyInstance {
   const app = controlApp(source);
+  app.addHook('onRequest', async (_request, reply) => {
+    reply.header(peerVersionField, peerVersion);
+  });
   app.post('/find', async (request, reply) => {
-    const { sid, holder } = asked.parse(request.body);
+    const { sid, holder } = findRequest.parse(request.body);
     try {
-      const { sessionId, target, address } = await localLocator(source.relays).find(sid, holderOf(holder));
+      const { sessionId, target, address } = await localLocator(source.relays).find(sid, holder);
       return await reply.send({ sessionId, target, address });
     } catch (error) {
       const { code, message, facts } = toTunnelError(error);
@@ -53,7 +59,7 @@ export function instanceApp(source: InstanceSource, options: InstanceAppOptions 
     }
   });
   app.post('/revoke', (request, reply) => {
-    const { sessionId } = revoked.parse(request.body);
+    const { sessionId } = revokeRequest.parse(request.body);
     source.live.find(sessionId)?.abort('REVOKED', 'the rules do not allow it any more');
     return reply.send({});
   });
@@ -66,11 +72,11 @@ export function instanceApp(source: InstanceSource, options: InstanceAppOptions 
     return reply.send({});
   });
   app.get('/figures', async (_request, reply) => reply.send(await source.metrics()));
-  app.post('/last-figures', { bodyLimit: maxFiguresBytes }, (request, reply) => {
-    options.onLastFigures?.(request.body as ProcessMetrics);
+  app.post('/last-figures', { bodyLimit: maxMetricsBytes }, (request, reply) => {
+    options.onFinalMetrics?.(finalMetrics.parse(request.body));
     return reply.send({});
   });
-  takeHandedOver(app.server, source.relays);
-  if (options.carriers) takeCarried(app, source.relays, options.carriers);
+  acceptHandoffs(app.server, source.relays);
+  if (options.carriers) acceptPassedRequests(app, source.relays, options.carriers);
   return app;
 }

@@ -1,5 +1,7 @@
 import { request } from 'node:http';
 import type { IncomingMessage } from 'node:http';
+import { withDeadline } from '../../base/deadline.ts';
+import { peerVersion, peerVersionField, peerVersionOf } from './peer-messages.ts';
 
 export interface PeerRequest {
   readonly path: string;
@@ -10,42 +12,59 @@ export interface PeerRequest {
 
 export interface PeerResponse {
   readonly status: number;
+  /** The version of the messages that the process writes: see `peerVersion`. */
+  readonly version: number;
+  /** Parsed JSON, of any shape: the schemas are in `peer-messages.ts`. */
   readonly body: unknown;
 }
 
-/** The process listens, and says nothing. */
+/** The process listens, and does not answer. */
 export class PeerTimeoutError extends Error {
   override readonly name = 'PeerTimeoutError';
 }
 
-const maxAnswerBytes = 64 * 1024 * 1024;
+const maxResponseBytes = 64 * 1024 * 1024;
 
 /**
- * Asks a process of the gateway over its unix socket, in JSON. Rejects with the error of the connection (ECONNREFUSED
- * when the process is gone), with `PeerTimeoutError`, and with `SyntaxError` for an answer that is no JSON.
+ * Sends a request to a process of the gateway over its unix socket, in JSON. Rejects with the error of the connection
+ * (ECONNREFUSED when the process is gone), with `PeerTimeoutError`, with `RangeError` for a response of more than 64 MiB,
+ * and with `SyntaxError` for one that is not JSON.
  */
 export function requestJson(
   socketPath: string,
   { path, body, timeoutMs }: PeerRequest,
 ): Promise<PeerResponse> {
-  const text = body === undefined ? undefined : JSON.stringify(body);
-  const headers = text === undefined ? {} : { 'Content-Type': 'application/json' };
-  const method = text === undefined ? 'GET' : 'POST';
+  return withDeadline(
+    undefined,
+    timeoutMs,
+    async (signal) => {
+      const response = await send(socketPath, path, body, signal);
+      return {
+        status: response.statusCode ?? 0,
+        version: peerVersionOf(response.headers),
+        body: await readJson(response, maxResponseBytes),
+      };
+    },
+    { onTimeout: () => new PeerTimeoutError(`no answer from ${socketPath}`) },
+  );
+}
+
+function send(
+  socketPath: string,
+  path: string,
+  body: object | undefined,
+  signal: AbortSignal,
+): Promise<IncomingMessage> {
+  const method = body === undefined ? 'GET' : 'POST';
+  const headers = {
+    [peerVersionField]: String(peerVersion),
+    ...(body && { 'Content-Type': 'application/json' }),
+  };
   return new Promise((resolve, reject) => {
-    const asking = request({ socketPath, path, method, headers, agent: false }, (response) => {
-      readJson(response, maxAnswerBytes)
-        .then((answer) => resolve({ status: response.statusCode ?? 0, body: answer }), reject)
-        .finally(() => clearTimeout(late));
-    });
-    const late = setTimeout(
-      () => asking.destroy(new PeerTimeoutError(`no answer from ${socketPath}`)),
-      timeoutMs,
-    );
-    asking.once('error', (error) => {
-      clearTimeout(late);
-      reject(error);
-    });
-    asking.end(text);
+    request({ socketPath, path, method, headers, agent: false, signal })
+      .once('response', resolve)
+      .on('error', reject)
+      .end(body && JSON.stringify(body));
   });
 }
 

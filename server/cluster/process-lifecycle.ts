@@ -1,36 +1,36 @@
-import type { Figures } from '../telemetry/metrics.ts';
+import type { MetricsSnapshot } from '../telemetry/metrics.ts';
 import type { KillRequest } from '../admin/control.ts';
 import type { ResumableTunnels } from '../resume/resumable-tunnels.ts';
 import type { SessionRecord, Sessions } from '../session/sessions.ts';
 import type { InstanceSource } from './peer-api.ts';
 
-/** What of the gateway this needs. */
+/** The part of the gateway that this needs. */
 export interface Supersedable {
   readonly sessions: Sessions;
   readonly resumableTunnels: ResumableTunnels;
-  readonly metrics: { snapshot(): Promise<Figures> };
-  end(killing: KillRequest): number;
+  readonly metrics: { snapshot(): Promise<MetricsSnapshot> };
+  end(request: KillRequest): number;
   stop(): void;
   onSuperseded(): void;
   empty(): Promise<void>;
 }
 
-/** What other processes may have this one do, and who comes after it. */
+/** This process as the others see it: the requests that it answers, and whether another one has taken over. */
 export class ProcessLifecycle implements InstanceSource {
   readonly #gateway: Supersedable;
   readonly #generation: string;
-  #next = Promise.withResolvers<void>();
-  #isSucceeded = false;
+  #superseded = Promise.withResolvers<void>();
+  #isSuperseded = false;
 
-  /** `generation`: the name of the process that leads ours, which may be ourselves. */
+  /** `generation`: the name of our supervisor, or our own where there is none. */
   constructor(gateway: Supersedable, generation: string) {
     this.#gateway = gateway;
     this.#generation = generation;
   }
 
-  /** Whether somebody has taken over from us and those whom our leader leads. */
-  get isSucceeded(): boolean {
-    return this.#isSucceeded;
+  /** Whether a process has taken over from us and the other processes of our generation. */
+  get isSuperseded(): boolean {
+    return this.#isSuperseded;
   }
 
   get live(): Sessions {
@@ -45,33 +45,33 @@ export class ProcessLifecycle implements InstanceSource {
     return this.#gateway.sessions.records();
   }
 
-  async kill(killing: KillRequest): Promise<number> {
-    return this.#gateway.end(killing);
+  async kill(request: KillRequest): Promise<number> {
+    return this.#gateway.end(request);
   }
 
-  metrics(): Promise<Figures> {
+  metrics(): Promise<MetricsSnapshot> {
     return this.#gateway.metrics.snapshot();
   }
 
   onSuperseded(by: string | undefined): void {
-    // Our own leader tells everybody that it has taken over.
+    // Our own supervisor tells every process that it has taken over.
     if (by === this.#generation) return;
-    this.#isSucceeded = true;
+    this.#isSuperseded = true;
     this.#gateway.onSuperseded();
-    this.#next.resolve();
-    this.#next = Promise.withResolvers();
+    this.#superseded.resolve();
+    this.#superseded = Promise.withResolvers();
   }
 
   async stop(by: string | undefined): Promise<void> {
-    // Who says so may be the one that we are about to take over from.
-    if (!this.#isSucceeded && by !== this.#generation) return;
+    // The sender can be the process that we are about to take over from.
+    if (!this.#isSuperseded && by !== this.#generation) return;
     this.#gateway.stop();
-    if (!this.#isSucceeded) this.#gateway.resumableTunnels.requestReconnect();
+    if (!this.#isSuperseded) this.#gateway.resumableTunnels.requestReconnect();
     await this.orElse(this.#gateway.empty());
   }
 
-  /** Resolves with `what`, or when another process has taken over. */
-  async orElse(what: Promise<void>): Promise<void> {
-    await Promise.race([what, this.#next.promise]);
+  /** Resolves with `work`, or when another process has taken over. */
+  async orElse(work: Promise<void>): Promise<void> {
+    await Promise.race([work, this.#superseded.promise]);
   }
 }

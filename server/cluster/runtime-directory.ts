@@ -15,8 +15,8 @@ export function newInstanceName(): string {
 }
 
 /**
- * Where each process of a gateway has a socket of its own, next to the control socket. Who may enter the directory may
- * do what the sockets can do.
+ * The directory in which each process of a gateway has a socket of its own, next to the control socket. Access to the
+ * directory is permission for all that the sockets can do.
  */
 export class RuntimeDirectory {
   readonly directory: string;
@@ -25,7 +25,7 @@ export class RuntimeDirectory {
     this.directory = directory;
   }
 
-  /** Makes it, if it is not there. Rejects when others could enter it. */
+  /** Makes it, if it is not there. Rejects when other users could enter it. */
   static async open(controlPath: string): Promise<RuntimeDirectory> {
     const directory = `${controlPath}.d`;
     await mkdir(directory, { mode: 0o700 }).catch(unlessThere);
@@ -36,7 +36,7 @@ export class RuntimeDirectory {
     return new RuntimeDirectory(directory);
   }
 
-  /** The socket of an instance, whether or not there is one; undefined for what cannot be a name. */
+  /** The path of the socket of an instance, whether or not there is one; undefined for what cannot be a name. */
   socketOf(name: string): string | undefined {
     return namePattern.test(name) ? join(this.directory, name + suffix) : undefined;
   }
@@ -45,23 +45,23 @@ export class RuntimeDirectory {
     return basename(socket, suffix);
   }
 
-  /** The sockets of the other instances that live. Those that a dead process has left behind are removed. */
-  async others(than: string): Promise<readonly string[]> {
+  /** The sockets of the other instances that are alive. Those that a dead process has left behind are removed. */
+  async others(own: string): Promise<readonly string[]> {
     const entries = await readdir(this.directory);
     const names = entries
       .filter((entry) => entry.endsWith(suffix))
       .map((entry) => entry.slice(0, -suffix.length));
-    const sockets = names.filter((name) => name !== than).flatMap((name) => this.socketOf(name) ?? []);
-    const living = await Promise.all(sockets.map((socket) => this.#lives(socket)));
-    return sockets.filter((_, at) => living[at]);
+    const sockets = names.filter((name) => name !== own).flatMap((name) => this.socketOf(name) ?? []);
+    const alive = await Promise.all(sockets.map((socket) => this.#isAlive(socket)));
+    return sockets.filter((_, at) => alive[at]);
   }
 
-  /** Removes the socket of a process that is gone. Only for one that has refused a connection. */
+  /** Removes the socket of a process that has ended. Only for one that has refused a connection. */
   async remove(socket: string): Promise<void> {
     await unlink(socket).catch(() => {});
   }
 
-  async #lives(path: string): Promise<boolean> {
+  async #isAlive(path: string): Promise<boolean> {
     const code = await new Promise<string | undefined>((resolve) => {
       const socket = connect({ path });
       socket.once('connect', () => {
@@ -71,7 +71,7 @@ export class RuntimeDirectory {
       socket.once('error', (error: NodeJS.ErrnoException) => resolve(error.code ?? 'error'));
     });
     if (code === 'ECONNREFUSED') await this.remove(path);
-    // EAGAIN: it lives, and has more callers than it takes.
+    // EAGAIN: it is alive, and has more callers than it accepts.
     return code === undefined || code === 'EAGAIN';
   }
 }

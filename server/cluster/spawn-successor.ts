@@ -1,25 +1,22 @@
 import { spawn } from 'node:child_process';
 import type { ChildProcess } from 'node:child_process';
-import type { Server } from 'node:net';
-import { predecessorVariable } from './systemd.ts';
+import { predecessorVariable, socketNames } from '../listener/passed-sockets.ts';
+import type { PassedSocket } from '../listener/passed-sockets.ts';
 
 /**
- * Starts this program again, from the same path, which may hold a newer one by now. It gets our listening socket, if
- * that can be passed, so that no caller is refused in between, and takes over as soon as it can serve.
+ * Starts this program again, from the same path, where a newer one can be by now. It gets the listening sockets that can
+ * be passed, with their names, so that no caller is refused in between, and takes over as soon as it can serve.
  */
-export function startSuccessor(fd: number | undefined, env: NodeJS.ProcessEnv): ChildProcess {
-  const passed = fd === undefined ? {} : { [predecessorVariable]: String(process.pid) };
+export function startSuccessor(sockets: readonly PassedSocket[], env: NodeJS.ProcessEnv): ChildProcess {
+  const passed =
+    sockets.length === 0
+      ? { [predecessorVariable]: undefined }
+      : { [predecessorVariable]: String(process.pid), ...socketNames(sockets) };
   const successor = spawn(process.execPath, [...process.execArgv, ...process.argv.slice(1)], {
-    stdio: ['ignore', 'inherit', 'inherit', fd ?? 'ignore'],
-    env: { ...env, [predecessorVariable]: undefined, ...passed },
+    stdio: ['ignore', 'inherit', 'inherit', ...sockets.map(({ fd }) => fd)],
+    env: { ...env, ...passed },
   });
-  // It outlives us.
+  // It outlives this process.
   successor.unref();
   return successor;
-}
-
-/** Node.js has no word for it; without one the successor listens beside us. */
-export function descriptorOf(listener: Server): number | undefined {
-  const { fd = -1 } = (listener as { readonly _handle?: { readonly fd?: number } })._handle ?? {};
-  return fd >= 0 ? fd : undefined;
 }

@@ -1,21 +1,27 @@
+import { join } from 'node:path';
 import type { FastifyInstance } from 'fastify';
-import { z } from 'zod';
+import type { Config } from '../config/config.ts';
+import type { Listeners } from '../listener/listeners.ts';
+import { FileLock } from '../store/file-lock.ts';
 import { requestJson } from './peer-client.ts';
-import type { PeerResponse } from './peer-client.ts';
+import { gatewayDescription } from './peer-messages.ts';
+import type { Peers } from './peers.ts';
+import type { RuntimeDirectory } from './runtime-directory.ts';
 
-/** The old process may have to wait for nothing but its own event loop. */
-const answerMs = 10_000;
+/** Time for the old process to answer: nothing but its own event loop can delay it. */
+const responseMs = 10_000;
 
-const described = z.object({ publicUrl: z.string() });
+/** Of several processes that start at once, one takes over after the other. */
+const lockMs = 30_000;
 
-/** The process that serves now, as far as one that wants to take over has to do with it. */
+/** The process that serves now, as the process that wants to take over from it sees it. */
 export interface Served {
   readonly publicUrl: URL;
-  /** Stops listening where the other one listens now. */
+  /** Stops listening where the other process listens now. */
   stopAccepting(): Promise<void>;
 }
 
-/** What the control socket says to a process that wants to take over. */
+/** Adds to the control socket what a process needs that wants to take over. */
 export function takeoverRoutes(app: FastifyInstance, served: Served): void {
   app.get('/gateway', (_request, reply) => reply.send({ publicUrl: served.publicUrl.href }));
   app.post('/yield', async (_request, reply) => {
@@ -24,16 +30,44 @@ export function takeoverRoutes(app: FastifyInstance, served: Served): void {
   });
 }
 
+export interface TakeoverParts {
+  readonly config: Pick<Config, 'control' | 'publicUrl'>;
+  readonly directory: RuntimeDirectory;
+  readonly peers: Peers;
+}
+
 /**
- * Whether a process of this gateway runs, from which we have to take over. Rejects when something else answers at its
- * control socket, or nobody although it is open.
+ * Listens everywhere. If another process of the gateway does so already, that one continues until this one listens too,
+ * and stops only then; where this does not succeed, the other continues for good. Rejects with a message for people.
  */
-export async function isServed(controlPath: string, publicUrl: URL): Promise<boolean> {
-  const answer = await requestJson(controlPath, { path: '/gateway', timeoutMs: answerMs }).catch(
-    unlessNobody,
+export async function openOrTakeOver(
+  listeners: Listeners,
+  { config: { control, publicUrl }, directory, peers }: TakeoverParts,
+): Promise<void> {
+  const lock = new FileLock(join(directory.directory, 'takeover.lock'));
+  try {
+    const release = await lock.take(lockMs);
+    const mode = (await isServed(control.path, publicUrl)) ? 'takeover' : 'exclusive';
+    await listeners.open(mode);
+    if (mode === 'takeover') await stopPredecessor(control.path);
+    await listeners.openControl(mode);
+    await peers.broadcast('succeeded');
+    release();
+  } finally {
+    lock.close();
+  }
+}
+
+/**
+ * Whether a process of this gateway runs, from which this one has to take over. Rejects when something else answers at
+ * its control socket, and when the socket is open and nothing answers.
+ */
+async function isServed(controlPath: string, publicUrl: URL): Promise<boolean> {
+  const response = await requestJson(controlPath, { path: '/gateway', timeoutMs: responseMs }).catch(
+    unlessEnded,
   );
-  if (answer === undefined) return false;
-  const { data } = described.safeParse(answer.body);
+  if (response === undefined) return false;
+  const { data } = gatewayDescription.safeParse(response.body);
   if (data === undefined)
     throw new Error(`cannot listen on ${controlPath}: a gateway that cannot be taken over from has it`);
   if (data.publicUrl !== publicUrl.href)
@@ -41,20 +75,18 @@ export async function isServed(controlPath: string, publicUrl: URL): Promise<boo
   return true;
 }
 
-/** Asks it to stop listening. It keeps its tunnels. */
-export async function takeOver(controlPath: string): Promise<void> {
-  const answer = await requestJson(controlPath, { path: '/yield', body: {}, timeoutMs: answerMs }).catch(
-    unlessNobody,
+/** Asks the old process to stop listening. It keeps its tunnels. */
+async function stopPredecessor(controlPath: string): Promise<void> {
+  const response = await requestJson(controlPath, { path: '/yield', body: {}, timeoutMs: responseMs }).catch(
+    unlessEnded,
   );
-  if (answer !== undefined && answer.status >= 300)
-    throw new Error(
-      `the gateway at ${controlPath} does not let itself be taken over from (${answer.status})`,
-    );
+  if (response !== undefined && response.status >= 300)
+    throw new Error(`the gateway at ${controlPath} refuses to be taken over from (${response.status})`);
 }
 
-/** It may have ended in this moment. */
-function unlessNobody(error: unknown): undefined | PeerResponse {
+/** Undefined for a process that has ended in this moment; throws for every other error. */
+function unlessEnded(error: unknown): undefined {
   const { code } = error as NodeJS.ErrnoException;
   if (code === 'ENOENT' || code === 'ECONNREFUSED') return undefined;
-  throw new Error(`the gateway that runs does not answer (${(error as Error).message})`, { cause: error });
+  throw new Error(`the running gateway does not answer (${(error as Error).message})`, { cause: error });
 }

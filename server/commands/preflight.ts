@@ -6,28 +6,25 @@ import { loadKeyFile } from '../auth/gateway-key.ts';
 import { keysFromFile } from '../auth/jwt/jwks-loaders.ts';
 import type { Config } from '../config/config.ts';
 
-/** Finds likely mistakes in a valid configuration, and files that the gateway could not use now; one line each. */
+/** Warnings about settings that are allowed and still likely to be a mistake, and about files that the gateway could not use now; one line each. */
 export async function findWarnings(config: Config): Promise<readonly string[]> {
   const found = await Promise.all([
-    problemsOf(`keyFile ${config.keyFile}`, () => checkKeyFile(config.keyFile)),
-    problemsOf('tls', () => checkTls(config)),
-    problemsOf(`audit.file ${config.audit.file}`, () => checkWritable(config.audit.file)),
-    problemsOf(`store.file ${config.store.file}`, () => checkWritable(config.store.file)),
-    problemsOf(`control ${config.control.path}`, () => access(dirname(config.control.path), constants.W_OK)),
+    errorOf(`keyFile ${config.keyFile}`, () => checkKeyFile(config.keyFile)),
+    errorOf('tls', () => checkTls(config)),
+    errorOf(`audit.file ${config.audit.file}`, () => checkWritable(config.audit.file)),
+    errorOf(`store.file ${config.store.file}`, () => checkWritable(config.store.file)),
+    errorOf(`control ${config.control.path}`, () => access(dirname(config.control.path), constants.W_OK)),
     ...config.issuers.map(({ issuer, keys }) =>
-      problemsOf(
-        `the keys of ${issuer}`,
-        async () => keys.kind === 'file' && (await keysFromFile(keys.file)()),
-      ),
+      errorOf(`the keys of ${issuer}`, async () => keys.kind === 'file' && (await keysFromFile(keys.file)())),
     ),
   ]);
   return [...found.flat(), ...exposureWarnings(config), ...cpuWarnings(config), ...policyWarnings(config)];
 }
 
-/** The first line of the error that `look` throws, or nothing. */
-async function problemsOf(what: string, look: () => Promise<unknown>): Promise<readonly string[]> {
+/** The first line of the error of `check`, or nothing. */
+async function errorOf(what: string, check: () => Promise<unknown>): Promise<readonly string[]> {
   try {
-    await look();
+    await check();
     return [];
   } catch (error) {
     return [`${what}: ${(error as Error).message.split('\n')[0]}`];
@@ -61,7 +58,7 @@ function exposureWarnings({ listen, admin, tls, trustedProxies }: Config): strin
   const warnings: string[] = [];
   if ((listen.kind === 'unix' || !isOpen(listen.host)) && !tls && trustedProxies.length === 0) {
     warnings.push(
-      'trustedProxies: empty, so that all clients behind the web proxy count as one address; list the proxy',
+      'trustedProxies: empty, so all clients behind the web proxy count as one address; add the address of the proxy',
     );
   }
   if (listen.kind === 'tcp' && isOpen(listen.host) && !tls) {
@@ -70,17 +67,17 @@ function exposureWarnings({ listen, admin, tls, trustedProxies }: Config): strin
     );
   }
   if (admin.kind === 'tcp' && isOpen(admin.host)) {
-    warnings.push('admin: other machines can reach this address, and it needs no token');
+    warnings.push('admin: other machines can reach this address, and it requires no token');
   }
   return warnings;
 }
 
-/** Warns about more workers than cores: they take turns, and each costs its memory. */
+/** Workers beyond the number of cores share cores, and each costs its memory. */
 export function cpuWarnings({ workers }: Pick<Config, 'workers'>): string[] {
   const cores = availableParallelism();
   if (workers === 1 || workers <= cores) return [];
   return [
-    `workers: ${workers} processes for ${cores} ${cores === 1 ? 'core' : 'cores'}; more than one for each core does not help`,
+    `workers: ${workers} processes share ${cores} ${cores === 1 ? 'core' : 'cores'} here; more than one for each core does not help`,
   ];
 }
 
@@ -89,9 +86,9 @@ function isOpen(host: string): boolean {
 }
 
 function policyWarnings({ rules, issuers }: Config): string[] {
-  if (rules.length === 0) return ['rules: empty, so that every tunnel is refused'];
+  if (rules.length === 0) return ['rules: there are none, so every tunnel is refused'];
   if (issuers.length === 0) return [];
   return rules
     .filter((rule) => rule.issuers.length === 0)
-    .map((rule) => `${rule.name}: it names no issuers, so that a subject or group of any issuer matches`);
+    .map((rule) => `${rule.name}: names no issuers, so it applies to subjects and groups of every issuer`);
 }

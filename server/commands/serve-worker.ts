@@ -1,117 +1,146 @@
 import { once } from 'node:events';
-import type { Server as TlsServer } from 'node:https';
-import { z } from 'zod';
+import type { FastifyInstance } from 'fastify';
+import type { Logger } from 'pino';
 import { standardLog } from '../telemetry/log.ts';
 import type { Config } from '../config/config.ts';
 import { parseConfig } from '../config/parse.ts';
 import { Gateway } from '../gateway.ts';
 import { RuntimeDirectory, newInstanceName } from '../cluster/runtime-directory.ts';
 import { instanceApp } from '../cluster/peer-api.ts';
+import { peerVersion, workerOrders } from '../cluster/peer-messages.ts';
+import type { WorkerNotice } from '../cluster/peer-messages.ts';
 import { Peers } from '../cluster/peers.ts';
-import { OwnListener } from '../listener/public-listener.ts';
 import { ProcessLifecycle } from '../cluster/process-lifecycle.ts';
-import { workerRoutes } from '../cluster/worker-api.ts';
-import type { WorkerNotice } from '../cluster/supervisor.ts';
-import { listenForTakeover } from '../listener/listen.ts';
-import { certificateOf, publicApp } from '../http/app.ts';
-import { mount } from '../plugin.ts';
 import { SharedCounts } from '../cluster/shared-counter.ts';
-import { workerFds } from '../cluster/systemd.ts';
-import type { WorkerPlace } from '../cluster/systemd.ts';
+import { workerRoutes } from '../cluster/worker-api.ts';
+import { workerDescriptors } from '../cluster/worker-context.ts';
+import type { StartedWorker } from '../cluster/worker-context.ts';
+import { listenForTakeover } from '../listener/listen.ts';
+import { OwnListener } from '../listener/public-listener.ts';
 import type { CommandIo } from './command.ts';
-import { ledSignals } from './signals.ts';
-
-const orders = z.strictObject({ configText: z.string() });
+import { gatewayApp, prepareReload } from './gateway-app.ts';
+import { workerSignals } from './signals.ts';
 
 /**
- * A process that takes tunnels for the one that has started it, and does nothing else: it ends when that says so, when
- * that is gone, or when it fails, as soon as its tunnels have ended or the grace time is over. Resolves to the exit code.
+ * A process that carries tunnels for its supervisor, and does nothing else: it ends when that says so, when that has
+ * ended, or when it fails, as soon as its tunnels have ended or the grace time is over. Resolves to the exit code.
  */
 export async function serveAsWorker(
   file: string,
-  place: WorkerPlace,
+  context: StartedWorker,
   env: CommandIo['env'],
 ): Promise<number> {
   const orphaned = once(process, 'disconnect').then(() => 'disconnect' as const);
-  const [said] = (await Promise.race([once(process, 'message'), orphaned.then(() => [undefined])])) as [
-    unknown,
-  ];
-  if (said === undefined) return 1;
-  const read = (text: string): Config => shareOf(parseConfig(text, { file, env }), place);
-  const config = read(orders.parse(said).configText);
-  const log = standardLog(config.log.level, place.number);
-  const folder = await RuntimeDirectory.open(config.control.path);
+  const orders: unknown = await Promise.race([
+    once(process, 'message').then(([message]: unknown[]) => message),
+    orphaned.then(() => undefined),
+  ]);
+  if (orders === undefined) return 1;
+  const read = (text: string): Config => shareOf(parseConfig(text, { file, env }), context);
+  const worker = await openWorker(read(workerOrders.parse(orders).configText), read, { context, env });
+  const { gateway, lifecycle, listener, log, stopped } = worker;
+  const failed = workerSignals(log);
+  await listenAsWorker(worker);
+  report(context, { listening: worker.instance });
+  log.info({ instance: worker.instance }, 'worker listening');
+
+  const cause = await Promise.race([stopped, failed, orphaned]);
+  log.info({ cause, tunnels: gateway.sessions.count }, 'worker ending');
+  if (cause !== 'yield') {
+    listener.close();
+    gateway.stop();
+    if (cause === 'uncaughtException') report(context, { failing: true });
+  }
+  // No other process would tell one that accepts nothing any more, if none has taken over.
+  void orphaned.then(() => lifecycle.isSuperseded || gateway.stop());
+  await gateway.empty();
+  await endWorker(worker, context);
+  return cause === 'uncaughtException' ? 1 : 0;
+}
+
+interface OpenWorker {
+  readonly instance: string;
+  readonly log: Logger;
+  readonly gateway: Gateway;
+  readonly lifecycle: ProcessLifecycle;
+  readonly listener: OwnListener;
+  readonly peers: Peers;
+  readonly directory: RuntimeDirectory;
+  /** Answers the other processes of the gateway. */
+  readonly instanceApp: FastifyInstance;
+  /** Resolves when the supervisor has asked to accept no new connections. */
+  readonly stopped: Promise<'yield'>;
+}
+
+/** Opens the gateway of a worker, which listens nowhere yet. Rejects as `Gateway.open` does. */
+async function openWorker(
+  config: Config,
+  read: (text: string) => Config,
+  { context, env }: { readonly context: StartedWorker; readonly env: CommandIo['env'] },
+): Promise<OpenWorker> {
+  const log = standardLog(config.log.level, context.number);
+  const directory = await RuntimeDirectory.open(config.control.path);
   const instance = newInstanceName();
-  const neighbours = new Peers(folder, instance);
-  const counter = SharedCounts.passed(workerFds.counts, place.columns).counter(place.column);
-  const gateway = await Gateway.open(config, log, { instance, peers: neighbours, counter, isWorker: true });
-  const app = publicApp(config, log);
-  // A plugin's prefix has no slash at its end.
-  app.register(async (mounted) => mount(mounted, gateway), { prefix: gateway.prefix.slice(0, -1) });
-  const door = new OwnListener(app, { kind: 'passed', fd: workerFds.socket });
-  const succession = new ProcessLifecycle(gateway, place.generation);
-  const own = instanceApp(succession, { carriers: gateway.carriers });
-  const yielded = Promise.withResolvers<'yield'>();
+  const peers = new Peers(directory, instance);
+  const { sockets, counts } = workerDescriptors(env);
+  const counter = SharedCounts.passed(counts, context.columns).counter(context.column);
+  const gateway = await Gateway.open(config, log, { instance, peers, counter, isWorker: true });
+  const app = gatewayApp(gateway, log);
+  const listener = new OwnListener(
+    app,
+    sockets.map(({ name, fd }) => ({ name, spec: { kind: 'passed', fd } })),
+  );
+  const lifecycle = new ProcessLifecycle(gateway, context.generation);
+  const own = instanceApp(lifecycle, { carriers: gateway.carriers });
+  const stopped = Promise.withResolvers<'yield'>();
   workerRoutes(own, {
     get notReadyReasons() {
       return gateway.notReadyReasons;
     },
     reopenAudit: () => gateway.reopenAudit(),
-    async prepare(text) {
-      const next = read(text);
-      const certificate = next.tls && config.tls && certificateOf(next.tls);
-      const commit = await gateway.prepare(next);
-      return () => {
-        if (certificate) (app.server as unknown as TlsServer).setSecureContext(certificate);
-        commit();
-      };
-    },
+    prepare: (text) => prepareReload(gateway, app, read(text)),
     stopAccepting() {
-      door.close();
-      yielded.resolve('yield');
+      listener.close();
+      stopped.resolve('yield');
     },
   });
-  const failed = ledSignals(log);
-  await listenForTakeover(
-    own,
-    { kind: 'unix', path: folder.socketOf(instance)! },
-    { access: 'owner', mode: 'next' },
-  );
-  await door.open('next');
-  tell({ listening: instance });
-  log.info({ instance }, 'worker listening');
+  const parts = { instance, log, gateway, lifecycle, listener, peers, directory };
+  return { ...parts, instanceApp: own, stopped: stopped.promise };
+}
 
-  const cause = await Promise.race([yielded.promise, failed, orphaned]);
-  log.info({ cause, tunnels: gateway.sessions.count }, 'worker ending');
-  if (cause !== 'yield') {
-    door.close();
-    gateway.stop();
-    if (cause === 'uncaughtException') tell({ failing: true });
-  }
-  // Nobody would say so to one that has yielded already, if nobody has taken over.
-  void orphaned.then(() => succession.isSucceeded || gateway.stop());
-  await gateway.empty();
-  await neighbours.sendFinalMetrics({
-    instance,
-    worker: String(place.number),
-    figures: await gateway.metrics.snapshot(),
-  });
-  await door.end();
-  await own.close();
-  await folder.remove(folder.socketOf(instance)!);
+async function listenAsWorker({
+  instance,
+  directory,
+  instanceApp: own,
+  listener,
+}: OpenWorker): Promise<void> {
+  await own.ready();
+  const spec = { kind: 'unix', path: directory.socketOf(instance)! } as const;
+  await listenForTakeover(own.server, spec, { access: 'owner', mode: 'takeover' });
+  await listener.open('takeover');
+}
+
+/** When the last tunnel has ended: sends what it has counted, and closes everything. */
+async function endWorker(worker: OpenWorker, { number }: StartedWorker): Promise<void> {
+  const { instance, gateway, peers, directory, log } = worker;
+  const figures = await gateway.metrics.snapshot();
+  await peers.sendFinalMetrics({ instance, worker: String(number), figures });
+  await worker.listener.end();
+  await worker.instanceApp.close();
+  await directory.remove(directory.socketOf(instance)!);
   log.info('worker stopped');
   await new Promise<void>((resolve) => log.flush(() => resolve()));
   if (process.connected) process.disconnect?.();
-  return cause === 'uncaughtException' ? 1 : 0;
 }
 
-/** What all of them together may keep is shared out. */
-function shareOf(config: Config, { workers }: WorkerPlace): Config {
+/** The worker's share of the bytes that all of them together are allowed to keep. */
+function shareOf(config: Config, { workers }: StartedWorker): Config {
   const totalBytes = Math.max(config.resume.windowBytes, Math.floor(config.resume.totalBytes / workers));
   return { ...config, resume: { ...config.resume, totalBytes } };
 }
 
-function tell(notice: WorkerNotice): void {
-  // Who is gone hears nothing.
-  if (process.connected) process.send?.(notice, undefined, undefined, () => {});
+/** Sends a notice to the supervisor, in the version that it reads. A supervisor that has ended receives nothing. */
+function report({ supervisorVersion }: StartedWorker, notice: WorkerNotice): void {
+  const message = supervisorVersion === 0 ? notice : { v: peerVersion, ...notice };
+  if (process.connected) process.send?.(message, undefined, undefined, () => {});
 }

@@ -1,7 +1,7 @@
 import type { ChildProcess } from 'node:child_process';
 import type { Logger } from 'pino';
 
-/** Reloads one after the other, however fast the signals come. */
+/** Reloads on SIGHUP, one reload after the other, however fast the signals come. */
 export function onHangUp(reloadOnce: () => Promise<void>): void {
   let last = Promise.resolve();
   process.on('SIGHUP', () => {
@@ -10,40 +10,40 @@ export function onHangUp(reloadOnce: () => Promise<void>): void {
 }
 
 /**
- * Resolves with what asks the process to stop: SIGTERM, SIGINT, or an error nobody caught, after which the open tunnels
- * may end in peace but nothing new begins. A second one of any of them ends the process at once, after `beforeKill`.
+ * Resolves with what asks the process to stop: SIGTERM, SIGINT, or an uncaught exception, after which the open tunnels
+ * can end in peace but nothing new begins. A second one of any of them ends the process at once, after `beforeKill`.
  */
 export function stopSignal(log: Logger, beforeKill = (): void => {}): Promise<string> {
   return new Promise((resolve) => {
-    let asked = false;
+    let isStopping = false;
     const stop = (cause: string): void => {
       // Not `process.exit()`, which waits for threads that are compiling.
-      if (asked) {
+      if (isStopping) {
         beforeKill();
         process.kill(process.pid, 'SIGKILL');
       }
-      asked = true;
+      isStopping = true;
       resolve(cause);
     };
     process.on('SIGTERM', () => stop('SIGTERM'));
     process.on('SIGINT', () => stop('SIGINT'));
     process.on('uncaughtException', (error) => {
-      log.fatal({ err: error }, 'an error nobody caught');
+      log.fatal({ err: error }, 'uncaught exception');
       stop('uncaughtException');
     });
   });
 }
 
 /**
- * Resolves when an error that nobody caught asks a worker to stop. Signals are for the process that leads it: those that
- * a terminal or a service manager sends to all are left to it.
+ * Resolves when an uncaught exception asks a worker to stop; the second one ends it at once. Signals are for its
+ * supervisor: those that a terminal or a service manager sends to all processes are left to it.
  */
-export function ledSignals(log: Logger): Promise<'uncaughtException'> {
+export function workerSignals(log: Logger): Promise<'uncaughtException'> {
   for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP', 'SIGUSR2'] as const) process.on(signal, () => {});
   return new Promise((resolve) => {
     let hasFailed = false;
     process.on('uncaughtException', (error) => {
-      log.fatal({ err: error }, 'an error nobody caught');
+      log.fatal({ err: error }, 'uncaught exception');
       if (hasFailed) process.kill(process.pid, 'SIGKILL');
       hasFailed = true;
       resolve('uncaughtException');
@@ -51,7 +51,7 @@ export function ledSignals(log: Logger): Promise<'uncaughtException'> {
   });
 }
 
-/** Starts the next process on SIGUSR2, one at a time; `start` gives none when somebody has taken over already. */
+/** Starts the next process on SIGUSR2, one at a time; `start` returns none when a process has taken over already. */
 export function onUpgrade(log: Logger, start: () => ChildProcess | undefined): void {
   let running: ChildProcess | undefined;
   process.on('SIGUSR2', () => {

@@ -21,7 +21,8 @@ export function token(args: string[], io: CommandIo): Promise<number> {
         ttl: { type: 'string', default: '8h' },
       },
     });
-    if (values.subject === undefined) throw new UsageError('--subject is missing: name the subject of the token');
+    if (values.subject === undefined)
+      throw new UsageError('--subject is missing: name the subject of the token');
     const ttlMs = readDuration(values.ttl);
     const { subject, groups, targets } = checkIdentity({
       sub: values.subject,

@@ -6,14 +6,14 @@ import type { Cidr } from '../net/cidr.ts';
 import { embeddedIpv4, isAssigned, specialRanges, unmapped } from '../net/special-ranges.ts';
 
 /** Whether an address may be dialled, and why. */
-export interface AddressVerdict {
+export interface AddressDecision {
   readonly allowed: boolean;
   /** For the operator: it names ranges, which the caller must not see. */
   readonly why: string;
 }
 
 /** Judges a literal address just before it is dialled. */
-export type AddressCheck = (address: string, port: number) => AddressVerdict;
+export type AddressCheck = (address: string, port: number) => AddressDecision;
 
 export interface AddressCheckOptions {
   readonly network: NetworkConfig;
@@ -90,6 +90,6 @@ function spell(bytes: readonly number[]): string {
   return ipaddr.fromByteArray([...bytes]).toString();
 }
 
-function refused(why: string): AddressVerdict {
+function refused(why: string): AddressDecision {
   return { allowed: false, why };
 }

@@ -2,7 +2,7 @@ import { Resolver } from 'node:dns/promises';
 import { setTimeout as wait } from 'node:timers/promises';
 import { TunnelError } from '../../protocol/errors.ts';
 import { addressBytes } from '../net/cidr.ts';
-import { NameCache } from './ttl-cache.ts';
+import { TtlCache } from './ttl-cache.ts';
 import { turns } from './semaphore.ts';
 
 /** Turns a name into addresses. */
@@ -47,7 +47,7 @@ type Answer =
 export function nameResolver({ nameServers, now = () => performance.now() }: ResolveOptions): NameResolver {
   const resolver = new Resolver({ timeout: tryMs, tries });
   if (nameServers.length > 0) resolver.setServers([...nameServers]);
-  const cache = new NameCache<Answer>(now, maxNames);
+  const cache = new TtlCache<Answer>(now, maxNames);
   const asking = new Map<string, Promise<Answer>>();
   const queue = turns(concurrent);
 

@@ -5,7 +5,7 @@ interface Entry<T> {
 }
 
 /** Remembers values by name, each for its own time, and forgets the oldest when full. */
-export class NameCache<T> {
+export class TtlCache<T> {
   readonly #now: () => number;
   readonly #size: number;
   readonly #entries = new Map<string, Entry<T>>();

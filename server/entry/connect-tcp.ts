@@ -14,19 +14,20 @@ const wellKnownPrefix = '/.well-known/masque/tcp/';
  * (draft-ietf-httpbis-connect-tcp): the bytes travel in capsules (RFC 9297).
  */
 export function connectTcpEntry(prefix: string): RequestEntry {
-  const asked = (url: string | undefined): string | undefined =>
+  const targetOf = (url: string | undefined): string | undefined =>
     targetInPath(url, `${prefix}tcp/`) ?? targetInPath(url, wellKnownPrefix);
 
   return {
     name: 'connect-tcp',
     upgrades: connectTcpTokens,
-    matches: (request) => asked(request.url) !== undefined,
-    take(request, { socket, id, remoteAddress, signal }, onOffer) {
+    matches: (request) => targetOf(request.url) !== undefined,
+    handle(request, { socket, id, remoteAddress, signal }, onOffer) {
       const token = request.headers.upgrade!.toLowerCase();
       onOffer({
+        kind: 'open',
         entry: 'connect-tcp',
         id,
-        asked: asked(request.url)!,
+        requested: targetOf(request.url)!,
         credentials: readProvenCredentials(request),
         remoteAddress,
         signal,

@@ -14,12 +14,13 @@ export function connectEntry(): RequestEntry {
     name: 'connect',
     upgrades: [],
     matches: (request) => request.method === 'CONNECT',
-    take(request, { socket, id, remoteAddress, signal }, onOffer) {
+    handle(request, { socket, id, remoteAddress, signal }, onOffer) {
       const { authorization, 'proxy-authorization': proxyAuthorization } = request.headers;
       onOffer({
+        kind: 'open',
         entry: 'connect',
         id,
-        asked: request.url ?? '',
+        requested: request.url ?? '',
         credentials: readCredentials(proxyAuthorization ?? authorization),
         remoteAddress,
         signal,

@@ -1,63 +1,6 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
-import type { Duplex } from 'node:stream';
-import type { TunnelError } from '../../protocol/errors.ts';
-import type { Carrier } from '../../stream/carrier.ts';
-import type { Credentials } from '../auth/authenticator.ts';
-
-/** What every request says, whether it is for a new tunnel or for one that is there. Nothing in it is trusted. */
-export interface PendingRequest {
-  /** The name of the entry it came through. */
-  readonly entry: string;
-  /** Names this request in the answer, the log and the audit. */
-  readonly id: string;
-  /** The target as the caller wrote it; the pipeline parses it. */
-  readonly asked: string;
-  readonly credentials: Credentials;
-  readonly remoteAddress: string;
-  /** Aborted when the caller's connection has closed. */
-  readonly signal: AbortSignal;
-  /** Says no in this protocol's own words and closes the connection. */
-  reject(error: TunnelError): void;
-}
-
-/** A request for a tunnel, neither accepted nor refused. */
-export interface Offer extends PendingRequest {
-  /**
-   * Switches protocols and gives the tunnel's byte stream, which the caller then owns.
-   * Destroying the stream with an error aborts the tunnel at the peer; ending it is an EOF.
-   * Rejects when the socket closes first. Call at most one of `accept` and `reject`, once.
-   */
-  accept(): Promise<Duplex>;
-}
-
-/** A request to go on with a tunnel on another connection, neither accepted nor refused. */
-export interface ResumeOffer extends PendingRequest {
-  /** Which tunnel. */
-  readonly sid: string;
-  /** How far the client has taken what the gateway sent. */
-  readonly received: number;
-  /** Shows that the tunnel's secret is known; relay v4 has none. */
-  readonly proof?: ResumeProof;
-  /** Why the client has come, in one of the words of the protocol; for those who count. */
-  readonly cause: string;
-  /**
-   * Switches protocols and gives the connection, which the caller then owns; nothing has been said on it.
-   * Rejects when the socket closes first. Call at most one of `accept` and `reject`, once.
-   */
-  accept(): Promise<Carrier>;
-  /**
-   * The request as it came, instead of `accept` and `reject`: whoever passes it on to another process owns the socket.
-   * Absent where the carrier is not a connection.
-   */
-  readonly raw?: { readonly request: IncomingMessage; readonly socket: Socket };
-}
-
-/** `count` rises with each request, and the MAC is over it: none can be used again. */
-export interface ResumeProof {
-  readonly count: number;
-  readonly mac: string;
-}
+import type { Offer, ResumeOffer } from '../session/offer.ts';
 
 /** Called once for most connections; an entry that multiplexes calls it per tunnel. */
 export type OnOffer = (offer: Offer | ResumeOffer) => void;
@@ -80,7 +23,7 @@ export interface RequestEntry {
   readonly upgrades: readonly string[];
   matches(request: IncomingMessage): boolean;
   /** Takes the connection over: the entry then owns `incoming.socket`. Throws a TunnelError, and takes nothing, for a request it cannot read. */
-  take(request: IncomingMessage, incoming: Incoming, onOffer: OnOffer): void;
+  handle(request: IncomingMessage, incoming: Incoming, onOffer: OnOffer): void;
 }
 
 /** A request that is no upgrade, with its answer still to be given. */
@@ -98,5 +41,5 @@ export interface PlainEntry {
     readonly mayHaveBody?: boolean;
   }[];
   /** Takes the exchange over. Throws a TunnelError, and takes nothing, for a request it cannot read or does not expect. */
-  take(request: IncomingMessage, exchange: Exchange, onOffer: OnOffer): void;
+  handle(request: IncomingMessage, exchange: Exchange, onOffer: OnOffer): void;
 }

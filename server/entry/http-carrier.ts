@@ -48,7 +48,7 @@ export interface InboundHttpCarrierOptions {
   /** Its id begins with the name of the process that has it. */
   readonly instance?: string;
   /** Told when nobody can reach it any more. */
-  readonly onGone: (carrier: InboundHttpCarrier) => void;
+  readonly onRelease: (carrier: InboundHttpCarrier) => void;
 }
 
 /**
@@ -135,7 +135,7 @@ export class InboundHttpCarrier extends RecordCarrier {
       for await (const chunk of request as AsyncIterable<Buffer>) {
         bytes += chunk.length;
         if (bytes > maxRequestBytes) throw new RangeError(`a request of more than ${maxRequestBytes} bytes`);
-        for (const record of decoder.push(chunk)) this.#takeRecord(record);
+        for (const record of decoder.push(chunk)) this.#receiveRecord(record);
       }
       if (!decoder.isBetween) throw new RangeError('a request that ends within a record');
     } catch (error) {
@@ -169,14 +169,14 @@ export class InboundHttpCarrier extends RecordCarrier {
     const answer = this.#answer;
     this.#answer = undefined;
     if (answer && !answer.response.writableEnded) answer.response.destroy();
-    this.#options.onGone(this);
+    this.#options.onRelease(this);
   }
 
-  #takeRecord(record: HttpRecord): void {
+  #receiveRecord(record: HttpRecord): void {
     if (record.type === recordTypes.BRIEF) this.#endAnswer();
     else if (record.type === recordTypes.ECHO)
       this.transmit(encodeRecord(recordTypes.ECHO_REPLY, record.bytes.subarray(0, maxEchoBytes)));
-    else this.takeRecord(record);
+    else this.receiveRecord(record);
   }
 
   /** What is said in one turn goes out together. */
@@ -251,12 +251,12 @@ export class HttpCarriers {
     this.#instance = instance;
   }
 
-  open(options: Omit<InboundHttpCarrierOptions, 'onGone' | 'instance'> = {}): InboundHttpCarrier {
+  open(options: Omit<InboundHttpCarrierOptions, 'onRelease' | 'instance'> = {}): InboundHttpCarrier {
     const instance = this.#instance;
     const carrier = new InboundHttpCarrier({
       ...options,
       instance,
-      onGone: ({ id }) => this.#carriers.delete(id),
+      onRelease: ({ id }) => this.#carriers.delete(id),
     });
     this.#carriers.set(carrier.id, carrier);
     return carrier;

@@ -8,21 +8,21 @@ import type { Exchange, OnOffer, PlainEntry } from './entry.ts';
 import { HttpCarriers } from './http-carrier.ts';
 import type { AnswerStyle, InboundHttpCarrier } from './http-carrier.ts';
 import { refuseRequest } from './refusal.ts';
-import { askedRelay, readResume, targetIn } from './relay-request.ts';
+import { parseRelayRequest, readResume, targetIn } from './relay-request.ts';
 
 const answerStyles: Readonly<Record<string, AnswerStyle>> = { down: 'streaming', brief: 'brief' };
 
 /** The requests that belong to a carrier which is there. */
-export const carriedWays = { down: 'GET', brief: 'GET', up: 'POST' } as const;
+export const carrierRequestMethods = { down: 'GET', brief: 'GET', up: 'POST' } as const;
 
 /** A request for a carrier, and its answer, which is still to be given. */
 export interface Carried {
-  readonly way: string;
+  readonly direction: string;
   readonly exchange: Pick<Exchange, 'response' | 'id'>;
 }
 
 /** The carriers that other processes of the gateway have. */
-export interface CarriersElsewhere {
+export interface PeerCarriers {
   /** Has the process answer that the id names. Throws `TUNNEL_GONE`, and takes nothing, when it names none. */
   pass(id: string, request: IncomingMessage, carried: Carried): void;
 }
@@ -37,7 +37,7 @@ export function httpEntry(
   prefix: string,
   relays: () => ResumableTunnels,
   carriers: HttpCarriers = new HttpCarriers(),
-  elsewhere?: CarriersElsewhere,
+  peers?: PeerCarriers,
 ): PlainEntry {
   const base = `${prefix}http/`;
 
@@ -50,12 +50,12 @@ export function httpEntry(
       { method: 'GET', path: 'http/brief' },
       { method: 'POST', path: 'http/up', mayHaveBody: true },
     ],
-    take(request, exchange, onOffer) {
+    handle(request, exchange, onOffer) {
       const [path = ''] = request.url!.split('?');
       const way = path.slice(base.length);
-      if (elsewhere !== undefined && Object.hasOwn(carriedWays, way)) {
+      if (peers !== undefined && Object.hasOwn(carrierRequestMethods, way)) {
         const { id } = readCarrierField(request);
-        if (carriers.find(id) === undefined) return elsewhere.pass(id, request, { way, exchange });
+        if (carriers.find(id) === undefined) return peers.pass(id, request, { direction: way, exchange });
       }
       if (way === 'up') return up(request, exchange, carriers);
       const style = answerStyles[way];
@@ -79,7 +79,7 @@ function offer(
   { response, id, remoteAddress, signal }: Exchange,
   { base, carriers, relays, onOffer }: OfferParts,
 ): void {
-  const what = askedRelay(request.url, base)!;
+  const what = parseRelayRequest(request.url, base)!;
   const accept = async (): Promise<Carrier> => {
     signal.throwIfAborted();
     const carrier = carriers.open();
@@ -96,10 +96,10 @@ function offer(
   };
   if (what.kind === 'connect') {
     const open = async () => relays().open(id, await accept(), { isPlain: false });
-    onOffer({ ...common, asked: targetIn(what.query), accept: open });
+    onOffer({ ...common, kind: 'open', requested: targetIn(what.query), accept: open });
   } else {
     const resume = readResume(what.query, request.headers, { isProven: true });
-    onOffer({ ...common, asked: '', ...resume, accept });
+    onOffer({ ...common, kind: 'resume', requested: '', ...resume, accept });
   }
 }
 

@@ -4,7 +4,7 @@ import { connectEntry } from './connect.ts';
 import type { PlainEntry, RequestEntry } from './entry.ts';
 import type { HttpCarriers } from './http-carrier.ts';
 import { httpEntry } from './http.ts';
-import type { CarriersElsewhere } from './http.ts';
+import type { PeerCarriers } from './http.ts';
 import { relayEntry } from './relay.ts';
 import { webSocketEntry } from './websocket.ts';
 import type { ResumableTunnels } from '../resume/resumable-tunnels.ts';
@@ -27,14 +27,14 @@ export function requestEntries(
 export interface PlainEntryParts {
   readonly relays: () => ResumableTunnels;
   readonly carriers?: HttpCarriers;
-  readonly elsewhere?: CarriersElsewhere | undefined;
+  readonly peers?: PeerCarriers | undefined;
 }
 
 /** Those that need no upgrade. */
 export function plainEntries(
   prefix: string,
   names: readonly EntryName[],
-  { relays, carriers, elsewhere }: PlainEntryParts,
+  { relays, carriers, peers: elsewhere }: PlainEntryParts,
 ): readonly PlainEntry[] {
   return names.includes('http') ? [httpEntry(prefix, relays, carriers, elsewhere)] : [];
 }

@@ -3,7 +3,7 @@ import type { ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
 import { TunnelError } from '../../protocol/errors.ts';
 import { formatResponseHead } from '../../protocol/http-head.ts';
-import { proofAlgorithms } from '../auth/dpop/algorithms.ts';
+import { proofAlgorithms } from '../auth/dpop/dpop.ts';
 import { closeAfter } from '../../stream/close.ts';
 
 /** What a refusal says besides its code: where a challenge goes depends on the protocol that was spoken. */
@@ -33,7 +33,7 @@ const retryAfterSeconds = 5;
 /**
  * The error as a stranger may see it: whether a token was missing or bad, and why, is for the audit alone.
  */
-export function shownToCaller(error: TunnelError): TunnelError {
+export function errorForCaller(error: TunnelError): TunnelError {
   if (error.facts.status === 401)
     return new TunnelError('TOKEN_INVALID', 'sign in: the request brought no valid token');
   if (error.facts.status === 0)
@@ -80,7 +80,7 @@ interface Refusal {
 }
 
 function refusalFor(error: TunnelError, requestId: string, style: RefusalStyle): Refusal {
-  const shown = shownToCaller(error);
+  const shown = errorForCaller(error);
   const status = shown.facts.status === 401 && style.speaksAs === 'proxy' ? 407 : shown.facts.status;
   const body = `${JSON.stringify(problemOf(shown, requestId, status))}\n`;
   const headers: [string, string][] = [

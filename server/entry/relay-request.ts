@@ -1,16 +1,16 @@
 import type { IncomingHttpHeaders } from 'node:http';
 import { TunnelError } from '../../protocol/errors.ts';
 import { isResumeCause } from '../../protocol/resume-cause.ts';
-import type { ResumeProof } from './entry.ts';
+import type { ResumeProof } from '../session/offer.ts';
 
 /** A request for a resumable tunnel, by whatever carries it. */
-export interface AskedRelay {
+export interface RelayRequest {
   readonly kind: 'connect' | 'reconnect';
   readonly query: URLSearchParams;
 }
 
 /** What `{base}connect?…` or `{base}reconnect?…` asks; undefined for another path. */
-export function askedRelay(url: string | undefined, base: string): AskedRelay | undefined {
+export function parseRelayRequest(url: string | undefined, base: string): RelayRequest | undefined {
   const [path, ...query] = (url ?? '').split('?');
   const kind = path === `${base}connect` ? 'connect' : path === `${base}reconnect` ? 'reconnect' : undefined;
   return kind && { kind, query: new URLSearchParams(query.join('?')) };
@@ -24,7 +24,7 @@ export function targetIn(query: URLSearchParams): string {
 }
 
 /** What a request to go on says. */
-export interface RequestedResume {
+export interface ResumeRequest {
   readonly sid: string;
   readonly received: number;
   readonly cause: string;
@@ -36,7 +36,7 @@ export function readResume(
   query: URLSearchParams,
   headers: IncomingHttpHeaders,
   { isProven }: { readonly isProven: boolean },
-): RequestedResume {
+): ResumeRequest {
   const sid = single(query, 'sid') ?? '';
   const received = single(query, 'ack') ?? '';
   if (!/^[\w.-]{1,128}$/.test(sid) || !/^[0-9]{1,20}$/.test(received))
@@ -48,7 +48,7 @@ export function readResume(
 function readResumeField(
   field: string | readonly string[] | undefined,
   isProven: boolean,
-): Pick<RequestedResume, 'proof' | 'cause'> {
+): Pick<ResumeRequest, 'proof' | 'cause'> {
   if (!isProven && field === undefined) return { cause: 'unknown' };
   const [, count, mac, cause] =
     /^count=([1-9][0-9]{0,14}), mac=([\w-]{43}), cause=([a-z]{1,20})$/.exec(String(field)) ?? [];

@@ -5,14 +5,14 @@ import { TunnelError } from '../../protocol/errors.ts';
 import type { RelayCodec } from '../../protocol/relay-frame.ts';
 import { relayV1, relayV1Subprotocol } from '../../protocol/relay-v1.ts';
 import { relayV4, relayV4Subprotocols } from '../../protocol/relay-v4.ts';
-import { InboundWebSocketCarrier } from '../../stream/zero-copy/inbound-websocket-carrier.ts';
+import { inboundWebSocketCarrier } from '../../stream/zero-copy/inbound-websocket-carrier.ts';
 import type { Carrier } from '../../stream/carrier.ts';
 import type { ResumableTunnels } from '../resume/resumable-tunnels.ts';
 import { readProvenCredentials } from './credentials.ts';
 import type { Incoming, RequestEntry } from './entry.ts';
 import { refuse } from './refusal.ts';
-import { askedRelay, readResume, targetIn } from './relay-request.ts';
-import type { AskedRelay } from './relay-request.ts';
+import { parseRelayRequest, readResume, targetIn } from './relay-request.ts';
+import type { RelayRequest } from './relay-request.ts';
 import { checkHandshake, subprotocols, webSocketOptions } from './websocket.ts';
 
 /** The header of DATA in relay v4 comes on top. */
@@ -28,13 +28,13 @@ export function relayEntry(prefix: string, relays: () => ResumableTunnels): Requ
     maxPayload: maxMessageBytes,
     handleProtocols: (offered) => chooseSubprotocol(offered) ?? false,
   });
-  const asked = (url: string | undefined): AskedRelay | undefined => askedRelay(url, `${prefix}v4/`);
+  const relayRequestOf = (url: string | undefined): RelayRequest | undefined => parseRelayRequest(url, `${prefix}v4/`);
 
   return {
     name: 'relay',
     upgrades: ['websocket'],
-    matches: (request) => asked(request.url) !== undefined,
-    take(request, incoming, onOffer) {
+    matches: (request) => relayRequestOf(request.url) !== undefined,
+    handle(request, incoming, onOffer) {
       const { socket, id, remoteAddress, signal } = incoming;
       checkHandshake(request);
       const codec = codecOf(request);
@@ -47,15 +47,16 @@ export function relayEntry(prefix: string, relays: () => ResumableTunnels): Requ
         signal,
         reject: (error: TunnelError) => refuse(socket, error, id, { speaksAs: 'origin' }),
       };
-      const what = asked(request.url)!;
+      const what = relayRequestOf(request.url)!;
       if (what.kind === 'connect') {
         const isPlain = codec === relayV4;
         const open = async () => relays().open(id, await accept(), { isPlain });
-        onOffer({ ...common, asked: targetIn(what.query), accept: open });
+        onOffer({ ...common, kind: 'open', requested: targetIn(what.query), accept: open });
       } else {
         onOffer({
           ...common,
-          asked: '',
+          kind: 'resume',
+          requested: '',
           ...readResume(what.query, request.headers, { isProven: codec === relayV1 }),
           accept,
           raw: { request, socket },
@@ -89,7 +90,7 @@ function switchTo(
     if (signal.aborted) return gone();
     signal.addEventListener('abort', gone, { once: true });
     server.handleUpgrade(request, socket, Buffer.alloc(0), (webSocket: WebSocket) =>
-      resolve(new InboundWebSocketCarrier(webSocket, codec, socket)),
+      resolve(inboundWebSocketCarrier(webSocket, codec, socket)),
     );
   });
 }

@@ -57,20 +57,21 @@ function isToken(text: string): boolean {
  */
 export function webSocketEntry(prefix: string): RequestEntry {
   const server = new WebSocketServer(serverOptions);
-  const asked = (url: string | undefined): string | undefined =>
+  const targetOf = (url: string | undefined): string | undefined =>
     targetInPath(url, `${prefix}tcp/`) ?? targetInPath(url, `${prefix}proxy/`);
 
   return {
     name: 'websocket',
     upgrades: ['websocket'],
-    matches: (request) => asked(request.url) !== undefined,
-    take(request, incoming, onOffer: OnOffer) {
+    matches: (request) => targetOf(request.url) !== undefined,
+    handle(request, incoming, onOffer: OnOffer) {
       const { socket, id, remoteAddress, signal } = incoming;
       checkHandshake(request);
       onOffer({
+        kind: 'open',
         entry: 'websocket',
         id,
-        asked: asked(request.url)!,
+        requested: targetOf(request.url)!,
         credentials: readProvenCredentials(request),
         remoteAddress,
         signal,

@@ -7,12 +7,12 @@ import { checkPlainRequest } from './request-validation.ts';
 import { newRequestId } from './upgrade-dispatcher.ts';
 import type { RequestListenerOptions } from './upgrade-dispatcher.ts';
 
-export interface PlainRequestOptions extends Omit<RequestListenerOptions, 'entries' | 'prefix'> {
+export interface PlainRouteOptions extends Omit<RequestListenerOptions, 'entries' | 'prefix'> {
   readonly entries: readonly PlainEntry[];
 }
 
 /** Registers the requests of entries that need no upgrade; `app` must be mounted at the prefix. */
-export function plainRoutes(app: FastifyInstance, options: PlainRequestOptions): void {
+export function plainRoutes(app: FastifyInstance, options: PlainRouteOptions): void {
   void app.register(async (scope) => {
     // Bodies are the entry's own, as they come.
     scope.removeAllContentTypeParsers();
@@ -26,7 +26,7 @@ export function plainRoutes(app: FastifyInstance, options: PlainRequestOptions):
           exposeHeadRoute: false,
           handler(request, reply) {
             reply.hijack();
-            takePlainRequest(entry, { request: request.raw, response: reply.raw, mayHaveBody }, options);
+            handlePlainRequest(entry, { request: request.raw, response: reply.raw, mayHaveBody }, options);
           },
         });
       }
@@ -41,20 +41,20 @@ interface Taken {
 }
 
 /** Has an entry take a request of one of its routes. */
-export function takePlainRequest(
+export function handlePlainRequest(
   entry: PlainEntry,
   { request, response, mayHaveBody }: Taken,
-  options: Omit<PlainRequestOptions, 'entries'>,
+  options: Omit<PlainRouteOptions, 'entries'>,
 ): void {
   const exchange: Exchange = {
     response,
     remoteAddress: options.remoteAddress(request),
     id: newRequestId(),
-    signal: goneSignal(response),
+    signal: closeSignal(response),
   };
   try {
     checkPlainRequest(request, options.origins(), { mayHaveBody });
-    entry.take(request, exchange, options.onOffer);
+    entry.handle(request, exchange, options.onOffer);
   } catch (error) {
     const refusal = toTunnelError(error);
     refuseRequest(response, refusal, exchange.id);
@@ -67,7 +67,7 @@ export function takePlainRequest(
 const gone = new Error('the connection has closed');
 
 /** Aborted when the answer could not be given; not when it is over. */
-export function goneSignal(response: ServerResponse): AbortSignal {
+export function closeSignal(response: ServerResponse): AbortSignal {
   const closed = new AbortController();
   response.once('close', () => {
     if (!response.writableFinished) closed.abort(gone);

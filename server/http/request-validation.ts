@@ -30,7 +30,7 @@ export function checkRequest(request: IncomingMessage, origins: readonly string[
     throw invalid(httpVersion === '1.1' ? 'it has no Host field' : 'it is not HTTP/1.1');
   }
   if (method !== 'CONNECT' && method !== 'GET') throw invalid('an upgrade is a GET');
-  checkAsker(request, seen, origins);
+  checkCaller(request, seen, origins);
 }
 
 /**
@@ -46,7 +46,7 @@ export function checkPlainRequest(
   const isEmpty = !seen.has('transfer-encoding') && (request.headers['content-length'] ?? '0') === '0';
   if (!mayHaveBody && !isEmpty) throw invalid('it has a body');
   if (!seen.has('host')) throw invalid('it has no Host field');
-  checkAsker(request, seen, origins);
+  checkCaller(request, seen, origins);
 }
 
 /** Throws `REQUEST_INVALID` when one is there twice that may be there once. */
@@ -64,7 +64,7 @@ function hasBody(seen: ReadonlySet<string>): boolean {
   return seen.has('content-length') || seen.has('transfer-encoding');
 }
 
-function checkAsker(
+function checkCaller(
   { headers: { origin } }: IncomingMessage,
   seen: ReadonlySet<string>,
   origins: readonly string[],

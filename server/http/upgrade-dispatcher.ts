@@ -26,7 +26,7 @@ type UpgradeListener = (request: IncomingMessage, stream: Duplex, head: Buffer) 
  * path, listened for by another plugin) go to the listeners that were there before, which `release` puts back.
  * Call it when every other listener is in place.
  */
-export function takeTunnelRequests(server: Server, options: RequestListenerOptions): { release(): void } {
+export function handleTunnelRequests(server: Server, options: RequestListenerOptions): { release(): void } {
   const others = server.listeners('upgrade') as UpgradeListener[];
   const upgrade: UpgradeListener = (request, stream, head) => {
     stream.on('error', ignore);
@@ -72,7 +72,7 @@ function handleUpgrade(request: IncomingMessage, head: Buffer, options: RequestL
   try {
     checkRequest(request, options.origins());
     const token = request.method === 'CONNECT' ? undefined : request.headers.upgrade!.toLowerCase();
-    chooseEntry(request, token, options).take(request, incoming, options.onOffer);
+    chooseEntry(request, token, options).handle(request, incoming, options.onOffer);
   } catch (error) {
     const refusal = toTunnelError(error);
     refuse(socket, refusal, incoming.id, { speaksAs: request.method === 'CONNECT' ? 'proxy' : 'origin' });

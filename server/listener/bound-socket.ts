@@ -1,24 +1,21 @@
-import { randomBytes } from 'node:crypto';
 import { closeSync } from 'node:fs';
-import { rename } from 'node:fs/promises';
 import net from 'node:net';
-import { dirname, join } from 'node:path';
 import { getSystemErrorName } from 'node:util';
-import { translateListenError, removeStaleSocket, assertPortFree } from './listen.ts';
-import type { ListenSpec, SharingOptions } from './listen.ts';
+import { assertPortFree, removeStaleSocket, temporarySocket, translateListenError } from './listen.ts';
+import type { ListenMode, ListenSpec } from './listen.ts';
 
-/** A socket for other processes to listen on. This one holds it, and accepts nothing. */
-export interface HeldSocket {
+/** A socket for other processes to listen on. This process holds it, and accepts nothing. */
+export interface BoundSocket {
   readonly fd: number;
-  /** Whether several may be had for one address, among which the kernel divides the callers. */
+  /** Whether several can be bound to one address, among which the kernel divides the callers. */
   readonly sharesPort: boolean;
-  /** Gives a unix socket its name, when somebody listens on it. */
+  /** Gives a unix socket its name, when a process listens on it. */
   publish(): Promise<void>;
   /** The socket lasts as long as another process has it. */
   close(): void;
 }
 
-/** What Node.js has no public word for; its own `cluster` holds its sockets by it. */
+/** The function by which Node's own `cluster` holds its sockets. It is not public. */
 interface BindingNet {
   _createServerHandle(
     address: string,
@@ -32,51 +29,55 @@ interface BindingNet {
 /** `UV_TCP_REUSEPORT` of libuv's `uv_tcp_flags`. */
 const reusePort = 2;
 
-/** Binds a socket. Everybody may connect to a unix one. Throws the error of `bind`. */
-export function bindSocket(door: ListenSpec): HeldSocket {
-  if (door.kind === 'passed')
-    return { fd: door.fd, sharesPort: false, publish: async () => {}, close: () => closeSync(door.fd) };
-  if (door.kind === 'tcp') return { ...holdPort(door), publish: async () => {} };
-  // No longer than the name itself in most cases: the length of a path is limited.
-  const path = join(dirname(door.path), `.${randomBytes(3).toString('base64url')}`);
+/** Binds a socket. Every user of the machine can connect to a unix one. Throws the error of `bind`. */
+export function bindSocket(spec: ListenSpec): BoundSocket {
+  if (spec.kind === 'passed')
+    return { fd: spec.fd, sharesPort: false, publish: async () => {}, close: () => closeSync(spec.fd) };
+  if (spec.kind === 'tcp') return { ...bindPort(spec), publish: async () => {} };
+  const { path, publish } = temporarySocket(spec.path);
   const before = process.umask(0o111);
   try {
     const handle = bind(path, -1, -1, 0);
-    return {
-      fd: handle.fd,
-      sharesPort: false,
-      publish: () => rename(path, door.path),
-      close: () => handle.close(),
-    };
+    return { fd: handle.fd, sharesPort: false, publish, close: () => handle.close() };
   } finally {
     process.umask(before);
   }
 }
 
 /**
- * Binds sockets for other processes to listen on, at most so many; fewer where one has to do for all. Rejects as `listen`
- * does.
+ * Binds sockets to one address for other processes to listen on, at most `count`; only one where an address cannot have
+ * several. Rejects as `listen` does.
  */
 export async function bindSockets(
-  door: ListenSpec,
-  turn: SharingOptions['mode'],
+  spec: ListenSpec,
+  mode: ListenMode,
   count: number,
-): Promise<readonly HeldSocket[]> {
-  const held: HeldSocket[] = [];
+): Promise<readonly BoundSocket[]> {
+  const bound: BoundSocket[] = [];
   try {
-    await translateListenError(door, async () => {
-      if (turn === 'first' && door.kind === 'unix') await removeStaleSocket(door.path);
-      if (turn === 'first' && door.kind === 'tcp') await assertPortFree(door);
-      while (held.length < count && held.every(({ sharesPort }) => sharesPort)) held.push(bindSocket(door));
+    await translateListenError(spec, async () => {
+      if (mode === 'exclusive' && spec.kind === 'unix') await removeStaleSocket(spec.path);
+      if (mode === 'exclusive' && spec.kind === 'tcp') await assertPortFree(spec);
+      while (bound.length < count && bound.every(({ sharesPort }) => sharesPort))
+        bound.push(bindSocket(spec));
     });
-    return held;
+    return bound;
   } catch (error) {
-    for (const socket of held) socket.close();
+    for (const socket of bound) socket.close();
     throw error;
   }
 }
 
-function holdPort({ host, port }: Extract<ListenSpec, { kind: 'tcp' }>): Omit<HeldSocket, 'publish'> {
+/**
+ * The descriptor of a listening socket. Node.js has no public word for it; undefined where it has none, and then a
+ * successor listens beside this process.
+ */
+export function descriptorOf(server: net.Server): number | undefined {
+  const { fd = -1 } = (server as { readonly _handle?: { readonly fd?: number } })._handle ?? {};
+  return fd >= 0 ? fd : undefined;
+}
+
+function bindPort({ host, port }: Extract<ListenSpec, { kind: 'tcp' }>): Omit<BoundSocket, 'publish'> {
   const type = host.includes(':') ? 6 : 4;
   try {
     const handle = bind(host, port, type, reusePort);
@@ -95,8 +96,8 @@ function bind(
   type: number,
   flags: number,
 ): { readonly fd: number; close(): void } {
-  const made = (net as unknown as BindingNet)._createServerHandle(address, port, type, undefined, flags);
-  if (typeof made !== 'number') return made;
-  const code = getSystemErrorName(made);
+  const handle = (net as unknown as BindingNet)._createServerHandle(address, port, type, undefined, flags);
+  if (typeof handle !== 'number') return handle;
+  const code = getSystemErrorName(handle);
   throw Object.assign(new Error(`bind ${code}`), { code });
 }

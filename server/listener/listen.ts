@@ -6,12 +6,12 @@ import { dirname, join } from 'node:path';
 import type { FastifyInstance } from 'fastify';
 import type { ListenAddress } from '../config/config.ts';
 
-/** Where a server listens: an address of the configuration, or a descriptor that was open when the process began. */
+/** The address at which a server listens: one of the configuration, or a descriptor that was open when the process began. */
 export type ListenSpec = ListenAddress | { readonly kind: 'passed'; readonly fd: number };
 
 /**
- * Connections that the kernel keeps until we take them: what Linux allows by default (`net.core.somaxconn`). When everybody comes
- * back at once, those that find no room wait a second before they try again.
+ * Connections that the kernel keeps until the process accepts them: what Linux allows by default (`net.core.somaxconn`).
+ * When all clients come back at once, those that find no room wait a second before they try again.
  */
 const backlog = 4096;
 
@@ -19,93 +19,102 @@ const backlog = 4096;
 const maxSocketPathBytes = 107;
 
 /**
- * Makes an app listen where nobody else does. `everyone` may connect to a unix socket, or only the user the gateway runs
- * as; one that a dead process left behind is replaced. Rejects with the error of `listen`, with a message for people.
+ * Makes an app listen where no other process does. `everyone` can connect to a unix socket, or only the user the gateway
+ * runs as; a socket that a dead process left behind is replaced. Rejects with the error of `listen`, with a message for
+ * people.
  */
 export async function listen(
   app: FastifyInstance,
-  door: ListenSpec,
+  spec: ListenSpec,
   access: 'everyone' | 'owner',
 ): Promise<void> {
   await app.ready();
-  await translateListenError(door, async () => {
-    if (door.kind === 'unix') await removeStaleSocket(door.path);
-    await listenOn(app.server, listenOptions(door), access);
+  await translateListenError(spec, async () => {
+    if (spec.kind === 'unix') await removeStaleSocket(spec.path);
+    await listenOn(app.server, listenOptions(spec), access);
   });
 }
 
+/** `exclusive`: no other process may listen there yet. `takeover`: the process that does is about to stop. */
+export type ListenMode = 'exclusive' | 'takeover';
+
 export interface SharingOptions {
   readonly access: 'everyone' | 'owner';
-  /** `first`: nobody else may listen there yet. `next`: whoever does is about to stop. */
-  readonly mode: 'first' | 'next';
+  readonly mode: ListenMode;
 }
 
 /**
- * Makes an app listen in such a way that another process can do so before this one stops, and none is refused in between.
- * A unix socket stays when the app is closed: see `leave`. Rejects as `listen` does.
+ * Makes a server listen in such a way that another process can do so before this one stops, and no connection is refused
+ * in between. A unix socket stays when the server is closed: see `removeSocketFile`. Rejects as `listen` does.
  */
 export async function listenForTakeover(
-  app: FastifyInstance,
-  door: ListenSpec,
-  options: SharingOptions,
+  server: Server,
+  spec: ListenSpec,
+  { access, mode }: SharingOptions,
 ): Promise<void> {
-  const { access: whoMayConnect, mode: turn } = options;
-  await app.ready();
-  await translateListenError(door, async () => {
-    if (door.kind === 'unix') {
-      if (turn === 'first') await removeStaleSocket(door.path);
-      // No longer than the name itself in most cases: the length of a path is limited.
-      const path = join(dirname(door.path), `.${randomBytes(3).toString('base64url')}`);
-      await listenOn(app.server, { path, backlog }, whoMayConnect);
-      await rename(path, door.path);
+  await translateListenError(spec, async () => {
+    if (spec.kind === 'unix') {
+      if (mode === 'exclusive') await removeStaleSocket(spec.path);
+      const { path, publish } = temporarySocket(spec.path);
+      await listenOn(server, { path, backlog }, access);
+      await publish();
       return;
     }
-    // The probe does not share: it fails where anybody listens at all, another gateway of ours too.
-    if (door.kind === 'tcp' && turn === 'first') await assertPortFree(door);
-    await listenOn(
-      app.server,
-      { ...listenOptions(door), reusePort: door.kind === 'tcp' },
-      whoMayConnect,
-    ).catch(
+    // The probe does not share: it fails where any process listens at all, another gateway of ours too.
+    if (spec.kind === 'tcp' && mode === 'exclusive') await assertPortFree(spec);
+    await listenOn(server, { ...listenOptions(spec), reusePort: spec.kind === 'tcp' }, access).catch(
       // Systems whose kernel does not share ports between listeners: macOS, Windows.
       (error: NodeJS.ErrnoException) => {
         if (error.code !== 'ENOTSUP') throw error;
-        return listenOn(app.server, listenOptions(door), whoMayConnect);
+        return listenOn(server, listenOptions(spec), access);
       },
     );
   });
 }
 
-/** Removes the unix socket of a door that nobody listens on any more. */
-export async function removeSocketFile(door: ListenSpec): Promise<void> {
-  if (door.kind === 'unix') await unlink(door.path).catch(() => {});
+/** Removes the unix socket of an address that no process listens on any more. */
+export async function removeSocketFile(spec: ListenSpec): Promise<void> {
+  if (spec.kind === 'unix') await unlink(spec.path).catch(() => {});
 }
 
-/** Does `work`; what it throws becomes a message for people about the door. */
-export async function translateListenError(door: ListenSpec, work: () => Promise<void>): Promise<void> {
-  if (door.kind === 'unix' && Buffer.byteLength(door.path) > maxSocketPathBytes) {
+/**
+ * A name in the directory of `path` for a unix socket that is bound there first; `publish` renames it to `path`, so that
+ * callers find either the old socket or one that listens. In most cases it is no longer than `path` itself: the length of
+ * the path of a socket is limited.
+ */
+export function temporarySocket(path: string): {
+  readonly path: string;
+  readonly publish: () => Promise<void>;
+} {
+  const temporary = join(dirname(path), `.${randomBytes(3).toString('base64url')}`);
+  return { path: temporary, publish: () => rename(temporary, path) };
+}
+
+/** Does `work`; what it throws becomes a message for people that names the address. */
+export async function translateListenError(spec: ListenSpec, work: () => Promise<void>): Promise<void> {
+  if (spec.kind === 'unix' && Buffer.byteLength(spec.path) > maxSocketPathBytes) {
     throw new Error(
-      `cannot listen on ${door.path}: the path of a unix socket is at most ${maxSocketPathBytes} bytes`,
+      `cannot listen on ${spec.path}: the path of a unix socket is at most ${maxSocketPathBytes} bytes`,
     );
   }
   try {
     await work();
   } catch (cause) {
     const { code } = cause as NodeJS.ErrnoException;
-    throw new Error(`cannot listen on ${describeDoor(door)} (${code})`, { cause });
+    throw new Error(`cannot listen on ${describeListenSpec(spec)} (${code})`, { cause });
   }
 }
 
-/** Removes the socket of a dead process. Rejects with EADDRINUSE when somebody listens on it. */
+/** Removes the socket of a dead process. Rejects with EADDRINUSE when a process listens on it. */
 export async function removeStaleSocket(path: string): Promise<void> {
   if (await isAnswered(path)) throw Object.assign(new Error(`${path} is answered`), { code: 'EADDRINUSE' });
   await unlink(path).catch(() => {});
 }
 
-/** Rejects when anybody listens there, who shares the port or not. */
-export async function assertPortFree(door: Extract<ListenSpec, { kind: 'tcp' }>): Promise<void> {
+/** Rejects when any process listens there, whether it shares the port or not. */
+export async function assertPortFree(spec: Extract<ListenSpec, { kind: 'tcp' }>): Promise<void> {
   const server = createServer();
-  await listenOn(server, listenOptions(door), 'everyone');
+  await listenOn(server, listenOptions(spec), 'everyone');
   await new Promise((resolve) => server.close(resolve));
 }
 
@@ -130,15 +139,15 @@ async function listenOn(
   }
 }
 
-function listenOptions(door: ListenSpec): ListenOptions | { fd: number } {
-  if (door.kind === 'tcp') return { host: door.host, port: door.port, backlog };
-  return door.kind === 'unix' ? { path: door.path, backlog } : { fd: door.fd };
+function listenOptions(spec: ListenSpec): ListenOptions | { fd: number } {
+  if (spec.kind === 'tcp') return { host: spec.host, port: spec.port, backlog };
+  return spec.kind === 'unix' ? { path: spec.path, backlog } : { fd: spec.fd };
 }
 
-/** A door as people write it. */
-export function describeDoor(door: ListenSpec): string {
-  if (door.kind === 'tcp') return `${door.host.includes(':') ? `[${door.host}]` : door.host}:${door.port}`;
-  return door.kind === 'unix' ? door.path : 'the socket that was passed';
+/** An address as people write it. */
+export function describeListenSpec(spec: ListenSpec): string {
+  if (spec.kind === 'tcp') return `${spec.host.includes(':') ? `[${spec.host}]` : spec.host}:${spec.port}`;
+  return spec.kind === 'unix' ? spec.path : 'the socket that was passed';
 }
 
 function isAnswered(path: string): Promise<boolean> {

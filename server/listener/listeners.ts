@@ -1,22 +1,14 @@
-import { join } from 'node:path';
 import type { FastifyInstance } from 'fastify';
 import type { Config } from '../config/config.ts';
-import { removeSocketFile, listenForTakeover } from './listen.ts';
-import type { ListenSpec, SharingOptions } from './listen.ts';
-import { FileLock } from '../store/file-lock.ts';
-import type { RuntimeDirectory } from '../cluster/runtime-directory.ts';
-import type { Peers } from '../cluster/peers.ts';
+import { listenForTakeover, removeSocketFile } from './listen.ts';
+import type { ListenMode, ListenSpec, SharingOptions } from './listen.ts';
 import type { PublicListener } from './public-listener.ts';
-import { isServed, takeOver } from '../cluster/takeover.ts';
-
-/** Of several processes that start at once, one takes over after the other. */
-const turnMs = 30_000;
 
 export interface ListenersParts {
-  readonly config: Pick<Config, 'admin' | 'control' | 'publicUrl'>;
+  readonly config: Pick<Config, 'admin' | 'control'>;
   readonly public: PublicListener;
-  readonly instance: string;
-  readonly folder: RuntimeDirectory;
+  /** The path of the socket that is this process's alone. */
+  readonly instanceSocket: string;
   readonly apps: {
     readonly admin: FastifyInstance;
     readonly control: FastifyInstance;
@@ -24,60 +16,53 @@ export interface ListenersParts {
   };
 }
 
-/** Where a process of the gateway listens, and how the next one gets to listen there. */
+/** All that a process of the gateway listens on, and what the next one takes over from it. */
 export class Listeners {
   readonly #parts: ListenersParts;
-  readonly #yielded = Promise.withResolvers<void>();
-  #areOurs = false;
-  /** Where nobody but we listen. */
-  readonly #held: ListenSpec[] = [];
+  readonly #stopped = Promise.withResolvers<void>();
+  #areOpen = false;
+  /** The addresses at which this process alone listens; the socket of its own is the first. */
+  readonly #owned: ListenSpec[] = [];
 
   constructor(parts: ListenersParts) {
     this.#parts = parts;
   }
 
-  /** Whether we listen, and no other process does in our place. */
+  /** Whether this process listens, and no other one does in its place. */
   get areOpen(): boolean {
-    return this.#areOurs;
+    return this.#areOpen;
   }
 
-  /** Resolves when another process listens in our place. */
+  /** Resolves when another process listens in place of this one. */
   get stoppedAccepting(): Promise<void> {
-    return this.#yielded.promise;
+    return this.#stopped.promise;
   }
 
-  /**
-   * Listens everywhere. If another process does so already, it goes on until this one listens too, and stops only then;
-   * where that does not succeed, it goes on for good. Rejects with a message for people.
-   */
-  async open(neighbours: Peers): Promise<void> {
-    const { config, apps, folder, instance } = this.#parts;
-    const lock = new FileLock(join(folder.directory, 'takeover.lock'));
-    try {
-      const release = await lock.take(turnMs);
-      const turn = (await isServed(config.control.path, config.publicUrl)) ? 'next' : 'first';
-      const socket: ListenSpec = { kind: 'unix', path: folder.socketOf(instance)! };
-      await this.#listen(apps.instance, socket, { access: 'owner', mode: 'next' });
-      await this.#listen(apps.admin, config.admin, { access: 'owner', mode: turn });
-      await this.#parts.public.open(turn);
-      if (turn === 'next') await takeOver(config.control.path);
-      await this.#listen(apps.control, config.control, { access: 'owner', mode: turn });
-      this.#areOurs = true;
-      await neighbours.broadcast('succeeded');
-      release();
-    } finally {
-      lock.close();
-    }
+  /** Listens on all addresses but the control socket. Rejects with a message for people. */
+  async open(mode: ListenMode): Promise<void> {
+    const { config, apps, instanceSocket } = this.#parts;
+    await this.#listen(
+      apps.instance,
+      { kind: 'unix', path: instanceSocket },
+      { access: 'owner', mode: 'takeover' },
+    );
+    await this.#listen(apps.admin, config.admin, { access: 'owner', mode });
+    await this.#parts.public.open(mode);
   }
 
-  /** Stops listening where another process does now. Who is connected already is served to the end. */
+  /** The last step, when the process before has stopped: from here on this one answers for the gateway. */
+  async openControl(mode: ListenMode): Promise<void> {
+    const { config, apps } = this.#parts;
+    await this.#listen(apps.control, config.control, { access: 'owner', mode });
+    this.#areOpen = true;
+  }
+
+  /** Stops listening where another process does now. Connections that are open are served to the end. */
   async stopAccepting(): Promise<void> {
-    const { apps } = this.#parts;
-    this.#areOurs = false;
-    // The socket of its own is the first.
-    this.#held.length = 1;
-    await Promise.all([this.#parts.public.stopAccepting(), apps.admin.close()]);
-    this.#yielded.resolve();
+    this.#areOpen = false;
+    this.#owned.length = 1;
+    await Promise.all([this.#parts.public.stopAccepting(), this.#parts.apps.admin.close()]);
+    this.#stopped.resolve();
   }
 
   /** Closes all that is open, the gateway with it, when the last tunnel is over. */
@@ -85,11 +70,12 @@ export class Listeners {
     const { apps } = this.#parts;
     await this.#parts.public.end();
     await Promise.all([apps.admin.close(), apps.control.close(), apps.instance.close()]);
-    for (const door of this.#held) await removeSocketFile(door);
+    for (const spec of this.#owned) await removeSocketFile(spec);
   }
 
-  async #listen(app: FastifyInstance, door: ListenSpec, options: SharingOptions): Promise<void> {
-    await listenForTakeover(app, door, options);
-    this.#held.push(door);
+  async #listen(app: FastifyInstance, spec: ListenSpec, options: SharingOptions): Promise<void> {
+    await app.ready();
+    await listenForTakeover(app.server, spec, options);
+    this.#owned.push(spec);
   }
 }

@@ -1,64 +1,87 @@
+import { createServer } from 'node:net';
+import type { Server } from 'node:net';
 import type { FastifyInstance } from 'fastify';
-import { removeSocketFile, listenForTakeover } from './listen.ts';
-import type { ListenSpec, SharingOptions } from './listen.ts';
-import { descriptorOf } from '../cluster/spawn-successor.ts';
+import { withDeadline } from '../../base/deadline.ts';
+import { descriptorOf } from './bound-socket.ts';
+import { listenForTakeover, removeSocketFile } from './listen.ts';
+import type { ListenMode } from './listen.ts';
+import type { NamedListenSpec, PassedSocket } from './passed-sockets.ts';
 
 /** Requests that are being answered when everything else is done have this long. */
 const lastRequestsMs = 2000;
 
-/** Where tunnels come in, as the process has it that answers for the gateway. */
+/** The public listeners of the process that answers for the gateway: tunnels come in there. */
 export interface PublicListener {
-  /** The listening socket, where it can be passed on to another process. */
-  readonly fd: number | undefined;
-  open(turn: SharingOptions['mode']): Promise<void>;
-  /** Takes no new connections, because another process does. */
+  /** The listening sockets that can be passed on to another process. */
+  readonly sockets: readonly PassedSocket[];
+  open(mode: ListenMode): Promise<void>;
+  /** Accepts no new connections, because another process does. */
   stopAccepting(): Promise<void>;
-  /** Takes no new connections, and nobody may come after. */
+  /** Accepts no new connections, whether or not another process does. */
   close(): void;
   /** When the last tunnel is over: answers the last requests, and closes the gateway. */
   end(): Promise<void>;
 }
 
-/** The door of a process that takes the tunnels itself. */
+/** The listeners of a process that carries the tunnels itself. */
 export class OwnListener implements PublicListener {
   readonly #app: FastifyInstance;
-  readonly #spec: ListenSpec;
-  #isHeld = false;
+  readonly #listeners: readonly NamedListenSpec[];
+  /** One for each listener, in the same order. */
+  readonly #servers: readonly Server[];
+  /** Whether the files of unix sockets are this process's to remove. */
+  #ownsFiles = false;
 
-  constructor(app: FastifyInstance, door: ListenSpec) {
+  /** `app` serves what comes in at any of them; at least one is needed. */
+  constructor(app: FastifyInstance, listeners: readonly NamedListenSpec[]) {
     this.#app = app;
-    this.#spec = door;
+    this.#listeners = listeners;
+    this.#servers = listeners.map((_, at) => (at === 0 ? app.server : serverInFrontOf(app.server)));
   }
 
-  get fd(): number | undefined {
-    return descriptorOf(this.#app.server);
+  get sockets(): readonly PassedSocket[] {
+    return this.#listeners.flatMap(({ name }, at) => {
+      const fd = descriptorOf(this.#servers[at]!);
+      return fd === undefined ? [] : [{ name, fd }];
+    });
   }
 
-  async open(turn: SharingOptions['mode']): Promise<void> {
-    await listenForTakeover(this.#app, this.#spec, { access: 'everyone', mode: turn });
-    this.#isHeld = true;
+  async open(mode: ListenMode): Promise<void> {
+    await this.#app.ready();
+    for (const [at, { spec }] of this.#listeners.entries())
+      await listenForTakeover(this.#servers[at]!, spec, { access: 'everyone', mode });
+    this.#ownsFiles = true;
   }
 
   async stopAccepting(): Promise<void> {
-    this.#isHeld = false;
+    this.#ownsFiles = false;
     this.close();
   }
 
   close(): void {
-    const { server } = this.#app;
-    server.close();
+    for (const server of this.#servers) server.close();
     // A connection that is open for the next request is closed instead.
-    server.keepAliveTimeout = 1;
+    this.#app.server.keepAliveTimeout = 1;
   }
 
   async end(): Promise<void> {
-    const { server } = this.#app;
-    const late = Promise.withResolvers<void>();
-    const timer = setTimeout(late.resolve, lastRequestsMs);
-    await Promise.race([late.promise, new Promise((resolve) => server.close(resolve))]);
-    clearTimeout(timer);
-    server.closeAllConnections();
+    await withDeadline(undefined, lastRequestsMs, () => Promise.all(this.#servers.map(closed))).catch(
+      () => {},
+    );
+    this.#app.server.closeAllConnections();
     await this.#app.close();
-    if (this.#isHeld) await removeSocketFile(this.#spec);
+    if (this.#ownsFiles) for (const { spec } of this.#listeners) await removeSocketFile(spec);
   }
+}
+
+/** A server that accepts connections for an HTTP server, as that does for itself. */
+function serverInFrontOf(http: Server): Server {
+  return createServer(
+    { allowHalfOpen: true, noDelay: true },
+    (socket) => void http.emit('connection', socket),
+  );
+}
+
+function closed(server: Server): Promise<unknown> {
+  return new Promise((resolve) => server.close(resolve));
 }

@@ -106,12 +106,12 @@ function evaluateClaim(principal: Principal, target: Target): Evaluation {
     : no(`no pattern matches ${formatTarget(target)}`);
 }
 
-interface AddressVerdict {
+interface MappedAddress {
   readonly at?: Target;
   readonly why: string;
 }
 
-function evaluateAddress(named: TargetConfig | undefined, target: Target): AddressVerdict {
+function evaluateAddress(named: TargetConfig | undefined, target: Target): MappedAddress {
   if (!named) return { at: target, why: 'not in targets: it is taken as it stands' };
   const at = { host: named.host, port: named.port ?? target.port };
   // A name with a port of its own stands for one SSH server. Another port asked of it is another service: not this one.

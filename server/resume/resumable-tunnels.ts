@@ -4,16 +4,16 @@ import type { TunnelErrorCode } from '../../protocol/errors.ts';
 import type { RelayOpened } from '../../protocol/relay-frame.ts';
 import type { Target } from '../../protocol/target.ts';
 import { RelayStream } from '../../stream/relay-stream.ts';
-import type { ReplayBudget } from '../../stream/relay-stream.ts';
+import type { ReplayBudget } from '../../stream/relay/write-side.ts';
 import type { Carrier, CarrierEnd } from '../../stream/carrier.ts';
 import { TunnelEnded } from '../../stream/tunnel-ended.ts';
 import type { Principal } from '../auth/authenticator.ts';
-import type { ResumeOffer } from '../entry/entry.ts';
+import type { ResumeOffer } from '../session/offer.ts';
 import { tunnelNotFound } from './tunnel-locator.ts';
 import type { TunnelOwner } from './tunnel-locator.ts';
 import type { Session, Sessions } from '../session/sessions.ts';
 
-export interface RelaysOptions {
+export interface ResumableTunnelsOptions {
   readonly sessions: Sessions;
   /** Names this process in the ids of its tunnels. */
   readonly instance: string;
@@ -27,15 +27,15 @@ export interface RelaysOptions {
 }
 
 /** All at once they would come back at once: 250 a second leave whoever takes them time for others. */
-const movesAtATime = 25;
-const betweenMovesMs = 100;
+const reconnectBatchSize = 25;
+const reconnectBatchIntervalMs = 100;
 
 /** Why a tunnel is not there any more is remembered for its owner, of this many. */
 const maxTombstones = 10_000;
 
 /** The resumable tunnels of this process, with and without a connection. */
 export class ResumableTunnels {
-  readonly #options: RelaysOptions;
+  readonly #options: ResumableTunnelsOptions;
   readonly #tunnels = new Map<string, ResumableTunnel>();
   /** Those without a connection, the oldest first. */
   readonly #detached = new Set<ResumableTunnel>();
@@ -44,7 +44,7 @@ export class ResumableTunnels {
   readonly #budget: ReplayBudget;
   #asking: NodeJS.Timeout | undefined;
 
-  constructor(options: RelaysOptions) {
+  constructor(options: ResumableTunnelsOptions) {
     this.#options = options;
     const within = (): boolean => this.#unackedBytes <= options.totalBytes;
     const add = (bytes: number): void => {
@@ -134,10 +134,10 @@ export class ResumableTunnels {
     clearInterval(this.#asking);
     const waiting = [...this.#tunnels.values()];
     const askSome = (): void => {
-      for (const { stream } of waiting.splice(0, movesAtATime)) stream.requestReconnect();
+      for (const { stream } of waiting.splice(0, reconnectBatchSize)) stream.requestReconnect();
       if (waiting.length === 0) clearInterval(this.#asking);
     };
-    this.#asking = setInterval(askSome, betweenMovesMs);
+    this.#asking = setInterval(askSome, reconnectBatchIntervalMs);
     this.#asking.unref();
     askSome();
   }
@@ -172,7 +172,7 @@ export class ResumableTunnels {
     this.#detached.delete(tunnel);
     const { principal, error } = tunnel;
     if (principal === undefined || error === undefined) return;
-    this.#gone.set(tunnel.sid, { principal, ...whyGone(error) });
+    this.#gone.set(tunnel.sid, { principal, ...tombstoneReason(error) });
     if (this.#gone.size > maxTombstones) this.#gone.delete(this.#gone.keys().next().value!);
   }
 }
@@ -264,7 +264,7 @@ function isSame(one: TunnelOwner, other: TunnelOwner): boolean {
   );
 }
 
-function whyGone(error: Error): { readonly code: TunnelErrorCode; readonly message: string } {
+function tombstoneReason(error: Error): { readonly code: TunnelErrorCode; readonly message: string } {
   if (error instanceof TunnelEnded) return { code: error.code, message: error.message };
   return { code: 'TUNNEL_GONE', message: tunnelNotFound().message };
 }

@@ -1,7 +1,7 @@
 import { TunnelError } from '../../protocol/errors.ts';
 import type { Target } from '../../protocol/target.ts';
 import type { Principal } from '../auth/authenticator.ts';
-import type { ResumeOffer } from '../entry/entry.ts';
+import type { ResumeOffer } from '../session/offer.ts';
 
 /** Whose a tunnel is: the same person or service, with the same key where the token is bound to one. */
 export type TunnelOwner = Pick<Principal, 'issuer' | 'subject' | 'keyThumbprint'>;

@@ -3,9 +3,9 @@ import type { TunnelErrorCode } from '../../protocol/errors.ts';
 import type { Target } from '../../protocol/target.ts';
 import type { CarrierEnd } from '../../stream/carrier.ts';
 import type { Principal } from '../auth/authenticator.ts';
-import type { PendingRequest } from '../entry/entry.ts';
 import type { Grant } from '../policy/policy.ts';
 import type { BridgeEnd } from '../../stream/bridge.ts';
+import type { PendingRequest } from './offer.ts';
 
 /** Why a session ended: how its tunnel did, or the code it was refused with, or why the gateway ended it. */
 export type SessionEnd = BridgeEnd | TunnelErrorCode | EndReason | 'CLIENT_GONE' | 'RESUMED';
@@ -17,7 +17,7 @@ export type SessionEnd = BridgeEnd | TunnelErrorCode | EndReason | 'CLIENT_GONE'
 export interface SessionRecord {
   readonly id: string;
   readonly entry: string;
-  readonly asked: string;
+  readonly requested: string;
   readonly remoteAddress: string;
   readonly offeredAt: number;
   readonly principal?: Principal;
@@ -155,7 +155,7 @@ class LiveSession implements Session {
     this.record = {
       id: offer.id,
       entry: offer.entry,
-      asked: offer.asked,
+      requested: offer.requested,
       remoteAddress: offer.remoteAddress,
       offeredAt: Date.now(),
       resumes: 0,

@@ -4,27 +4,29 @@ import type { Logger } from 'pino';
 import { isTunnelErrorCode, tunnelErrors } from '../../protocol/errors.ts';
 import { formatTarget } from '../../protocol/target.ts';
 import type { SessionObserver } from '../session/sessions.ts';
-import { redact } from './redact.ts';
 
-/** What of a log the gateway uses: pino's, or that of the Fastify app it is mounted in. */
+/** The part of a logger that the gateway uses: pino's, or that of the Fastify app it is mounted in. */
 export type Log = Pick<Logger, 'info' | 'warn' | 'error'>;
 
-/** A log that nobody reads may hold this much; then lines are dropped rather than tunnels held up. */
+/** Lines that wait for a slow reader can take this much memory; beyond that lines are dropped rather than tunnels held up. */
 const maxUnwrittenBytes = 4 * 1024 * 1024;
 
-/** Several processes write into one pipe; what is longer than PIPE_BUF may be taken apart there (pipe(7)). */
+/** Several processes write into one pipe; a write that is longer than PIPE_BUF can be split there (pipe(7)). */
 const maxWrittenBytes = 4096;
+
+/** Untrusted text is cut at this length. */
+const maxRedactedCharacters = 300;
 
 const secretFields = ['authorization', 'proxy-authorization', 'cookie', 'sec-websocket-protocol', 'dpop'];
 
-/** JSON lines on stdout, one per event. Headers that carry secrets are never shown, should an error bring them. */
+/** JSON lines on stdout, one per event. Headers that carry secrets are never written, should an error contain them. */
 export function standardLog(level: string, worker?: number): Logger {
   return pino(
     {
       level,
       ...(worker !== undefined && { base: { pid: process.pid, hostname: hostname(), worker } }),
       redact: [
-        // A request that cannot be parsed, as it came.
+        // The bytes of a request that cannot be parsed.
         'err.rawPacket',
         ...secretFields.flatMap((name) => [
           `req.headers["${name}"]`,
@@ -91,4 +93,15 @@ export function logObserver(log: Log): SessionObserver {
       else log.info(fields, 'offer refused');
     },
   };
+}
+
+/**
+ * Untrusted text for the log and the audit: its first 300 characters, without what stands before an `@` and without
+ * anything in the form of a token. Tokens do end up in URLs, however often people are told that they must not.
+ */
+export function redact(text: string): string {
+  return text
+    .slice(0, maxRedactedCharacters)
+    .replaceAll(/eyJ[\w-]{8,}[\w.-]*/g, '[token]')
+    .replaceAll(/[^/@\s"]*@/g, '[secret]@');
 }

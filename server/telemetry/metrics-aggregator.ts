@@ -1,61 +1,63 @@
 import { Registry } from '@prometheus-io/client';
-import type { Figures } from './metrics.ts';
+import type { MetricsSnapshot } from './metrics.ts';
 
-/** What a process of the gateway has counted. */
+/** The metrics of one process of the gateway. */
 export interface ProcessMetrics {
-  /** Names the process among all that there ever are. */
+  /** Its instance name, which no other process ever has. */
   readonly instance: string;
-  /** What its own figures are labelled with; absent: only what it counts for the gateway is shown. */
+  /** The label of what is about the process itself; absent: only what it counts for the gateway is shown. */
   readonly worker?: string | undefined;
-  readonly figures: Figures;
+  readonly figures: MetricsSnapshot;
 }
 
-const ours = 'postern_';
+const ownPrefix = 'postern_';
 
 /**
- * The figures of the gateway from those of its processes: counts and sums are added up, and what is about a process is
- * shown for each. What a process has counted stays when it is gone: a counter must not fall.
+ * The metrics of the gateway from those of its processes: counts and sums are added up, and what is about a process is
+ * shown for each. What a process has counted stays when it has ended: a counter must not fall.
  */
 export class MetricsAggregator {
-  readonly #last = new Map<string, ProcessMetrics>();
-  #gone: Figures | undefined;
+  readonly #latest = new Map<string, ProcessMetrics>();
+  #ended: MetricsSnapshot | undefined;
 
-  /** The last words of a process. */
-  keep(said: ProcessMetrics): void {
-    this.#last.set(said.instance, said);
+  /** Keeps what a process has reported before its end. */
+  keep(metrics: ProcessMetrics): void {
+    this.#latest.set(metrics.instance, metrics);
   }
 
   /**
-   * All of them in the text format: `answers` are those of the living who have answered, `living` all who could have.
-   * What is about our own process has no label when it has none.
+   * All of them in the text format: `answers` are those of the living processes that have answered, `living` the names
+   * of all that could have. Metrics about our own process have no label when it has none.
    */
   async text(
     own: ProcessMetrics,
     answers: readonly ProcessMetrics[],
     living: ReadonlySet<string>,
   ): Promise<string> {
-    for (const answer of answers) this.#last.set(answer.instance, answer);
+    for (const answer of answers) this.#latest.set(answer.instance, answer);
     await this.#retireDead(living);
     return merge([
-      own.figures.map((each) => (isOurs(each) ? each : withLabels(each, labelsOf(own)))),
-      ...[...this.#last.values()].map(labelled),
-      ...(this.#gone ? [this.#gone] : []),
+      own.figures.map((each) => (isOfGateway(each) ? each : withLabels(each, labelsOf(own)))),
+      ...[...this.#latest.values()].map(labelled),
+      ...(this.#ended ? [this.#ended] : []),
     ]).metrics();
   }
 
   async #retireDead(living: ReadonlySet<string>): Promise<void> {
-    const dead = [...this.#last.values()].filter(({ instance }) => !living.has(instance));
+    const dead = [...this.#latest.values()].filter(({ instance }) => !living.has(instance));
     if (dead.length === 0) return;
-    for (const { instance } of dead) this.#last.delete(instance);
-    const counted = dead.map(({ figures }) => figures.filter((each) => isOurs(each) && isCount(each.type)));
-    this.#gone = await merge([...(this.#gone ? [this.#gone] : []), ...counted]).getMetricsAsJSON();
+    for (const { instance } of dead) this.#latest.delete(instance);
+    const counted = dead.map(({ figures }) =>
+      figures.filter((each) => isOfGateway(each) && isCount(each.type)),
+    );
+    this.#ended = await merge([...(this.#ended ? [this.#ended] : []), ...counted]).getMetricsAsJSON();
   }
 }
 
 /** Of another process without a label only what all processes add up to. */
-function labelled(process: ProcessMetrics): Figures {
+function labelled(process: ProcessMetrics): MetricsSnapshot {
   return process.figures.flatMap((each) => {
-    if (isOurs(each)) return [each];
+    if (isOfGateway(each)) return [each];
     return process.worker === undefined ? [] : [withLabels(each, labelsOf(process))];
   });
 }
@@ -64,17 +66,21 @@ function labelsOf({ worker }: ProcessMetrics): Readonly<Record<string, string>> 
   return worker === undefined ? {} : { worker };
 }
 
-/** For a figure of one process: nothing is added up. */
-function withLabels(each: Figures[number], labels: Readonly<Record<string, string>>): Figures[number] {
+/** For a metric of one process: nothing is added up. */
+function withLabels(
+  each: MetricsSnapshot[number],
+  labels: Readonly<Record<string, string>>,
+): MetricsSnapshot[number] {
   const values = each.values.map((value) => ({ ...value, labels: { ...value.labels, ...labels } }));
   return { ...each, values, aggregator: 'first' };
 }
 
-function isOurs({ name }: Figures[number]): boolean {
-  return name.startsWith(ours);
+/** Whether the gateway counts it, and not the runtime of a process. */
+function isOfGateway({ name }: MetricsSnapshot[number]): boolean {
+  return name.startsWith(ownPrefix);
 }
 
-function merge(all: readonly Figures[]): Registry {
+function merge(all: readonly MetricsSnapshot[]): Registry {
   return Registry.aggregate([...all]);
 }
 

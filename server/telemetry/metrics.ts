@@ -4,7 +4,7 @@ import type { CarrierEnd } from '../../stream/carrier.ts';
 import type { SessionObserver } from '../session/sessions.ts';
 import { version } from '../runtime/version.ts';
 
-/** Where a connection was lost, as far as its end says. */
+/** The layer in which a connection was lost, as far as its end shows it. */
 const layers: Readonly<Record<CarrierEnd['how'], string>> = {
   closed: 'websocket',
   reset: 'tcp',
@@ -14,116 +14,72 @@ const layers: Readonly<Record<CarrierEnd['how'], string>> = {
   violation: 'relay',
 };
 
-/** All figures of a process. */
-export type Figures = Awaited<ReturnType<Registry['getMetricsAsJSON']>>;
+/** All metrics of a process, in JSON. */
+export type MetricsSnapshot = Awaited<ReturnType<Registry['getMetricsAsJSON']>>;
 
-/** The gateway's figures, in the text format of Prometheus; no user and no target is a label. */
+/** The gateway's metrics, in the text format of Prometheus; no user and no target is a label. */
 export class Metrics implements SessionObserver {
-  readonly #registry = new Registry();
-  readonly #active: Gauge<'entry'>;
-  readonly #opened: Counter<'entry'>;
-  readonly #refused: Counter<'entry' | 'code'>;
-  readonly #closed: Counter<'entry' | 'cause'>;
-  readonly #bytes: Counter<'direction'>;
-  readonly #dialSeconds: Histogram;
-  readonly #tunnelSeconds: Histogram;
-  readonly #detached: Gauge;
-  readonly #disconnects: Counter<'how' | 'layer'>;
-  readonly #resumes: Counter<'cause'>;
-  readonly #resumeSeconds: Histogram;
-  readonly #replayedBytes: Counter;
-  readonly #auditFailures: Counter;
-  readonly #auditLost: Counter;
+  readonly #registry = registryOfProcess();
+  readonly #active = this.#gauge('tunnels_active', 'Tunnels that are open', ['entry']);
+  readonly #opened = this.#counter('tunnels_opened_total', 'Tunnels that were opened', ['entry']);
+  readonly #refused = this.#counter(
+    'offers_refused_total',
+    'Requests for a tunnel that were refused, by code (docs/errors.md)',
+    ['entry', 'code'],
+  );
+  readonly #closed = this.#counter('tunnels_closed_total', 'Tunnels that are over, by cause', [
+    'entry',
+    'cause',
+  ]);
+  readonly #bytes = this.#counter(
+    'tunnel_bytes_total',
+    'Bytes through tunnels that are over, by the side that sent them',
+    ['direction'],
+  );
+  readonly #dialSeconds = this.#histogram(
+    'dial_duration_seconds',
+    'Time to resolve and reach a target',
+    [0.001, 0.005, 0.02, 0.1, 0.5, 2, 10],
+  );
+  readonly #tunnelSeconds = this.#histogram('tunnel_duration_seconds', 'How long tunnels were open', [
+    1,
+    10,
+    60,
+    600,
+    3600,
+    6 * 3600,
+    24 * 3600,
+  ]);
+  readonly #detached = this.#gauge('tunnels_detached', 'Resumable tunnels that wait for another connection');
+  readonly #disconnects = this.#counter(
+    'disconnects_total',
+    'Connections that resumable tunnels have lost, by how the gateway saw it and in which layer',
+    ['how', 'layer'],
+  );
+  readonly #resumes = this.#counter(
+    'resumes_total',
+    'Resumable tunnels that were resumed on another connection, by the cause that the client gives',
+    ['cause'],
+  );
+  readonly #resumeSeconds = this.#histogram(
+    'resume_seconds',
+    'How long resumable tunnels had no connection; 0 when the new one came first',
+    [0, 0.1, 0.5, 1, 2, 5, 15, 60, 300, 900],
+  );
+  readonly #replayedBytes = this.#counter(
+    'replayed_bytes_total',
+    'Bytes that were sent to clients once more',
+  );
+  readonly #auditFailures = this.#counter('audit_failures_total', 'Times the audit log began to fail');
+  readonly #auditLost = this.#counter('audit_records_lost_total', 'Audit records that could not be kept');
 
   constructor() {
-    const registers = [this.#registry];
-    collectDefaultMetrics({ register: this.#registry });
-    this.#active = new Gauge({
-      name: 'postern_tunnels_active',
-      help: 'Tunnels that are open',
-      labelNames: ['entry'],
-      registers,
-    });
-    this.#opened = new Counter({
-      name: 'postern_tunnels_opened_total',
-      help: 'Tunnels that were opened',
-      labelNames: ['entry'],
-      registers,
-    });
-    this.#refused = new Counter({
-      name: 'postern_offers_refused_total',
-      help: 'Requests for a tunnel that were refused, by code (docs/errors.md)',
-      labelNames: ['entry', 'code'],
-      registers,
-    });
-    this.#closed = new Counter({
-      name: 'postern_tunnels_closed_total',
-      help: 'Tunnels that are over, by cause',
-      labelNames: ['entry', 'cause'],
-      registers,
-    });
-    this.#bytes = new Counter({
-      name: 'postern_tunnel_bytes_total',
-      help: 'Bytes through tunnels that are over, by who sent them',
-      labelNames: ['direction'],
-      registers,
-    });
-    this.#dialSeconds = new Histogram({
-      name: 'postern_dial_duration_seconds',
-      help: 'Time to resolve and reach a target',
-      buckets: [0.001, 0.005, 0.02, 0.1, 0.5, 2, 10],
-      registers,
-    });
-    this.#tunnelSeconds = new Histogram({
-      name: 'postern_tunnel_duration_seconds',
-      help: 'How long tunnels were open',
-      buckets: [1, 10, 60, 600, 3600, 6 * 3600, 24 * 3600],
-      registers,
-    });
-    this.#detached = new Gauge({
-      name: 'postern_tunnels_detached',
-      help: 'Resumable tunnels that wait for another connection',
-      registers,
-    });
-    this.#disconnects = new Counter({
-      name: 'postern_disconnects_total',
-      help: 'Connections that resumable tunnels have lost, by how the gateway saw it and in which layer',
-      labelNames: ['how', 'layer'],
-      registers,
-    });
-    this.#resumes = new Counter({
-      name: 'postern_resumes_total',
-      help: 'Resumable tunnels that went on on another connection, by the cause that the client gives',
-      labelNames: ['cause'],
-      registers,
-    });
-    this.#resumeSeconds = new Histogram({
-      name: 'postern_resume_seconds',
-      help: 'How long resumable tunnels had no connection; 0 when the new one came first',
-      buckets: [0, 0.1, 0.5, 1, 2, 5, 15, 60, 300, 900],
-      registers,
-    });
-    this.#replayedBytes = new Counter({
-      name: 'postern_replayed_bytes_total',
-      help: 'Bytes that were sent to clients once more',
-      registers,
-    });
-    this.#auditFailures = new Counter({
-      name: 'postern_audit_failures_total',
-      help: 'Times the audit log began to fail',
-      registers,
-    });
-    this.#auditLost = new Counter({
-      name: 'postern_audit_records_lost_total',
-      help: 'Audit records that could not be kept',
-      registers,
-    });
     const info = new Gauge({
       name: 'postern_build_info',
       help: 'Always 1; the labels say what runs',
       labelNames: ['version', 'node'],
       aggregator: 'first',
-      registers,
+      registers: [this.#registry],
     });
     info.set({ version, node: process.version }, 1);
   }
@@ -176,24 +132,60 @@ export class Metrics implements SessionObserver {
   }
 
   /** For another process of the gateway, which adds them to its own. */
-  snapshot(): Promise<Figures> {
+  snapshot(): Promise<MetricsSnapshot> {
     return this.#registry.getMetricsAsJSON();
   }
 
-  /** Counts what leads workers: how many there are, and how often one had to be replaced. */
-  leadWorkers(living: () => number): { replaced(): void } {
-    const registers = [this.#registry];
+  /** Adds what a supervisor counts: the workers that are alive, and how often one had to be replaced. */
+  countWorkers(alive: () => number): { readonly replaced: () => void } {
     const workers: Gauge = new Gauge({
       name: 'postern_workers',
-      help: 'Processes that take tunnels',
-      registers,
-      collect: (): void => workers.set(living()),
+      help: 'Processes that carry tunnels',
+      registers: [this.#registry],
+      collect: (): void => workers.set(alive()),
     });
-    const replaced = new Counter({
-      name: 'postern_workers_replaced_total',
-      help: 'Workers that ended by themselves and were replaced',
-      registers,
-    });
+    const replaced = this.#counter(
+      'workers_replaced_total',
+      'Workers that ended by themselves and were replaced',
+    );
     return { replaced: () => replaced.inc() };
   }
+
+  #gauge<Label extends string>(name: string, help: string, labelNames: readonly Label[] = []): Gauge<Label> {
+    return new Gauge({
+      name: `postern_${name}`,
+      help,
+      labelNames: [...labelNames],
+      registers: [this.#registry],
+    });
+  }
+
+  #counter<Label extends string>(
+    name: string,
+    help: string,
+    labelNames: readonly Label[] = [],
+  ): Counter<Label> {
+    return new Counter({
+      name: `postern_${name}`,
+      help,
+      labelNames: [...labelNames],
+      registers: [this.#registry],
+    });
+  }
+
+  #histogram(name: string, help: string, buckets: readonly number[]): Histogram {
+    return new Histogram({
+      name: `postern_${name}`,
+      help,
+      buckets: [...buckets],
+      registers: [this.#registry],
+    });
+  }
+}
+
+/** With what Prometheus clients report of every process: memory, CPU time, the event loop. */
+function registryOfProcess(): Registry {
+  const register = new Registry();
+  collectDefaultMetrics({ register });
+  return register;
 }

@@ -6,11 +6,11 @@ import { InvalidTokenError } from '../auth/jwt/claims.ts';
 import { startMinimumDelay } from '../auth/minimum-delay.ts';
 import type { Revocations } from '../auth/revocations.ts';
 import { ticketLimits } from '../auth/tickets.ts';
-import type { Tickets } from '../auth/tickets.ts';
+import type { MadeTicket, Tickets } from '../auth/tickets.ts';
 import type { RuleConfig } from '../config/config.ts';
 import { readProvenCredentials } from '../entry/credentials.ts';
 import { toSessionView } from '../admin/control.ts';
-import type { ControlledElsewhere } from '../admin/control.ts';
+import type { PeerControl } from '../admin/control.ts';
 import { formatPattern, parsePattern } from '../../protocol/target-pattern.ts';
 import { reachablePatterns } from '../policy/reach.ts';
 import type { Sessions } from '../session/sessions.ts';
@@ -23,19 +23,10 @@ export interface ApiParts {
   readonly rules: () => readonly RuleConfig[];
   readonly sessions: Pick<Sessions, 'records'>;
   /** Those of the other processes of the gateway, where there can be any. */
-  readonly elsewhere?: Pick<ControlledElsewhere, 'sessions'> | undefined;
+  readonly elsewhere?: Pick<PeerControl, 'sessions'> | undefined;
   readonly tickets: Pick<Tickets, 'issue'>;
   /** Told of each ticket that is made. */
   readonly onTicket: (made: MadeTicket) => void;
-}
-
-/** A ticket that was made, without the ticket. */
-export interface MadeTicket {
-  readonly principal: Principal;
-  readonly client: string;
-  readonly targets: readonly string[] | undefined;
-  readonly uses: number;
-  readonly expiresAt: Date;
 }
 
 /** A tunnel of the caller's own. Times are as `Date` writes them in JSON. */
@@ -144,7 +135,7 @@ async function accessOf(
 export async function ownSessions(
   sessions: Pick<Sessions, 'records'>,
   { issuer, subject }: Pick<Principal, 'issuer' | 'subject'>,
-  elsewhere?: Pick<ControlledElsewhere, 'sessions'>,
+  elsewhere?: Pick<PeerControl, 'sessions'>,
 ): Promise<readonly OwnSession[]> {
   const all = [...[...sessions.records()].map(toSessionView), ...((await elsewhere?.sessions()) ?? [])];
   return all.flatMap(({ id, state, entry, client, target, since, ...who }) => {

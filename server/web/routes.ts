@@ -2,7 +2,7 @@ import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import { upgradePaths, upgradeTokens } from '../../protocol/entries.ts';
 import { TunnelError, toTunnelError } from '../../protocol/errors.ts';
 import type { Config } from '../config/config.ts';
-import { originChallenges, problemOf, shownToCaller } from '../entry/refusal.ts';
+import { originChallenges, problemOf, errorForCaller } from '../entry/refusal.ts';
 import { discoveryDocument } from './discovery.ts';
 import { pageHeaders } from './page.ts';
 import { startPage } from './start-page.ts';
@@ -40,7 +40,7 @@ export function webRoutes(app: FastifyInstance, config: () => Config): void {
       const { cause } = error;
       const reason = cause instanceof Error ? cause.message : error.message;
       request.log.info({ code: error.code, client: request.ip, reason }, 'request refused');
-      return refuseRequest(request, reply, shownToCaller(error));
+      return refuseRequest(request, reply, errorForCaller(error));
     }
     const statusCode = (error as { statusCode?: number }).statusCode ?? 500;
     if (statusCode < 500)

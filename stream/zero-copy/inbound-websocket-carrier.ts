@@ -1,72 +1,75 @@
 import { Buffer } from 'node:buffer';
 import type { Socket } from 'node:net';
 import type { WebSocket } from 'ws';
-import type { RelayCodec, RelayFrame } from '../../protocol/relay-frame.ts';
+import { BufferPool } from '../../base/buffer-pool.ts';
+import type { Release } from '../../base/buffer-pool.ts';
+import type { RelayCodec } from '../../protocol/relay-frame.ts';
+import type { Carrier } from '../carrier.ts';
+import { webSocketCarrier } from '../websocket-carrier.ts';
+import type { BinaryMessages } from '../websocket-carrier.ts';
+import { usesZeroCopy } from './setting.ts';
 import { maxMessageBytes, readMessages, writeMessages } from './websocket-data.ts';
-import type { Release } from './pooled-reads.ts';
-import { WebSocketCarrier } from '../websocket-carrier.ts';
 
-/** The carrier of a WebSocket that came to us on this connection: its data is read and written without `ws`. */
-export class InboundWebSocketCarrier extends WebSocketCarrier {
-  readonly #socket: WebSocket;
+/**
+ * The carrier of a WebSocket whose client has connected to us by `connection`: its data is read and written without `ws`.
+ * Call it synchronously after the handshake. Takes over both.
+ */
+export function inboundWebSocketCarrier(socket: WebSocket, codec: RelayCodec, connection: Socket): Carrier {
+  const binaryMessages = usesZeroCopy() ? new DirectMessages(connection) : undefined;
+  return webSocketCarrier(socket, codec, { connection, binaryMessages });
+}
+
+/** The binary messages of an inbound WebSocket, copied out of the buffers that its connection is read into. */
+class DirectMessages implements BinaryMessages {
   readonly #connection: Socket;
-  /** A message whose end has not come, and how much of it has. */
-  #message: MessageMemory | undefined;
+  /** A message whose end has not arrived, and how much of it has. */
+  #message: MessageBuffer | undefined;
   #length = 0;
 
-  constructor(socket: WebSocket, codec: RelayCodec, connection: Socket) {
-    super(socket, codec, connection);
-    this.#socket = socket;
+  constructor(connection: Socket) {
     this.#connection = connection;
-    readMessages(connection, {
+  }
+
+  listen(onMessage: (message: Buffer, release?: Release) => void): void {
+    readMessages(this.#connection, {
       maxBytes: maxMessageBytes,
       passesText: true,
-      payload: (bytes, left) => this.#receive(bytes, left),
+      payload: (bytes, left) => {
+        const message = this.#copy(bytes, left);
+        if (message) onMessage(message.bytes, message.release);
+      },
       whole: (release) => release(),
     });
   }
 
-  override send(frame: RelayFrame): void {
-    if (frame.kind !== 'data') return super.send(frame);
-    if (this.#socket.readyState !== this.#socket.OPEN) return;
-    writeMessages(this.#connection, this.codec.encode(frame) as Buffer, this.drained);
+  send(message: Buffer, onSent: Release): void {
+    writeMessages(this.#connection, message, onSent);
   }
 
-  /** Takes the bytes out of a memory that is soon read into again. */
-  #receive(bytes: Buffer, left: number): void {
-    if (this.#message === undefined) {
-      this.#message = messageMemory(bytes.length + left);
-      this.#length = 0;
-    }
-    const { memory, release } = this.#message;
-    memory.set(bytes, this.#length);
+  /** Copies `bytes` to those before them; returns the message when none are `left` to come. */
+  #copy(bytes: Buffer, left: number): MessageBuffer | undefined {
+    const message = (this.#message ??= messageBuffer(bytes.length + left));
+    message.bytes.set(bytes, this.#length);
     this.#length += bytes.length;
-    if (left > 0) return;
+    if (left > 0) return undefined;
+    const whole = { bytes: message.bytes.subarray(0, this.#length), release: message.release };
     this.#message = undefined;
-    this.receive(memory.subarray(0, this.#length), true, release);
+    this.#length = 0;
+    return whole;
   }
 }
 
-interface MessageMemory {
-  readonly memory: Buffer;
-  /** Absent: it is left to the collector. */
-  readonly release?: Release;
+interface MessageBuffer {
+  readonly bytes: Buffer;
+  /** Undefined: the buffer is left to the garbage collector. */
+  readonly release: Release | undefined;
 }
 
-/** Shorter messages are no work for the collector. */
-const longMessageBytes = 16 * 1024;
-const maxSpare = 32;
-const spare: MessageMemory[] = [];
+/** Shorter messages are little work for the garbage collector. */
+const minPooledBytes = 16 * 1024;
+const pool = new BufferPool({ bufferBytes: maxMessageBytes, maxFree: 32 });
 
-function messageMemory(length: number): MessageMemory {
-  if (length < longMessageBytes) return { memory: Buffer.allocUnsafe(length) };
-  const used = spare.pop();
-  if (used !== undefined) return used;
-  const fresh: MessageMemory = {
-    memory: Buffer.allocUnsafeSlow(maxMessageBytes),
-    release(error) {
-      if (!error && spare.length < maxSpare) spare.push(fresh);
-    },
-  };
-  return fresh;
+function messageBuffer(length: number): MessageBuffer {
+  if (length >= minPooledBytes) return pool.acquire();
+  return { bytes: Buffer.allocUnsafe(length), release: undefined };
 }

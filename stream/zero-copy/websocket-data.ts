@@ -1,31 +1,31 @@
 import { Buffer } from 'node:buffer';
 import type { Socket } from 'node:net';
-import { PlainFrames } from '../../protocol/websocket-data-frames.ts';
-import type { PlainFramesOptions } from '../../protocol/websocket-data-frames.ts';
+import { noRelease } from '../../base/buffer-pool.ts';
+import type { Release } from '../../base/buffer-pool.ts';
+import { WebSocketDataFrames } from '../../protocol/websocket-data-frames.ts';
+import type { WebSocketDataFramesOptions } from '../../protocol/websocket-data-frames.ts';
 import { readPooled } from './direct-reads.ts';
-import { ignore } from './pooled-reads.ts';
-import type { Release } from './pooled-reads.ts';
 
-/** Largest message either side sends, and the gateway takes. */
+/** Largest message that either side sends and the gateway accepts. */
 export const maxMessageBytes = 64 * 1024;
 
-export interface MessageReader extends PlainFramesOptions {
-  /** Bytes of a binary message, of which `left` are still to come. */
+export interface MessageReader extends WebSocketDataFramesOptions {
+  /** Receives bytes of a binary message, of which `left` are still to come. */
   readonly payload: (bytes: Buffer, left: number) => void;
-  /** Told when the memory in which they lie holds no more of them, before anything else happens. */
+  /** Called when the buffer in which they lie holds no more of them, before anything else happens. */
   readonly whole: (release: Release) => void;
 }
 
 /**
- * Reads the plain messages of a WebSocket that came to us from its connection itself, and gives all else to `ws` as if it
- * had come by `data`. To be called before anybody has read; `ws` reads everything where that cannot be done.
+ * Reads the ordinary messages of an inbound WebSocket from its connection itself, and passes everything else to `ws` as
+ * if it had arrived by `data`. Call it before anything has been read; where it is not possible, `ws` reads everything.
  */
 export function readMessages(connection: Socket, { payload, whole, ...options }: MessageReader): void {
-  const frames = new PlainFrames(options, {
+  const frames = new WebSocketDataFrames(options, {
     payload,
     other: (bytes) => {
-      whole(ignore);
-      // `ws` keeps parts of what it gets.
+      whole(noRelease);
+      // `ws` keeps slices of what it gets.
       connection.emit('data', Buffer.from(bytes));
     },
   });
@@ -35,18 +35,18 @@ export function readMessages(connection: Socket, { payload, whole, ...options }:
     return true;
   };
   if (!readPooled(connection, receive)) return;
-  for (const early of takeRead(connection)) receive(early, ignore);
+  for (const early of drainEarlyReads(connection)) receive(early, noRelease);
 }
 
 /**
- * Writes binary messages, as `ws` would, but all at once. A server masks nothing, and `ws` writes none of its own frames
- * between the head of one and its end.
+ * Writes `bytes` as binary messages, as `ws` would, but all at once. A server masks nothing, and `ws` writes none of its own
+ * frames between the head of a message and its end. `callback` is called when the last has been written.
  */
 export function writeMessages(connection: Socket, bytes: Buffer, callback: Release): void {
   connection.cork();
   let at = 0;
   for (; bytes.length - at > maxMessageBytes; at += maxMessageBytes) {
-    connection.write(maxHeadBytes);
+    connection.write(maxMessageHead);
     connection.write(bytes.subarray(at, at + maxMessageBytes));
   }
   connection.write(messageHead(bytes.length - at));
@@ -54,21 +54,22 @@ export function writeMessages(connection: Socket, bytes: Buffer, callback: Relea
   connection.uncork();
 }
 
-/** The head of a whole binary message (RFC 6455 section 5.2). */
+/** The head of an unmasked, unfragmented binary message (RFC 6455 section 5.2). */
 function messageHead(length: number): Buffer {
   if (length < 126) return Buffer.of(0x82, length);
   if (length < 65_536) return Buffer.of(0x82, 126, length >> 8, length & 255);
-  return maxHeadBytes;
+  return maxMessageHead;
 }
 
-const maxHeadBytes = Buffer.of(0x82, 127, 0, 0, 0, 0, 0, 1, 0, 0);
+/** That of a message of `maxMessageBytes`. */
+const maxMessageHead = Buffer.of(0x82, 127, 0, 0, 0, 0, 0, 1, 0, 0);
 
-/** What the connection has read that nobody has heard of. */
-function takeRead(connection: Socket): readonly Buffer[] {
+/** What the connection has read and no listener has received. */
+function drainEarlyReads(connection: Socket): readonly Buffer[] {
   const listeners = connection.listeners('data') as ((bytes: Buffer) => void)[];
   connection.removeAllListeners('data');
-  const read: Buffer[] = [];
-  for (let early; (early = connection.read() as Buffer | null) !== null;) read.push(early);
+  const early: Buffer[] = [];
+  for (let bytes; (bytes = connection.read() as Buffer | null) !== null;) early.push(bytes);
   for (const listener of listeners) connection.on('data', listener);
-  return read;
+  return early;
 }

@@ -63,7 +63,7 @@ describe('connect-tcp capsules', () => {
     assert.equal(decode(capsule(codes.data, 'half').subarray(0, -2)).bytes, 'ha');
   });
 
-  it('may be of any legal length form', () => {
+  it('can have any valid length form', () => {
     const long = Buffer.concat([
       Buffer.from('c00000002028d7f2', 'hex'),
       Buffer.from('4003', 'hex'),
@@ -146,7 +146,7 @@ describe('the reason capsule', () => {
     assert.deepEqual(reasonsIn(...Array.from(whole, (byte) => Buffer.of(byte))), ['REVOKED', 'KILLED']);
   });
 
-  it('is skipped with a reason that nobody knows, and when it is too long', () => {
+  it('is skipped with an unknown reason, and when it is too long', () => {
     const type = decodeVarint(reasonCapsule('REVOKED'), 0)!.value;
     const unknown = ['', 'constructor', 'REVOKED ', 'x'.repeat(33), 'x'.repeat(70_000)].map((text) =>
       capsule(type, text),

@@ -33,7 +33,7 @@ export class Model {
   }
 
   /** The client asks to go on; what it says of its position may be old when it arrives. */
-  ask(): void {
+  requestCarrier(): void {
     if (this.client.relay.state === 'closed') return;
     this.#requests.push({ received: this.client.tell(), count: ++this.#count, round: this.#returns });
   }
@@ -91,7 +91,7 @@ export class Model {
       for (const [which] of this.#carriers.entries())
         for (const to of ['client', 'gateway'] as const) while (this.deliver(which, to)) more = true;
     }
-    this.ask();
+    this.requestCarrier();
     this.answer(this.#requests.length - 1, { twice: false });
     const last = this.#carriers.length - 1;
     this.client.end();

@@ -9,7 +9,7 @@ import { assertRefused, Model, seen } from './relay-model.ts';
 const sequences = process.env.POSTERN_LONG ? 100_000 : 3000;
 const mostWritten = 40;
 
-/** A relay in that state which has said 5 bytes, of which 2 are acknowledged, and heard 3, of which 2. */
+/** A relay in that state that has sent 5 bytes, 2 of them acknowledged, and received 3, 2 of them acknowledged. */
 function relayIn(state: RelayState): Relay {
   const relay = new Relay({ windowBytes: 10, peerWindowBytes: 10 });
   relay.attach({ peerReceived: 0, from: 0 });
@@ -43,18 +43,18 @@ describe('the states of a relay', () => {
     write: (relay) => relay.write(Buffer.from('x')),
     end: (relay) => relay.end(),
     next: (relay) => relay.next(9),
-    take: (relay) => relay.receive(Buffer.from('d')),
-    takeEnd: (relay) => relay.receiveEof(3),
-    hear: (relay) => relay.onAck(4),
-    tell: (relay) => relay.recordAckSent(2),
+    receive: (relay) => relay.receive(Buffer.from('d')),
+    receiveEof: (relay) => relay.receiveEof(3),
+    onAck: (relay) => relay.onAck(4),
+    recordAckSent: (relay) => relay.recordAckSent(2),
     attach: (relay) => relay.attach({ peerReceived: 3, from: 1 }),
     detach: (relay) => relay.detach(),
     close: (relay) => relay.close(),
   };
   const allowed: Readonly<Record<RelayState, readonly string[]>> = {
-    detached: ['write', 'end', 'next', 'tell', 'attach', 'close'],
+    detached: ['write', 'end', 'next', 'recordAckSent', 'attach', 'close'],
     attached: Object.keys(inputs),
-    closed: ['end', 'next', 'tell', 'close'],
+    closed: ['end', 'next', 'recordAckSent', 'close'],
   };
   for (const state of Object.keys(relaySteps) as RelayState[])
     for (const [name, input] of Object.entries(inputs)) {
@@ -69,7 +69,7 @@ describe('the states of a relay', () => {
 
   const impossible: Readonly<Record<string, (relay: Relay) => unknown>> = {
     'an acknowledgement backwards': (relay) => relay.onAck(1),
-    'an acknowledgement of what was not said': (relay) => relay.onAck(6),
+    'an acknowledgement of what was not sent': (relay) => relay.onAck(6),
     'an acknowledgement below zero': (relay) => relay.onAck(-1),
     'an acknowledgement of half a byte': (relay) => relay.onAck(2.5),
     'an acknowledgement of no number': (relay) => relay.onAck(NaN),
@@ -80,12 +80,13 @@ describe('the states of a relay', () => {
     'an end before the last byte': (relay) => relay.receiveEof(2),
     'an end behind the last byte': (relay) => relay.receiveEof(4),
     'an end at no number': (relay) => relay.receiveEof(NaN),
-    'to tell of what has not come': (relay) => relay.recordAckSent(4),
+    'to acknowledge what has not arrived': (relay) => relay.recordAckSent(4),
     'a carrier that goes on behind what has come': (relay) => relay.attach({ peerReceived: 2, from: 4 }),
     'a carrier that goes on below zero': (relay) => relay.attach({ peerReceived: 2, from: -1 }),
     'a carrier that goes on at 2^53': (relay) => relay.attach({ peerReceived: 2, from: 2 ** 53 }),
     'a carrier whose peer has forgotten something': (relay) => relay.attach({ peerReceived: 1, from: 3 }),
-    'a carrier whose peer has taken what was not said': (relay) => relay.attach({ peerReceived: 6, from: 3 }),
+    'a carrier whose peer has received what was not sent': (relay) =>
+      relay.attach({ peerReceived: 6, from: 3 }),
   };
   for (const [what, input] of Object.entries(impossible))
     it(`${what} is refused, and nothing changes`, () => {
@@ -93,7 +94,7 @@ describe('the states of a relay', () => {
       assertRefused(relay, () => input(relay));
     });
 
-  it('after the end nothing may come, on the same carrier or on one that starts before', () => {
+  it('after the end no data can come, on the same carrier or on one that starts before', () => {
     const relay = relayIn('attached');
     relay.receiveEof(3);
     assertRefused(relay, () => relay.receive(Buffer.from('d')));
@@ -138,7 +139,7 @@ const actions = {
     const to = which % 2 === 0 ? 'client' : 'gateway';
     for (let count = 0; count < size; count++) model.deliver(newest, to);
   },
-  ask: (model: Model) => model.ask(),
+  requestCarrier: (model: Model) => model.requestCarrier(),
   answer: (model: Model, which: number, size: number) => model.answer(which, { twice: size % 3 === 0 }),
   cut: (model: Model, which: number, size: number) => model.cut(which, { loses: size % 2 === 0 }),
   cutNewest: (model: Model, _which: number, size: number) =>
@@ -164,7 +165,12 @@ function forge({ relay, arrived, sawEnd, peer }: Model['client'], size: number):
 
 const names = Object.keys(actions) as (keyof typeof actions)[];
 /** `end` and the cuts are rare, so that something happens between them. */
-const weights: Partial<Record<keyof typeof actions, number>> = { end: 1, cut: 3, cutNewest: 3, ask: 5 };
+const weights: Partial<Record<keyof typeof actions, number>> = {
+  end: 1,
+  cut: 3,
+  cutNewest: 3,
+  requestCarrier: 5,
+};
 const step: fc.Arbitrary<Step> = fc.tuple(
   fc.oneof(...names.map((name) => ({ weight: weights[name] ?? 8, arbitrary: fc.constant(name) }))),
   fc.nat({ max: 11 }),
@@ -208,14 +214,14 @@ describe('two relays and an adversary between them', () => {
     const relay = new Relay({ windowBytes: Infinity, peerWindowBytes: Infinity });
     relay.attach({ peerReceived: 0, from: 0 });
     relay.write(Buffer.alloc(5_000_000));
-    let said = 0;
+    let sent = 0;
     for (let next = relay.next(16_384); next !== undefined; next = relay.next(16_384))
-      if (next.kind === 'data') said += next.bytes.length;
-    assert.equal(said, 5_000_000);
+      if (next.kind === 'data') sent += next.bytes.length;
+    assert.equal(sent, 5_000_000);
     assert.equal(relay.receive(Buffer.alloc(5_000_000)).length, 5_000_000);
   });
 
-  it('a violation says with which code to close', () => {
+  it('a violation has the code to close with', () => {
     const relay = new Relay({ windowBytes: 1, peerWindowBytes: 1 });
     relay.attach({ peerReceived: 0, from: 0 });
     assert.equal(

@@ -85,7 +85,7 @@ describe('a replay buffer', () => {
     assert.equal(replay.read(1, 9).length, 0);
   });
 
-  it('keeps copies: who appends bytes may use their memory again', () => {
+  it('keeps copies: the memory of appended bytes can be used again', () => {
     for (const length of [3, 100_000]) {
       const replay = new ReplayBuffer();
       const bytes = Buffer.alloc(length, 'few');

@@ -130,7 +130,7 @@ describe('patternMatches()', () => {
   });
 });
 
-/** The same question, asked of the text: labels from the right, ports as words. */
+/** The same decision, made on the text: labels from the right, ports as text. */
 function oracle(pattern: string, { host, port }: Target): boolean {
   const [, stem, wanted = '22'] = /^(.*?)(?::(\d+|\*))?$/.exec(pattern.replace(/[[\]]/g, '§'))!;
   if (wanted !== '*' && wanted !== String(port)) return false;

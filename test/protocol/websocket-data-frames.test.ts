@@ -4,9 +4,9 @@ import type { Writable } from 'node:stream';
 import { describe, it } from 'node:test';
 import * as fc from 'fast-check';
 import * as ws from 'ws';
-import { PlainFrames } from '../../protocol/websocket-data-frames.ts';
+import { WebSocketDataFrames } from '../../protocol/websocket-data-frames.ts';
 
-// Its types do not tell of it.
+// Its types lack it.
 const { Receiver } = ws as unknown as { Receiver: new (options: object) => Writable };
 
 const mostBytes = 64 * 1024;
@@ -35,7 +35,7 @@ function frame(
 /** What comes out: the payload, and where it was interrupted by what else. */
 function read(...chunks: readonly Buffer[]): { payload: Buffer; other: Buffer; order: string } {
   const parts: { kind: string; bytes: Buffer }[] = [];
-  const frames = new PlainFrames(
+  const frames = new WebSocketDataFrames(
     { maxBytes: mostBytes },
     {
       payload: (bytes) => parts.push({ kind: 'p', bytes: Buffer.from(bytes) }),
@@ -95,7 +95,7 @@ describe('plain frames', () => {
 
   it('say how much of a message is still to come', () => {
     const lefts: number[] = [];
-    const frames = new PlainFrames(
+    const frames = new WebSocketDataFrames(
       { maxBytes: mostBytes },
       { payload: (_, left) => lefts.push(left), other: () => assert.fail() },
     );
@@ -108,7 +108,7 @@ describe('plain frames', () => {
   it('go on after a text message where those are wanted', () => {
     const texts: Buffer[] = [];
     const payload: Buffer[] = [];
-    const frames = new PlainFrames(
+    const frames = new WebSocketDataFrames(
       { maxBytes: mostBytes, passesText: true },
       {
         payload: (bytes) => payload.push(Buffer.from(bytes)),
@@ -178,7 +178,7 @@ describe('plain frames', () => {
     );
   });
 
-  // Any bytes give payload or go on as they are, and `ws` says the same of them with us in front as without.
+  // Any bytes are payload or passed on as they are, and `ws` reports the same with this reader before it as without.
   it('bring what ws makes of them, whatever the bytes', async () => {
     const heads = fc.constantFrom(
       [0x82, 0x81],
@@ -202,22 +202,22 @@ describe('plain frames', () => {
   });
 });
 
-/** What a receiver of `ws` tells of, with plain frames read before it or not. */
-interface Told {
+/** What a receiver of `ws` reports, with data frames read before it or not. */
+interface Reported {
   readonly bytes: string;
   readonly events: string;
   /** By a Close, or an error. */
   readonly over: boolean;
 }
 
-/** Without us, `ws` waits for the end of a message; until there is one, we may have told more of it. */
+/** Alone, `ws` waits for the end of a message; until it arrives, the reader before it can have reported more. */
 function assertSame(chunks: readonly Buffer[]): void {
-  const [sifted, plain] = [told(chunks, true), told(chunks, false)];
-  const bytes = sifted.over ? sifted.bytes : sifted.bytes.slice(0, plain.bytes.length);
-  assert.deepEqual({ ...sifted, bytes }, plain);
+  const [filtered, plain] = [reported(chunks, true), reported(chunks, false)];
+  const bytes = filtered.over ? filtered.bytes : filtered.bytes.slice(0, plain.bytes.length);
+  assert.deepEqual({ ...filtered, bytes }, plain);
 }
 
-function told(chunks: readonly Buffer[], sifted: boolean): Told {
+function reported(chunks: readonly Buffer[], filtered: boolean): Reported {
   let bytes = '';
   let events = '';
   const receiver = new Receiver({ isServer: true, maxPayload: mostBytes });
@@ -233,7 +233,7 @@ function told(chunks: readonly Buffer[], sifted: boolean): Told {
   const receive = (each: Buffer): void => {
     if (!receiver.errored && !receiver.writableEnded) receiver.write(Buffer.from(each));
   };
-  const frames = new PlainFrames(
+  const frames = new WebSocketDataFrames(
     { maxBytes: mostBytes },
     {
       payload: (payload) => (bytes += payload.toString('hex')),
@@ -241,7 +241,7 @@ function told(chunks: readonly Buffer[], sifted: boolean): Told {
     },
   );
   for (const chunk of chunks) {
-    if (sifted) frames.push(Buffer.from(chunk));
+    if (filtered) frames.push(Buffer.from(chunk));
     else receive(chunk);
   }
   return { bytes, events, over: Boolean(receiver.errored) || receiver.writableEnded };

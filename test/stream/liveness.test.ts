@@ -1,78 +1,78 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { setTimeout as passed } from 'node:timers/promises';
+import { setTimeout as delay } from 'node:timers/promises';
 import { LivenessMonitor } from '../../stream/liveness.ts';
 
-/** A vigil that writes down what it does. */
-function watched(): { vigil: LivenessMonitor; events: string[]; until: (event: string) => Promise<void> } {
+/** A monitor, and a record of what it does. */
+function watched(): { monitor: LivenessMonitor; events: string[]; until: (event: string) => Promise<void> } {
   const events: string[] = [];
-  let told: (() => void) | undefined;
+  let onEvent: (() => void) | undefined;
   const note = (event: string) => (): void => {
     events.push(event);
-    told?.();
+    onEvent?.();
   };
-  const vigil = new LivenessMonitor({
-    ping: note('ask'),
-    onUnresponsive: note('silence'),
-    onRecovered: note('voice'),
+  const monitor = new LivenessMonitor({
+    ping: note('ping'),
+    onUnresponsive: note('unresponsive'),
+    onRecovered: note('recovered'),
     pingAfterMs: 10,
     responseTimeoutMs: 20,
   });
   const until = async (event: string): Promise<void> => {
     // Its own timers do not keep the process.
     const alive = setInterval(() => {}, 1000);
-    while (!events.includes(event)) await new Promise<void>((resolve) => (told = resolve));
+    while (!events.includes(event)) await new Promise<void>((resolve) => (onEvent = resolve));
     clearInterval(alive);
   };
-  return { vigil, events, until };
+  return { monitor, events, until };
 }
 
-describe('a vigil', () => {
-  it('asks who owes an answer, then tells of the silence, once, and of the voice after it', async () => {
-    const { vigil, events, until } = watched();
-    vigil.sent();
-    vigil.sent();
-    await until('silence');
-    vigil.sent();
-    vigil.ping();
-    vigil.heard();
-    vigil.heard();
-    assert.deepEqual(events, ['ask', 'silence', 'voice']);
+describe('LivenessMonitor', () => {
+  it('pings a peer that owes an answer, then reports that it is unresponsive, once, and that it has recovered', async () => {
+    const { monitor, events, until } = watched();
+    monitor.sent();
+    monitor.sent();
+    await until('unresponsive');
+    monitor.sent();
+    monitor.ping();
+    monitor.received();
+    monitor.received();
+    assert.deepEqual(events, ['ping', 'unresponsive', 'recovered']);
   });
 
   it('leaves a peer alone that owes nothing', async () => {
-    const { vigil, events } = watched();
-    vigil.sent();
-    vigil.heard();
-    await passed(60);
+    const { monitor, events } = watched();
+    monitor.sent();
+    monitor.received();
+    await delay(60);
     assert.deepEqual(events, []);
   });
 
   it('is content with an answer to its question', async () => {
-    const { vigil, events, until } = watched();
-    vigil.sent();
-    await until('ask');
-    vigil.heard();
-    await passed(60);
-    assert.deepEqual(events, ['ask']);
+    const { monitor, events, until } = watched();
+    monitor.sent();
+    await until('ping');
+    monitor.received();
+    await delay(60);
+    assert.deepEqual(events, ['ping']);
   });
 
   it('reads first what came while this process stood still', async () => {
-    const { vigil, events, until } = watched();
-    vigil.ping();
-    await until('ask');
-    setImmediate(() => vigil.heard());
+    const { monitor, events, until } = watched();
+    monitor.ping();
+    await until('ping');
+    setImmediate(() => monitor.received());
     const standsUntil = performance.now() + 60;
     while (performance.now() < standsUntil);
-    await passed(30);
-    assert.deepEqual(events, ['ask']);
+    await delay(30);
+    assert.deepEqual(events, ['ping']);
   });
 
   it('forgets everything about another connection', async () => {
-    const { vigil, events } = watched();
-    vigil.ping();
-    vigil.reset();
-    await passed(60);
-    assert.deepEqual(events, ['ask']);
+    const { monitor, events } = watched();
+    monitor.ping();
+    monitor.reset();
+    await delay(60);
+    assert.deepEqual(events, ['ping']);
   });
 });

@@ -32,7 +32,7 @@ describe('an inbox', () => {
           });
         };
         const take = (most: number): Buffer => {
-          const { bytes, release } = inbox.receive(most);
+          const { bytes, release } = inbox.shift(most);
           const copy = Buffer.from(bytes);
           release();
           return copy;
@@ -64,7 +64,7 @@ describe('an inbox', () => {
     let [pieces, kept] = [0, 0];
     while (inbox.length > 0) {
       pieces++;
-      kept += inbox.receive(65_536).bytes.buffer.byteLength;
+      kept += inbox.shift(65_536).bytes.buffer.byteLength;
     }
     assert.ok(pieces < 1000, `${pieces} buffers`);
     assert.ok(kept < 1_100_000, `${kept} bytes`);

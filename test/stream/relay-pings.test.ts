@@ -4,7 +4,7 @@ import type { AddressInfo, Socket } from 'node:net';
 import { after, before, describe, it } from 'node:test';
 import { WebSocket, WebSocketServer } from 'ws';
 import { relayV1 } from '../../protocol/relay-v1.ts';
-import { InboundWebSocketCarrier } from '../../stream/zero-copy/inbound-websocket-carrier.ts';
+import { inboundWebSocketCarrier } from '../../stream/zero-copy/inbound-websocket-carrier.ts';
 import type { Carrier } from '../../stream/carrier.ts';
 import { RelayStream } from '../../stream/relay-stream.ts';
 
@@ -25,7 +25,7 @@ describe('a RelayStream that is pinged', () => {
     peer.on('error', () => {});
     await once(peer, 'open');
     const [socket, { socket: connection }] = await accepted;
-    const carrier = new InboundWebSocketCarrier(socket, relayV1, connection);
+    const carrier = inboundWebSocketCarrier(socket, relayV1, connection);
     const stream = new RelayStream({ isV4: false, windowBytes: 256 * 1024 });
     stream.on('error', () => {});
     stream.attach(carrier, { peerReceived: 0, from: 0 });

@@ -9,7 +9,7 @@ import { WebSocket, WebSocketServer } from 'ws';
 import { relayV1 } from '../../protocol/relay-v1.ts';
 import { relayV4 } from '../../protocol/relay-v4.ts';
 import type { RelayCodec } from '../../protocol/relay-frame.ts';
-import { InboundWebSocketCarrier } from '../../stream/zero-copy/inbound-websocket-carrier.ts';
+import { inboundWebSocketCarrier } from '../../stream/zero-copy/inbound-websocket-carrier.ts';
 import { webSocketCarrier } from '../../stream/websocket-carrier.ts';
 import type { CarrierEnd } from '../../stream/carrier.ts';
 import { RelayStream } from '../../stream/relay-stream.ts';
@@ -19,7 +19,7 @@ import { tunnelEnded } from '../../stream/tunnel-ended.ts';
 const windowBytes = 64 * 1024;
 
 /** A real WebSocket, with both of its ends. */
-interface Line {
+interface Connection {
   readonly near: WebSocket;
   readonly far: WebSocket;
   readonly farSocket: Socket;
@@ -39,7 +39,7 @@ after(() => {
   server.closeAllConnections();
 });
 
-async function openLine(): Promise<Line> {
+async function openConnection(): Promise<Connection> {
   const near = new WebSocket(`ws://127.0.0.1:${port}/`, { perMessageDeflate: false });
   near.on('error', () => {});
   const [[far, request]] = await Promise.all([
@@ -51,8 +51,8 @@ async function openLine(): Promise<Line> {
 }
 
 /** Two streams that have agreed on where they stand, on a connection of their own. */
-async function join(near: RelayStream, far: RelayStream, codec: RelayCodec = relayV1): Promise<Line> {
-  const line = await openLine();
+async function join(near: RelayStream, far: RelayStream, codec: RelayCodec = relayV1): Promise<Connection> {
+  const line = await openConnection();
   attachBoth(near, far, { line, codec });
   return line;
 }
@@ -60,10 +60,10 @@ async function join(near: RelayStream, far: RelayStream, codec: RelayCodec = rel
 function attachBoth(
   near: RelayStream,
   far: RelayStream,
-  { line, codec = relayV1 }: { readonly line: Line; readonly codec?: RelayCodec },
+  { line, codec = relayV1 }: { readonly line: Connection; readonly codec?: RelayCodec },
 ): void {
   const [nearTaken, farTaken] = [near.received, far.received];
-  far.attach(new InboundWebSocketCarrier(line.far, codec, line.farSocket), {
+  far.attach(inboundWebSocketCarrier(line.far, codec, line.farSocket), {
     peerReceived: nearTaken,
     from: farTaken,
   });
@@ -76,13 +76,13 @@ function stream(more: Partial<RelayStreamOptions> = {}): RelayStream {
   return made;
 }
 
-/** A stream, and the news that it has lost its connection. */
+/** A stream, and the loss of its connection. */
 function losing(more: Partial<RelayStreamOptions> = {}): { made: RelayStream; lost: Promise<CarrierEnd> } {
   const { promise, resolve } = Promise.withResolvers<CarrierEnd>();
   return { made: stream({ ...more, onDetached: resolve }), lost: promise };
 }
 
-/** Texts that come to the end of a line that speaks for itself. */
+/** Text messages that arrive at a bare WebSocket. */
 function texts(socket: WebSocket): { readonly all: string[]; until(text: RegExp): Promise<string> } {
   const all: string[] = [];
   socket.on('message', (data: Buffer, isBinary) => {
@@ -102,17 +102,17 @@ function texts(socket: WebSocket): { readonly all: string[]; until(text: RegExp)
 }
 
 describe('a stream that outlives its connections', () => {
-  it('finishes when what it hears on the next connection is that its EOF has been taken', async () => {
+  it('finishes when the next connection starts after its EOF', async () => {
     const { made: near, lost } = losing();
-    const first = await openLine();
-    const said = texts(first.far);
+    const first = await openConnection();
+    const sent = texts(first.far);
     near.attach(webSocketCarrier(first.near, relayV1), { peerReceived: 0, from: 0 });
     near.end('x');
-    await said.until(/^end at=1/);
+    await sent.until(/^end at=1/);
     first.farSocket.destroy();
     await lost;
     assert.equal(near.writableFinished, false);
-    const second = await openLine();
+    const second = await openConnection();
     near.attach(webSocketCarrier(second.near, relayV1), { peerReceived: 2, from: 0 });
     if (!near.writableFinished) await once(near, 'finish');
     near.destroy();
@@ -124,7 +124,7 @@ describe('a stream that outlives its connections', () => {
     near.end(Buffer.alloc(40_000, 'x'));
     far.end();
     near.resume();
-    // Nobody reads until all of it, and the EOF, has arrived.
+    // Nothing is read until all of it, and the EOF, has arrived.
     while (!far.hasEnded) await turn();
     assert.equal(near.writableFinished, false);
     far.resume();
@@ -154,30 +154,30 @@ describe('a stream that outlives its connections', () => {
     const line = await join(near, far);
     const sent = randomBytes(4 * windowBytes);
     far.end(sent);
-    // A whole window waits for a reader; then the connection goes, and a new one is asked for.
+    // A whole window waits for a reader; then the connection is lost, and a new one is requested.
     while (near.unreadBytes < windowBytes) await turn();
     line.farSocket.resetAndDestroy();
     await Promise.all([lost, farLost]);
-    const asked = near.received;
-    assert.equal(asked, 0);
+    const requested = near.received;
+    assert.equal(requested, 0);
     const [chunks, done] = [[] as Buffer[], once(near, 'end')];
     near.on('data', (chunk: Buffer) => chunks.push(chunk));
     while (chunks.reduce((sum, { length }) => sum + length, 0) < windowBytes) await turn();
     far.resume();
-    const next = await openLine();
-    far.attach(new InboundWebSocketCarrier(next.far, relayV1, next.farSocket), {
-      peerReceived: asked,
+    const next = await openConnection();
+    far.attach(inboundWebSocketCarrier(next.far, relayV1, next.farSocket), {
+      peerReceived: requested,
       from: 0,
     });
-    near.attach(webSocketCarrier(next.near, relayV1), { peerReceived: 0, from: asked });
+    near.attach(webSocketCarrier(next.near, relayV1), { peerReceived: 0, from: requested });
     await done;
     assert.equal(hash(Buffer.concat(chunks)), hash(sent));
   });
 
   it('goes on when its peer acknowledges what has not been sent again yet', async () => {
     const { made: far, lost } = losing({ windowBytes: 2 * 1024 * 1024 });
-    const line = await openLine();
-    far.attach(new InboundWebSocketCarrier(line.far, relayV1, line.farSocket), { peerReceived: 0, from: 0 });
+    const line = await openConnection();
+    far.attach(inboundWebSocketCarrier(line.far, relayV1, line.farSocket), { peerReceived: 0, from: 0 });
     let arrived = 0;
     line.near.on('message', (data: Buffer, isBinary) => {
       if (isBinary) arrived += data.length;
@@ -187,10 +187,10 @@ describe('a stream that outlives its connections', () => {
     while (arrived < sent.length) await once(line.near, 'message');
     line.farSocket.resetAndDestroy();
     await lost;
-    // It said 0 when it asked, and takes the rest of what it has before the first byte comes once more.
-    const next = await openLine();
+    // It requested 0, and reads the rest of what it has before the first byte is sent again.
+    const next = await openConnection();
     next.near.pause();
-    far.attach(new InboundWebSocketCarrier(next.far, relayV1, next.farSocket), { peerReceived: 0, from: 0 });
+    far.attach(inboundWebSocketCarrier(next.far, relayV1, next.farSocket), { peerReceived: 0, from: 0 });
     next.near.send('ack at=1500000');
     while (far.acknowledged !== 1_500_000) await turn();
     const chunks: Buffer[] = [];
@@ -204,15 +204,15 @@ describe('a stream that outlives its connections', () => {
 
   it('sends small messages after a loss, until one was acknowledged', async () => {
     const { made: far, lost } = losing();
-    const line = await openLine();
-    far.attach(new InboundWebSocketCarrier(line.far, relayV1, line.farSocket), { peerReceived: 0, from: 0 });
+    const line = await openConnection();
+    far.attach(inboundWebSocketCarrier(line.far, relayV1, line.farSocket), { peerReceived: 0, from: 0 });
     far.write(Buffer.alloc(60_000));
     const [first] = (await once(line.near, 'message')) as [Buffer];
     assert.equal(first.length, 60_000);
     line.farSocket.resetAndDestroy();
     await lost;
-    const next = await openLine();
-    far.attach(new InboundWebSocketCarrier(next.far, relayV1, next.farSocket), { peerReceived: 0, from: 0 });
+    const next = await openConnection();
+    far.attach(inboundWebSocketCarrier(next.far, relayV1, next.farSocket), { peerReceived: 0, from: 0 });
     const sizes: number[] = [];
     next.near.on('message', (data: Buffer) => void sizes.push(data.length));
     while (sizes.length < 15) await once(next.near, 'message');
@@ -225,15 +225,15 @@ describe('a stream that outlives its connections', () => {
     far.destroy();
   });
 
-  it('acknowledges what it has told in a request when the connection goes on as it is', async () => {
+  it('acknowledges what it has put in a request when the connection survives', async () => {
     const near = stream();
-    const line = await openLine();
-    const heard = texts(line.far);
+    const line = await openConnection();
+    const sent = texts(line.far);
     near.attach(webSocketCarrier(line.near, relayV1), { peerReceived: 0, from: 0 });
     near.resume();
     line.far.send(Buffer.from('abc'));
     while (near.received < 3) await turn();
-    assert.equal(await heard.until(/^ack /), 'ack at=3');
+    assert.equal(await sent.until(/^ack /), 'ack at=3');
     near.destroy();
   });
 
@@ -255,11 +255,11 @@ describe('a stream that outlives its connections', () => {
   it('does not blame a new connection for the silence of the one before', async () => {
     let silences = 0;
     const { made: near, lost } = losing({ keepAliveMs: 100, onUnresponsive: () => silences++ });
-    const line = await openLine();
+    const line = await openConnection();
     near.attach(webSocketCarrier(line.near, relayV1), { peerReceived: 0, from: 0 });
     line.far.pause();
     near.probe();
-    const next = await openLine();
+    const next = await openConnection();
     // Answers each ping, so that it is not silent.
     next.far.on('message', (data: Buffer) => next.far.send(data.toString().replace('ping', 'pong')));
     near.attach(webSocketCarrier(next.near, relayV1), { peerReceived: 0, from: 0 });
@@ -274,7 +274,7 @@ describe('a stream that outlives its connections', () => {
 
   it('answers no more pings than its peer reads', async () => {
     const near = stream();
-    const line = await openLine();
+    const line = await openConnection();
     const carrier = webSocketCarrier(line.near, relayV1);
     near.attach(carrier, { peerReceived: 0, from: 0 });
     line.farSocket.pause();
@@ -291,10 +291,10 @@ describe('a stream that outlives its connections', () => {
 
   it('keeps small messages together: a window of single bytes is not a million buffers', async () => {
     const near = stream({ windowBytes: 1024 * 1024 });
-    const line = await openLine();
+    const line = await openConnection();
     near.attach(webSocketCarrier(line.near, relayV1), { peerReceived: 0, from: 0 });
     const byte = Buffer.from('x');
-    // As an attacker does it: each byte in a read of its own, with much that says nothing.
+    // As an attacker does it: each byte in a read of its own, with much that means nothing.
     const nothing = `nothing a=${'x'.repeat(900)}`;
     const count = 150_000;
     for (let sent = 0; sent < count; sent++) {
@@ -327,7 +327,7 @@ describe('a stream that outlives its connections', () => {
         it(`destroyed while ${state} with ${what} to do, and ${error?.message ?? 'no error'}: closes`, async () => {
           const { made: near, lost } = losing();
           if (state !== 'detached') {
-            const line = await openLine();
+            const line = await openConnection();
             near.attach(webSocketCarrier(line.near, relayV1), { peerReceived: 0, from: 0 });
             line.far.pause();
             if (state === 'detached again') {
@@ -348,7 +348,7 @@ describe('a stream that outlives its connections', () => {
           assert.equal(near.isAttached, false);
         });
 
-  it('tells the close code of a violation, and is over', async () => {
+  it('sends the close code of a violation, and is destroyed', async () => {
     for (const [message, code] of [
       ['ack at=1', 4005],
       ['end at=7', 4013],
@@ -358,7 +358,7 @@ describe('a stream that outlives its connections', () => {
       [Buffer.alloc(65_536), 4013],
     ] as const) {
       const near = stream({ windowBytes: 1000 });
-      const line = await openLine();
+      const line = await openConnection();
       near.attach(webSocketCarrier(line.near, relayV1), { peerReceived: 0, from: 0 });
       line.far.send(message);
       const [[closeCode]] = await Promise.all([once(line.far, 'close') as Promise<[number]>, closed(near)]);
@@ -370,7 +370,7 @@ describe('a stream that outlives its connections', () => {
 describe('a stream for peers of relay v4', () => {
   it('takes what it has as taken when the peer comes back, read or not', async () => {
     const { made: near, lost } = losing({ isV4: true });
-    const line = await openLine();
+    const line = await openConnection();
     near.attach(webSocketCarrier(line.near, relayV4), { peerReceived: 0, from: 0 });
     line.far.send(relayV4.encode({ kind: 'data', bytes: Buffer.from('unread') })!);
     while (near.unreadBytes < 6) await turn();
@@ -380,33 +380,35 @@ describe('a stream for peers of relay v4', () => {
     near.destroy();
   });
 
-  it('keeps the connection alive by what nobody minds: no PING, no text, no ACK of 0, nothing empty', async () => {
+  it('keeps the connection alive by what every client skips: no PING, no text, no ACK of 0, nothing empty', async () => {
     const near = stream({ isV4: true, keepAliveMs: 5 });
-    const line = await openLine();
+    const line = await openConnection();
     let pings = 0;
     line.far.on('ping', () => pings++);
-    const heard: string[] = [];
-    line.far.on('message', (data: Buffer, isBinary) => heard.push(isBinary ? data.toString('hex') : 'text'));
+    const received: string[] = [];
+    line.far.on('message', (data: Buffer, isBinary) =>
+      received.push(isBinary ? data.toString('hex') : 'text'),
+    );
     near.attach(webSocketCarrier(line.near, relayV4), { peerReceived: 0, from: 0 });
     near.resume();
     near.write('');
     near.requestReconnect();
     line.far.send(relayV4.encode({ kind: 'data', bytes: Buffer.from('x') })!);
-    while (heard.length < 5 || !heard.includes('00070000000000000001')) await once(line.far, 'message');
-    assert.deepEqual([...new Set(heard)].toSorted(), ['00070000000000000001', '00f0']);
+    while (received.length < 5 || !received.includes('00070000000000000001')) await once(line.far, 'message');
+    assert.deepEqual([...new Set(received)].toSorted(), ['00070000000000000001', '00f0']);
     assert.equal(pings, 0);
     near.destroy();
   });
 
-  it('is over with the Close of its peer: nobody can come back', async () => {
+  it('ends with the Close of its peer: it cannot be resumed', async () => {
     const near = stream({ isV4: true });
-    const line = await openLine();
+    const line = await openConnection();
     near.attach(webSocketCarrier(line.near, relayV4), { peerReceived: 0, from: 0 });
     near.resume();
     line.far.close(1000);
     await once(near, 'end');
     assert.equal(near.canResume, false);
-    near.end('to nobody');
+    near.end('nowhere');
     await closed(near);
   });
 });

@@ -59,7 +59,7 @@ describe('a stream over a WebSocket', () => {
     assert.equal(code, 1000);
   });
 
-  it('splits what is longer than a message may be, and never sends an empty one before the end', async () => {
+  it('splits what is longer than a message can be, and never sends an empty one before the end', async () => {
     const [stream, peer] = await pair({ eof: 'message' });
     const lengths: number[] = [];
     peer.on('message', (data: Buffer) => lengths.push(data.length));
@@ -75,7 +75,7 @@ describe('a stream over a WebSocket', () => {
     stream.destroy();
   });
 
-  it('tells a peer that knows nothing better its end by Close 1000, after every byte', async () => {
+  it('sends its end as Close 1000 to a peer without the subprotocol, after every byte', async () => {
     const [stream, peer] = await pair({ eof: 'close' });
     const bytes: Buffer[] = [];
     peer.on('message', (data: Buffer) => bytes.push(data));
@@ -121,11 +121,11 @@ describe('a stream over a WebSocket', () => {
     });
   }
 
-  /** A stream that hands over what it reads itself, what it has handed over, and a bare WebSocket as its peer. */
-  async function handedOver(
+  /** A stream that reads directly, what it has passed on, and a bare WebSocket as its peer. */
+  async function readDirectly(
     options: WebSocketStreamOptions,
     take: () => boolean = () => true,
-  ): Promise<{ stream: Duplex; peer: WebSocket; handed: () => string }> {
+  ): Promise<{ stream: Duplex; peer: WebSocket; passed: () => string }> {
     const bytes: Buffer[] = [];
     const accepted = new Promise<Duplex>((resolve) => {
       server.once('connection', (socket, { socket: connection }) => {
@@ -144,12 +144,12 @@ describe('a stream over a WebSocket', () => {
     const peer = new WebSocket(`ws://127.0.0.1:${(server.address() as AddressInfo).port}`);
     peer.on('error', () => {});
     await once(peer, 'open');
-    return { stream: await accepted, peer, handed: () => Buffer.concat(bytes).toString('latin1') };
+    return { stream: await accepted, peer, passed: () => Buffer.concat(bytes).toString('latin1') };
   }
 
   for (const [what, eof, leave] of breaks) {
-    it(`fails with ${what}, handed over`, async () => {
-      const { stream, peer } = await handedOver({ eof });
+    it(`fails with ${what}, read directly`, async () => {
+      const { stream, peer } = await readDirectly({ eof });
       const failed = new Promise((resolve) => stream.once('error', resolve));
       leave(peer);
       assert.ok((await failed) instanceof Error);
@@ -157,8 +157,8 @@ describe('a stream over a WebSocket', () => {
     });
   }
 
-  it('hands over the bytes, answers pings between them, and ends', async () => {
-    const { stream, peer, handed } = await handedOver({ eof: 'message' });
+  it('passes on the bytes, answers pings between them, and ends', async () => {
+    const { stream, peer, passed } = await readDirectly({ eof: 'message' });
     const ended = once(stream, 'end');
     const answered = once(peer, 'pong') as Promise<[Buffer]>;
     peer.send('ab', { binary: true });
@@ -171,7 +171,7 @@ describe('a stream over a WebSocket', () => {
     peer.send(Buffer.from('f'));
     peer.send(Buffer.alloc(0));
     await ended;
-    assert.equal(handed(), `ab${'c'.repeat(60_000)}def`);
+    assert.equal(passed(), `ab${'c'.repeat(60_000)}def`);
     assert.equal((await answered)[0].toString(), 'are you there');
     stream.end('later');
     const [message] = (await once(peer, 'message')) as [Buffer];
@@ -194,18 +194,18 @@ describe('a stream over a WebSocket', () => {
     ['an empty message, and more', 1002, Buffer.concat([raw(0x82), raw(0x82, 'x')])],
     ['a Close', 1000, Buffer.concat([raw(0x88, '\x03\xe8').subarray(0, 6), Buffer.from([3, 0xe8])])],
   ] as const) {
-    it(`hands over nothing that comes after ${what}, and closes with ${code}`, async () => {
-      const { stream, peer, handed } = await handedOver({ eof: 'message' });
+    it(`passes on nothing that comes after ${what}, and closes with ${code}`, async () => {
+      const { stream, peer, passed } = await readDirectly({ eof: 'message' });
       stream.on('error', () => {});
       sendRaw(peer, raw(0x82, 'before'), frame, raw(0x82, 'after'), raw(0x82));
       const [closed] = (await once(peer, 'close')) as [number];
       assert.equal(closed, code);
-      assert.equal(handed(), 'before');
+      assert.equal(passed(), 'before');
     });
   }
 
   it('writes messages of every length, and answers pings between them', async () => {
-    const { stream, peer } = await handedOver({ eof: 'message' });
+    const { stream, peer } = await readDirectly({ eof: 'message' });
     const lengths: number[] = [];
     const bytes: Buffer[] = [];
     peer.on('message', (data: Buffer, isBinary: boolean) => {
@@ -236,23 +236,23 @@ describe('a stream over a WebSocket', () => {
 
   it('reads no more while there is no room', async () => {
     let room = 0;
-    const { stream, peer, handed } = await handedOver({ eof: 'message' }, () => room-- > 0);
+    const { stream, peer, passed } = await readDirectly({ eof: 'message' }, () => room-- > 0);
     const ended = once(stream, 'end');
     const bytes = 2 * 1024 * 1024;
     for (let sent = 0; sent < bytes; sent += 65_536) peer.send(Buffer.alloc(65_536, 'x'));
     peer.send(Buffer.alloc(0));
-    for (let handedBefore = -1; handed().length < bytes; handedBefore = handed().length) {
-      assert.ok(handed().length - handedBefore <= 256 * 1024);
+    for (let passedBefore = -1; passed().length < bytes; passedBefore = passed().length) {
+      assert.ok(passed().length - passedBefore <= 256 * 1024);
       await new Promise((resolve) => setImmediate(resolve));
       stream.resume();
     }
     stream.resume();
     await ended;
-    assert.equal(handed().length, bytes);
+    assert.equal(passed().length, bytes);
     stream.destroy();
   });
 
-  it('hands over what came with the handshake, and in one piece after the other', async () => {
+  it('passes on what came with the handshake, and in one piece after the other', async () => {
     const accepted = new Promise<string>((resolve) => {
       server.once('connection', (socket, { socket: connection }) => {
         const made = webSocketStream(socket, { eof: 'message', connection });
@@ -280,7 +280,7 @@ describe('a stream over a WebSocket', () => {
     assert.equal(code, 1006);
   });
 
-  it('pings, and gives a peer up that answers nothing', async () => {
+  it('pings, and gives up a peer that answers nothing', async () => {
     const [alive, peer] = await pair({ eof: 'message', keepAliveMs: 20 });
     let pings = 0;
     peer.on('ping', () => pings++);
@@ -293,7 +293,7 @@ describe('a stream over a WebSocket', () => {
     assert.equal(await outcome(dead), 'ECONNRESET');
   });
 
-  it('does not give a peer up whose answers wait behind bytes nobody reads', async () => {
+  it('does not give up a peer whose answers wait behind bytes that are not read', async () => {
     const [stream, peer] = await pair({ eof: 'message', keepAliveMs: 10 });
     const sent = 4 * 1024 * 1024;
     for (let at = 0; at < sent; at += 65_536) peer.send(Buffer.alloc(65_536));

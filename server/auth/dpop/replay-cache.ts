@@ -1,22 +1,22 @@
 import type { Seen } from '../../store/store.ts';
 
-/** Ids of one generation in the memory of this process. */
+/** The size of one generation of ids in this process's memory. */
 const maxIds = 10_000;
 
 /**
- * Tells whether an id comes for the first time, and remembers it. Throws `STORE_UNAVAILABLE` when that cannot be known;
- * the id then counts as used.
+ * Finds out whether an id is used for the first time, and remembers it until `until` (milliseconds since 1970). Fails with
+ * `STORE_UNAVAILABLE` when that cannot be determined; the id then counts as used.
  */
 export interface ReplayMemory {
   isNew(id: string, until: number): boolean;
 }
 
 /**
- * The memory that all processes of a store share. What this process has just seen it need not ask for: so a flood of
- * one proof costs no write.
+ * The memory that all processes of a store share. For an id that this process has seen recently the store is not asked, so
+ * that a flood of one proof costs no writes.
  */
 export function sharedReplayMemory(seen: Seen): ReplayMemory {
-  // Two sets take turns, so that nothing has to be swept; what they forget, `seen` still knows.
+  // Two generations, so that nothing has to be swept; the ids that they forget are still in `seen`.
   let newer = new Set<string>();
   let older = new Set<string>();
   return {

@@ -4,61 +4,50 @@ import type { Principal } from '../authenticator.ts';
 import { ownProperty } from './strict-json.ts';
 import type { JsonObject } from './strict-json.ts';
 
-/** Why a token was refused: for the log and the audit, never for the caller. It holds nothing of the token's text. */
+/** Why a token was refused: for the log and the audit, never for the caller. It contains nothing of the token's text. */
 export class InvalidTokenError extends Error {
   override readonly name = 'InvalidTokenError';
 }
 
-/** What the claims of an issuer's token have to be. */
+/** What the gateway demands of the claims of an issuer's tokens, beyond the registered ones. */
 export interface ClaimsPolicy {
-  readonly audience: string;
   readonly groupsClaim: string;
+  /** The longest time from `iat` to `exp`, in milliseconds. */
   readonly maxLifetimeMs: number;
-  /** Its tokens say in `auth_time` when the person showed who they are, and that is what revocations go by. */
-  readonly saysSignInTime?: boolean;
+  /** Its tokens have `auth_time`, the time at which the person signed in; revocations compare with that instead of `iat`. */
+  readonly hasAuthTime?: boolean;
   /** Conditions on further claims; all must hold. */
   readonly claims?: readonly ClaimCondition[];
 }
 
-/** Who the claims are about. */
+/** The part of a principal that comes from the claims about the subject. */
 export type Identity = Pick<Principal, 'subject' | 'groups' | 'targets' | 'tokenId' | 'signInId'>;
 
-/** When it was given, and until when it is good. */
+/** When the token was issued, or its subject signed in, and when it expires. */
 export type Lifetime = Pick<Principal, 'issuedAt' | 'expiresAt'>;
 
-/** Clocks differ: the tolerance for `exp`, `nbf` and `iat`. */
-const skewMs = 30_000;
 const maxTextLength = 256;
 const maxGroups = 1000;
 const maxTargets = 256;
 
-/** Throws `InvalidTokenError` unless audience, times and further conditions are all there and right at `nowMs`. */
-export function checkClaims(claims: JsonObject, policy: ClaimsPolicy, nowMs: number): Lifetime {
-  checkAudience(ownProperty(claims, 'aud'), policy.audience);
+/**
+ * Checks what jose leaves open of the registered claims, and the issuer's own conditions: `aud` holds text only, a `Date` can
+ * hold each time, `exp` is after `iat` and within `maxLifetimeMs` of it. Throws `InvalidTokenError`.
+ */
+export function readLifetime(claims: JsonObject, policy: ClaimsPolicy): Lifetime {
+  checkAudienceType(ownProperty(claims, 'aud'));
   const issuedMs = readTime(claims, 'iat');
   const expiresMs = readTime(claims, 'exp');
-  if (expiresMs + skewMs <= nowMs) throw new InvalidTokenError('exp: expired');
-  if (issuedMs - skewMs > nowMs) throw new InvalidTokenError('iat: in the future');
+  if (ownProperty(claims, 'nbf') !== undefined) readTime(claims, 'nbf');
   if (expiresMs <= issuedMs) throw new InvalidTokenError('exp: not after iat');
   if (expiresMs - issuedMs > policy.maxLifetimeMs)
-    throw new InvalidTokenError('exp: longer than the issuer may');
-  if (ownProperty(claims, 'nbf') !== undefined && readTime(claims, 'nbf') - skewMs > nowMs) {
-    throw new InvalidTokenError('nbf: not valid yet');
-  }
+    throw new InvalidTokenError('exp: a longer lifetime than the issuer is allowed');
   for (const condition of policy.claims ?? []) checkCondition(claims, condition);
-  const givenMs = policy.saysSignInTime ? readTime(claims, 'auth_time') : issuedMs;
-  return { issuedAt: new Date(givenMs), expiresAt: new Date(expiresMs) };
+  const startMs = policy.hasAuthTime ? readTime(claims, 'auth_time') : issuedMs;
+  return { issuedAt: new Date(startMs), expiresAt: new Date(expiresMs) };
 }
 
-function checkCondition(claims: JsonObject, { claim, values }: ClaimCondition): void {
-  const found = ownProperty(claims, claim);
-  const said: readonly unknown[] = Array.isArray(found) ? found : [found];
-  // `includes` compares without conversion: 1 is not "1".
-  if (!said.some((each) => (values as readonly unknown[]).includes(each)))
-    throw new InvalidTokenError(`${claim}: not as the issuer's entry says`);
-}
-
-/** The thumbprint of the key that the token is bound to (RFC 9449 §6.1), if it is. Throws `InvalidTokenError` for a binding of any other kind. */
+/** The thumbprint of the key that the token is bound to (RFC 9449 §6.1); undefined: it is not bound. Throws `InvalidTokenError` for a binding of any other kind. */
 export function readConfirmationThumbprint(claims: JsonObject): string | undefined {
   const confirmation = ownProperty(claims, 'cnf');
   if (confirmation === undefined) return undefined;
@@ -70,12 +59,15 @@ export function readConfirmationThumbprint(claims: JsonObject): string | undefin
     typeof thumbprint !== 'string' ||
     !/^[A-Za-z0-9_-]{43}$/.test(thumbprint)
   ) {
-    throw new InvalidTokenError('cnf: bound in a way that is not known here');
+    throw new InvalidTokenError('cnf: a binding of an unknown kind');
   }
   return thumbprint;
 }
 
-/** Reads who the claims are about. Throws `InvalidTokenError` for any claim of a wrong form, since to skip it could widen. */
+/**
+ * Reads the claims about the subject. Throws `InvalidTokenError` for any claim of a wrong form: to skip it could widen what
+ * the token allows.
+ */
 export function readIdentity(claims: JsonObject, groupsClaim: string): Identity {
   const tokenId = ownProperty(claims, 'jti');
   const signInId = ownProperty(claims, 'sid');
@@ -89,12 +81,10 @@ export function readIdentity(claims: JsonObject, groupsClaim: string): Identity 
   };
 }
 
-function checkAudience(value: unknown, audience: string): void {
+function checkAudienceType(value: unknown): void {
   const audiences = typeof value === 'string' ? [value] : value;
-  if (!Array.isArray(audiences) || !audiences.every((each) => typeof each === 'string')) {
+  if (!Array.isArray(audiences) || !audiences.every((each) => typeof each === 'string'))
     throw new InvalidTokenError('aud: missing or not text');
-  }
-  if (!audiences.includes(audience)) throw new InvalidTokenError('aud: for somebody else');
 }
 
 function readTime(claims: JsonObject, name: string): number {
@@ -107,6 +97,14 @@ function readTime(claims: JsonObject, name: string): number {
 
 // The last moment that a Date can hold (ECMA-262 §21.4.1.1).
 const maxSeconds = 8.64e12;
+
+function checkCondition(claims: JsonObject, { claim, values }: ClaimCondition): void {
+  const value = ownProperty(claims, claim);
+  const actual: readonly unknown[] = Array.isArray(value) ? value : [value];
+  // `includes` compares without conversion: 1 is not "1".
+  if (!actual.some((each) => (values as readonly unknown[]).includes(each)))
+    throw new InvalidTokenError(`${claim}: not a value that the issuer's entry allows`);
+}
 
 /** Text that can be logged and compared: not empty, no control or formatting characters. */
 function readText(value: unknown, claim: string): string {

@@ -1,5 +1,5 @@
 import type { Config, IssuerConfig } from '../../config/config.ts';
-import { cachedKeys, fixedKeys } from './jwks-cache.ts';
+import { JwksCache, fixedKeys } from './jwks-cache.ts';
 import type { KeySource, JwksCachePolicy, LoadKeys } from './jwks-cache.ts';
 import type { TrustedIssuer } from './jwt-authenticator.ts';
 import { ownAudience, ownMaxLifetimeMs } from '../gateway-key.ts';
@@ -9,33 +9,33 @@ import { keysFromDiscovery, keysFromFile, keysFromUrl } from './jwks-loaders.ts'
 
 const minuteMs = 60_000;
 
-/** A removed key is refused within 10 minutes; an endpoint may be down for a day. */
-export const remoteTimes: JwksCachePolicy = {
+/** A removed key is refused within 10 minutes; an endpoint can be down for a day. */
+export const remoteJwksPolicy: JwksCachePolicy = {
   refreshMs: 5 * minuteMs,
   maxAgeMs: 10 * minuteMs,
   maxStaleMs: 24 * 60 * minuteMs,
   cooldownMs: 10_000,
 };
 
-const fileTimes: JwksCachePolicy = {
-  ...remoteTimes,
+const fileJwksPolicy: JwksCachePolicy = {
+  ...remoteJwksPolicy,
   refreshMs: minuteMs,
   maxAgeMs: minuteMs,
   cooldownMs: 1000,
 };
 
 export interface IssuersOptions {
-  /** Told each time the keys of an issuer could not be loaded. */
+  /** Called each time the keys of an issuer could not be loaded. */
   readonly onError?: (issuer: string, error: unknown) => void;
   /** The keys of the gateway's own sign-in; absent: it has none. */
   readonly signInKeys?: KeySource;
 }
 
-/** Everyone whose tokens the gateway believes: the issuers of the config, its own key, and its own sign-in. */
+/** All issuers that the gateway trusts: its own key, its own sign-in, and the issuers of the configuration. */
 export function trustedIssuers(
   config: Config,
   key: SigningKey,
-  { onError: onTrouble, signInKeys }: IssuersOptions = {},
+  { onError, signInKeys }: IssuersOptions = {},
 ): readonly TrustedIssuer[] {
   const own: TrustedIssuer = {
     issuer: ownIssuer(config.publicUrl),
@@ -48,13 +48,13 @@ export function trustedIssuers(
   };
   const others = config.issuers.map((issuer) => ({
     ...issuer,
-    keys: issuerKeys(issuer, (error) => onTrouble?.(issuer.issuer, error)),
+    keys: issuerKeys(issuer, (error) => onError?.(issuer.issuer, error)),
   }));
-  return [own, ...(signInKeys ? [signInAs(config, signInKeys)] : []), ...others];
+  return [own, ...(signInKeys ? [signInAsIssuer(config, signInKeys)] : []), ...others];
 }
 
-/** What people get by signing in: tokens of minutes, from the authorization server in this very process. */
-function signInAs({ publicUrl, signIn }: Config, keys: KeySource): TrustedIssuer {
+/** The issuer of the tokens that people get by signing in: they live for minutes, and the authorization server is part of this process. */
+function signInAsIssuer({ publicUrl, signIn }: Config, keys: KeySource): TrustedIssuer {
   return {
     issuer: signInIssuer(publicUrl),
     audience: ownAudience,
@@ -62,17 +62,17 @@ function signInAs({ publicUrl, signIn }: Config, keys: KeySource): TrustedIssuer
     groupsClaim: 'groups',
     typ: 'at+jwt',
     maxLifetimeMs: signIn.accessTokenMs,
-    saysSignInTime: true,
+    hasAuthTime: true,
     keys,
   };
 }
 
-function issuerKeys({ issuer, keys }: IssuerConfig, onTrouble: (error: unknown) => void): KeySource {
-  const times = keys.kind === 'file' ? fileTimes : remoteTimes;
-  return cachedKeys(loader(issuer, keys), { times, onError: onTrouble });
+function issuerKeys({ issuer, keys }: IssuerConfig, onError: (error: unknown) => void): KeySource {
+  const policy = keys.kind === 'file' ? fileJwksPolicy : remoteJwksPolicy;
+  return new JwksCache(keyLoader(issuer, keys), { policy, onError });
 }
 
-function loader(issuer: string, keys: IssuerConfig['keys']): LoadKeys {
+function keyLoader(issuer: string, keys: IssuerConfig['keys']): LoadKeys {
   if (keys.kind === 'file') return keysFromFile(keys.file);
   return keys.kind === 'url' ? keysFromUrl(keys.url) : keysFromDiscovery(issuer);
 }

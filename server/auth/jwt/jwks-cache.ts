@@ -2,32 +2,32 @@ import { createLocalJWKSet, errors } from 'jose';
 import type { CryptoKey, JSONWebKeySet } from 'jose';
 import { TunnelError } from '../../../protocol/errors.ts';
 
-/** Where an issuer's public keys come from. */
+/** A source of an issuer's public keys. */
 export interface KeySource {
-  /** The keys that may have signed under this header; none: no such key. Throws `ISSUER_UNAVAILABLE`. */
+  /** The keys that a token with this header can be signed with; none: no such key. Rejects with `ISSUER_UNAVAILABLE`. */
   find(hint: { readonly alg: string; readonly kid?: string }): Promise<readonly CryptoKey[]>;
 }
 
-/** Fetches the current key set. Throws anything; the keys at hand then go on for a while. */
+/** Loads the current key set. Rejects with any error; the cached keys then stay in use for a while. */
 export type LoadKeys = () => Promise<JSONWebKeySet>;
 
-/** How long keys are believed, in milliseconds. */
+/** How long keys are trusted, in milliseconds. */
 export interface JwksCachePolicy {
-  /** Keys in use are loaded again in the background at this age. */
+  /** From this age on, keys in use are loaded again in the background. */
   readonly refreshMs: number;
-  /** Keys of this age are not used before a try to load them again, so that a removed key is refused by then. */
+  /** From this age on, keys are not used before an attempt to load them again, so that a removed key is refused by then. */
   readonly maxAgeMs: number;
-  /** Keys of this age are not used at all, even when they cannot be loaded. */
+  /** From this age on, keys are not used at all, even when they cannot be loaded. */
   readonly maxStaleMs: number;
-  /** Least time between two loads for unknown keys, and after a failed load. */
+  /** The least time between two loads for unknown keys, and after a failed load. */
   readonly cooldownMs: number;
 }
 
-export interface CachedKeysOptions {
-  readonly times: JwksCachePolicy;
+export interface JwksCacheOptions {
+  readonly policy: JwksCachePolicy;
   /** A monotonic clock, in milliseconds. */
   readonly now?: () => number;
-  /** Told of each load that failed, for the log. */
+  /** Called with the error of each load that failed, for the log. */
   readonly onError?: (error: unknown) => void;
 }
 
@@ -35,99 +35,106 @@ const maxCandidates = 8;
 
 /** Keys that never change. */
 export function fixedKeys(jwks: JSONWebKeySet): KeySource {
-  const select = selector(jwks);
-  return { find: select };
+  return { find: keySelector(jwks) };
 }
 
-interface Loaded {
-  readonly select: Select;
+interface LoadedKeys {
+  readonly select: SelectKeys;
   readonly atMs: number;
 }
 
 /**
- * Keys that are loaded at first use and again as the times say. jose's own remote set is not enough here: its cooldown
+ * Keys that are loaded at first use, and again as the policy says. jose's own remote set is not enough here: its cooldown
  * counts from the last success only, so that while the endpoint is down every unknown key would be another request,
- * and it stops believing known keys at the first failure after ten minutes.
+ * and it stops trusting known keys at the first failure after ten minutes.
  */
-export function cachedKeys(
-  load: LoadKeys,
-  { times, now = () => performance.now(), onError: onTrouble }: CachedKeysOptions,
-): KeySource {
-  let loaded: Loaded | undefined;
-  let loading: Promise<void> | undefined;
-  let failedAtMs = -Infinity;
-  let soughtAtMs = -Infinity;
+export class JwksCache implements KeySource {
+  readonly #load: LoadKeys;
+  readonly #policy: JwksCachePolicy;
+  readonly #now: () => number;
+  readonly #onError: ((error: unknown) => void) | undefined;
+  #loaded: LoadedKeys | undefined;
+  #loading: Promise<void> | undefined;
+  #failedAtMs = -Infinity;
+  #searchedAtMs = -Infinity;
 
-  async function reload(): Promise<void> {
-    try {
-      loaded = { select: selector(await load()), atMs: now() };
-      failedAtMs = -Infinity;
-    } catch (error) {
-      failedAtMs = now();
-      onTrouble?.(error);
-    } finally {
-      loading = undefined;
-    }
+  constructor(load: LoadKeys, { policy, now = () => performance.now(), onError }: JwksCacheOptions) {
+    this.#load = load;
+    this.#policy = policy;
+    this.#now = now;
+    this.#onError = onError;
   }
 
-  /** Settles when the load has ended, well or not. Right after a failure there is none. */
-  function refresh(): Promise<void> {
-    if (!loading && now() - failedAtMs < times.cooldownMs) return Promise.resolve();
-    loading ??= reload();
-    return loading;
+  async find(hint: Parameters<SelectKeys>[0]): ReturnType<SelectKeys> {
+    await this.#freshen();
+    const found = await this.#usable()(hint);
+    if (found.length > 0) return found;
+    await this.#loadForUnknownKey();
+    return this.#usable()(hint);
   }
 
-  async function freshen(): Promise<void> {
-    const ageMs = loaded ? now() - loaded.atMs : Infinity;
-    if (ageMs < times.refreshMs) return;
-    const refreshed = refresh();
-    // While the endpoint fails, nobody waits for another failure: the keys at hand are good for maxStaleMs.
-    const failing = failedAtMs > -Infinity && ageMs < times.maxStaleMs;
-    if (ageMs >= times.maxAgeMs && !failing) await refreshed;
+  async #freshen(): Promise<void> {
+    const { refreshMs, maxAgeMs, maxStaleMs } = this.#policy;
+    const ageMs = this.#loaded ? this.#now() - this.#loaded.atMs : Infinity;
+    if (ageMs < refreshMs) return;
+    const refreshed = this.#refresh();
+    // While the endpoint fails, no caller waits for another failure: the cached keys are good for maxStaleMs.
+    const isFailing = this.#failedAtMs > -Infinity && ageMs < maxStaleMs;
+    if (ageMs >= maxAgeMs && !isFailing) await refreshed;
   }
 
-  function usable(): Select {
-    if (loaded && now() - loaded.atMs < times.maxStaleMs) return loaded.select;
+  #usable(): SelectKeys {
+    const loaded = this.#loaded;
+    if (loaded && this.#now() - loaded.atMs < this.#policy.maxStaleMs) return loaded.select;
     throw new TunnelError(
       'ISSUER_UNAVAILABLE',
-      'the keys of the issuer cannot be had at the moment; try again later',
+      "the issuer's keys are temporarily unavailable; try again later",
     );
   }
 
-  /** Looks for a key that is not there: it may have come since. */
-  async function seek(): Promise<void> {
-    if (!loading && now() - soughtAtMs < times.cooldownMs) return;
-    soughtAtMs = now();
-    await refresh();
+  /** The issuer can have added the key since the last load. */
+  async #loadForUnknownKey(): Promise<void> {
+    if (!this.#loading && this.#now() - this.#searchedAtMs < this.#policy.cooldownMs) return;
+    this.#searchedAtMs = this.#now();
+    await this.#refresh();
   }
 
-  return {
-    async find(hint) {
-      await freshen();
-      const found = await usable()(hint);
-      if (found.length > 0) return found;
-      await seek();
-      return usable()(hint);
-    },
-  };
+  /** Resolves when the load has ended, failed or not. Within the cooldown after a failure there is no load. */
+  #refresh(): Promise<void> {
+    if (!this.#loading && this.#now() - this.#failedAtMs < this.#policy.cooldownMs) return Promise.resolve();
+    this.#loading ??= this.#reload();
+    return this.#loading;
+  }
+
+  async #reload(): Promise<void> {
+    try {
+      this.#loaded = { select: keySelector(await this.#load()), atMs: this.#now() };
+      this.#failedAtMs = -Infinity;
+    } catch (error) {
+      this.#failedAtMs = this.#now();
+      this.#onError?.(error);
+    } finally {
+      this.#loading = undefined;
+    }
+  }
 }
 
-type Select = KeySource['find'];
+type SelectKeys = KeySource['find'];
 
-/** Throws when the set is not one. */
-function selector(jwks: JSONWebKeySet): Select {
-  const choose = createLocalJWKSet(jwks);
+/** Throws when `jwks` is not a key set. */
+function keySelector(jwks: JSONWebKeySet): SelectKeys {
+  const select = createLocalJWKSet(jwks);
   return async (hint) => {
     try {
-      return [await choose(hint)];
+      return [await select(hint)];
     } catch (error) {
       // A token without `kid` from an issuer with several keys: one of them is right, or none.
-      return error instanceof errors.JWKSMultipleMatchingKeys ? await some(error) : [];
+      return error instanceof errors.JWKSMultipleMatchingKeys ? await firstCandidates(error) : [];
     }
   };
 }
 
-async function some(keys: AsyncIterable<CryptoKey>): Promise<readonly CryptoKey[]> {
+async function firstCandidates(keys: AsyncIterable<CryptoKey>): Promise<readonly CryptoKey[]> {
   const found: CryptoKey[] = [];
   for await (const key of keys) {
     found.push(key);

@@ -7,7 +7,7 @@ import { isSecureUrl } from '../../net/secure-url.ts';
 
 const limits = { timeoutMs: 5000, maxBytes: 1024 * 1024 };
 
-/** Reads the key set from a file. */
+/** Loads the key set from a file. */
 export function keysFromFile(file: string): LoadKeys {
   return async () => {
     const handle = await open(file, 'r');
@@ -26,7 +26,7 @@ export function keysFromUrl(url: URL): LoadKeys {
   return async () => asKeySet(await fetchJson(url, limits));
 }
 
-/** Fetches the key set from where the issuer's own metadata says (OpenID Connect Discovery 1.0 §4). */
+/** Fetches the key set from the URL in the issuer's own metadata (OpenID Connect Discovery 1.0 §4). */
 export function keysFromDiscovery(issuer: string): LoadKeys {
   return async () => {
     const metadata = await fetchJson(discoveryUrl(issuer), limits);

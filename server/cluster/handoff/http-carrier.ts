@@ -5,72 +5,81 @@ import type { FastifyInstance } from 'fastify';
 import { toTunnelError } from '../../../protocol/errors.ts';
 import type { Exchange } from '../../entry/entry.ts';
 import type { HttpCarriers } from '../../entry/http-carrier.ts';
-import { carriedWays, httpEntry } from '../../entry/http.ts';
+import { carrierRequestMethods, httpEntry } from '../../entry/http.ts';
 import type { Carried } from '../../entry/http.ts';
 import { refuseRequest } from '../../entry/refusal.ts';
-import { goneSignal } from '../../http/plain-routes.ts';
+import { closeSignal } from '../../http/plain-routes.ts';
 import { newRequestId } from '../../http/upgrade-dispatcher.ts';
 import { tunnelNotFound } from '../../resume/tunnel-locator.ts';
 import type { ResumableTunnels } from '../../resume/resumable-tunnels.ts';
+import { peerVersion, peerVersionField } from '../peer-messages.ts';
 import { unreachable } from './sender.ts';
 
-/** What the owner of a carrier has to see of a request: it is signed, so that nothing else is to be believed. */
+/** The fields of a request that the owner of its carrier has to see: it is signed, so that nothing else needs to be trusted. */
 const passedFields = ['postern-carrier', 'content-type', 'content-length', 'transfer-encoding'] as const;
 /**
- * The owner does not close a connection as soon as it has answered: it may have the whole body before our last, empty,
- * write, and the error of that would overtake its answer.
+ * The owner does not close a connection as soon as it has answered: it can have the whole body before our last, empty,
+ * write, and the error of that write would overtake its answer.
  */
 const agent = new Agent({ keepAlive: true });
-/** What is about one connection only. */
-const ownFields = new Set(['connection', 'keep-alive', 'transfer-encoding', 'date']);
+/** Fields that are about one connection only. */
+const hopByHopFields = new Set(['connection', 'keep-alive', 'transfer-encoding', 'date']);
 
 /**
- * Has the process behind `socketPath` answer a request of one of its carriers. Answers in any case: with what that
- * process says, or that the carrier is gone with it.
+ * Has the process behind `socketPath` answer a request of one of its carriers. Answers in any case: with the response of
+ * that process, or that the carrier ended with it.
  */
-export function passCarried(
+export function passRequest(
   socketPath: string,
   request: IncomingMessage,
-  { way, exchange: { response, id } }: Carried,
+  { direction, exchange: { response, id } }: Carried,
 ): void {
-  const asking = httpRequest({
+  const toOwner = httpRequest({
     socketPath,
     agent,
     method: request.method ?? 'GET',
-    path: `/http/${way}`,
-    headers: { host: 'localhost', ...fieldsOf(request.headers, (name) => isPassed(name)) },
+    path: `/http/${direction}`,
+    headers: {
+      host: 'localhost',
+      [peerVersionField]: String(peerVersion),
+      ...filterFields(request.headers, (name) => isPassed(name)),
+    },
   });
-  // Silence is nothing strange here.
+  // Silence is to be expected here.
   response.socket?.setTimeout(0);
   response.socket?.setNoDelay(true);
   response.on('error', () => {});
-  response.once('close', () => asking.destroy());
-  asking.once('response', (answer) => {
+  response.once('close', () => toOwner.destroy());
+  toOwner.once('response', (answer) => {
     response.writeHead(
       answer.statusCode ?? 502,
-      fieldsOf(answer.headers, (name) => !ownFields.has(name)),
+      filterFields(answer.headers, (name) => !hopByHopFields.has(name)),
     );
     response.flushHeaders();
     pipeline(answer, response, () => {});
   });
-  asking.on('error', (error: NodeJS.ErrnoException) => {
+  toOwner.on('error', (error: NodeJS.ErrnoException) => {
     // An answer that has begun is cut off by this.
-    const isGone = error.code === 'ENOENT' || error.code === 'ECONNREFUSED';
-    refuseRequest(response, isGone ? tunnelNotFound() : unreachable(error), id);
+    const hasEnded = error.code === 'ENOENT' || error.code === 'ECONNREFUSED';
+    refuseRequest(response, hasEnded ? tunnelNotFound() : unreachable(error), id);
   });
-  pipeline(request, asking, () => {});
+  pipeline(request, toOwner, () => {});
 }
 
-/** Takes the requests for carriers of this process that have reached another one. */
-export function takeCarried(app: FastifyInstance, relays: ResumableTunnels, carriers: HttpCarriers): void {
+/** Accepts the requests for carriers of this process that have reached another one. */
+export function acceptPassedRequests(
+  app: FastifyInstance,
+  relays: ResumableTunnels,
+  carriers: HttpCarriers,
+): void {
   const entry = httpEntry('/', () => relays, carriers);
   void app.register(async (scope) => {
     scope.removeAllContentTypeParsers();
     scope.addContentTypeParser('*', (_request, _payload, done) => done(null));
-    for (const [way, method] of Object.entries(carriedWays)) {
+    for (const [direction, method] of Object.entries(carrierRequestMethods)) {
       scope.route({
         method,
-        url: `/http/${way}`,
+        url: `/http/${direction}`,
         exposeHeadRoute: false,
         handler({ raw: request }, reply) {
           reply.hijack();
@@ -78,10 +87,10 @@ export function takeCarried(app: FastifyInstance, relays: ResumableTunnels, carr
             response: reply.raw,
             remoteAddress: '',
             id: newRequestId(),
-            signal: goneSignal(reply.raw),
+            signal: closeSignal(reply.raw),
           };
           try {
-            entry.take(request, exchange, () => {});
+            entry.handle(request, exchange, () => {});
           } catch (error) {
             refuseRequest(exchange.response, toTunnelError(error), exchange.id);
           }
@@ -95,8 +104,8 @@ function isPassed(name: string): boolean {
   return (passedFields as readonly string[]).includes(name);
 }
 
-function fieldsOf(headers: IncomingHttpHeaders, isMeant: (name: string) => boolean): OutgoingHttpHeaders {
+function filterFields(headers: IncomingHttpHeaders, isKept: (name: string) => boolean): OutgoingHttpHeaders {
   return Object.fromEntries(
-    Object.entries(headers).filter(([name, value]) => value !== undefined && isMeant(name)),
+    Object.entries(headers).filter(([name, value]) => value !== undefined && isKept(name)),
   );
 }

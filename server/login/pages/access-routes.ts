@@ -2,9 +2,9 @@ import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import { TunnelError } from '../../../protocol/errors.ts';
 import { formatTarget, parseTarget } from '../../../protocol/target.ts';
 import type { Principal } from '../../auth/authenticator.ts';
-import type { Tickets } from '../../auth/tickets.ts';
+import type { MadeTicket, Tickets } from '../../auth/tickets.ts';
 import type { RuleConfig } from '../../config/config.ts';
-import type { ControlledElsewhere } from '../../admin/control.ts';
+import type { PeerControl } from '../../admin/control.ts';
 import type { RemoteAddress } from '../../http/client-address.ts';
 import { formatPattern, patternMatches } from '../../../protocol/target-pattern.ts';
 import { reachablePatterns } from '../../policy/reach.ts';
@@ -12,7 +12,6 @@ import type { Sessions } from '../../session/sessions.ts';
 import { accessPage, isNotice } from './access-page.ts';
 import type { AccessPage } from './access-page.ts';
 import { ownSessions } from '../../web/api.ts';
-import type { MadeTicket } from '../../web/api.ts';
 import { pageHeaders } from '../../web/page.ts';
 import { signedOutPage } from './sign-in-pages.ts';
 import type { AuthorizationServer } from '../authorization-server/authorization-server.ts';
@@ -31,7 +30,7 @@ export interface AccessParts {
   readonly rules: () => readonly RuleConfig[];
   readonly sessions: Pick<Sessions, 'records' | 'endWhere'>;
   /** Those of the other processes of the gateway, where there can be any. */
-  readonly elsewhere?: ControlledElsewhere | undefined;
+  readonly elsewhere?: PeerControl | undefined;
   readonly tickets: Pick<Tickets, 'issue'>;
   readonly onTicket: (made: MadeTicket) => void;
   readonly remoteAddress: RemoteAddress;

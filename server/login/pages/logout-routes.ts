@@ -1,7 +1,7 @@
 import type { FastifyInstance } from 'fastify';
-import { cachedKeys } from '../../auth/jwt/jwks-cache.ts';
+import { JwksCache } from '../../auth/jwt/jwks-cache.ts';
 import type { KeySource } from '../../auth/jwt/jwks-cache.ts';
-import { remoteTimes } from '../../auth/jwt/issuers.ts';
+import { remoteJwksPolicy } from '../../auth/jwt/issuers.ts';
 import { keysFromDiscovery } from '../../auth/jwt/jwks-loaders.ts';
 import type { ProviderConfig } from '../../config/config.ts';
 import type { Store } from '../../store/store.ts';
@@ -27,7 +27,7 @@ export function logoutRoutes(
   function keysOf(issuer: string): KeySource {
     const known =
       sources.get(issuer) ??
-      cachedKeys(keysFromDiscovery(issuer), { times: remoteTimes, onError: onTrouble });
+      new JwksCache(keysFromDiscovery(issuer), { policy: remoteJwksPolicy, onError: onTrouble });
     sources.set(issuer, known);
     return known;
   }

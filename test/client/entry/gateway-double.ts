@@ -54,8 +54,8 @@ export function gatewayDouble(
     const relays = {
       open: (_id: string, carrier: Carrier) => tunnelOn(carrier),
     } as unknown as ResumableTunnels;
-    httpEntry('/ssh/', () => relays, carriers).take(request, exchange, (offer) => {
-      if ('sid' in offer) return offer.reject(new TunnelError('TUNNEL_GONE', 'no such tunnel'));
+    httpEntry('/ssh/', () => relays, carriers).handle(request, exchange, (offer) => {
+      if (offer.kind === 'resume') return offer.reject(new TunnelError('TUNNEL_GONE', 'no such tunnel'));
       void offer.accept().then((tunnel) => onTunnel(tunnel, request));
     });
   });

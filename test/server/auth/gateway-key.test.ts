@@ -41,7 +41,7 @@ function authenticate(key: SigningKey, text: string) {
 }
 
 describe('openKeyFile()', () => {
-  it('makes a key of mode 0600 at first need, whatever the umask, and leaves nothing else', async (t) => {
+  it('creates a key of mode 0600 at first use, whatever the umask, and leaves nothing else', async (t) => {
     const at = await directory(t);
     const file = join(at, 'key.json');
     const before = process.umask(0);
@@ -52,7 +52,7 @@ describe('openKeyFile()', () => {
     assert.deepEqual((await openKeyFile(file)).publicKeys, made.publicKeys);
   });
 
-  it('gives one key to all who make it at once', async (t) => {
+  it('gives one key to all processes that create it at once', async (t) => {
     const file = join(await directory(t), 'key.json');
     const keys = await Promise.all(Array.from({ length: 8 }, () => openKeyFile(file)));
     assert.equal(new Set(keys.map(({ kid }) => kid)).size, 1);
@@ -100,14 +100,14 @@ describe('openKeyFile()', () => {
     await assert.rejects(openKeyFile(join(at, 'public.json')), { code: 'CONFIG_INVALID' });
   });
 
-  it('refuses what is not a file, and a place that is not there', async (t) => {
+  it('refuses a directory, and a file in a directory that does not exist', async (t) => {
     const at = await directory(t);
     await mkdir(join(at, 'key.json'), { mode: 0o700 });
     await assert.rejects(openKeyFile(join(at, 'key.json')), { code: 'CONFIG_INVALID' });
     await assert.rejects(openKeyFile(join(at, 'nowhere', 'key.json')), { code: 'CONFIG_INVALID' });
   });
 
-  it('believes the older keys of the file and signs with the first', async (t) => {
+  it('trusts the older keys of the file and signs with the first', async (t) => {
     const at = await directory(t);
     const old = await openKeyFile(join(at, 'old.json'));
     const issued = await issueToken(old, request);
@@ -122,7 +122,7 @@ describe('openKeyFile()', () => {
 });
 
 describe('issueToken()', () => {
-  it('makes a short token that the gateway believes', async (t) => {
+  it('makes a short token that the gateway accepts', async (t) => {
     const key = await openKeyFile(join(await directory(t), 'key.json'));
     const issued = await issueToken(key, { ...request, targets: ['box'] });
     assert.ok(issued.length < 400, String(issued.length));
@@ -134,7 +134,7 @@ describe('issueToken()', () => {
     assert.ok(Buffer.from(principal.tokenId!, 'base64url').length >= 9);
   });
 
-  it('says when to the millisecond', async (t) => {
+  it('has the time of issue to the millisecond', async (t) => {
     const key = await openKeyFile(join(await directory(t), 'key.json'));
     const principal = await authenticate(key, await issueToken(key, { ...request, now: request.now + 7 }));
     assert.equal(principal.issuedAt.getTime(), request.now + 7);

@@ -15,7 +15,7 @@ after(() => rmSync(scratch, { recursive: true }));
 
 const make = (columns = 4): SharedCounts => SharedCounts.make(join(scratch, 'counts'), columns);
 
-/** One process of several that count to a limit as fast as they can; says how many it got. */
+/** One process of several that count to a limit as fast as they can; prints how many it got. */
 const racer = `
   import { SharedCounts } from ${JSON.stringify(import.meta.resolve('../../../server/cluster/shared-counter.ts'))};
   const [column, limit] = process.argv.slice(1).map(Number);
@@ -43,7 +43,7 @@ describe('counts that processes share', () => {
     counts.close();
   });
 
-  it('forget a process that is gone, and nobody else', () => {
+  it('forget a process that has ended, and no other', () => {
     const counts = make();
     const [one, other] = [counts.counter(0), counts.counter(3)];
     for (let at = 0; at < 500; at++) one.add(`name ${at}`);
@@ -63,7 +63,7 @@ describe('counts that processes share', () => {
     counts.close();
   });
 
-  it('let nobody past a limit, however many processes race for it', async () => {
+  it('let no process past a limit, however many race for it', async () => {
     const counts = make();
     const limit = 10;
     const racers = [0, 1, 2].map((column) =>
@@ -72,9 +72,9 @@ describe('counts that processes share', () => {
       }),
     );
     await Promise.all(racers.map(({ stdout }) => once(stdout!, 'data')));
-    const said = racers.map(({ stdout }) => once(stdout!, 'data'));
+    const counted = racers.map(({ stdout }) => once(stdout!, 'data'));
     for (const { stdin } of racers) stdin!.write('go');
-    const got = (await Promise.all(said)).map(([text]) => Number(String(text)));
+    const got = (await Promise.all(counted)).map(([text]) => Number(String(text)));
     const sum = got.reduce((all, each) => all + each, 0);
     assert.ok(sum > 0 && sum <= limit, got.join(' + '));
     assert.equal(counts.counter(3).add('the one'), sum + 1);
@@ -85,12 +85,12 @@ describe('counts that processes share', () => {
     const counts = make();
     const [one, other] = [new TunnelLimiter(counts.counter(0)), new TunnelLimiter(counts.counter(1))];
     const limits = { ...generousLimits, tunnels: 3, perAddress: 2 };
-    const leave = one.acquireForAddress('a', limits);
+    const release = one.acquireForAddress('a', limits);
     other.acquireForAddress('a', limits);
     assert.throws(() => one.acquireForAddress('a', limits), { code: 'LIMIT_ADDRESS' });
     one.acquireForAddress('b', limits);
     assert.throws(() => other.acquireForAddress('c', limits), { code: 'LIMIT_TUNNELS' });
-    leave();
+    release();
     other.acquireForAddress('c', limits);
     counts.close();
   });

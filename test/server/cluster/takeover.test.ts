@@ -7,7 +7,6 @@ import { createReadStream, existsSync, readFileSync, readdirSync, statSync, writ
 import type { Duplex } from 'node:stream';
 import { finished, pipeline } from 'node:stream/promises';
 import { after, before, describe, it } from 'node:test';
-import { setTimeout as delay } from 'node:timers/promises';
 import { direct } from '../../../client/egress/direct.ts';
 import { relay } from '../../../client/entry/relay.ts';
 import { Secret } from '../../../protocol/secret.ts';
@@ -16,7 +15,7 @@ import { gatewayCommand, startGateway } from '../../e2e/support/gateway.ts';
 import type { Gateway } from '../../e2e/support/gateway.ts';
 import { audited, auditOf, logs, startNext } from '../../e2e/support/generations.ts';
 import { findProgram, needs } from '../../e2e/support/needs.ts';
-import { freePort, own, run } from '../../e2e/support/process.ts';
+import { eventually, freePort, own, run } from '../../e2e/support/process.ts';
 import { startFront } from '../../e2e/support/proxies.ts';
 import { openScratch } from '../../e2e/support/scratch.ts';
 import { clientCommand, prepareSsh } from '../../e2e/support/ssh.ts';
@@ -55,12 +54,12 @@ class Conversation {
     return new Conversation(await relay.open(request, direct, AbortSignal.timeout(60_000)));
   }
 
-  /** The error that it ends with. Ask before it does. */
+  /** The error that it ends with. To be read before it ends. */
   get ended(): Promise<unknown> {
     return new Promise((resolve) => this.#tunnel.once('close', () => resolve(this.#tunnel.errored)));
   }
 
-  say(bytes = randomBytes(16 * 1024)): void {
+  send(bytes = randomBytes(16 * 1024)): void {
     this.#sent.update(bytes);
     this.#tunnel.write(bytes);
   }
@@ -112,13 +111,13 @@ async function readiness({ adminPort }: Gateway): Promise<number> {
   );
 }
 
-/** What systemd would hear; undefined where its program, which tells it, is not there. */
+/** A socket that receives what systemd would; undefined where systemd's program for it is not there. */
 async function startNotifySocket(): Promise<{ path: string; mainPids(): string[] } | undefined> {
   if (!findProgram('systemd-notify') || !findProgram('socat')) return undefined;
   const [path, file] = [scratch.path('notify.sock'), scratch.path('notify.log')];
   const socat = own(spawn('socat', ['-u', `UNIX-RECV:${path}`, `OPEN:${file},creat,append`]));
   scratch.onEnd(() => void socat.kill());
-  while (!existsSync(path)) await delay(20);
+  await eventually(() => existsSync(path), 'the socket');
   return {
     path,
     mainPids: () => [
@@ -130,10 +129,14 @@ async function startNotifySocket(): Promise<{ path: string; mainPids(): string[]
 /** Has the newest process, which is the one with this number, start the next. Gives that one's process id. */
 async function upgrade(gateway: Gateway, number: number): Promise<number> {
   process.kill(listeningPids(gateway)[number - 1]!, 'SIGUSR2');
-  while (listeningPids(gateway).length === number) {
-    if (!isThere(gateway.running.pid) && number === 1) throw new Error(gateway.running.log());
-    await delay(20);
-  }
+  await eventually(
+    () => {
+      if (!isThere(gateway.running.pid) && number === 1) throw new Error(gateway.running.log());
+      return listeningPids(gateway).length > number;
+    },
+    'the next process',
+    60_000,
+  );
   const pid = listeningPids(gateway)[number]!;
   scratch.onEnd(() => {
     if (isThere(pid)) process.kill(pid, 'SIGKILL');
@@ -157,8 +160,8 @@ function isThere(pid: number): boolean {
   }
 }
 
-async function gone(pid: number): Promise<void> {
-  while (isThere(pid)) await delay(20);
+function processEnd(pid: number): Promise<void> {
+  return eventually(() => !isThere(pid), `the end of ${pid}`, 120_000);
 }
 
 function startCat({ configFile, env }: Ssh): ChildProcessWithoutNullStreams {
@@ -170,9 +173,9 @@ function startCat({ configFile, env }: Ssh): ChildProcessWithoutNullStreams {
 async function answers(cat: ChildProcessWithoutNullStreams, text: string): Promise<void> {
   cat.stdin.write(`${text}\n`);
   const ended = once(cat, 'exit').then(([code]) => assert.fail(`ssh has ended with ${code}`));
-  const [said] = (await Promise.race([once(cat.stdout, 'data'), ended])) as [Buffer];
+  const [echoed] = (await Promise.race([once(cat.stdout, 'data'), ended])) as [Buffer];
   ended.catch(() => {});
-  assert.equal(String(said), `${text}\n`);
+  assert.equal(String(echoed), `${text}\n`);
 }
 
 async function sha256(file: string): Promise<string> {
@@ -196,7 +199,7 @@ async function startCopy(ssh: Ssh, to: string): Promise<{ done: Promise<void>; c
   const scp = ssh.command(['scp', '-l', limit, '-F', ssh.configFile, file, `box:${to}`], {
     timeoutMs: 300_000,
   });
-  while (copied() < copiedBytes / 20) await delay(20);
+  await eventually(() => copied() >= copiedBytes / 20, 'the beginning of the copy', 60_000);
   const done = (async () => {
     const { code, stderr } = await scp;
     assert.equal(code, 0, stderr.toString());
@@ -245,23 +248,23 @@ describe('a process that takes over', needs('ssh', 'scp', 'sshd', 'nginx', 'dist
     const conversations = await open(gateway, sessionCount);
     const cats = Array.from({ length: 3 }, () => startCat(ssh));
     await Promise.all(cats.map((cat) => answers(cat, 'before')));
-    for (const each of conversations) each.say();
+    for (const each of conversations) each.send();
     const copy = await startCopy(ssh, scratch.path('copy'));
     const next = await startNext(scratch, gateway);
     assert.ok(copy.copied() < copiedBytes, 'the scp was over too early');
-    for (const each of conversations) each.say();
+    for (const each of conversations) each.send();
     const all = sessionCount + cats.length + 1;
     await audited(gateway, all, moved);
-    for (const each of conversations) each.say();
+    for (const each of conversations) each.send();
     await Promise.all(cats.map((cat) => answers(cat, 'after')));
     assert.equal(await readiness(gateway), 200);
 
     const newcomer = await Conversation.open(gateway);
-    newcomer.say();
+    newcomer.send();
     await logs(next, 'tunnel opened');
-    const shown = await sessionsOf(gateway);
+    const listed = await sessionsOf(gateway);
     // The scp may be over.
-    assert.ok(new Set(shown.map(({ id }) => id)).size >= all);
+    assert.ok(new Set(listed.map(({ id }) => id)).size >= all);
 
     await Promise.all([copy.done, newcomer.finish(), ...conversations.map((each) => each.finish())]);
     for (const cat of cats) cat.stdin.end();
@@ -283,14 +286,14 @@ describe('a process that takes over', needs('ssh', 'scp', 'sshd', 'nginx', 'dist
   it('comes after a SIGTERM too, in the time that the old one waits', async () => {
     const gateway = await newGateway();
     const conversation = await Conversation.open(gateway);
-    conversation.say();
+    conversation.send();
     gateway.running.signal('SIGTERM');
     await logs(gateway.running, 'stopping');
     assert.equal(await readiness(gateway), 503);
     const next = await startNext(scratch, gateway);
     assert.equal(await readiness(gateway), 200);
     await audited(gateway, 1, moved);
-    conversation.say();
+    conversation.send();
     await conversation.finish();
     assert.equal(await gateway.running.ended, 0);
     await next.stop();
@@ -306,9 +309,8 @@ describe('a process that takes over', needs('ssh', 'scp', 'sshd', 'nginx', 'dist
     const [inThird] = await open(gateway, 1);
     // The first one's client has moved twice.
     await audited(gateway, 3, moved);
-    for (const each of [first!, inSecond!, inThird!]) each.say();
-    const shown = await sessionsOf(gateway);
-    assert.equal(shown.length, 3);
+    for (const each of [first!, inSecond!, inThird!]) each.send();
+    assert.equal((await sessionsOf(gateway)).length, 3);
 
     const oldest = auditOf(gateway).find(({ event }) => event === 'open')!.session as string;
     const killed = first!.ended;
@@ -345,14 +347,14 @@ describe('a process that takes over', needs('ssh', 'scp', 'sshd', 'nginx', 'dist
     const between = await startNext(scratch, gateway);
     await audited(gateway, 1, moved);
     const lost = await Conversation.open(gateway);
-    const gone = lost.ended;
+    const lostEnd = lost.ended;
     between.signal('SIGKILL');
     await between.ended;
     const next = await startNext(scratch, gateway);
-    // What the process held that was killed is lost, and said to be.
-    assert.equal(((await gone) as { code?: string }).code, 'TUNNEL_GONE');
+    // The tunnels of the process that was killed are lost, and their clients are told so.
+    assert.equal(((await lostEnd) as { code?: string }).code, 'TUNNEL_GONE');
     await audited(gateway, 2, ({ event }) => event === 'resume');
-    conversation.say();
+    conversation.send();
     assert.equal((await sessionsOf(gateway)).length, 1);
     await conversation.finish();
     assert.equal(await gateway.running.ended, 0);
@@ -370,13 +372,13 @@ describe('a process that takes over', needs('ssh', 'scp', 'sshd', 'nginx', 'dist
     const { code } = await run([...gatewayCommand, 'serve', '--config', file]);
     assert.equal(code, 1);
     assert.equal(await readiness(gateway), 200);
-    conversation.say();
+    conversation.send();
     (await Conversation.open(gateway)).destroy();
     await conversation.finish();
     assert.equal(auditOf(gateway).some(moved), false);
   });
 
-  it('is started by SIGUSR2 with the listening socket, tells systemd, and nobody is refused', async () => {
+  it('is started by SIGUSR2 with the listening socket, notifies systemd, and no connection is refused', async () => {
     const states = await startNotifySocket();
     const gateway = await newGateway({}, states && { NOTIFY_SOCKET: states.path });
     const [conversation] = await open(gateway, 1);
@@ -385,7 +387,7 @@ describe('a process that takes over', needs('ssh', 'scp', 'sshd', 'nginx', 'dist
       let opened = 0;
       while (!over.signal.aborted) {
         const newcomer = await Conversation.open(gateway);
-        newcomer.say();
+        newcomer.send();
         await newcomer.finish();
         opened++;
       }
@@ -395,13 +397,13 @@ describe('a process that takes over', needs('ssh', 'scp', 'sshd', 'nginx', 'dist
     await audited(gateway, 2, moved);
     over.abort();
     assert.ok((await opening) > 0);
-    conversation!.say();
+    conversation!.send();
     await conversation!.finish();
-    await gone(gateway.running.pid);
-    await gone(pids[0]!);
+    await processEnd(gateway.running.pid);
+    await processEnd(pids[0]!);
     assert.equal(await readiness(gateway), 200);
     process.kill(pids[1]!, 'SIGTERM');
-    await gone(pids[1]!);
+    await processEnd(pids[1]!);
     await assertWholeAudit(gateway);
     if (states) assert.deepEqual(states.mainPids(), [gateway.running.pid, ...pids].map(String));
   });

@@ -46,12 +46,12 @@ class Conversation {
     gateway: Gateway,
     { entry = relay, port = gateway.port }: { entry?: ClientEntry; port?: number } = {},
   ): Promise<Conversation> {
-    const asked = {
+    const request = {
       gateway: new URL(`http://127.0.0.1:${port}/ssh/`),
       target: { host: 'echo', port: 22 },
       token: new Secret(readFileSync(gateway.tokenFile, 'utf8').trim()),
     };
-    return new Conversation(await entry.open(asked, direct, AbortSignal.timeout(60_000)));
+    return new Conversation(await entry.open(request, direct, AbortSignal.timeout(60_000)));
   }
 
   /** Undefined while it is there. */
@@ -59,14 +59,14 @@ class Conversation {
     return this.#tunnel.errored ?? undefined;
   }
 
-  say(bytes = randomBytes(16 * 1024)): void {
+  send(bytes = randomBytes(16 * 1024)): void {
     this.#sent.update(bytes);
     this.#sentBytes += bytes.length;
     this.#tunnel.write(bytes);
   }
 
-  /** Waits for the echo of all that was said. */
-  heard(): Promise<void> {
+  /** Waits for the echo of all that was sent. */
+  echoed(): Promise<void> {
     return eventually(() => this.#receivedBytes === this.#sentBytes, 'the echo', 60_000);
   }
 
@@ -144,7 +144,8 @@ function isThere(pid: number): boolean {
   }
 }
 
-const gone = (pid: number): Promise<void> => eventually(() => !isThere(pid), `the end of ${pid}`, 60_000);
+const processEnd = (pid: number): Promise<void> =>
+  eventually(() => !isThere(pid), `the end of ${pid}`, 60_000);
 
 function change(gateway: Gateway, more: object): void {
   const settings = JSON.parse(readFileSync(gateway.configFile, 'utf8')) as object;
@@ -173,8 +174,8 @@ describe('a gateway of several workers', () => {
   it('divides tunnels among them, and is one gateway to its operator', async () => {
     const gateway = await started();
     const conversations = await open(gateway, 40);
-    for (const each of conversations) each.say();
-    await Promise.all(conversations.map((each) => each.heard()));
+    for (const each of conversations) each.send();
+    await Promise.all(conversations.map((each) => each.echoed()));
     const counts = openedBy(gateway);
     assert.deepEqual(
       [...counts.keys()].toSorted((a, b) => a - b),
@@ -240,8 +241,8 @@ describe('a gateway of several workers', () => {
     const breaker = await startFaultProxy(gateway.port);
     const conversations = await open(gateway, 16, { port: breaker.port });
     for (let round = 0; round < 3; round++) {
-      for (const each of conversations) each.say();
-      await Promise.all(conversations.map((each) => each.heard()));
+      for (const each of conversations) each.send();
+      await Promise.all(conversations.map((each) => each.echoed()));
       breaker.cut('reset');
       await audited(gateway, 16 * (round + 1), ({ event }) => event === 'resume');
     }
@@ -256,8 +257,8 @@ describe('a gateway of several workers', () => {
     const gateway = await started();
     const conversations = await open(gateway, 12, { entry: http });
     for (let round = 0; round < 5; round++) {
-      for (const each of conversations) each.say();
-      await Promise.all(conversations.map((each) => each.heard()));
+      for (const each of conversations) each.send();
+      await Promise.all(conversations.map((each) => each.echoed()));
     }
     await Promise.all(conversations.map((each) => each.finish()));
     assert.equal(openedBy(gateway).size, 2);
@@ -286,7 +287,7 @@ describe('a gateway of several workers', () => {
       { input: `${password}\n` },
     );
     assert.equal(added.code, 0, added.stderr.toString());
-    // The plain door; the gateway believes that it is reached by https.
+    // Plain HTTP, although the gateway's public URL is one of https.
     const url = `http://127.0.0.1:${gateway.port}/ssh/`;
     change(gateway, { publicUrl: url });
     await gateway.running.stop();
@@ -316,8 +317,8 @@ describe('a gateway of several workers', () => {
     await eventually(() => conversations.filter(({ error }) => error?.code === 'TUNNEL_GONE').length === its);
     const kept = conversations.filter(({ error }) => error === undefined);
     assert.equal(kept.length, 20 - its);
-    for (const each of kept) each.say();
-    await Promise.all(kept.map((each) => each.heard()));
+    for (const each of kept) each.send();
+    await Promise.all(kept.map((each) => each.echoed()));
     assert.equal(await figure(gateway, 'postern_workers_replaced_total'), 1);
     assert.equal((await sessionsOf(gateway)).length, 20 - its);
     // What the dead one had counted is free again.
@@ -383,13 +384,13 @@ describe('a gateway of several workers', () => {
     const next = await startNext(scratch, gateway);
     await audited(gateway, 8, ({ event, cause }) => event === 'resume' && cause === 'move');
     conversations.push(...(await open(gateway, 8)));
-    for (const each of conversations) each.say();
+    for (const each of conversations) each.send();
     assert.equal((await sessionsOf(gateway)).length, 16);
     assert.equal(await figure(gateway, 'postern_tunnels_active'), 16);
     change(gateway, { workers: 1 });
     const last = await startNext(scratch, gateway);
     await audited(gateway, 24, ({ event, cause }) => event === 'resume' && cause === 'move');
-    for (const each of conversations) each.say();
+    for (const each of conversations) each.send();
     await Promise.all(conversations.map((each) => each.finish()));
     assert.deepEqual(await Promise.all([gateway.running.ended, next.ended]), [0, 0]);
     assert.equal((await admin(gateway, '/readyz')).status, 200);
@@ -408,11 +409,11 @@ describe('a gateway of several workers', () => {
     scratch.onEnd(() => void (isThere(pid) && process.kill(pid, 'SIGKILL')));
     await audited(gateway, 6, ({ event, cause }) => event === 'resume' && cause === 'move');
     await Promise.all(conversations.map((each) => each.finish()));
-    await gone(gateway.running.pid);
+    await processEnd(gateway.running.pid);
     const [after] = await open(gateway, 1);
     await after!.finish();
     process.kill(pid, 'SIGTERM');
-    await gone(pid);
+    await processEnd(pid);
     await assertWholeAudit(gateway.auditFile);
   });
 
@@ -421,14 +422,14 @@ describe('a gateway of several workers', () => {
     const conversations = await open(gateway, 6);
     const workers = await childrenOf(gateway.running.pid);
     gateway.running.signal('SIGKILL');
-    // They take nobody any more.
+    // They accept no connections any more.
     await eventually(() => logOf(gateway).filter(({ msg }) => msg === 'worker ending').length === 2);
     await assert.rejects(open(gateway, 1));
     const next = await startNext(scratch, gateway);
     await audited(gateway, 6, ({ event, cause }) => event === 'resume' && cause === 'move');
-    for (const each of conversations) each.say();
+    for (const each of conversations) each.send();
     await Promise.all(conversations.map((each) => each.finish()));
-    await Promise.all(workers.map(gone));
+    await Promise.all(workers.map(processEnd));
     change(gateway, { limits: { graceSeconds: 1 } });
     await next.stop();
 
@@ -436,7 +437,7 @@ describe('a gateway of several workers', () => {
     const [left] = await open(gateway, 1);
     const orphans = await childrenOf(alone.pid);
     alone.signal('SIGKILL');
-    await Promise.all(orphans.map(gone));
+    await Promise.all(orphans.map(processEnd));
     left!.destroy();
     await assertWholeAudit(gateway.auditFile);
     assert.equal(auditOf(gateway).at(-1)!['cause'], 'GATEWAY_STOPPED');
@@ -446,7 +447,7 @@ describe('a gateway of several workers', () => {
     const gateway = await started();
     const file = scratch.path('other.yaml');
     const settings = JSON.parse(readFileSync(gateway.configFile, 'utf8')) as object;
-    // Somebody else has the port.
+    // Another gateway has the port.
     const others = { admin: 'unix:/nowhere/admin', control: `unix:${scratch.path('other.ctl')}` };
     writeFileSync(
       file,
@@ -478,14 +479,14 @@ describe('a gateway of several workers', () => {
     );
     const status = (): Promise<number> =>
       new Promise((resolve) => {
-        const asking = request(
+        const sent = request(
           { socketPath: path, path: '/ssh/', headers: { host: 'localhost' } },
           (answer) => {
             answer.resume();
             resolve(answer.statusCode!);
           },
         );
-        asking.on('error', () => resolve(0)).end();
+        sent.on('error', () => resolve(0)).end();
       });
     await eventually(async () => (await status()) === 200, 'an answer', 60_000);
     child.kill('SIGTERM');

@@ -5,10 +5,9 @@ import { existsSync, mkdirSync, readFileSync, statSync, writeFileSync } from 'no
 import { createServer } from 'node:net';
 import type { AddressInfo, Socket } from 'node:net';
 import { after, before, describe, it } from 'node:test';
-import { setTimeout as delay } from 'node:timers/promises';
 import { gatewayCommand, startGateway } from '../../e2e/support/gateway.ts';
 import type { Gateway } from '../../e2e/support/gateway.ts';
-import { freePort, own, run, start } from '../../e2e/support/process.ts';
+import { eventually, freePort, own, run, start } from '../../e2e/support/process.ts';
 import { openScratch } from '../../e2e/support/scratch.ts';
 import { codeOf, exchange, startEcho, statusOf } from '../support/gateway-parts.ts';
 import { outcome, rawUpgrade } from '../support/peers.ts';
@@ -29,8 +28,8 @@ async function assertEchoes(tunnel: Socket): Promise<void> {
   assert.equal(String((await once(tunnel, 'data'))[0]), 'still here?');
 }
 
-/** Asks over a unix socket. */
-function ask(socket: string, path: string): ReturnType<typeof run> {
+/** Fetches over a unix socket. */
+function fetchFrom(socket: string, path: string): ReturnType<typeof run> {
   return run(['curl', '-sf', '--unix-socket', socket, `http://localhost${path}`]);
 }
 
@@ -60,7 +59,7 @@ describe('postern-gateway serve', () => {
     const tunnel = await open(gateway);
     assert.equal((await admin(gateway, '/readyz')).status, 200);
     gateway.running.signal('SIGTERM');
-    while ((await admin(gateway, '/readyz')).status !== 503) await delay(10);
+    await eventually(async () => (await admin(gateway, '/readyz')).status === 503);
     assert.equal((await admin(gateway, '/healthz')).status, 200);
     await assert.rejects(open(gateway), { code: 'ECONNREFUSED' });
     await assertEchoes(tunnel);
@@ -83,7 +82,7 @@ describe('postern-gateway serve', () => {
     const tunnel = await open(gateway);
     tunnel.on('error', () => {});
     gateway.running.signal('SIGTERM');
-    while ((await admin(gateway, '/readyz')).status !== 503) await delay(10);
+    await eventually(async () => (await admin(gateway, '/readyz')).status === 503);
     gateway.running.signal('SIGTERM');
     assert.equal(await gateway.running.ended, 'SIGKILL');
   });
@@ -94,11 +93,11 @@ describe('postern-gateway serve', () => {
     const settings = JSON.parse(readFileSync(gateway.configFile, 'utf8')) as { rules: unknown };
     writeFileSync(gateway.configFile, JSON.stringify({ ...settings, rules: 'none' }));
     gateway.running.signal('SIGHUP');
-    while (!gateway.running.log().includes('configuration not reloaded')) await delay(10);
+    await eventually(() => gateway.running.log().includes('configuration not reloaded'));
     (await open(gateway)).destroy();
     writeFileSync(gateway.configFile, JSON.stringify({ ...settings, rules: [] }));
     gateway.running.signal('SIGHUP');
-    while (!gateway.running.log().includes('configuration reloaded')) await delay(10);
+    await eventually(() => gateway.running.log().includes('configuration reloaded'));
     assert.equal(codeOf(await exchange(gateway.port, connectHead(gateway))), 'TARGET_DENIED');
     await assertEchoes(tunnel);
     tunnel.destroy();
@@ -107,7 +106,7 @@ describe('postern-gateway serve', () => {
   it('ends a tunnel when its session time is over', async () => {
     const gateway = await gatewayWith({ limits: { sessionHours: 1 / 3600 } });
     assert.equal(await outcome(await open(gateway)), 'ECONNRESET');
-    while (auditOf(gateway).at(-1)?.cause !== 'SESSION_EXPIRED') await delay(10);
+    await eventually(() => auditOf(gateway).at(-1)?.cause === 'SESSION_EXPIRED');
   });
 
   it('has metrics that say what happened, and names no user and no target', async () => {
@@ -122,7 +121,7 @@ describe('postern-gateway serve', () => {
     tunnel.destroy();
   });
 
-  it('has no health, metrics or admin paths on the public door', async () => {
+  it('has no health, metrics or admin paths on the public listener', async () => {
     const gateway = await gatewayWith();
     for (const path of ['/healthz', '/readyz', '/metrics', '/ssh/metrics', '/sessions']) {
       const request = `GET ${path} HTTP/1.1\r\nHost: x\r\nUser-Agent: ELB-HealthChecker/2.0\r\nConnection: close\r\n\r\n`;
@@ -171,7 +170,7 @@ describe('postern-gateway serve', () => {
     });
   }
 
-  it('answers a request that does not come to its end, or that nobody can read, and closes', async () => {
+  it('answers a request that does not come to its end, or cannot be read, and closes', async () => {
     const gateway = await gatewayWith({ limits: { preAuthSeconds: 1 } });
     const cases: [request: string, status: number, code: string][] = [
       ['CONNECT echo:22 HTTP/1.1\r\nHost:', 408, 'REQUEST_TIMEOUT'],
@@ -186,7 +185,7 @@ describe('postern-gateway serve', () => {
     }
   });
 
-  it('takes the socket that systemd has opened', async () => {
+  it('uses the socket that systemd has opened', async () => {
     const listener = createServer();
     listener.listen(0, '127.0.0.1');
     await once(listener, 'listening');
@@ -206,13 +205,15 @@ describe('postern-gateway serve', () => {
     const argv = ['sh', '-c', script, 'sh', ...gatewayCommand, 'serve', '--config', configFile];
     const child = spawn(argv[0]!, argv.slice(1), { stdio: ['ignore', 'ignore', 'inherit', fd] });
     try {
-      while (
-        !(await fetch(`http://127.0.0.1:${adminPort}/readyz`).then(
-          ({ ok }) => ok,
-          () => false,
-        ))
-      )
-        await delay(50);
+      await eventually(
+        () =>
+          fetch(`http://127.0.0.1:${adminPort}/readyz`).then(
+            ({ ok }) => ok,
+            () => false,
+          ),
+        'readiness',
+        60_000,
+      );
       listener.close();
       assert.equal((await fetch(`http://127.0.0.1:${port}/ssh/`)).status, 200);
     } finally {
@@ -223,11 +224,11 @@ describe('postern-gateway serve', () => {
   });
 
   it('listens on unix sockets, the admin one for its owner alone, and replaces a dead one', async () => {
-    const [door, adminDoor] = [scratch.path('door.sock'), scratch.path('admin.sock')];
+    const [publicSocket, adminSocket] = [scratch.path('door.sock'), scratch.path('admin.sock')];
     const configFile = scratch.path('unix.yaml');
     const settings = {
-      listen: `unix:${door}`,
-      admin: `unix:${adminDoor}`,
+      listen: `unix:${publicSocket}`,
+      admin: `unix:${adminSocket}`,
       publicUrl: 'http://localhost/ssh/',
       audit: { file: scratch.path('unix.jsonl') },
       store: { file: scratch.path('unix.db') },
@@ -239,22 +240,26 @@ describe('postern-gateway serve', () => {
       const child = spawn(gatewayCommand[0]!, [gatewayCommand[1]!, 'serve', '--config', configFile], {
         stdio: 'inherit',
       });
-      while (child.exitCode === null && (await ask(adminDoor, '/readyz')).code !== 0) await delay(50);
+      await eventually(
+        async () => child.exitCode !== null || (await fetchFrom(adminSocket, '/readyz')).code === 0,
+        'readiness',
+        60_000,
+      );
       assert.equal(child.exitCode, null);
-      assert.equal(statSync(adminDoor).mode & 0o777, 0o600);
-      assert.equal((await ask(door, '/ssh/')).code, 0);
+      assert.equal(statSync(adminSocket).mode & 0o777, 0o600);
+      assert.equal((await fetchFrom(publicSocket, '/ssh/')).code, 0);
       child.kill(signal);
       await once(child, 'exit');
     }
   });
 
-  it('takes over on unix sockets: somebody answers at any time, and the last one removes them', async () => {
+  it('takes over on unix sockets: a process answers at any time, and the last one removes them', async () => {
     const sockets = ['turn.door', 'turn.admin', 'turn.control'].map((name) => scratch.path(name));
-    const [door, adminDoor, control] = sockets;
+    const [publicSocket, adminSocket, control] = sockets;
     const configFile = scratch.path('turn.yaml');
     const settings = {
-      listen: `unix:${door}`,
-      admin: `unix:${adminDoor}`,
+      listen: `unix:${publicSocket}`,
+      admin: `unix:${adminSocket}`,
       control: `unix:${control}`,
       publicUrl: 'http://localhost/ssh/',
       audit: { file: scratch.path('turn.jsonl') },
@@ -280,14 +285,14 @@ describe('postern-gateway serve', () => {
       const starting = next();
       const started = new AbortController();
       void starting.then(() => started.abort());
-      do assert.equal((await ask(door!, '/ssh/')).code, 0);
+      do assert.equal((await fetchFrom(publicSocket!, '/ssh/')).code, 0);
       while (!started.signal.aborted);
       running = await starting;
       // It had no tunnels.
       assert.equal((await before.exited)[0], 0);
-      assert.equal((await ask(door!, '/ssh/')).code, 0);
-      assert.equal((await ask(adminDoor!, '/readyz')).code, 0);
-      assert.equal(statSync(adminDoor!).mode & 0o777, 0o600);
+      assert.equal((await fetchFrom(publicSocket!, '/ssh/')).code, 0);
+      assert.equal((await fetchFrom(adminSocket!, '/readyz')).code, 0);
+      assert.equal(statSync(adminSocket!).mode & 0o777, 0o600);
     }
     running.child.kill('SIGTERM');
     assert.equal((await running.exited)[0], 0);
@@ -313,7 +318,7 @@ describe('postern-gateway serve', () => {
     assert.match(readFileSync(configFile, 'utf8'), /# mine/);
   });
 
-  it('says in one line why it cannot start', async () => {
+  it('reports in one line why it cannot start', async () => {
     const gateway = await gatewayWith();
     const settings = JSON.parse(readFileSync(gateway.configFile, 'utf8')) as object;
     const other = (name: string, changes: object): string => {
@@ -327,7 +332,7 @@ describe('postern-gateway serve', () => {
     const longPath = other('long-path.yaml', {
       control: `unix:${scratch.path('x'.repeat(100 - scratch.directory.length))}`,
     });
-    const cases: [argv: string[], code: number, says: RegExp][] = [
+    const cases: [argv: string[], code: number, message: RegExp][] = [
       [
         ['serve', '--config', samePort],
         1,
@@ -339,10 +344,10 @@ describe('postern-gateway serve', () => {
       [['serve', '--nonsense'], 2, /nonsense/],
       [['nonsense'], 2, /there is no command "nonsense"/],
     ];
-    for (const [argv, code, says] of cases) {
+    for (const [argv, code, message] of cases) {
       const { code: got, stderr } = await run([...gatewayCommand, ...argv]);
       assert.equal(got, code, stderr.toString());
-      assert.match(stderr.toString(), says);
+      assert.match(stderr.toString(), message);
     }
     assert.equal((await admin(gateway, '/readyz')).status, 200);
   });

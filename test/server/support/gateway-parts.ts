@@ -9,18 +9,19 @@ import type { Authenticator } from '../../../server/auth/authenticator.ts';
 import type { Revocations } from '../../../server/auth/revocations.ts';
 import type { Limits } from '../../../server/config/config.ts';
 import type { Dialer } from '../../../server/dial/dialer.ts';
-import type { Incoming, Offer, ResumeOffer } from '../../../server/entry/entry.ts';
+import type { Incoming } from '../../../server/entry/entry.ts';
 import { plainEntries, requestEntries } from '../../../server/entry/index.ts';
-import { takePlainRequest } from '../../../server/http/plain-routes.ts';
+import { handlePlainRequest } from '../../../server/http/plain-routes.ts';
 import { remoteAddressBehind } from '../../../server/http/client-address.ts';
-import { takeTunnelRequests } from '../../../server/http/upgrade-dispatcher.ts';
+import { handleTunnelRequests } from '../../../server/http/upgrade-dispatcher.ts';
 import { resumeTunnel, openTunnel } from '../../../server/pipeline.ts';
 import type { PipelineSettings } from '../../../server/pipeline.ts';
 import { TunnelLimiter } from '../../../server/policy/limits.ts';
 import { ResumableTunnels } from '../../../server/resume/resumable-tunnels.ts';
-import type { RelaysOptions } from '../../../server/resume/resumable-tunnels.ts';
+import type { ResumableTunnelsOptions } from '../../../server/resume/resumable-tunnels.ts';
 import { localLocator } from '../../../server/resume/local-locator.ts';
 import type { TunnelLocator } from '../../../server/resume/tunnel-locator.ts';
+import type { Offer, ResumeOffer } from '../../../server/session/offer.ts';
 import { Sessions } from '../../../server/session/sessions.ts';
 import type { SessionObserver, SessionRecord } from '../../../server/session/sessions.ts';
 
@@ -79,7 +80,7 @@ export async function startParts(
     observers?: readonly SessionObserver[];
     draining?: () => boolean;
     revocations?: Pick<Revocations, 'isRevoked'>;
-    relays?: Partial<RelaysOptions>;
+    relays?: Partial<ResumableTunnelsOptions>;
     tunnels?: (own: TunnelLocator) => TunnelLocator;
   } = {},
 ): Promise<Parts> {
@@ -121,9 +122,9 @@ export async function startParts(
     origins: () => ['https://listed.example'],
     remoteAddress: remoteAddressBehind([]),
     onOffer: (offer: Offer | ResumeOffer) =>
-      void ('sid' in offer ? resumeTunnel(offer, context, pipeline) : openTunnel(offer, context, pipeline)),
+      void (offer.kind === 'resume' ? resumeTunnel(offer, context, pipeline) : openTunnel(offer, context, pipeline)),
     onMalformed(incoming: Omit<Incoming, 'socket'>, asked: string, error: TunnelError) {
-      const offer = { ...incoming, entry: 'none', asked, credentials: { kind: 'none' } as const };
+      const offer = { ...incoming, entry: 'none', requested: asked, credentials: { kind: 'none' } as const };
       sessions.begin({ ...offer, reject() {} }).end(error.code);
     },
   };
@@ -132,9 +133,9 @@ export async function startParts(
     const path = request.url!.split('?')[0];
     const route = plain!.routes.find((one) => `/ssh/${one.path}` === path && one.method === request.method);
     if (route === undefined) response.end('an ordinary answer\n');
-    else takePlainRequest(plain!, { request, response, mayHaveBody: route.mayHaveBody ?? false }, common);
+    else handlePlainRequest(plain!, { request, response, mayHaveBody: route.mayHaveBody ?? false }, common);
   });
-  takeTunnelRequests(server, {
+  handleTunnelRequests(server, {
     ...common,
     entries: requestEntries('/ssh/', ['relay', 'websocket', 'connect-tcp', 'connect'], () => relays),
     prefix: '/ssh/',

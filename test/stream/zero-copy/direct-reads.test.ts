@@ -9,7 +9,7 @@ import { describe, it } from 'node:test';
 import { connect as connectTls, createServer as createTlsServer } from 'node:tls';
 import type { TestContext } from 'node:test';
 import { readDirect } from '../../../stream/zero-copy/direct-reads.ts';
-import type { Release } from '../../../stream/zero-copy/pooled-reads.ts';
+import type { Release } from '../../../base/buffer-pool.ts';
 import { PooledSocket } from '../../../stream/zero-copy/pooled-socket.ts';
 import { authority, certificate, key } from '../../client/certificates.ts';
 
@@ -87,18 +87,18 @@ const kinds: Readonly<Record<string, MakePair>> = {
 
 for (const [what, pair] of Object.entries(kinds)) {
   describe(`readDirect() of ${what}`, () => {
-    it('hands over what came before, and the end', async (t) => {
+    it('passes on what came before, and the end', async (t) => {
       const { near, far } = await pair(t);
       far.end('early');
       await once(near, 'readable');
       const ended = once(near, 'end');
-      let heard = '';
-      readDirect(near, (bytes) => Boolean((heard += bytes.toString())));
+      let received = '';
+      readDirect(near, (bytes) => Boolean((received += bytes.toString())));
       await ended;
-      assert.equal(heard, 'early');
+      assert.equal(received, 'early');
     });
 
-    it('leaves the bytes alone until they are released, whoever else reads in the meantime', async (t) => {
+    it('leaves the bytes alone until they are released, whatever else is read in the meantime', async (t) => {
       const bytes = randomBytes(4 * mebibyte);
       const hashes = await Promise.all(
         Array.from({ length: 8 }, async (_, number) => {
@@ -138,36 +138,36 @@ for (const [what, pair] of Object.entries(kinds)) {
 
     it('stops reading when there is no room, and goes on', async (t) => {
       const { near, far } = await pair(t);
-      let handed = 0;
+      let passed = 0;
       readDirect(near, (bytes) => {
-        handed += bytes.length;
+        passed += bytes.length;
         return false;
       });
       const bytes = Buffer.alloc(64 * mebibyte, 'x');
       const ended = once(near, 'end');
       const sent = send(far, bytes);
       let turns = 0;
-      while (handed < bytes.length) {
-        const before = handed;
+      while (passed < bytes.length) {
+        const before = passed;
         await new Promise((resolve) => setTimeout(resolve, turns++ < 5 ? 20 : 0));
-        assert.ok(handed - before <= 256 * 1024, `${handed - before} bytes at once`);
+        assert.ok(passed - before <= 256 * 1024, `${passed - before} bytes at once`);
         near.resume();
       }
       near.resume();
       await Promise.all([sent, ended]);
-      assert.equal(handed, bytes.length);
+      assert.equal(passed, bytes.length);
     });
 
-    it('reads who says little without a memory of their own', async (t) => {
+    it('reads small amounts without a buffer of their own', async (t) => {
       const { near, far } = await pair(t);
       const stores = new Set<ArrayBufferLike>();
       readDirect(near, (bytes) => {
         stores.add(bytes.buffer);
-        return near.emit('handed');
+        return near.emit('passed');
       });
       for (let count = 0; count < 100; count++) {
         far.write('x');
-        await once(near, 'handed');
+        await once(near, 'passed');
       }
       assert.ok(stores.size < 5, `${stores.size} buffers`);
     });
@@ -175,7 +175,7 @@ for (const [what, pair] of Object.entries(kinds)) {
 }
 
 for (const pair of [dialled, accepted, requested]) {
-  it(`readDirect() tells of a reset as ever: ${pair.name}`, async (t) => {
+  it(`readDirect() emits the error of a reset as usual: ${pair.name}`, async (t) => {
     const { near, far } = await pair(t);
     readDirect(near, () => true);
     far.resetAndDestroy();
@@ -184,8 +184,8 @@ for (const pair of [dialled, accepted, requested]) {
   });
 }
 
-describe('a pooled socket', () => {
-  it('is a socket like any other until it is asked to hand over', async (t) => {
+describe('PooledSocket', () => {
+  it('is a socket like any other until it is read directly', async (t) => {
     const { near, far } = await dialled(t);
     const bytes = randomBytes(3 * mebibyte);
     const chunks: Buffer[] = [];

@@ -6,17 +6,17 @@ import { after, before, describe, it } from 'node:test';
 import { WebSocket, WebSocketServer } from 'ws';
 import type { RelayFrame } from '../../../protocol/relay-frame.ts';
 import { relayV1 } from '../../../protocol/relay-v1.ts';
-import { InboundWebSocketCarrier } from '../../../stream/zero-copy/inbound-websocket-carrier.ts';
-import type { CarrierEnd } from '../../../stream/carrier.ts';
+import { inboundWebSocketCarrier } from '../../../stream/zero-copy/inbound-websocket-carrier.ts';
+import type { Carrier, CarrierEnd } from '../../../stream/carrier.ts';
 
-interface Accepted {
+interface Opened {
   readonly peer: WebSocket;
-  readonly carrier: InboundWebSocketCarrier;
+  readonly carrier: Carrier;
   /** How many binary messages `ws` has read. */
   readonly readByWs: () => number;
 }
 
-describe('a carrier that came to us', () => {
+describe('inboundWebSocketCarrier()', () => {
   let server: WebSocketServer;
   before(async () => {
     server = new WebSocketServer({ host: '127.0.0.1', port: 0, perMessageDeflate: false });
@@ -27,12 +27,12 @@ describe('a carrier that came to us', () => {
     server.close();
   });
 
-  async function open(): Promise<Accepted> {
-    const accepted = new Promise<Omit<Accepted, 'peer'>>((resolve) => {
+  async function open(): Promise<Opened> {
+    const accepted = new Promise<Omit<Opened, 'peer'>>((resolve) => {
       server.once('connection', (socket: WebSocket, { socket: connection }: { socket: Socket }) => {
         let count = 0;
         socket.on('message', (_: Buffer, isBinary: boolean) => void (count += Number(isBinary)));
-        const carrier = new InboundWebSocketCarrier(socket, relayV1, connection);
+        const carrier = inboundWebSocketCarrier(socket, relayV1, connection);
         resolve({ carrier, readByWs: () => count });
       });
     });
@@ -42,7 +42,7 @@ describe('a carrier that came to us', () => {
     return { peer, ...(await accepted) };
   }
 
-  it('gives data and words in the order in which they were sent, and reads the data without ws', async () => {
+  it('passes on data and text messages in the order in which they were sent, and reads the data without ws', async () => {
     const { peer, carrier, readByWs } = await open();
     const sent = Array.from({ length: 60 }, (_, at) => randomBytes(1 + ((at * 7919) % (64 * 1024))));
     for (const [at, bytes] of sent.entries()) {
@@ -51,7 +51,7 @@ describe('a carrier that came to us', () => {
       if (at % 10 === 0) peer.ping();
     }
     peer.close(4321, 'over');
-    const [frames, end] = await heard(carrier);
+    const [frames, end] = await received(carrier);
     assert.deepEqual(end, { how: 'closed', code: 4321, reason: 'over' });
     assert.deepEqual(
       frames,
@@ -63,12 +63,12 @@ describe('a carrier that came to us', () => {
     assert.equal(readByWs(), 0);
   });
 
-  it('takes fragments too, by ws', async () => {
+  it('receives fragments too, by ws', async () => {
     const { peer, carrier, readByWs } = await open();
     peer.send('in two ', { binary: true, fin: false });
     peer.send('pieces', { binary: true, fin: true });
     peer.close(1000);
-    const [frames] = await heard(carrier);
+    const [frames] = await received(carrier);
     assert.deepEqual(frames, [{ kind: 'data', bytes: Buffer.from('in two pieces') }]);
     assert.equal(readByWs(), 1);
   });
@@ -77,7 +77,7 @@ describe('a carrier that came to us', () => {
     const { peer, carrier } = await open();
     const { _socket: connection } = peer as unknown as { _socket: Socket };
     const closed = once(peer, 'close');
-    void heard(carrier);
+    void received(carrier);
     connection.write(Buffer.of(0x83, 0x80, 1, 2, 3, 4));
     assert.equal((await closed)[0], 1002);
   });
@@ -118,14 +118,14 @@ describe('a carrier that came to us', () => {
 });
 
 /** All frames, and how it ended. */
-function heard(carrier: InboundWebSocketCarrier): Promise<[readonly RelayFrame[], CarrierEnd]> {
+function received(carrier: Carrier): Promise<[readonly RelayFrame[], CarrierEnd]> {
   const frames: RelayFrame[] = [];
   return new Promise((resolve) => {
     carrier.listen({
       frame(frame) {
         if (frame.kind === 'data') {
           frames.push({ kind: 'data', bytes: Buffer.from(frame.bytes) });
-          // The next message may have the memory of this one.
+          // The next message can be in the same buffer.
           frame.release?.();
         } else frames.push(frame);
       },

@@ -95,8 +95,8 @@ describe('a proof of possession', () => {
     ['no jti', proofOf({ payload: { jti: undefined } })],
     ['an empty jti', proofOf({ payload: { jti: '' } })],
     ['a long jti', proofOf({ payload: { jti: 'x'.repeat(129) } })],
-    ['the key of somebody else', new Secret(makeProof(other, about))],
-    ['the signature of somebody else', proofOf({ signer: other.privateKey })],
+    ['the key of another client', new Secret(makeProof(other, about))],
+    ['the signature of another client', proofOf({ signer: other.privateKey })],
     ['alg none', proofOf({ header: { alg: 'none' } })],
     ['alg HS256', proofOf({ header: { alg: 'HS256' } })],
     [
@@ -124,14 +124,14 @@ describe('a proof of possession', () => {
     });
   }
 
-  it('is good once, however many come at a time', async () => {
+  it('is good once, however many uses are concurrent', async () => {
     const jwt = proofOf();
     const tries = Array.from({ length: 10_000 }, () => checker.check({ jwt, method: 'GET', path }, bound));
     const settled = await Promise.allSettled(tries);
     assert.equal(settled.filter(({ status }) => status === 'fulfilled').length, 1);
   });
 
-  it('is good once for all who share a store', async () => {
+  it('is good once for all processes that share a store', async () => {
     const checkers = [checker, await open(), await open()];
     const proofs = Array.from({ length: 100 }, () => proofOf());
     for (const jwt of proofs) {
@@ -141,7 +141,7 @@ describe('a proof of possession', () => {
     }
   });
 
-  it('is refused, and not as a bad one, when nobody can tell whether it has come before', async () => {
+  it('is refused, and not as a bad one, when the store cannot tell whether it is new', async () => {
     const failing = new TunnelError('STORE_UNAVAILABLE', 'the disk is full');
     const replays = {
       isNew(): boolean {
@@ -152,11 +152,11 @@ describe('a proof of possession', () => {
     await assert.rejects(unsure.check({ jwt: proofOf(), method: 'GET', path }, bound), failing);
   });
 
-  it('is remembered for as long as its time is believed', async () => {
+  it('is remembered for as long as its time is accepted', async () => {
     let now = nowMs;
     const clocked = await open(() => now, 'other');
     const check = (jwt: Secret): Promise<void> => clocked.check({ jwt, method: 'GET', path }, bound);
-    // From a clock that is a minute ahead: it could come again for two minutes.
+    // From a clock that is a minute ahead: it could be used again for two minutes.
     const jwt = proofOf({}, { nowMs: nowMs + 60_000 });
     await check(jwt);
     for (let at = 0; at <= 120_000; at += 10_000) {
@@ -166,7 +166,7 @@ describe('a proof of possession', () => {
     }
   });
 
-  it('that is refused uses no jti up', async () => {
+  it('that is refused uses up no jti', async () => {
     const payload = { jti: 'the same' };
     const wrong = proofOf({ payload: { ...payload, ath: 'x' } });
     await assert.rejects(checker.check({ jwt: wrong, method: 'GET', path }, bound), refusal);

@@ -8,8 +8,8 @@ import type { TestContext } from 'node:test';
 import { exportJWK, generateKeyPair } from 'jose';
 import type { JSONWebKeySet } from 'jose';
 import { fetchJson } from '../../../../server/auth/jwt/fetch-json.ts';
-import { remoteTimes } from '../../../../server/auth/jwt/issuers.ts';
-import { cachedKeys } from '../../../../server/auth/jwt/jwks-cache.ts';
+import { remoteJwksPolicy } from '../../../../server/auth/jwt/issuers.ts';
+import { JwksCache } from '../../../../server/auth/jwt/jwks-cache.ts';
 import type { KeySource } from '../../../../server/auth/jwt/jwks-cache.ts';
 import { keysFromDiscovery, keysFromUrl } from '../../../../server/auth/jwt/jwks-loaders.ts';
 
@@ -33,20 +33,20 @@ async function serve(t: TestContext, listener: RequestListener): Promise<URL> {
   return new URL(`http://127.0.0.1:${(server.address() as AddressInfo).port}/jwks`);
 }
 
-/** A key source whose endpoint and clock the test turns by hand. */
+/** A key source whose endpoint and clock the test controls. */
 function bench(first: JSONWebKeySet) {
   const state = {
     nowMs: 0,
     loads: 0,
-    troubles: 0,
+    errors: 0,
     answer: (): Promise<JSONWebKeySet> => Promise.resolve(first),
   };
-  const source = cachedKeys(
+  const source = new JwksCache(
     () => {
       state.loads += 1;
       return state.answer();
     },
-    { times: remoteTimes, now: () => state.nowMs, onError: () => (state.troubles += 1) },
+    { policy: remoteJwksPolicy, now: () => state.nowMs, onError: () => (state.errors += 1) },
   );
   return { state, has: (kid: string) => has(source, kid) };
 }
@@ -58,8 +58,8 @@ async function has(source: KeySource, kid: string): Promise<boolean> {
 const down = () => Promise.reject(new Error('down'));
 const settled = () => new Promise((resolve) => setImmediate(resolve));
 
-describe('cachedKeys()', () => {
-  it('loads once, however many ask at once', async () => {
+describe('JwksCache', () => {
+  it('loads once for any number of concurrent callers', async () => {
     const { state, has } = bench(await keySet('a'));
     const found = await Promise.all(Array.from({ length: 50 }, () => has('a')));
     assert.ok(found.every(Boolean));
@@ -122,7 +122,7 @@ describe('cachedKeys()', () => {
     assert.ok(!(await has('a')));
   });
 
-  it('goes on with known keys for 24 hours when the endpoint is down, and says so each time', async () => {
+  it('uses known keys for 24 hours while the endpoint is down, and reports each failure', async () => {
     const { state, has } = bench(await keySet('a'));
     await has('a');
     state.answer = down;
@@ -131,16 +131,16 @@ describe('cachedKeys()', () => {
       assert.ok(await has('a'), `after ${at} h`);
     }
     await settled();
-    assert.ok(state.troubles >= 20, String(state.troubles));
+    assert.ok(state.errors >= 20, String(state.errors));
     state.nowMs = 24 * hourMs + 1;
     await assert.rejects(has('a'), { code: 'ISSUER_UNAVAILABLE' });
     const back = await keySet('a');
     state.answer = () => Promise.resolve(back);
-    state.nowMs += remoteTimes.cooldownMs;
+    state.nowMs += remoteJwksPolicy.cooldownMs;
     assert.ok(await has('a'));
   });
 
-  it('waits for nobody while the endpoint hangs and keys are at hand', async () => {
+  it('does not wait for an endpoint that hangs while keys are cached', async () => {
     const { state, has } = bench(await keySet('a'));
     await has('a');
     state.answer = () => new Promise(() => {});
@@ -148,7 +148,7 @@ describe('cachedKeys()', () => {
     assert.ok(await has('a'));
   });
 
-  it('throws ISSUER_UNAVAILABLE while there never was a key set, and tries again after 10 s', async () => {
+  it('rejects with ISSUER_UNAVAILABLE before the first key set is loaded, and tries again after 10 s', async () => {
     const { state, has } = bench(await keySet('a'));
     const { answer } = state;
     state.answer = down;
@@ -156,7 +156,7 @@ describe('cachedKeys()', () => {
     state.answer = answer;
     await assert.rejects(has('a'), { code: 'ISSUER_UNAVAILABLE' });
     assert.equal(state.loads, 1);
-    state.nowMs += remoteTimes.cooldownMs;
+    state.nowMs += remoteJwksPolicy.cooldownMs;
     assert.ok(await has('a'));
   });
 
@@ -168,7 +168,7 @@ describe('cachedKeys()', () => {
     });
   }
 
-  it('takes no private or symmetric key for a public one', async () => {
+  it('does not accept a private or symmetric key as a public one', async () => {
     const { privateKey } = await generateKeyPair('EdDSA', { extractable: true });
     const secret = { kty: 'oct', k: 'c2VjcmV0', kid: 'b' };
     const { has } = bench({ keys: [{ ...(await exportJWK(privateKey)), kid: 'a' }, secret] });
@@ -177,7 +177,7 @@ describe('cachedKeys()', () => {
 
   it('tries at most 8 keys for a token that names none', async () => {
     const set = await keySet(...Array.from({ length: 20 }, (_, at) => `k${at}`));
-    const source = cachedKeys(() => Promise.resolve(set), { times: remoteTimes, now: () => 0 });
+    const source = new JwksCache(() => Promise.resolve(set), { policy: remoteJwksPolicy, now: () => 0 });
     assert.equal((await source.find({ alg: 'EdDSA' })).length, 8);
   });
 });
@@ -239,7 +239,7 @@ describe('keysFromUrl()', () => {
     await assert.rejects(fetchJson(dripping, limits), /no answer/);
   });
 
-  it('asks on a new connection each time', async (t) => {
+  it('uses a new connection each time', async (t) => {
     const ports = new Set<number | undefined>();
     const url = await serve(t, (request, response) => {
       ports.add(request.socket.remotePort);

@@ -76,7 +76,7 @@ function authenticate(text: string): Promise<Principal> {
   return authenticator.authenticate({ kind: 'token', token: new Secret(text) });
 }
 
-/** The one face that every refused token has. */
+/** What the caller sees of every refused token. */
 const refusal = {
   name: 'TunnelError',
   code: 'TOKEN_INVALID',
@@ -116,7 +116,7 @@ describe('jwtAuthenticator() accepts', () => {
     });
   }
 
-  it('and says who it is', async () => {
+  it('and reads the principal', async () => {
     const text = token(
       {},
       {
@@ -206,7 +206,10 @@ describe('jwtAuthenticator() refuses', () => {
     ['HS256 with the public key as secret', hmac(spki)],
     ['HS256 with an empty secret', hmac('')],
     ['HS256 with the JWK as secret', hmac(JSON.stringify(jwk(ec.publicKey, {})))],
-    ['a stranger who brings the key', token({ jwk: jwk(stranger.publicKey, {}) }, {}, stranger.privateKey)],
+    [
+      'a stranger that brings its own key',
+      token({ jwk: jwk(stranger.publicKey, {}) }, {}, stranger.privateKey),
+    ],
     ['a stranger without kid', token({ kid: undefined }, {}, stranger.privateKey)],
     ['a key for encryption', token({ kid: 'encryption' }, {}, stranger.privateKey)],
     ['an RSA key of 1024 bits', token({ alg: 'RS256', kid: 'short' }, {}, shortRsa.privateKey)],
@@ -352,7 +355,7 @@ describe('jwtAuthenticator() refuses', () => {
     ...[null, 1, '', {}, 'x'.repeat(257), 'a\nb'].map((jti) => ({ jti })),
     ...[null, 1, '', {}, 'x'.repeat(257), 'a\nb'].map((sid) => ({ sid })),
     ...[null, {}, { jkt: 'x' }, 'x', false].map((cnf) => ({ cnf })),
-    // Bound, and no proof; bound in another way besides.
+    // Bound, and no proof; bound by another method besides.
     ...[{ jkt: 'x'.repeat(43) }, { jkt: 'x'.repeat(43), 'x5t#S256': 'y' }, { 'x5t#S256': 'y' }].map(
       (cnf) => ({
         cnf,
@@ -438,18 +441,20 @@ describe('a token that was accepted is refused', () => {
   const text = token();
   const right = only(jwk(ec.publicKey, { kid: 'ec' }));
 
-  /** Accepts the token once, then asks for it again when `change` has happened. */
-  async function askAgain(change: (world: { keys: KeySource; nowMs: number }) => void): Promise<Principal> {
+  /** Authenticates the token once, and again after `change`. */
+  async function authenticateTwice(
+    change: (world: { keys: KeySource; nowMs: number }) => void,
+  ): Promise<Principal> {
     const world = { keys: right, nowMs };
     const changing: KeySource = { find: (hint) => world.keys.find(hint) };
-    const asked = jwtAuthenticator([{ ...issuer, keys: changing }], { now: () => world.nowMs });
+    const authenticator = jwtAuthenticator([{ ...issuer, keys: changing }], { now: () => world.nowMs });
     const credentials = { kind: 'token', token: new Secret(text) } as const;
-    assert.equal((await asked.authenticate(credentials)).subject, 'alice');
+    assert.equal((await authenticator.authenticate(credentials)).subject, 'alice');
     change(world);
-    return asked.authenticate(credentials);
+    return authenticator.authenticate(credentials);
   }
 
-  const changes: Record<string, Parameters<typeof askAgain>[0]> = {
+  const changes: Record<string, Parameters<typeof authenticateTwice>[0]> = {
     'when its key has left the key set': (world) => (world.keys = only()),
     'when its kid is the name of another key': (world) =>
       (world.keys = only(jwk(another.publicKey, { kid: 'ec' }))),
@@ -460,36 +465,36 @@ describe('a token that was accepted is refused', () => {
     'when it has expired': (world) => (world.nowMs = (now + 3600 + 31) * 1000),
   };
   for (const [when, change] of Object.entries(changes))
-    it(when, () => assert.rejects(askAgain(change), refusal));
+    it(when, () => assert.rejects(authenticateTwice(change), refusal));
 
   it('and not when its key is still in a key set that was loaded again', async () => {
-    const principal = await askAgain(
+    const principal = await authenticateTwice(
       (world) =>
         (world.keys = only(jwk(another.publicKey, { kid: 'new' }), jwk(ec.publicKey, { kid: 'ec' }))),
     );
     assert.equal(principal.subject, 'alice');
   });
 
-  it('by who takes another algorithm, another audience or another kind from its issuer', async () => {
+  it('where its issuer has another algorithm, audience or type', async () => {
     for (const other of [{ algorithms: ['EdDSA'] as const }, { audience: 'other' }, { typ: 'at+jwt' }]) {
-      const asked = jwtAuthenticator([{ ...issuer, ...other }], { now: () => nowMs });
-      await assert.rejects(asked.authenticate({ kind: 'token', token: new Secret(text) }), refusal);
+      const changed = jwtAuthenticator([{ ...issuer, ...other }], { now: () => nowMs });
+      await assert.rejects(changed.authenticate({ kind: 'token', token: new Secret(text) }), refusal);
     }
   });
 });
 
-describe('the time that revocations go by', () => {
-  const signIns: TrustedIssuer = { ...issuer, saysSignInTime: true };
+describe('the time that revocations compare with', () => {
+  const signIns: TrustedIssuer = { ...issuer, hasAuthTime: true };
   const timeOf = async (body: Json, from = signIns): Promise<number> => {
     const credentials = { kind: 'token', token: new Secret(token({}, body)) } as const;
     const principal = await jwtAuthenticator([from], { now: () => nowMs }).authenticate(credentials);
     return principal.issuedAt.getTime();
   };
 
-  it('is auth_time of an issuer that says it, however new the token is', async () =>
+  it('is auth_time for an issuer that has it, however new the token is', async () =>
     assert.equal(await timeOf({ auth_time: now - 5000.25 }), (now - 5000.25) * 1000));
 
-  it('is iat of all others, whatever they say besides', async () =>
+  it('is iat for all others, also beside an auth_time', async () =>
     assert.equal(await timeOf({ auth_time: now + 1000 }, issuer), (now - 60) * 1000));
 
   for (const auth_time of [undefined, null, '1', [], 1e300])
@@ -526,9 +531,9 @@ describe('conditions on claims', () => {
   ];
   for (const [body, holds] of table) {
     it(`${describeJson(body)} ${holds ? 'hold' : 'do not hold'}`, async () => {
-      const asked = conditioned.authenticate({ kind: 'token', token: new Secret(token({}, body)) });
-      if (holds) assert.equal((await asked).subject, 'alice');
-      else await assert.rejects(asked, refusal);
+      const result = conditioned.authenticate({ kind: 'token', token: new Secret(token({}, body)) });
+      if (holds) assert.equal((await result).subject, 'alice');
+      else await assert.rejects(result, refusal);
     });
   }
 });

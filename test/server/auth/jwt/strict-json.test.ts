@@ -17,7 +17,7 @@ describe('parseJsonObject()', () => {
     '{"é":1,"e\u0301":2}',
   ];
   for (const text of once)
-    it(`takes ${text}`, () => assert.deepEqual(parseJsonObject(text), JSON.parse(text)));
+    it(`accepts ${text}`, () => assert.deepEqual(parseJsonObject(text), JSON.parse(text)));
 
   const refused = [
     '{"a":1,"a":1}',
@@ -53,7 +53,7 @@ describe('parseJsonObject()', () => {
   });
 });
 
-/** As JSON, with every character escaped or only those that have to be. */
+/** The name as JSON, with every character escaped or only those that must be. */
 function spell([name, isEscaped]: readonly [string, boolean]): string {
   if (!isEscaped) return JSON.stringify(name);
   const units = Array.from({ length: name.length }, (_, at) => name.charCodeAt(at));

@@ -18,8 +18,8 @@ import { relayV1 } from '../../../../protocol/relay-v1.ts';
 import type { RelayOpened } from '../../../../protocol/relay-frame.ts';
 import { Metrics } from '../../../../server/telemetry/metrics.ts';
 import { RuntimeDirectory } from '../../../../server/cluster/runtime-directory.ts';
-import { formatHandedOver, handedOverField } from '../../../../server/cluster/handoff/receiver.ts';
-import type { HandedOver } from '../../../../server/cluster/handoff/receiver.ts';
+import { formatHandoff, handedOverField } from '../../../../server/cluster/handoff/receiver.ts';
+import type { HandoffPayload } from '../../../../server/cluster/handoff/receiver.ts';
 import { instanceApp } from '../../../../server/cluster/peer-api.ts';
 import { Peers, locateTunnel } from '../../../../server/cluster/peers.ts';
 import { ProcessLifecycle } from '../../../../server/cluster/process-lifecycle.ts';
@@ -48,20 +48,20 @@ function fieldsFor({ sid, secret }: RelayOpened, count = 1): string {
   return `Authorization: Bearer good\r\nSec-WebSocket-Protocol: postern.relay.v1\r\nPostern-Rejoin: ${field}\r\n`;
 }
 
-const handedHead = (sid: string, fields: string, what: HandedOver): string =>
+const handedHead = (sid: string, fields: string, what: HandoffPayload): string =>
   upgradeHead(
     `/v4/reconnect?sid=${sid}&ack=0`,
     'websocket',
-    `${webSocketFields}${fields}${handedOverField}: ${formatHandedOver(what)}\r\n`,
+    `${webSocketFields}${fields}${handedOverField}: ${formatHandoff(what)}\r\n`,
   );
 
 /** Two processes of one gateway, in one: the older one has the tunnel, the newer one gets the requests. */
-describe('a rejoin that reaches another process', () => {
+describe('a resume request that reaches another process', () => {
   const scratch = mkdtempSync(join(tmpdir(), 'postern-hand-over-'));
   let folder: RuntimeDirectory;
   let owner: Parts;
   let taker: Parts;
-  let neighbours: Peers;
+  let peers: Peers;
   let instance: ReturnType<typeof instanceApp>;
   let echo: Awaited<ReturnType<typeof startEcho>>;
 
@@ -69,10 +69,10 @@ describe('a rejoin that reaches another process', () => {
     folder = await RuntimeDirectory.open(join(scratch, 'gateway.ctl'));
     echo = await startEcho();
     owner = await startParts({ relays: { instance: older } });
-    neighbours = new Peers(folder, newer);
+    peers = new Peers(folder, newer);
     taker = await startParts({
       relays: { instance: newer },
-      tunnels: (own) => locateTunnel(newer, own, neighbours),
+      tunnels: (own) => locateTunnel(newer, own, peers),
     });
     instance = instanceApp(
       new ProcessLifecycle(
@@ -88,14 +88,15 @@ describe('a rejoin that reaches another process', () => {
         older,
       ),
     );
+    await instance.ready();
     await listenForTakeover(
-      instance,
+      instance.server,
       { kind: 'unix', path: folder.socketOf(older)! },
-      { access: 'owner', mode: 'next' },
+      { access: 'owner', mode: 'takeover' },
     );
   });
   after(async () => {
-    neighbours.handoff.close();
+    peers.handoff.close();
     await instance.close();
     await Promise.all([owner.close(), taker.close()]);
     echo.close();
@@ -113,8 +114,8 @@ describe('a rejoin that reaches another process', () => {
     return { socket, opened: relayV1.decode(message, isBinary) as RelayOpened };
   }
 
-  /** What the older process's own socket answers. */
-  async function askOwner(head: string): Promise<string> {
+  /** The answer on the older process's own socket. */
+  async function sendToOwner(head: string): Promise<string> {
     const socket: Socket = connect({ path: folder.socketOf(older)!, allowHalfOpen: true });
     socket.write(head);
     const answer = (await buffer(socket)).toString('latin1');
@@ -144,14 +145,14 @@ describe('a rejoin that reaches another process', () => {
       owner.relays.requestReconnect();
       await taker.endedCount(before + 1);
       assert.equal(taker.ended.at(-1)!.end, 'RESUMED');
-      assert.equal(neighbours.handoff.count, 1);
+      assert.equal(peers.handoff.count, 1);
       const [record] = [...owner.sessions.records()];
       assert.equal(record!.resumes, 1);
       assert.equal(record!.remoteAddress, '127.0.0.1');
       tunnel.end('b'.repeat(3_000_000));
       const received = await buffer(tunnel);
       assert.equal(received.toString(), 'a'.repeat(100_000) + 'b'.repeat(3_000_000));
-      await neighbours.handoff.empty();
+      await peers.handoff.empty();
     });
   }
 
@@ -196,7 +197,7 @@ describe('a rejoin that reaches another process', () => {
     socket.terminate();
   });
 
-  it('is refused for names that are none, that nobody has, and that lead out of the folder', async () => {
+  it('is refused for names that are malformed, that no process has, and that lead out of the directory', async () => {
     const fields = fieldsFor({ kind: 'opened', sid: 'x', secret: 'y' });
     for (const sid of [
       'nobody--.abc',
@@ -224,7 +225,7 @@ describe('a rejoin that reaches another process', () => {
     assert.equal(existsSync(path), false);
   });
 
-  it('is asked to come again when its owner does not answer', async () => {
+  it('is told to try again when its owner does not answer', async () => {
     const silent = createServer((socket) => void socket.on('error', () => {})).listen({
       path: folder.socketOf('silent--')!,
     });
@@ -236,23 +237,23 @@ describe('a rejoin that reaches another process', () => {
     );
     assert.deepEqual([statusOf(answer), codeOf(answer)], [503, 'TUNNEL_UNREACHABLE']);
     assert.match(answer, /\r\nRetry-After: /);
-    const { ended, silent: count } = await neighbours.kill({ subject: 'nobody', revoke: false, reason: '' });
+    const { ended, silent: count } = await peers.kill({ subject: 'nobody', revoke: false, reason: '' });
     assert.deepEqual([ended, count], [0, 1]);
-    // What the others say is there all the same.
-    assert.equal((await neighbours.sessions()).length, [...owner.sessions.records()].length);
+    // The sessions of the others are listed all the same.
+    assert.equal((await peers.sessions()).length, [...owner.sessions.records()].length);
     silent.close();
   });
 
-  it('is nothing that a stranger can claim at the public door', async () => {
+  it('cannot be claimed by a stranger at the public listener', async () => {
     const { socket, opened } = await openTunnel();
-    const claim = `${handedOverField}: ${formatHandedOver({ holder: alice, id: 'x', remoteAddress: '192.0.2.1' })}\r\n`;
+    const claim = `${handedOverField}: ${formatHandoff({ holder: alice, id: 'x', remoteAddress: '192.0.2.1' })}\r\n`;
     const fields = fieldsFor(opened).replace('Authorization: Bearer good\r\n', claim);
     for (const parts of [owner, taker])
       assert.equal(codeOf(await reconnect(parts, opened.sid, fields)), 'TOKEN_INVALID');
     socket.terminate();
   });
 
-  it('is believed on the socket of an instance alone, which is for its owner, and only whole', async () => {
+  it('is trusted on the socket of an instance alone, which is for its owner, and only whole', async () => {
     const { socket, opened } = await openTunnel();
     assert.equal(statSync(folder.socketOf(older)!).mode & 0o777, 0o600);
     const fields = fieldsFor(opened);
@@ -287,19 +288,19 @@ describe('a rejoin that reaches another process', () => {
         'REQUEST_INVALID',
       ],
     ];
-    for (const [head, code] of cases) assert.equal(codeOf(await askOwner(head)), code, head);
+    for (const [head, code] of cases) assert.equal(codeOf(await sendToOwner(head)), code, head);
     socket.terminate();
   });
 
   it('ends the tunnel when the rules do not allow it any more', async () => {
     const { socket, opened } = await openTunnel();
     const closed = once(socket, 'close');
-    const tunnel = await neighbours.find(opened.sid, alice);
+    const tunnel = await peers.find(opened.sid, alice);
     assert.deepEqual(tunnel.target, { host: '127.0.0.1', port: echo.port });
     tunnel.revoke();
     assert.equal((await closed)[0], 4401);
-    await assert.rejects(neighbours.find(opened.sid, alice), { code: 'TUNNEL_REVOKED' });
-    await assert.rejects(neighbours.find(opened.sid, { ...alice, subject: 'mallory' }), {
+    await assert.rejects(peers.find(opened.sid, alice), { code: 'TUNNEL_REVOKED' });
+    await assert.rejects(peers.find(opened.sid, { ...alice, subject: 'mallory' }), {
       code: 'TUNNEL_GONE',
     });
   });

@@ -3,16 +3,16 @@ import { spawn } from 'node:child_process';
 import { createHash, randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import { describe, it } from 'node:test';
-import { readAll } from '../support.ts';
+import { readAll } from '../../client/support.ts';
 
-const module = new URL('../../../client/connect/pooled-input.ts', import.meta.url).href;
+const module = new URL('../../../stream/zero-copy/pooled-input.ts', import.meta.url).href;
 
 /** Gives back what it reads, each piece only after a while, in which what was read later must not have its memory. */
 const script = `const { PooledInput } = await import(${JSON.stringify(module)});
   const input = new PooledInput(0);
   const held = [];
   let ended = false;
-  input.handOver((bytes, release) => held.push([bytes, release]) < 8);
+  input.readDirect((bytes, release) => held.push([bytes, release]) < 8);
   input.on('end', () => (ended = true));
   const step = () => {
     const [next] = held.splice(0, 1);
