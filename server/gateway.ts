@@ -346,7 +346,9 @@ export class Gateway {
       minimumDelayMs,
     };
     const { pipeline } = this.#settings;
-    return offer.kind === 'resume' ? resumeTunnel(offer, context, pipeline) : openTunnel(offer, context, pipeline);
+    return offer.kind === 'resume'
+      ? resumeTunnel(offer, context, pipeline)
+      : openTunnel(offer, context, pipeline);
   }
 
   #recordMalformed(
