@@ -6,7 +6,7 @@ import type { Target } from '../../protocol/target.ts';
 import { loadEntry } from '../entry/choose.ts';
 import { entryFacts, entryNames } from '../../protocol/entries.ts';
 import type { EntryName } from '../../protocol/entries.ts';
-import type { PresentedCredential } from '../entry/entry.ts';
+import type { PresentedCredential } from '../credentials/with-credential.ts';
 import { sanitize } from '../errors/report.ts';
 import { toFailure } from '../errors/failure.ts';
 import { withCredential } from '../credentials/with-credential.ts';
