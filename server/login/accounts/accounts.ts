@@ -2,7 +2,7 @@ import { z } from 'zod';
 import { definedOnly } from '../../../base/defined-only.ts';
 import { Semaphore } from '../../../base/semaphore.ts';
 import type { Store, Table } from '../../store/store.ts';
-import { attemptSucceeded, beginAttempt } from './login-throttle.ts';
+import { forgetFailures, beginAttempt } from './login-throttle.ts';
 import { matchingStep } from './totp.ts';
 import { dummyHash, hashPassword, isPassword, passwordHash } from './password.ts';
 
@@ -72,7 +72,7 @@ export async function verifyAccount(
   if (!isRight || !account || account.disabled) return { kind: 'refused' };
   if (account.oneTimeSecret !== undefined && !(await consumeCode(store, { name, code, now: now() })))
     return { kind: 'refused' };
-  await attemptSucceeded(store, attempt);
+  await forgetFailures(store, attempt);
   return { kind: 'ok', subject: name, groups: account.groups };
 }
 

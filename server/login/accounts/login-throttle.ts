@@ -59,7 +59,7 @@ function waitOf(count: Count | undefined, now: number): number {
 }
 
 /** Takes back what `beginAttempt` has counted, and forgets the failures before it; those of the address stay. */
-export async function attemptSucceeded(store: Store, attempt: Attempt): Promise<void> {
+export async function forgetFailures(store: Store, attempt: Attempt): Promise<void> {
   const [both, address, account] = counters.map(({ by }) => keyOf(by(attempt)));
   const counts = countsOf(store);
   await counts.delete(both!);

@@ -5,14 +5,14 @@ import type { Interaction } from '../authorization-server/authorization-server.t
 import { webClientId } from '../authorization-server/grants.ts';
 import { showConsent } from './consent-routes.ts';
 import { PageError } from './error-replies.ts';
-import type { SignInContext, SignInRequest } from './sign-in-context.ts';
+import type { SignInContext, InteractionRequest } from './sign-in-context.ts';
 import { signInPage } from './sign-in-pages.ts';
 import type { Purpose, SignInPage } from './sign-in-pages.ts';
 
 /** `GET sign-in/:uid`: the page of a sign-in. A gateway whose only login method is one provider sends the browser there. */
 export async function showSignIn(
   context: SignInContext,
-  request: SignInRequest,
+  request: InteractionRequest,
   reply: FastifyReply,
 ): Promise<FastifyReply> {
   const interaction = await context.interaction(request, reply);
@@ -27,7 +27,7 @@ export async function showSignIn(
 /** `POST sign-in/:uid`: a name and a password, for an account of the gateway. */
 export async function submitAccount(
   context: SignInContext,
-  request: SignInRequest,
+  request: InteractionRequest,
   reply: FastifyReply,
 ): Promise<FastifyReply> {
   const { parts } = context;

@@ -1,7 +1,7 @@
 import type { FastifyReply } from 'fastify';
 import type { Interaction } from '../authorization-server/authorization-server.ts';
 import type { LoginResult } from '../authorization-server/grants.ts';
-import type { SignInContext, SignInRequest } from './sign-in-context.ts';
+import type { SignInContext, InteractionRequest } from './sign-in-context.ts';
 import { consentPage } from './sign-in-pages.ts';
 
 /** The page that asks a person who is signed in about a program. */
@@ -22,7 +22,7 @@ export function showConsent(
 /** `POST sign-in/:uid/allow`: the program can connect. */
 export async function allow(
   context: SignInContext,
-  request: SignInRequest,
+  request: InteractionRequest,
   reply: FastifyReply,
 ): Promise<FastifyReply> {
   const { interaction } = await context.submitted(request, reply);
@@ -36,7 +36,7 @@ export async function allow(
 /** `POST sign-in/:uid/refuse`: it cannot. */
 export async function refuse(
   context: SignInContext,
-  request: SignInRequest,
+  request: InteractionRequest,
   reply: FastifyReply,
 ): Promise<FastifyReply> {
   await context.submitted(request, reply);
@@ -46,7 +46,7 @@ export async function refuse(
 /** `POST sign-in/:uid/other`: signs the browser out, and begins again for another person. */
 export async function switchPerson(
   context: SignInContext,
-  request: SignInRequest,
+  request: InteractionRequest,
   reply: FastifyReply,
 ): Promise<FastifyReply> {
   const { server } = context.parts;

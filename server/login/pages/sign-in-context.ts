@@ -42,7 +42,7 @@ export interface RefusedAttempt {
   readonly tooSoon: boolean;
 }
 
-export type SignInRequest = FastifyRequest<{ Params: { uid: string; provider?: string } }>;
+export type InteractionRequest = FastifyRequest<{ Params: { uid: string; provider?: string } }>;
 
 /** What the routes of a sign-in have in common. */
 export class SignInContext {
@@ -53,7 +53,7 @@ export class SignInContext {
   }
 
   /** The sign-in of the request's path, which must also be that of its browser. Throws `PageError`. */
-  async interaction(request: SignInRequest, reply: FastifyReply): Promise<Interaction> {
+  async interaction(request: InteractionRequest, reply: FastifyReply): Promise<Interaction> {
     const interaction = await this.parts.server.interaction(request.raw, reply.raw);
     if (interaction.uid !== request.params.uid) throw new PageError('expired', 400);
     return interaction;
@@ -61,7 +61,7 @@ export class SignInContext {
 
   /** The same, with the form that was sent from its page. Throws `PageError`, `FormRefusal`. */
   async submitted(
-    request: SignInRequest,
+    request: InteractionRequest,
     reply: FastifyReply,
   ): Promise<{ readonly interaction: Interaction; readonly form: Form }> {
     const interaction = await this.interaction(request, reply);
@@ -86,7 +86,7 @@ export class SignInContext {
 
   /** Reports the outcome to the authorization server, and sends the browser on. */
   async proceed(
-    request: SignInRequest,
+    request: InteractionRequest,
     reply: FastifyReply,
     outcome: InteractionOutcome,
   ): Promise<FastifyReply> {
@@ -95,7 +95,7 @@ export class SignInContext {
 
   /** A person has proved who they are. `agreed`: on a page that named the program that they sign in for. */
   async signedIn(
-    request: SignInRequest,
+    request: InteractionRequest,
     reply: FastifyReply,
     { interaction, login, agreed }: { interaction: Interaction; login: LoginResult; agreed: boolean },
   ): Promise<FastifyReply> {

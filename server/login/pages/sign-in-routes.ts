@@ -2,7 +2,7 @@ import type { FastifyInstance } from 'fastify';
 import { showSignIn, submitAccount } from './account-routes.ts';
 import { allow, refuse, switchPerson } from './consent-routes.ts';
 import { SignInContext } from './sign-in-context.ts';
-import type { SignInParts, SignInRequest } from './sign-in-context.ts';
+import type { SignInParts, InteractionRequest } from './sign-in-context.ts';
 import { continueSignIn, finishUpstream, startUpstream } from './upstream-routes.ts';
 
 const routes = [
@@ -23,5 +23,9 @@ const routes = [
 export function signInRoutes(app: FastifyInstance, parts: SignInParts): void {
   const context = new SignInContext(parts);
   for (const [method, url, handle] of routes)
-    app.route({ method, url, handler: (request: SignInRequest, reply) => handle(context, request, reply) });
+    app.route({
+      method,
+      url,
+      handler: (request: InteractionRequest, reply) => handle(context, request, reply),
+    });
 }

@@ -5,14 +5,14 @@ import { PendingLogins } from '../upstream/pending-logins.ts';
 import { cookieScope } from './cookies.ts';
 import type { CookieScope } from './cookies.ts';
 import { PageError } from './error-replies.ts';
-import type { SignInContext, SignInRequest } from './sign-in-context.ts';
+import type { SignInContext, InteractionRequest } from './sign-in-context.ts';
 
 const cookieSeconds = 900;
 
 /** `GET sign-in/:uid/with/:provider`: sends the browser to an identity provider. */
 export async function startUpstream(
   context: SignInContext,
-  request: SignInRequest,
+  request: InteractionRequest,
   reply: FastifyReply,
 ): Promise<FastifyReply> {
   const interaction = await context.interaction(request, reply);
@@ -28,7 +28,7 @@ export async function startUpstream(
 /** `GET callback/:provider`: the browser is back from a provider. */
 export async function finishUpstream(
   context: SignInContext,
-  request: SignInRequest,
+  request: InteractionRequest,
   reply: FastifyReply,
 ): Promise<FastifyReply> {
   const { publicUrl, identities, revalidator, settings } = context.parts;
@@ -56,7 +56,7 @@ export async function finishUpstream(
 /** `GET sign-in/:uid/continue`: the sign-in goes on with the identity that the provider has stated. */
 export async function continueSignIn(
   context: SignInContext,
-  request: SignInRequest,
+  request: InteractionRequest,
   reply: FastifyReply,
 ): Promise<FastifyReply> {
   const interaction = await context.interaction(request, reply);

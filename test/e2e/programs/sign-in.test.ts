@@ -7,7 +7,7 @@ import type { AddressInfo } from 'node:net';
 import { before, describe, it } from 'node:test';
 import type { Browser, BrowserContext, Page } from 'playwright-core';
 import { addAccount } from '../../../server/login/accounts/accounts.ts';
-import { openSqliteStore } from '../../../server/store/sqlite-store.ts';
+import { openSqliteStore } from '../../../server/store/open-store.ts';
 import { begin, codeFields, makeKey, type TestKey, type TokenAnswer } from '../../server/login/support.ts';
 import { exchange, statusOf } from '../../server/support/gateway-parts.ts';
 import { upgradeHead } from '../../server/support/peers.ts';
@@ -203,7 +203,9 @@ describe('signing in with Chromium, through nginx', needs('chromium', 'nginx', '
     const tokens = await tokensFor(key, fields);
     assert.equal(await tunnelStatus(key, tokens.access_token), 502);
     await page.goto(`${url}access`);
-    await page.getByRole('button', { name: 'End the sign-in of postern, signed in with Chrome on Linux' }).click();
+    await page
+      .getByRole('button', { name: 'End the sign-in of postern, signed in with Chrome on Linux' })
+      .click();
     await page.getByText('The sign-in has ended').waitFor();
     assert.equal(await tunnelStatus(key, tokens.access_token), 401);
     await context.close();

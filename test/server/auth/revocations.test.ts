@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { after, describe, it } from 'node:test';
 import { appliesTo, openRevocations } from '../../../server/auth/revocations.ts';
 import type { Revocable, Revocation } from '../../../server/auth/revocations.ts';
-import { openSqliteStore } from '../../../server/store/sqlite-store.ts';
+import { openSqliteStore } from '../../../server/store/open-store.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'postern-revocations-'));
 after(() => rmSync(folder, { recursive: true }));

@@ -10,7 +10,7 @@ import { ticketAuthenticator } from '../../../server/auth/ticket-authenticator.t
 import { createTicketStore } from '../../../server/auth/tickets.ts';
 import type { Tickets } from '../../../server/auth/tickets.ts';
 import { readCredentials } from '../../../server/entry/credentials.ts';
-import { openSqliteStore } from '../../../server/store/sqlite-store.ts';
+import { openSqliteStore } from '../../../server/store/open-store.ts';
 import type { Store } from '../../../server/store/store.ts';
 import { loopbackContext, oneToken } from '../support/gateway-parts.ts';
 

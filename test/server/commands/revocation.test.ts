@@ -11,7 +11,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { SignJWT } from 'jose';
 import { capsuleCodes } from '../../../protocol/capsule.ts';
 import { openRevocations } from '../../../server/auth/revocations.ts';
-import { openSqliteStore } from '../../../server/store/sqlite-store.ts';
+import { openSqliteStore } from '../../../server/store/open-store.ts';
 import { capsuleStream } from '../../../stream/capsule-stream.ts';
 import { gatewayCommand, startGateway } from '../../e2e/support/gateway.ts';
 import type { Gateway } from '../../e2e/support/gateway.ts';

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { openRevocations } from '../../../server/auth/revocations.ts';
 import { user as command } from '../../../server/commands/user.ts';
-import { openSqliteStore } from '../../../server/store/sqlite-store.ts';
+import { openSqliteStore } from '../../../server/store/open-store.ts';
 import { run } from './bench.ts';
 import type { Ran } from './bench.ts';
 

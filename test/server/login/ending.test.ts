@@ -4,7 +4,7 @@ import { once } from 'node:events';
 import type { Socket } from 'node:net';
 import { after, before, describe, it } from 'node:test';
 import { openRevocations } from '../../../server/auth/revocations.ts';
-import { openSqliteStore } from '../../../server/store/sqlite-store.ts';
+import { openSqliteStore } from '../../../server/store/open-store.ts';
 import { startEcho } from '../support/gateway-parts.ts';
 import { rawUpgrade, upgradeHead } from '../support/peers.ts';
 import {

@@ -13,7 +13,7 @@ import { SignIns } from '../../../server/login/sign-ins.ts';
 import { Identities } from '../../../server/login/upstream/identities.ts';
 import { PendingLogins } from '../../../server/login/upstream/pending-logins.ts';
 import { Revalidator } from '../../../server/login/upstream/revalidation.ts';
-import { openSqliteStore } from '../../../server/store/sqlite-store.ts';
+import { openSqliteStore } from '../../../server/store/open-store.ts';
 import { sqlite } from '../../../server/store/sqlite.ts';
 import type { Store } from '../../../server/store/store.ts';
 
@@ -62,7 +62,7 @@ describe('a database of version 0.1.0', () => {
   });
   afterEach(() => store.close());
 
-  it('has its accounts, and the failures of those who guessed', async () => {
+  it('has its accounts, and the counts of failed attempts', async () => {
     assert.deepEqual(
       (await listAccounts(store)).map(({ name, groups, hasOneTimeCode }) => [name, groups, hasOneTimeCode]),
       [

@@ -12,7 +12,7 @@ describe('a file lock', () => {
   const file = join(folder, 'lock');
   after(() => rmSync(folder, { recursive: true }));
 
-  it('has one holder at a time; who waits gets it next, or is told that it takes too long', async () => {
+  it('has one holder at a time; a waiting caller gets it next, or fails when that takes too long', async () => {
     const [one, other] = [new FileLock(file), new FileLock(file)];
     const release = await one.acquire(0);
     await assert.rejects(other.acquire(20), /another process/);

@@ -9,7 +9,7 @@ import { after, describe, it } from 'node:test';
 import { setImmediate as turn } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { sharedReplayMemory } from '../../../server/auth/dpop/replay-cache.ts';
-import { openSqliteStore } from '../../../server/store/sqlite-store.ts';
+import { openSqliteStore } from '../../../server/store/open-store.ts';
 import { SqliteSeen } from '../../../server/store/sqlite-seen.ts';
 import type { Seen, Store } from '../../../server/store/store.ts';
 
@@ -17,7 +17,7 @@ const folder = mkdtempSync(join(tmpdir(), 'postern-seen-'));
 after(() => rmSync(folder, { recursive: true }));
 let count = 0;
 const newFile = (): string => join(folder, `store-${++count}.db`);
-const module = fileURLToPath(new URL('../../../server/store/sqlite-store.ts', import.meta.url));
+const module = fileURLToPath(new URL('../../../server/store/open-store.ts', import.meta.url));
 const later = Date.now() + 3_600_000;
 
 async function using(
@@ -41,7 +41,7 @@ function script(file: string, body: string): string[] {
   return ['--input-type=module', '-e', `${opening}\n${body}`];
 }
 
-describe('the memory of what may come once', () => {
+describe('the memory of ids that are valid once', () => {
   it('knows an id from its first time to its end, over a restart', async () => {
     const file = newFile();
     await using(file, async (seen) => {
@@ -78,10 +78,10 @@ describe('the memory of what may come once', () => {
       });
       console.log('ready');`;
     const children = [1, 2, 3].map(() => spawn(process.execPath, script(file, body)));
-    const said = children.map((child) => text(child.stdout));
+    const outputs = children.map((child) => text(child.stdout));
     await Promise.all(children.map((child) => once(child.stdout, 'data')));
     for (const child of children) child.stdin.write('go\n');
-    const news = (await Promise.all(said)).map((each) => Number(each.split('\n').at(-2)));
+    const news = (await Promise.all(outputs)).map((each) => Number(each.split('\n').at(-2)));
     assert.equal(
       news.reduce((sum, each) => sum + each),
       5000,
@@ -156,8 +156,8 @@ describe('the memory of what may come once', () => {
     ]) {
       writeFileSync(`${file}-seen`, damage);
       const children = [1, 2].map(() => spawn(process.execPath, script(file, body)));
-      const said = await Promise.all(children.map((child) => text(child.stdout)));
-      assert.deepEqual(said.toSorted(), ['false\n', 'true\n']);
+      const outputs = await Promise.all(children.map((child) => text(child.stdout)));
+      assert.deepEqual(outputs.toSorted(), ['false\n', 'true\n']);
     }
   });
 

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { after, afterEach, beforeEach, describe, it } from 'node:test';
 import { z } from 'zod';
 import type { StoreEngine } from '../../../server/store/engine.ts';
-import { openSqliteEngine } from '../../../server/store/sqlite-store.ts';
+import { openSqliteEngine } from '../../../server/store/sqlite-engine.ts';
 import type { Store } from '../../../server/store/store.ts';
 import { TypedStore } from '../../../server/store/typed-store.ts';
 import { CompareAndSetEngine } from './compare-and-set-engine.ts';
@@ -34,7 +34,7 @@ const upgrade = (value: unknown, version: number): unknown => ({
 let files = 0;
 let now = 1000;
 const engines: [name: string, make: () => StoreEngine][] = [
-  ['SQLite', () => openSqliteEngine(join(folder, `store-${++files}.db`), { now: () => now })],
+  ['SQLite', () => openSqliteEngine(join(folder, `store-${++files}.db`), () => now)],
   ['compare-and-set', () => new CompareAndSetEngine(() => now)],
 ];
 

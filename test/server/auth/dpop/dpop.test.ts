@@ -9,7 +9,7 @@ import { Secret } from '../../../../protocol/secret.ts';
 import { proofChecker } from '../../../../server/auth/dpop/dpop.ts';
 import type { ProofChecker } from '../../../../server/auth/dpop/dpop.ts';
 import { sharedReplayMemory } from '../../../../server/auth/dpop/replay-cache.ts';
-import { openSqliteStore } from '../../../../server/store/sqlite-store.ts';
+import { openSqliteStore } from '../../../../server/store/open-store.ts';
 import type { Store } from '../../../../server/store/store.ts';
 import { makeProof, newProofKey } from '../../support/proof.ts';
 import type { ProofChange } from '../../support/proof.ts';

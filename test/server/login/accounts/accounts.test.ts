@@ -12,9 +12,9 @@ import {
   verifyAccount,
 } from '../../../../server/login/accounts/accounts.ts';
 import type { SignInResult } from '../../../../server/login/accounts/accounts.ts';
-import { attemptSucceeded, beginAttempt } from '../../../../server/login/accounts/login-throttle.ts';
+import { forgetFailures, beginAttempt } from '../../../../server/login/accounts/login-throttle.ts';
 import { codeOfStep, newTotpSecret, totpUrl, matchingStep } from '../../../../server/login/accounts/totp.ts';
-import { openSqliteStore } from '../../../../server/store/sqlite-store.ts';
+import { openSqliteStore } from '../../../../server/store/open-store.ts';
 import type { Store } from '../../../../server/store/store.ts';
 
 const password = 'correct horse';
@@ -48,7 +48,7 @@ describe('accounts', () => {
     assert.equal(readFileSync(file).includes(password), false);
   });
 
-  it('refuse all the same: another password, nobody of that name, and a disabled account', async () => {
+  it('refuse all the same: another password, an unknown name, and a disabled account', async () => {
     await addAccount(store, { name: 'gone', password, groups: [] });
     await changeAccount(store, 'gone', { disabled: true });
     for (const result of [
@@ -154,7 +154,7 @@ describe('password guessing', () => {
   const attempt = (name: string, address: string): Promise<number> =>
     beginAttempt(store, { name, address }, now);
 
-  it('waits after five failures from one place, longer each time, and shuts out nobody else', async () => {
+  it('waits after five failures from one network, longer each time, and locks no other person out', async () => {
     const waits: number[] = [];
     for (let at = 0; at < 10; at++) {
       const waitMs = await attempt('dora', '198.51.100.1');
@@ -195,13 +195,13 @@ describe('password guessing', () => {
   it("cannot be covered by signing in to an account of one's own", async () => {
     for (let at = 0; at < 30; at++) {
       const own = { name: 'ida', address: '198.51.100.20' };
-      if ((await beginAttempt(store, own, now)) === 0) await attemptSucceeded(store, own);
+      if ((await beginAttempt(store, own, now)) === 0) await forgetFailures(store, own);
       await attempt(`victim ${at}`, '198.51.100.20');
     }
     assert.ok((await attempt('one more', '198.51.100.20')) > 0);
   });
 
-  it('is told how long to wait, without a look at the password', async () => {
+  it('learns how long to wait, without a check of the password', async () => {
     for (let at = 0; at < 5; at++) await attempt('jose', '198.51.100.30');
     const result = await signIn('jose', { password: 'contrase\u00f1a larga', address: '198.51.100.30' });
     assert.deepEqual(result, { kind: 'refused', retryAfterMs: 30_000 });

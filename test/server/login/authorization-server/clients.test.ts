@@ -113,7 +113,7 @@ const right = new Set([
   'http://[::1]:1234/',
 ]);
 
-describe('where a sign-in may lead back to', () => {
+describe('a redirect URI of the client program', () => {
   it(`is one spelling of the person's own machine, of ${spellings.size} that look like it`, () => {
     assert.ok(spellings.size > 700, String(spellings.size));
     assert.deepEqual([...spellings].filter(isLoopbackRedirect).toSorted(), [...right].toSorted());

@@ -15,14 +15,14 @@ import { join } from 'node:path';
 import { after, describe, it } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { z } from 'zod';
-import { openSqliteStore } from '../../../server/store/sqlite-store.ts';
+import { openSqliteStore } from '../../../server/store/open-store.ts';
 import type { Store, Table, TableName } from '../../../server/store/store.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'postern-store-'));
 after(() => rmSync(folder, { recursive: true }));
 let count = 0;
 const newFile = (): string => join(folder, `store-${++count}.db`);
-const module = fileURLToPath(new URL('../../../server/store/sqlite-store.ts', import.meta.url));
+const module = fileURLToPath(new URL('../../../server/store/open-store.ts', import.meta.url));
 
 async function using(file: string, work: (store: Store) => Promise<void>, now?: () => number): Promise<void> {
   const store = await openSqliteStore(file, now ? { now } : {});
@@ -52,7 +52,7 @@ function tableOf(store: Store, name: TableName = 'tickets'): Table<unknown> {
 
 const up = (value: unknown): number => ((value as number | undefined) ?? 0) + 1;
 
-describe('the embedded store', () => {
+describe('the store in a file of SQLite', () => {
   it('keeps what is put, apart by table, over a restart', async () => {
     const file = newFile();
     await using(file, async (store) => {
@@ -94,7 +94,7 @@ describe('the embedded store', () => {
       await tableOf(store).put('a', 2);
     }));
 
-  it('gives nothing out that has expired, and lets another take its place', async () => {
+  it('gives out nothing that has expired, and lets another row take its place', async () => {
     let now = 1000;
     await using(
       newFile(),
@@ -125,22 +125,22 @@ describe('the embedded store', () => {
     await assert.rejects(openSqliteStore(open), { code: 'STORE_UNAVAILABLE' });
   });
 
-  it('tells watchers what another process has changed, of their table only, and not what they did themselves', async () => {
+  it('calls watchers when another process has changed their table, and for no other table and no change of their own', async () => {
     const file = newFile();
     await using(file, async (store) => {
-      const told: string[] = [];
-      const [heard, hear] = [Promise.withResolvers<void>(), () => void told.push('accounts')];
-      tableOf(store, 'accounts').watch(hear);
+      const calls: string[] = [];
+      const called = Promise.withResolvers<void>();
+      tableOf(store, 'accounts').watch(() => void calls.push('accounts'));
       const stop = tableOf(store, 'revocations').watch(() => {
-        told.push('revocations');
-        heard.resolve();
+        calls.push('revocations');
+        called.resolve();
       });
       await tableOf(store, 'revocations').put('mine', 1);
       const text = `const store = await openSqliteStore(${JSON.stringify(file)});
         await tableOf(store, 'revocations').put('other', 1); await store.close();`;
       const child = spawn(process.execPath, script(text), { stdio: 'inherit' });
-      await Promise.all([once(child, 'exit'), heard.promise]);
-      assert.deepEqual(told, ['revocations']);
+      await Promise.all([once(child, 'exit'), called.promise]);
+      assert.deepEqual(calls, ['revocations']);
       assert.equal(await tableOf(store, 'revocations').get('other'), 1);
       stop();
     });
@@ -162,16 +162,16 @@ describe('the embedded store', () => {
     const text = `const store = await openSqliteStore(${JSON.stringify(file)});
       for (let i = 0; ; i++) { await tableOf(store).put('last', i); process.stdout.write(i + '\\n'); }`;
     const child = spawn(process.execPath, script(text), { stdio: ['ignore', 'pipe', 'inherit'] });
-    let said = '';
+    let output = '';
     for await (const chunk of child.stdout) {
-      said += String(chunk);
-      if (said.split('\n').length > 50) child.kill('SIGKILL');
+      output += String(chunk);
+      if (output.split('\n').length > 50) child.kill('SIGKILL');
     }
-    const last = Number(said.split('\n').at(-2));
+    const last = Number(output.split('\n').at(-2));
     await using(file, async (store) => assert.ok(((await tableOf(store).get('last')) as number) >= last));
   });
 
-  it('takes a torn write as one that was not made', async () => {
+  it('treats a torn write as one that was not made', async () => {
     const file = newFile();
     await using(file, async (store) => {
       for (let at = 0; at < 10; at++) await tableOf(store).put('n', at);
@@ -189,7 +189,7 @@ describe('the embedded store', () => {
     });
   });
 
-  it('says in words why a damaged file cannot be used, and leaves it as it is', async () => {
+  it('refuses a damaged file, and leaves it as it is', async () => {
     const file = newFile();
     await using(file, async (store) => {
       for (let at = 0; at < 500; at++) await tableOf(store).put(`key ${at}`, 'x'.repeat(100));
@@ -221,7 +221,7 @@ describe('the embedded store', () => {
     await assert.rejects(openSqliteStore(file), { code: 'STORE_UNAVAILABLE' });
   });
 
-  it('says that the disk is full, at start and later, and goes on with what it has', () => {
+  it('reports a full disk, at the start and later, and continues with its rows', () => {
     const file = newFile();
     const text = `const file = ${JSON.stringify(file)};
       const store = await openSqliteStore(file);

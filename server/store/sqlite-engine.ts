@@ -3,13 +3,7 @@ import type { Row, StoreEngine } from './engine.ts';
 import { locationOf } from './sqlite-layout.ts';
 import { SqliteSeen } from './sqlite-seen.ts';
 import { DamagedError, NewerError, makePrivate, sqlite, translateSqliteError } from './sqlite.ts';
-import type { Seen, Store, TableName } from './store.ts';
-import { TypedStore } from './typed-store.ts';
-
-export interface StoreOptions {
-  /** The wall clock, in milliseconds since 1970. */
-  readonly now?: () => number;
-}
+import type { Seen, TableName } from './store.ts';
 
 /** The longest time between a write of another process and the call of the watchers. */
 const watchMs = 250;
@@ -19,15 +13,11 @@ const busyMs = 5000;
 const layout = 1;
 
 /**
- * Opens the store of one machine: a file of SQLite, made with mode 0600 where there is none. Several processes can have
- * it open. Rejects with `STORE_UNAVAILABLE` when others can read it, it is damaged, or it cannot be written.
+ * Opens the engine of one machine: a file of SQLite, made with mode 0600 where there is none. Several processes can have it
+ * open. Throws `STORE_UNAVAILABLE` when others can read it, it is damaged, or it cannot be written. `now` is the wall
+ * clock, in milliseconds since 1970.
  */
-export async function openSqliteStore(file: string, options: StoreOptions = {}): Promise<Store> {
-  return new TypedStore(openSqliteEngine(file, options));
-}
-
-/** The engine alone; throws what `openSqliteStore` rejects with. */
-export function openSqliteEngine(file: string, { now = Date.now }: StoreOptions = {}): StoreEngine {
+export function openSqliteEngine(file: string, now: () => number = Date.now): StoreEngine {
   makePrivate(file);
   return translateSqliteError(file, () => {
     const { DatabaseSync } = sqlite();
