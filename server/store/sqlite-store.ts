@@ -1,35 +1,40 @@
 import type { DatabaseSync, StatementSync } from 'node:sqlite';
-import { SeenInFile } from './sqlite-seen.ts';
-import { DamagedError, NewerError, translateSqliteError, makePrivate, sqlite } from './sqlite.ts';
-import type { PutOptions, Seen, Store, Table } from './store.ts';
+import type { Row, StoreEngine } from './engine.ts';
+import { locationOf } from './sqlite-layout.ts';
+import { SqliteSeen } from './sqlite-seen.ts';
+import { DamagedError, NewerError, makePrivate, sqlite, translateSqliteError } from './sqlite.ts';
+import type { Seen, Store, TableName } from './store.ts';
+import { TypedStore } from './typed-store.ts';
 
-export interface EmbeddedStoreOptions {
+export interface StoreOptions {
   /** The wall clock, in milliseconds since 1970. */
   readonly now?: () => number;
 }
 
-/** Another process has written at most this long before watchers hear of it. */
+/** The longest time between a write of another process and the call of the watchers. */
 const watchMs = 250;
 const sweepMs = 60_000;
-/** Writes of another process are short; this is for a disk that is slow. */
+/** Writes of another process are short; this is for a slow disk. */
 const busyMs = 5000;
 const layout = 1;
 
 /**
- * Opens the store of one machine: a file of SQLite, made with mode 0600 where there is none. Several processes may have
- * it open. Rejects with `STORE_UNAVAILABLE` when it can be read by others, is damaged, or cannot be written.
+ * Opens the store of one machine: a file of SQLite, made with mode 0600 where there is none. Several processes can have
+ * it open. Rejects with `STORE_UNAVAILABLE` when others can read it, it is damaged, or it cannot be written.
  */
-export async function openEmbeddedStore(
-  file: string,
-  { now = Date.now }: EmbeddedStoreOptions = {},
-): Promise<Store> {
+export async function openSqliteStore(file: string, options: StoreOptions = {}): Promise<Store> {
+  return new TypedStore(openSqliteEngine(file, options));
+}
+
+/** The engine alone; throws what `openSqliteStore` rejects with. */
+export function openSqliteEngine(file: string, { now = Date.now }: StoreOptions = {}): StoreEngine {
   makePrivate(file);
   return translateSqliteError(file, () => {
     const { DatabaseSync } = sqlite();
     const database = new DatabaseSync(file);
     try {
       prepare(database);
-      return new EmbeddedStore(database, file, now);
+      return new SqliteEngine(database, file, now);
     } catch (error) {
       database.close();
       throw error;
@@ -43,8 +48,8 @@ function prepare(database: DatabaseSync): void {
   database.exec('PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA secure_delete = ON');
   const [found] = database.prepare('PRAGMA integrity_check(1)').all();
   if (found?.integrity_check !== 'ok') throw new DamagedError(String(found?.integrity_check));
-  const version = Number(database.prepare('PRAGMA user_version').get()?.user_version);
-  if (version > layout) throw new NewerError();
+  const userVersion = Number(database.prepare('PRAGMA user_version').get()?.user_version);
+  if (userVersion > layout) throw new NewerError();
   // One write now, so that a full or read-only disk shows before the first person signs in.
   database.exec(`
     BEGIN IMMEDIATE;
@@ -54,26 +59,30 @@ function prepare(database: DatabaseSync): void {
     CREATE INDEX IF NOT EXISTS expiring ON entries (expiresAt) WHERE expiresAt IS NOT NULL;
     CREATE TABLE IF NOT EXISTS changes (name TEXT PRIMARY KEY, count INTEGER NOT NULL) WITHOUT ROWID;
     INSERT INTO changes VALUES ('', 1) ON CONFLICT DO UPDATE SET count = count + 1;
-    PRAGMA user_version = ${layout};
-    COMMIT`);
+    PRAGMA user_version = ${layout}`);
+  // Earlier gateways made no such column. They can go on beside this one: what they write gets the default.
+  const columns = database.prepare('SELECT name FROM pragma_table_info(?)').all('entries');
+  if (!columns.some(({ name }) => name === 'version'))
+    database.exec('ALTER TABLE entries ADD COLUMN version INTEGER NOT NULL DEFAULT 1');
+  database.exec('COMMIT');
 }
 
-interface Row {
-  readonly value: string;
-  readonly expiresAt: number | null;
-}
-
-class EmbeddedStore implements Store {
+/**
+ * A write holds the event loop for a flush of the disk; a read takes microseconds. Both are over when the call returns, so
+ * that the methods are asynchronous by their type only.
+ */
+class SqliteEngine implements StoreEngine {
   readonly #database: DatabaseSync;
   readonly #file: string;
   readonly #now: () => number;
   readonly #statements = new Map<string, StatementSync>();
-  readonly #watchers = new Map<Table, Set<() => void>>();
-  /** How many changes of each table we know of, our own and those that watchers were told of. */
+  /** By the name in SQLite, which several tables can share. */
+  readonly #watchers = new Map<string, Set<() => void>>();
+  /** How many changes under each name are known here: those of this process, and those that watchers were called for. */
   readonly #known = new Map<string, number>();
   readonly #sweeping: NodeJS.Timeout;
   #watching: NodeJS.Timeout | undefined;
-  #seen: SeenInFile | undefined;
+  #seen: SqliteSeen | undefined;
   #dataVersion = 0;
 
   constructor(database: DatabaseSync, file: string, now: () => number) {
@@ -84,75 +93,58 @@ class EmbeddedStore implements Store {
     this.#sweeping = setInterval(() => this.#sweepQuietly(), sweepMs).unref();
   }
 
-  async get(table: Table, key: string): Promise<unknown> {
-    return this.#run(() => this.#read(table, key)?.value);
+  async read(table: TableName, key: string): Promise<Row | undefined> {
+    return this.#run(() => this.#read(table, key));
   }
 
-  async put(table: Table, key: string, value: unknown, options: PutOptions = {}): Promise<void> {
-    this.#change(table, () => this.#write(table, key, value, options.expiresAt));
-  }
-
-  async add(table: Table, key: string, value: unknown, options: PutOptions = {}): Promise<boolean> {
-    return this.#change(table, () => {
-      if (this.#read(table, key)) return false;
-      this.#write(table, key, value, options.expiresAt);
-      return true;
-    });
-  }
-
-  async take(table: Table, key: string): Promise<unknown> {
-    return this.#change(table, () => {
-      const found = this.#read(table, key);
-      if (found) this.#remove(table, key);
-      return found?.value;
-    });
-  }
-
-  async update(
-    table: Table,
+  /** One transaction: all of it is on the disk, or nothing. */
+  async change(
+    table: TableName,
     key: string,
-    change: (value: unknown) => unknown,
-    options: PutOptions = {},
-  ): Promise<unknown> {
-    return this.#change(table, () => {
-      const found = this.#read(table, key);
-      const value = change(found?.value);
-      if (value === undefined) this.#remove(table, key);
-      else this.#write(table, key, value, options.expiresAt ?? found?.expiresAt);
-      return value;
+    change: (row: Row | undefined) => Row | undefined,
+  ): Promise<void> {
+    this.#run(() => {
+      this.#statement('BEGIN IMMEDIATE').run();
+      try {
+        const before = this.#read(table, key);
+        const after = change(before);
+        if (after === before) this.#statement('ROLLBACK').run();
+        else this.#commit(table, () => this.#write(table, key, after));
+      } catch (error) {
+        if (this.#database.isTransaction) this.#statement('ROLLBACK').run();
+        throw error;
+      }
     });
   }
 
-  async delete(table: Table, key: string): Promise<void> {
-    this.#change(table, () => this.#remove(table, key));
-  }
-
-  async list(table: Table): Promise<readonly (readonly [key: string, value: unknown])[]> {
+  async list(table: TableName): Promise<readonly (readonly [key: string, row: Row])[]> {
+    const { name, prefix } = locationOf(table);
     return this.#run(() => {
       const rows = this.#statement(
-        'SELECT key, value FROM entries WHERE name = ? AND (expiresAt IS NULL OR expiresAt > ?) ORDER BY key',
-      ).all(table, this.#now());
-      return rows.map(({ key, value }) => [String(key), JSON.parse(String(value)) as unknown] as const);
+        'SELECT key, value, version, expiresAt FROM entries WHERE name = ? AND substr(key, 1, ?) = ? AND (expiresAt IS NULL OR expiresAt > ?) ORDER BY key',
+      ).all(name, prefix.length, prefix, this.#now()) as unknown as readonly (StoredRow & { key: string })[];
+      return rows.map((row) => [row.key.slice(prefix.length), rowOf(row)] as const);
     });
   }
 
-  watch(table: Table, changed: () => void): () => void {
-    const watchers = this.#watchers.get(table) ?? new Set();
-    this.#watchers.set(table, watchers.add(changed));
+  watch(table: TableName, onChange: () => void): () => void {
+    const { name } = locationOf(table);
+    const watchers = this.#watchers.get(name) ?? new Set();
+    this.#watchers.set(name, watchers.add(onChange));
     if (!this.#watching) {
       this.#dataVersion = this.#readDataVersion();
-      for (const [name, count] of this.#counts()) this.#known.set(name, count);
-      this.#watching = setInterval(() => this.#look(), watchMs).unref();
+      for (const [each, count] of this.#counts()) this.#known.set(each, count);
+      this.#watching = setInterval(() => this.#poll(), watchMs).unref();
     }
-    return () => void watchers.delete(changed);
+    return () => void watchers.delete(onChange);
   }
 
   async seen(): Promise<Seen> {
-    // Of several processes that start at once, one may put a new file in the place of a damaged one; the others wait.
+    // Of several processes that start at once, one can put a new file in the place of a damaged one; the others wait.
     return this.#run(() => {
       this.#statement('BEGIN IMMEDIATE').run();
       try {
-        this.#seen ??= new SeenInFile(`${this.#file}-seen`, this.#now);
+        this.#seen ??= new SqliteSeen(`${this.#file}-seen`, this.#now);
         return this.#seen;
       } finally {
         this.#statement('ROLLBACK').run();
@@ -167,44 +159,43 @@ class EmbeddedStore implements Store {
     if (this.#database.isOpen) this.#database.close();
   }
 
-  #read(table: Table, key: string): { value: unknown; expiresAt: number | undefined } | undefined {
-    const row = this.#statement('SELECT value, expiresAt FROM entries WHERE name = ? AND key = ?').get(
-      table,
-      key,
-    ) as unknown as Row | undefined;
-    if (!row || (row.expiresAt !== null && row.expiresAt <= this.#now())) return undefined;
-    return { value: JSON.parse(row.value) as unknown, expiresAt: row.expiresAt ?? undefined };
+  #read(table: TableName, key: string): Row | undefined {
+    const { name, prefix } = locationOf(table);
+    const row = this.#statement(
+      'SELECT value, version, expiresAt FROM entries WHERE name = ? AND key = ?',
+    ).get(name, prefix + key) as unknown as StoredRow | undefined;
+    return row && (row.expiresAt === null || row.expiresAt > this.#now()) ? rowOf(row) : undefined;
   }
 
-  #write(table: Table, key: string, value: unknown, expiresAt: number | undefined): void {
+  #write(table: TableName, key: string, row: Row | undefined): void {
+    const { name, prefix } = locationOf(table);
+    if (!row) {
+      this.#statement('DELETE FROM entries WHERE name = ? AND key = ?').run(name, prefix + key);
+      return;
+    }
+    const { value, version, expiresAt } = row;
     this.#statement(
-      'INSERT INTO entries (name, key, value, expiresAt) VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE SET value = excluded.value, expiresAt = excluded.expiresAt',
-    ).run(table, key, JSON.stringify(value), expiresAt === undefined ? null : Math.ceil(expiresAt));
+      'INSERT INTO entries (name, key, value, version, expiresAt) VALUES (?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET value = excluded.value, version = excluded.version, expiresAt = excluded.expiresAt',
+    ).run(
+      name,
+      prefix + key,
+      JSON.stringify(value),
+      version,
+      expiresAt === undefined ? null : Math.ceil(expiresAt),
+    );
   }
 
-  #remove(table: Table, key: string): void {
-    this.#statement('DELETE FROM entries WHERE name = ? AND key = ?').run(table, key);
-  }
-
-  /** Runs a change in one transaction: all of it is on the disk, or nothing. */
-  #change<T>(table: Table, change: () => T): T {
-    return this.#run(() => {
-      this.#statement('BEGIN IMMEDIATE').run();
-      try {
-        const result = change();
-        const row = this.#statement(
-          'INSERT INTO changes VALUES (?, 1) ON CONFLICT DO UPDATE SET count = count + 1 RETURNING count',
-        ).get(table);
-        this.#statement('COMMIT').run();
-        const count = Number(row?.count);
-        // Otherwise another process has changed it too, and the next look shall see that.
-        if ((this.#known.get(table) ?? 0) === count - 1) this.#known.set(table, count);
-        return result;
-      } catch (error) {
-        if (this.#database.isTransaction) this.#statement('ROLLBACK').run();
-        throw error;
-      }
-    });
+  /** Ends the transaction with a write to a table, which it counts for the watchers of other processes. */
+  #commit(table: TableName, write: () => void): void {
+    const { name } = locationOf(table);
+    write();
+    const row = this.#statement(
+      'INSERT INTO changes VALUES (?, 1) ON CONFLICT DO UPDATE SET count = count + 1 RETURNING count',
+    ).get(name);
+    this.#statement('COMMIT').run();
+    const count = Number(row?.count);
+    // Otherwise another process has changed it too, and the next poll must see that.
+    if ((this.#known.get(name) ?? 0) === count - 1) this.#known.set(name, count);
   }
 
   #run<T>(work: () => T): T {
@@ -228,8 +219,8 @@ class EmbeddedStore implements Store {
     return rows.map(({ name, count }) => [String(name), Number(count)] as const);
   }
 
-  /** The version counts up when another process has written, and only then. */
-  #look(): void {
+  /** SQLite's data version counts up when another process has written, and only then. */
+  #poll(): void {
     try {
       const dataVersion = this.#readDataVersion();
       if (dataVersion === this.#dataVersion) return;
@@ -237,10 +228,10 @@ class EmbeddedStore implements Store {
       for (const [name, count] of this.#counts()) {
         if (this.#known.get(name) === count) continue;
         this.#known.set(name, count);
-        for (const changed of this.#watchers.get(name as Table) ?? []) changed();
+        for (const onChange of this.#watchers.get(name) ?? []) onChange();
       }
     } catch {
-      // A file that cannot be read now is looked at again in a moment; who needs it hears of it from its own call.
+      // A file that cannot be read now is polled again in a moment; a caller that needs it gets the error of its own call.
     }
   }
 
@@ -252,7 +243,17 @@ class EmbeddedStore implements Store {
     try {
       this.#sweep();
     } catch {
-      // What has expired is not given out in any case.
+      // Expired rows are not given out in any case.
     }
   }
+}
+
+interface StoredRow {
+  readonly value: string;
+  readonly version: number;
+  readonly expiresAt: number | null;
+}
+
+function rowOf({ value, version, expiresAt }: StoredRow): Row {
+  return { value: JSON.parse(value) as unknown, version, expiresAt: expiresAt ?? undefined };
 }

@@ -8,7 +8,7 @@ import { SignJWT, calculateJwkThumbprint, exportJWK } from 'jose';
 import type { JWK } from 'jose';
 import { addAccount } from '../../../server/login/accounts/accounts.ts';
 import { postern } from '../../../server/plugin.ts';
-import { openEmbeddedStore } from '../../../server/store/sqlite-store.ts';
+import { openSqliteStore } from '../../../server/store/sqlite-store.ts';
 import { freePort } from '../../e2e/support/process.ts';
 
 export const password = 'correct horse battery';
@@ -46,7 +46,7 @@ export async function startTestGateway(settings: object = {}): Promise<TestGatew
     },
   });
   await app.listen({ host: '127.0.0.1', port });
-  const store = await openEmbeddedStore(storeFile);
+  const store = await openSqliteStore(storeFile);
   await addAccount(store, { name: 'alice', password, groups: ['dev'] });
   await addAccount(store, { name: 'bob', password, groups: [] });
   await store.close();

@@ -13,8 +13,8 @@ import {
 } from '../../../../server/login/accounts/accounts.ts';
 import type { SignInResult } from '../../../../server/login/accounts/accounts.ts';
 import { attemptSucceeded, beginAttempt } from '../../../../server/login/accounts/login-throttle.ts';
-import { codeAt, newOneTimeSecret, oneTimeUrl, stepOfCode } from '../../../../server/login/accounts/totp.ts';
-import { openEmbeddedStore } from '../../../../server/store/sqlite-store.ts';
+import { codeOfStep, newTotpSecret, totpUrl, matchingStep } from '../../../../server/login/accounts/totp.ts';
+import { openSqliteStore } from '../../../../server/store/sqlite-store.ts';
 import type { Store } from '../../../../server/store/store.ts';
 
 const password = 'correct horse';
@@ -24,7 +24,7 @@ const file = join(folder, 'postern.db');
 let now = 1_800_000_000_000;
 let store: Store;
 before(async () => {
-  store = await openEmbeddedStore(file, { now: () => now });
+  store = await openSqliteStore(file, { now: () => now });
 });
 after(async () => {
   await store.close();
@@ -99,18 +99,18 @@ describe('accounts', () => {
   }
 
   it('with a one-time code need it, take each once, and do without it when it is taken away', async () => {
-    const secret = newOneTimeSecret();
-    assert.equal(secretOf(oneTimeUrl(secret, { issuer: 'gw.example', account: 'carol' })), secret);
+    const secret = newTotpSecret();
+    assert.equal(secretOf(totpUrl(secret, { issuer: 'gw.example', account: 'carol' })), secret);
     await addAccount(store, { name: 'carol', password, groups: [], oneTimeSecret: secret });
     const step = Math.floor(now / 30_000);
     const tries: [code: string | undefined, kind: string][] = [
       [undefined, 'refused'],
-      [codeAt(secret, step - 2), 'refused'],
-      [codeAt(secret, step - 1), 'ok'],
-      [codeAt(secret, step), 'ok'],
-      [codeAt(secret, step), 'refused'],
-      [codeAt(secret, step - 1), 'refused'],
-      [`${codeAt(secret, step + 1).slice(0, 3)} ${codeAt(secret, step + 1).slice(3)}`, 'ok'],
+      [codeOfStep(secret, step - 2), 'refused'],
+      [codeOfStep(secret, step - 1), 'ok'],
+      [codeOfStep(secret, step), 'ok'],
+      [codeOfStep(secret, step), 'refused'],
+      [codeOfStep(secret, step - 1), 'refused'],
+      [`${codeOfStep(secret, step + 1).slice(0, 3)} ${codeOfStep(secret, step + 1).slice(3)}`, 'ok'],
     ];
     for (const [code, kind] of tries) {
       const result = await signIn('carol', code === undefined ? {} : { code });
@@ -142,9 +142,9 @@ describe('one-time codes', () => {
     [20_000_000_000, '353130'],
   ] as const) {
     it(`at ${seconds} are ${code}`, () => {
-      assert.equal(codeAt(secret, Math.floor(seconds / 30)), code);
-      assert.equal(stepOfCode(code, secret, { nowMs: seconds * 1000 }), Math.floor(seconds / 30));
-      assert.equal(stepOfCode(code, secret, { nowMs: (seconds + 60) * 1000 }), undefined);
+      assert.equal(codeOfStep(secret, Math.floor(seconds / 30)), code);
+      assert.equal(matchingStep(code, secret, { nowMs: seconds * 1000 }), Math.floor(seconds / 30));
+      assert.equal(matchingStep(code, secret, { nowMs: (seconds + 60) * 1000 }), undefined);
     });
   }
 });

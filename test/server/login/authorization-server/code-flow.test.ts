@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
 import { decodeJwt, decodeProtectedHeader } from 'jose';
 import { changeAccount } from '../../../../server/login/accounts/accounts.ts';
-import { openEmbeddedStore } from '../../../../server/store/sqlite-store.ts';
+import { openSqliteStore } from '../../../../server/store/sqlite-store.ts';
 import {
   Browser,
   askAccess,
@@ -168,7 +168,7 @@ describe('signing in with an account', () => {
 
     it('brings the groups that the account has then', async () => {
       const { tokens, refresh } = await begun();
-      const store = await openEmbeddedStore(gateway.storeFile);
+      const store = await openSqliteStore(gateway.storeFile);
       await changeAccount(store, 'alice', { groups: ['ops'] });
       const next = await refresh(tokens.refresh_token);
       assert.deepEqual(decodeJwt(next.access_token)['groups'], ['ops']);
@@ -178,7 +178,7 @@ describe('signing in with an account', () => {
 
     it('does not outlive the account', async () => {
       const { key, tokens, refresh } = await begun();
-      const store = await openEmbeddedStore(gateway.storeFile);
+      const store = await openSqliteStore(gateway.storeFile);
       await changeAccount(store, 'alice', { disabled: true });
       assert.equal((await refresh(tokens.refresh_token)).error, 'invalid_grant');
       await changeAccount(store, 'alice', { disabled: false });

@@ -8,7 +8,7 @@ import {
   keyRestMs,
   openSigningKeys,
 } from '../../../../server/login/authorization-server/signing-keys.ts';
-import { openEmbeddedStore } from '../../../../server/store/sqlite-store.ts';
+import { openSqliteStore } from '../../../../server/store/sqlite-store.ts';
 import type { Store } from '../../../../server/store/store.ts';
 
 describe('the keys of the sign-in', () => {
@@ -16,7 +16,7 @@ describe('the keys of the sign-in', () => {
   let store: Store;
   let clock = 1_000_000_000_000;
   const now = () => clock;
-  before(async () => (store = await openEmbeddedStore(join(folder, 'db'), { now })));
+  before(async () => (store = await openSqliteStore(join(folder, 'db'), { now })));
   after(async () => {
     await store.close();
     rmSync(folder, { recursive: true });

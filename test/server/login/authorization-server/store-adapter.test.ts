@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { storeAdapter } from '../../../../server/login/authorization-server/store-adapter.ts';
-import { openEmbeddedStore } from '../../../../server/store/sqlite-store.ts';
+import { openSqliteStore } from '../../../../server/store/sqlite-store.ts';
 import type { Store } from '../../../../server/store/store.ts';
 
 describe('what the authorization server remembers', () => {
@@ -18,7 +18,7 @@ describe('what the authorization server remembers', () => {
       onReplay: () => new RangeError('twice'),
       now: () => clock,
     })(model);
-  before(async () => (store = await openEmbeddedStore(join(folder, 'db'), { now: () => clock })));
+  before(async () => (store = await openSqliteStore(join(folder, 'db'), { now: () => clock })));
   after(async () => {
     await store.close();
     rmSync(folder, { recursive: true });

@@ -150,7 +150,7 @@ describe('the pages of signing in', () => {
   describe('for a program, when the browser is signed in already', () => {
     it('ask before they let it in', async () => {
       const { browser, page } = await openConsent();
-      assert.match(page.text, /Let postern connect as you/);
+      assert.match(page.text, /Allow postern to connect as you/);
       const answer = await browser.post(`${page.url}/allow`, { token: hidden(page.text, 'token') });
       assert.match(
         (await browser.follow(answer, url)).location!,
@@ -172,7 +172,7 @@ describe('the pages of signing in', () => {
       const back = await browser.follow(await browser.post(again.url, fields), url);
       assert.match(back.location!, /^http:\/\/127\.0\.0\.1:43210\/.*[?&]code=/);
       const access = await browser.follow(await browser.get(`${url}access`), url);
-      assert.match(access.text, /You are <strong>bob</);
+      assert.match(access.text, /Signed in as <strong>bob</);
     });
 
     it('let somebody else sign in where the program asks for it', async () => {
@@ -374,7 +374,7 @@ describe('the pages of signing in', () => {
     it('take no code that comes without the hidden field', async () => {
       const { user_code } = await askForCode();
       const answer = await new Browser().post(`${url}oauth/device`, { user_code, confirm: 'yes' });
-      assert.doesNotMatch(answer.text, /Let this machine in/);
+      assert.doesNotMatch(answer.text, /Allow this machine/);
     });
   });
 });
@@ -434,7 +434,7 @@ describe('guessing', () => {
         return browser.post(`${gateway.url}oauth/device`, { xsrf, user_code: code });
       }),
     );
-    assert.equal(answers.filter(({ text }) => text.includes('There is no such code')).length, 5);
+    assert.equal(answers.filter(({ text }) => text.includes('That code is not valid')).length, 5);
     assert.equal(answers.filter(({ status }) => status === 429).length, 55);
     const { browser, xsrf } = forms[0]!;
     const late = await browser.post(`${gateway.url}oauth/device`, { xsrf, user_code });

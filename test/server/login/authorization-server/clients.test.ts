@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
-import { isLoopbackRedirect } from '../../../../server/login/authorization-server/redirect-uri.ts';
+import { isLoopbackRedirect } from '../../../../server/login/authorization-server/clients.ts';
 import { Browser, begin, startTestGateway } from '../support.ts';
 import type { TestGateway } from '../support.ts';
 
