@@ -50,7 +50,7 @@ export interface ClientSettings {
   readonly asking: PromptSettings;
 }
 
-/** Whether and how a person may be asked to sign in. */
+/** Whether and how a person can be asked to sign in. */
 export interface PromptSettings {
   /** False in CI and with `POSTERN_NO_INPUT`: there is no person to ask. */
   readonly isAllowed: boolean;

@@ -34,7 +34,7 @@ export async function runTunnel(
     writeInSession('');
     throw error;
   } finally {
-    // ssh's end of it may stay open.
+    // ssh can keep its end open.
     input.destroy();
   }
 }
