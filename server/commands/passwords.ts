@@ -13,7 +13,7 @@ export async function readNewPassword(io: CommandIo, fromStdin: boolean): Promis
 }
 
 function checkLength(password: string): string {
-  const { least, most } = passwordLengths;
+  const { min: least, max: most } = passwordLengths;
   if (Array.from(password).length < least || password.length > most)
     throw new UsageError(`a password has ${least} to ${most} characters`);
   return password;
@@ -24,7 +24,7 @@ async function readLine(stdin: CommandIo['stdin']): Promise<string> {
   const decoder = new StringDecoder('utf8');
   for await (const chunk of stdin) {
     text += decoder.write(chunk as Buffer);
-    if (text.includes('\n') || text.length > 2 * passwordLengths.most) break;
+    if (text.includes('\n') || text.length > 2 * passwordLengths.max) break;
   }
   const [line = ''] = text.split(/\r?\n/);
   return line;

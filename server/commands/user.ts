@@ -7,12 +7,13 @@ import {
   AccountError,
   addAccount,
   changeAccount,
+  hasAccount,
   isAccountName,
   listAccounts,
 } from '../login/accounts/accounts.ts';
 import type { Account } from '../login/accounts/accounts.ts';
-import { newOneTimeSecret, oneTimeUrl } from '../login/accounts/totp.ts';
-import { openEmbeddedStore } from '../store/sqlite-store.ts';
+import { newTotpSecret, totpUrl } from '../login/accounts/totp.ts';
+import { openStore } from '../store/open-store.ts';
 import type { Store } from '../store/store.ts';
 import { UsageError, exits, runCommand } from './command.ts';
 import type { CommandIo } from './command.ts';
@@ -63,7 +64,7 @@ export function user(args: string[], io: CommandIo): Promise<number> {
     };
     const name = readName(action, positionals);
     const config = await loadConfig(values.config, io.env);
-    const store = await openEmbeddedStore(config.store.file);
+    const store = await openStore(config.store);
     try {
       await act(name, { config, store, io, values: given });
       return exits.ok;
@@ -94,7 +95,9 @@ function readName(action: string, positionals: readonly string[]): string {
       action === 'list' ? 'list takes no name' : `${action} needs the name of one account`,
     );
   if (!isAccountName(name))
-    throw new UsageError(`${JSON.stringify(name)} is no name: use a-z, 0-9, . _ @ and -, at most 64`);
+    throw new UsageError(
+      `${JSON.stringify(name)} is not a valid account name: use a-z, 0-9, . _ @ and -, at most 64 characters`,
+    );
   return name;
 }
 
@@ -102,10 +105,9 @@ const actions: Readonly<Record<string, (name: string, work: Work) => Promise<voi
   async add(name, work) {
     const { store, io, values } = work;
     // Before anybody types a password for nothing.
-    if ((await store.get('accounts', name)) !== undefined)
-      throw new AccountError(`there is an account ${name} already`);
+    if (await hasAccount(store, name)) throw new AccountError(`there is already an account ${name}`);
     const password = await readNewPassword(io, values.passwordStdin);
-    const oneTimeSecret = values.totp ? newOneTimeSecret() : undefined;
+    const oneTimeSecret = values.totp ? newTotpSecret() : undefined;
     await addAccount(store, { name, password, groups: values.group, oneTimeSecret });
     if (oneTimeSecret !== undefined) showSecret(name, oneTimeSecret, work);
   },
@@ -113,10 +115,9 @@ const actions: Readonly<Record<string, (name: string, work: Work) => Promise<voi
   async passwd(name, work) {
     const { store, io, values } = work;
     if (values.totp && values.noTotp) throw new UsageError('--totp or --no-totp, not both');
-    if ((await store.get('accounts', name)) === undefined)
-      throw new AccountError(`there is no account ${name}`);
+    if (!(await hasAccount(store, name))) throw new AccountError(`there is no account ${name}`);
     const password = await readNewPassword(io, values.passwordStdin);
-    const oneTimeSecret = values.totp ? newOneTimeSecret() : undefined;
+    const oneTimeSecret = values.totp ? newTotpSecret() : undefined;
     const code = values.noTotp
       ? { oneTimeSecret: null }
       : oneTimeSecret === undefined
@@ -165,5 +166,5 @@ function lineOf({ name, groups: of, disabled, hasOneTimeCode }: Account): string
 
 /** The only time that it is shown. */
 function showSecret(name: string, secret: string, { config, io }: Work): void {
-  io.stdout.write(`${oneTimeUrl(secret, { issuer: config.publicUrl.hostname, account: name })}\n`);
+  io.stdout.write(`${totpUrl(secret, { issuer: config.publicUrl.hostname, account: name })}\n`);
 }

@@ -1,69 +1,79 @@
 import type { Adapter, AdapterFactory, AdapterPayload } from 'oidc-provider';
-import type { Store } from '../../store/store.ts';
+import { z } from 'zod';
+import type { PutOptions, Store, Table } from '../../store/store.ts';
 
 export interface AdapterOptions {
-  /** Told of each grant that ends before its time, whoever ended it; its revocation is durable when this resolves. */
+  /** Called for each grant that ends before its time, whatever ended it; the revocation is durable when this resolves. */
   readonly onGrantEnded: (grantId: string) => Promise<void>;
-  /** The error for something that may be used once and was used twice at the same moment. */
+  /** Makes the error for something that is valid once and was used twice at the same time. */
   readonly onReplay: () => Error;
   /** The wall clock, in milliseconds since 1970. */
   readonly now?: () => number;
 }
 
+/** What a model of oidc-provider has in a row is its own business. */
+const payloadSchema = z.custom<AdapterPayload>((value) => typeof value === 'object' && value !== null);
+/** Names of rows, as `Model:id`. */
+const rowNames = z.array(z.string()).readonly();
+
+/** The rows of a model of oidc-provider. */
+export function modelTable(store: Store, model: string): Table<AdapterPayload> {
+  return store.table(`oidc.${model}`, payloadSchema);
+}
+
+/** The ids of a model's rows by another field of theirs. */
+export function modelIndex(store: Store, model: string, field: 'uid' | 'userCode'): Table<string> {
+  return store.table(`oidc.${model}.${field}`, z.string());
+}
+
 /** Keeps what the authorization server remembers in the store, so that sign-ins survive a restart. */
 export function storeAdapter(
   store: Store,
-  { onGrantEnded, onReplay: usedTwice, now = Date.now }: AdapterOptions,
+  { onGrantEnded, onReplay, now = Date.now }: AdapterOptions,
 ): AdapterFactory {
   return (model): Adapter => {
-    const keyOf = (id: string): string => `${model}:${id}`;
+    const table = modelTable(store, model);
 
-    async function find(id: string): Promise<AdapterPayload | undefined> {
-      return (await store.get('oauth', keyOf(id))) as AdapterPayload | undefined;
+    async function findBy(field: 'uid' | 'userCode', value: string): Promise<AdapterPayload | undefined> {
+      const id = await modelIndex(store, model, field).get(value);
+      return id === undefined ? undefined : table.get(id);
     }
 
-    async function findBy(index: string): Promise<AdapterPayload | undefined> {
-      const id = await store.get('oauth', index);
-      return typeof id === 'string' ? find(id) : undefined;
-    }
-
-    async function index(key: string, id: string, payload: AdapterPayload, options: Expiry): Promise<void> {
-      if (payload.uid !== undefined) await store.put('oauth', `${model}.uid:${payload.uid}`, id, options);
-      if (payload.userCode !== undefined) {
-        await store.put('oauth', `${model}.userCode:${payload.userCode}`, id, options);
-      }
-      if (payload.grantId !== undefined && model !== 'Interaction') {
-        await store.update('oauth', grantKey(payload.grantId), (keys) => withKey(keys, key), options);
-      }
+    async function index(
+      id: string,
+      { uid, userCode, grantId }: AdapterPayload,
+      options: PutOptions,
+    ): Promise<void> {
+      if (uid !== undefined) await modelIndex(store, model, 'uid').put(uid, id, options);
+      if (userCode !== undefined) await modelIndex(store, model, 'userCode').put(userCode, id, options);
+      if (grantId !== undefined && model !== 'Interaction')
+        await rowsOfGrant(store).update(grantId, (names) => withName(names, `${model}:${id}`), options);
     }
 
     return {
       async upsert(id, payload, expiresIn) {
         const options = expiresIn === undefined ? {} : { expiresAt: now() + expiresIn * 1000 };
-        const key = keyOf(id);
         if (model === 'ReplayDetection') {
-          // Two requests at the same moment: one of them adds it.
-          if (!(await store.add('oauth', key, payload, options))) throw usedTwice();
+          // Of two requests at the same time, one adds it.
+          if (!(await table.add(id, payload, options))) throw onReplay();
           return;
         }
-        await store.put('oauth', key, payload, options);
-        await index(key, id, payload, options);
+        await table.put(id, payload, options);
+        await index(id, payload, options);
       },
-      find,
-      findByUid: (uid) => findBy(`${model}.uid:${uid}`),
-      findByUserCode: (userCode) => findBy(`${model}.userCode:${userCode}`),
+      find: (id) => table.get(id),
+      findByUid: (uid) => findBy('uid', uid),
+      findByUserCode: (userCode) => findBy('userCode', userCode),
       async consume(id) {
-        let twice = false;
-        const mark = (value: unknown): unknown => {
-          const payload = value as AdapterPayload | undefined;
-          twice = payload?.consumed !== undefined;
+        let isReplay = false;
+        const marked = await table.update(id, (payload) => {
+          isReplay = payload?.consumed !== undefined;
           return payload && { ...payload, consumed: payload.consumed ?? Math.floor(now() / 1000) };
-        };
-        const marked = (await store.update('oauth', keyOf(id), mark)) as AdapterPayload | undefined;
-        if (twice || marked === undefined) throw usedTwice();
+        });
+        if (isReplay || marked === undefined) throw onReplay();
       },
       async destroy(id) {
-        await store.delete('oauth', keyOf(id));
+        await table.delete(id);
         if (model === 'Grant') await onGrantEnded(id);
       },
       revokeByGrantId: (grantId) => forgetGrant(store, grantId),
@@ -73,19 +83,16 @@ export function storeAdapter(
 
 /** Forgets every code and token of a grant; the grant itself stays. */
 export async function forgetGrant(store: Store, grantId: string): Promise<void> {
-  const keys = (await store.take('oauth', grantKey(grantId))) as readonly string[] | undefined;
-  for (const key of keys ?? []) await store.delete('oauth', key);
+  for (const name of (await rowsOfGrant(store).take(grantId)) ?? []) {
+    const end = name.indexOf(':');
+    await modelTable(store, name.slice(0, end)).delete(name.slice(end + 1));
+  }
 }
 
-interface Expiry {
-  readonly expiresAt?: number;
+function rowsOfGrant(store: Store): Table<readonly string[]> {
+  return store.table('rowsOfGrant', rowNames);
 }
 
-function grantKey(grantId: string): string {
-  return `grant:${grantId}`;
-}
-
-function withKey(keys: unknown, key: string): readonly string[] {
-  const present = (keys ?? []) as readonly string[];
-  return present.includes(key) ? present : [...present, key];
+function withName(names: readonly string[] = [], name: string): readonly string[] {
+  return names.includes(name) ? names : [...names, name];
 }
