@@ -139,7 +139,7 @@ describe('postern connect that loses its connection', () => {
     await until(() => shown(state).length === 1);
     proxy.isUp = false;
     proxy.cut('end');
-    await said(/postern: reconnecting… \(the connection ended without a word\)\r+\n/);
+    await said(/postern: reconnecting… \(the connection ended without a Close frame\)\r+\n/);
     proxy.isUp = true;
     await said(/postern: resumed after \d+ s\r+\n/);
   });

@@ -119,7 +119,7 @@ describe('a session during a long cut', lacking, () => {
     const world = await openWorld(scratchOf(t), 'nginx');
     const terminal = await openSession(world, world.ssh());
     await world.front!.stop();
-    await terminal.shows('\r\npostern: reconnecting… (the connection ended without a word)\r\n');
+    await terminal.shows('\r\npostern: reconnecting… (the connection ended without a Close frame)\r\n');
     await world.front!.start();
     await terminal.shows('\r\npostern: resumed after ');
     await terminal.echo();
