@@ -133,7 +133,7 @@ describe('the architecture', () => {
       'server/commands/gateway-process.ts',
       'server/commands/serve-worker.ts',
     ],
-    'server/pipeline.ts': ['server/gateway.ts'],
+    'server/pipeline.ts': ['server/gateway.ts', 'server/gateway/settings.ts'],
     'server/main.ts': [],
     'client/main.ts': [],
   };

@@ -2,7 +2,7 @@ import type { Duplex } from 'node:stream';
 import type { Finding } from '../../diagnostics/finding.ts';
 import type { TunnelError } from '../../protocol/errors.ts';
 import type { Target } from '../../protocol/target.ts';
-import type { AccessResponse } from '../http/gateway-api.ts';
+import type { AccessResponse } from '../connect/gateway-api.ts';
 import type { Egress } from '../egress/egress.ts';
 import type { EntryName } from '../entry/entry.ts';
 import { sanitize } from '../errors/report.ts';

@@ -9,6 +9,7 @@ import { ticketLimits } from '../auth/tickets.ts';
 import type { MadeTicket, Tickets } from '../auth/tickets.ts';
 import type { RuleConfig } from '../config/config.ts';
 import { readProvenCredentials } from '../entry/credentials.ts';
+import { connectionPeer } from '../http/client-address.ts';
 import { toSessionView } from '../admin/control.ts';
 import type { PeerControl } from '../admin/control.ts';
 import { formatPattern, parsePattern } from '../../protocol/target-pattern.ts';
@@ -107,7 +108,9 @@ export async function authenticate(
 ): Promise<Principal> {
   const cover = startMinimumDelay();
   try {
-    const principal = await parts.authenticator().authenticate(readProvenCredentials(request.raw));
+    const principal = await parts
+      .authenticator()
+      .authenticate(readProvenCredentials(request.raw), { peer: connectionPeer(request.raw.socket) });
     if (!parts.revocations.isRevoked(principal)) return principal;
     const cause = new InvalidTokenError('revoked');
     throw new TunnelError('TOKEN_INVALID', 'the token was not accepted; sign in again', { cause });

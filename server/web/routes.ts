@@ -1,7 +1,8 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import { TunnelError, toTunnelError } from '../../protocol/errors.ts';
+import type { Challenge } from '../auth/authenticator.ts';
 import type { Config } from '../config/config.ts';
-import { originChallenges, problemOf, errorForCaller } from '../entry/refusal.ts';
+import { errorForCaller, problemOf } from '../entry/refusal.ts';
 import { discoveryDocument } from './discovery.ts';
 import { pageHeaders } from './page.ts';
 import { startPage } from './start-page.ts';
@@ -10,7 +11,9 @@ import { startPage } from './start-page.ts';
  * The answers to ordinary requests below the gateway's prefix: a page for people, the discovery document for clients, and
  * a clear refusal of everything else.
  */
-export function webRoutes(app: FastifyInstance, config: () => Config): void {
+export function webRoutes(app: FastifyInstance, config: () => Config, challenge: () => Challenge): void {
+  const refuseRequest = (request: FastifyRequest, reply: FastifyReply, error: TunnelError): FastifyReply =>
+    sendRefusal(request, reply, { error, challenge: challenge() });
   app.get('/', (_request, reply) =>
     reply.headers(pageHeaders()).type('text/html; charset=utf-8').send(startPage(config())),
   );
@@ -49,11 +52,15 @@ export function webRoutes(app: FastifyInstance, config: () => Config): void {
   });
 }
 
-function refuseRequest(request: FastifyRequest, reply: FastifyReply, error: TunnelError): FastifyReply {
+function sendRefusal(
+  request: FastifyRequest,
+  reply: FastifyReply,
+  { error, challenge }: { readonly error: TunnelError; readonly challenge: Challenge },
+): FastifyReply {
   const { status } = error.facts;
   if (status === 426)
     void reply.header('Upgrade', 'websocket, connect-tcp').header('Connection', 'close, Upgrade');
-  if (status === 401) void reply.header('WWW-Authenticate', originChallenges);
+  if (status === 401) void reply.header('WWW-Authenticate', [...challenge.origin]);
   return reply
     .code(status)
     .header('Cache-Control', 'no-store')

@@ -1,7 +1,10 @@
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
 import type { IncomingMessage } from 'node:http';
+import { connect, createServer } from 'node:net';
+import type { AddressInfo, Socket } from 'node:net';
 import { describe, it } from 'node:test';
-import { remoteAddressBehind } from '../../../server/http/client-address.ts';
+import { connectionPeer, remoteAddressBehind } from '../../../server/http/client-address.ts';
 
 const behind = remoteAddressBehind(['127.0.0.0/8', '::1', '10.9.0.0/16']);
 
@@ -36,4 +39,18 @@ describe('the address of a caller', () => {
       assert.equal(behind(request), caller);
     });
   }
+});
+
+describe('the peer of a connection', () => {
+  it('is what the kernel reports, without a certificate in the clear', async () => {
+    const server = createServer();
+    server.listen(0, '127.0.0.1');
+    await once(server, 'listening');
+    const client = connect((server.address() as AddressInfo).port, '127.0.0.1');
+    const [socket] = (await once(server, 'connection')) as [Socket];
+    assert.deepEqual(connectionPeer(socket), { address: '127.0.0.1', localAddress: '127.0.0.1' });
+    client.destroy();
+    socket.destroy();
+    server.close();
+  });
 });

@@ -5,7 +5,8 @@ import { connect, createServer as createTcpServer } from 'node:net';
 import type { AddressInfo, Server as TcpServer, Socket } from 'node:net';
 import { buffer } from 'node:stream/consumers';
 import { TunnelError } from '../../../protocol/errors.ts';
-import type { Authenticator } from '../../../server/auth/authenticator.ts';
+import type { AuthenticationContext, Authenticator } from '../../../server/auth/authenticator.ts';
+import { jwtAuthenticator } from '../../../server/auth/jwt/jwt-authenticator.ts';
 import type { Revocations } from '../../../server/auth/revocations.ts';
 import type { Limits } from '../../../server/config/config.ts';
 import type { Dialer } from '../../../server/dial/dialer.ts';
@@ -35,22 +36,32 @@ export const generousLimits: Limits = {
   graceMs: 1000,
 };
 
-/** Lets the token `good` in, as the subject `alice`. */
-export const oneToken: Authenticator = {
-  async authenticate(credentials) {
-    if (credentials.kind === 'none') throw new TunnelError('TOKEN_MISSING', 'no token');
-    if (credentials.kind !== 'token' || credentials.token.reveal() !== 'good') {
-      throw new TunnelError('TOKEN_INVALID', 'bad token');
-    }
-    return {
-      issuer: 'test',
-      subject: 'alice',
-      groups: new Set(),
-      issuedAt: new Date(),
-      expiresAt: new Date(Date.now() + 60_000),
-    };
-  },
+/** A request on a connection of loopback. */
+export const loopbackContext: AuthenticationContext = {
+  peer: { address: '127.0.0.1', localAddress: '127.0.0.1' },
 };
+
+/** An authenticator of tokens, with the challenge of the gateway's own. */
+export function tokenAuthenticator(authenticate: Authenticator['authenticate']): Authenticator {
+  const { challenge } = jwtAuthenticator([]);
+  return { kinds: ['token'], challenge, authenticate };
+}
+
+/** Accepts the token `good`, as the subject `alice`. */
+export const oneToken: Authenticator = tokenAuthenticator(async (credentials) => {
+  if (credentials.length === 0) throw new TunnelError('TOKEN_MISSING', 'no token');
+  const [credential] = credentials;
+  if (credential?.kind !== 'token' || credential.token.reveal() !== 'good') {
+    throw new TunnelError('TOKEN_INVALID', 'bad token');
+  }
+  return {
+    issuer: 'test',
+    subject: 'alice',
+    groups: new Set(),
+    issuedAt: new Date(),
+    expiresAt: new Date(Date.now() + 60_000),
+  };
+});
 
 /** Dials what was asked for, on loopback. */
 export const loopbackDialer: Dialer = {
@@ -122,13 +133,14 @@ export async function startParts(
     origins: () => ['https://listed.example'],
     remoteAddress: remoteAddressBehind([]),
     onOffer: (offer: Offer | ResumeOffer) =>
-      void (offer.kind === 'resume' ? resumeTunnel(offer, context, pipeline) : openTunnel(offer, context, pipeline)),
-    onMalformed(incoming: Omit<Incoming, 'socket'>, asked: string, error: TunnelError) {
-      const offer = { ...incoming, entry: 'none', requested: asked, credentials: { kind: 'none' } as const };
-      sessions.begin({ ...offer, reject() {} }).end(error.code);
+      void (offer.kind === 'resume'
+        ? resumeTunnel(offer, context, pipeline)
+        : openTunnel(offer, context, pipeline)),
+    onMalformed(incoming: Omit<Incoming, 'socket'>, requested: string, error: TunnelError) {
+      sessions.begin({ ...incoming, entry: 'none', requested }).end(error.code);
     },
   };
-  const [plain] = plainEntries('/ssh/', ['http'], { relays: () => relays });
+  const [plain] = plainEntries('/ssh/', ['http'], { tunnels: () => relays });
   const server = createServer((request, response) => {
     const path = request.url!.split('?')[0];
     const route = plain!.routes.find((one) => `/ssh/${one.path}` === path && one.method === request.method);

@@ -9,7 +9,7 @@ import type { FastifyInstance } from 'fastify';
 import { TunnelError } from '../../../protocol/errors.ts';
 import { measureRoutes } from '../../../server/web/measure.ts';
 import { readProvenCredentials } from '../../../server/entry/credentials.ts';
-import { oneToken } from '../support/gateway-parts.ts';
+import { loopbackContext, oneToken } from '../support/gateway-parts.ts';
 
 interface Measured {
   readonly app: FastifyInstance;
@@ -19,7 +19,7 @@ interface Measured {
 
 async function measured(t: TestContext): Promise<Measured> {
   const app = fastify();
-  measureRoutes(app, (request) => oneToken.authenticate(readProvenCredentials(request.raw)));
+  measureRoutes(app, (request) => oneToken.authenticate(readProvenCredentials(request.raw), loopbackContext));
   app.setErrorHandler((error, _request, reply) =>
     reply
       .code(error instanceof TunnelError ? error.facts.status : 500)
