@@ -17,7 +17,8 @@ import { plainEntries, requestEntries } from './entry/index.ts';
 import type { ClusterContext } from './gateway/cluster-context.ts';
 import { closeParts, openParts } from './gateway/parts.ts';
 import type { GatewayParts } from './gateway/parts.ts';
-import { buildSettings, reloadedConfig } from './gateway/settings.ts';
+import { reloadConfig } from './config/reload.ts';
+import { buildSettings } from './gateway/settings.ts';
 import type { GatewaySettings } from './gateway/settings.ts';
 import type { GatewayState } from './gateway/state.ts';
 import { plainRoutes } from './http/plain-routes.ts';
@@ -208,7 +209,7 @@ export class Gateway {
 
   /** The first half of `reload`. Resolves to the function that puts the new parts in place, which cannot fail. */
   async prepare(config: Config): Promise<() => void> {
-    const settings = await buildSettings(reloadedConfig(this.config, config), this.#state, this.#log);
+    const settings = await buildSettings(reloadConfig(this.config, config).config, this.#state, this.#log);
     return () => {
       this.#settings = settings;
     };

@@ -1,6 +1,6 @@
 import { parseArgs } from 'node:util';
 import { openRevocations } from '../auth/revocations.ts';
-import { signInIssuer } from '../config/sign-in-issuer.ts';
+import { signInIssuer } from '../config/issuer-urls.ts';
 import type { Config } from '../config/config.ts';
 import { defaultConfigFile, loadConfig } from '../config/load.ts';
 import {
@@ -40,14 +40,16 @@ interface Work {
   readonly values: Values;
 }
 
-/** Accounts of the gateway itself, for people without an identity provider. The gateway need not run. */
+/** Manages accounts of the gateway itself, for users without an identity provider. The gateway need not run. */
 export function user(args: string[], io: CommandIo): Promise<number> {
   return runCommand(io, usage, async () => {
     const [action = '', ...rest] = args;
     const act = Object.hasOwn(actions, action) ? actions[action] : undefined;
     if (!act)
       throw new UsageError(
-        action === '' ? 'user needs a word that says what to do' : `user knows no ${JSON.stringify(action)}`,
+        action === ''
+          ? 'say what to do: add, passwd, groups, disable, enable or list'
+          : `${JSON.stringify(action)} is not an action of user; use add, passwd, groups, disable, enable or list`,
       );
     const { values, positionals } = parseArgs({
       args: rest,
@@ -104,7 +106,7 @@ function readName(action: string, positionals: readonly string[]): string {
 const actions: Readonly<Record<string, (name: string, work: Work) => Promise<void>>> = {
   async add(name, work) {
     const { store, io, values } = work;
-    // Before anybody types a password for nothing.
+    // Checked before the operator types a password for nothing.
     if (await hasAccount(store, name)) throw new AccountError(`there is already an account ${name}`);
     const password = await readNewPassword(io, values.passwordStdin);
     const oneTimeSecret = values.totp ? newTotpSecret() : undefined;
@@ -114,7 +116,7 @@ const actions: Readonly<Record<string, (name: string, work: Work) => Promise<voi
 
   async passwd(name, work) {
     const { store, io, values } = work;
-    if (values.totp && values.noTotp) throw new UsageError('--totp or --no-totp, not both');
+    if (values.totp && values.noTotp) throw new UsageError('use --totp or --no-totp, not both');
     if (!(await hasAccount(store, name))) throw new AccountError(`there is no account ${name}`);
     const password = await readNewPassword(io, values.passwordStdin);
     const oneTimeSecret = values.totp ? newTotpSecret() : undefined;
@@ -148,7 +150,7 @@ const actions: Readonly<Record<string, (name: string, work: Work) => Promise<voi
   },
 };
 
-/** Everything that the account has been given until now is worth nothing; the running gateway ends its tunnels. */
+/** Revokes everything issued to the account so far; the running gateway ends its tunnels. */
 async function endSignIns(name: string, reason: string, { config, store }: Work): Promise<void> {
   const revocations = await openRevocations(store);
   try {
@@ -164,7 +166,7 @@ function lineOf({ name, groups: of, disabled, hasOneTimeCode }: Account): string
   return [name, ...notes.filter((note) => note !== '')].join('  ');
 }
 
-/** The only time that it is shown. */
+/** Prints the one-time secret, which is never shown again. */
 function showSecret(name: string, secret: string, { config, io }: Work): void {
   io.stdout.write(`${totpUrl(secret, { issuer: config.publicUrl.hostname, account: name })}\n`);
 }

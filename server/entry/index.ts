@@ -1,4 +1,4 @@
-import type { EntryName } from '../config/config.ts';
+import type { EntryName } from '../../protocol/entries.ts';
 import type { ResumableTunnels } from '../resume/resumable-tunnels.ts';
 import { connectTcpEntry } from './connect-tcp.ts';
 import { connectEntry } from './connect.ts';

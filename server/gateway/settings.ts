@@ -49,12 +49,3 @@ export async function buildSettings(
     },
   };
 }
-
-/** The configuration after a reload: `next`, with the values of `running` for everything that only a restart changes. */
-export function reloadedConfig(running: Config, next: Config): Config {
-  const { listen, admin, control, workers, publicUrl, entries, resume, store } = running;
-  const audit = { file: running.audit.file, required: next.audit.required };
-  const { sessionMs, accessTokenMs, deviceFlow } = running.signIn;
-  const signIn = { ...next.signIn, sessionMs, accessTokenMs, deviceFlow };
-  return { ...next, listen, admin, control, workers, publicUrl, entries, resume, store, audit, signIn };
-}

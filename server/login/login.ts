@@ -18,7 +18,7 @@ import type { RefusedAttempt } from './pages/sign-in-context.ts';
 import { SignIns } from './sign-ins.ts';
 import type { SignIn } from './sign-ins.ts';
 import type { SigningKeys } from './authorization-server/signing-keys.ts';
-import { signInIssuer } from '../config/sign-in-issuer.ts';
+import { signInIssuer } from '../config/issuer-urls.ts';
 
 export interface LoginParts extends Pick<
   AccessParts,

@@ -1,5 +1,5 @@
 import type { Config } from '../config/config.ts';
-import { signInIssuer } from '../config/sign-in-issuer.ts';
+import { signInIssuer } from '../config/issuer-urls.ts';
 import { version } from '../runtime/version.ts';
 
 /** The oldest client that this gateway still supports. */

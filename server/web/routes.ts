@@ -1,4 +1,5 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
+import { upgradePaths, upgradeTokens } from '../../protocol/entries.ts';
 import { TunnelError, toTunnelError } from '../../protocol/errors.ts';
 import type { Challenge } from '../auth/authenticator.ts';
 import type { Config } from '../config/config.ts';
@@ -22,14 +23,14 @@ export function webRoutes(app: FastifyInstance, config: () => Config, challenge:
       .headers({ 'X-Content-Type-Options': 'nosniff', 'Cache-Control': 'max-age=60' })
       .send(discoveryDocument(config())),
   );
-  for (const path of ['/tcp/*', '/proxy/*', '/v4/connect', '/v4/reconnect']) {
+  for (const path of upgradePaths.map((each) => `/${each}`)) {
     app.all(path, (request, reply) =>
       refuseRequest(
         request,
         reply,
         new TunnelError(
           'UPGRADE_REQUIRED',
-          'this path is for tunnels: request one with Upgrade: websocket or connect-tcp',
+          `this path is for tunnels: request one with Upgrade: ${upgradeTokens.join(' or ')}`,
         ),
       ),
     );
@@ -59,7 +60,7 @@ function sendRefusal(
 ): FastifyReply {
   const { status } = error.facts;
   if (status === 426)
-    void reply.header('Upgrade', 'websocket, connect-tcp').header('Connection', 'close, Upgrade');
+    void reply.header('Upgrade', upgradeTokens.join(', ')).header('Connection', 'close, Upgrade');
   if (status === 401) void reply.header('WWW-Authenticate', [...challenge.origin]);
   return reply
     .code(status)

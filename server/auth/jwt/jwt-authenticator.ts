@@ -99,7 +99,7 @@ export function jwtAuthenticator(
 
 /** Whether the gateway could not complete its checks; as far as they went, nothing was wrong with the token. */
 function isGatewayError(error: unknown): boolean {
-  return error instanceof TunnelError && ['ISSUER_UNAVAILABLE', 'STORE_UNAVAILABLE'].includes(error.code);
+  return error instanceof TunnelError && error.facts.side === 'gateway';
 }
 
 function tokenRefusal(cause: unknown): TunnelError {

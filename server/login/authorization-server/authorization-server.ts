@@ -1,6 +1,6 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { default as Provider } from 'oidc-provider';
-import { signInIssuer } from '../../config/sign-in-issuer.ts';
+import { signInIssuer } from '../../config/issuer-urls.ts';
 import { grantScope, webClientId } from './grants.ts';
 import type { LoginResult } from './grants.ts';
 import { webRedirectUri } from './clients.ts';

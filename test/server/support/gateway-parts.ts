@@ -63,7 +63,7 @@ export const oneToken: Authenticator = tokenAuthenticator(async (credentials) =>
   };
 });
 
-/** Dials what was asked for, on loopback. */
+/** Dials the port of the target on loopback. */
 export const loopbackDialer: Dialer = {
   async dial({ address }, signals) {
     const socket = connect({ host: '127.0.0.1', port: address.port, allowHalfOpen: true });
@@ -78,14 +78,14 @@ export interface Parts {
   readonly port: number;
   readonly sessions: Sessions;
   readonly relays: ResumableTunnels;
-  /** The record of every offer that is over. */
+  /** The record of every session that has ended. */
   readonly ended: SessionRecord[];
-  /** Resolves when that many offers are over. */
+  /** Resolves when that many sessions have ended. */
   endedCount(count: number): Promise<void>;
   close(): Promise<void>;
 }
 
-/** A real HTTP server with all entries under `/ssh/`, and a pipeline whose parts a test may replace. */
+/** A real HTTP server with all entries under `/ssh/`, and a pipeline whose parts a test can replace. */
 export async function startParts(
   replace: Partial<PipelineSettings> & {
     observers?: readonly SessionObserver[];
@@ -194,7 +194,7 @@ export async function startTarget(
   };
 }
 
-/** A target that sends back what it gets, and ends when its peer ends. */
+/** A target that echoes, and ends when its peer ends. */
 export function startEcho(): Promise<{ port: number; close(): void }> {
   return startTarget((socket) => socket.pipe(socket));
 }
@@ -206,7 +206,7 @@ export async function dial(port: number): Promise<Socket> {
   return socket;
 }
 
-/** Sends a request as it is, and gives everything that comes back until the connection ends. */
+/** Sends a request as it is, and resolves to everything received until the connection ends. */
 export async function exchange(port: number, request: string | Buffer): Promise<string> {
   const socket = await dial(port);
   socket.write(request);
@@ -215,7 +215,7 @@ export async function exchange(port: number, request: string | Buffer): Promise<
   return answer;
 }
 
-/** Reads up to and with the blank line that ends a head; what follows stays in the socket. */
+/** Reads a head up to and including its blank line; the bytes that follow stay in the socket. */
 export async function readHead(socket: Socket): Promise<string> {
   let head = '';
   while (!head.endsWith('\r\n\r\n')) {
