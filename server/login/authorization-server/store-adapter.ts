@@ -27,58 +27,82 @@ export function modelIndex(store: Store, model: string, field: 'uid' | 'userCode
 }
 
 /** Keeps what the authorization server remembers in the store, so that sign-ins survive a restart. */
-export function storeAdapter(
-  store: Store,
-  { onGrantEnded, onReplay, now = Date.now }: AdapterOptions,
-): AdapterFactory {
-  return (model): Adapter => {
-    const table = modelTable(store, model);
+export function storeAdapter(store: Store, options: AdapterOptions): AdapterFactory {
+  return (model) => new StoreAdapter(store, model, options);
+}
 
-    async function findBy(field: 'uid' | 'userCode', value: string): Promise<AdapterPayload | undefined> {
-      const id = await modelIndex(store, model, field).get(value);
-      return id === undefined ? undefined : table.get(id);
+class StoreAdapter implements Adapter {
+  readonly #store: Store;
+  readonly #model: string;
+  readonly #options: AdapterOptions;
+  readonly #table: Table<AdapterPayload>;
+
+  constructor(store: Store, model: string, options: AdapterOptions) {
+    this.#store = store;
+    this.#model = model;
+    this.#options = options;
+    this.#table = modelTable(store, model);
+  }
+
+  async upsert(id: string, payload: AdapterPayload, expiresIn?: number): Promise<void> {
+    const options = expiresIn === undefined ? {} : { expiresAt: this.#now() + expiresIn * 1000 };
+    if (this.#model === 'ReplayDetection') {
+      // Of two requests at the same time, one adds it.
+      if (!(await this.#table.add(id, payload, options))) throw this.#options.onReplay();
+      return;
     }
+    await this.#table.put(id, payload, options);
+    await this.#index(id, payload, options);
+  }
 
-    async function index(
-      id: string,
-      { uid, userCode, grantId }: AdapterPayload,
-      options: PutOptions,
-    ): Promise<void> {
-      if (uid !== undefined) await modelIndex(store, model, 'uid').put(uid, id, options);
-      if (userCode !== undefined) await modelIndex(store, model, 'userCode').put(userCode, id, options);
-      if (grantId !== undefined && model !== 'Interaction')
-        await rowsOfGrant(store).update(grantId, (names) => withName(names, `${model}:${id}`), options);
-    }
+  find(id: string): Promise<AdapterPayload | undefined> {
+    return this.#table.get(id);
+  }
 
-    return {
-      async upsert(id, payload, expiresIn) {
-        const options = expiresIn === undefined ? {} : { expiresAt: now() + expiresIn * 1000 };
-        if (model === 'ReplayDetection') {
-          // Of two requests at the same time, one adds it.
-          if (!(await table.add(id, payload, options))) throw onReplay();
-          return;
-        }
-        await table.put(id, payload, options);
-        await index(id, payload, options);
-      },
-      find: (id) => table.get(id),
-      findByUid: (uid) => findBy('uid', uid),
-      findByUserCode: (userCode) => findBy('userCode', userCode),
-      async consume(id) {
-        let isReplay = false;
-        const marked = await table.update(id, (payload) => {
-          isReplay = payload?.consumed !== undefined;
-          return payload && { ...payload, consumed: payload.consumed ?? Math.floor(now() / 1000) };
-        });
-        if (isReplay || marked === undefined) throw onReplay();
-      },
-      async destroy(id) {
-        await table.delete(id);
-        if (model === 'Grant') await onGrantEnded(id);
-      },
-      revokeByGrantId: (grantId) => forgetGrant(store, grantId),
-    };
-  };
+  findByUid(uid: string): Promise<AdapterPayload | undefined> {
+    return this.#findBy('uid', uid);
+  }
+
+  findByUserCode(userCode: string): Promise<AdapterPayload | undefined> {
+    return this.#findBy('userCode', userCode);
+  }
+
+  async consume(id: string): Promise<void> {
+    let isReplay = false;
+    const marked = await this.#table.update(id, (payload) => {
+      isReplay = payload?.consumed !== undefined;
+      return payload && { ...payload, consumed: payload.consumed ?? Math.floor(this.#now() / 1000) };
+    });
+    if (isReplay || marked === undefined) throw this.#options.onReplay();
+  }
+
+  async destroy(id: string): Promise<void> {
+    await this.#table.delete(id);
+    if (this.#model === 'Grant') await this.#options.onGrantEnded(id);
+  }
+
+  revokeByGrantId(grantId: string): Promise<void> {
+    return forgetGrant(this.#store, grantId);
+  }
+
+  async #findBy(field: 'uid' | 'userCode', value: string): Promise<AdapterPayload | undefined> {
+    const id = await modelIndex(this.#store, this.#model, field).get(value);
+    return id === undefined ? undefined : this.#table.get(id);
+  }
+
+  async #index(id: string, payload: AdapterPayload, options: PutOptions): Promise<void> {
+    const { uid, userCode, grantId } = payload;
+    if (uid !== undefined) await modelIndex(this.#store, this.#model, 'uid').put(uid, id, options);
+    if (userCode !== undefined)
+      await modelIndex(this.#store, this.#model, 'userCode').put(userCode, id, options);
+    if (grantId === undefined || this.#model === 'Interaction') return;
+    const name = `${this.#model}:${id}`;
+    await rowsOfGrant(this.#store).update(grantId, (names) => withName(names, name), options);
+  }
+
+  #now(): number {
+    return (this.#options.now ?? Date.now)();
+  }
 }
 
 /** Forgets every code and token of a grant; the grant itself stays. */
