@@ -2,8 +2,8 @@ import { join, resolve } from 'node:path';
 import { Secret } from '../protocol/secret.ts';
 import type { PacSetting, ProxySettings } from './egress/egress.ts';
 import type { ProxySignIn } from './egress/proxy-auth/credentials.ts';
-import { isEntryName, entryNames } from './entry/entry.ts';
-import type { EntryName } from './entry/entry.ts';
+import { entryNames, isEntryName } from '../protocol/entries.ts';
+import type { EntryName } from '../protocol/entries.ts';
 import { ClientError } from './errors/failure.ts';
 import { parseGateway } from './http/gateway-url.ts';
 import { othersCanWrite, readSmall, reason } from './os/files.ts';
@@ -50,7 +50,7 @@ export interface ClientSettings {
   readonly asking: PromptSettings;
 }
 
-/** Whether and how a person may be asked to sign in. */
+/** Whether and how a person can be asked to sign in. */
 export interface PromptSettings {
   /** False in CI and with `POSTERN_NO_INPUT`: there is no person to ask. */
   readonly isAllowed: boolean;
@@ -197,7 +197,7 @@ function proxySettings(env: Environment, config: ConfigFile | undefined): ProxyS
 function proxySignIn(env: Environment, paths: UserPaths): ProxySignIn {
   const [user, password] = [nonEmpty(env['POSTERN_PROXY_USER']), nonEmpty(env['POSTERN_PROXY_PASSWORD'])];
   return {
-    canPrompt: isPromptAllowed(env),
+    isPromptAllowed: isPromptAllowed(env),
     state: paths.state,
     ...(user === undefined ? {} : { user }),
     ...(password === undefined ? {} : { password: new Secret(password) }),

@@ -1,8 +1,8 @@
 import type { Target } from '../../protocol/target.ts';
+import { standardInput } from '../../stream/zero-copy/pooled-input.ts';
 import type { PlannedRoute } from '../egress/route/route.ts';
 import { writeInSession } from '../errors/report.ts';
 import { ClientError } from '../errors/failure.ts';
-import { standardInput } from '../../stream/zero-copy/pooled-input.ts';
 import type { ClientSettings } from '../settings.ts';
 import { egressFor } from './gateway-egress.ts';
 import { canSignIn, openTunnelTo, signInFirst } from './open-tunnel.ts';
@@ -34,7 +34,7 @@ export async function runTunnel(
     writeInSession('');
     throw error;
   } finally {
-    // ssh's end of it may stay open.
+    // ssh can keep its end open.
     input.destroy();
   }
 }

@@ -1,8 +1,8 @@
 import type { EventEmitter } from 'node:events';
 import type { Duplex, Readable, Writable } from 'node:stream';
 import { TunnelEnded } from '../../stream/tunnel-ended.ts';
-import { ClientError } from '../errors/failure.ts';
 import { PooledInput } from '../../stream/zero-copy/pooled-input.ts';
+import { ClientError } from '../errors/failure.ts';
 
 /** Source and destination of the SSH stream, and the emitter of the signals that end the process. */
 export interface Stdio {

@@ -7,7 +7,7 @@ import type { TunnelError } from '../../protocol/errors.ts';
 import type { Target } from '../../protocol/target.ts';
 import type { AccessResponse } from '../connect/gateway-api.ts';
 import type { Egress } from '../egress/egress.ts';
-import type { EntryName } from '../entry/entry.ts';
+import type { EntryName } from '../../protocol/entries.ts';
 import { sanitize } from '../errors/report.ts';
 import { ClientError } from '../errors/failure.ts';
 import type { ClientSettings } from '../settings.ts';

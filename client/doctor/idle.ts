@@ -1,6 +1,6 @@
 import { keepAliveMs } from '../../stream/keep-alive.ts';
 import type { Explanation, Finding } from '../../diagnostics/finding.ts';
-import type { EntryName } from '../entry/entry.ts';
+import { entryFacts, entryNames } from '../../protocol/entries.ts';
 import { check, warning, ok, readUntil, skip } from './check.ts';
 import type { ClientFacts, ClientOutcome, ClientDoctorContext, Probe } from './check.ts';
 import { identificationIn } from './greeting.ts';
@@ -54,8 +54,10 @@ function cutTunnel(afterMs: number): Finding {
   return warning(id, `a tunnel in which nobody types is cut after ${(afterMs / 1000).toFixed(1)} s`, words);
 }
 
-/** Of those that do not come back by themselves. */
-const fragile: readonly EntryName[] = ['websocket', 'connect-tcp'];
+/** The entries by upgrade whose tunnels end with their connection. */
+const fragile = entryNames.filter(
+  (name) => entryFacts(name).upgrade !== undefined && !entryFacts(name).resumable,
+);
 /** Longer than until the first beat; who lives so long is kept by the beats, and cut for another reason. */
 const tunnelSeconds = 30;
 

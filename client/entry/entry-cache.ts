@@ -1,8 +1,8 @@
 import { join } from 'node:path';
 import { readSmall, writePrivate } from '../os/files.ts';
 import { networkId } from '../os/network-id.ts';
-import { isEntryName } from './entry.ts';
-import type { EntryName } from './entry.ts';
+import { isEntryName } from '../../protocol/entries.ts';
+import type { EntryName } from '../../protocol/entries.ts';
 
 /** Remembers which entry worked for a gateway in the current network. Losing it costs a retry and nothing else. */
 export interface EntryCache {

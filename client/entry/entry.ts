@@ -1,4 +1,5 @@
 import type { Duplex } from 'node:stream';
+import type { EntryName } from '../../protocol/entries.ts';
 import type { Secret } from '../../protocol/secret.ts';
 import type { Target } from '../../protocol/target.ts';
 import type { BufferingMemory } from '../carrier/connector.ts';
@@ -7,15 +8,6 @@ import type { Egress } from '../egress/egress.ts';
 import type { Prove } from '../oauth/dpop.ts';
 import type { ConnectionAges } from '../resume/learned-max-age.ts';
 import type { TunnelObserver } from '../resume/tunnel-status-file.ts';
-
-/** The entries, in the order in which they are tried. */
-export const entryNames = ['relay', 'websocket', 'connect-tcp', 'connect', 'http'] as const;
-export type EntryName = (typeof entryNames)[number];
-
-/** Whether `text` names an entry. */
-export function isEntryName(text: unknown): text is EntryName {
-  return (entryNames as readonly unknown[]).includes(text);
-}
 
 /** A request for a tunnel. */
 export interface TunnelRequest {

@@ -14,8 +14,14 @@ import type { ClientEntry, ReconnectSupport, TunnelRequest } from './entry.ts';
 import { ConnectorSelector } from '../carrier/select-connector.ts';
 import type { ConnectorName } from '../carrier/select-connector.ts';
 
+/** The resumable tunnel by WebSocket (docs/entry/relay.md). */
+export const relay = resumableEntry('relay');
+
+/** The resumable tunnel by plain requests and responses (docs/entry/http.md). */
+export const http = resumableEntry('http');
+
 /** The entry that opens the first carrier of a tunnel by the connector of this name. Later carriers can use the other connector. */
-export function resumableEntry(name: ConnectorName): ClientEntry {
+function resumableEntry(name: ConnectorName): ClientEntry {
   return {
     name,
     async open(request, egress, signal) {

@@ -1,20 +1,10 @@
 import { closeSync, constants, fstatSync, openSync, statSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
 import { isatty } from 'node:tty';
-import type { Layer, TunnelError, TunnelErrorCode } from '../../protocol/errors.ts';
+import type { Layer, TunnelError } from '../../protocol/errors.ts';
 import { ClientError } from './failure.ts';
 import { readSmall, writePrivate } from '../os/files.ts';
 import { printable } from '../os/printable.ts';
-
-/** The command to paste for a code, where one helps whatever the details are. */
-const hints: Partial<Record<TunnelErrorCode, string>> = {
-  USAGE: 'postern --help',
-  TARGET_INVALID: 'postern connect --help',
-  GATEWAY_UNSET: 'postern setup --gateway https://gw.example/ssh/',
-  TOKEN_MISSING: 'postern login',
-  TOKEN_INVALID: 'postern status',
-  SIGN_IN_FAILED: 'postern login',
-};
 
 /** The name of each layer in messages; the client's own arguments and files need none. */
 const layerNames: Record<Layer, string> = {
@@ -124,7 +114,7 @@ function lastErrorFile(state: string): string {
 }
 
 function hintOf(error: TunnelError): string | undefined {
-  return (error instanceof ClientError ? error.hint : undefined) ?? hints[error.code];
+  return (error instanceof ClientError ? error.hint : undefined) ?? error.facts.hint;
 }
 
 function requestIdOf(error: TunnelError): string | undefined {

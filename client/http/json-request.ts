@@ -1,7 +1,8 @@
 import type { OutgoingHttpHeaders } from 'node:http';
+import type { Socket } from 'node:net';
+import type { Target } from '../../protocol/target.ts';
 import { describeServer } from './refusal.ts';
 import { gatewayTarget } from './gateway-url.ts';
-import type { Egress } from '../egress/egress.ts';
 import { sendRequest } from './exchange.ts';
 import type { HttpResponse } from './exchange.ts';
 import { ClientError } from '../errors/failure.ts';
@@ -10,6 +11,11 @@ import { deadlineSignal, onAbort } from '../../base/deadline.ts';
 /** From the first packet to the last byte of the response. */
 export const requestMs = 15_000;
 const maxBodyBytes = 256 * 1024;
+
+/** Opens connections: an `Egress`. The caller of `connect` owns the socket, which has an `error` listener already. */
+export interface Connector {
+  connect(host: Target, signal: AbortSignal): Promise<Socket>;
+}
 
 /** A request that is not for a tunnel. */
 export interface JsonRequest {
@@ -34,7 +40,7 @@ export interface JsonResponse {
  * or destroys the body afterwards. Throws what `egress` throws, `HTTP_UNEXPECTED` and `GATEWAY_TIMEOUT`.
  */
 export async function requestJson(
-  egress: Egress,
+  egress: Connector,
   request: JsonRequest,
   signal: AbortSignal,
 ): Promise<JsonResponse> {

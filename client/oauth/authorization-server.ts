@@ -2,7 +2,7 @@ import { requestJson, readObject, unexpected } from '../http/json-request.ts';
 import type { Egress } from '../egress/egress.ts';
 import { challengeOf } from '../http/refusal.ts';
 import { ClientError } from '../errors/failure.ts';
-import { clockOffset } from './clock-offset.ts';
+import { clockOffset } from './dpop.ts';
 
 /** The authorization server of a gateway (RFC 8414). All its URLs are within the gateway's own URL. */
 export interface AuthorizationServerMetadata {

@@ -1,5 +1,6 @@
 import { createHash, createPrivateKey, generateKeyPairSync, randomBytes, sign } from 'node:crypto';
 import type { KeyObject } from 'node:crypto';
+import type { GatewayChallenge } from '../errors/failure.ts';
 
 /** The key that a sign-in is bound to. The private key never leaves this machine. */
 export interface ProofKey {
@@ -75,4 +76,15 @@ export function createDpopProof(key: ProofKey, { method, url, now, token, nonce 
 
 function encode(value: object): string {
   return Buffer.from(JSON.stringify(value)).toString('base64url');
+}
+
+/** A smaller offset is not corrected: the gateway accepts proofs that are up to a minute off, and a slow response looks the same. */
+const minOffsetMs = 10_000;
+
+/** How far the gateway's clock is ahead of the local one, in milliseconds, from the `Date` of a response; 0 for a small offset. */
+export function clockOffset({ date }: GatewayChallenge, now = Date.now()): number {
+  if (date === undefined) return 0;
+  // `Date` is truncated to seconds: half a second is the mean error.
+  const offset = date + 500 - now;
+  return Math.abs(offset) < minOffsetMs ? 0 : offset;
 }

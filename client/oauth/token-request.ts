@@ -3,8 +3,7 @@ import { Secret } from '../../protocol/secret.ts';
 import { requestJson, readObject, unexpected } from '../http/json-request.ts';
 import type { Egress } from '../egress/egress.ts';
 import { challengeOf } from '../http/refusal.ts';
-import { clockOffset } from './clock-offset.ts';
-import { createDpopProof } from './dpop.ts';
+import { clockOffset, createDpopProof } from './dpop.ts';
 import type { ProofKey } from './dpop.ts';
 
 /** An access token with less time left is renewed before it is used. */

@@ -1,3 +1,4 @@
+import { tunnelErrors } from '../../protocol/errors.ts';
 import type { TunnelErrorCode } from '../../protocol/errors.ts';
 import type { ResumeCause } from '../../protocol/resume-cause.ts';
 import type { CarrierEnd } from '../../stream/carrier.ts';
@@ -18,27 +19,9 @@ export const causeOfEnd: Readonly<Record<Exclude<CarrierEnd['how'], 'silent'>, R
   violation: 'reset',
 };
 
-/** Errors that another attempt does not cure. Any other can be a captive portal or a proxy that restarts. */
-const finalCodes: ReadonlySet<TunnelErrorCode> = new Set([
-  'REQUEST_INVALID',
-  'ORIGIN_DENIED',
-  'TOKEN_MISSING',
-  'TOKEN_INVALID',
-  'CONFIG_INVALID',
-  'TARGET_DENIED',
-  'ADDRESS_DENIED',
-  'TUNNEL_GONE',
-  'REJOIN_INVALID',
-  'TUNNEL_REVOKED',
-  'TUNNEL_KILLED',
-  'TUNNEL_SHED',
-  'TUNNEL_EXPIRED',
-  'TUNNEL_STOPPED',
-]);
-
-/** Whether an error of the gateway ends the attempts. */
+/** Whether an error of the gateway ends the attempts (`final` in the error table). */
 export function isFinal(code: TunnelErrorCode): boolean {
-  return finalCodes.has(code);
+  return 'final' in tunnelErrors[code];
 }
 
 /**

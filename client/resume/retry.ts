@@ -119,12 +119,12 @@ export class HedgedRetry<T> {
     return new Promise((resolve, reject) => {
       // In the next turn: the error of the attempt itself is more precise.
       const removeListener = onAbort(signal, () => void setImmediate(() => reject(signal.reason as Error)));
-      const settle = (result: T): void => {
+      const onResult = (result: T): void => {
         if (signal.aborted) return this.#options.discard(result);
         removeListener();
         resolve(result);
       };
-      attempt.then(settle, reject);
+      attempt.then(onResult, reject);
     });
   }
 

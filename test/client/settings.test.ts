@@ -126,9 +126,9 @@ describe('readSettings()', () => {
     assert.ok(
       !JSON.stringify(settings).includes('canary') && !inspect(settings, { depth: 9 }).includes('canary'),
     );
-    assert.equal(signIn?.canPrompt, true);
+    assert.equal(signIn?.isPromptAllowed, true);
     for (const nobody of [{ CI: 'true' }, { POSTERN_NO_INPUT: '1' }])
-      assert.equal(readSettings({}, { ...env, ...nobody }).proxy.signIn?.canPrompt, false);
+      assert.equal(readSettings({}, { ...env, ...nobody }).proxy.signIn?.isPromptAllowed, false);
   });
 
   it('takes a PAC file from POSTERN_PAC, else from the file', (t) => {

@@ -18,16 +18,16 @@ export interface ProxyCredentialSources {
 /** Name and password for a proxy: given, or out of the keychain, or typed; each is asked for once in this process. */
 export async function findCredentials(
   proxy: { readonly name: string; readonly proxy: Target; readonly tls: boolean },
-  { given, user, signIn: { canPrompt } }: ProxyCredentialSources,
+  { given, user, signIn: { isPromptAllowed } }: ProxyCredentialSources,
   options: { readonly memory: ProxyMemory; readonly wanted: Wanted; readonly signal: AbortSignal },
 ): Promise<ProxyCredentials | undefined> {
   if (given !== undefined) return given;
   const { memory, wanted, signal } = options;
   const named = user === undefined ? {} : { user };
-  memory.kept ??= readKeychain({ ...proxy, ...named, canPrompt }, signal);
+  memory.kept ??= readKeychain({ ...proxy, ...named, isPromptAllowed }, signal);
   const kept = await memory.kept;
   if (kept !== undefined) return kept;
-  if (wanted.mayPrompt && canPrompt) {
+  if (wanted.mayPrompt && isPromptAllowed) {
     memory.typed ??= promptForCredentials(
       { proxy: proxy.name, ...named, wantsDomain: wanted.domain },
       signal,
@@ -39,7 +39,7 @@ export async function findCredentials(
     if (signal.aborted) memory.typed = undefined;
     return undefined;
   }
-  memory.storingCommand ??= keychainReader({ ...proxy, user: typed.user, canPrompt })?.storing;
+  memory.storingCommand ??= keychainReader({ ...proxy, user: typed.user, isPromptAllowed })?.storing;
   return typed;
 }
 
@@ -49,7 +49,7 @@ export async function dropCredentials(
   { signIn }: ProxyCredentialSources,
   memory: ProxyMemory,
 ): Promise<boolean> {
-  if (refused !== (await memory.kept) || !signIn.canPrompt) return false;
+  if (refused !== (await memory.kept) || !signIn.isPromptAllowed) return false;
   memory.kept = Promise.resolve(undefined);
   writeStderr(`postern: the proxy did not accept the password from ${refused.source}\n`);
   return true;

@@ -12,7 +12,7 @@ export interface KeychainQuery {
   /** Of several entries, that of this user. */
   readonly user?: string;
   /** Whether the keychain may ask somebody to unlock it. */
-  readonly canPrompt: boolean;
+  readonly isPromptAllowed: boolean;
 }
 
 /** A program that reads the keychain of a system, and what its output means. */
@@ -63,10 +63,10 @@ function quotedValue(text = ''): string | undefined {
 }
 
 /** The Secret Service of GNOME, KDE and others, by `secret-tool` of libsecret. */
-function secretService({ proxy, tls, user, canPrompt }: KeychainQuery): KeychainReader {
+function secretService({ proxy, tls, user, isPromptAllowed }: KeychainQuery): KeychainReader {
   const attributes = ['protocol', tls ? 'https' : 'http', 'server', proxy.host, 'port', String(proxy.port)];
   const account = user === undefined ? [] : ['user', user];
-  const unlock = canPrompt ? ['--unlock'] : [];
+  const unlock = isPromptAllowed ? ['--unlock'] : [];
   return {
     name: 'the keyring',
     argv: ['secret-tool', 'search', ...unlock, ...attributes, ...account],
@@ -146,7 +146,7 @@ export async function readKeychain(
 ): Promise<ProxyCredentials | undefined> {
   const reader = keychainReader(query);
   if (reader === undefined) return undefined;
-  const limit = deadlineSignal(signal, query.canPrompt ? unlockMs : lockedMs);
+  const limit = deadlineSignal(signal, query.isPromptAllowed ? unlockMs : lockedMs);
   const found = reader.parse(await outputsOf(reader.argv, limit));
   if (found === undefined || found.password === '') return undefined;
   return { user: found.user, password: new Secret(found.password), source: reader.name };

@@ -10,7 +10,7 @@ import type { TestContext } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 import { direct } from '../../../client/egress/direct.ts';
 import type { ConnectionAges } from '../../../client/resume/learned-max-age.ts';
-import { relay } from '../../../client/entry/relay.ts';
+import { relay } from '../../../client/entry/resumable.ts';
 import { tunnelsHere } from '../../../client/resume/tunnel-status-file.ts';
 import { Secret } from '../../../protocol/secret.ts';
 import { startEcho, startParts } from '../../server/support/gateway-parts.ts';
@@ -139,7 +139,7 @@ describe('postern connect that loses its connection', () => {
     await until(() => shown(state).length === 1);
     proxy.isUp = false;
     proxy.cut('end');
-    await said(/postern: reconnecting… \(the connection ended without a word\)\r+\n/);
+    await said(/postern: reconnecting… \(the connection ended without a Close frame\)\r+\n/);
     proxy.isUp = true;
     await said(/postern: resumed after \d+ s\r+\n/);
   });
