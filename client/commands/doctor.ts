@@ -19,7 +19,7 @@ export interface Diagnosis {
   readonly version: 1;
   readonly gateway: string;
   readonly host?: string;
-  /** Whether ssh would work, as far as it was examined. */
+  /** Whether ssh would work, as far as it was checked. */
   readonly works: boolean;
   readonly exit: number;
   readonly findings: readonly JsonFinding[];
@@ -28,7 +28,7 @@ export interface Diagnosis {
 /** How long connections are held idle with `--idle`. */
 const idleSeconds = [30, 60, 120, 300];
 
-/** Runs `postern doctor`: exits 0 when nothing keeps ssh from working, else as the first thing that does. */
+/** Runs `postern doctor`. Exits with 0 when ssh would work, else with the exit code of the first error. */
 export async function doctor(
   args: readonly string[],
   env: Environment,
@@ -50,9 +50,9 @@ export async function doctor(
   process.once('SIGINT', () => stop.abort());
   const context: ClientDoctorContext = {
     settings,
-    // A proxy that cannot be used is one of the findings.
+    // A proxy setting that is not valid is one of the findings.
     egress: {
-      name: 'the way out',
+      name: 'the route',
       connect: async (gateway, signal) => egressFor(settings).connect(gateway, signal),
     },
     idleSeconds: values.idle === true ? idleSeconds : [],
@@ -82,7 +82,7 @@ export async function doctor(
 
 function parseHost([host, port, ...rest]: readonly string[]): Target | undefined {
   if (rest.length > 0)
-    throw new ClientError('USAGE', 'doctor takes a host and a port, nothing more', {
+    throw new ClientError('USAGE', 'doctor takes a host and a port at most', {
       hint: 'postern doctor --help',
     });
   if (host === undefined) return undefined;
@@ -98,5 +98,5 @@ function writeReport(path: string, text: string): void {
       cause,
     });
   }
-  writeStderr(`postern: the report is in ${path}; it says at its top what is in it\n`);
+  writeStderr(`postern: the report is in ${path}; its first lines list its contents\n`);
 }

@@ -9,7 +9,7 @@ import { deadlineSignal } from '../../base/deadline.ts';
 
 const id = { check: 'connection', title: 'connection' };
 
-/** Whether whoever is first on the route takes a TCP connection. */
+/** Whether the first peer accepts a TCP connection. */
 export const connection = check({
   name: 'connection',
   title: 'connection',
@@ -45,30 +45,30 @@ export const connection = check({
   },
 });
 
-/** Three tries of TCP: after 1, 3 and 7 s. */
+/** Three retransmissions of TCP: after 1, 3 and 7 s. */
 const patienceMs = 8000;
 
 function wordsFor(code: string | undefined, { first, proxy }: EgressFacts): Explanation {
-  const whose = proxy === undefined ? 'gateway' : 'proxy';
+  const peerKind = proxy === undefined ? 'gateway' : 'proxy';
   if (code === 'ECONNREFUSED') {
     return {
-      meaning: `the machine is there, but no program listens on port ${first.port}.`,
+      meaning: `the machine is up, but no program listens on port ${first.port}.`,
       advice:
         proxy === undefined
-          ? 'check the port of the gateway URL; if it is right, tell those who run the gateway that its web server is down.'
-          : 'check the port of the proxy where it is set (the first line says where); if it is right, tell your network people that their proxy is down.',
+          ? 'check the port of the gateway URL; if it is right, tell the operators of the gateway that its web server is down.'
+          : 'check the port of the proxy where it is set (the first line says where); if it is right, tell your network administrators that the proxy is down.',
     };
   }
   if (proxy !== undefined) {
     return {
-      meaning: `the proxy that is set does not answer. It is down, or belongs to a network that this machine is not in now.`,
+      meaning: 'the configured proxy does not answer. It is down, or belongs to another network.',
       advice:
-        'outside of that network, take the variable away: unset HTTPS_PROXY. Inside, ask your network people.',
+        'outside that network, unset the variable: unset HTTPS_PROXY. Inside it, ask your network administrators.',
     };
   }
   return {
-    meaning: `something between here and the ${whose} swallows or turns away what is sent to it: a firewall, as a rule. In company networks often only a proxy leads out.`,
-    advice: 'ask your network people for their proxy, and name it:',
+    meaning: `something between here and the ${peerKind} drops or rejects the packets, usually a firewall. In company networks, often only a proxy leads out.`,
+    advice: 'ask your network administrators for the proxy, and set it:',
     lines: ['export HTTPS_PROXY=http://proxy.example:3128'],
   };
 }

@@ -26,7 +26,7 @@ async function egressFacts(settings: ClientSettings, signal: AbortSignal): Promi
 function factsOf([hop = 'direct', ...others]: readonly string[], why: string, gateway: Target): EgressFacts {
   const hasOthers = others.length > 0;
   if (hop === 'direct')
-    return { ...direct(gateway), hasOthers, words: `straight to ${formatTarget(gateway)}: ${why}` };
+    return { ...direct(gateway), hasOthers, words: `directly to ${formatTarget(gateway)}: ${why}` };
   const { hostname, port } = new URL(hop.replace(/^\w+:/, 'http:'));
   const first = { host: hostname.replaceAll(/^\[|\]$/g, ''), port: Number(port || 80) };
   const else_ = hasOthers ? `, else ${others.join(', ')}` : '';
@@ -37,20 +37,20 @@ function direct(gateway: Target): Pick<EgressFacts, 'first' | 'hasOthers'> {
   return { first: gateway, hasOthers: false };
 }
 
-/** Which way out is taken, and why. */
+/** The route out of this network, and what determines it. */
 export const egress = check({
   name: 'way',
-  title: 'way out',
+  title: 'route',
   needs: [],
   limitMs: 10_000,
   async run(_found, { settings }, signal) {
-    const id = { check: 'way', title: 'way out' };
+    const id = { check: 'way', title: 'route' };
     try {
       const found = await egressFacts(settings, signal);
       return { findings: [ok(id, found.words)], found: { route: found } };
     } catch (error) {
       const words = {
-        meaning: 'the setting for the proxy cannot be used, so nothing can be connected to.',
+        meaning: 'the proxy setting is not valid, so no connection can be made.',
         advice: 'write it like this:',
         lines: ['export HTTPS_PROXY=http://proxy.example:3128'],
       };

@@ -5,7 +5,7 @@ import type { DiscoveryFacts, ClientOutcome, FetchedPage } from './check.ts';
 
 const id = { check: 'gateway', title: 'gateway' };
 
-/** Whether it is a gateway of Postern that answers, by its discovery document. */
+/** Whether a Postern gateway answers, recognized by its discovery document. */
 export const gateway = check({
   name: 'gateway',
   title: 'gateway',
@@ -14,16 +14,16 @@ export const gateway = check({
   run({ page }, { settings }): ClientOutcome {
     const document = readDocument(page);
     if (document === undefined) {
-      const what = `${page.server} answered ${page.status} with ${kindOf(page)}, not with what a gateway says of itself`;
+      const what = `${page.server} answered ${page.status} with ${kindOf(page)}, not with a gateway's discovery document`;
       return { findings: [failed(id, new ClientError('HTTP_UNEXPECTED', what), wordsFor(page))] };
     }
     const { version, entries, publicUrl } = document;
     const found = { gateway: { version, entries } };
-    const what = `postern-gateway ${version}; ways in: ${entries.join(', ')}`;
+    const what = `postern-gateway ${version}; entries: ${entries.join(', ')}`;
     if (publicUrl !== settings.gateway.href) {
       const words = {
-        meaning: 'signing in with the browser works only at the URL that the gateway knows itself by.',
-        advice: 'take that one, if you can reach it:',
+        meaning: 'browser sign-in works only at the URL that the gateway is configured with.',
+        advice: 'use that URL, if you can reach it:',
         lines: [`postern setup --gateway ${publicUrl}`],
       };
       return { findings: [warning(id, `${what}; it calls itself ${publicUrl}`, words)], found };
@@ -53,12 +53,12 @@ function readDocument({ status, body }: FetchedPage): Document | undefined {
 }
 
 function kindOf({ type, location }: FetchedPage): string {
-  if (location !== undefined) return `a redirection to ${hostOf(location)}`;
+  if (location !== undefined) return `a redirect to ${hostOf(location)}`;
   if (/html/i.test(type)) return 'a web page';
   return type === '' ? 'nothing' : type;
 }
 
-/** The rest of it may hold what is nobody's business. */
+/** The host only: the rest of the URL can hold something private. */
 function hostOf(location: string): string {
   return URL.canParse(location) ? new URL(location).host : 'another path';
 }
@@ -73,7 +73,7 @@ function wordsFor({ type, location }: FetchedPage): Explanation {
     };
   }
   return {
-    meaning: 'the web server has something else at this path.',
-    advice: 'check the gateway URL; if it is right, tell those who run the gateway.',
+    meaning: 'the web server serves something else at this path.',
+    advice: 'check the gateway URL; if it is right, tell the operators of the gateway.',
   };
 }

@@ -16,23 +16,23 @@ export const sshBanner = check({
     if (target === undefined) return noTarget(id);
     const greetings = probes.flatMap((probe) => (probe.greeting === undefined ? [] : [probe.greeting]));
     const line = greetings.map(identificationIn).find((text) => text !== undefined);
-    if (line !== undefined) return { findings: [ok(id, `it greets: ${line}`)], found: { isSsh: true } };
+    if (line !== undefined) return { findings: [ok(id, `its greeting: ${line}`)], found: { isSsh: true } };
     const first = greetings.find(({ length }) => length > 0);
     const name = formatTarget(target);
     const failure = new ClientError(
       'TARGET_NOT_SSH',
       first === undefined
-        ? `${name} takes the connection and says nothing`
-        : `${name} says something that is not SSH: ${JSON.stringify(first.subarray(0, 40).toString('latin1'))}`,
+        ? `${name} accepts the connection and says nothing`
+        : `${name} sends something other than SSH: ${JSON.stringify(first.subarray(0, 40).toString('latin1'))}`,
     );
     return {
       findings: [
         failed(id, failure, {
           meaning:
             first === undefined
-              ? 'the SSH server is stuck or overloaded, or something else listens on this port.'
+              ? 'the SSH server is stuck or overloaded, or another program listens on this port.'
               : 'another program listens on this port.',
-          advice: `check the port; if it is right, tell those who run ${target.host}.`,
+          advice: `check the port; if it is right, tell the operators of ${target.host}.`,
         }),
       ],
     };

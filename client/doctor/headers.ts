@@ -6,10 +6,10 @@ import type { ClientOutcome, ClientDoctorContext } from './check.ts';
 
 const id = { check: 'headers', title: 'large headers' };
 
-/** What the largest token takes with its name and its scheme, and what lesser tokens take. */
+/** Sizes of header fields in bytes: the largest token with its field name and scheme, and smaller ones. */
 const sizes = [8 * 1024 + 64, 4096, 2048, 1024];
 
-/** Whether the request of somebody with a large token would arrive. */
+/** Whether a request with a large token would arrive. */
 export const headers = check({
   name: 'headers',
   title: 'large headers',
@@ -28,14 +28,14 @@ export const headers = check({
 
 function outcome(size: number, refusedBy: string): ReturnType<typeof ok> {
   if (size === sizes[0]) return ok(id, 'tokens of up to 8 KiB arrive');
-  return warning(id, `headers of ${size / 1024} KiB arrive, of more not: ${refusedBy}`, {
-    meaning: 'who is in many groups has a large token, and would be turned away.',
+  return warning(id, `headers of ${size / 1024} KiB arrive, larger ones do not: ${refusedBy}`, {
+    meaning: 'users in many groups have large tokens, and would be rejected.',
     advice:
-      'tell those who run the web server. For nginx: large_client_header_buffers 4 16k; for Apache: LimitRequestFieldSize 16380',
+      'tell the operators of the web server. For nginx: large_client_header_buffers 4 16k; for Apache: LimitRequestFieldSize 16380',
   });
 }
 
-/** Who refused it, and how; undefined when it has arrived. */
+/** Describes the refusal; undefined when the request has arrived. */
 async function refusalOf(
   size: number,
   { settings, egress }: ClientDoctorContext,

@@ -10,7 +10,7 @@ import { deadlineSignal } from '../../base/deadline.ts';
 
 const id = { check: 'idle', title: 'idle' };
 
-/** Whether something on the way cuts connections on which nothing is said, and after how long. */
+/** Whether an intermediary cuts idle connections, and after how long. */
 export const idle = check({
   name: 'idle',
   title: 'idle',
@@ -19,7 +19,7 @@ export const idle = check({
   async run(found, context, signal): Promise<ClientOutcome> {
     const { idleSeconds } = context;
     if (idleSeconds.length === 0) return { findings: [skip(id, 'it takes minutes (postern doctor --idle)')] };
-    const longest = Math.max(...idleSeconds);
+    const maxSeconds = Math.max(...idleSeconds);
     const [tunnelMs, ...held] = await Promise.all([
       holdTunnel(found, context, signal),
       ...idleSeconds.map((seconds) => hold(seconds, context, signal)),
@@ -28,16 +28,16 @@ export const idle = check({
     if (held.includes('unknown'))
       return { findings: [skip(id, 'this gateway is too old, or too busy, to measure it')] };
     const cuts = held.filter((each): each is number => typeof each === 'number');
-    return { findings: [outcome(cuts, longest)] };
+    return { findings: [outcome(cuts, maxSeconds)] };
   },
 });
 
-function outcome(cuts: readonly number[], longest: number): ReturnType<typeof ok> {
-  if (cuts.length === 0) return ok(id, `a connection on which nothing is said lives ${longest} s and more`);
-  // The one that lived longest came nearest to the limit.
+function outcome(cuts: readonly number[], maxSeconds: number): ReturnType<typeof ok> {
+  if (cuts.length === 0) return ok(id, `an idle connection survives ${maxSeconds} s and more`);
+  // The one that lived maxSeconds came nearest to the limit.
   const limitMs = Math.max(...cuts);
-  const what = `a connection on which nothing is said is cut after ${(limitMs / 1000).toFixed(limitMs < 10_000 ? 1 : 0)} s`;
-  if (limitMs > keepAliveMs) return ok(id, `${what}; Postern says something every 25 s at the latest`);
+  const what = `an idle connection is cut after ${(limitMs / 1000).toFixed(limitMs < 10_000 ? 1 : 0)} s`;
+  if (limitMs > keepAliveMs) return ok(id, `${what}; Postern sends something every 25 s at the latest`);
   return warning(id, what, {
     ...words,
   });
@@ -45,13 +45,13 @@ function outcome(cuts: readonly number[], longest: number): ReturnType<typeof ok
 
 const words: Explanation = {
   meaning:
-    'that is sooner than Postern says something by itself (20 to 25 s). Sessions by relay come back by themselves; others end when nobody types.',
+    'that is sooner than Postern sends something by itself (20 to 25 s). Sessions over relay resume by themselves; others end when they are idle.',
   advice:
-    'tell those who run the web server or the proxy. For nginx: proxy_read_timeout 1h; for HAProxy: timeout tunnel 1h',
+    'tell the operators of the web server or the proxy. For nginx: proxy_read_timeout 1h; for HAProxy: timeout tunnel 1h',
 };
 
 function cutTunnel(afterMs: number): Finding {
-  return warning(id, `a tunnel in which nobody types is cut after ${(afterMs / 1000).toFixed(1)} s`, words);
+  return warning(id, `an idle tunnel is cut after ${(afterMs / 1000).toFixed(1)} s`, words);
 }
 
 /** The entries by upgrade whose tunnels end with their connection. */
@@ -61,7 +61,7 @@ const fragile = entryNames.filter(
 /** Longer than until the first beat; who lives so long is kept by the beats, and cut for another reason. */
 const tunnelSeconds = 30;
 
-/** When a tunnel was cut in which nothing was said but the beats; undefined when it lived, or there is none. */
+/** When an idle tunnel was cut, in milliseconds; undefined when it survived, or there is none. */
 async function holdTunnel(
   { probes = [] }: Partial<ClientFacts>,
   context: ClientDoctorContext,
@@ -84,7 +84,7 @@ function isSsh({ greeting }: Probe): boolean {
   return greeting !== undefined && identificationIn(greeting) !== undefined;
 }
 
-/** When a connection was cut that should have been silent for so long; undefined when it was not. */
+/** When a connection that should have been silent for so long was cut, in milliseconds; undefined when it was not. */
 async function hold(
   seconds: number,
   context: ClientDoctorContext,
@@ -101,7 +101,7 @@ async function hold(
   try {
     for await (const chunk of answer.response) size += (chunk as Buffer).length;
   } catch {
-    // What has come tells.
+    // The size tells what arrived.
   }
   if (signal.aborted) return 'unknown';
   // One byte before the silence and one after it.

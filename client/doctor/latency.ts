@@ -5,11 +5,11 @@ import type { ClientOutcome, ClientDoctorContext } from './check.ts';
 
 const id = { check: 'latency', title: 'latency' };
 
-/** Where typing begins to feel slow. */
+/** Above this, typing begins to feel slow. */
 const slowMs = 250;
 const tries = 3;
 
-/** How long an answer takes, of whoever is first, of the gateway, and of the SSH server. */
+/** Response times of the first peer, of the gateway, and of the SSH server. */
 export const latency = check({
   name: 'latency',
   title: 'latency',
@@ -20,17 +20,17 @@ export const latency = check({
     while (times.length < tries && !signal.aborted) times.push(await answerTime(context, signal));
     const gatewayMs = Math.min(...times);
     const first = route.proxy === undefined ? 'the web server' : 'the proxy';
-    const parts = reachedMs === undefined ? [] : [`${first} ${shownMs(reachedMs)}`];
-    parts.push(`the gateway ${shownMs(gatewayMs)}`);
-    if (roundTripMs !== undefined) parts.push(`the SSH server ${shownMs(roundTripMs)}`);
-    const what = `an answer takes: ${parts.join(', ')}`;
+    const parts = reachedMs === undefined ? [] : [`${first} ${formatMs(reachedMs)}`];
+    parts.push(`the gateway ${formatMs(gatewayMs)}`);
+    if (roundTripMs !== undefined) parts.push(`the SSH server ${formatMs(roundTripMs)}`);
+    const what = `response times: ${parts.join(', ')}`;
     if (Math.max(gatewayMs, roundTripMs ?? 0) <= slowMs) return { findings: [ok(id, what)] };
     const words = { meaning: 'typing will feel slow: each key takes that long to appear.' };
     return { findings: [warning(id, what, words)] };
   },
 });
 
-/** Of an answer on a connection that stands. */
+/** Response time on an open connection, in milliseconds. */
 async function answerTime({ settings, egress }: ClientDoctorContext, signal: AbortSignal): Promise<number> {
   const { gateway } = settings;
   const socket = await egress.connect(gatewayTarget(gateway), signal);
@@ -50,6 +50,6 @@ async function answerTime({ settings, egress }: ClientDoctorContext, signal: Abo
   }
 }
 
-function shownMs(ms: number): string {
+function formatMs(ms: number): string {
   return `${ms < 10 ? ms.toFixed(1) : Math.round(ms)} ms`;
 }

@@ -6,8 +6,8 @@ import { authHeaders, withCredential } from '../credentials/with-credential.ts';
 import type { ClientDoctorContext } from './check.ts';
 
 /**
- * Asks the gateway for `api/measure`, which sends bytes, takes bytes or keeps silent as it is asked. Undefined when
- * this gateway does not know it. The caller destroys the response, and the connection with it.
+ * Calls `api/measure` of the gateway, which sends bytes, receives bytes or keeps silent as requested. Undefined when
+ * this gateway does not have it. The caller destroys the response, and the connection with it.
  */
 export async function measure(
   { settings, egress }: ClientDoctorContext,
@@ -41,10 +41,10 @@ export async function measure(
   });
 }
 
-/** One request for it. */
+/** One measurement. */
 export interface Measurement {
   readonly query: Readonly<Record<string, string>>;
-  /** What is sent to it; absent: it sends. */
+  /** The bytes to send; absent: the gateway sends. */
   readonly body?: string;
   readonly answerMs?: number;
 }

@@ -8,7 +8,7 @@ import type { ClientOutcome, EgressFacts } from './check.ts';
 
 const id = { check: 'name', title: 'name' };
 
-/** Whether the name of whoever is connected to first is known here. Behind a proxy, that is the proxy. */
+/** Whether the name of the first peer resolves here: the proxy, else the gateway. */
 export const name = check({
   name: 'name',
   title: 'name',
@@ -17,7 +17,7 @@ export const name = check({
   async run({ route }, _context, signal): Promise<ClientOutcome> {
     const { host } = route.first;
     if (isAddress(host))
-      return { findings: [ok(id, `${host} is an address, no name`)], found: { addresses: [host] } };
+      return { findings: [ok(id, `${host} is an address, not a name`)], found: { addresses: [host] } };
     try {
       const onTimeout = (): Error => Object.assign(new Error('no answer'), { code: 'ETIMEOUT' });
       const answers = await withDeadline(signal, answerMs, () => lookup(host, { all: true }), {
@@ -35,7 +35,7 @@ export const name = check({
   },
 });
 
-/** A resolver asks again after 5 s; a second question is often answered. */
+/** A resolver repeats its query after 5 s, and is often answered then. */
 const answerMs = 8000;
 
 function unknown(route: EgressFacts, code: string): Finding {
@@ -45,28 +45,28 @@ function unknown(route: EgressFacts, code: string): Finding {
     ? (['PROXY_UNREACHABLE', 'PROXY_UNREACHABLE'] as const)
     : (['GATEWAY_UNREACHABLE', 'GATEWAY_TIMEOUT'] as const);
   if (code !== 'ENOTFOUND' && code !== 'ENODATA') {
-    const failure = new ClientError(timeout, `no name server answers about ${host}`);
+    const failure = new ClientError(timeout, `no name server answers for ${host}`);
     const words = {
       meaning:
-        'this machine cannot turn names into addresses now. Most often it is offline, or a VPN is half up.',
+        'this machine cannot resolve names at the moment. Usually it is offline, or a VPN is only partly connected.',
       advice: isProxy
-        ? 'check the network connection; then ask your network people which name servers to use.'
-        : 'check the network connection. In a company network that has a proxy, name it; the proxy looks names up itself:',
+        ? 'check the network connection; then ask your network administrators which name servers to use.'
+        : 'check the network connection. In a company network with a proxy, set it; the proxy resolves names itself:',
       ...(isProxy ? {} : { lines: [proxyLine] }),
     };
     return failed(id, failure, words);
   }
-  const failure = new ClientError(unreachable, `the name ${host} is not known here`);
+  const failure = new ClientError(unreachable, `the name ${host} does not resolve here`);
   const words = isProxy
     ? {
         meaning:
-          'the proxy that is set does not exist in this network. It may be that of another network, or mistyped.',
+          'the configured proxy does not exist in this network. It belongs to another network, or is misspelled.',
         advice:
-          'correct the variable HTTPS_PROXY, or outside of that network take it away: unset HTTPS_PROXY',
+          'correct HTTPS_PROXY, or outside that network unset it: unset HTTPS_PROXY',
       }
     : {
-        meaning: `the name is mistyped, or known only inside of some network (VPN), or names of the internet are known only to the company's proxy.`,
-        advice: `check the gateway URL (postern status), connect the VPN if there is one, or name the proxy:`,
+        meaning: `the name is misspelled, or resolves only inside some network (VPN), or only the company's proxy resolves names of the internet.`,
+        advice: `check the gateway URL (postern status), connect the VPN if there is one, or set the proxy:`,
         lines: [proxyLine],
       };
   return failed(id, failure, words);

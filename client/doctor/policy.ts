@@ -13,9 +13,9 @@ export const policy = check({
   run({ access, probes }, { target }: ClientDoctorContext): ClientOutcome {
     const reach = access.hosts.map(({ pattern }) => pattern);
     const list = `${reach.slice(0, maxNamed).join(', ')}${reach.length > maxNamed ? ` and ${reach.length - maxNamed} more` : ''}`;
-    const may = reach.length === 0 ? 'the rules allow you no host' : `you may reach ${list}`;
+    const reachable = reach.length === 0 ? 'the rules allow you no host' : `you can reach ${list}`;
     if (target === undefined) {
-      const finding = ok(id, `no host was named; ${may}`, { shared: 'no host was named' });
+      const finding = ok(id, `no host was named; ${reachable}`, { shared: 'no host was named' });
       return { findings: [finding] };
     }
     const name = formatTarget(target);
@@ -25,7 +25,7 @@ export const policy = check({
     const failure = refused.failure!;
     if (failure.facts.layer !== 'policy') {
       const advice = failure.facts.retry
-        ? 'try again in a minute; then tell those who run the gateway.'
+        ? 'try again in a minute; then tell the operators of the gateway.'
         : undefined;
       return { findings: [failed(id, failure, advice === undefined ? {} : { advice })] };
     }
@@ -34,9 +34,9 @@ export const policy = check({
         failed(id, failure, {
           meaning:
             failure.code === 'TARGET_DENIED'
-              ? `you are known, but no rule allows you ${name}; ${may}.`
-              : 'you are known, and the gateway does not let this tunnel open.',
-          advice: 'check the name and the port; then ask those who run the gateway, and quote the request.',
+              ? `you are signed in, but no rule allows you ${name}; ${reachable}.`
+              : 'you are signed in, but the gateway does not open this tunnel.',
+          advice: 'check the name and the port; then ask the operators of the gateway, and quote the request.',
         }),
       ],
     };
@@ -45,13 +45,13 @@ export const policy = check({
 
 const maxNamed = 6;
 
-/** What the gateway had to say against it; undefined when a tunnel has opened. */
+/** The gateway's refusal; undefined when a tunnel has opened. */
 export function refusalOf(probes: readonly Probe[]): Probe | undefined {
   if (probes.some(({ state }) => state === 'open')) return undefined;
   return probes.find(({ state }) => state === 'answered');
 }
 
-/** What a check of the target says where none was named. */
+/** The outcome of a check of the target where none was named. */
 export function noTarget(id: { readonly check: string; readonly title: string }): ClientOutcome {
   return { findings: [skip(id, 'no host was named (postern doctor HOST)')] };
 }

@@ -7,11 +7,11 @@ import { noTarget, refusalOf } from './policy.ts';
 const id = { check: 'target', title: 'target' };
 
 const meanings: Partial<Record<TunnelErrorCode, string>> = {
-  NAME_NOT_FOUND: 'the gateway does not know the name. It is mistyped, or missing in the name service there.',
-  NAME_FAILED: 'the gateway cannot look the name up now: its name service has a problem.',
-  NAME_TIMEOUT: 'the gateway cannot look the name up now: its name service does not answer.',
-  DIAL_REFUSED: 'the machine is there, but no SSH server listens on this port.',
-  DIAL_TIMEOUT: 'the machine does not answer the gateway: it is off, or a firewall is between the two.',
+  NAME_NOT_FOUND: 'the gateway cannot resolve the name. It is misspelled, or missing in the DNS there.',
+  NAME_FAILED: 'the gateway cannot resolve the name at the moment: its DNS has a problem.',
+  NAME_TIMEOUT: 'the gateway cannot resolve the name at the moment: its DNS does not answer.',
+  DIAL_REFUSED: 'the machine is up, but no SSH server listens on this port.',
+  DIAL_TIMEOUT: 'the machine does not answer the gateway: it is off, or a firewall blocks the connection.',
   DIAL_UNREACHABLE: 'the gateway has no route to the machine.',
 };
 
@@ -37,7 +37,7 @@ export const target = check({
       findings: [
         failed(id, failure!, {
           ...(meaning === undefined ? {} : { meaning }),
-          advice: `tell those who run ${asked.host}, or the gateway, and quote the request. Everything up to the gateway is fine.`,
+          advice: `tell the operators of ${asked.host}, or of the gateway, and quote the request. Everything up to the gateway works.`,
         }),
       ],
     };

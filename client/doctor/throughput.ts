@@ -11,10 +11,10 @@ const downBytes = 4 * 1024 * 1024;
 const upBytes = 1024 * 1024;
 const directionMs = 3000;
 const mebibyte = 1024 * 1024;
-/** Where a large scp becomes a test of patience. */
+/** Below this, copying a large file is a test of patience. */
 const slowMebibytes = 0.1;
 
-/** How many bytes pass in a second, each way. */
+/** Throughput in each direction. */
 export const throughput = check({
   name: 'throughput',
   title: 'throughput',
@@ -28,14 +28,14 @@ export const throughput = check({
 });
 
 function outcome(down: number, up: number | undefined): Finding {
-  const parts = [`from the gateway ${shownRate(down)}`];
-  parts.push(up === undefined ? 'to it it took too long to say' : `to it ${shownRate(up)}`);
+  const parts = [`from the gateway ${formatRate(down)}`];
+  parts.push(up === undefined ? 'to it too slow to measure' : `to it ${formatRate(up)}`);
   const what = parts.join(', ');
   if (down >= slowMebibytes && up !== undefined && up >= slowMebibytes) return ok(id, what);
   return warning(id, what, { meaning: 'copying files will take long. Typing does not need more.' });
 }
 
-/** MiB in a second, of what came within the time. */
+/** MiB per second, of the bytes that arrived within the time. */
 async function download(context: ClientDoctorContext, signal: AbortSignal): Promise<number | undefined> {
   const limit = deadlineSignal(signal, directionMs);
   const answer = await measure(context, { query: { bytes: String(downBytes) } }, limit);
@@ -45,13 +45,13 @@ async function download(context: ClientDoctorContext, signal: AbortSignal): Prom
   try {
     for await (const chunk of answer.response) size += (chunk as Buffer).length;
   } catch (error) {
-    // The time is over, which is no failure of a slow network.
+    // The end of the time is not a failure: the network is slow.
     if (!limit.aborted) throw error;
   }
   return size / mebibyte / ((performance.now() - since) / 1000);
 }
 
-/** Undefined when it took longer than the time there is. */
+/** MiB per second; undefined when it took longer than the time limit. */
 async function upload(context: ClientDoctorContext, signal: AbortSignal): Promise<number | undefined> {
   const limit = deadlineSignal(signal, directionMs);
   const body = randomBytes((upBytes * 3) / 4).toString('base64');
@@ -66,6 +66,6 @@ async function upload(context: ClientDoctorContext, signal: AbortSignal): Promis
   }
 }
 
-function shownRate(mebibytes: number): string {
+function formatRate(mebibytes: number): string {
   return `${mebibytes < 10 ? mebibytes.toFixed(1) : Math.round(mebibytes)} MiB/s`;
 }

@@ -4,17 +4,17 @@ import type { RouteRequest } from '../route/route.ts';
 
 /** Whom a way trusts: the authorities of Node and of its CA file at first, and then those of the system. */
 export function trustOf({ caFile, state, trustsSystem = true, systemCaFile }: RouteRequest): TrustSources {
-  const memory = routeCache(state);
+  const cache = routeCache(state);
   const added = {
     ...(caFile !== undefined && { caFile }),
-    ...(state !== undefined && { vouchers: memory.lastCas }),
+    ...(state !== undefined && { lastCas: cache.lastCas }),
   };
   if (!trustsSystem) return added;
   const system: SystemTrust = {
     get isNeeded() {
-      return memory.needsSystemTrust;
+      return cache.needsSystemTrust;
     },
-    keepNeeded: () => memory.keepSystemTrust(),
+    keepNeeded: () => cache.keepSystemTrust(),
     load: async (signal) => {
       const { systemAuthorities } = await import('./system-ca.ts');
       return systemAuthorities(systemCaFile, signal);

@@ -83,10 +83,10 @@ describe('routeCache()', () => {
   }
 
   for (const change of [
-    { hops: [] },
-    { hops: 'direct' },
-    { hops: ['ftp://p'] },
-    { hops: [7] },
+    { steps: [] },
+    { steps: 'direct' },
+    { steps: ['ftp://p'] },
+    { steps: [7] },
     { source: 7 },
     { until: 'soon' },
   ]) {
