@@ -3,8 +3,8 @@ import type { GatewayCheck } from './check.ts';
 import { linesFor } from './fronts.ts';
 import { probe } from './probe.ts';
 
-/** The largest token, with the name of its field and its scheme. */
-const largest = 8 * 1024 + 64;
+/** The largest token, with the name of its field and its scheme, in bytes. */
+const maxFieldBytes = 8 * 1024 + 64;
 
 /** Whether a large token would arrive. */
 export const headers: GatewayCheck = {
@@ -13,13 +13,13 @@ export const headers: GatewayCheck = {
   needs: ['isForwarded'],
   limitMs: 8000,
   async run({ front }, context, signal) {
-    const field = { 'X-Postern-Doctor': 'x'.repeat(largest) };
+    const field = { 'X-Postern-Doctor': 'x'.repeat(maxFieldBytes) };
     const { status } = await probe(context, { path: '.well-known/postern', headers: field }, signal);
     if (status === 200) return finding(headers, 'ok', { what: 'tokens of up to 8 KiB arrive' });
     return finding(headers, 'warning', {
       what: `the web server answers ${status} to a header of 8 KiB`,
-      meaning: 'who is in many groups has a large token, and is turned away.',
-      advice: 'put this in:',
+      meaning: 'users in many groups have large tokens, and are rejected.',
+      advice: 'add this:',
       lines: linesFor('headers', front, context.config),
     });
   },

@@ -4,7 +4,7 @@ import type { GatewayCheck, GatewayFacts, GatewayOutcome, GatewayDoctorContext }
 import { linesFor } from './fronts.ts';
 import { probe } from './probe.ts';
 
-/** Whether the web server cuts answers on which nothing is said, sooner than Postern says something. */
+/** Whether the web server cuts idle responses sooner than Postern sends something. */
 export const idle: GatewayCheck = {
   name: 'idle',
   title: 'idle',
@@ -26,7 +26,7 @@ export const idle: GatewayCheck = {
   },
 };
 
-/** What a cut after so long comes to. */
+/** The outcome for a connection that was cut after `afterMs`. */
 export function cutTooSoon(
   id: Pick<GatewayCheck, 'name' | 'title'>,
   afterMs: number,
@@ -35,14 +35,14 @@ export function cutTooSoon(
     front,
   }: { readonly context: GatewayDoctorContext; readonly front: GatewayFacts['front'] | undefined },
 ): GatewayOutcome {
-  const what = `the web server cuts what is silent for ${(afterMs / 1000).toFixed(1)} s`;
+  const what = `the web server cuts connections that are idle for ${(afterMs / 1000).toFixed(1)} s`;
   if (afterMs > keepAliveMs)
-    return finding(id, 'ok', { what: `${what}; Postern says something every 25 s at the latest` });
+    return finding(id, 'ok', { what: `${what}; Postern sends something every 25 s at the latest` });
   return finding(id, 'warning', {
     what,
     meaning:
-      'Postern says something only every 20 to 25 s, so tunnels are cut when nobody types. Those by relay come back; the others end.',
-    advice: 'put this in:',
+      'Postern sends something only every 20 to 25 s, so idle tunnels are cut. Those over relay resume; the others end.',
+    advice: 'add this:',
     lines: linesFor('idle', front, context.config),
   });
 }

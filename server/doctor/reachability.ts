@@ -7,7 +7,7 @@ import { isAddress } from '../../protocol/target.ts';
 import { finding, skip } from './check.ts';
 import type { GatewayCheck, GatewayOutcome, GatewayDoctorContext } from './check.ts';
 
-/** Whether the public name leads anywhere. */
+/** Whether the public name resolves. */
 export const name: GatewayCheck = {
   name: 'name',
   title: 'name',
@@ -17,7 +17,7 @@ export const name: GatewayCheck = {
     const host = hostOf(url);
     if (isAddress(host))
       return {
-        ...finding(name, 'ok', { what: `${host} is an address, no name` }),
+        ...finding(name, 'ok', { what: `${host} is an address, not a name` }),
         found: { addresses: [host] },
       };
     try {
@@ -29,15 +29,15 @@ export const name: GatewayCheck = {
     } catch (error) {
       const { code } = error as NodeJS.ErrnoException;
       return finding(name, 'error', {
-        what: `the name ${host} of publicUrl cannot be looked up here (${code})`,
-        meaning: 'nobody finds the gateway by this name, or only people elsewhere do.',
-        advice: 'enter it into your name service, or correct publicUrl.',
+        what: `the name ${host} of publicUrl does not resolve here (${code})`,
+        meaning: 'clients cannot resolve this name, or only clients outside this network can.',
+        advice: 'add it to your DNS, or correct publicUrl.',
       });
     }
   },
 };
 
-/** Whether somebody listens there. */
+/** Whether the port accepts connections. */
 export const connection: GatewayCheck = {
   name: 'connection',
   title: 'connection',
@@ -52,11 +52,11 @@ export const connection: GatewayCheck = {
         found: { isConnected: true },
       };
     return finding(connection, 'error', {
-      what: `port ${port} does not take connections (${problem})`,
+      what: `port ${port} does not accept connections (${problem})`,
       meaning:
         problem === 'ECONNREFUSED'
           ? 'the web server is not running, or listens on another port or address.'
-          : 'a firewall is before it, or the address is another machine.',
+          : 'a firewall blocks it, or the address belongs to another machine.',
       advice: 'start the web server, open the port, or correct publicUrl.',
     });
   },
@@ -75,7 +75,7 @@ function reach(host: string, port: number, signal: AbortSignal): Promise<string 
   });
 }
 
-/** Whether the certificate is good, and for how long. */
+/** Whether the certificate is valid, and for how long. */
 export const tls: GatewayCheck = {
   name: 'tls',
   title: 'TLS',
@@ -98,13 +98,13 @@ export const tls: GatewayCheck = {
       leftMs < 2 * dayMs ? `${Math.floor(leftMs / 3_600_000)} hours` : `${Math.floor(leftMs / dayMs)} days`;
     if (leftMs > soon * (Date.parse(end) - Date.parse(start)))
       return {
-        ...finding(tls, 'ok', { what: `the certificate is good, ${left} left (${protocol})` }),
+        ...finding(tls, 'ok', { what: `the certificate is valid, ${left} left (${protocol})` }),
         found,
       };
     return {
       ...finding(tls, 'warning', {
-        what: `the certificate ends soon: ${left} left`,
-        meaning: 'its renewal does not work, or nobody has thought of it. When it has ended, nobody gets in.',
+        what: `the certificate expires soon: ${left} left`,
+        meaning: 'it is not renewed automatically, or renewal fails. Once it has expired, no client can connect.',
         advice: 'renew it, and reload the web server.',
       }),
       found,
@@ -113,7 +113,7 @@ export const tls: GatewayCheck = {
 };
 
 const dayMs = 24 * 3_600_000;
-/** What is left, of the whole, when a renewal is overdue: it is due at a third. */
+/** The share of its lifetime that is left when renewal is overdue: it is due at a third. */
 const soon = 0.15;
 
 function handshake({ url, authorities }: GatewayDoctorContext, signal: AbortSignal): Promise<TLSSocket> {
@@ -134,25 +134,25 @@ function handshake({ url, authorities }: GatewayDoctorContext, signal: AbortSign
 }
 
 const meanings: Readonly<Record<string, string>> = {
-  CERT_HAS_EXPIRED: 'the certificate has ended: nobody gets in.',
-  CERT_NOT_YET_VALID: 'the certificate has not begun, or the clock of this machine is wrong.',
-  ERR_TLS_CERT_ALTNAME_INVALID: 'the certificate is for other names than that of publicUrl.',
-  ERR_SSL_WRONG_VERSION_NUMBER: 'what listens there does not speak TLS.',
-  ERR_SSL_PACKET_LENGTH_TOO_LONG: 'what listens there does not speak TLS.',
+  CERT_HAS_EXPIRED: 'the certificate has expired: no client can connect.',
+  CERT_NOT_YET_VALID: 'the certificate is not valid yet, or the clock of this machine is wrong.',
+  ERR_TLS_CERT_ALTNAME_INVALID: 'the certificate is for other names than the one in publicUrl.',
+  ERR_SSL_WRONG_VERSION_NUMBER: 'the program that listens there does not speak TLS.',
+  ERR_SSL_PACKET_LENGTH_TOO_LONG: 'the program that listens there does not speak TLS.',
 };
 
 const untrusted =
-  'it is issued by an authority that this machine does not know, or the web server does not send the certificates between. Clients fail the same way, unless they are told of the authority.';
+  'it is issued by an authority that this machine does not trust, or the web server does not send the intermediate certificates. Clients fail the same way, unless they are set up to trust the authority.';
 
 function badCertificate({ url }: GatewayDoctorContext, error: NodeJS.ErrnoException): GatewayOutcome {
   const { code = error.message } = error;
   const isUnknown = /SELF_SIGNED|UNABLE_TO|CERT_UNTRUSTED/.test(code);
   return finding(tls, 'error', {
-    what: `the certificate of ${hostOf(url)} is not good (${code})`,
+    what: `the certificate of ${hostOf(url)} is not valid (${code})`,
     meaning: meanings[code] ?? (isUnknown ? untrusted : 'the handshake fails.'),
     advice: isUnknown
-      ? 'give the web server the whole chain; for an authority of your own, name it here with --ca-file and to clients with'
-      : 'put it right in the web server.',
+      ? 'configure the full chain in the web server; for an authority of your own, use --ca-file here, and on clients'
+      : 'fix it in the web server.',
     ...(isUnknown ? { lines: ['postern setup --ca-file FILE'] } : {}),
   });
 }

@@ -3,10 +3,10 @@ import type { GatewayCheck } from './check.ts';
 import { linesFor } from './fronts.ts';
 import { probe } from './probe.ts';
 
-/** Between the first byte and the rest. */
+/** Time between the first byte and the rest. */
 const waitMs = 1000;
 
-/** Whether what the gateway says in small pieces arrives in small pieces. */
+/** Whether responses are passed on piece by piece, without buffering. */
 export const streaming: GatewayCheck = {
   name: 'streaming',
   title: 'buffering',
@@ -19,11 +19,11 @@ export const streaming: GatewayCheck = {
     const authorization = { Authorization: `Bearer ${token}` };
     const { status, isWhole, spreadMs } = await probe(context, { path, headers: authorization }, signal);
     if (status !== 200 || !isWhole) return skip(streaming, `the gateway answered ${status}`);
-    if (spreadMs > waitMs / 2) return finding(streaming, 'ok', { what: 'answers arrive piece by piece' });
+    if (spreadMs > waitMs / 2) return finding(streaming, 'ok', { what: 'responses arrive piece by piece' });
     return finding(streaming, 'warning', {
-      what: 'answers are held back until they are whole',
-      meaning: 'tunnels by WebSocket, connect-tcp and CONNECT do not mind; one over plain HTTP is slow.',
-      advice: 'put this in:',
+      what: 'responses are buffered until they are complete',
+      meaning: 'tunnels over WebSocket, connect-tcp and CONNECT are not affected; those over plain HTTP are slow.',
+      advice: 'add this:',
       lines: linesFor('buffering', front, config),
     });
   },

@@ -6,7 +6,7 @@ import { finding, skip } from './check.ts';
 import type { GatewayCheck, GatewayDoctorContext } from './check.ts';
 import { cutTooSoon } from './idle.ts';
 
-/** Whether a tunnel opens through everything, and lives when nothing is said in it. */
+/** Whether a tunnel opens end to end, and survives idle time. */
 export const tunnel: GatewayCheck = {
   name: 'tunnel',
   title: 'tunnel',
@@ -25,15 +25,15 @@ export const tunnel: GatewayCheck = {
     if (held.kind === 'refused') {
       return finding(tunnel, 'error', {
         what: `no tunnel to ${formatTarget(host)} opens: ${held.why}`,
-        meaning: 'the way in is good; what is behind it, or the rules, are not.',
-        advice: 'the log of the gateway has the reason; a rule is explained by',
+        meaning: 'requests reach the gateway, but the rules, the network policy or the target refuse.',
+        advice: 'see the log of the gateway for the reason; to explain a rule, run',
         lines: [`postern-gateway explain --as CLAIMS.json ${formatTarget(host)}`],
       });
     }
-    const greeting = held.greeting === '' ? 'it says nothing' : `it says ${JSON.stringify(held.greeting)}`;
+    const greeting = held.greeting === '' ? 'it says nothing' : `its greeting: ${JSON.stringify(held.greeting)}`;
     const opened = `a tunnel to ${formatTarget(host)} opens, ${greeting}`;
     if (held.kind === 'cut' && !signal.aborted) return cutTooSoon(tunnel, held.afterMs, { context, front });
-    return finding(tunnel, 'ok', { what: `${opened}, and lives through ${idleSeconds} s without a word` });
+    return finding(tunnel, 'ok', { what: `${opened}, and survives ${idleSeconds} s of silence` });
   },
 };
 
@@ -42,7 +42,7 @@ type Held =
   | { readonly kind: 'cut'; readonly greeting: string; readonly afterMs: number }
   | { readonly kind: 'alive'; readonly greeting: string };
 
-/** Opens a tunnel and says nothing in it, not even pings: only what the gateway sends keeps it. */
+/** Opens a tunnel and sends nothing in it, not even pings: only what the gateway sends keeps it alive. */
 function hold(
   { url, authorities, idleSeconds }: GatewayDoctorContext,
   { token, path }: { readonly token: string; readonly path: string },

@@ -33,7 +33,7 @@ function tunnelRequest(entry: EntryName): ProbeRequest | undefined {
 /** Whether requests for tunnels arrive as such, for each entry of the configuration. */
 export const upgrades: GatewayCheck = {
   name: 'upgrades',
-  title: 'ways in',
+  title: 'entries',
   needs: ['isForwarded'],
   limitMs: 20_000,
   async run(found, context, signal) {
@@ -57,7 +57,7 @@ export const upgrades: GatewayCheck = {
     }
     const isAnyPassing = passing.length > 0;
     return {
-      findings: findings.map((finding) => (isAnyPassing ? lighter(finding) : finding)),
+      findings: findings.map((finding) => (isAnyPassing ? asWarning(finding) : finding)),
       found: { passing },
     };
   },
@@ -73,7 +73,7 @@ function upgradeHeaders(token: string): Record<string, string> {
   };
 }
 
-/** It is the gateway that asks to sign in, and it does so only for a tunnel. */
+/** Whether the gateway itself answered, which requires a sign-in only for tunnels. */
 function arrived(answer: ProbeResponse): boolean {
   return codeIn(answer) === 'TOKEN_INVALID' || isRefusedConnect(answer);
 }
@@ -100,17 +100,17 @@ function findingOf(
     ...id,
     status: 'error',
     what: isStripped
-      ? 'the request arrives without its field Upgrade'
+      ? 'the request arrives without its Upgrade field'
       : `the web server answers ${answer.status} itself`,
-    meaning: 'clients cannot open a tunnel this way.',
-    advice: 'put this in:',
+    meaning: 'clients cannot open a tunnel by this entry.',
+    advice: 'add this:',
     lines: linesFor(topic, front, context.config),
   };
 }
 
-/** Clients take another way, as long as there is one. */
-function lighter(finding: Finding): Finding {
+/** A warning as long as clients have another entry. */
+function asWarning(finding: Finding): Finding {
   if (finding.status !== 'error') return finding;
-  const meaning = 'clients cannot open a tunnel this way, and take another.';
+  const meaning = 'clients cannot open a tunnel by this entry, and use another.';
   return { ...finding, status: 'warning', meaning };
 }
