@@ -14,7 +14,7 @@ import type { Environment } from '../os/xdg-paths.ts';
 import { egressFor } from '../connect/gateway-egress.ts';
 import { gatewayOptions, settingsWith } from './options.ts';
 
-/** What `postern doctor --json` prints; `version` counts changes of this shape. */
+/** The output of `postern doctor --json`; `version` counts changes of this shape. */
 export interface Diagnosis {
   readonly version: 1;
   readonly gateway: string;

@@ -21,7 +21,7 @@ const commands: Readonly<Record<Exclude<HelpTopic, '' | 'connect'>, () => Promis
   doctor: async () => (await import('./doctor.ts')).doctor,
 };
 
-/** Runs any command but `connect` to its exit code. */
+/** Runs any command but `connect` and resolves to its exit code. */
 export async function run(
   command: string | undefined,
   args: readonly string[],
@@ -67,7 +67,7 @@ function show(text: string): number {
   return 0;
 }
 
-/** What `parseArgs` of Node throws at arguments it does not know. */
+/** Whether `parseArgs` of Node.js threw this. */
 function isParseError(error: unknown): error is Error {
   const { code } = (error ?? {}) as NodeJS.ErrnoException;
   return error instanceof Error && code !== undefined && code.startsWith('ERR_PARSE_ARGS_');

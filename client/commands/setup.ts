@@ -14,7 +14,7 @@ import { findSshConfig, withInclude, withoutInclude } from './ssh-config.ts';
 import type { SshConfig } from './ssh-config.ts';
 import { checkPattern, hostBlock, includeLine } from './ssh-snippet.ts';
 
-/** One file to write or to remove; `undefined` bytes mean that there is none. */
+/** One file to write or to remove; undefined bytes mean no file. */
 interface Change {
   readonly path: string;
   readonly before: Buffer | undefined;
@@ -37,7 +37,7 @@ export function setup(args: readonly string[], env: Environment, print: (text: s
   const paths = userPaths(env);
   const remove = values.remove === true;
   if (remove && (values.gateway ?? values.host ?? values['ca-file']) !== undefined) {
-    throw new ClientError('USAGE', '--remove takes everything away and goes with --dry-run only', {
+    throw new ClientError('USAGE', '--remove removes everything; it combines only with --dry-run', {
       hint: 'postern setup --remove',
     });
   }
@@ -61,9 +61,9 @@ interface SetupOptions {
 function addition(paths: UserPaths, options: SetupOptions, env: Environment): Change[] {
   const before = readConfigFile(paths);
   const gateway = options.gateway ?? before?.gateway ?? (env['POSTERN_GATEWAY'] || undefined);
-  if (gateway === undefined) throw new ClientError('GATEWAY_UNSET', 'which gateway? name it with --gateway');
+  if (gateway === undefined) throw new ClientError('GATEWAY_UNSET', 'no gateway is given; use --gateway');
   const caFile = options['ca-file'] === undefined ? before?.caFile : resolve(options['ca-file']);
-  // Better a refusal now than in the middle of an ssh.
+  // Fail now rather than in the middle of an ssh.
   loadTrust(caFile);
   const hosts = (options.host ?? before?.hosts ?? []).map(checkPattern);
   const ssh = hosts.length === 0 ? undefined : findSshConfig(paths.home);
@@ -92,7 +92,7 @@ function removal(paths: UserPaths): Change[] {
   return [sshChange(ssh, after), change(snippetPath(paths), undefined), change(configPath(paths), undefined)];
 }
 
-/** Removing has to work with a damaged file too. */
+/** False for a damaged file: removing has to work with one too. */
 function configCreated(paths: UserPaths): boolean {
   try {
     return readConfigFile(paths)?.createdSshConfig === true;
@@ -101,13 +101,13 @@ function configCreated(paths: UserPaths): boolean {
   }
 }
 
-/** The two files that run this program, as they are called now. */
+/** The paths of Node.js and of this program. */
 function program(): readonly string[] {
   const script = resolve(process.argv[1] ?? '');
   if (/[/\\]_npx[/\\]/.test(script)) {
     throw new ClientError(
       'CONFIG_INVALID',
-      'npx keeps this program only for a while, and ssh has to find it later',
+      'npx keeps this program only temporarily, and ssh needs it later',
       {
         hint: 'npm install --global postern',
       },
@@ -156,7 +156,7 @@ function verb({ before, after }: Change): string {
   return before === undefined ? 'created' : 'changed';
 }
 
-/** What `--dry-run` shows: the lines that come and those that go. */
+/** The output of `--dry-run`: the lines to add and to remove. */
 function preview(wanted: Change): string {
   const before = linesOf(wanted.before);
   const after = linesOf(wanted.after);
@@ -178,6 +178,6 @@ function removeEmpty(directory: string): void {
   try {
     rmdirSync(directory);
   } catch {
-    // It was never there, or holds something else.
+    // It does not exist, or holds something else.
   }
 }

@@ -16,32 +16,32 @@ import { givenToken } from '../credentials/static-token.ts';
 import type { FoundToken } from '../credentials/static-token.ts';
 import { gatewayOptions, settingsWith } from './options.ts';
 
-/** What `postern status --json` prints; `version` counts changes of this shape. */
+/** The output of `postern status --json`; `version` counts changes of this shape. */
 export interface Status {
   readonly version: 1;
   readonly gateway: string;
   readonly signedIn: boolean;
-  /** Whether the gateway has said so, or only the token. */
+  /** Whether the gateway has confirmed it, or only the token says so. */
   readonly confirmed: boolean;
   readonly subject?: string;
   readonly issuer?: string;
   readonly groups?: readonly string[];
-  /** When the token ends; that of a sign-in is renewed before. */
+  /** When the token expires; that of a sign-in is renewed before. */
   readonly expiresAt?: string;
-  /** When the gateway ends what this person has. */
+  /** When the gateway ends the user's sign-in. */
   readonly until?: string;
   /** Where the token came from: a file, or the name of a variable. */
   readonly tokenFrom?: string;
-  /** The tunnels of this person that are open now, from wherever. */
+  /** The user's open tunnels, from any machine. */
   readonly sessions?: readonly ListedSession[];
-  /** The resumable tunnels of this user on this machine, through whatever gateway. */
+  /** The user's resumable tunnels on this machine, through any gateway. */
   readonly tunnels?: readonly LocalTunnel[];
-  /** Why there is no usable token, or why the gateway has not said anything. */
+  /** Why there is no usable token, or why the gateway did not answer. */
   readonly problem?: { readonly code: string; readonly message: string };
   readonly lastError?: LastError;
 }
 
-/** Runs `postern status`. Exits 77 when there is no token that could work, else as the failure to ask the gateway. */
+/** Runs `postern status`. Exits with 77 when there is no usable token, else with the code of the failed request to the gateway. */
 export async function status(
   args: readonly string[],
   env: Environment,
@@ -81,7 +81,7 @@ async function readStatus(
       ...(subject === undefined ? {} : { subject }),
       ...(until === undefined ? {} : { until }),
     };
-    // A renewal on the way has changed what is here.
+    // A renewal during the request may have changed the local state.
     return { facts: { ...readLocal(settings), ...answered, confirmed: true }, exit: 0 };
   } catch (error) {
     const { code, message, facts } = toFailure(error);
@@ -91,7 +91,7 @@ async function readStatus(
   }
 }
 
-/** What the files here say. */
+/** The status by the local files. */
 function readLocal({ token: sources, gateway, paths }: ClientSettings): StatusFacts {
   try {
     const found = givenToken(sources, new Date()) ?? kept(paths.state, gateway);
@@ -123,12 +123,12 @@ export function describe(status: Status): string {
   const unconfirmed = status.signedIn && problem;
   const lines: [label: string, value: string | undefined][] = [
     ['gateway', status.gateway],
-    ['you', status.signedIn ? (subject ?? 'the token does not say') : notSignedIn(problem)],
+    ['you', status.signedIn ? (subject ?? 'unknown') : notSignedIn(problem)],
     ['groups', groups.length === 0 ? undefined : groups.join(', ')],
     ['issuer', issuer],
-    ['until', status.signedIn ? (until ?? expiresAt ?? 'the token does not say') : undefined],
+    ['until', status.signedIn ? (until ?? expiresAt ?? 'unknown') : undefined],
     ['token', status.tokenFrom],
-    ['not asked', unconfirmed ? `${unconfirmed.message} (${unconfirmed.code})` : undefined],
+    ['not checked', unconfirmed ? `${unconfirmed.message} (${unconfirmed.code})` : undefined],
     ...sessions.map(({ target, since, id }): [string, string] => [
       'open',
       [target, since && `since ${since}`, id].filter((part) => part !== undefined).join(', '),

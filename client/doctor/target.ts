@@ -21,9 +21,9 @@ export const target = check({
   title: 'target',
   needs: ['access', 'probes', 'entry'],
   limitMs: 1000,
-  run({ probes }, { target: asked }): ClientOutcome {
-    if (asked === undefined) return noTarget(id);
-    const name = formatTarget(asked);
+  run({ probes }, { target: requested }): ClientOutcome {
+    if (requested === undefined) return noTarget(id);
+    const name = formatTarget(requested);
     const refused = refusalOf(probes);
     if (refused === undefined)
       return {
@@ -37,7 +37,7 @@ export const target = check({
       findings: [
         failed(id, failure!, {
           ...(meaning === undefined ? {} : { meaning }),
-          advice: `tell the operators of ${asked.host}, or of the gateway, and quote the request. Everything up to the gateway works.`,
+          advice: `tell the operators of ${requested.host}, or of the gateway, and quote the request. Everything up to the gateway works.`,
         }),
       ],
     };

@@ -8,12 +8,12 @@ import { ClientError } from '../errors/failure.ts';
 import { reason } from '../os/files.ts';
 import type { LocalListenAddress, LocalAddress } from './listen-address.ts';
 
-/** A door at which a process listens. */
+/** An open listener of the local proxy. */
 export interface LocalListener {
   readonly address: LocalListenAddress;
   /** `127.0.0.1:1080`, or the path. */
   readonly name: string;
-  /** Takes nobody any more; who is in stays. A unix socket goes away. */
+  /** Stops accepting connections; open ones continue. Removes a unix socket. */
   close(): void;
 }
 
@@ -35,10 +35,10 @@ export async function openListener(
     await (at.kind === 'tcp' ? listenTcp(server, at) : listenUnix(server, at.path));
   } catch (cause) {
     const [where, code] = [at.kind === 'tcp' ? `${formatHost(at.host)}:${at.port}` : at.path, reason(cause)];
-    const what = code === 'EADDRINUSE' ? 'another program does' : code;
-    throw new ClientError('CONFIG_INVALID', `cannot listen at ${where}: ${what}`, { cause });
+    const what = code === 'EADDRINUSE' ? 'another program uses it' : code;
+    throw new ClientError('CONFIG_INVALID', `cannot listen on ${where}: ${what}`, { cause });
   }
-  // Too many open files, for example: those who could not be taken see a reset or wait, and others go on.
+  // Too many open files, for example: connections that could not be accepted are reset or wait, and others continue.
   server.on('error', () => {});
   const name = at.kind === 'unix' ? at.path : nameOf(server.address() as AddressInfo);
   return { address, name, close: () => void server.close() };
@@ -67,7 +67,7 @@ async function listenUnix(server: Server, path: string): Promise<void> {
   }
 }
 
-/** Nobody else may enter from the first moment: a mode that is set afterwards comes too late. */
+/** Only this user can connect, from the first moment: a mode that is set afterwards comes too late. */
 async function bind(server: Server, path: string): Promise<void> {
   const umask = process.umask(0o177);
   try {
@@ -79,7 +79,7 @@ async function bind(server: Server, path: string): Promise<void> {
   await once(server, 'listening');
 }
 
-/** Whether a process that was killed has left this socket. */
+/** Whether this socket was left behind by a process that was killed. */
 async function isAbandoned(path: string): Promise<boolean> {
   const stats = lstatSync(path);
   if (!stats.isSocket() || stats.uid !== process.getuid!()) return false;

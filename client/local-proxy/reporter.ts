@@ -6,9 +6,9 @@ import { printable } from '../os/printable.ts';
 import { protocolNames } from './detect-protocol.ts';
 import type { LocalListener } from './listener.ts';
 
-/** One cause often meets hundreds of tunnels at once: it is told once, and then how often. */
+/** One cause often affects hundreds of tunnels at once: it is reported once, and then its count. */
 const sameMs = 5000;
-/** What many tunnels say within this time is said once. */
+/** The same notice of many tunnels within this time is written once. */
 const togetherMs = 300;
 
 export interface ReporterOptions {
@@ -19,10 +19,13 @@ export interface ReporterOptions {
   readonly print: (text: string) => void;
 }
 
-/** What a listener tells people on stderr, and programs on stdout. */
+/** Keys of the JSON events that programs rely on. */
+const eventKeys = { listeners: 'doors', notice: 'said' } as const;
+
+/** The output of the local proxy: for people on stderr, and for programs on stdout. */
 export class Reporter {
   readonly #options: ReporterOptions;
-  /** How often each failure of the last seconds has come again. */
+  /** How often each failure of the last seconds was repeated. */
   readonly #again = new Map<string, number>();
   readonly #together = new Map<string, Target[]>();
 
@@ -30,7 +33,7 @@ export class Reporter {
     this.#options = options;
   }
 
-  /** All doors are open: whoever waits for it may come now. */
+  /** All listeners are open: a program that waits for this can connect now. */
   listening(listeners: readonly LocalListener[]): void {
     if (this.#options.json) {
       const addresses = listeners.map(({ name, address: { at, forward } }) => ({
@@ -38,7 +41,7 @@ export class Reporter {
         address: name,
         ...(forward === undefined ? { protocols: protocolNames } : { target: formatTarget(forward) }),
       }));
-      return this.#event({ event: 'listening', pid: process.pid, doors: addresses });
+      return this.#event({ event: 'listening', pid: process.pid, [eventKeys.listeners]: addresses });
     }
     const lines = listeners.map(({ name, address: { forward } }) => {
       const what = forward === undefined ? protocolNames.join(', ') : `to ${formatTarget(forward)}`;
@@ -67,10 +70,11 @@ export class Reporter {
       writeStderr(`postern: the same ${count} ${count === 1 ? 'time' : 'times'} more: ${printable(key)}\n`);
   }
 
-  /** Tells what a tunnel says of itself, a line that begins with `postern: `. */
+  /** Writes a notice of a tunnel, a line that begins with `postern: `. */
   tunnelNotice(line: string, target: Target): void {
     const what = line.replace(/^postern: /, '').trimEnd();
-    if (this.#options.json) this.#event({ event: 'tunnel', target: formatTarget(target), said: what });
+    if (this.#options.json)
+      this.#event({ event: 'tunnel', target: formatTarget(target), [eventKeys.notice]: what });
     const others = this.#together.get(what);
     if (others !== undefined) return void others.push(target);
     const targets = [target];

@@ -3,15 +3,15 @@ import { ClientError } from '../errors/failure.ts';
 import { HandshakeRun, Refusal } from './handshake.ts';
 import type { Handshake } from './handshake.ts';
 
-/** What a program has asked for, and what it has sent after that. */
+/** The result of a handshake, and the bytes that the program sent after it. */
 export interface DetectedProtocol<Result> {
   readonly result: Result;
   readonly early: Buffer;
 }
 
 /**
- * Leads the dialogue with the program at `socket`, which has `limitMs` for all of it, and pauses the socket. Resolves to
- * undefined when the program leaves before that. Rejects with `Refusal`. The socket stays the caller's.
+ * Runs the handshake with the program at `socket` within `limitMs` milliseconds, and pauses the socket. Resolves to
+ * undefined when the program closes the connection before the end. Rejects with `Refusal`. The socket stays the caller's.
  */
 export function runHandshake<Result>(
   socket: Socket,
@@ -26,7 +26,7 @@ export function runHandshake<Result>(
     };
     const onTimeout = (): void => {
       cleanup();
-      reject(new Refusal(new ClientError('REQUEST_TIMEOUT', 'a program did not say in time what it wants')));
+      reject(new Refusal(new ClientError('REQUEST_TIMEOUT', 'a program did not send its request in time')));
     };
     const timer = setTimeout(onTimeout, limitMs);
     const onClose = (): void => {
@@ -42,7 +42,7 @@ export function runHandshake<Result>(
       else resolve({ result: over.result, early: over.rest });
     };
     socket.on('data', onData).on('end', onClose).on('close', onClose);
-    // It may have gone while nobody listened.
+    // It may have closed before the listeners were attached.
     if (socket.closed || socket.readableEnded) onClose();
   });
 }

@@ -18,27 +18,27 @@ import { detectProtocol } from './detect-protocol.ts';
 import type { PeerUser } from './peer-user.ts';
 import type { Password } from './password.ts';
 
-/** A program says at once what it wants. */
+/** Time limit of a handshake: programs send their request at once. */
 const handshakeMs = 10_000;
-/** Who guesses passwords waits for each. */
+/** Delay after each wrong password, against guessing. */
 const wrongPasswordMs = 1000;
 
-/** What all connections of a listener have in common. */
+/** The context of all connections of a listener. */
 export interface ListenerContext {
   readonly password: Password | undefined;
-  /** Absent: programs of other users may come in. */
+  /** Absent: programs of other users are accepted. */
   readonly peerUser: PeerUser | undefined;
-  /** Opens a tunnel; the signal is aborted when the program has gone. The caller owns the stream. */
+  /** Opens a tunnel; the signal aborts when the program closes the connection. The caller owns the stream. */
   readonly open: (target: Target, signal: AbortSignal) => Promise<Duplex>;
-  /** Told of everything that people should know. */
+  /** Called with each failure that people should see. */
   readonly onFailure: (error: TunnelError, target?: Target) => void;
   /** Aborted when the listener ends. */
   readonly signal: AbortSignal;
 }
 
 /**
- * The life of a connection: who comes in, what is asked for, the tunnel, bytes both ways. Takes the socket over. Never
- * rejects.
+ * Serves a connection to its end: owner check, handshake, tunnel, bytes in both directions. Takes ownership of the
+ * socket. Never rejects.
  */
 export async function serveConnection(
   socket: Socket,
@@ -70,10 +70,10 @@ async function checkPeerUser(
   { at }: LocalListenAddress,
   { peerUser }: ListenerContext,
 ): Promise<void> {
-  // A unix socket lets nobody else in by itself.
+  // The mode of a unix socket keeps other users out.
   if (peerUser === undefined || at.kind === 'unix') return;
   if ((await peerUser.ownerOf(socket)) !== 'other' || socket.closed) return;
-  throw new Refusal(new ClientError('LISTENER_DENIED', 'a program of another user wanted to come in'));
+  throw new Refusal(new ClientError('LISTENER_DENIED', 'a program of another user tried to connect'));
 }
 
 async function receiveRequest(
@@ -87,7 +87,7 @@ async function receiveRequest(
   return { result, early: nothing };
 }
 
-/** Undefined when the program has gone in the meantime. Throws `Refusal`. */
+/** Opens the tunnel. Undefined when the program has closed the connection in the meantime. Throws `Refusal`. */
 async function openFor(
   socket: Socket,
   request: ConnectRequest,
@@ -111,7 +111,7 @@ async function openFor(
   }
 }
 
-/** Copies both ways until both have ended, and tells why when the tunnel breaks. */
+/** Copies in both directions until both have ended, and reports why when the tunnel breaks. */
 async function bridgeTunnel(
   socket: Socket,
   tunnel: Duplex,
@@ -123,13 +123,13 @@ async function bridgeTunnel(
   socket.write(granted);
   if (early.length > 0) tunnel.write(early);
   const bridged = bridge(socket, tunnel, signal);
-  // It was stopped after what it had asked for.
+  // It was paused after the handshake.
   socket.resume();
   const end = await bridged;
   if (end === 'TARGET_LOST') onFailure(lostTunnelError(cause, target), target);
 }
 
-/** Why a tunnel broke that was open. */
+/** The error for an open tunnel that broke. */
 function lostTunnelError(cause: Error | undefined, target: Target): TunnelError {
   if (cause instanceof ClientError) return cause;
   if (cause instanceof TunnelEnded) return new ClientError(cause.code, cause.message, { cause });

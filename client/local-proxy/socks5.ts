@@ -10,7 +10,7 @@ const [noSignIn, byPassword, noneFits] = [0, 2, 255];
 const connectCommand = 1;
 const [ipv4, name, ipv6] = [1, 3, 4];
 
-/** What RFC 1928 §6 has words for. */
+/** Reply codes of RFC 1928 §6. */
 const replies = {
   GRANTED: 0,
   FAILED: 1,
@@ -44,10 +44,10 @@ const replyOfLayer: Partial<Record<TunnelError['facts']['layer'], keyof typeof r
 export function* socks5(password: Password | undefined): Handshake {
   yield* signIn(password);
   const [version, command, , kind] = yield* receive(4);
-  if (version !== 5) throw new Refusal(malformed('a SOCKS5 request of another version'));
+  if (version !== 5) throw new Refusal(malformed('wrong version in a SOCKS5 request'));
   const target = yield* address(kind!);
   if (command !== connectCommand)
-    throw new Refusal(malformed('SOCKS5 is for connections only'), reply('COMMAND_UNKNOWN'));
+    throw new Refusal(malformed('only CONNECT is supported in SOCKS5'), reply('COMMAND_UNKNOWN'));
   try {
     return connectRequest(parseTargetParts(...target));
   } catch (error) {
@@ -61,7 +61,7 @@ function* signIn(password: Password | undefined): Handshake<void> {
   // Some programs offer nothing but a password; without one here, any will do.
   const method = password === undefined && methods.includes(noSignIn) ? noSignIn : byPassword;
   if (!methods.includes(method)) {
-    const what = password === undefined ? 'no way to sign in that is known' : 'no password';
+    const what = password === undefined ? 'no supported authentication method' : 'no password';
     throw new Refusal(denied(`a program offered ${what}`), Buffer.of(5, noneFits));
   }
   yield* sendBytes(Buffer.of(5, method));
@@ -71,7 +71,9 @@ function* signIn(password: Password | undefined): Handshake<void> {
   yield* text();
   const candidate = yield* text();
   if (version !== 1 || (password !== undefined && !password.matches(candidate.toString())))
-    throw new Refusal(denied('a wrong password came with SOCKS5'), Buffer.of(1, 1), { isGuess: true });
+    throw new Refusal(denied('a program sent a wrong password with SOCKS5'), Buffer.of(1, 1), {
+      isGuess: true,
+    });
   yield* sendBytes(Buffer.of(1, 0));
 }
 
@@ -90,7 +92,7 @@ function* hostOf(kind: number): Handshake<string> {
   if (kind === ipv4) return (yield* receive(4)).join('.');
   if (kind === name) return (yield* text()).toString('latin1');
   if (kind !== ipv6)
-    throw new Refusal(malformed('a kind of address that SOCKS5 does not have'), reply('ADDRESS_UNKNOWN'));
+    throw new Refusal(malformed('unknown address type in a SOCKS5 request'), reply('ADDRESS_UNKNOWN'));
   const groups = (yield* receive(16)).toString('hex').match(/.{4}/g);
   return groups!.join(':');
 }
@@ -104,7 +106,7 @@ function connectRequest(target: Target): ConnectRequest {
   };
 }
 
-/** The address that is bound at the far side is the gateway's secret: zeros, as RFC 1928 lets firewalls do. */
+/** A reply with zeros as the bound address, which the gateway does not reveal; RFC 1928 allows firewalls to do so. */
 function reply(what: keyof typeof replies): Buffer {
   return Buffer.of(5, replies[what], 0, ipv4, 0, 0, 0, 0, 0, 0);
 }

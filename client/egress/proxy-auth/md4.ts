@@ -42,11 +42,11 @@ const rounds: readonly {
 
 function mix(state: Uint32Array, block: Buffer): void {
   let [a, b, c, d] = [...state] as [number, number, number, number];
-  for (const { mixer, added, words, shifts: turns } of rounds) {
+  for (const { mixer, added, words, shifts } of rounds) {
     words.forEach((word, step) => {
       const sum = (a + mixer(b, c, d) + block.readUInt32LE(word * 4) + added) >>> 0;
-      const turn = turns[step % 4]!;
-      [a, b, c, d] = [d, ((sum << turn) | (sum >>> (32 - turn))) >>> 0, b, c];
+      const shift = shifts[step % 4]!;
+      [a, b, c, d] = [d, ((sum << shift) | (sum >>> (32 - shift))) >>> 0, b, c];
     });
   }
   [a, b, c, d].forEach((word, index) => (state[index] = state[index]! + word));

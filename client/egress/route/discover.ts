@@ -146,10 +146,10 @@ async function byPac(
   request: RouteRequest,
   { gateway, signal }: DiscoveryContext,
 ): Promise<Route> {
-  const { evaluatePac: askPac } = await import('../pac/pac.ts');
+  const { evaluatePac } = await import('../pac/pac.ts');
   const why = 'its PAC file says so';
   try {
-    const hops: readonly Hop[] = await askPac(location, { gateway, trust: trustOf(request), signal });
+    const hops: readonly Hop[] = await evaluatePac(location, { gateway, trust: trustOf(request), signal });
     return { source, why, hops };
   } catch (error) {
     return { source, why: 'its PAC file is of no use', hops: ['direct'], pacError: toFailure(error).message };
