@@ -32,9 +32,9 @@ export interface RunOptions<Context, Facts> {
   /** The limit for all checks but `unlimited`, in milliseconds. */
   readonly total?: { readonly ms: number; readonly unlimited: Check<Context, Facts> };
   /** The finding for a check that threw `error`, after its own time limit or before it. */
-  onError(check: Check<Context, Facts>, error: unknown, isTimedOut: boolean): Finding;
+  readonly onError: (check: Check<Context, Facts>, error: unknown, isTimedOut: boolean) => Finding;
   /** The finding for a check that exceeded its time limit. */
-  onTimeout(check: Check<Context, Facts>): Finding;
+  readonly onTimeout: (check: Check<Context, Facts>) => Finding;
 }
 
 /** A check that has been stopped has this long to report what it knows. */

@@ -1,6 +1,6 @@
 import { requestAccess } from '../connect/gateway-api.ts';
 import type { Environment } from '../os/xdg-paths.ts';
-import { printable } from '../os/printable.ts';
+import { printable } from '../os/terminal.ts';
 import { readOptions } from './options.ts';
 
 /** The output of `postern hosts --json`; `version` counts changes of this shape. */

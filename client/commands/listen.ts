@@ -16,7 +16,7 @@ import type { LocalListener } from '../local-proxy/listener.ts';
 import { passwordInFile, passwordOf } from '../local-proxy/password.ts';
 import type { Password } from '../local-proxy/password.ts';
 import type { Environment } from '../os/xdg-paths.ts';
-import { printable } from '../os/printable.ts';
+import { printable } from '../os/terminal.ts';
 import type { OpenTunnelOptions } from '../connect/open-tunnel.ts';
 import { egressFor } from '../connect/gateway-egress.ts';
 import { gatewayOptions, settingsWith } from './options.ts';

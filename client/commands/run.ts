@@ -3,7 +3,7 @@ import { ClientError, toFailure } from '../errors/failure.ts';
 import { help } from './help.ts';
 import type { HelpTopic } from './help.ts';
 import type { Environment } from '../os/xdg-paths.ts';
-import { printable } from '../os/printable.ts';
+import { printable } from '../os/terminal.ts';
 import { version } from '../os/version.ts';
 import { configureZeroCopy } from '../../stream/zero-copy/setting.ts';
 

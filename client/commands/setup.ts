@@ -5,7 +5,7 @@ import { ClientError } from '../errors/failure.ts';
 import { readSmall, reason, replaceFile, writePrivate } from '../os/files.ts';
 import { userPaths } from '../os/xdg-paths.ts';
 import type { Environment, UserPaths } from '../os/xdg-paths.ts';
-import { printable } from '../os/printable.ts';
+import { printable } from '../os/terminal.ts';
 import { configPath, readConfigFile } from '../settings.ts';
 import { parseGateway } from '../http/gateway-url.ts';
 import type { ConfigFile } from '../settings.ts';

@@ -5,7 +5,7 @@ import { readLastError } from '../errors/report.ts';
 import type { LastError } from '../errors/report.ts';
 import { ClientError, toFailure } from '../errors/failure.ts';
 import type { Environment } from '../os/xdg-paths.ts';
-import { printable } from '../os/printable.ts';
+import { printable } from '../os/terminal.ts';
 import { tunnelsHere } from '../resume/tunnel-status-file.ts';
 import type { LocalTunnel } from '../resume/tunnel-status-file.ts';
 import type { ClientSettings } from '../settings.ts';

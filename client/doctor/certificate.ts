@@ -1,7 +1,7 @@
 import { X509Certificate } from 'node:crypto';
 import { rootCertificates } from 'node:tls';
 import type { DetailedPeerCertificate, PeerCertificate, TLSSocket } from 'node:tls';
-import { printable } from '../os/printable.ts';
+import { printable } from '../os/terminal.ts';
 
 /** Facts about a certificate. */
 export interface CertificateFacts {

@@ -154,10 +154,10 @@ export function readUntil(
 ): Promise<{ readonly bytes: Buffer; readonly hasEnded: boolean }> {
   return new Promise((resolve) => {
     let bytes = Buffer.alloc(0);
-    let removeListener = (): void => {};
+    let removeListener: (() => void) | undefined;
     const finish = (hasEnded: boolean): void => {
       stream.off('data', onData).off('end', onEnd).off('close', onEnd);
-      removeListener();
+      removeListener?.();
       stream.pause();
       resolve({ bytes, hasEnded });
     };

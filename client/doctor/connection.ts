@@ -1,6 +1,7 @@
 import type { Explanation } from '../../diagnostics/finding.ts';
 import { formatTarget } from '../../protocol/target.ts';
-import { currentNetworkLookup } from '../egress/tcp/network-dns-cache.ts';
+import { networkId } from '../os/network-id.ts';
+import { networkLookup } from '../egress/tcp/dns-cache.ts';
 import { openTcp } from '../egress/tcp/tcp.ts';
 import { toFailure } from '../errors/failure.ts';
 import { check, failed, ok, survived } from './check.ts';
@@ -23,7 +24,7 @@ export const connection = check({
       name: route.proxy ?? address,
       unreachable: isProxy ? 'PROXY_UNREACHABLE' : 'GATEWAY_UNREACHABLE',
       timeout: isProxy ? 'PROXY_UNREACHABLE' : 'GATEWAY_TIMEOUT',
-      ...(isProxy && { lookup: currentNetworkLookup }),
+      ...(isProxy && { lookup: networkLookup(networkId) }),
     } as const;
     const limit = deadlineSignal(signal, patienceMs);
     const since = performance.now();

@@ -19,10 +19,9 @@ export const name = check({
     if (isAddress(host))
       return { findings: [ok(id, `${host} is an address, not a name`)], found: { addresses: [host] } };
     try {
-      const onTimeout = (): Error => Object.assign(new Error('no answer'), { code: 'ETIMEOUT' });
       const answers = await withDeadline(signal, answerMs, () => lookup(host, { all: true }), {
-        onTimeout,
-        onAborted: onTimeout,
+        onTimeout: noAnswer,
+        onAborted: noAnswer,
       });
       const addresses = answers.map(({ address }) => address);
       return { findings: [ok(id, `${host} is ${addresses.join(', ')}`)], found: { addresses } };
@@ -34,6 +33,10 @@ export const name = check({
     }
   },
 });
+
+function noAnswer(): Error {
+  return Object.assign(new Error('no answer'), { code: 'ETIMEOUT' });
+}
 
 /** A resolver repeats its query after 5 s, and is often answered then. */
 const answerMs = 8000;
@@ -61,8 +64,7 @@ function unknown(route: EgressFacts, code: string): Finding {
     ? {
         meaning:
           'the configured proxy does not exist in this network. It belongs to another network, or is misspelled.',
-        advice:
-          'correct HTTPS_PROXY, or outside that network unset it: unset HTTPS_PROXY',
+        advice: 'correct HTTPS_PROXY, or outside that network unset it: unset HTTPS_PROXY',
       }
     : {
         meaning: `the name is misspelled, or resolves only inside some network (VPN), or only the company's proxy resolves names of the internet.`,

@@ -4,7 +4,7 @@ import { formatResponseHead } from '../../protocol/http-head.ts';
 import { formatTarget, parseTarget } from '../../protocol/target.ts';
 import type { Target } from '../../protocol/target.ts';
 import { ClientError, toFailure } from '../errors/failure.ts';
-import { printable } from '../os/printable.ts';
+import { printable } from '../os/terminal.ts';
 import { Refusal, receiveUntil } from './handshake.ts';
 import type { Handshake } from './handshake.ts';
 import type { Password } from './password.ts';

@@ -2,7 +2,7 @@ import type { TunnelError } from '../../protocol/errors.ts';
 import { formatTarget } from '../../protocol/target.ts';
 import type { Target } from '../../protocol/target.ts';
 import { reportError, writeStderr } from '../errors/report.ts';
-import { printable } from '../os/printable.ts';
+import { printable } from '../os/terminal.ts';
 import { protocolNames } from './detect-protocol.ts';
 import type { LocalListener } from './listener.ts';
 

@@ -3,7 +3,7 @@ import { constants } from 'node:os';
 const deadly = ['SIGHUP', 'SIGINT', 'SIGTERM'] as const;
 
 /**
- * Runs `work` to its end even when a signal asks this process to leave, and leaves then. For steps that must not stop
+ * Runs `work` to its end even when a signal tells this process to exit, and exits then. For steps that must not stop
  * halfway, like using a token that can be used once.
  */
 export async function deferSignals<T>(work: () => Promise<T>): Promise<T> {

@@ -10,13 +10,13 @@ import { createPacResolver } from 'pac-resolver';
 import { QuickJS } from 'quickjs-wasi';
 import type { PacResponse, PacRequest } from './pac-run.ts';
 
-/** Put in by the build: the WebAssembly of QuickJS, packed. The sources read it from its package. */
+/** Defined by the build: the WebAssembly of QuickJS, compressed. The sources read it from its package. */
 declare const POSTERN_QUICKJS: string | undefined;
 
 const memoryBytes = 64 * 1024 * 1024;
 const pageBytes = 64 * 1024;
 
-/** PAC files look up what only the company's own servers know; elsewhere that must not take all the time there is. */
+/** PAC files look up names that only the company's own DNS has; elsewhere that must not use up all the time. */
 const lookupMs = 1500;
 
 function address4(host: string): Promise<string | null> {
@@ -33,7 +33,7 @@ function number4(address: string): number {
   return address.split('.').reduce((sum, byte) => sum * 256 + Number(byte), 0);
 }
 
-/** Functions of a PAC file that the package would let wait for ever, print, or ask a public server. */
+/** Functions of a PAC file that in the package could wait for ever, print, or query a public server. */
 const own = {
   alert(): void {},
   async dnsResolve(host: unknown): Promise<string | null> {
@@ -62,7 +62,7 @@ function routedAddress(): Promise<string | undefined> {
       resolve(address);
     };
     socket.once('error', () => give(undefined));
-    // A public address that stands for none (RFC 5737).
+    // A public address for documentation (RFC 5737).
     socket.once('connect', () => give(socket.address().address));
     socket.connect(53, '192.0.2.1');
   });

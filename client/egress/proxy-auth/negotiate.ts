@@ -1,5 +1,5 @@
 import { isAddress } from '../../../protocol/target.ts';
-import { printable } from '../../os/printable.ts';
+import { printable } from '../../os/terminal.ts';
 import { splitUser } from './credentials.ts';
 import type { ProxyCredentials } from './credentials.ts';
 import type { KerberosClient, LoadKerberos } from './kerberos-package.ts';

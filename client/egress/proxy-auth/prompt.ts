@@ -2,7 +2,7 @@ import { closeSync, constants, openSync, writeSync } from 'node:fs';
 import { ReadStream } from 'node:tty';
 import { onAbort } from '../../../base/deadline.ts';
 import { Secret } from '../../../protocol/secret.ts';
-import { printable } from '../../os/printable.ts';
+import { printable } from '../../os/terminal.ts';
 import type { ProxyCredentials } from './credentials.ts';
 import { LineEditor } from './line-editor.ts';
 

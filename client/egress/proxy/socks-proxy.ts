@@ -6,8 +6,8 @@ import type { Target } from '../../../protocol/target.ts';
 import { answerMs } from '../../http/exchange.ts';
 import { ClientError, toFailure } from '../../errors/failure.ts';
 import { reason } from '../../os/files.ts';
-import { currentNetworkLookup } from '../tcp/network-dns-cache.ts';
-import { cachedLookup } from '../tcp/dns-cache.ts';
+import { networkId } from '../../os/network-id.ts';
+import { cachedLookup, networkLookup } from '../tcp/dns-cache.ts';
 import { hopName } from './proxy-url.ts';
 import type { Proxy } from './proxy-url.ts';
 import {
@@ -24,7 +24,7 @@ import {
 } from './socks-messages.ts';
 import { openTcp } from '../tcp/tcp.ts';
 
-/** Of a name with many addresses; each costs a connection to the proxy. */
+/** How many addresses of a name are tried; each takes a connection to the proxy. */
 const maxAddresses = 4;
 
 /**
@@ -45,7 +45,7 @@ export async function connectBySocks(proxy: Proxy, gateway: Target, signal: Abor
   throw failure;
 }
 
-/** What to ask the proxy for: the gateway by its name, or by the addresses it has here. */
+/** The targets to request: the gateway's name, or its addresses as resolved here. */
 async function targets(proxy: Proxy, gateway: Target, signal: AbortSignal): Promise<readonly Target[]> {
   const { scheme } = proxy;
   if (isAddress(gateway.host) || scheme === 'socks4a' || scheme === 'socks5h') return [gateway];
@@ -67,7 +67,7 @@ function lookUp(name: string, signal: AbortSignal): Promise<readonly LookupAddre
     cachedLookup(name, { all: true }, (error, addresses) => {
       removeListener();
       if (error === null) return resolve(addresses as LookupAddress[]);
-      const how = 'the proxy looks it up with socks5h:// or socks4a://';
+      const how = 'with socks5h:// or socks4a:// the proxy resolves it';
       const message = `cannot look up ${name} (${reason(error)}); ${how}`;
       reject(new ClientError('GATEWAY_UNREACHABLE', message, { cause: error }));
     });
@@ -78,7 +78,7 @@ async function connectOnce(proxy: Proxy, target: Target, signal: AbortSignal): P
   const name = hopName(proxy);
   const { address } = proxy;
   const code = 'PROXY_UNREACHABLE';
-  const peer = { address, name, unreachable: code, timeout: code, lookup: currentNetworkLookup } as const;
+  const peer = { address, name, unreachable: code, timeout: code, lookup: networkLookup(networkId) } as const;
   const socket = await openTcp(peer, signal);
   const stopWaiting = withSocksTimeout(socket, name, signal);
   try {
@@ -87,7 +87,7 @@ async function connectOnce(proxy: Proxy, target: Target, signal: AbortSignal): P
   } catch (error) {
     socket.destroy();
     if (error instanceof ClientError) throw error;
-    const what = error instanceof RangeError ? error.message : `the connection was cut (${reason(error)})`;
+    const what = error instanceof RangeError ? error.message : `the connection was closed (${reason(error)})`;
     throw new ClientError('PROXY_REFUSED', `${name}: ${what}`, { cause: error });
   } finally {
     stopWaiting();
@@ -121,12 +121,12 @@ async function requestConnection(socket: Socket, proxy: Proxy, target: Target): 
   }
   await signIn(socket, proxy);
   socket.write(request5(target));
-  // Some end after these two bytes when they refuse.
+  // Some proxies end after these two bytes when they refuse.
   const start = await readExactly(socket, 2);
   const why = refusal5(start);
   if (why !== undefined) throw refused(why);
   const head = Buffer.concat([start, await readExactly(socket, head5Bytes - start.length)]);
-  // The address from which the proxy connects says nothing to us.
+  // The address from which the proxy connects is not needed.
   await readExactly(socket, rest5(head));
 }
 
@@ -140,14 +140,14 @@ async function signIn(socket: Socket, proxy: Proxy): Promise<void> {
   socket.write(greeting5(password !== undefined));
   const wanted = readChoice5(await readExactly(socket, 2));
   if (wanted === 'nothing') return;
-  if (user === undefined || password === undefined) throw refused('wants a user name and password');
-  if (wanted === 'something else') throw refused('takes no user name and password');
+  if (user === undefined || password === undefined) throw refused('requires a user name and password');
+  if (wanted === 'something else') throw refused('does not accept a user name and password');
   socket.write(signIn5(user, password.reveal()));
   const [, status] = await readExactly(socket, 2);
   if (status !== 0) throw refused('did not accept the password');
 }
 
-/** Exactly so many bytes; what comes after them stays in the socket. Throws when it ends before. */
+/** Reads exactly `length` bytes; bytes after them stay in the socket. Throws when the connection ends before. */
 function readExactly(socket: Socket, length: number): Promise<Buffer> {
   return new Promise((resolve, reject) => {
     const look = (): void => {
@@ -155,7 +155,7 @@ function readExactly(socket: Socket, length: number): Promise<Buffer> {
       const bytes = socket.read(length) as Buffer | null;
       if (bytes === null) return;
       stop();
-      // At its end a stream gives what is left.
+      // At its end a stream returns the remaining bytes.
       if (bytes.length === length) resolve(bytes);
       else reject(new RangeError('it closed the connection'));
     };

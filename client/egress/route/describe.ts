@@ -4,21 +4,21 @@ import { hopName } from '../proxy/proxy-url.ts';
 import { routeCache } from './route-cache.ts';
 import type { PlannedRoute } from './route.ts';
 
-/** Which way out is taken, for people and programs. No passwords. */
+/** The route that is used, for people and programs. No passwords. */
 export interface RouteDescription {
-  /** Who says so: `HTTPS_PROXY`, `NO_PROXY`, `POSTERN_PAC`, `config.json`, `GNOME`, `macOS`, `Windows`, `nothing` … */
+  /** What determines it: `HTTPS_PROXY`, `NO_PROXY`, `POSTERN_PAC`, `config.json`, `GNOME`, `macOS`, `Windows`, `nothing` … */
   readonly source: string;
-  /** Why, as a clause. */
+  /** The reason, as a clause. */
   readonly why: string;
-  /** What is tried, in this order: `http://p:3128`, `socks5h://q:1080`, `direct`. */
+  /** The hops in the order in which they are tried: `http://p:3128`, `socks5h://q:1080`, `direct`. */
   readonly hops: readonly string[];
-  /** Those of them that were not there a short while ago. */
+  /** The hops that were unreachable a short while ago. */
   readonly dead: readonly string[];
-  /** Whether this was found out earlier in this network. */
+  /** Whether this comes from the cache of this network. */
   readonly isRemembered: boolean;
-  /** Why a PAC file is not followed. */
+  /** Why a PAC file is not used. */
   readonly pacError?: string;
-  /** Whether certificates in this network needed the authorities of the system. */
+  /** Whether certificates in this network need the authorities of the system. */
   readonly needsSystemTrust: boolean;
 }
 

@@ -14,18 +14,18 @@ import { trustOf } from '../tls/trust.ts';
 import { routeCache } from './route-cache.ts';
 import type { Route, RouteRequest } from './route.ts';
 
-/** Settings change, PAC files too; when the way that is remembered is blocked, they are asked earlier. */
+/** Settings and PAC files change; when the cached route fails, they are read again earlier. */
 const keptMs = 30 * 60_000;
-/** A PAC file that cannot be had may come with the VPN, and that with the same network. */
-const troubledMs = 60_000;
+/** A PAC file that cannot be fetched may become available with the VPN, in the same network. */
+const keptAfterErrorMs = 60_000;
 
-/** Where a PAC file is looked for when the system says no more than that there is one. */
+/** The location of the PAC file for automatic detection (WPAD). */
 const autoDetected = 'http://wpad/wpad.dat';
 
-/** The same question of two tunnels at once is asked once. */
+/** Discoveries that are running: tunnels with the same request share one. */
 const running = new Map<string, Promise<Route>>();
 
-/** Connects by the way that a PAC file or the system names. The caller owns the socket. Throws as `Egress.connect`. */
+/** Connects by the route that a PAC file or the system determines. The caller owns the socket. Throws as `Egress.connect`. */
 export async function connectDiscovered(
   request: RouteRequest,
   gateway: Target,
@@ -42,7 +42,7 @@ export async function connectDiscovered(
   }
 }
 
-/** What is known about the way from this network, or is found out now. */
+/** The cached route from this network, or the result of a discovery now. */
 export async function routeFor(
   request: RouteRequest,
   gateway: Target,
@@ -53,7 +53,7 @@ export async function routeFor(
   return { route: await discoverOnce(request, gateway, signal), isRemembered: false };
 }
 
-/** Whoever asks first may give up before the others: each waits by its own signal, and what is asked has limits of its own. */
+/** Starts or joins a discovery. Each caller waits by its own signal, and the discovery has time limits of its own: the first caller may give up before the others. */
 function discoverOnce(request: RouteRequest, gateway: Target, signal: AbortSignal): Promise<Route> {
   const question = cacheKey(request, gateway);
   const key = `${networkId()} ${request.state} ${question}`;
@@ -61,7 +61,11 @@ function discoverOnce(request: RouteRequest, gateway: Target, signal: AbortSigna
   if (pending === undefined) {
     pending = discover(request, gateway, new AbortController().signal)
       .then((route) => {
-        routeCache(request.state).keep(question, route, route.pacError === undefined ? keptMs : troubledMs);
+        routeCache(request.state).keep(
+          question,
+          route,
+          route.pacError === undefined ? keptMs : keptAfterErrorMs,
+        );
         return route;
       })
       .finally(() => running.delete(key));
@@ -103,7 +107,7 @@ interface DiscoveryContext {
   readonly signal: AbortSignal;
 }
 
-/** As browsers do: what is detected first, then the PAC file, then the proxies that are written down. */
+/** The order of browsers: automatic detection, then the PAC file, then the configured proxies. */
 async function bySystem(
   systemProxy: SystemProxy,
   request: RouteRequest,
@@ -116,7 +120,7 @@ async function bySystem(
       request,
       context,
     );
-    // Most networks have none, and the setting is on by default on some systems.
+    // Most networks have none, and detection is on by default on some systems.
     if (found.pacError === undefined) return found;
   }
   if (systemProxy.pac !== undefined) {
@@ -128,7 +132,7 @@ async function bySystem(
   if (proxy === undefined)
     return { ...withoutSystemProxy(request), ...(pacError === undefined ? {} : { pacError }) };
   if (isExceptedBySystem(systemProxy, context.gateway))
-    return { source, why: 'its list of exceptions names the gateway', hops: ['direct'] };
+    return { source, why: 'its list of exceptions has the gateway', hops: ['direct'] };
   const hops = [parseProxy(proxy, `the proxy setting of ${source}`)];
   return { source, why: 'it is set there', hops, ...(pacError === undefined ? {} : { pacError }) };
 }
@@ -136,22 +140,27 @@ async function bySystem(
 function withoutSystemProxy({ proxy }: RouteRequest): Route {
   const hint = proxy.http?.trim() ?? '';
   if (hint === '') return { source: 'nothing', why: 'no proxy is set', hops: ['direct'] };
-  const why = 'it is set, and nothing says anything about https; straight if it does not help';
+  const why = 'it is set, and nothing is set for https; directly if it fails';
   return { source: 'HTTP_PROXY', why, hops: [parseProxy(hint, 'HTTP_PROXY'), 'direct'] };
 }
 
-/** A PAC file that cannot be had or does not run sends nobody anywhere: straight on, and the trouble is kept. */
+/** The route by a PAC file. One that cannot be fetched or run is ignored: a direct route, with the error. */
 async function byPac(
   { location, source }: { readonly location: string; readonly source: string },
   request: RouteRequest,
   { gateway, signal }: DiscoveryContext,
 ): Promise<Route> {
   const { evaluatePac } = await import('../pac/pac.ts');
-  const why = 'its PAC file says so';
+  const why = 'by its PAC file';
   try {
     const hops: readonly Hop[] = await evaluatePac(location, { gateway, trust: trustOf(request), signal });
     return { source, why, hops };
   } catch (error) {
-    return { source, why: 'its PAC file is of no use', hops: ['direct'], pacError: toFailure(error).message };
+    return {
+      source,
+      why: 'its PAC file cannot be used',
+      hops: ['direct'],
+      pacError: toFailure(error).message,
+    };
   }
 }

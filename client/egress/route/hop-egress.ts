@@ -6,7 +6,7 @@ import { hopName } from '../proxy/proxy-url.ts';
 import type { Proxy, Hop } from '../proxy/proxy-url.ts';
 import type { TrustSources } from '../tls/tls.ts';
 
-/** The egress of one step; `trust` is for the TLS of an https:// proxy, `signIn` for one that asks who we are. */
+/** The egress of one hop; `trust` is for the TLS of an https:// proxy, `signIn` for a proxy that requires a sign-in. */
 export function hopEgress(hop: Hop, trust: TrustSources, signIn?: ProxySignIn): Egress {
   if (hop === 'direct') return direct;
   const { scheme, address, user, password } = hop;

@@ -10,7 +10,7 @@ import { routeCache } from './route-cache.ts';
 import type { RouteCache } from './route-cache.ts';
 import type { Route, RouteRequest } from './route.ts';
 
-/** After these the next step may get through; a proxy that wants a sign-in is there, and means us. */
+/** After these errors the next hop is tried; not after a proxy's demand for a sign-in, which can be met. */
 const triesNextHop: ReadonlySet<TunnelErrorCode> = new Set([
   'PROXY_UNREACHABLE',
   'PROXY_REFUSED',
@@ -18,12 +18,12 @@ const triesNextHop: ReadonlySet<TunnelErrorCode> = new Set([
   'GATEWAY_TIMEOUT',
 ]);
 
-/** Whether another way may get through after this failure. */
+/** Whether another hop may get through after this failure. */
 export function isRouteFailure(error: unknown): boolean {
   return error instanceof ClientError && triesNextHop.has(error.code);
 }
 
-/** The steps as they are tried: those that were not there a short while ago come last. */
+/** The hops in the order in which they are tried: those that were unreachable a short while ago come last. */
 export function orderByHealth(hops: readonly Hop[], memory: Pick<RouteCache, 'isDead'>): readonly Hop[] {
   if (hops.length < 2) return hops;
   const dead = new Set(hops.filter((hop) => memory.isDead(hop)));
@@ -31,7 +31,7 @@ export function orderByHealth(hops: readonly Hop[], memory: Pick<RouteCache, 'is
 }
 
 /**
- * Connects by the first step that gets through. The caller owns the socket, which has an `error` listener already. When
+ * Connects by the first hop that gets through. The caller owns the socket, which has an `error` listener already. When
  * none does, the failure of the first is thrown, naming the others. Throws as `Egress.connect`.
  */
 export async function connectViaRoute(
@@ -60,7 +60,7 @@ export async function connectViaRoute(
   throw combinedFailure(route, hops, failures);
 }
 
-/** What is said when nothing got through: the first failure, and who chose this way. */
+/** The error when no hop got through: the first failure, and what determined the route. */
 function combinedFailure(
   { source, pacError }: Route,
   hops: readonly Hop[],

@@ -2,7 +2,7 @@ import type { SystemTrust, TrustSources } from './tls.ts';
 import { routeCache } from '../route/route-cache.ts';
 import type { RouteRequest } from '../route/route.ts';
 
-/** Whom a way trusts: the authorities of Node and of its CA file at first, and then those of the system. */
+/** The trust for a route: the authorities of Node.js and of its CA file first, then those of the system. */
 export function trustOf({ caFile, state, trustsSystem = true, systemCaFile }: RouteRequest): TrustSources {
   const cache = routeCache(state);
   const added = {
