@@ -1,10 +1,10 @@
-/** One offer of a `Proxy-Authenticate` header (RFC 9110 §11.3). */
+/** One challenge of a `Proxy-Authenticate` header (RFC 9110 §11.3). */
 export interface ProxyChallenge {
   /** In lower case. */
   readonly scheme: string;
   /** The bare token of NTLM and Negotiate. */
   readonly token?: string;
-  /** By their names in lower case; of two with the same name the first counts. */
+  /** By name in lower case; of two with the same name the first one is used. */
   readonly params: ReadonlyMap<string, string>;
 }
 
@@ -15,7 +15,7 @@ const junk = /(?:"(?:[^"\\]|\\.)*"?|[^,"])*/y;
 const separators = /[ \t,]*/y;
 const maxChallenges = 32;
 
-/** Reads `Proxy-Authenticate`, one line or several; what is no challenge is skipped. */
+/** Parses `Proxy-Authenticate`, one line or several; malformed parts are skipped. */
 export function parseChallenges(header: string | readonly string[]): ProxyChallenge[] {
   return [header].flat().flatMap(parseLine).slice(0, maxChallenges);
 }

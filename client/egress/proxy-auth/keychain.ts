@@ -5,25 +5,25 @@ import type { Target } from '../../../protocol/target.ts';
 import { deadlineSignal } from '../../../base/deadline.ts';
 import type { ProxyCredentials } from './credentials.ts';
 
-/** A proxy as a keychain knows it. */
+/** A query to a keychain. */
 export interface KeychainQuery {
   readonly proxy: Target;
   readonly tls: boolean;
-  /** Of several entries, that of this user. */
+  /** Selects one of several entries. */
   readonly user?: string;
-  /** Whether the keychain may ask somebody to unlock it. */
+  /** Whether the keychain is allowed to prompt for unlocking. */
   readonly isPromptAllowed: boolean;
 }
 
-/** A program that reads the keychain of a system, and what its output means. */
+/** A program that reads the keychain of a system, and the parser of its output. */
 export interface KeychainReader {
-  /** What a message calls it. */
+  /** Its name in messages. */
   readonly name: string;
-  /** No secret is in it: others on this machine can see it. */
+  /** Contains no secret: other users of this machine can see it. */
   readonly argv: readonly [program: string, ...args: string[]];
-  /** Name and password, from both outputs in one. */
+  /** Parses user name and password from the combined output. */
   parse(output: string): { readonly user: string; readonly password: string } | undefined;
-  /** The command by which a person puts a password there; it asks for it. */
+  /** The command that stores a password there, by a prompt. */
   readonly storing: string;
 }
 
@@ -62,7 +62,7 @@ function quotedValue(text = ''): string | undefined {
   return /^"(.*)"$/.exec(text.trim())?.[1];
 }
 
-/** The Secret Service of GNOME, KDE and others, by `secret-tool` of libsecret. */
+/** The Secret Service of GNOME, KDE and others, read by `secret-tool` of libsecret. */
 function secretService({ proxy, tls, user, isPromptAllowed }: KeychainQuery): KeychainReader {
   const attributes = ['protocol', tls ? 'https' : 'http', 'server', proxy.host, 'port', String(proxy.port)];
   const account = user === undefined ? [] : ['user', user];
@@ -80,8 +80,8 @@ function secretService({ proxy, tls, user, isPromptAllowed }: KeychainQuery): Ke
 }
 
 /**
- * The generic credential `postern:HOST:PORT` of the Credential Manager. `cmdkey` writes them and does not read them, so
- * that PowerShell has to; where it may not call the system (Constrained Language Mode), nothing is found.
+ * The generic credential `postern:HOST:PORT` of the Credential Manager. `cmdkey` writes but cannot read credentials, so
+ * PowerShell does; where it is not allowed to call the system (Constrained Language Mode), nothing is found.
  */
 function windows({ proxy }: KeychainQuery): KeychainReader {
   const target = `postern:${proxy.host}:${proxy.port}`;
@@ -134,12 +134,12 @@ if ($found) { $found | ForEach-Object { [Convert]::ToBase64String([Text.Encoding
   };
 }
 
-/** A keychain that has to be unlocked asks a person. */
+/** Time for a person to unlock the keychain. */
 const unlockMs = 60_000;
 const lockedMs = 3000;
 const maxOutputBytes = 64 * 1024;
 
-/** What the keychain has for a proxy. Never throws: without an answer it is as if there were none. */
+/** Reads the credentials for a proxy from the keychain. Never throws: undefined where there are none. */
 export async function readKeychain(
   query: KeychainQuery,
   signal: AbortSignal,
@@ -152,7 +152,7 @@ export async function readKeychain(
   return { user: found.user, password: new Secret(found.password), source: reader.name };
 }
 
-/** Both outputs of a program; what it has printed so far when it fails or has to be ended. */
+/** Stdout and stderr of a program; partial output when it fails or is stopped. */
 function outputsOf([program, ...args]: KeychainReader['argv'], signal: AbortSignal): Promise<string> {
   return new Promise((resolve) => {
     const chunks: Buffer[] = [];
@@ -173,7 +173,7 @@ function outputsOf([program, ...args]: KeychainReader['argv'], signal: AbortSign
   });
 }
 
-/** Windows looks into the current directory first. */
+/** The absolute path on Windows, which would search the current directory first. */
 function systemPath(program: string): string {
   if (process.platform !== 'win32') return program;
   return join('C:\\Windows\\System32\\WindowsPowerShell\\v1.0', program);

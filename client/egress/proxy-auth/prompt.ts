@@ -7,8 +7,8 @@ import type { ProxyCredentials } from './credentials.ts';
 import { LineEditor } from './line-editor.ts';
 
 /**
- * Asks for name and password on the terminal, whatever stdin and stderr are; the password is not shown. Undefined when
- * there is no terminal, when the person breaks off, or when `signal` aborts.
+ * Prompts for user name and password on the terminal, whatever stdin and stderr are; the password is not echoed.
+ * Undefined when there is no terminal, when the user cancels, or when `signal` aborts.
  */
 export async function promptForCredentials(
   question: { readonly proxy: string; readonly user?: string; readonly wantsDomain: boolean },
@@ -23,7 +23,7 @@ export async function promptForCredentials(
   try {
     const name = printable(question.proxy);
     const hint = question.wantsDomain ? ` (like DOMAIN\\user)` : '';
-    terminal.write(`postern: the proxy ${name} asks who you are\r\n`);
+    terminal.write(`postern: the proxy ${name} requires a sign-in\r\n`);
     const user = question.user ?? (await terminal.prompt(`postern: user name${hint}: `, 'shown', signal));
     if (user === undefined || user === '') return undefined;
     const password = await terminal.prompt(`postern: password of ${printable(user)}: `, 'hidden', signal);
@@ -64,7 +64,7 @@ function openTerminal(): Terminal {
   };
 }
 
-/** In raw mode, so that nothing is shown but what we write, and Ctrl-C reaches us with the terminal still to be put right. */
+/** Prompts in raw mode: the terminal echoes nothing, and on Ctrl-C its mode can still be restored. */
 function promptLine(
   input: ReadStream,
   write: (text: string) => void,
