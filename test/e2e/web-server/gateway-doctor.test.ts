@@ -171,7 +171,10 @@ const faults: readonly Fault[] = [
   },
 ];
 
-describe('postern-gateway doctor', needs('nginx', 'haproxy', 'apache2', 'caddy', 'openssl', 'sshd'), () => {
+const lacking = needs('nginx', 'haproxy', 'apache2', 'caddy', 'openssl', 'sshd');
+
+// Each has a gateway and a web server of its own, and most of its time is waiting for what the doctor waits for.
+describe('postern-gateway doctor', { ...lacking, concurrency: 4 }, () => {
   const scratch = openScratch();
   let certificates: Certificates;
   let sshd: Sshd;
