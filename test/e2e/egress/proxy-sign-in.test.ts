@@ -31,6 +31,16 @@ const programs =
 
 const sizeMiB = isLong ? 100 : 10;
 
+const allProxies = [
+  'squid, Basic',
+  'squid, Digest before Basic',
+  'squid, NTLM',
+  'squid, Negotiate',
+  'tinyproxy, Basic',
+] as const;
+
+type ProxyName = (typeof allProxies)[number];
+
 /** In a network where the proxies are all that can be reached, besides DNS and the KDC. */
 describe('a corporate proxy that wants a sign-in', needsNetwork(clientBundle, ...programs), () => {
   const scratch = openScratch();
@@ -95,33 +105,37 @@ describe('a corporate proxy that wants a sign-in', needsNetwork(clientBundle, ..
     assert.match(stderr.toString(), /\(GATEWAY_UNREACHABLE\)/);
   });
 
-  for (const name of [
-    'squid, Basic',
-    'squid, Digest before Basic',
-    'squid, NTLM',
-    'squid, Negotiate',
-    'tinyproxy, Basic',
-  ] as const) {
-    it(`${name}: login, and what may be reached then, get through`, async () => {
-      const { POSTERN_TOKEN_FILE, ...env } = through(name) as Record<string, string>;
-      assert.ok(POSTERN_TOKEN_FILE);
-      const own = {
-        ...sshThrough(env, 'login').env,
-        HOME: scratch.path(`home-${name.replaceAll(/\W+/g, '-')}`),
-      };
-      mkdirSync(own.HOME);
-      const argv = [clientCommand()[0]!, kerberosClient, 'login', '--device'];
-      const login = openTerminal(scratch, argv.join(' '), { env: own, namespace: network.client });
-      await login.shows('type the code');
-      const [, code] = /type the code ([A-Z-]+)/.exec(login.shown())!;
-      await approve(world, code!);
-      assert.equal(await login.ended, 0, login.shown());
-      assert.match(login.shown(), /signed in as alice/);
-      const hosts = within(network.client, [clientCommand()[0]!, kerberosClient, 'hosts']);
-      const { stdout } = await succeeded(run(hosts, { env: own }));
-      assert.match(stdout.toString(), /^box:/m);
-    });
+  // Each waits for the interval of the device flow.
+  describe('login, and what may be reached then', { concurrency: true }, () => {
+    for (const name of allProxies) {
+      it(`get through ${name}`, async () => {
+        const { POSTERN_TOKEN_FILE, ...env } = through(name) as Record<string, string>;
+        assert.ok(POSTERN_TOKEN_FILE);
+        // Each client keeps its sign-in in a home of its own.
+        const home = scratch.path(`home-${name.replaceAll(/\W+/g, '-')}`);
+        mkdirSync(home);
+        const own = {
+          ...sshThrough(env, 'login').env,
+          HOME: home,
+          XDG_CONFIG_HOME: `${home}/config`,
+          XDG_STATE_HOME: `${home}/state`,
+          XDG_CACHE_HOME: `${home}/cache`,
+        };
+        const argv = [clientCommand()[0]!, kerberosClient, 'login', '--device'];
+        const login = openTerminal(scratch, argv.join(' '), { env: own, namespace: network.client });
+        await login.shows('type the code');
+        const [, code] = /type the code ([A-Z-]+)/.exec(login.shown())!;
+        await approve(world, code!);
+        assert.equal(await login.ended, 0, login.shown());
+        assert.match(login.shown(), /signed in as alice/);
+        const hosts = within(network.client, [clientCommand()[0]!, kerberosClient, 'hosts']);
+        const { stdout } = await succeeded(run(hosts, { env: own }));
+        assert.match(stdout.toString(), /^box:/m);
+      });
+    }
+  });
 
+  for (const name of allProxies) {
     it(`${name}: ssh and scp of ${sizeMiB} MiB get through, each way`, async () => {
       const ssh = sshThrough(through(name), name.replaceAll(/\W+/g, '-'));
       const { stdout } = await succeeded(ssh.run([box, 'echo through']));
@@ -231,9 +245,6 @@ describe('a corporate proxy that wants a sign-in', needsNetwork(clientBundle, ..
     assert.equal(terminal.shown().match(/user name: /g)?.length, 1);
   });
 });
-
-type ProxyName =
-  'squid, Basic' | 'squid, Digest before Basic' | 'squid, NTLM' | 'squid, Negotiate' | 'tinyproxy, Basic';
 
 const wantedHints = {
   'squid, Basic': /^postern: hint: export POSTERN_PROXY_USER='USER' POSTERN_PROXY_PASSWORD=/,
