@@ -51,10 +51,12 @@ export async function withDeadline<T>(
   work: (signal: AbortSignal) => PromiseLike<T> | T,
   { onTimeout, onAborted }: DeadlineOptions = {},
 ): Promise<T> {
-  const failed = Promise.withResolvers<never>();
+  // Node 20, which the client supports, has no `Promise.withResolvers`.
+  let reject!: (error: unknown) => void;
+  const failed = new Promise<never>((_resolve, onRejected) => (reject = onRejected));
   const deadline = new AbortController();
   const fail = (error: unknown): void => {
-    failed.reject(error);
+    reject(error);
     deadline.abort(error);
   };
   const abort = (): void => fail(onAborted?.() ?? signal?.reason);
@@ -65,9 +67,9 @@ export async function withDeadline<T>(
   );
   const removeListener = signal && onAbort(signal, abort);
   // It has no other listener when `work` settles first.
-  failed.promise.catch(() => {});
+  failed.catch(() => {});
   try {
-    return await Promise.race([work(deadline.signal), failed.promise]);
+    return await Promise.race([work(deadline.signal), failed]);
   } finally {
     clearTimeout(timer);
     removeListener?.();

@@ -1,4 +1,4 @@
-/** Only `connect` is on the way of every ssh; whatever the others need is loaded when one of them is asked for. */
+/** Runs the command line. `connect` runs before every ssh, so nothing else is loaded for it; the other commands load what they need. */
 async function main(): Promise<number> {
   const [command, ...args] = process.argv.slice(2);
   if (command === 'connect') return (await import('./commands/connect.ts')).connect(args, process.env);
@@ -6,21 +6,22 @@ async function main(): Promise<number> {
   return run(command, args, process.env);
 }
 
+/** Time for the event loop to become empty by itself. */
 const lingerMs = 300;
 
 async function start(): Promise<void> {
   process.exitCode = await main();
-  // All of them may have asked somebody who never answers.
-  if (['connect', 'doctor', 'listen'].includes(process.argv[2] ?? '')) leave();
+  // These can have a request to a peer or a name server under way that is never answered.
+  if (['connect', 'doctor', 'listen'].includes(process.argv[2] ?? '')) exitSoon();
 }
 
 /**
- * Ends by itself once nothing is left to do: `process.exit()` can wait for ever for a compiler thread that is at work
- * (nodejs/node#54918, seen after large transfers). Only what is held up elsewhere, such as a name server that does not
- * answer, is cut off.
+ * Lets the process end by itself once nothing is left to do: `process.exit()` can wait for ever for a compiler thread that
+ * is at work (nodejs/node#54918, seen after large transfers). Only what is held up elsewhere, such as a name server that
+ * does not answer, is cut off.
  */
-function leave(): void {
-  // It may stay open; `connect` has ended its own, and nothing else may be taken for it.
+function exitSoon(): void {
+  // The caller's end of it can stay open. `connect` has closed its own already; another stream must not be taken for it.
   if (process.argv[2] !== 'connect') process.stdin.destroy();
   setTimeout(() => process.exit(), lingerMs).unref();
 }

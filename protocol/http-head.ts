@@ -1,4 +1,7 @@
-/** A response head in wire format (RFC 9112 section 2.1). Throws `TypeError` for a control character in a line. */
+/**
+ * A response head in wire format, up to the empty line (RFC 9112 section 2.1). Values are written as they are: throws
+ * `TypeError` for a control character other than a tab, which could begin a line of its own.
+ */
 export function formatResponseHead(
   status: number,
   reason: string,

@@ -4,11 +4,11 @@ export const resumeCauses = {
   dropped: 'the connection ended without a Close frame',
   closed: 'an intermediary closed the WebSocket',
   silent: 'nothing arrived any more',
-  network: 'the network changed',
+  network: 'the network has changed',
   wake: 'the machine was asleep',
-  move: 'the gateway asked for it',
-  age: 'this network cuts connections of this age',
-  better: 'a better entry or transport is tried',
+  move: 'the gateway requested it',
+  age: 'connections of this age are cut here',
+  better: 'a better kind of carrier is tried',
 } as const;
 
 export type ResumeCause = keyof typeof resumeCauses;

@@ -1,135 +1,85 @@
 import type { Server } from 'node:http';
 import type { FastifyInstance } from 'fastify';
 import type { TunnelError } from '../protocol/errors.ts';
-import { AuditLog } from './audit/audit-log.ts';
-import { auditObserver, revocationFields, ticketFields } from './audit/audit-observer.ts';
-import { logObserver } from './telemetry/log.ts';
-import type { Log } from './telemetry/log.ts';
-import { Metrics } from './telemetry/metrics.ts';
-import type { Authenticator } from './auth/authenticator.ts';
-import { minimumDelayMs } from './auth/minimum-delay.ts';
-import { proofChecker } from './auth/dpop/dpop.ts';
-import type { ProofChecker } from './auth/dpop/dpop.ts';
-import { gatewayAuthenticator } from './auth/gateway-authenticator.ts';
-import { jwtAuthenticator } from './auth/jwt/jwt-authenticator.ts';
-import { trustedIssuers } from './auth/jwt/issuers.ts';
-import { openKeyFile, ownMaxLifetimeMs } from './auth/gateway-key.ts';
-import { sharedReplayMemory } from './auth/dpop/replay-cache.ts';
-import { appliesTo, openRevocations } from './auth/revocations.ts';
-import type { Revocations } from './auth/revocations.ts';
-import { createTicketStore } from './auth/tickets.ts';
-import type { Tickets } from './auth/tickets.ts';
-import type { Config } from './config/config.ts';
-import { addressCheck } from './dial/address-policy.ts';
-import { tcpDialer } from './dial/tcp.ts';
-import { measureRoutes } from './web/measure.ts';
-import { HttpCarriers } from './entry/http-carrier.ts';
-import { plainEntries, requestEntries } from './entry/index.ts';
-import type { Incoming } from './entry/entry.ts';
-import { matches } from './admin/control.ts';
 import type { KillRequest } from './admin/control.ts';
-import { newInstanceName } from './cluster/runtime-directory.ts';
+import { endSessions, killSessions } from './admin/kill.ts';
+import type { AuditLog } from './audit/audit-log.ts';
+import { auditObserver, revocationFields, ticketFields } from './audit/audit-observer.ts';
+import { minimumDelayMs } from './auth/minimum-delay.ts';
+import { appliesTo } from './auth/revocations.ts';
 import { locateTunnel } from './cluster/peers.ts';
 import type { Peers } from './cluster/peers.ts';
-import { openLogin } from './login/login.ts';
-import type { Login } from './login/login.ts';
-import { openSigningKeys } from './login/authorization-server/signing-keys.ts';
-import type { SigningKeys } from './login/authorization-server/signing-keys.ts';
-import { remoteAddressBehind } from './http/client-address.ts';
-import type { RemoteAddress } from './http/client-address.ts';
+import { newInstanceName } from './cluster/runtime-directory.ts';
+import type { Config } from './config/config.ts';
+import type { Incoming } from './entry/entry.ts';
+import { HttpCarriers } from './entry/http-carrier.ts';
+import { plainEntries, requestEntries } from './entry/index.ts';
+import type { ClusterContext } from './gateway/cluster-context.ts';
+import { closeParts, openParts } from './gateway/parts.ts';
+import type { GatewayParts } from './gateway/parts.ts';
+import { reloadConfig } from './config/reload.ts';
+import { buildSettings } from './gateway/settings.ts';
+import type { GatewaySettings } from './gateway/settings.ts';
+import type { GatewayState } from './gateway/state.ts';
 import { plainRoutes } from './http/plain-routes.ts';
 import type { PlainRouteOptions } from './http/plain-routes.ts';
 import { handleTunnelRequests } from './http/upgrade-dispatcher.ts';
-import { resumeTunnel, openTunnel } from './pipeline.ts';
-import type { PipelineSettings } from './pipeline.ts';
+import { openLogin } from './login/login.ts';
+import type { Login } from './login/login.ts';
+import { openTunnel, resumeTunnel } from './pipeline.ts';
+import type { TunnelContext } from './pipeline.ts';
 import type { Counter } from './policy/counter.ts';
 import { TunnelLimiter } from './policy/limits.ts';
-import { rulesPolicy } from './policy/rules.ts';
-import { openEmbeddedStore } from './store/sqlite-store.ts';
-import { FileLock } from './store/file-lock.ts';
-import type { Store } from './store/store.ts';
-import { ResumableTunnels } from './resume/resumable-tunnels.ts';
 import { localLocator } from './resume/local-locator.ts';
+import { ResumableTunnels } from './resume/resumable-tunnels.ts';
 import type { TunnelLocator } from './resume/tunnel-locator.ts';
 import type { Offer, ResumeOffer } from './session/offer.ts';
 import { Sessions } from './session/sessions.ts';
+import { logObserver } from './telemetry/log.ts';
+import type { Log } from './telemetry/log.ts';
+import type { Metrics } from './telemetry/metrics.ts';
 import { apiRoutes, authenticate } from './web/api.ts';
+import { measureRoutes } from './web/measure.ts';
 import { webRoutes } from './web/routes.ts';
 
-/** What older processes say to their clients when they end with us goes through here. */
-const lastWordsMs = 3000;
-
-/** Clocks that are far apart must not bring a token back. */
-const dayMs = 24 * 3_600_000;
-
-/** What a reload replaces, all of it at once. */
-interface GatewaySettings {
-  readonly config: Config;
-  /** Of tokens; that of the pipeline takes tickets too. */
-  readonly tokens: Authenticator;
-  readonly pipeline: PipelineSettings;
-  readonly remoteAddress: RemoteAddress;
-}
-
-/** What survives a reload, and most of it a restart. */
-interface State {
-  readonly store: Store;
-  readonly revocations: Revocations & { close(): void };
-  readonly tickets: Tickets;
-  readonly proofs: ProofChecker;
-  readonly signingKeys: SigningKeys;
-}
-
-/** What a process knows that is one of several of the same gateway. */
-export interface ClusterContext {
-  /** Names it in the ids of its tunnels. */
-  readonly instance: string;
-  readonly peers: Peers;
-  /** Counts what the others have too; absent: this process counts for itself. */
-  readonly counter?: Counter;
-  /** Another process writes down what concerns the gateway as a whole. */
-  readonly isWorker?: boolean;
-}
+/** Time for the last messages of older processes, which end with this one, to reach their clients through it. */
+const lastMessagesMs = 3000;
 
 /** All the parts of a gateway, put together from a configuration. It listens to nothing by itself. */
 export class Gateway {
   readonly metrics: Metrics;
   readonly sessions: Sessions;
   readonly resumableTunnels: ResumableTunnels;
+  readonly carriers: HttpCarriers;
   readonly #log: Log;
   readonly #audit: AuditLog;
-  readonly #state: State;
-  readonly carriers: HttpCarriers;
-  readonly #limiter: TunnelLimiter;
+  readonly #state: GatewayState;
   readonly #counter: Counter | undefined;
   readonly #peers: Peers | undefined;
-  readonly #tunnels: TunnelLocator;
+  readonly #tunnelContext: TunnelContext;
   #settings: GatewaySettings;
   #login: Login | undefined;
   #draining = false;
-  #isSucceeded = false;
-  #late: NodeJS.Timeout | undefined;
+  #isSuperseded = false;
+  #graceTimer: NodeJS.Timeout | undefined;
 
-  /** Throws when the audit file, the store or the key cannot be used; nothing is left open then. */
-  static async open(config: Config, log: Log, place?: ClusterContext): Promise<Gateway> {
-    const metrics = new Metrics();
-    const state = await openState(config, log);
-    let audit: AuditLog | undefined;
+  /** Rejects when the audit file, the store or the key cannot be used; nothing is left open then. */
+  static async open(config: Config, log: Log, cluster?: ClusterContext): Promise<Gateway> {
+    const parts = await openParts(config, log);
     try {
-      audit = openAudit(config, log, metrics);
-      await audit.start();
-      const settings = await settingsFrom(config, state, log);
-      const gateway = new Gateway({ settings, state, log, audit, metrics }, place);
+      const gateway = new Gateway(parts, cluster);
       gateway.#login = await gateway.#openLogin();
       return gateway;
     } catch (error) {
-      await state.store.close();
-      await audit?.close();
+      await closeParts(parts);
       throw error;
     }
   }
 
-  private constructor({ settings, state, log, audit, metrics }: Opened, place: ClusterContext | undefined) {
+  private constructor(
+    { settings, state, log, audit, metrics }: GatewayParts,
+    cluster: ClusterContext | undefined,
+  ) {
     this.#settings = settings;
     this.#state = state;
     this.#log = log;
@@ -140,22 +90,17 @@ export class Gateway {
       metrics,
       logObserver(log),
     ]);
-    const { instance = newInstanceName(), counter, isWorker = false } = place ?? {};
+    const { instance = newInstanceName(), counter, isWorker = false, peers } = cluster ?? {};
     this.carriers = new HttpCarriers(instance);
     this.#counter = counter;
-    this.#limiter = new TunnelLimiter(counter);
-    this.resumableTunnels = new ResumableTunnels({
-      sessions: this.sessions,
-      instance,
-      ...this.config.resume,
-    });
-    this.#peers = place?.peers;
-    this.#tunnels = place
-      ? locateTunnel(instance, localLocator(this.resumableTunnels), place.peers)
-      : localLocator(this.resumableTunnels);
+    const { sessions } = this;
+    this.resumableTunnels = new ResumableTunnels({ sessions, instance, ...this.config.resume });
+    this.#peers = peers;
+    const local = localLocator(this.resumableTunnels);
+    this.#tunnelContext = this.#createTunnelContext(peers ? locateTunnel(instance, local, peers) : local);
     state.revocations.onRevoked((revocation, reason) => {
-      // Whoever has taken over writes it down, or whoever leads.
-      if (!this.#isSucceeded && !isWorker) audit.appendEventually(revocationFields(revocation, reason));
+      // The process that has taken over records it, or the supervisor.
+      if (!this.#isSuperseded && !isWorker) audit.appendEventually(revocationFields(revocation, reason));
       this.sessions.endWhere(
         ({ principal }) => principal !== undefined && appliesTo(revocation, principal),
         'REVOKED',
@@ -168,12 +113,12 @@ export class Gateway {
     return this.#settings.config;
   }
 
-  /** The path below which everything is, with a slash at both ends. */
+  /** The path of everything the gateway serves, with a slash at both ends. */
   get prefix(): string {
     return this.config.publicUrl.pathname;
   }
 
-  /** Why no new tunnel would open now; empty when ready. */
+  /** The reasons for which no new tunnel would open now; empty when ready. */
   get notReadyReasons(): readonly string[] {
     return [
       ...(this.#draining ? ['draining'] : []),
@@ -181,9 +126,13 @@ export class Gateway {
     ];
   }
 
-  /** Registers what browsers and clients see besides tunnels; `app` must be mounted at the prefix. */
+  /** Registers the routes of browsers and clients, tunnels by plain requests included; `app` must be mounted at the prefix. */
   routes(app: FastifyInstance): void {
-    webRoutes(app, () => this.config);
+    webRoutes(
+      app,
+      () => this.config,
+      () => this.#settings.tokens.challenge,
+    );
     this.#login?.routes(app);
     const authority = {
       authenticator: () => this.#settings.tokens,
@@ -194,14 +143,14 @@ export class Gateway {
       ...authority,
       rules: () => this.config.rules,
       sessions: this.sessions,
-      elsewhere: this.#peers,
+      peers: this.#peers,
       tickets: this.#state.tickets,
       onTicket: (made) => this.#audit.appendEventually(ticketFields(made)),
     });
     plainRoutes(app, {
       ...this.#tunnelRequestHandlers(),
       entries: plainEntries(this.prefix, this.config.entries, {
-        relays: () => this.resumableTunnels,
+        tunnels: () => this.resumableTunnels,
         carriers: this.carriers,
         peers: this.#peers,
       }),
@@ -217,7 +166,7 @@ export class Gateway {
       keys: signingKeys,
       counter: this.#counter,
       sessions: this.sessions,
-      elsewhere: this.#peers,
+      peers: this.#peers,
       config: () => this.config,
       onTicket: (made) => this.#audit.appendEventually(ticketFields(made)),
       remoteAddress: (request) => this.#settings.remoteAddress(request),
@@ -228,7 +177,7 @@ export class Gateway {
     });
   }
 
-  /** Takes tunnel requests from an HTTP server, when all its other listeners are in place. Returns what stops it. */
+  /** Handles the tunnel requests of an HTTP server; call it when all its other listeners are in place. `release` stops it. */
   attach(server: Server): { release(): void } {
     return handleTunnelRequests(server, {
       ...this.#tunnelRequestHandlers(),
@@ -237,13 +186,13 @@ export class Gateway {
     });
   }
 
-  /** What is done with requests for tunnels, however they come. */
+  /** The handlers of requests for tunnels, whatever entry they come through. */
   #tunnelRequestHandlers(): Omit<PlainRouteOptions, 'entries'> {
     return {
       origins: () => this.config.origins,
       remoteAddress: (request) => this.#settings.remoteAddress(request),
-      onOffer: (offer) => void this.#openTunnel(offer),
-      onMalformed: (incoming, asked, error) => this.#recordMalformed(incoming, asked, error),
+      onOffer: (offer) => void this.#handleOffer(offer),
+      onMalformed: (incoming, path, error) => this.#recordMalformed(incoming, path, error),
     };
   }
 
@@ -258,39 +207,25 @@ export class Gateway {
     commit();
   }
 
-  /** The first half of `reload`. Resolves to what puts the new ones in place, which cannot fail. */
+  /** The first half of `reload`. Resolves to the function that puts the new parts in place, which cannot fail. */
   async prepare(config: Config): Promise<() => void> {
-    const { listen, admin, control, workers, publicUrl, entries, resume, store } = this.config;
-    const audit = { file: this.config.audit.file, required: config.audit.required };
-    const { sessionMs, accessTokenMs, deviceFlow } = this.config.signIn;
-    const signIn = { ...config.signIn, sessionMs, accessTokenMs, deviceFlow };
-    const kept = { listen, admin, control, workers, publicUrl, entries, resume, store, audit, signIn };
-    const settings = await settingsFrom({ ...config, ...kept }, this.#state, this.#log);
+    const settings = await buildSettings(reloadConfig(this.config, config).config, this.#state, this.#log);
     return () => {
       this.#settings = settings;
     };
   }
 
-  /** Ends sessions of this process for the operator. Gives how many. */
-  end(killing: KillRequest): number {
-    return this.sessions.endWhere((record) => matches(killing, record), 'KILLED', killing.reason);
+  /** Ends sessions of this process for the operator. Returns how many. */
+  end(request: KillRequest): number {
+    return endSessions(this.sessions, request);
   }
 
-  /** Ends sessions for the operator, and revokes what they could come back with where that is asked. */
-  async kill(killing: KillRequest): Promise<number> {
-    const { tokenId, keyThumbprint, subject, issuer, revoke, reason } = killing;
-    const ended = this.end(killing);
-    const { revocations } = this.#state;
-    if (tokenId !== undefined) await revocations.revoke({ kind: 'token', tokenId }, reason);
-    if (keyThumbprint !== undefined) await revocations.revoke({ kind: 'key', keyThumbprint }, reason);
-    if (revoke && subject !== undefined) {
-      const from = issuer === undefined ? {} : { issuer };
-      await revocations.revoke({ kind: 'subject', subject, ...from, issuedBefore: Date.now() }, reason);
-    }
-    return ended;
+  /** Ends them, and revokes the credentials they could come back with. Resolves to how many have ended. */
+  kill(request: KillRequest): Promise<number> {
+    return killSessions(this.sessions, this.#state.revocations, request);
   }
 
-  /** Goes on in a new audit file of the same name, after rotation. */
+  /** Continues in a new audit file of the same name, after rotation. */
   reopenAudit(): void {
     this.#audit.reopen();
   }
@@ -298,27 +233,27 @@ export class Gateway {
   /** Refuses new tunnels from now on, and ends the open ones after the grace time. */
   stop(): void {
     this.#draining = true;
-    this.#late ??= setTimeout(() => {
+    this.#graceTimer ??= setTimeout(() => {
       this.sessions.endAll('GATEWAY_STOPPED');
-      this.#late = setTimeout(() => this.#peers?.handoff.close(), lastWordsMs);
+      this.#graceTimer = setTimeout(() => this.#peers?.handoff.close(), lastMessagesMs);
     }, this.config.limits.graceMs);
   }
 
-  /** Another process has taken over: the open tunnels may last, and their clients shall come back over there. */
+  /** Another process has taken over: open tunnels can last, and their clients are asked to reconnect, to that process. */
   onSuperseded(): void {
-    this.#isSucceeded = true;
-    clearTimeout(this.#late);
-    this.#late = undefined;
+    this.#isSuperseded = true;
+    clearTimeout(this.#graceTimer);
+    this.#graceTimer = undefined;
     this.resumableTunnels.requestReconnect();
   }
 
-  /** Resolves when no tunnel is open, and none of another process goes through this one. */
+  /** Resolves when no tunnel is open, and no connection to a tunnel of another process goes through this one. */
   async empty(): Promise<void> {
     await this.sessions.empty();
     await this.#peers?.handoff.empty();
-    // Who was still connected may have opened another one meanwhile.
+    // A client that was still connected can have opened another one meanwhile.
     if (this.sessions.count > 0) return this.empty();
-    clearTimeout(this.#late);
+    clearTimeout(this.#graceTimer);
   }
 
   /** Refuses new tunnels, waits for the open ones up to the grace time, then ends them. */
@@ -334,106 +269,32 @@ export class Gateway {
     this.#peers?.handoff.close();
     await this.empty();
     this.#login?.close();
-    this.#state.signingKeys.close();
-    this.#state.revocations.close();
-    await this.#state.store.close();
-    await this.#audit.close();
+    await closeParts({ state: this.#state, audit: this.#audit });
   }
 
-  #openTunnel(offer: Offer | ResumeOffer): Promise<void> {
-    const { revocations } = this.#state;
-    const context = {
+  #createTunnelContext(tunnels: TunnelLocator): TunnelContext {
+    return {
       sessions: this.sessions,
-      tunnels: this.#tunnels,
-      limiter: this.#limiter,
-      revocations,
+      tunnels,
+      limiter: new TunnelLimiter(this.#counter),
+      revocations: this.#state.revocations,
       draining: () => this.#draining,
       minimumDelayMs,
     };
+  }
+
+  #handleOffer(offer: Offer | ResumeOffer): Promise<void> {
     const { pipeline } = this.#settings;
-    return offer.kind === 'resume' ? resumeTunnel(offer, context, pipeline) : openTunnel(offer, context, pipeline);
+    if (offer.kind === 'resume') return resumeTunnel(offer, this.#tunnelContext, pipeline);
+    return openTunnel(offer, this.#tunnelContext, pipeline);
   }
 
   #recordMalformed(
-    { id, remoteAddress, signal }: Omit<Incoming, 'socket'>,
-    asked: string,
+    { id, remoteAddress }: Omit<Incoming, 'socket'>,
+    requested: string,
     error: TunnelError,
   ): void {
-    const session = this.sessions.begin({
-      entry: 'none',
-      id,
-      requested: asked,
-      remoteAddress,
-      signal,
-      credentials: { kind: 'none' },
-      reject() {},
-    });
+    const session = this.sessions.begin({ entry: 'none', id, requested, remoteAddress });
     session.end(error.code, { reason: error.message });
   }
-}
-
-interface Opened {
-  readonly settings: GatewaySettings;
-  readonly state: State;
-  readonly log: Log;
-  readonly audit: AuditLog;
-  readonly metrics: Metrics;
-}
-
-/** Every process of the gateway has the same store, and so the same lock. */
-function openAudit(config: Config, log: Log, metrics: Metrics): AuditLog {
-  return new AuditLog(config.audit.file, {
-    lock: new FileLock(`${config.store.file}-audit`),
-    onState(failure) {
-      if (failure) metrics.auditFailed();
-      if (failure) log.error({ err: failure }, 'the audit log cannot be written');
-      else log.info('the audit log can be written again');
-    },
-    onLost(count) {
-      metrics.auditLost(count);
-      log.error({ count }, 'audit records were lost');
-    },
-  });
-}
-
-async function openState(config: Config, log: Log): Promise<State> {
-  const store = await openEmbeddedStore(config.store.file);
-  try {
-    const lifetimes = config.issuers.map((issuer) => issuer.maxLifetimeMs);
-    const replays = sharedReplayMemory(await store.seen());
-    const signingKeys = await openSigningKeys(store, {
-      onError: (err) => log.error({ err }, 'the signing keys cannot be read'),
-    });
-    const revocations = await openRevocations(store, {
-      keepMs: Math.max(ownMaxLifetimeMs, config.signIn.sessionMs, ...lifetimes) + dayMs,
-      onError: (err) => log.error({ err }, 'the list of revocations cannot be read'),
-    });
-    const proofs = proofChecker({ origin: config.publicUrl.origin, replays });
-    return { store, revocations, tickets: createTicketStore(store), proofs, signingKeys };
-  } catch (error) {
-    await store.close();
-    throw error;
-  }
-}
-
-async function settingsFrom(config: Config, state: State, log: Log): Promise<GatewaySettings> {
-  const issuers = trustedIssuers(config, await openKeyFile(config.keyFile), {
-    signInKeys: state.signingKeys.source,
-    onError: (issuer, err) => log.warn({ issuer, err }, 'the keys of an issuer cannot be loaded'),
-  });
-  const { network, limits } = config;
-  const ownAddresses = [config.listen, config.admin];
-  const tokens = jwtAuthenticator(issuers, { proofs: state.proofs });
-  return {
-    config,
-    tokens,
-    remoteAddress: remoteAddressBehind(config.trustedProxies),
-    pipeline: {
-      authenticator: gatewayAuthenticator(tokens, state.tickets),
-      policy: rulesPolicy(config),
-      dialer: tcpDialer({ network, limits, ownAddresses }),
-      evaluateAddress: addressCheck({ network, ownAddresses }),
-      limits,
-    },
-  };
 }

@@ -1,26 +1,26 @@
-import type { Socket } from 'node:net';
+import { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
+import { withDeadline } from '../base/deadline.ts';
 import type { EndReason } from '../protocol/end-reason.ts';
 import { TunnelError, toTunnelError } from '../protocol/errors.ts';
 import { parseTarget } from '../protocol/target.ts';
+import { bridge } from '../stream/bridge.ts';
+import type { BridgeEnd } from '../stream/bridge.ts';
+import { abort } from '../stream/close.ts';
 import type { Authenticator, Principal } from './auth/authenticator.ts';
-import { InvalidTokenError } from './auth/jwt/claims.ts';
 import { startMinimumDelay } from './auth/minimum-delay.ts';
-import type { MinimumDelay } from './auth/minimum-delay.ts';
 import type { Revocations } from './auth/revocations.ts';
 import type { Limits } from './config/config.ts';
 import type { AddressCheck } from './dial/address-policy.ts';
-import type { Dialer } from './dial/dialer.ts';
+import type { Dialer, TargetStream } from './dial/dialer.ts';
 import type { TunnelLimiter } from './policy/limits.ts';
 import type { Grant, Policy } from './policy/policy.ts';
-import { abort } from '../stream/close.ts';
-import { bridge } from '../stream/bridge.ts';
-import type { BridgeEnd } from '../stream/bridge.ts';
 import type { TunnelHandle, TunnelLocator } from './resume/tunnel-locator.ts';
 import type { Offer, PendingRequest, ResumeOffer } from './session/offer.ts';
+import { drainingError, reasonOf, refuseOffer, revokedError } from './session/refuse-offer.ts';
 import type { Session, Sessions } from './session/sessions.ts';
 
-/** What decides about offers. A reload puts a new one in its place; tunnels that are open keep theirs. */
+/** The parts that decide about offers. A reload replaces them; open tunnels keep theirs. */
 export interface PipelineSettings {
   readonly authenticator: Authenticator;
   readonly policy: Policy;
@@ -30,15 +30,15 @@ export interface PipelineSettings {
   readonly limits: Limits;
 }
 
-/** What stays the same for the life of the process. */
+/** The parts that stay the same for the life of the process. */
 export interface TunnelContext {
   readonly sessions: Sessions;
-  /** The tunnels that a client may come back to. */
+  /** The tunnels that a client can resume. */
   readonly tunnels: TunnelLocator;
   readonly limiter: TunnelLimiter;
   readonly revocations: Pick<Revocations, 'isRevoked'>;
   readonly draining: () => boolean;
-  /** How long a refusal takes at least whose reason is not for the caller to learn. */
+  /** Minimum duration of refusals whose reason must not leak. */
   readonly minimumDelayMs: number;
 }
 
@@ -48,103 +48,106 @@ const openingMs = 5000;
  * The life of a tunnel: identify, authenticate, authorize, dial, accept, bridge, account. Never rejects; the offer is
  * answered and its session ended in every branch. Dial comes before accept, so that every refusal still has a status.
  */
-export function openTunnel(offer: Offer, context: TunnelContext, pipeline: PipelineSettings): Promise<void> {
-  const { sessionMs } = pipeline.limits;
-  // In two steps, so that an open tunnel does not hold its offer: it may outlive the connection that asked for it.
-  return establish(offer, context, pipeline).then((tunnel) => tunnel && runTunnel(tunnel, sessionMs));
+export function openTunnel(offer: Offer, context: TunnelContext, settings: PipelineSettings): Promise<void> {
+  const { sessionMs } = settings.limits;
+  // In two steps, so that an open tunnel does not hold its offer: it can outlive the connection that the offer came on.
+  return establish(offer, context, settings).then((tunnel) => tunnel && runTunnel(tunnel, sessionMs));
 }
 
 /** A tunnel between its acceptance and its end. */
 interface OpenTunnel {
   readonly session: Session;
   readonly client: Duplex;
-  readonly target: Socket;
-  /** What counts it no more. */
+  readonly target: TargetStream;
+  /** Called when it has ended: they give its limits back. */
   readonly releases: readonly (() => void)[];
 }
 
-/** From the offer to the open tunnel; undefined when the offer was refused. */
+/** From the offer to the open tunnel; resolves to undefined when the offer was refused. */
 async function establish(
   offer: Offer,
-  { sessions, limiter: counts, revocations, draining, minimumDelayMs }: TunnelContext,
-  pipeline: PipelineSettings,
+  { sessions, limiter, revocations, draining, minimumDelayMs }: TunnelContext,
+  settings: PipelineSettings,
 ): Promise<OpenTunnel | undefined> {
-  const { limits } = pipeline;
+  const { authenticator, policy, limits } = settings;
   const session = sessions.begin(offer);
   const minimumDelay = startMinimumDelay(minimumDelayMs);
   const releases: (() => void)[] = [];
-  let target: Socket | undefined;
+  let target: TargetStream | undefined;
   let accepted = false;
   try {
-    if (draining()) throw new TunnelError('DRAINING', 'the gateway is stopping; try again');
-    releases.push(counts.acquireForAddress(offer.remoteAddress, limits));
-    const asked = parseTarget(offer.requested, 'required');
-    const principal = await authenticate(offer, pipeline);
+    if (draining()) throw drainingError();
+    releases.push(limiter.acquireForAddress(offer.remoteAddress, limits));
+    const requested = parseTarget(offer.requested, 'required');
+    const principal = await authenticate(offer, settings);
     session.identified(principal);
-    // In one step with the line before: a revocation that comes from now on finds the session by its principal.
-    if (revocations.isRevoked(principal)) throw revoked();
-    const grant = pipeline.policy.decide(principal, asked);
+    // Synchronously after the line before: every later revocation finds the session by its principal.
+    if (revocations.isRevoked(principal)) throw revokedError();
+    const grant = policy.decide(principal, requested);
     session.granted(grant);
-    releases.push(counts.acquireForPrincipal(principal, limits));
-    target = await dial(offer, grant, session, pipeline);
-    await withinOpeningTime(offer, session);
+    releases.push(await limiter.acquireForPrincipal(principal, limits, offer.signal));
+    session.signal.throwIfAborted();
+    target = await dial(offer, grant, session, settings);
+    await recordOpening(offer, session);
     accepted = true;
     const client = await offer.accept();
     session.opened();
     return { session, client, target, releases };
   } catch (error) {
-    if (target) abort(target);
+    if (target) abandon(target);
     if (accepted) session.end('CLIENT_GONE');
-    else await refuse(offer, error, { session, minimumDelay });
-    for (const undo of releases) undo();
+    else await refuseOffer(offer, error, { session, minimumDelay, challenge: authenticator.challenge });
+    for (const release of releases) release();
     return undefined;
   } finally {
     minimumDelay.drop();
   }
 }
 
+/** Copies bytes until the tunnel ends, for at most `sessionMs`, and accounts for them. */
 async function runTunnel(
   { session, client, target, releases }: OpenTunnel,
   sessionMs: number,
 ): Promise<void> {
-  const how = await bridgeFor(sessionMs, session, () => bridge(client, target, session.signal));
-  const lost = how === 'CLIENT_LOST' ? client.errored?.message : undefined;
-  session.end(how, {
+  const end = await bridgeFor(sessionMs, session, () => bridge(client, target, session.signal));
+  const lost = end === 'CLIENT_LOST' ? client.errored?.message : undefined;
+  session.end(end, {
     bytesFromClient: target.bytesWritten,
     bytesFromTarget: target.bytesRead,
     ...(lost !== undefined && { reason: lost }),
   });
-  for (const undo of releases) undo();
+  for (const release of releases) release();
 }
 
 /**
- * The shorter life of a request to go on with a tunnel that is there, in this process or another one of the gateway:
- * authenticate, find the tunnel of this principal, authorize again, accept, attach. Nothing is dialled, and a gateway that
- * is stopping takes it too. Never rejects.
+ * The shorter life of a request to resume a tunnel of this process or of another one of the gateway: authenticate, find
+ * the tunnel of this principal, authorize again, accept, attach. Nothing is dialled, and a gateway that is stopping accepts
+ * it too. Never rejects.
  */
 export async function resumeTunnel(
   offer: ResumeOffer,
-  { sessions, tunnels, limiter: counts, revocations, minimumDelayMs }: TunnelContext,
-  pipeline: PipelineSettings,
+  { sessions, tunnels, limiter, revocations, minimumDelayMs }: TunnelContext,
+  settings: PipelineSettings,
 ): Promise<void> {
+  const { challenge } = settings.authenticator;
   const session = sessions.begin(offer);
   const minimumDelay = startMinimumDelay(minimumDelayMs);
   let release: (() => void) | undefined;
   let accepted = false;
   try {
-    release = counts.acquireForResume(offer.remoteAddress, pipeline.limits);
-    const principal = await authenticate(offer, pipeline);
+    release = limiter.acquireForResume(offer.remoteAddress, settings.limits);
+    const principal = await authenticate(offer, settings);
     session.identified(principal);
-    if (revocations.isRevoked(principal)) throw revoked();
+    if (revocations.isRevoked(principal)) throw revokedError();
     const tunnel = await tunnels.find(offer.sid, principal);
     session.signal.throwIfAborted();
-    session.granted(reauthorize(tunnel, principal, pipeline));
+    session.granted(reauthorize(tunnel, principal, settings));
     const resume = await tunnel.prepare(offer);
     accepted = true;
     await resume();
     session.end('RESUMED', { reason: `tunnel ${tunnel.sessionId}` });
   } catch (error) {
-    if (!accepted) await refuse(offer, error, { session, minimumDelay });
+    if (!accepted) await refuseOffer(offer, error, { session, minimumDelay, challenge });
     else if (offer.signal.aborted) session.end('CLIENT_GONE');
     else session.end(toTunnelError(error).code, { reason: reasonOf(toTunnelError(error)) });
   } finally {
@@ -153,32 +156,20 @@ export async function resumeTunnel(
   }
 }
 
-/** Answers no and ends the session. */
-async function refuse(
-  offer: PendingRequest,
-  error: unknown,
-  { session, minimumDelay }: { readonly session: Session; readonly minimumDelay: MinimumDelay },
-): Promise<void> {
-  if (offer.signal.aborted) return session.end('CLIENT_GONE');
-  const refusal = session.signal.aborted
-    ? refusalFor(session.signal.reason as EndReason)
-    : toTunnelError(error);
-  if (needsMinimumDelay(refusal)) await minimumDelay.over;
-  offer.reject(refusal);
-  session.end(refusal.code, { reason: reasonOf(refusal) });
-}
-
-/** Who may not reach the target any more does not keep the tunnel to it either. Throws `TARGET_DENIED`, `ADDRESS_DENIED`. */
+/**
+ * A principal that is no longer allowed to reach the target loses the tunnel to it too. Throws `TARGET_DENIED`,
+ * `ADDRESS_DENIED`.
+ */
 function reauthorize(
   tunnel: TunnelHandle,
   principal: Principal,
-  { policy, evaluateAddress: judgeAddress }: PipelineSettings,
+  { policy, evaluateAddress }: PipelineSettings,
 ): Grant {
   try {
     const grant = policy.decide(principal, tunnel.target);
-    const { allowed, why } = judgeAddress(tunnel.address.host, tunnel.address.port);
+    const { allowed, why } = evaluateAddress(tunnel.address.host, tunnel.address.port);
     if (!allowed)
-      throw new TunnelError('ADDRESS_DENIED', 'the network policy does not allow its address any more', {
+      throw new TunnelError('ADDRESS_DENIED', 'the network policy no longer allows its address', {
         cause: new Error(why),
       });
     return grant;
@@ -188,72 +179,43 @@ function reauthorize(
   }
 }
 
-/** What was wrong with a token, and whether a target that is denied is one of the gateway's, is the same answer at the same time. */
-function needsMinimumDelay({ code, facts }: TunnelError): boolean {
-  return facts.status === 401 || code === 'TARGET_DENIED';
-}
-
-/** To the caller the same as any token that is not accepted. */
-function revoked(): TunnelError {
-  const cause = new InvalidTokenError('revoked');
-  return new TunnelError('TOKEN_INVALID', 'the token was not accepted; sign in again', { cause });
-}
-
-/** What is said to an offer that the gateway ends before it has answered. */
-function refusalFor(reason: EndReason): TunnelError {
-  if (reason === 'REVOKED') return revoked();
-  if (reason === 'KILLED') return new TunnelError('TUNNEL_KILLED', 'the operator has ended this session');
-  return new TunnelError('DRAINING', 'the gateway is stopping; try again');
-}
-
-/** Throws what the authenticator throws, and `SIGN_IN_TIMEOUT` when it takes too long. */
-async function authenticate(
-  offer: PendingRequest,
+/** Rejects with what the authenticator rejects with, and with `SIGN_IN_TIMEOUT` when it takes too long. */
+function authenticate(
+  { credentials, peer, signal }: PendingRequest,
   { authenticator, limits }: PipelineSettings,
 ): Promise<Principal> {
-  const late = Promise.withResolvers<never>();
-  const timer = setTimeout(
-    () => late.reject(new TunnelError('SIGN_IN_TIMEOUT', 'checking the token took too long; try again')),
-    limits.preAuthMs,
-  );
-  const gone = (): void => late.reject(new Error('the client went away'));
-  offer.signal.addEventListener('abort', gone, { once: true });
-  try {
-    return await Promise.race([authenticator.authenticate(offer.credentials), late.promise]);
-  } finally {
-    clearTimeout(timer);
-    offer.signal.removeEventListener('abort', gone);
-  }
+  return withDeadline(signal, limits.preAuthMs, () => authenticator.authenticate(credentials, { peer }), {
+    onTimeout: () => new TunnelError('SIGN_IN_TIMEOUT', 'checking the token took too long; try again'),
+    onAborted: () => new Error('the client has left'),
+  });
 }
 
-/** A disk that neither takes the record nor says no is a disk that cannot be written. */
-async function withinOpeningTime(offer: Offer, session: Session): Promise<void> {
-  const late = Promise.withResolvers<never>();
-  const giveUp = (): void =>
-    late.reject(new TunnelError('AUDIT_UNAVAILABLE', 'the gateway cannot write its audit log'));
-  const timer = setTimeout(giveUp, openingMs);
-  offer.signal.addEventListener('abort', giveUp, { once: true });
-  try {
-    await Promise.race([session.opening(), late.promise]);
-  } finally {
-    clearTimeout(timer);
-    offer.signal.removeEventListener('abort', giveUp);
-  }
+/** A disk that neither takes the record nor fails counts as one that cannot be written: rejects with `AUDIT_UNAVAILABLE`. */
+function recordOpening({ signal }: Offer, session: Session): Promise<void> {
+  return withDeadline(signal, openingMs, () => session.opening(), {
+    onTimeout: () => new TunnelError('AUDIT_UNAVAILABLE', 'the gateway cannot write its audit log'),
+  });
+}
+
+/** A target that never got a tunnel sees a reset, which it can tell from an orderly end. */
+function abandon(target: TargetStream): void {
+  if (target instanceof Socket) abort(target);
+  else target.destroy();
 }
 
 async function dial(
-  offer: Offer,
+  { signal }: Offer,
   grant: Grant,
   session: Session,
   { dialer }: PipelineSettings,
-): Promise<Socket> {
+): Promise<TargetStream> {
   const startedAt = performance.now();
-  const target = await dialer.dial(grant, [offer.signal, session.signal]);
+  const target = await dialer.dial(grant, [signal, session.signal]);
   session.dialled({ host: target.remoteAddress!, port: target.remotePort! }, performance.now() - startedAt);
   return target;
 }
 
-/** Bridges for at most `sessionMs`; what ended it early is told instead of `ENDED`. */
+/** Bridges for at most `sessionMs`; a reason to end early is given instead of `ENDED`. */
 async function bridgeFor(
   sessionMs: number,
   session: Session,
@@ -262,15 +224,9 @@ async function bridgeFor(
   const timer = setTimeout(() => session.abort('SESSION_EXPIRED'), sessionMs);
   timer.unref();
   try {
-    const how = await run();
-    return how === 'ENDED' ? (session.signal.reason as EndReason) : how;
+    const end = await run();
+    return end === 'ENDED' ? (session.signal.reason as EndReason) : end;
   } finally {
     clearTimeout(timer);
   }
-}
-
-/** What lies behind a refusal, for the log and the audit. */
-function reasonOf(error: TunnelError): string {
-  const { cause } = error;
-  return cause instanceof Error ? `${error.message}: ${cause.message}` : error.message;
 }

@@ -14,13 +14,13 @@ export interface PosternOptions {
 }
 
 /**
- * The gateway as a Fastify plugin: `app.register(postern, { prefix: '/ssh', config })`. It stands beside other routes
- * and other WebSocket plugins, whose upgrades it leaves alone; CONNECT requests of the whole server are its own.
+ * The gateway as a Fastify plugin: `app.register(postern, { prefix: '/ssh', config })`. It works beside other routes
+ * and other WebSocket plugins, whose upgrades it leaves alone; it handles all CONNECT requests of the server.
  * `listen`, `workers`, `admin` and `tls` of the configuration belong to the app and are not used. Closing the app waits for open
  * tunnels up to `limits.graceSeconds`. Rejects with `ConfigError` when the configuration cannot be used.
  *
- * The control socket, for `postern-gateway sessions` and `kill`, is there for a configuration in a file, which those
- * commands are told, and for one that names `control`.
+ * The control socket, for `postern-gateway sessions` and `kill`, is opened for a configuration in a file, which those
+ * commands read too, and for one that sets `control`.
  */
 export async function postern(app: FastifyInstance, options: PosternOptions): Promise<void> {
   const config =
@@ -36,16 +36,16 @@ export async function postern(app: FastifyInstance, options: PosternOptions): Pr
   app.addHook('onClose', () => control.close());
 }
 
-/** What answers `postern-gateway sessions` and `kill`, to be put on the control socket. */
-export function controlOf(gateway: Gateway, elsewhere?: PeerControl): FastifyInstance {
+/** The app that answers `postern-gateway sessions` and `kill`, to be served on the control socket. */
+export function controlOf(gateway: Gateway, peers?: PeerControl): FastifyInstance {
   const here = {
     sessions: () => gateway.sessions.records(),
-    kill: (killing: KillRequest) => gateway.kill(killing),
+    kill: (request: KillRequest) => gateway.kill(request),
   };
-  return controlApp(here, elsewhere);
+  return controlApp(here, peers);
 }
 
-/** Puts an open gateway into an app that is mounted at its prefix, and closes it with the app. */
+/** Serves an open gateway in an app that is mounted at its prefix, and closes it with the app. */
 export function mount(app: FastifyInstance, gateway: Gateway): void {
   gateway.routes(app);
   let attached: { release(): void } | undefined;

@@ -74,7 +74,7 @@ export class RelayStream extends Duplex implements DirectReadable {
     this.#acks = new AckScheduler({
       relay,
       thresholdBytes: ackThresholdBytes,
-      unreadBytes: () => this.unreadBytes,
+      reader: this.#readSide,
       isAttached: () => this.isAttached,
       send: (at) => this.#sendAck(at),
     });

@@ -91,18 +91,35 @@ interface Schema {
   readonly additionalProperties?: Schema | false;
   readonly required?: readonly string[];
   readonly items?: Schema;
+  readonly reload?: boolean | 'partly';
 }
 
-/** Every key below `schema`, with what the page has to say of its default. */
-function keysBelow(schema: Schema, prefix: string): readonly (readonly [key: string, given: string])[] {
+/** Every key below `schema`, with its default and its reload as the page has to give them. */
+function keysBelow(schema: Schema, prefix: string, inherited: Schema['reload'] = false): readonly KeyRow[] {
   const named = Object.entries(schema.properties ?? {}).flatMap(([name, each]) => {
     const key = `${prefix}${name}`;
     const given = schema.required?.includes(name) ? 'required' : defaultOf(each);
-    const inside = each.items ? keysBelow(each.items, `${key}[].`) : keysBelow(each, `${key}.`);
-    return [[key, given] as const, ...inside];
+    const { reload = inherited } = each;
+    const inside = each.items
+      ? keysBelow(each.items, `${key}[].`, reload)
+      : keysBelow(each, `${key}.`, reload);
+    const isMixed = each.properties && inside.some((row) => row.reload !== wordOf(reload));
+    return [{ key, given, reload: isMixed ? '' : wordOf(reload) }, ...inside];
   });
-  const free = schema.additionalProperties ? keysBelow(schema.additionalProperties, `${prefix}NAME.`) : [];
+  const free = schema.additionalProperties
+    ? keysBelow(schema.additionalProperties, `${prefix}NAME.`, inherited)
+    : [];
   return [...named, ...free];
+}
+
+interface KeyRow {
+  readonly key: string;
+  readonly given: string;
+  readonly reload: string;
+}
+
+function wordOf(reload: NonNullable<Schema['reload']>): string {
+  return reload === 'partly' ? reload : reload ? 'yes' : 'no';
 }
 
 function defaultOf(schema: Schema): string {
@@ -113,10 +130,10 @@ describe('docs/configuration.md', () => {
   const rows = rowsOf('docs/configuration.md', 'Every key').slice(2);
   const keys = keysBelow(configJsonSchema(), '');
 
-  it('has every key of postern.yaml with its default, no other, in the same order', () => {
+  it('has every key of postern.yaml with its default and its reload, no other, in the same order', () => {
     assert.deepEqual(
-      rows.map(([key, given]) => `${key} ${given}`),
-      keys.map(([key, given]) => `\`${key}\` ${given}`),
+      rows.map(([key, given, reload]) => `${key} ${given} ${reload}`),
+      keys.map(({ key, given, reload }) => `\`${key}\` ${given} ${reload}`),
     );
   });
 });

@@ -1,7 +1,7 @@
 import type { Duplex } from 'node:stream';
 import { direct } from '../../client/egress/direct.ts';
 import { loadEntry } from '../../client/entry/choose.ts';
-import type { EntryName } from '../../client/entry/entry.ts';
+import type { EntryName } from '../../protocol/entries.ts';
 import { Secret } from '../../protocol/secret.ts';
 import { token } from './tokens.ts';
 

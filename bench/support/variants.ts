@@ -1,7 +1,7 @@
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { entryNames } from '../../client/entry/entry.ts';
-import type { EntryName } from '../../client/entry/entry.ts';
+import { entryNames } from '../../protocol/entries.ts';
+import type { EntryName } from '../../protocol/entries.ts';
 import { makeCertificates } from '../../test/e2e/support/certificates.ts';
 import type { Certificates } from '../../test/e2e/support/certificates.ts';
 import { findProgram } from '../../test/e2e/support/needs.ts';

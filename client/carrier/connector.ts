@@ -1,24 +1,30 @@
 import type { Carrier } from '../../stream/carrier.ts';
 import type { Egress } from '../egress/egress.ts';
-import type { ReconnectSupport, PresentedCredential } from '../entry/entry.ts';
+import type { PresentedCredential } from '../credentials/with-credential.ts';
 
-/** A carrier to be asked for. */
+/** Remembers whether an intermediary in this network holds back responses that are still being written. */
+export interface BufferingMemory {
+  recall(): boolean;
+  keep(): void;
+}
+
+/** A request for a carrier. */
 export interface ConnectorRequest {
   readonly gateway: URL;
   readonly kind: 'connect' | 'reconnect';
   readonly query: Readonly<Record<string, string>>;
   readonly pass: PresentedCredential;
-  /** More fields of the request. */
+  /** Additional header fields. */
   readonly fields?: Readonly<Record<string, string>>;
   readonly egress: Egress;
   readonly signal: AbortSignal;
-  readonly isBuffered?: ReconnectSupport['isBuffered'];
-  /** Told when the gateway, or a proxy before it, has been reached. */
+  readonly isBuffered?: BufferingMemory;
+  /** Called when the gateway, or a proxy before it, has been reached. */
   readonly onConnected?: () => void;
 }
 
-/** A way by which carriers of a resumable tunnel come. */
+/** A method of opening carriers of a resumable tunnel. */
 export interface CarrierConnector {
-  /** Opens a carrier; the caller owns it, and hears the greeting first. Throws as `ClientEntry.open` does. */
-  open(question: ConnectorRequest): Promise<Carrier>;
+  /** Opens a carrier; the caller owns it, and receives the greeting first. Throws as `ClientEntry.open` does. */
+  open(request: ConnectorRequest): Promise<Carrier>;
 }

@@ -1,38 +1,39 @@
 import { createHmac, randomBytes } from 'node:crypto';
 import type { IncomingMessage } from 'node:http';
+import { onAbort } from '../../base/deadline.ts';
 import { RecordDecoder, encodeRecord, recordTypes } from '../../protocol/http-carrier-record.ts';
 import type { HttpRecord } from '../../protocol/http-carrier-record.ts';
 import { RecordCarrier } from '../../stream/record-carrier.ts';
 import { ClientError } from '../errors/failure.ts';
 import type { ConnectionPool } from './http-connections.ts';
 
-/** What was asked back on an answer that is open comes within this time, or something on the way keeps it. */
-const heldBackMs = 1000;
-/** Parts of one answer that come closer to each other than this have come together. */
+/** An echo on an open response arrives within this time, or an intermediary buffers the response. */
+const echoMs = 1000;
+/** Parts of one response that arrive within this time have arrived together. */
 const togetherMs = 100;
-/** After so many false alarms a network is slow enough to ask for brief answers all the same. */
-const maxSuspicions = 3;
-/** Longer than an answer that has nothing to say takes. */
+/** After this many false alarms the network is slow enough for short responses anyway. */
+const maxFalseAlarms = 3;
+/** Longer than the gateway holds a response without data. */
 const answerMs = 45_000;
-/** A request of this many bytes is let through everywhere. */
+/** Request bodies of this size pass everywhere. */
 const maxRequestBytes = 512 * 1024;
-/** Where a network takes no more than this in ten seconds the gateway gives the request up. */
+/** The gateway gives up a request whose body takes too long: a network that carries less than this in ten seconds is too slow. */
 const minRequestBytes = 16 * 1024;
-/** A slow network has requests that take about this long. */
+/** The target duration of a request in a slow network. */
 const requestMs = 1000;
-/** What is said last gets this long to go out. */
-const lastWordsMs = 500;
+/** Time for the last records to be sent. */
+const flushMs = 500;
 
 export interface HttpCarrierOptions {
   readonly gateway: URL;
-  readonly lines: ConnectionPool;
-  /** Whether to ask for brief answers from the start. */
+  readonly connections: ConnectionPool;
+  /** Whether to ask for short responses from the start. */
   readonly isShortResponse: boolean;
-  /** Told when something on the way does not pass on what is written into an answer that goes on. */
-  readonly onHeldBack: () => void;
+  /** Called when an intermediary turns out to buffer a response that is still being written. */
+  readonly onBuffered: () => void;
 }
 
-/** The client's end of a carrier by plain HTTP: one answer is always asked for, and one request at a time is sent. */
+/** The client's end of a carrier by plain HTTP: one response is always open, and one request with data at a time is sent. */
 export class HttpCarrier extends RecordCarrier {
   readonly #options: HttpCarrierOptions;
   readonly #over = new AbortController();
@@ -47,35 +48,35 @@ export class HttpCarrier extends RecordCarrier {
   #isShortResponse: boolean;
   #isFinishing = false;
   #requestBytes = minRequestBytes;
-  /** What was asked back and has not come. */
+  /** The bytes of an echo request that was not answered yet. */
   #echo: Buffer | undefined;
   #echoTimer: NodeJS.Timeout | undefined;
-  /** It did not come in time; how often that was a mistake; and when it came. */
-  #isSuspecting = false;
-  #suspicions = 0;
-  #heardBackAt = 0;
+  /** The echo did not arrive in time. */
+  #isSuspicious = false;
+  /** How often a suspicion was wrong. */
+  #falseAlarms = 0;
+  #echoedAt = 0;
 
-  /** Takes over the answer to the request that opened it, and `lines`. Throws `HTTP_UNEXPECTED` when it is not whole. */
+  /** Takes over the response that opens the carrier, and `connections`. Throws `HTTP_UNEXPECTED` for an incomplete one, `GATEWAY_TIMEOUT` when `signal` aborts. */
   static async open(
     response: IncomingMessage,
     { signal, ...options }: HttpCarrierOptions & { readonly signal: AbortSignal },
   ): Promise<HttpCarrier> {
     const carrier = new HttpCarrier(options);
-    const stop = (): void => void response.destroy();
-    signal.addEventListener('abort', stop, { once: true });
+    const removeListener = onAbort(signal, () => void response.destroy());
     try {
       await carrier.#read(response);
     } catch (cause) {
       const { host } = options.gateway;
       if (signal.aborted)
         throw new ClientError('GATEWAY_TIMEOUT', `${host} did not answer in time`, { cause });
-      throw new ClientError('HTTP_UNEXPECTED', `the answer of ${host} was cut`, { cause });
+      throw new ClientError('HTTP_UNEXPECTED', `the response of ${host} was incomplete`, { cause });
     } finally {
-      signal.removeEventListener('abort', stop);
+      removeListener();
     }
     if (carrier.#id === '')
       throw new ClientError('HTTP_UNEXPECTED', `${options.gateway.host} opened no carrier`);
-    if (!options.isShortResponse) carrier.#askBack();
+    if (!options.isShortResponse) carrier.#requestEcho();
     void carrier.#fetch();
     return carrier;
   }
@@ -94,7 +95,7 @@ export class HttpCarrier extends RecordCarrier {
     this.#queue.push(record);
     this.#queuedBytes += record.length;
     if (this.#isSending) return;
-    // What is said in one turn goes out together.
+    // Records of one turn are sent together.
     this.#sendingSoon ??= setImmediate(() => {
       this.#sendingSoon = undefined;
       if (!this.#isSending) void this.#sendAll();
@@ -104,7 +105,7 @@ export class HttpCarrier extends RecordCarrier {
   protected override sendLast(): void {
     this.#isFinishing = true;
     clearTimeout(this.#echoTimer);
-    setTimeout(() => this.release(), lastWordsMs).unref();
+    setTimeout(() => this.release(), flushMs).unref();
   }
 
   protected override release(): void {
@@ -113,22 +114,22 @@ export class HttpCarrier extends RecordCarrier {
     this.#queue = [];
     this.#queuedBytes = 0;
     this.#over.abort();
-    this.#options.lines.close();
+    this.#options.connections.close();
   }
 
-  /** Fetches one answer after the other. */
+  /** Fetches one response after the other. */
   async #fetch(): Promise<void> {
     try {
       while (!this.isOver) {
         const direction = this.#isShortResponse ? 'brief' : 'down';
         const fields = this.#signed(direction, this.#answers++);
-        // Nobody may take it for something that was asked before.
+        // Unique, so that no cache answers it.
         const path = `${this.#path(direction)}?r=${randomBytes(6).toString('base64url')}`;
-        const response = await this.#options.lines.ask(
+        const response = await this.#options.connections.request(
           { method: 'GET', path, headers: fields },
           { signal: this.#over.signal, answerMs },
         );
-        if (response.statusCode !== 200) throw refused(response);
+        if (response.statusCode !== 200) throw rejected(response);
         await this.#read(response);
       }
     } catch (error) {
@@ -136,7 +137,7 @@ export class HttpCarrier extends RecordCarrier {
     }
   }
 
-  /** Takes the records of an answer. Rejects when it does not say that there is a next one. */
+  /** Receives the records of a response. Rejects when it ends without NEXT: something of it is missing. */
   async #read(response: IncomingMessage): Promise<void> {
     const decoder = new RecordDecoder();
     let isWhole = false;
@@ -147,12 +148,12 @@ export class HttpCarrier extends RecordCarrier {
       }
     }
     if (!isWhole && !this.isOver) throw cut;
-    if (this.#isSuspecting) this.#judge();
+    if (this.#isSuspicious) this.#reviewSuspicion();
   }
 
   #received(record: HttpRecord): void {
     if (record.type === recordTypes.CARRIER) this.#introduced(record.bytes.toString('latin1'));
-    else if (record.type === recordTypes.ECHO_REPLY) this.#heardBack(record.bytes);
+    else if (record.type === recordTypes.ECHO_REPLY) this.#onEcho(record.bytes);
     else this.receiveRecord(record);
   }
 
@@ -163,22 +164,22 @@ export class HttpCarrier extends RecordCarrier {
     this.#secret = secret;
   }
 
-  /** Sends what waits, one request after the other. */
+  /** Sends the queue, one request after the other. */
   async #sendAll(): Promise<void> {
     this.#isSending = true;
     try {
       while (this.#queue.length > 0) {
         const startedAt = performance.now();
-        const body = this.#takeQueue();
+        const body = this.#nextBody();
         const headers = {
           ...this.#signed('up', this.#requests++),
           'Content-Type': 'application/octet-stream',
         };
-        const response = await this.#options.lines.ask(
+        const response = await this.#options.connections.request(
           { method: 'POST', path: this.#path('up'), headers, body },
           { signal: this.#over.signal, answerMs },
         );
-        if (response.statusCode !== 204 && response.statusCode !== 200) throw refused(response);
+        if (response.statusCode !== 204 && response.statusCode !== 200) throw rejected(response);
         response.resume();
         this.#adapt(body.length, performance.now() - startedAt);
         this.#watchEcho();
@@ -192,8 +193,8 @@ export class HttpCarrier extends RecordCarrier {
     }
   }
 
-  /** As many records as one request may have, one at least. */
-  #takeQueue(): Buffer {
+  /** Removes from the queue what one request can carry, at least one record. */
+  #nextBody(): Buffer {
     let count = 0;
     let bytes = 0;
     for (const record of this.#queue) {
@@ -205,15 +206,15 @@ export class HttpCarrier extends RecordCarrier {
     return Buffer.concat(this.#queue.splice(0, count), bytes);
   }
 
-  /** What a network takes in a second or so is neither late for the gateway nor much to lose. */
+  /** Adapts the size of requests so that one takes about a second: neither too late for the gateway nor much to repeat. */
   #adapt(bytes: number, tookMs: number): void {
     if (tookMs > 2 * requestMs) this.#requestBytes /= 2;
     else if (bytes > this.#requestBytes / 2 && tookMs < requestMs / 2) this.#requestBytes *= 2;
     this.#requestBytes = Math.min(maxRequestBytes, Math.max(minRequestBytes, this.#requestBytes));
   }
 
-  /** Finds out whether answers come as they are written. */
-  #askBack(): void {
+  /** Finds out whether responses arrive as they are written. */
+  #requestEcho(): void {
     this.#echo = randomBytes(8);
     this.transmit(encodeRecord(recordTypes.ECHO, this.#echo));
   }
@@ -221,29 +222,29 @@ export class HttpCarrier extends RecordCarrier {
   #watchEcho(): void {
     if (this.#echo === undefined || this.#echoTimer !== undefined) return;
     this.#echoTimer = setTimeout(() => {
-      this.#isSuspecting = true;
+      this.#isSuspicious = true;
       this.#isShortResponse = true;
-      // The end of the answer brings out what is kept of it.
+      // The end of the response releases what is buffered of it.
       this.transmit(encodeRecord(recordTypes.BRIEF, Buffer.alloc(0)));
-    }, heldBackMs);
+    }, echoMs);
     this.#echoTimer.unref();
   }
 
-  #heardBack(bytes: Buffer): void {
+  #onEcho(bytes: Buffer): void {
     if (this.#echo === undefined || !bytes.equals(this.#echo)) return;
     this.#echo = undefined;
-    this.#heardBackAt = performance.now();
+    this.#echoedAt = performance.now();
     clearTimeout(this.#echoTimer);
   }
 
-  /** What came together with the end of its answer was held back until then; what came before was only slow. */
-  #judge(): void {
-    this.#isSuspecting = false;
-    const wasHeldBack = performance.now() - this.#heardBackAt < togetherMs;
-    if (wasHeldBack || ++this.#suspicions === maxSuspicions) return this.#options.onHeldBack();
+  /** An echo that arrived together with the end of its response was buffered until then; one that arrived before was only slow. */
+  #reviewSuspicion(): void {
+    this.#isSuspicious = false;
+    const wasBuffered = performance.now() - this.#echoedAt < togetherMs;
+    if (wasBuffered || ++this.#falseAlarms === maxFalseAlarms) return this.#options.onBuffered();
     this.#isShortResponse = false;
     this.#echoTimer = undefined;
-    this.#askBack();
+    this.#requestEcho();
   }
 
   #signed(direction: string, number: number): { 'Postern-Carrier': string } {
@@ -264,7 +265,7 @@ export class HttpCarrier extends RecordCarrier {
   }
 }
 
-/** Shows that we know the secret of a carrier, without showing it, for this one request. */
+/** The `Postern-Carrier` field: proves knowledge of the carrier's secret for this one request, without sending it. */
 export function carrierField(what: {
   readonly id: string;
   readonly secret: string;
@@ -278,10 +279,10 @@ export function carrierField(what: {
   return `id=${id}, n=${number}, mac=${mac}`;
 }
 
-/** An answer that is not whole: what was written into it may be lost. */
-const cut = new Error('an answer was cut');
+/** An incomplete response: what the gateway wrote into it can be lost. */
+const cut = new Error('a response was incomplete');
 
-function refused(response: IncomingMessage): Error {
+function rejected(response: IncomingMessage): Error {
   response.destroy();
   return new Error(`answered ${response.statusCode}`);
 }

@@ -6,22 +6,22 @@ import type { ConnectorRequest, CarrierConnector } from './connector.ts';
 import { HttpCarrier } from './http-carrier.ts';
 import type { HttpCarrierOptions } from './http-carrier.ts';
 import { ConnectionPool } from './http-connections.ts';
-import { refusal, describeServer } from '../entry/refusal.ts';
+import { refusal, describeServer } from '../http/refusal.ts';
 
 /**
- * Carriers that are requests and answers (docs/entry/http.md). Where something holds long answers back, the next
- * carrier in the same network begins with brief ones.
+ * Opens carriers that consist of requests and responses (docs/entry/http.md). Where an intermediary buffers long
+ * responses, the next carrier in the same network begins with short ones.
  */
 export function httpConnector(): CarrierConnector {
-  let heldBackIn: string | undefined;
+  let bufferedIn: string | undefined;
   return {
-    open(question) {
+    open(request) {
       const network = networkId();
-      return open(question, {
-        isShortResponse: network === heldBackIn || (question.isBuffered?.recall() ?? false),
-        onHeldBack() {
-          heldBackIn = network;
-          question.isBuffered?.keep();
+      return open(request, {
+        isShortResponse: network === bufferedIn || (request.isBuffered?.recall() ?? false),
+        onBuffered() {
+          bufferedIn = network;
+          request.isBuffered?.keep();
         },
       });
     },
@@ -30,28 +30,28 @@ export function httpConnector(): CarrierConnector {
 
 async function open(
   { gateway, kind, query, pass, fields, egress, signal, onConnected }: ConnectorRequest,
-  style: Pick<HttpCarrierOptions, 'isShortResponse' | 'onHeldBack'>,
+  style: Pick<HttpCarrierOptions, 'isShortResponse' | 'onBuffered'>,
 ): Promise<Carrier> {
   const url = new URL(`${gateway.pathname}http/${kind}`, gateway);
   const headers = { ...authHeaders(pass, 'POST', url), ...fields };
   url.search = new URLSearchParams(query).toString();
   const peer = gateway.host;
-  const lines = new ConnectionPool(gateway, egress);
+  const connections = new ConnectionPool(gateway, egress);
   try {
-    const question = { method: 'POST', path: url.pathname + url.search, headers, body: empty } as const;
-    const response = await lines.ask(question, { signal, ...(onConnected && { onConnected }) });
+    const request = { method: 'POST', path: url.pathname + url.search, headers, body: empty } as const;
+    const response = await connections.request(request, { signal, ...(onConnected && { onConnected }) });
     const status = response.statusCode!;
     if (status !== 200) throw await refusal({ response, status, body: response }, peer);
     if (!isRecords(response.headers['content-type'])) {
       response.destroy();
       throw new ClientError(
         'HTTP_UNEXPECTED',
-        `${describeServer(response, peer)} answered 200 in words that are not ours`,
+        `${describeServer(response, peer)} answered 200 with an unknown content type`,
       );
     }
-    return await HttpCarrier.open(response, { gateway, lines, signal, ...style });
+    return await HttpCarrier.open(response, { gateway, connections, signal, ...style });
   } catch (error) {
-    lines.close();
+    connections.close();
     throw error;
   }
 }

@@ -1,52 +1,52 @@
 import type { Carrier } from '../../stream/carrier.ts';
 import { toFailure } from '../errors/failure.ts';
 import type { ConnectorRequest, CarrierConnector } from './connector.ts';
-import { isTransportFailure } from '../entry/entry.ts';
+import { isTransportFailure } from '../http/refusal.ts';
 
-/** The ways of carriers, the better one first. */
-export const wayNames = ['relay', 'http'] as const;
-export type WayName = (typeof wayNames)[number];
+/** The connectors, the better one first. */
+export const connectorNames = ['relay', 'http'] as const;
+export type ConnectorName = (typeof connectorNames)[number];
 
-/** A carrier, and how it came. */
+/** A carrier, and the connector that opened it. */
 export interface OpenedCarrier {
   readonly carrier: Carrier;
-  readonly name: WayName;
+  readonly name: ConnectorName;
 }
 
-/** The ways by which a tunnel's carriers come, and which of them works now. */
+/** Selects the connector for each carrier of a tunnel, and remembers which one works now. */
 export class ConnectorSelector {
-  #current: WayName;
+  #current: ConnectorName;
   readonly #isPinned: boolean;
-  readonly #loaded = new Map<WayName, CarrierConnector>();
+  readonly #loaded = new Map<ConnectorName, CarrierConnector>();
 
-  constructor(current: WayName, { isPinned }: { readonly isPinned: boolean }) {
+  constructor(current: ConnectorName, { isPinned }: { readonly isPinned: boolean }) {
     this.#current = current;
     this.#isPinned = isPinned;
   }
 
-  /** Whether there is a better way than the one that works now. */
+  /** Whether there is a better connector than the one that works now. */
   get isSecondBest(): boolean {
-    return !this.#isPinned && this.#current !== wayNames[0];
+    return !this.#isPinned && this.#current !== connectorNames[0];
   }
 
   /**
-   * Opens a carrier by the way that works, else by the other: a tunnel that began at home by WebSocket goes on where
-   * none passes. `question` is asked anew for each. When none passes, the first failure is thrown.
+   * Opens a carrier by the connector that works, else by the other: a tunnel that began by WebSocket at home is resumed
+   * where no WebSocket passes. `makeRequest` is called for each. When none succeeds, the first failure is thrown.
    */
   async open(
-    question: () => ConnectorRequest,
+    makeRequest: () => ConnectorRequest,
     { onlyBetter, signal }: { readonly onlyBetter: boolean; readonly signal: AbortSignal },
   ): Promise<OpenedCarrier> {
     let first: unknown;
     for (const name of this.#order(onlyBetter)) {
       let isReached = false;
       try {
-        const asked = question();
+        const request = makeRequest();
         const onConnected = (): void => {
           isReached = true;
-          asked.onConnected?.();
+          request.onConnected?.();
         };
-        return await this.openBy(name, { ...asked, onConnected });
+        return await this.openBy(name, { ...request, onConnected });
       } catch (error) {
         if (signal.aborted && isReached && !onlyBetter) this.failed(name);
         if (signal.aborted || !isTransportFailure(toFailure(error))) throw error;
@@ -56,32 +56,34 @@ export class ConnectorSelector {
     throw first;
   }
 
-  async openBy(name: WayName, question: ConnectorRequest): Promise<OpenedCarrier> {
-    const connector = this.#loaded.get(name) ?? (await loadWay(name));
+  /** Opens a carrier by this connector alone. Throws as `CarrierConnector.open`. */
+  async openBy(name: ConnectorName, request: ConnectorRequest): Promise<OpenedCarrier> {
+    const connector = this.#loaded.get(name) ?? (await loadConnector(name));
     this.#loaded.set(name, connector);
-    return { carrier: await connector.open(question), name };
+    return { carrier: await connector.open(request), name };
   }
 
-  /** Notes that a carrier of this way works. Gives whether the one before was of another. */
-  worked(name: WayName): boolean {
+  /** Records that a carrier of this connector works. Whether the one before was of another. */
+  worked(name: ConnectorName): boolean {
     const hasChanged = name !== this.#current;
     this.#current = name;
     return hasChanged;
   }
 
-  /** Notes that a way was silent for too long: next time the other is tried first. */
-  failed(name: WayName): void {
-    if (!this.#isPinned && name === this.#current) this.#current = wayNames.find((other) => other !== name)!;
+  /** Records that a connector was silent for too long: next time the other is tried first. */
+  failed(name: ConnectorName): void {
+    if (!this.#isPinned && name === this.#current)
+      this.#current = connectorNames.find((other) => other !== name)!;
   }
 
-  #order(onlyBetter: boolean): readonly WayName[] {
-    if (onlyBetter) return [wayNames[0]];
+  #order(onlyBetter: boolean): readonly ConnectorName[] {
+    if (onlyBetter) return [connectorNames[0]];
     if (this.#isPinned) return [this.#current];
-    return [this.#current, ...wayNames.filter((name) => name !== this.#current)];
+    return [this.#current, ...connectorNames.filter((name) => name !== this.#current)];
   }
 }
 
-async function loadWay(name: WayName): Promise<CarrierConnector> {
+async function loadConnector(name: ConnectorName): Promise<CarrierConnector> {
   if (name === 'relay') return (await import('./websocket-connector.ts')).webSocketConnector;
   return (await import('./http-connector.ts')).httpConnector();
 }

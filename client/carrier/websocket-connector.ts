@@ -2,8 +2,8 @@ import { relayV1, relayV1Subprotocol } from '../../protocol/relay-v1.ts';
 import { webSocketCarrier } from '../../stream/websocket-carrier.ts';
 import { authHeaders } from '../credentials/with-credential.ts';
 import type { CarrierConnector } from './connector.ts';
-import { gatewayTarget } from '../entry/entry.ts';
-import { openWebSocket } from '../entry/websocket.ts';
+import { gatewayTarget } from '../http/gateway-url.ts';
+import { openWebSocket } from '../http/open-websocket.ts';
 
 /** Carriers that are WebSockets (docs/entry/relay.md). */
 export const webSocketConnector: CarrierConnector = {

@@ -2,8 +2,9 @@ import { parseTarget, parseTargetParts } from '../../protocol/target.ts';
 import type { Target } from '../../protocol/target.ts';
 import { reportError } from '../errors/report.ts';
 import { ClientError, toFailure } from '../errors/failure.ts';
+import { gatewayRoute } from '../connect/gateway-route.ts';
 import { preconnect } from '../connect/preconnect.ts';
-import { places } from '../os/xdg-paths.ts';
+import { userPaths } from '../os/xdg-paths.ts';
 import type { Environment } from '../os/xdg-paths.ts';
 import { configureZeroCopy } from '../../stream/zero-copy/setting.ts';
 import { readSettings } from '../settings.ts';
@@ -30,7 +31,7 @@ export async function connect(args: readonly string[], env: Environment): Promis
     return await tunnel(parsed, env);
   } catch (error) {
     const failure = toFailure(error);
-    reportError(failure, places(env).state, asked);
+    reportError(failure, userPaths(env).state, asked);
     return failure.facts.exit;
   }
 }
@@ -39,11 +40,12 @@ async function tunnel(parsed: ConnectArguments, env: Environment): Promise<numbe
   const target = parseAsked(parsed);
   const settings = readSettings(parsed.flags, env);
   configureZeroCopy(env.POSTERN_ZERO_COPY);
-  const early = preconnect(settings);
+  const route = gatewayRoute(settings);
+  const early = preconnect(settings, route);
   try {
     await early?.begun;
-    const { carryTunnel } = await import('../connect/run-tunnel.ts');
-    return await carryTunnel(target, settings);
+    const { runTunnel } = await import('../connect/run-tunnel.ts');
+    return await runTunnel(target, settings, route);
   } finally {
     early?.stop();
   }

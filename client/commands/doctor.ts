@@ -62,14 +62,14 @@ export async function doctor(
   const { works, exit, words } = summarize(findings, target, stop.signal.aborted);
   show(plainer(`\n${words}\n`, style));
 
-  const { gateway, places } = settings;
+  const { gateway, paths } = settings;
   if (values.json === true) {
     const host = target === undefined ? {} : { host: formatTarget(target) };
     const diagnosis: Diagnosis = { version: 1, gateway: gateway.href, ...host, works, exit, findings };
     print(`${JSON.stringify(diagnosis, undefined, 2)}\n`);
   }
   if (values.report !== undefined)
-    writeReport(values.report, formatReport({ gateway, target, findings, words, home: places.home }));
+    writeReport(values.report, formatReport({ gateway, target, findings, words, home: paths.home }));
   return exit;
 }
 

@@ -1,3 +1,8 @@
+import { entryNames } from '../../protocol/entries.ts';
+
+/** `relay, websocket, connect-tcp, connect or http`. */
+const entryList = `${entryNames.slice(0, -1).join(', ')} or ${entryNames.at(-1)}`;
+
 /** What `--help` prints, by command; the empty name is the program itself. */
 export const help = {
   '': `ssh -o ProxyCommand='postern connect %h %p' box.corp
@@ -47,7 +52,7 @@ Otherwise that is an error at once; sign in beforehand: postern login
 
 Options:
   --gateway URL      the gateway, like https://gw.example/ssh/
-  --via ENTRY        relay, websocket, connect-tcp, connect or http. Without it
+  --via ENTRY        ${entryList}. Without it
                      each is tried, first the one that worked here last time
   --token-file FILE  file with the token
   --ca-file FILE     more certificates to trust, in PEM
@@ -201,7 +206,7 @@ Options:
                      at once (default: 1000)
   --json             events on stdout, as one JSON object on each line
   --gateway URL      the gateway, like https://gw.example/ssh/
-  --via ENTRY        relay, websocket, connect-tcp, connect or http
+  --via ENTRY        ${entryList}
   --token-file FILE  file with the token
   --ca-file FILE     more certificates to trust, in PEM
   -h, --help         this text

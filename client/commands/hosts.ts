@@ -1,4 +1,4 @@
-import { askAccess } from '../http/gateway-api.ts';
+import { requestAccess } from '../connect/gateway-api.ts';
 import type { Environment } from '../os/xdg-paths.ts';
 import { printable } from '../os/printable.ts';
 import { readOptions } from './options.ts';
@@ -17,7 +17,7 @@ export async function hosts(
   print: (text: string) => void,
 ): Promise<number> {
   const { settings, json } = readOptions(args, env);
-  const access = await askAccess(settings);
+  const access = await requestAccess(settings);
   const found: Hosts = { version: 1, gateway: settings.gateway.href, hosts: access.hosts };
   if (json) print(`${JSON.stringify(found, undefined, 2)}\n`);
   else print(access.hosts.map(({ pattern }) => `${printable(pattern)}\n`).join(''));

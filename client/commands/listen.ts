@@ -21,8 +21,8 @@ import { serve } from '../local-proxy/serve-connection.ts';
 import type { ListenerContext } from '../local-proxy/serve-connection.ts';
 import type { Environment } from '../os/xdg-paths.ts';
 import { printable } from '../os/printable.ts';
-import { maySignIn, openTunnelTo, signInFirst } from '../connect/open-tunnel.ts';
-import type { TunnelWays } from '../connect/open-tunnel.ts';
+import { canSignIn, openTunnelTo, signInFirst } from '../connect/open-tunnel.ts';
+import type { OpenTunnelOptions } from '../connect/open-tunnel.ts';
 import { withCredential } from '../credentials/with-credential.ts';
 import { egressFor } from '../connect/gateway-egress.ts';
 import { gatewayOptions, settingsWith } from './options.ts';
@@ -54,8 +54,8 @@ export async function listen(
   setFlagsFromString('--semi-space-growth-factor=1');
   // Who has read the first line may have gone.
   process.stdout.on('error', () => {});
-  const journal = new Reporter({ state: settings.places.state, json: values.json === true, print });
-  const ways: TunnelWays = { settings, egress: egressFor(settings), say: writeStderr };
+  const journal = new Reporter({ state: settings.paths.state, json: values.json === true, print });
+  const ways: OpenTunnelOptions = { settings, egress: egressFor(settings), notify: writeStderr };
   const over = new AbortController();
   setMaxListeners(0, over.signal);
   const neighbours = wishes.isForAll ? undefined : new PeerUser();
@@ -164,17 +164,17 @@ async function firstSignal(): Promise<void> {
 
 /** Opens tunnels; where nobody has signed in, somebody is asked to, once for all who wait. */
 class TunnelOpener {
-  readonly #ways: TunnelWays;
+  readonly #ways: OpenTunnelOptions;
   readonly #journal: Reporter;
   #signingIn: Promise<void> | undefined;
 
-  constructor(ways: TunnelWays, journal: Reporter) {
+  constructor(ways: OpenTunnelOptions, journal: Reporter) {
     this.#ways = ways;
     this.#journal = journal;
   }
 
   async open(target: Target, signal: AbortSignal): Promise<Duplex> {
-    const ways = { ...this.#ways, signal, say: (line: string) => this.#journal.said(line, target) };
+    const ways = { ...this.#ways, signal, notify: (line: string) => this.#journal.said(line, target) };
     try {
       return await openTunnelTo(target, ways);
     } catch (error) {
@@ -198,7 +198,7 @@ class TunnelOpener {
   }
 
   #isForSignIn(error: unknown): boolean {
-    return error instanceof ClientError && error.code === 'TOKEN_MISSING' && maySignIn(this.#ways.settings);
+    return error instanceof ClientError && error.code === 'TOKEN_MISSING' && canSignIn(this.#ways.settings);
   }
 
   #signIn(): Promise<void> {

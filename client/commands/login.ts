@@ -25,9 +25,9 @@ export async function login(args: readonly string[], env: Environment): Promise<
   if (positionals.length === 1 && values.gateway !== undefined)
     throw usage('login takes one gateway, not two');
   const settings = readWithGateway({ ...values, gateway: positionals[0] ?? values.gateway }, env);
-  const { asking, gateway, places } = settings;
+  const { asking, gateway, paths } = settings;
   await signInOnce({
-    state: places.state,
+    state: paths.state,
     gateway,
     egress: egressFor(settings),
     device: values.device === true,
@@ -53,11 +53,11 @@ function readWithGateway(values: GatewayValues, env: Environment): ClientSetting
 }
 
 /** The first gateway that somebody signs in at is theirs, as if `setup` had been told. */
-function remember({ gateway, caFile, places }: ClientSettings): void {
-  if (readConfigFile(places) !== undefined) return;
+function remember({ gateway, caFile, paths }: ClientSettings): void {
+  if (readConfigFile(paths) !== undefined) return;
   const config = { gateway: gateway.href, ...(caFile === undefined ? {} : { caFile }) };
   try {
-    writePrivate(configPath(places), `${JSON.stringify(config, undefined, 2)}\n`);
+    writePrivate(configPath(paths), `${JSON.stringify(config, undefined, 2)}\n`);
   } catch {
     // The sign-in counts; the gateway has to be named again next time.
   }

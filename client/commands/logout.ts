@@ -23,19 +23,19 @@ export async function logout(args: readonly string[], env: Environment): Promise
   if (positionals.length > 1)
     throw new ClientError('USAGE', 'logout takes one gateway', { hint: 'postern logout --help' });
   const settings = settingsWith({ ...values, gateway: positionals[0] ?? values.gateway }, env);
-  const { gateway, places } = settings;
-  const directory = signInDirectory(places.state, gateway);
+  const { gateway, paths } = settings;
+  const directory = signInDirectory(paths.state, gateway);
   const signal = AbortSignal.timeout(logoutMs);
   // Where nobody has ever signed in there need not even be a place for it.
   const signIn = existsSync(directory)
     ? await withRenewalLock(directory, signal, async () => {
-        const found = readUsable(places.state, gateway);
+        const found = readUsable(paths.state, gateway);
         removeSignIn(directory);
         return found;
       })
     : undefined;
   if (signIn === undefined) {
-    writeStderr(`postern: you were not signed in at ${gateway.href}\n`);
+    writeStderr(`postern: you were not signed in to ${gateway.href}\n`);
     return 0;
   }
   try {

@@ -3,10 +3,11 @@ import { join, resolve } from 'node:path';
 import { parseArgs } from 'node:util';
 import { ClientError } from '../errors/failure.ts';
 import { readSmall, reason, replaceFile, writePrivate } from '../os/files.ts';
-import { places } from '../os/xdg-paths.ts';
+import { userPaths } from '../os/xdg-paths.ts';
 import type { Environment, UserPaths } from '../os/xdg-paths.ts';
 import { printable } from '../os/printable.ts';
-import { configPath, parseGateway, readConfigFile } from '../settings.ts';
+import { configPath, readConfigFile } from '../settings.ts';
+import { parseGateway } from '../http/gateway-url.ts';
 import type { ConfigFile } from '../settings.ts';
 import { loadTrust } from '../egress/tls/tls.ts';
 import { findSshConfig, withInclude, withoutInclude } from './ssh-config.ts';
@@ -33,7 +34,7 @@ export function setup(args: readonly string[], env: Environment, print: (text: s
       remove: { type: 'boolean' },
     },
   });
-  const here = places(env);
+  const here = userPaths(env);
   const remove = values.remove === true;
   if (remove && (values.gateway ?? values.host ?? values['ca-file']) !== undefined) {
     throw new ClientError('USAGE', '--remove takes everything away and goes with --dry-run only', {

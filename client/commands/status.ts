@@ -1,6 +1,6 @@
 import { parseArgs } from 'node:util';
-import { askAccess } from '../http/gateway-api.ts';
-import type { ListedSession } from '../http/gateway-api.ts';
+import { requestAccess } from '../connect/gateway-api.ts';
+import type { ListedSession } from '../connect/gateway-api.ts';
 import { readLastError } from '../errors/report.ts';
 import type { LastError } from '../errors/report.ts';
 import { ClientError, toFailure } from '../errors/failure.ts';
@@ -52,13 +52,13 @@ export async function status(
     options: { ...gatewayOptions, offline: { type: 'boolean' } },
   });
   const settings = settingsWith(values, env);
-  const lastError = readLastError(settings.places.state);
+  const lastError = readLastError(settings.paths.state);
   const { facts, exit } = await look(settings, values.offline === true);
   const found: Status = {
     version: 1,
     gateway: settings.gateway.href,
     ...facts,
-    tunnels: tunnelsHere(settings.places.state),
+    tunnels: tunnelsHere(settings.paths.state),
     ...(lastError === undefined ? {} : { lastError }),
   };
   print(values.json ? `${JSON.stringify(found, null, 2)}\n` : describe(found));
@@ -71,7 +71,7 @@ async function look(settings: ClientSettings, isOffline: boolean): Promise<{ fac
   const local = readLocal(settings);
   if (isOffline || !local.signedIn) return { facts: local, exit: local.signedIn ? 0 : 77 };
   try {
-    const { subject, groups, until, sessions } = await askAccess(settings);
+    const { subject, groups, until, sessions } = await requestAccess(settings);
     const said = {
       groups,
       sessions,
@@ -89,9 +89,9 @@ async function look(settings: ClientSettings, isOffline: boolean): Promise<{ fac
 }
 
 /** What the files here say. */
-function readLocal({ token: sources, gateway, places }: ClientSettings): Facts {
+function readLocal({ token: sources, gateway, paths }: ClientSettings): Facts {
   try {
-    const found = givenToken(sources, new Date()) ?? kept(places.state, gateway);
+    const found = givenToken(sources, new Date()) ?? kept(paths.state, gateway);
     const { subject, issuer, expiresAt } = readClaims(found.token) ?? {};
     return {
       signedIn: true,
@@ -110,7 +110,7 @@ function readLocal({ token: sources, gateway, places }: ClientSettings): Facts {
 function kept(state: string, gateway: URL): FoundToken {
   const signIn = readSignIn(state, gateway);
   if (signIn === undefined)
-    throw new ClientError('TOKEN_MISSING', `you are not signed in at ${gateway.href}`);
+    throw new ClientError('TOKEN_MISSING', `you are not signed in to ${gateway.href}`);
   return { token: signIn.accessToken, from: signInPath(signInDirectory(state, gateway)) };
 }
 

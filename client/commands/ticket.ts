@@ -1,6 +1,6 @@
 import { parseArgs } from 'node:util';
 import { formatTarget, parseTarget } from '../../protocol/target.ts';
-import { askApi } from '../http/gateway-api.ts';
+import { requestApi } from '../connect/gateway-api.ts';
 import { writeStderr } from '../errors/report.ts';
 import { ClientError } from '../errors/failure.ts';
 import type { Environment } from '../os/xdg-paths.ts';
@@ -22,7 +22,7 @@ export async function ticket(
   if (positionals.length === 0) throw usage('ticket needs a host that it is for');
   const targets = positionals.map((text) => formatTarget(parseTarget(text)));
   const [ttlSeconds, uses] = [parseSeconds(values.ttl ?? '5m'), parseUses(values.uses ?? '1')];
-  const answer = await askApi(settingsWith(values, env), 'api/tickets', { targets, ttlSeconds, uses });
+  const answer = await requestApi(settingsWith(values, env), 'api/tickets', { targets, ttlSeconds, uses });
   const { ticket: text, expiresAt } = answer;
   // It goes to a terminal and from there into other programs.
   if (typeof text !== 'string' || !/^[\w.~+/-]{1,64}$/.test(text) || typeof expiresAt !== 'string')

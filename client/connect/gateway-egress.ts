@@ -1,16 +1,26 @@
 import { chooseEgress } from '../egress/choose.ts';
 import type { Egress } from '../egress/egress.ts';
-import type { WayDescription } from '../egress/route/describe.ts';
+import type { RouteDescription } from '../egress/route/describe.ts';
+import type { PlannedRoute } from '../egress/route/route.ts';
 import type { ClientSettings } from '../settings.ts';
-import { wayOf } from './route-request.ts';
+import { gatewayRoute } from './gateway-route.ts';
 
-/** The one way to the gateway, for tunnels and for everything else. Throws `CONFIG_INVALID`. */
-export function egressFor(settings: ClientSettings): Egress {
-  return chooseEgress(wayOf(settings));
+/**
+ * The egress to the gateway, for tunnels and for all other requests. `route` is that of `gatewayRoute`, for a caller
+ * that has computed it already. Throws `CONFIG_INVALID`.
+ */
+export function egressFor(settings: ClientSettings, route: PlannedRoute = gatewayRoute(settings)): Egress {
+  return chooseEgress(route);
 }
 
-/** What `egressFor` would do now, and who says so. Asks whom it would ask, connects nowhere. Throws `CONFIG_INVALID`. */
-export async function describeWay(settings: ClientSettings, signal: AbortSignal): Promise<WayDescription> {
+/**
+ * Describes the route that `egressFor` would use now, and which setting chose it. Asks the system and PAC files as a
+ * connection would, and connects nowhere else. Throws `CONFIG_INVALID`.
+ */
+export async function describeRoute(
+  settings: ClientSettings,
+  signal: AbortSignal,
+): Promise<RouteDescription> {
   const { describe } = await import('../egress/route/describe.ts');
-  return describe(wayOf(settings), signal);
+  return describe(gatewayRoute(settings), signal);
 }

@@ -1,74 +1,85 @@
 import type { Duplex } from 'node:stream';
+import { deadlineSignal } from '../../base/deadline.ts';
+import { definedOnly } from '../../base/defined-only.ts';
 import type { Target } from '../../protocol/target.ts';
+import { signInDirectory } from '../credentials/session-store.ts';
+import { withCredential } from '../credentials/with-credential.ts';
 import type { Egress } from '../egress/egress.ts';
 import { loadEntry, openTunnel } from '../entry/choose.ts';
 import type { ReconnectSupport } from '../entry/entry.ts';
 import { entryCache } from '../entry/entry-cache.ts';
+import { hasTerminal } from '../os/terminal.ts';
 import { connectionAges } from '../resume/learned-max-age.ts';
 import { tunnelFile } from '../resume/tunnel-status-file.ts';
 import type { ClientSettings } from '../settings.ts';
-import { hasTerminal } from '../os/terminal.ts';
-import { deadlineSignal } from '../../base/deadline.ts';
-import { withCredential } from '../credentials/with-credential.ts';
-import { signInDirectory } from '../credentials/session-store.ts';
 
-/** From the first packet to the open tunnel; ssh itself should wait longer than this. */
+/** From the first packet to the open tunnel; ssh's own timeout should be longer. */
 const openMs = 30_000;
 
-/** How to get to the gateway and whom to tell. */
-export interface TunnelWays {
+/** How a tunnel reaches the gateway, and where its messages for people go. */
+export interface OpenTunnelOptions {
   readonly settings: ClientSettings;
   readonly egress: Egress;
-  /** Tells people how the tunnel fares later. */
-  readonly say: (line: string) => void;
-  /** Aborted when nobody wants the tunnel any more, before it is open. */
+  /** Writes a line for people about what happens to the tunnel later: reconnecting, resumed. */
+  readonly notify: (line: string) => void;
+  /** Aborted when the tunnel is no longer wanted, before it is open. */
   readonly signal?: AbortSignal;
 }
 
-/** Opens a tunnel to `target` as the settings say, within 30 s. The caller owns the stream. Throws as `withCredential` and `openTunnel`. */
-export function openTunnelTo(target: Target, ways: TunnelWays): Promise<Duplex> {
-  const { settings, egress, say } = ways;
-  const { gateway, via, token: sources, places: here } = settings;
-  const signal = ways.signal === undefined ? AbortSignal.timeout(openMs) : deadlineSignal(ways.signal, openMs);
-  const memory = entryCache(here.state);
-  const later: ReconnectSupport = {
-    ages: connectionAges(signInDirectory(here.state, gateway)),
-    watch: tunnelFile(here.state, { gateway, target }),
-    withCredential: (signal, use) => withCredential({ sources, gateway, egress, signal }, use),
-    warn: say,
-    onEntry: (name) => memory.keep(gateway, name),
-    ...(via === undefined && {
-      isBuffered: {
-        recall: () => memory.recallHeldBack(gateway),
-        keep: () => memory.keepHeldBack(gateway),
-      },
+/** Opens a tunnel to `target` as the settings define it, within 30 s. The caller owns the stream. Throws as `withCredential` and `openTunnel`. */
+export function openTunnelTo(target: Target, options: OpenTunnelOptions): Promise<Duplex> {
+  const { settings, egress } = options;
+  const { gateway, via, token: sources, paths } = settings;
+  const signal =
+    options.signal === undefined ? AbortSignal.timeout(openMs) : deadlineSignal(options.signal, openMs);
+  const memory = entryCache(paths.state);
+  const later = reconnectSupport(target, options, memory);
+  return withCredential({ sources, gateway, egress, signal }, ({ token, createProof }) =>
+    openTunnel({ gateway, target, token, later, ...definedOnly({ createProof }) }, egress, {
+      load: loadEntry,
+      memory,
+      signal,
+      ...definedOnly({ via }),
     }),
-  };
-  return withCredential({ sources, gateway, egress, signal }, ({ token, createProof: prove }) =>
-    openTunnel(
-      { gateway, target, token, ...(prove === undefined ? {} : { createProof: prove }), later },
-      egress,
-      {
-        load: loadEntry,
-        memory,
-        signal,
-        ...(via === undefined ? {} : { via }),
-      },
-    ),
   );
 }
 
-/** Somebody has to be there to see a browser come up; scripts and IDEs get an answer at once. */
-export function maySignIn({ asking }: ClientSettings): boolean {
+/** What the tunnel needs of the settings after it is open. `--via` pins the entry, so nothing is learned about buffering then. */
+function reconnectSupport(
+  target: Target,
+  { settings, egress, notify }: OpenTunnelOptions,
+  memory: ReturnType<typeof entryCache>,
+): ReconnectSupport {
+  const { gateway, via, token: sources, paths } = settings;
+  return {
+    ages: connectionAges(signInDirectory(paths.state, gateway)),
+    watch: tunnelFile(paths.state, { gateway, target }),
+    withCredential: (signal, use) => withCredential({ sources, gateway, egress, signal }, use),
+    warn: notify,
+    onEntry: (name) => memory.keep(gateway, name),
+    ...(via === undefined && {
+      isBuffered: {
+        recall: () => memory.recallBuffering(gateway),
+        keep: () => memory.keepBuffering(gateway),
+      },
+    }),
+  };
+}
+
+/** Whether a browser sign-in makes sense: a person has to be at a terminal; scripts and IDEs get the error at once. */
+export function canSignIn({ asking }: ClientSettings): boolean {
   return asking.isAllowed && hasTerminal();
 }
 
-/** Signs in with the browser, or waits for who does. Who asked may lose its patience in the meantime; it is finished all the same. */
-export async function signInFirst({ settings, egress }: TunnelWays): Promise<void> {
-  const { gateway, asking, places: here } = settings;
+/**
+ * Signs in with the browser, or waits for another process that does. A hangup (ssh has lost patience) does not stop the
+ * sign-in: the next ssh finds it. Throws as `signInOnce`.
+ */
+export async function signInFirst({ settings, egress }: OpenTunnelOptions): Promise<void> {
+  const { gateway, asking, paths } = settings;
   const { signInOnce } = await import('../login/login-once.ts');
   await signInOnce({
-    state: here.state,
+    state: paths.state,
     gateway,
     egress,
     device: false,

@@ -1,21 +1,21 @@
 import type { EventEmitter } from 'node:events';
 import type { Duplex, Readable, Writable } from 'node:stream';
 import { TunnelEnded } from '../../stream/tunnel-ended.ts';
-import { ClientError } from '../errors/failure.ts';
 import { PooledInput } from '../../stream/zero-copy/pooled-input.ts';
+import { ClientError } from '../errors/failure.ts';
 
-/** Where the SSH stream comes from and goes to, and who tells us to leave. */
+/** Source and destination of the SSH stream, and the emitter of the signals that end the process. */
 export interface Stdio {
   readonly input: Readable;
   readonly output: Writable;
   readonly signals: EventEmitter;
 }
 
-/** Exit codes of a process that a signal ended, as a shell gives them. */
+/** Exit codes of a process that a signal ended, as a shell reports them. */
 const signalExits = { SIGHUP: 129, SIGTERM: 143 } as const;
 
-/** ssh hangs up and does not wait: long enough to say goodbye to the gateway, too short to be noticed. */
-const leaveMs = 250;
+/** Time to end the tunnel in order. ssh hangs up without waiting: too short to be noticed. */
+const closeMs = 250;
 
 /** After a signal: time for an EOF of the input that came together with it. */
 const inputEndMs = 20;
@@ -24,83 +24,104 @@ const inputEndMs = 20;
  * Carries bytes between the tunnel and the caller until the tunnel's end has come and all of it is written; whether
  * the input has ended does not matter then. An end of the input is passed on and ends only that direction.
  * Resolves to the exit code: 0, also when the reader of the output has gone, or that of the signal.
- * Rejects with `TUNNEL_LOST`, or with why the gateway has ended the tunnel. Takes the tunnel over; on return the process should exit.
+ * Rejects with `TUNNEL_LOST`, or with the gateway's reason for ending the tunnel. Takes the tunnel over; on return the process should exit.
  */
 export function carry(tunnel: Duplex, stdio: Stdio): Promise<number> {
-  return new Promise((resolve, reject) => {
-    const { input, output, signals } = stdio;
-    const timers: NodeJS.Timeout[] = [];
-    let settled = false;
-    let exit = 0;
-
-    const settle = (result: number | ClientError): void => {
-      if (settled) return;
-      settled = true;
-      for (const timer of timers) clearTimeout(timer);
-      signals.off('SIGHUP', onHangup).off('SIGTERM', onTerminate);
-      input.unpipe(tunnel);
-      input.pause();
-      // After both ends this is an orderly close, before them an abort.
-      tunnel.destroy();
-      if (typeof result === 'number') resolve(result);
-      else reject(result);
-    };
-
-    const flushed = (then: () => void): void => {
-      if (output.destroyed || output.writableEnded) then();
-      else output.write('', () => then());
-    };
-
-    // Bytes of the caller that are already on their way get a moment; a peer that reads nothing cannot keep us.
-    const goodbye = (): void => {
-      timers.push(setTimeout(() => settle(exit), leaveMs));
-      tunnel.once('finish', () => settle(exit));
-      if (tunnel.writableFinished) settle(exit);
-      else if (!tunnel.writableEnded) tunnel.end();
-    };
-
-    const lose = (cause?: Error): void => {
-      // A far side that has ended may refuse what it is still sent.
-      const end = tunnel.readableEnded
-        ? exit
-        : cause instanceof TunnelEnded
-          ? new ClientError(cause.code, cause.message, { cause })
-          : cause instanceof ClientError
-            ? cause
-            : new ClientError('TUNNEL_LOST', lostMessage(cause), cause ? { cause } : {});
-      flushed(() => settle(end));
-    };
-
-    // An orderly end is one that the far side answers: the EOF goes out first, and its own is waited for a moment.
-    const leave = (signal: keyof typeof signalExits): void => {
-      exit = signalExits[signal];
-      timers.push(
-        setTimeout(() => void (tunnel.writableEnded || tunnel.end()), inputEndMs),
-        setTimeout(() => settle(exit), leaveMs),
-      );
-    };
-    const onHangup = (): void => leave('SIGHUP');
-    const onTerminate = (): void => leave('SIGTERM');
-    signals.on('SIGHUP', onHangup).on('SIGTERM', onTerminate);
-
-    tunnel.on('end', () => flushed(goodbye));
-    tunnel.on('error', lose);
-    tunnel.on('close', () => {
-      if (!tunnel.readableEnded) lose();
-    });
-    output.on('error', () => settle(exit));
-    input.on('error', (cause) => {
-      if (isGone(cause)) settle(exit);
-      else settle(new ClientError('TUNNEL_LOST', `cannot read the input: ${cause.message}`, { cause }));
-    });
-
-    tunnel.pipe(output, { end: false });
-    feed(tunnel, input);
-  });
+  return new Promise((resolve, reject) => new StdioSession(tunnel, stdio, { resolve, reject }).start());
 }
 
-/** An end of the input is one of the tunnel. */
-function feed(tunnel: Duplex, input: Readable): void {
+interface Outcome {
+  readonly resolve: (exit: number) => void;
+  readonly reject: (failure: ClientError) => void;
+}
+
+/** One run of `carry`: the first end of a stream, error or signal decides how it finishes. */
+class StdioSession {
+  readonly #tunnel: Duplex;
+  readonly #stdio: Stdio;
+  readonly #outcome: Outcome;
+  readonly #timers: NodeJS.Timeout[] = [];
+  #isFinished = false;
+  /** The code to exit with once everything is written. */
+  #exit = 0;
+
+  constructor(tunnel: Duplex, stdio: Stdio, outcome: Outcome) {
+    this.#tunnel = tunnel;
+    this.#stdio = stdio;
+    this.#outcome = outcome;
+  }
+
+  start(): void {
+    const tunnel = this.#tunnel;
+    const { input, output, signals } = this.#stdio;
+    signals.on('SIGHUP', this.#onHangup).on('SIGTERM', this.#onTerminate);
+    tunnel.on('end', () => this.#afterOutput(() => this.#closeTunnel()));
+    tunnel.on('error', (error) => this.#onTunnelLost(error));
+    tunnel.on('close', () => {
+      if (!tunnel.readableEnded) this.#onTunnelLost();
+    });
+    output.on('error', () => this.#finish(this.#exit));
+    input.on('error', (cause) => {
+      if (hasCallerExited(cause)) this.#finish(this.#exit);
+      else this.#finish(new ClientError('TUNNEL_LOST', `cannot read the input: ${cause.message}`, { cause }));
+    });
+    tunnel.pipe(output, { end: false });
+    pipeInput(input, tunnel);
+  }
+
+  readonly #onHangup = (): void => this.#onSignal('SIGHUP');
+  readonly #onTerminate = (): void => this.#onSignal('SIGTERM');
+
+  /** Ends in order: the EOF goes out first, and the far side's EOF is waited for a moment. */
+  #onSignal(signal: keyof typeof signalExits): void {
+    this.#exit = signalExits[signal];
+    this.#after(inputEndMs, () => void (this.#tunnel.writableEnded || this.#tunnel.end()));
+    this.#after(closeMs, () => this.#finish(this.#exit));
+  }
+
+  /** Calls `then` once the output has taken everything that was written to it. */
+  #afterOutput(then: () => void): void {
+    const { output } = this.#stdio;
+    if (output.destroyed || output.writableEnded) then();
+    else output.write('', () => then());
+  }
+
+  /** Bytes of the caller that are already on their way get a moment; a peer that reads nothing cannot delay the exit further. */
+  #closeTunnel(): void {
+    const tunnel = this.#tunnel;
+    this.#after(closeMs, () => this.#finish(this.#exit));
+    tunnel.once('finish', () => this.#finish(this.#exit));
+    if (tunnel.writableFinished) this.#finish(this.#exit);
+    else if (!tunnel.writableEnded) tunnel.end();
+  }
+
+  #onTunnelLost(cause?: Error): void {
+    // A far side that has ended is allowed to reject what it is still sent.
+    const result = this.#tunnel.readableEnded ? this.#exit : lostError(cause);
+    this.#afterOutput(() => this.#finish(result));
+  }
+
+  #after(ms: number, act: () => void): void {
+    this.#timers.push(setTimeout(act, ms));
+  }
+
+  #finish(result: number | ClientError): void {
+    if (this.#isFinished) return;
+    this.#isFinished = true;
+    const { input, signals } = this.#stdio;
+    for (const timer of this.#timers) clearTimeout(timer);
+    signals.off('SIGHUP', this.#onHangup).off('SIGTERM', this.#onTerminate);
+    input.unpipe(this.#tunnel);
+    input.pause();
+    // After both ends this is an orderly close, before them an abort.
+    this.#tunnel.destroy();
+    if (typeof result === 'number') this.#outcome.resolve(result);
+    else this.#outcome.reject(result);
+  }
+}
+
+/** Pipes `input` into the tunnel; its end becomes the EOF of that direction. */
+function pipeInput(input: Readable, tunnel: Duplex): void {
   if (!(input instanceof PooledInput)) return void input.pipe(tunnel);
   input.readDirect((bytes, release) => {
     // After a signal, what still comes has nowhere to go.
@@ -111,14 +132,21 @@ function feed(tunnel: Duplex, input: Readable): void {
   tunnel.on('drain', () => input.resume());
 }
 
-function lostMessage(cause: NodeJS.ErrnoException | undefined): string {
-  if (cause === undefined || cause.code === 'ECONNRESET')
-    return 'the connection was cut before the session had ended';
-  return `the connection broke before the session had ended: ${cause.message}`;
+/** The gateway's reason where it gave one, else `TUNNEL_LOST`. */
+function lostError(cause: Error | undefined): ClientError {
+  if (cause instanceof TunnelEnded) return new ClientError(cause.code, cause.message, { cause });
+  if (cause instanceof ClientError) return cause;
+  return new ClientError('TUNNEL_LOST', lostMessage(cause), cause ? { cause } : {});
 }
 
-/** Whether the process that called us has left. */
-function isGone(cause: Error): boolean {
+function lostMessage(cause: NodeJS.ErrnoException | undefined): string {
+  if (cause === undefined || cause.code === 'ECONNRESET')
+    return 'the connection was closed before the session had ended';
+  return `the connection failed before the session had ended: ${cause.message}`;
+}
+
+/** Whether an error of the input only means that the calling process has exited. */
+function hasCallerExited(cause: Error): boolean {
   const { code } = cause as NodeJS.ErrnoException;
   return code === 'ECONNRESET' || code === 'EPIPE';
 }

@@ -10,13 +10,13 @@ import type { SavedSession } from './session-store.ts';
 import { requestTokens } from '../oauth/token-request.ts';
 import { deadlineSignal } from '../../base/deadline.ts';
 
-/** A renewal may ask twice. */
+/** Two requests: the second one with the nonce that the first was asked for. */
 const renewMs = 15_000;
-/** Longer than that, so that only a holder that has stopped is passed over: a refresh token is for one use. */
+/** For a holder that cannot be identified (another machine); longer than a renewal, since a refresh token can be used once. */
 const patienceMs = 20_000;
 
-/** Where a sign-in is and the way to its gateway. */
-export interface SignInPlace {
+/** The sign-in to renew, and the connection to its gateway. */
+export interface RenewalRequest {
   readonly state: string;
   readonly gateway: URL;
   readonly egress: Egress;
@@ -24,38 +24,38 @@ export interface SignInPlace {
 }
 
 /**
- * A sign-in with another access token than `spent`: what another process has fetched in the meantime, or what the
- * refresh token gives. It is on disk when this returns. One process at a time asks. Throws `TOKEN_MISSING` when the
- * sign-in has ended, `CONFIG_INVALID` where nothing can be written, and what `ask` throws.
+ * Renews the access token `spent`: resolves to what another process has fetched in the meantime, or to the result of the
+ * refresh token (RFC 6749 §6), which is on disk then. One process at a time renews. Throws `TOKEN_MISSING` when the
+ * sign-in has ended, `CONFIG_INVALID` where nothing can be written, and as `requestTokens`.
  */
 export async function renew(
-  place: SignInPlace,
+  request: RenewalRequest,
   spent: Secret,
   clockOffsetMs?: number,
 ): Promise<SavedSession> {
-  const directory = signInDirectory(place.state, place.gateway);
-  return withRenewalLock(directory, place.signal, async () => {
-    const current = readSignIn(place.state, place.gateway);
-    if (current === undefined) throw ended(place.gateway);
+  const directory = signInDirectory(request.state, request.gateway);
+  return withRenewalLock(directory, request.signal, async () => {
+    const current = readSignIn(request.state, request.gateway);
+    if (current === undefined) throw ended(request.gateway);
     if (current.accessToken.reveal() !== spent.reveal()) return current;
     const { refreshToken, key, clientId, tokenEndpoint: endpoint } = current;
     if (refreshToken === undefined) {
       removeSignIn(directory);
-      throw ended(place.gateway);
+      throw ended(request.gateway);
     }
     const answer = await requestTokens(
       { endpoint, clientId, key, clockOffsetMs: clockOffsetMs ?? current.clockOffsetMs },
       { grant_type: 'refresh_token', refresh_token: refreshToken.reveal() },
-      { egress: place.egress, signal: deadlineSignal(place.signal, renewMs) },
+      { egress: request.egress, signal: deadlineSignal(request.signal, renewMs) },
     );
     if (answer.kind === 'refused') {
       if (answer.error !== 'invalid_grant') {
-        throw new ClientError('SIGN_IN_FAILED', `the gateway does not renew the sign-in: ${answer.error}`);
+        throw new ClientError('SIGN_IN_FAILED', `the gateway did not renew the sign-in: ${answer.error}`);
       }
       removeSignIn(directory);
-      throw ended(place.gateway);
+      throw ended(request.gateway);
     }
-    // The old refresh token is spent: the new one has to be on disk before anything else can go wrong.
+    // The old refresh token is used up: the new one must be on disk before anything else can fail.
     const next: SavedSession = {
       ...current,
       accessToken: answer.accessToken,
@@ -80,9 +80,13 @@ export async function withRenewalLock<T>(
     await lock.acquire(signal);
   } catch (cause) {
     if (signal.aborted)
-      throw new ClientError('SIGN_IN_TIMEOUT', 'another postern does not finish renewing the sign-in', {
-        cause,
-      });
+      throw new ClientError(
+        'SIGN_IN_TIMEOUT',
+        'another postern process does not finish renewing the sign-in',
+        {
+          cause,
+        },
+      );
     throw new ClientError('CONFIG_INVALID', `cannot write to ${directory}: ${reason(cause)}`, { cause });
   }
   try {
@@ -93,5 +97,5 @@ export async function withRenewalLock<T>(
 }
 
 function ended(gateway: URL): ClientError {
-  return new ClientError('TOKEN_MISSING', `your sign-in at ${gateway.href} has ended`);
+  return new ClientError('TOKEN_MISSING', `your sign-in to ${gateway.href} has ended`);
 }

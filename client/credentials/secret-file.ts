@@ -4,8 +4,8 @@ import { readSmall, reason } from '../os/files.ts';
 const maxFileBytes = 64 * 1024;
 
 /**
- * The text of a file that only this user may read; undefined when there is none. Throws `CONFIG_INVALID` for one that
- * is a symbolic link, belongs to somebody else, or that others can read.
+ * Reads a file that only this user is allowed to read; undefined when there is none. Throws `CONFIG_INVALID` for a
+ * symbolic link, a file of another user, and a file that others can read.
  */
 export function readSecretFile(path: string): string | undefined {
   let file;
@@ -17,9 +17,9 @@ export function readSecretFile(path: string): string | undefined {
   }
   if (process.getuid !== undefined) {
     if (!file.stats.isFile() || file.stats.uid !== process.getuid())
-      throw unusable(path, 'it is not a file of yours');
+      throw unusable(path, 'it is not a regular file that belongs to you');
     if ((file.stats.mode & 0o077) !== 0) {
-      throw new ClientError('CONFIG_INVALID', `the sign-in in ${path} is not used: others can read it`, {
+      throw new ClientError('CONFIG_INVALID', `the sign-in in ${path} is ignored: other users can read it`, {
         hint: 'postern login',
       });
     }
@@ -27,9 +27,9 @@ export function readSecretFile(path: string): string | undefined {
   return file.bytes.toString();
 }
 
-/** That what a sign-in left cannot be used; signing in again puts it right. */
+/** The error of a file of a sign-in that cannot be used; a new sign-in replaces it. */
 export function unusable(path: string, what: string, cause?: unknown): ClientError {
-  return new ClientError('CONFIG_INVALID', `the sign-in in ${path} is not used: ${what}`, {
+  return new ClientError('CONFIG_INVALID', `the sign-in in ${path} is ignored: ${what}`, {
     cause,
     hint: 'postern login',
   });

@@ -1,7 +1,7 @@
 import { existsSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 
-/** How the directory of a sign-in is called, before the hash of the whole address. */
+/** The name of a sign-in's directory, up to the hash of the whole URL. */
 export function signInPrefix({ host }: URL): string {
   return `${host.replaceAll(/[^a-z0-9.-]/g, '_').slice(0, 100)}-`;
 }
@@ -11,7 +11,7 @@ export function signInPath(directory: string): string {
   return join(directory, 'sign-in.json');
 }
 
-/** Whether there is a sign-in at this host, as far as can be told without reading one. */
+/** Whether there is a file of a sign-in to this host; its content is not read. */
 export function hasSignInAt(state: string, gateway: URL): boolean {
   const prefix = signInPrefix(gateway);
   try {

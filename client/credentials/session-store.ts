@@ -8,7 +8,7 @@ import type { ProofKey } from '../oauth/dpop.ts';
 import { readSecretFile, unusable } from './secret-file.ts';
 import { signInPath, signInPrefix } from './session-path.ts';
 
-/** What a sign-in left behind, with the key it is bound to. */
+/** A stored sign-in, with the key it is bound to. */
 export interface SavedSession {
   readonly gateway: string;
   readonly issuer: string;
@@ -17,32 +17,32 @@ export interface SavedSession {
   readonly revocationEndpoint?: URL;
   readonly accessToken: Secret;
   readonly refreshToken?: Secret;
-  /** When the access token should be renewed, and when it ends; milliseconds since the epoch by the clock here. */
+  /** When to renew the access token, and when it expires; milliseconds since the epoch by the local clock. */
   readonly renewAt: number;
   readonly expiresAt: number;
-  /** How far the gateway's clock was ahead of the one here. */
+  /** How far the gateway's clock was ahead of the local one. */
   readonly clockOffsetMs: number;
   readonly key: ProofKey;
 }
 
-/** Where everything about the sign-in at one gateway is: no two gateways share anything. */
+/** The directory of everything about the sign-in to one gateway; gateways share nothing. */
 export function signInDirectory(state: string, gateway: URL): string {
-  // The name is for people; the hash tells apart what differs only in its path.
+  // The name is for people; the hash distinguishes gateways that differ only in their path.
   const hash = createHash('sha256').update(gateway.href).digest('hex').slice(0, 16);
   return join(state, `${signInPrefix(gateway)}${hash}`);
 }
 
 /**
- * The sign-in at `gateway`, or undefined. Throws `CONFIG_INVALID` for files that are damaged, or that others can read,
- * and for a sign-in without its key: alone it is worth nothing.
+ * Reads the sign-in to `gateway`, or undefined. Throws `CONFIG_INVALID` for files that are damaged or that others can
+ * read, and for a sign-in without its key, which is useless.
  */
 export function readSignIn(state: string, gateway: URL): SavedSession | undefined {
   const directory = signInDirectory(state, gateway);
-  // A sign-in that takes the place of the one being read takes its key away; a second look finds the new pair.
-  return readPair(directory, gateway) ?? readPair(directory, gateway, 'last look');
+  // A new sign-in that replaces the one being read removes its key; a second read finds the new pair.
+  return readPair(directory, gateway) ?? readPair(directory, gateway, 'last read');
 }
 
-function readPair(directory: string, gateway: URL, look?: 'last look'): SavedSession | undefined {
+function readPair(directory: string, gateway: URL, read?: 'last read'): SavedSession | undefined {
   const path = signInPath(directory);
   const text = readSecretFile(path);
   if (text === undefined) return undefined;
@@ -53,13 +53,13 @@ function readPair(directory: string, gateway: URL, look?: 'last look'): SavedSes
   const keyText = readSecretFile(keyPath(directory, keyThumbprint));
   const key = keyText === undefined ? undefined : readProofKey(keyText);
   if (key?.thumbprint === keyThumbprint) return { ...rest, key };
-  if (look === 'last look') throw unusable(path, 'the key that it is bound to is not here');
+  if (read === 'last read') throw unusable(path, 'its key is missing');
   return undefined;
 }
 
 /**
- * Puts `signIn` in the place of the one before, in one step, and then takes away the keys of others. A new key comes
- * with its private JWK. The caller holds the renewal lock.
+ * Replaces the stored sign-in by `signIn` in one step, and then removes the keys of others. A new key comes with its
+ * private JWK. The caller holds the renewal lock.
  */
 export function writeSignIn(directory: string, signIn: SavedSession, privateJwk?: string): void {
   if (privateJwk !== undefined) writePrivate(keyPath(directory, signIn.key.thumbprint), `${privateJwk}\n`);
@@ -77,13 +77,13 @@ export function writeSignIn(directory: string, signIn: SavedSession, privateJwk?
   removeKeys(directory, keyName(key.thumbprint));
 }
 
-/** Forgets the sign-in and its key. The caller holds the renewal lock. */
+/** Removes the sign-in and its key. The caller holds the renewal lock. */
 export function removeSignIn(directory: string): void {
   rmSync(signInPath(directory), { force: true });
   removeKeys(directory);
 }
 
-/** Also what a process that was killed while it wrote has left: there are secrets in it. */
+/** Also removes the temporary files of processes that were killed while writing: they contain secrets. */
 function removeKeys(directory: string, except?: string): void {
   for (const name of namesIn(directory)) {
     const isKey = /^proof-key-[\w-]+\.json$/.test(name) && name !== except;

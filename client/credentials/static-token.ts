@@ -3,31 +3,31 @@ import { ClientError } from '../errors/failure.ts';
 import { readSmall, reason } from '../os/files.ts';
 import { readClaims } from '../oauth/unverified-claims.ts';
 
-/** Where a token may be; the first that is given is the one, and without any the sign-in counts. */
+/** The possible sources of a token; the first one that is set is used, and without any the sign-in. */
 export interface TokenSources {
   /** `--token-file`, else `POSTERN_TOKEN_FILE`; absolute. */
   readonly file?: string;
   /** `POSTERN_TOKEN`. */
   readonly text?: Secret;
-  /** Where sign-ins are. */
+  /** The state directory, which holds the sign-ins. */
   readonly state: string;
 }
 
-/** A token and where it came from. */
+/** A token and its source. */
 export interface FoundToken {
   readonly token: Secret;
   readonly from: string;
 }
 
 const maxFileBytes = 64 * 1024;
-/** What the gateway reads at most; a longer one would only fail there. */
+/** The limit of the gateway: it would reject a longer token. */
 const maxTokenBytes = 8 * 1024;
-/** The difference between two clocks that the gateway tolerates too. */
+/** The clock error that the gateway tolerates too. */
 const skewMs = 30_000;
 
 /**
- * The token that was given, or undefined. Throws `TOKEN_INVALID` for one that has expired or cannot be one, and
- * `CONFIG_INVALID` for a file that cannot be read.
+ * The token that was given, or undefined. Throws `TOKEN_INVALID` for an expired or malformed one, and `CONFIG_INVALID` for
+ * a file that cannot be read.
  */
 export function givenToken(sources: Omit<TokenSources, 'state'>, now: Date): FoundToken | undefined {
   const found = fromFile(sources.file) ?? fromText(sources.text);
@@ -56,7 +56,7 @@ function fromText(text: Secret | undefined): FoundToken | undefined {
   return text && { token: new Secret(text.reveal().trim()), from: 'POSTERN_TOKEN' };
 }
 
-/** A token is one word of visible characters (RFC 6750 §2.1); anything else could not stand in a header. */
+/** A token is one word of visible characters (RFC 6750 §2.1); others are not allowed in a header. */
 function checkShape({ token, from }: FoundToken): void {
   const text = token.reveal();
   if (text === '') throw new ClientError('TOKEN_INVALID', `the token from ${from} is empty`);
@@ -65,7 +65,7 @@ function checkShape({ token, from }: FoundToken): void {
   if (!/^[A-Za-z0-9\-._~+/]+=*$/.test(text)) {
     throw new ClientError(
       'TOKEN_INVALID',
-      `what ${from} holds is not a token: it has characters that no token has`,
+      `${from} does not contain a token: it has characters that are not allowed in one`,
     );
   }
 }

@@ -9,16 +9,19 @@ import type { SavedSession } from './session-store.ts';
 import { givenToken } from './static-token.ts';
 import type { TokenSources } from './static-token.ts';
 
-/** What shows the gateway who asks. */
+/** What authenticates the client to the gateway. */
 export interface Credential {
   readonly token: Secret;
-  /** Where it came from: a file, or the name of a variable. */
+  /** Its source: a path, or the name of a variable. */
   readonly from: string;
-  /** For a token that is bound to a key; without its proof the gateway does not take it. */
+  /** Creates the DPoP proof of a token that is bound to a key; the gateway rejects such a token without one. */
   readonly createProof?: Prove;
 }
 
-/** Where a pass may come from and the way to the gateway that renews it. */
+/** A credential without its source. */
+export type PresentedCredential = Pick<Credential, 'token' | 'createProof'>;
+
+/** The possible sources of a credential, and the connection to the gateway that renews it. */
 export interface CredentialSource {
   readonly sources: TokenSources;
   readonly gateway: URL;
@@ -26,62 +29,62 @@ export interface CredentialSource {
   readonly signal: AbortSignal;
 }
 
-/** The gateway takes proofs that are off by a minute. */
-const toleratedMs = 45_000;
+/** A larger clock error is corrected; the gateway accepts proofs that are off by a minute. */
+const maxClockErrorMs = 45_000;
 
-/** The fields that show a pass to the gateway in a request (RFC 6750, RFC 9449 §7.1). */
+/** The header fields that carry a credential (RFC 6750 §2.1, RFC 9449 §7.1). */
 export function authHeaders(
-  pass: Pick<Credential, 'token' | 'createProof'>,
+  credential: PresentedCredential,
   method: 'GET' | 'POST',
   url: URL,
 ): { Authorization: string; DPoP?: string } {
-  const token = pass.token.reveal();
-  return pass.createProof === undefined
+  const token = credential.token.reveal();
+  return credential.createProof === undefined
     ? { Authorization: `Bearer ${token}` }
-    : { Authorization: `DPoP ${token}`, DPoP: pass.createProof(method, url) };
+    : { Authorization: `DPoP ${token}`, DPoP: credential.createProof(method, url) };
 }
 
 /**
- * Runs `use` with the pass for the gateway: a given token, else the sign-in, renewed when it is about to end. When the
- * gateway refuses a sign-in's pass, `use` runs again with what may help: the nonce it asks for, its own time, or a new
- * access token, each once. Throws `TOKEN_MISSING`, `CONFIG_INVALID`, and what `use` throws.
+ * Runs `use` with the credential for the gateway: a given token, else the sign-in, renewed when it is about to expire.
+ * When the gateway rejects the token of a sign-in, `use` runs again with each possible remedy once: the nonce that the
+ * gateway asks for, the gateway's time, a new access token. Throws `TOKEN_MISSING`, `CONFIG_INVALID`, and what `use` throws.
  */
 export async function withCredential<T>(
-  place: CredentialSource,
-  use: (pass: Credential) => Promise<T>,
+  source: CredentialSource,
+  use: (credential: Credential) => Promise<T>,
 ): Promise<T> {
-  const given = givenToken(place.sources, new Date());
+  const given = givenToken(source.sources, new Date());
   if (given !== undefined) return use(given);
-  let signIn = await currentSignIn(place);
+  let signIn = await currentSignIn(source);
   let offset = signIn.clockOffsetMs;
   let nonce: string | undefined;
   const remedies = new Set(['nonce', 'clock', 'renewal']);
   for (;;) {
     try {
-      return await use(credentialOf(signIn, place, { offset, nonce }));
+      return await use(credentialOf(signIn, source, { offset, nonce }));
     } catch (error) {
       if (!(error instanceof ClientError) || error.code !== 'TOKEN_INVALID') throw error;
-      const { nonce: asked, date } = error.challenge ?? {};
-      const isOff = date !== undefined && Math.abs(date - (Date.now() + offset)) > toleratedMs;
-      if (asked !== undefined && remedies.delete('nonce')) nonce = asked;
+      const { nonce: requestedNonce, date } = error.challenge ?? {};
+      const isOff = date !== undefined && Math.abs(date - (Date.now() + offset)) > maxClockErrorMs;
+      if (requestedNonce !== undefined && remedies.delete('nonce')) nonce = requestedNonce;
       else if (isOff && remedies.delete('clock')) offset = date - Date.now();
-      else if (remedies.delete('renewal')) signIn = await renewed(place, signIn, offset);
-      else throw refused(error);
+      else if (remedies.delete('renewal')) signIn = await renewed(source, signIn, offset);
+      else throw rejected(error);
     }
   }
 }
 
-/** The sign-in with an access token that is good for a while. Throws `TOKEN_MISSING` when there is none. */
-async function currentSignIn(place: CredentialSource): Promise<SavedSession> {
-  const signIn = readSignIn(place.sources.state, place.gateway);
+/** The sign-in, with an access token that is valid for a while. Throws `TOKEN_MISSING` when there is none. */
+async function currentSignIn(source: CredentialSource): Promise<SavedSession> {
+  const signIn = readSignIn(source.sources.state, source.gateway);
   if (signIn === undefined)
-    throw new ClientError('TOKEN_MISSING', `you are not signed in at ${place.gateway.href}`);
+    throw new ClientError('TOKEN_MISSING', `you are not signed in to ${source.gateway.href}`);
   const { refreshToken, renewAt, expiresAt } = signIn;
   if (Date.now() < (refreshToken === undefined ? expiresAt : renewAt)) return signIn;
   try {
-    return await renewed(place, signIn);
+    return await renewed(source, signIn);
   } catch (error) {
-    // The last seconds of a token are worth something when the renewal has only not got through.
+    // When the renewal failed on the network, the last seconds of the old token are still of use.
     const isOver = error instanceof ClientError && error.code === 'TOKEN_MISSING';
     if (isOver || Date.now() >= expiresAt) throw error;
     return signIn;
@@ -89,23 +92,23 @@ async function currentSignIn(place: CredentialSource): Promise<SavedSession> {
 }
 
 async function renewed(
-  place: CredentialSource,
+  source: CredentialSource,
   signIn: SavedSession,
   offset?: number,
 ): Promise<SavedSession> {
   const { renew } = await import('./refresh.ts');
-  return renew({ ...place, state: place.sources.state }, signIn.accessToken, offset);
+  return renew({ ...source, state: source.sources.state }, signIn.accessToken, offset);
 }
 
 function credentialOf(
   signIn: SavedSession,
-  place: CredentialSource,
+  source: CredentialSource,
   { offset, nonce }: { readonly offset: number; readonly nonce: string | undefined },
 ): Credential {
   const { accessToken, key } = signIn;
   return {
     token: accessToken,
-    from: signInPath(signInDirectory(place.sources.state, place.gateway)),
+    from: signInPath(signInDirectory(source.sources.state, source.gateway)),
     createProof: (method, url) =>
       createDpopProof(key, {
         method,
@@ -117,8 +120,8 @@ function credentialOf(
   };
 }
 
-/** A sign-in that is not believed any more: signing in again may help, the token itself tells nothing. */
-function refused(cause: ClientError): ClientError {
+/** The error of a sign-in that is no longer trusted: the hint is to sign in again. */
+function rejected(cause: ClientError): ClientError {
   const { requestId } = cause;
   const context = requestId === undefined ? {} : { requestId };
   return new ClientError('TOKEN_INVALID', cause.message, { cause, ...context, hint: 'postern login' });

@@ -1,9 +1,9 @@
 import { formatTarget } from '../../protocol/target.ts';
 import type { Target } from '../../protocol/target.ts';
-import { gatewayTarget } from '../entry/entry.ts';
+import { gatewayTarget } from '../http/gateway-url.ts';
 import { toFailure } from '../errors/failure.ts';
 import type { ClientSettings } from '../settings.ts';
-import { describeWay } from '../connect/gateway-egress.ts';
+import { describeRoute } from '../connect/gateway-egress.ts';
 import { check, failed, good } from './check.ts';
 import type { EgressFacts } from './check.ts';
 
@@ -12,7 +12,7 @@ async function wayOf(settings: ClientSettings, signal: AbortSignal): Promise<Egr
   const gateway = gatewayTarget(settings.gateway);
   if (settings.gateway.protocol === 'http:')
     return { ...direct(gateway), words: 'the gateway is on this machine: no proxy, no TLS' };
-  const { source, why, steps, dead, trouble } = await describeWay(settings, signal);
+  const { source, why, steps, dead, trouble } = await describeRoute(settings, signal);
   const alive = steps.filter((each) => !dead.includes(each));
   const who = source === 'nothing' ? why : `${source} (${why})`;
   return wayBy(alive.length > 0 ? alive : steps, trouble === undefined ? who : `${who}; ${trouble}`, gateway);

@@ -4,8 +4,9 @@ import { Secret } from '../../protocol/secret.ts';
 import type { Finding } from '../../diagnostics/finding.ts';
 import type { Target } from '../../protocol/target.ts';
 import { loadEntry } from '../entry/choose.ts';
-import { entryNames } from '../entry/entry.ts';
-import type { EntryName, PresentedCredential } from '../entry/entry.ts';
+import { entryFacts, entryNames } from '../../protocol/entries.ts';
+import type { EntryName } from '../../protocol/entries.ts';
+import type { PresentedCredential } from '../credentials/with-credential.ts';
 import { sanitize } from '../errors/report.ts';
 import { toFailure } from '../errors/failure.ts';
 import { withCredential } from '../credentials/with-credential.ts';
@@ -71,9 +72,7 @@ async function tryEntry(entry: EntryName, { found, place, signal }: Circumstance
   let isBound = false;
   const use = (pass: PresentedCredential): Promise<Duplex> => {
     isBound = pass.createProof !== undefined;
-    const { token, createProof: prove } = pass;
-    const request = { gateway, target: target ?? nobody, token, ...(prove === undefined ? {} : { prove }) };
-    return way.open(request, egress, limit);
+    return way.open({ gateway, target: target ?? nobody, ...pass }, egress, limit);
   };
   try {
     // Who has not signed in asks all the same: a refusal by the gateway shows that the question has arrived.
@@ -148,7 +147,7 @@ function withoutEchoes(findings: readonly Finding[]): readonly Finding[] {
 function costsOf(entry: EntryName, chosen: EntryName): Explanation {
   if (entry !== 'relay') return {};
   const advice = 'tell those who run the gateway, or the proxy, that WebSockets at v4/connect do not pass.';
-  if (needed[chosen] === undefined)
+  if (entryFacts(chosen).upgrade === undefined)
     return { meaning: 'sessions work, by ordinary requests and answers, which is slower.', advice };
   return {
     meaning:
@@ -157,20 +156,13 @@ function costsOf(entry: EntryName, chosen: EntryName): Explanation {
   };
 }
 
-/** What each asks to switch to; any other entry gets on without. */
-const needed: Readonly<Partial<Record<string, string>>> = {
-  relay: 'websocket',
-  websocket: 'websocket',
-  'connect-tcp': 'connect-tcp',
-};
-
 function blockedWords(entry: EntryName, failure: Pick<TunnelError, 'message'>): Explanation {
   if (entry === 'connect') {
     return {
       meaning: 'most web servers cannot forward CONNECT to a gateway. One of the other ways has to pass.',
     };
   }
-  const wanted = needed[entry];
+  const wanted = entryFacts(entry).upgrade;
   if (wanted === undefined) {
     return {
       meaning: 'requests and answers do not get through as they were sent.',

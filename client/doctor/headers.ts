@@ -1,5 +1,5 @@
 import { requestJson } from '../http/json-request.ts';
-import { describeServer } from '../entry/refusal.ts';
+import { describeServer } from '../http/refusal.ts';
 import { toFailure } from '../errors/failure.ts';
 import { check, costly, good, unchecked } from './check.ts';
 import type { Outcome, DoctorContext } from './check.ts';

@@ -1,6 +1,6 @@
 import { keepAliveMs } from '../../stream/keep-alive.ts';
 import type { Finding } from '../../diagnostics/finding.ts';
-import type { EntryName } from '../entry/entry.ts';
+import { entryFacts, entryNames } from '../../protocol/entries.ts';
 import { check, costly, good, readUntil, unchecked } from './check.ts';
 import type { Facts, Outcome, DoctorContext, Probe, Explanation } from './check.ts';
 import { identificationIn } from './greeting.ts';
@@ -60,8 +60,10 @@ function cutTunnel(afterMs: number): Finding {
   );
 }
 
-/** Of those that do not come back by themselves. */
-const fragile: readonly EntryName[] = ['websocket', 'connect-tcp'];
+/** The entries by upgrade whose tunnels end with their connection. */
+const fragile = entryNames.filter(
+  (name) => entryFacts(name).upgrade !== undefined && !entryFacts(name).resumable,
+);
 /** Longer than until the first beat; who lives so long is kept by the beats, and cut for another reason. */
 const tunnelSeconds = 30;
 

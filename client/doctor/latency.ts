@@ -1,4 +1,4 @@
-import { gatewayTarget } from '../entry/entry.ts';
+import { gatewayTarget } from '../http/gateway-url.ts';
 import { sendRequest } from '../http/exchange.ts';
 import { check, costly, good } from './check.ts';
 import type { Outcome, DoctorContext } from './check.ts';

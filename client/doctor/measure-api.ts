@@ -1,4 +1,4 @@
-import { gatewayTarget } from '../entry/entry.ts';
+import { gatewayTarget } from '../http/gateway-url.ts';
 import { sendRequest } from '../http/exchange.ts';
 import type { HttpResponse } from '../http/exchange.ts';
 import { authHeaders, withCredential } from '../credentials/with-credential.ts';

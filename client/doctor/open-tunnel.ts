@@ -1,7 +1,7 @@
 import type { Duplex } from 'node:stream';
 import type { Target } from '../../protocol/target.ts';
 import { loadEntry } from '../entry/choose.ts';
-import type { EntryName } from '../entry/entry.ts';
+import type { EntryName } from '../../protocol/entries.ts';
 import { withCredential } from '../credentials/with-credential.ts';
 import type { DoctorContext } from './check.ts';
 

@@ -1,4 +1,4 @@
-import { askAccess } from '../http/gateway-api.ts';
+import { requestAccess } from '../connect/gateway-api.ts';
 import { toFailure } from '../errors/failure.ts';
 import type { ClientSettings } from '../settings.ts';
 import { check, failed, good } from './check.ts';
@@ -14,7 +14,7 @@ export const signIn = check({
   limitMs: 15_000,
   async run(_found, { settings }, signal): Promise<Outcome> {
     try {
-      const access = await askAccess(settings, signal);
+      const access = await requestAccess(settings, signal);
       const until = access.until === undefined ? '' : `, until ${access.until}`;
       const seen = access.client === undefined ? '' : `; the gateway sees you at ${access.client}`;
       const what = `the gateway knows you as ${access.subject ?? 'somebody'}${until}${seen}`;

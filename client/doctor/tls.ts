@@ -2,7 +2,7 @@ import type { Socket } from 'node:net';
 import { TLSSocket } from 'node:tls';
 import type { TunnelError } from '../../protocol/errors.ts';
 import type { Finding } from '../../diagnostics/finding.ts';
-import { gatewayTarget } from '../entry/entry.ts';
+import { gatewayTarget } from '../http/gateway-url.ts';
 import { toFailure } from '../errors/failure.ts';
 import { certificateOf, inspectorIn } from './certificate.ts';
 import { check, costly, failed, good, unchecked } from './check.ts';

@@ -1,5 +1,5 @@
 import { requestJson } from '../http/json-request.ts';
-import { describeServer } from '../entry/refusal.ts';
+import { describeServer } from '../http/refusal.ts';
 import { ClientError, toFailure } from '../errors/failure.ts';
 import { check, failed, good } from './check.ts';
 import type { Outcome, FetchedPage, Explanation } from './check.ts';

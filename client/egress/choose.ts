@@ -3,35 +3,33 @@ import type { Egress } from './egress.ts';
 import { stepEgress } from './route/hop-egress.ts';
 import { secureEgress } from './tls/tls.ts';
 import { trustOf } from './tls/trust.ts';
-import { routeFromEnvironment } from './route/environment.ts';
-import type { Route, RouteRequest } from './route/route.ts';
+import type { PlannedRoute, Route, RouteRequest } from './route/route.ts';
 
-/** The way out, without asking anybody yet. Throws `CONFIG_INVALID` for a proxy that cannot be used. */
-export function chooseEgress(way: RouteRequest): Egress {
-  if (!way.tls) return direct;
-  const verdict = routeFromEnvironment(way);
-  const egress = verdict === undefined ? discovered(way) : along(verdict, way);
-  return secureEgress(egress, trustOf(way));
+/** The egress of a planned route; nothing is asked or connected to yet. */
+export function chooseEgress({ request, route }: PlannedRoute): Egress {
+  if (!request.tls) return direct;
+  const egress = route === undefined ? discovered(request) : along(route, request);
+  return secureEgress(egress, trustOf(request));
 }
 
-function along(verdict: Route, way: RouteRequest): Egress {
-  const [step, ...more] = verdict.steps;
-  if (more.length === 0) return stepEgress(step!, trustOf(way), way.proxy.signIn);
+function along(route: Route, request: RouteRequest): Egress {
+  const [step, ...more] = route.steps;
+  if (more.length === 0) return stepEgress(step!, trustOf(request), request.proxy.signIn);
   return {
-    name: verdict.source,
+    name: route.source,
     connect: async (gateway, signal) => {
       const { connectViaRoute } = await import('./route/try-hops.ts');
-      return connectViaRoute(verdict, { way, gateway, signal });
+      return connectViaRoute(route, { way: request, gateway, signal });
     },
   };
 }
 
-function discovered(way: RouteRequest): Egress {
+function discovered(request: RouteRequest): Egress {
   return {
     name: 'what the system says',
     connect: async (gateway, signal) => {
       const { connectDiscovered } = await import('./route/discover.ts');
-      return connectDiscovered(way, gateway, signal);
+      return connectDiscovered(request, gateway, signal);
     },
   };
 }

@@ -3,9 +3,10 @@ import { capsuleStream } from '../../stream/capsule-stream.ts';
 import { sendRequest } from '../http/exchange.ts';
 import { ClientError } from '../errors/failure.ts';
 import { authHeaders } from '../credentials/with-credential.ts';
-import { gatewayTarget, tunnelPath } from './entry.ts';
+import { gatewayTarget } from '../http/gateway-url.ts';
+import { tunnelPath } from './entry.ts';
 import type { ClientEntry } from './entry.ts';
-import { refusal, describeServer } from './refusal.ts';
+import { refusal, describeServer } from '../http/refusal.ts';
 
 const token = 'connect-tcp';
 const codes = capsuleCodes(token)!;
@@ -29,7 +30,7 @@ export const connectTcp: ClientEntry = {
       { method: 'GET', path: tunnelPath(request), headers, peer },
       signal,
     );
-    if (answer.switched && isOurs(answer.response.headersDistinct['upgrade']))
+    if (answer.switched && isRequestedProtocol(answer.response.headersDistinct['upgrade']))
       return capsuleStream(socket, codes);
     const failure = answer.switched
       ? new ClientError(
@@ -42,7 +43,7 @@ export const connectTcp: ClientEntry = {
   },
 };
 
-/** Exactly one token, and it is what we asked for. */
-function isOurs(upgrade: readonly string[] | undefined): boolean {
+/** Whether the field holds exactly one token, the requested one. */
+function isRequestedProtocol(upgrade: readonly string[] | undefined): boolean {
   return upgrade?.length === 1 && upgrade[0]!.toLowerCase() === token;
 }

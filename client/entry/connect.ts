@@ -1,11 +1,11 @@
 import { formatTarget } from '../../protocol/target.ts';
 import { sendRequest } from '../http/exchange.ts';
 import { ClientError } from '../errors/failure.ts';
-import { gatewayTarget } from './entry.ts';
+import { gatewayTarget } from '../http/gateway-url.ts';
 import type { ClientEntry } from './entry.ts';
-import { refusal } from './refusal.ts';
+import { refusal } from '../http/refusal.ts';
 
-/** The tunnel by HTTP CONNECT (RFC 9110 §9.3.6). A front that routes by path cannot pass it. */
+/** The tunnel by HTTP CONNECT (RFC 9110 §9.3.6). A web server that routes by path cannot pass it. */
 export const connect: ClientEntry = {
   name: 'connect',
   async open(request, egress, signal) {
@@ -24,9 +24,9 @@ export const connect: ClientEntry = {
   },
 };
 
-/** The target of a CONNECT is no URL, and a proof is about one. */
+/** A DPoP proof covers a URL, and the target of a CONNECT is none. */
 function cannotProve(): ClientError {
-  return new ClientError('UPGRADE_REFUSED', 'connect cannot carry the proof that a sign-in comes with', {
+  return new ClientError('UPGRADE_REFUSED', 'the connect entry cannot carry the DPoP proof of a sign-in', {
     hint: 'postern ticket --help',
   });
 }

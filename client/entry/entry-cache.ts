@@ -1,25 +1,25 @@
 import { join } from 'node:path';
 import { readSmall, writePrivate } from '../os/files.ts';
 import { networkId } from '../os/network-id.ts';
-import { isEntryName } from './entry.ts';
-import type { EntryName } from './entry.ts';
+import { isEntryName } from '../../protocol/entries.ts';
+import type { EntryName } from '../../protocol/entries.ts';
 
-/** Which entry worked for a gateway from the network that we are in. Losing it costs a retry and nothing else. */
-export interface EntryMemory {
+/** Remembers which entry worked for a gateway in the current network. Losing it costs a retry and nothing else. */
+export interface EntryCache {
   recall(gateway: URL): EntryName | undefined;
   keep(gateway: URL, entry: EntryName): void;
-  /** Whether answers that go on are held back on the way; what is known by the `http` entry alone. */
-  recallHeldBack(gateway: URL): boolean;
-  keepHeldBack(gateway: URL): void;
+  /** Whether an intermediary holds back responses that are still being written; only the `http` entry finds that out. */
+  recallBuffering(gateway: URL): boolean;
+  keepBuffering(gateway: URL): void;
 }
 
-/** More gateways, in more networks, than anybody has; a file that grows without end helps nobody. */
-const maxPlaces = 64;
+/** Pairs of gateway and network that are remembered: more than a person uses, and the file stays small. */
+const maxEntries = 64;
 
-/** Then the usual order is tried again: the gateway may know a better entry by now, or the way may be free. */
+/** After this time the usual order is tried again: the gateway can have a better entry by now, or the network can pass one. */
 const keptMs = 7 * 24 * 3_600_000;
 
-/** A way that is slower than the others is not gone for longer than needed. */
+/** The `http` entry is slower than the others and is not kept for longer than needed. */
 const httpKeptMs = 24 * 3_600_000;
 
 interface Remembered {
@@ -29,45 +29,45 @@ interface Remembered {
   readonly heldBack?: boolean;
 }
 
-/** The memory in `entries.json` under the state directory. A file that cannot be read or written is as good as none. */
+/** The cache in `entries.json` under the state directory. A file that cannot be read or written counts as empty. */
 export function entryCache(
   state: string,
   now: () => number = Date.now,
   network: () => string = networkId,
-): EntryMemory {
+): EntryCache {
   const path = join(state, 'entries.json');
-  const recall = (entries: ReadonlyMap<string, Remembered>, place: string): Remembered | undefined => {
-    const remembered = entries.get(place);
+  const recall = (entries: ReadonlyMap<string, Remembered>, key: string): Remembered | undefined => {
+    const remembered = entries.get(key);
     const leftMs = (remembered?.until ?? 0) - now();
-    // A clock that was wrong must not make it last for years.
+    // An entry written while the clock was wrong must not last for years.
     return leftMs > 0 && leftMs <= keptMs ? remembered : undefined;
   };
   const keep = (gateway: URL, what: Omit<Remembered, 'until'>): void => {
     const entries = load(path);
-    const place = placeOf(gateway, network());
-    const before = recall(entries, place);
+    const key = cacheKey(gateway, network());
+    const before = recall(entries, key);
     if (before?.entry === what.entry && (before.heldBack || !what.heldBack)) return;
-    entries.delete(place);
+    entries.delete(key);
     const until = now() + (what.entry === 'http' ? httpKeptMs : keptMs);
-    const kept = [...entries, [place, { ...what, until }] as const].slice(-maxPlaces);
+    const kept = [...entries, [key, { ...what, until }] as const].slice(-maxEntries);
     try {
       writePrivate(path, `${JSON.stringify(Object.fromEntries(kept))}\n`);
     } catch {
-      // A home that cannot be written: the next connect tries in the usual order again.
+      // The home directory is not writable: the next connect tries in the usual order again.
     }
   };
   const recallHere = (gateway: URL): Remembered | undefined =>
-    recall(load(path), placeOf(gateway, network()));
+    recall(load(path), cacheKey(gateway, network()));
   return {
     recall: (gateway) => recallHere(gateway)?.entry,
     keep: (gateway, entry) => keep(gateway, { entry }),
-    recallHeldBack: (gateway) => recallHere(gateway)?.heldBack ?? false,
-    keepHeldBack: (gateway) => keep(gateway, { entry: 'http', heldBack: true }),
+    recallBuffering: (gateway) => recallHere(gateway)?.heldBack ?? false,
+    keepBuffering: (gateway) => keep(gateway, { entry: 'http', heldBack: true }),
   };
 }
 
-/** A URL has no space in it. */
-function placeOf(gateway: URL, network: string): string {
+/** The key of a gateway in a network; a URL contains no space. */
+function cacheKey(gateway: URL, network: string): string {
   return `${gateway.href} ${network}`;
 }
 

@@ -1,25 +1,33 @@
 import { createHmac } from 'node:crypto';
 import type { Duplex } from 'node:stream';
+import { onAbort } from '../../base/deadline.ts';
+import { definedOnly } from '../../base/defined-only.ts';
 import type { ResumeCause } from '../../protocol/resume-cause.ts';
 import type { RelayGreeting, RelayOpened } from '../../protocol/relay-frame.ts';
 import type { Carrier } from '../../stream/carrier.ts';
 import type { Egress } from '../egress/egress.ts';
 import { ClientError } from '../errors/failure.ts';
 import { Reconnector } from '../resume/reconnector.ts';
-import type { ResumeRequest, ResumeResult } from '../resume/reconnector.ts';
+import type { ResumeRequest, ResumeResult } from '../resume/resume-request.ts';
 import type { ConnectorRequest } from '../carrier/connector.ts';
 import type { ClientEntry, ReconnectSupport, TunnelRequest } from './entry.ts';
 import { ConnectorSelector } from '../carrier/select-connector.ts';
-import type { WayName } from '../carrier/select-connector.ts';
+import type { ConnectorName } from '../carrier/select-connector.ts';
 
-/** The entry that brings the first carrier of a tunnel by this way. Later ones may come by the other. */
-export function resumableEntry(name: WayName): ClientEntry {
+/** The resumable tunnel by WebSocket (docs/entry/relay.md). */
+export const relay = resumableEntry('relay');
+
+/** The resumable tunnel by plain requests and responses (docs/entry/http.md). */
+export const http = resumableEntry('http');
+
+/** The entry that opens the first carrier of a tunnel by the connector of this name. Later carriers can use the other connector. */
+function resumableEntry(name: ConnectorName): ClientEntry {
   return {
     name,
     async open(request, egress, signal) {
       const { host, port } = request.target;
-      const ways = new ConnectorSelector(name, { isPinned: request.isPinned ?? false });
-      const { carrier } = await ways.openBy(name, {
+      const connectors = new ConnectorSelector(name, { isPinned: request.isPinned ?? false });
+      const { carrier } = await connectors.openBy(name, {
         gateway: request.gateway,
         kind: 'connect',
         query: { host, port: String(port) },
@@ -28,9 +36,9 @@ export function resumableEntry(name: WayName): ClientEntry {
         signal,
         ...isBufferedIn(request),
       });
-      const greeting = await greeted(carrier, request.gateway, signal);
-      if (greeting.kind !== 'opened') throw notExpected(request.gateway, carrier);
-      return resumable(carrier, greeting, { request, egress, ways });
+      const greeting = await readGreeting(carrier, request.gateway, signal);
+      if (greeting.kind !== 'opened') throw protocolViolation(request.gateway, carrier);
+      return resumable(carrier, greeting, { request, egress, connectors });
     },
   };
 }
@@ -38,14 +46,18 @@ export function resumableEntry(name: WayName): ClientEntry {
 interface TunnelParts {
   readonly request: TunnelRequest;
   readonly egress: Egress;
-  readonly ways: ConnectorSelector;
+  readonly connectors: ConnectorSelector;
 }
 
-/** The stream comes back by itself from now on. */
-function resumable(carrier: Carrier, opened: RelayOpened, { request, egress, ways }: TunnelParts): Duplex {
+/** The stream of an open tunnel, which resumes by itself from now on. */
+function resumable(
+  carrier: Carrier,
+  opened: RelayOpened,
+  { request, egress, connectors }: TunnelParts,
+): Duplex {
   const { sid, secret, windowBytes, keepMs, carrierMs } = opened;
   if (secret === undefined || windowBytes === undefined || keepMs === undefined)
-    throw notExpected(request.gateway, carrier);
+    throw protocolViolation(request.gateway, carrier);
   const later: ReconnectSupport = request.later ?? {
     withCredential: (_signal, use) => use(request),
     warn() {},
@@ -53,25 +65,22 @@ function resumable(carrier: Carrier, opened: RelayOpened, { request, egress, way
   const reconnector = new Reconnector({
     windowBytes,
     keepMs,
-    ...(carrierMs !== undefined && { carrierMs }),
-    ...(later.ages && { ages: later.ages }),
-    ...(later.watch && { watch: later.watch }),
-    ...(later.betterAfterMs !== undefined && { betterAfterMs: later.betterAfterMs }),
-    isSecondBest: ways.isSecondBest,
+    ...definedOnly({ carrierMs, ages: later.ages, watch: later.watch, betterAfterMs: later.betterAfterMs }),
+    isSecondBest: connectors.isSecondBest,
     warn: (line) => later.warn(line),
-    resume: (asked, signal) =>
+    resume: (resumeRequest, signal) =>
       later.withCredential(signal, async (pass) => {
-        const resumed = await resume(asked, {
+        const resumed = await resume(resumeRequest, {
           sid,
           secret,
-          ways,
+          connectors,
           pass,
           gateway: request.gateway,
           egress,
           signal,
           ...isBufferedIn(request),
         });
-        if (resumed.hasChanged) later.onEntry?.(resumed.way);
+        if (resumed.hasChanged) later.onEntry?.(resumed.connector);
         return resumed;
       }),
   });
@@ -88,34 +97,34 @@ interface ResumeParts extends Pick<
 > {
   readonly sid: string;
   readonly secret: string;
-  readonly ways: ConnectorSelector;
+  readonly connectors: ConnectorSelector;
 }
 
 async function resume(
   { received, cause, nextCount, onConnected }: ResumeRequest,
-  { sid, secret, ways, ...parts }: ResumeParts,
-): Promise<ResumeResult & { readonly way: WayName; readonly hasChanged: boolean }> {
-  const question = (): ConnectorRequest => ({
+  { sid, secret, connectors, ...parts }: ResumeParts,
+): Promise<ResumeResult & { readonly connector: ConnectorName; readonly hasChanged: boolean }> {
+  const makeRequest = (): ConnectorRequest => ({
     ...parts,
     kind: 'reconnect',
     query: { sid, ack: String(received) },
     fields: { 'Postern-Rejoin': resumeField({ sid, secret, received, count: nextCount(), cause }) },
     onConnected,
   });
-  const { carrier, name } = await ways.open(question, {
+  const { carrier, name } = await connectors.open(makeRequest, {
     onlyBetter: cause === 'better',
     signal: parts.signal,
   });
-  const greeting = await greeted(carrier, parts.gateway, parts.signal).catch((error: unknown) => {
-    ways.failed(name);
+  const greeting = await readGreeting(carrier, parts.gateway, parts.signal).catch((error: unknown) => {
+    connectors.failed(name);
     throw error;
   });
-  if (greeting.kind !== 'joined') throw notExpected(parts.gateway, carrier);
-  const hasChanged = ways.worked(name);
-  return { carrier, resumed: greeting, way: name, hasChanged, isSecondBest: ways.isSecondBest };
+  if (greeting.kind !== 'joined') throw protocolViolation(parts.gateway, carrier);
+  const hasChanged = connectors.worked(name);
+  return { carrier, resumed: greeting, connector: name, hasChanged, isSecondBest: connectors.isSecondBest };
 }
 
-/** Shows that we know the secret, without showing it, for this one request. */
+/** The `Postern-Rejoin` field: proves knowledge of the secret for this one request, without sending it. */
 export function resumeField(what: {
   readonly sid: string;
   readonly secret: string;
@@ -131,26 +140,25 @@ export function resumeField(what: {
 }
 
 /** Waits for the first frame of a carrier, which is then held. */
-function greeted(carrier: Carrier, gateway: URL, signal: AbortSignal): Promise<RelayGreeting> {
+function readGreeting(carrier: Carrier, gateway: URL, signal: AbortSignal): Promise<RelayGreeting> {
   return new Promise((resolve, reject) => {
-    const late = (): void => {
+    const removeListener = onAbort(signal, () => {
       carrier.drop();
       reject(new ClientError('GATEWAY_TIMEOUT', `${gateway.host} did not answer in time`));
-    };
-    const stop = (): void => signal.removeEventListener('abort', late);
-    signal.addEventListener('abort', late, { once: true });
-    if (signal.aborted) return late();
+    });
+    if (signal.aborted) return;
     carrier.listen({
       frame(frame) {
-        stop();
-        if (frame.kind !== 'opened' && frame.kind !== 'joined') return reject(notExpected(gateway, carrier));
-        // More may follow before there is a tunnel to take it.
+        removeListener();
+        if (frame.kind !== 'opened' && frame.kind !== 'joined')
+          return reject(protocolViolation(gateway, carrier));
+        // More frames can follow before there is a tunnel to receive them.
         carrier.hold();
         resolve(frame);
       },
       drained() {},
       ended() {
-        stop();
+        removeListener();
         reject(
           new ClientError('HTTP_UNEXPECTED', `${gateway.host} closed the connection without a greeting`),
         );
@@ -159,7 +167,7 @@ function greeted(carrier: Carrier, gateway: URL, signal: AbortSignal): Promise<R
   });
 }
 
-function notExpected(gateway: URL, carrier: Carrier): ClientError {
+function protocolViolation(gateway: URL, carrier: Carrier): ClientError {
   carrier.drop();
-  return new ClientError('UPGRADE_REFUSED', `${gateway.host} does not keep to the protocol of the relay`);
+  return new ClientError('UPGRADE_REFUSED', `${gateway.host} violates the relay protocol`);
 }

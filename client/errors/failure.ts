@@ -1,25 +1,25 @@
 import { TunnelError } from '../../protocol/errors.ts';
 import type { TunnelErrorCode } from '../../protocol/errors.ts';
 
-/** What the client can add to a failure for the person who reads it. */
+/** Details of an error for people. */
 export interface FailureContext extends ErrorOptions {
-  /** One command to paste, in place of the general one for the code; an empty text means there is none. */
+  /** One command to paste, in place of the general hint for the code; empty: no hint at all. */
   readonly hint?: string;
-  /** The gateway's name for the refused request, to quote to its operator. */
+  /** The gateway's id of the rejected request, to quote to its operator. */
   readonly requestId?: string;
-  /** What the refusal says about how to ask better. */
+  /** What the gateway wants to see in the next request. */
   readonly challenge?: GatewayChallenge;
 }
 
-/** What an answer tells those who have to prove something. */
+/** The fields of a response that matter for the next DPoP proof. */
 export interface GatewayChallenge {
-  /** `DPoP-Nonce`: the next proof has to hold it (RFC 9449 §8). */
+  /** `DPoP-Nonce`: the next proof must contain it (RFC 9449 §8). */
   readonly nonce?: string;
-  /** `Date`: what time it is there, in milliseconds since the epoch. */
+  /** `Date`: the gateway's clock, in milliseconds since the epoch. */
   readonly date?: number;
 }
 
-/** A `TunnelError` as the client sees it: with a hint and the gateway's request id, where there are any. */
+/** A `TunnelError` of the client: with a hint and the gateway's request id, where there are any. */
 export class ClientError extends TunnelError {
   readonly hint: string | undefined;
   readonly requestId: string | undefined;
@@ -33,9 +33,9 @@ export class ClientError extends TunnelError {
   }
 }
 
-/** `error` itself when its code is known, else an `INTERNAL` failure of the client. */
+/** `error` itself when it is a `TunnelError`, else an `INTERNAL` error of the client. */
 export function toFailure(error: unknown): TunnelError {
   if (error instanceof TunnelError) return error;
   const what = error instanceof Error ? error.message : String(error);
-  return new ClientError('INTERNAL', `this is a fault in postern itself: ${what}`, { cause: error });
+  return new ClientError('INTERNAL', `this is a bug in postern: ${what}`, { cause: error });
 }

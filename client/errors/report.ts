@@ -1,22 +1,12 @@
 import { closeSync, constants, fstatSync, openSync, statSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
 import { isatty } from 'node:tty';
-import type { Layer, TunnelError, TunnelErrorCode } from '../../protocol/errors.ts';
+import type { Layer, TunnelError } from '../../protocol/errors.ts';
 import { ClientError } from './failure.ts';
 import { readSmall, writePrivate } from '../os/files.ts';
 import { printable } from '../os/printable.ts';
 
-/** What to do about a code, as a command to paste, where one helps whatever the details are. */
-const hints: Partial<Record<TunnelErrorCode, string>> = {
-  USAGE: 'postern --help',
-  TARGET_INVALID: 'postern connect --help',
-  GATEWAY_UNSET: 'postern setup --gateway https://gw.example/ssh/',
-  TOKEN_MISSING: 'postern login',
-  TOKEN_INVALID: 'postern status',
-  SIGN_IN_FAILED: 'postern login',
-};
-
-/** How a layer is called towards people; our own arguments and files need no name. */
+/** The name of each layer in messages; the client's own arguments and files need none. */
 const layerNames: Record<Layer, string> = {
   usage: '',
   configuration: 'configuration: ',
@@ -32,7 +22,7 @@ const layerNames: Record<Layer, string> = {
   tunnel: 'tunnel: ',
 };
 
-/** One failure as it is kept for `postern status`. */
+/** One failure as it is stored for `postern status`. */
 export interface LastError {
   readonly time: string;
   readonly code: string;
@@ -43,7 +33,7 @@ export interface LastError {
   readonly target?: string;
 }
 
-/** At most two lines: what happened and in which layer, and one command that may help. */
+/** Formats an error in at most two lines: what happened and in which layer, and one command that can help. */
 export function formatError(error: TunnelError): string {
   const hint = hintOf(error);
   const request = requestIdOf(error);
@@ -53,8 +43,8 @@ export function formatError(error: TunnelError): string {
 }
 
 /**
- * Tells people about a failure: on stderr, on the terminal when stderr goes nowhere, and in `last-error` under the
- * state directory. Never throws; a failure that cannot be told changes nothing.
+ * Reports a failure: on stderr, on the terminal when stderr is /dev/null, and in `last-error` under the state directory.
+ * Never throws; where nothing can be written, nothing is reported.
  */
 export function reportError(error: TunnelError, state: string, target?: string): void {
   const text = formatError(error);
@@ -73,11 +63,11 @@ export function reportError(error: TunnelError, state: string, target?: string):
   try {
     writePrivate(lastErrorFile(state), `${JSON.stringify(entry)}\n`);
   } catch {
-    // Nothing more can be done for a home that cannot be written; the lines above have been said.
+    // The home directory is not writable; the lines above are on stderr all the same.
   }
 }
 
-/** What `report` wrote last, or undefined when there is nothing that can be read. */
+/** The failure that `reportError` stored last, or undefined when there is none that can be read. */
 export function readLastError(state: string): LastError | undefined {
   try {
     const entry = JSON.parse(readSmall(lastErrorFile(state), 16 * 1024).bytes.toString()) as LastError;
@@ -92,10 +82,10 @@ export function readLastError(state: string): LastError | undefined {
 export function writeStderr(text: string): void {
   if (isatty(2)) return writeAll(2, forTerminal(text));
   writeAll(2, text);
-  if (!goesNowhere(2)) return;
+  if (!isDevNull(2)) return;
   let tty: number;
   try {
-    // Not to wait for a terminal that is stopped, and not to adopt it.
+    // Without waiting for a stopped terminal, and without making it the controlling terminal.
     tty = openSync('/dev/tty', constants.O_WRONLY | (constants.O_NOCTTY ?? 0) | (constants.O_NONBLOCK ?? 0));
   } catch {
     return;
@@ -104,17 +94,17 @@ export function writeStderr(text: string): void {
   closeSync(tty);
 }
 
-/** The same, where a session has left the cursor anywhere in its line. */
-export function sayInSession(text: string): void {
-  writeStderr(isatty(2) || goesNowhere(2) ? `\n${text}` : text);
+/** `writeStderr` during a session, which can have left the cursor anywhere in its line: starts a new line on a terminal. */
+export function writeInSession(text: string): void {
+  writeStderr(isatty(2) || isDevNull(2) ? `\n${text}` : text);
 }
 
-/** ssh may have put the terminal into raw mode. */
+/** Line ends for a terminal that ssh has put into raw mode. */
 function forTerminal(text: string): string {
   return text.replaceAll('\n', '\r\n');
 }
 
-/** Text that may come from a peer, for a terminal. A peer may have echoed what we sent: a token is never shown. */
+/** Makes text from a peer safe for a terminal. Tokens are masked: a peer can echo what the client sent. */
 export function sanitize(text: string): string {
   return printable(text).replace(/eyJ[\w-]{8,}(?:\.[\w-]*)*/g, '[token]');
 }
@@ -124,15 +114,15 @@ function lastErrorFile(state: string): string {
 }
 
 function hintOf(error: TunnelError): string | undefined {
-  return (error instanceof ClientError ? error.hint : undefined) ?? hints[error.code];
+  return (error instanceof ClientError ? error.hint : undefined) ?? error.facts.hint;
 }
 
 function requestIdOf(error: TunnelError): string | undefined {
   return error instanceof ClientError ? error.requestId : undefined;
 }
 
-/** Whether a descriptor is /dev/null. Node opens it in the place of a closed one. */
-function goesNowhere(descriptor: number): boolean {
+/** Whether a descriptor is /dev/null, or cannot be examined. Node.js opens /dev/null in place of a closed descriptor. */
+function isDevNull(descriptor: number): boolean {
   try {
     const stats = fstatSync(descriptor);
     return stats.isCharacterDevice() && stats.rdev === statSync('/dev/null').rdev;
@@ -145,6 +135,6 @@ function writeAll(descriptor: number, text: string): void {
   try {
     for (let rest = Buffer.from(text); rest.length > 0;) rest = rest.subarray(writeSync(descriptor, rest));
   } catch {
-    // A reader that is gone or does not read (EPIPE, EAGAIN) must not keep us.
+    // A reader that is gone or does not read (EPIPE, EAGAIN) must not delay the client.
   }
 }

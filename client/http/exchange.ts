@@ -2,11 +2,12 @@ import { request as httpRequest } from 'node:http';
 import type { IncomingMessage, OutgoingHttpHeaders } from 'node:http';
 import type { Socket } from 'node:net';
 import type { Readable } from 'node:stream';
+import { onAbort } from '../../base/deadline.ts';
 import { ClientError } from '../errors/failure.ts';
 import { printable } from '../os/printable.ts';
 import { version } from '../os/version.ts';
 
-/** How long a peer may think about an answer; the gateway itself gives up on a target after 10 s. */
+/** Limit for the head of a response; the gateway itself gives up on a target after 10 s. */
 export const answerMs = 16_000;
 
 /** One request on a connection of its own. */
@@ -14,50 +15,50 @@ export interface HttpRequest {
   readonly method: 'GET' | 'POST' | 'CONNECT';
   readonly path: string;
   readonly headers: OutgoingHttpHeaders;
-  /** What a POST brings. */
+  /** The body of a POST. */
   readonly body?: string;
-  /** Who is asked, for messages. */
+  /** The name of the server in messages. */
   readonly peer: string;
   readonly answerMs?: number;
 }
 
-/** The head of an answer, with the connection as HTTP has left it. */
+/** The head of a response, with the connection in the state that HTTP has left it in. */
 export interface HttpResponse {
   readonly response: IncomingMessage;
   readonly status: number;
-  /** Where the body of a refusal is read from. */
+  /** The source of an error response's body. */
   readonly body: Readable;
   /** Whether the bytes after the head belong to the new protocol; always so for CONNECT, whatever the status. */
   readonly switched: boolean;
 }
 
 /**
- * Asks on `socket` and waits for the head of the answer; informational answers are skipped. Bytes that came after it
- * are put back. The socket stays the caller's, and is destroyed on failure: `HTTP_UNEXPECTED` for what is no answer,
- * `UPGRADE_REFUSED` for silence, `GATEWAY_TIMEOUT` when `signal` aborts.
+ * Sends a request on `socket` and waits for the head of the response; interim (1xx) responses are skipped. Bytes that
+ * follow it are put back. The socket stays the caller's, and is destroyed on failure: `HTTP_UNEXPECTED` for an invalid
+ * response, `UPGRADE_REFUSED` for silence, `GATEWAY_TIMEOUT` when `signal` aborts.
  */
 export function sendRequest(
   socket: Socket,
-  question: HttpRequest,
+  options: HttpRequest,
   signal: AbortSignal,
 ): Promise<HttpResponse> {
   return new Promise((resolve, reject) => {
-    const { method, path, headers, peer } = question;
+    const { method, path, headers, peer } = options;
     const request = httpRequest({
       method,
       path,
       headers: { 'User-Agent': `postern/${version}`, ...headers },
       createConnection: () => socket,
     });
-    const stopWaiting = withResponseTimeout(question, signal, (failure) => request.destroy(failure));
+    const stopWaiting = withResponseTimeout(options, signal, (failure) => request.destroy(failure));
     if (method === 'CONNECT') request.removeHeader('Connection');
 
-    const switched = (response: IncomingMessage, _socket: unknown, head: Buffer): void => {
+    const onSwitched = (response: IncomingMessage, _socket: unknown, head: Buffer): void => {
       stopWaiting();
       if (head.length > 0) socket.unshift(head);
       resolve({ response, status: response.statusCode!, body: socket, switched: true });
     };
-    request.on(method === 'CONNECT' ? 'connect' : 'upgrade', switched);
+    request.on(method === 'CONNECT' ? 'connect' : 'upgrade', onSwitched);
     request.on('response', (response) => {
       stopWaiting();
       resolve({ response, status: response.statusCode!, body: response, switched: false });
@@ -67,38 +68,36 @@ export function sendRequest(
       socket.destroy();
       reject(noAnswer(error, peer));
     });
-    request.end(question.body);
+    request.end(options.body);
   });
 }
 
-/** Calls `giveUp` with the failure to report, once, when the answer takes too long. Returns what stops the wait. */
+/** Calls `fail` with the error to report, once, when the response takes too long or `signal` aborts. Returns the function that stops the wait. */
 export function withResponseTimeout(
-  question: Pick<HttpRequest, 'peer' | 'answerMs'>,
+  { peer, answerMs: limitMs = answerMs }: Pick<HttpRequest, 'peer' | 'answerMs'>,
   signal: AbortSignal,
-  giveUp: (failure: ClientError) => void,
+  fail: (failure: ClientError) => void,
 ): () => void {
-  const { peer } = question;
-  // Something that swallows an upgrade looks like this; another entry may pass where this one did not.
-  const silent = (): void => giveUp(new ClientError('UPGRADE_REFUSED', `${peer} did not answer the request`));
-  const late = (): void => {
-    clearTimeout(timer);
-    giveUp(new ClientError('GATEWAY_TIMEOUT', `${peer} did not answer in time`));
-  };
-  const timer = setTimeout(silent, question.answerMs ?? answerMs);
-  if (signal.aborted) process.nextTick(late);
-  signal.addEventListener('abort', late, { once: true });
+  // An intermediary that swallows an upgrade looks like this; another entry can pass where this one did not.
+  const onSilence = (): void =>
+    fail(new ClientError('UPGRADE_REFUSED', `${peer} did not answer the request`));
+  const onAborted = (): void => fail(new ClientError('GATEWAY_TIMEOUT', `${peer} did not answer in time`));
+  const timer = setTimeout(onSilence, limitMs);
+  // Never called before this function has returned.
+  if (signal.aborted) process.nextTick(onAborted);
+  const removeListener = signal.aborted ? undefined : onAbort(signal, onAborted);
   return () => {
     clearTimeout(timer);
-    signal.removeEventListener('abort', late);
+    removeListener?.();
   };
 }
 
-/** The failure of a request that got no answer it could read. */
+/** The error of a request that got no valid response. */
 export function noAnswer(error: Error, peer: string): ClientError {
   if (error instanceof ClientError) return error;
   const { code = '' } = error as NodeJS.ErrnoException;
   if (code === 'ECONNRESET' || code === 'EPIPE') {
-    return new ClientError('HTTP_UNEXPECTED', `${peer} closed the connection without an answer`, {
+    return new ClientError('HTTP_UNEXPECTED', `${peer} closed the connection without a response`, {
       cause: error,
     });
   }
@@ -108,7 +107,7 @@ export function noAnswer(error: Error, peer: string): ClientError {
     });
   }
   const what = code || printable(error.message);
-  return new ClientError('HTTP_UNEXPECTED', `${peer} gave an answer that is not HTTP (${what})`, {
+  return new ClientError('HTTP_UNEXPECTED', `the response of ${peer} is not HTTP (${what})`, {
     cause: error,
   });
 }

@@ -1,15 +1,21 @@
 import type { OutgoingHttpHeaders } from 'node:http';
-import { describeServer } from '../entry/refusal.ts';
-import { gatewayTarget } from '../entry/entry.ts';
-import type { Egress } from '../egress/egress.ts';
+import type { Socket } from 'node:net';
+import type { Target } from '../../protocol/target.ts';
+import { describeServer } from './refusal.ts';
+import { gatewayTarget } from './gateway-url.ts';
 import { sendRequest } from './exchange.ts';
 import type { HttpResponse } from './exchange.ts';
 import { ClientError } from '../errors/failure.ts';
-import { deadlineSignal } from '../../base/deadline.ts';
+import { deadlineSignal, onAbort } from '../../base/deadline.ts';
 
-/** From the first packet to the last byte of an answer. */
-export const askMs = 15_000;
+/** From the first packet to the last byte of the response. */
+export const requestMs = 15_000;
 const maxBodyBytes = 256 * 1024;
+
+/** Opens connections: an `Egress`. The caller of `connect` owns the socket, which has an `error` listener already. */
+export interface Connector {
+  connect(host: Target, signal: AbortSignal): Promise<Socket>;
+}
 
 /** A request that is not for a tunnel. */
 export interface JsonRequest {
@@ -22,24 +28,24 @@ export interface JsonRequest {
   readonly json?: object;
 }
 
-/** An answer, with its body still to be read. */
+/** A response whose body is still to be read. */
 export interface JsonResponse {
   readonly answer: HttpResponse;
-  /** Who was asked, for messages. */
+  /** The host that was asked, for messages. */
   readonly peer: string;
 }
 
 /**
- * Asks on a connection of its own, the same way out as tunnels take; redirections are not followed. Read or destroy
- * the body afterwards. Throws what `egress` throws, `HTTP_UNEXPECTED` and `GATEWAY_TIMEOUT`.
+ * Sends a request on a connection of its own, by the same egress as tunnels; redirects are not followed. The caller reads
+ * or destroys the body afterwards. Throws what `egress` throws, `HTTP_UNEXPECTED` and `GATEWAY_TIMEOUT`.
  */
 export async function requestJson(
-  egress: Egress,
+  egress: Connector,
   request: JsonRequest,
   signal: AbortSignal,
 ): Promise<JsonResponse> {
   const { method, url } = request;
-  const limit = deadlineSignal(signal, askMs);
+  const limit = deadlineSignal(signal, requestMs);
   const socket = await egress.connect(gatewayTarget(url), limit);
   const [type, body] = encode(request);
   const headers = {
@@ -48,17 +54,17 @@ export async function requestJson(
     ...(type === undefined ? {} : { 'Content-Type': type }),
     ...request.headers,
   };
-  const question = {
+  const httpRequest = {
     method,
     path: `${url.pathname}${url.search}`,
     headers,
     peer: url.hostname,
-    answerMs: 2 * askMs,
+    answerMs: 2 * requestMs,
     ...(body === undefined ? {} : { body }),
   };
-  const answer = await sendRequest(socket, question, limit);
-  // The socket goes away with the wait also while the body is read.
-  limit.addEventListener('abort', () => socket.destroy(), { once: true });
+  const answer = await sendRequest(socket, httpRequest, limit);
+  // The deadline covers the body too.
+  onAbort(limit, () => socket.destroy());
   if (!answer.switched) return { answer, peer: url.hostname };
   socket.destroy();
   throw unexpected({ answer, peer: url.hostname }, 'switched protocols');
@@ -70,7 +76,7 @@ function encode({ form, json }: JsonRequest): [type?: string, body?: string] {
   return json === undefined ? [] : ['application/json', JSON.stringify(json)];
 }
 
-/** The object that a body holds as JSON; the connection ends with it. Throws `HTTP_UNEXPECTED`. */
+/** Reads the body as a JSON object and closes the connection. Throws `HTTP_UNEXPECTED`. */
 export async function readObject(reply: JsonResponse): Promise<Readonly<Record<string, unknown>>> {
   const { response } = reply.answer;
   try {
@@ -80,7 +86,7 @@ export async function readObject(reply: JsonResponse): Promise<Readonly<Record<s
     const value = await readValue(reply);
     if (typeof value === 'object' && value !== null && !Array.isArray(value))
       return value as Readonly<Record<string, unknown>>;
-    throw unexpected(reply, 'answered with JSON of another shape');
+    throw unexpected(reply, 'answered with JSON that is not an object');
   } finally {
     response.destroy();
   }
@@ -97,11 +103,11 @@ async function readValue(reply: JsonResponse): Promise<unknown> {
     }
     return JSON.parse(Buffer.concat(chunks).toString());
   } catch (cause) {
-    throw unexpected(reply, 'answered with JSON that cannot be read', cause);
+    throw unexpected(reply, 'answered with invalid JSON', cause);
   }
 }
 
-/** That something other than what we asked for came back. */
+/** The error of a response other than the expected one; `what` continues a sentence that begins with the server's name. */
 export function unexpected({ answer, peer }: JsonResponse, what: string, cause?: unknown): ClientError {
   return new ClientError('HTTP_UNEXPECTED', `${describeServer(answer.response, peer)} ${what}`, { cause });
 }

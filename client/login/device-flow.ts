@@ -4,7 +4,7 @@ import { requestJson, readObject, unexpected } from '../http/json-request.ts';
 import { ClientError } from '../errors/failure.ts';
 import { version } from '../os/version.ts';
 import type { AuthorizationServerMetadata } from '../oauth/authorization-server.ts';
-import type { SignInWays } from './authorization-code-flow.ts';
+import type { LoginFlowOptions } from './authorization-code-flow.ts';
 import { requestTokens } from '../oauth/token-request.ts';
 import type { IssuedTokens } from '../oauth/token-request.ts';
 import { deadlineSignal } from '../../base/deadline.ts';
@@ -15,15 +15,15 @@ const usualIntervalMs = 5000;
 const slowDownMs = 5000;
 
 /**
- * Signs in with a browser anywhere: the person types a code there (RFC 8628). Throws `SIGN_IN_FAILED` when the gateway
- * does not offer it or the person says no, `SIGN_IN_TIMEOUT` when the code has expired.
+ * Signs in with the browser of any device, where the person types a code (RFC 8628). Throws `SIGN_IN_FAILED` when the
+ * gateway does not offer it or the person denies it, `SIGN_IN_TIMEOUT` when the code has expired.
  */
 export async function signInByDevice(
   server: AuthorizationServerMetadata,
-  ways: SignInWays,
+  options: LoginFlowOptions,
 ): Promise<IssuedTokens> {
-  const { egress, key, signal, invite } = ways;
-  const device = await beginDevice(server, ways);
+  const { egress, key, signal, invite } = options;
+  const device = await startDevice(server, options);
   invite(device.url, device.userCode);
   const until = deadlineSignal(signal, device.lifeMs);
   for (let intervalMs = device.intervalMs; ;) {
@@ -41,7 +41,7 @@ export async function signInByDevice(
     else if (answer.error === 'access_denied')
       throw new ClientError('SIGN_IN_FAILED', 'the sign-in was refused in the browser');
     else if (answer.error !== 'authorization_pending')
-      throw new ClientError('SIGN_IN_FAILED', `the gateway does not accept the sign-in: ${answer.error}`);
+      throw new ClientError('SIGN_IN_FAILED', `the gateway did not accept the sign-in: ${answer.error}`);
   }
 }
 
@@ -53,20 +53,20 @@ interface Device {
   readonly intervalMs: number;
 }
 
-async function beginDevice(
+async function startDevice(
   server: AuthorizationServerMetadata,
-  { egress, signal }: SignInWays,
+  { egress, signal }: LoginFlowOptions,
 ): Promise<Device> {
   const { deviceAuthorizationEndpoint: url, clientId, scope } = server;
   if (url === undefined)
-    throw new ClientError('SIGN_IN_FAILED', 'this gateway does not let other devices approve a sign-in', {
+    throw new ClientError('SIGN_IN_FAILED', 'this gateway does not offer sign-in with a code (device flow)', {
       hint: 'postern login',
     });
   const request = {
     method: 'POST',
     url,
     form: { client_id: clientId, scope },
-    // The page where the code is typed shows who asks.
+    // The page where the code is typed shows this.
     headers: {
       'User-Agent': `postern/${version} (${hostname()
         .replaceAll(/[^\w.-]/g, '')
@@ -79,17 +79,17 @@ async function beginDevice(
   const { device_code: deviceCode, user_code: userCode, verification_uri: text } = body;
   const { expires_in: life, interval } = body;
   const isComplete = typeof deviceCode === 'string' && typeof text === 'string' && URL.canParse(text);
-  // The code goes to the terminal.
+  // The code is written to the terminal.
   if (
     !isComplete ||
     typeof userCode !== 'string' ||
     !/^[\x21-\x7e ]{4,40}$/.test(userCode) ||
     !(Number(life) > 0)
   )
-    throw unexpected(reply, 'answered a new device with something else');
+    throw unexpected(reply, 'sent an invalid device authorization response');
   const page = new URL(text);
   if (page.origin !== url.origin)
-    throw new ClientError('SIGN_IN_FAILED', 'the gateway sends its people somewhere else to type the code');
+    throw new ClientError('SIGN_IN_FAILED', 'the page for the code is not on the gateway');
   return {
     deviceCode,
     userCode,
@@ -101,7 +101,7 @@ async function beginDevice(
 }
 
 function expired(): ClientError {
-  return new ClientError('SIGN_IN_TIMEOUT', 'nobody typed the code in time', {
+  return new ClientError('SIGN_IN_TIMEOUT', 'the code was not entered in time', {
     hint: 'postern login --device',
   });
 }

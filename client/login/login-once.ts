@@ -1,6 +1,7 @@
 import { rmSync } from 'node:fs';
 import { constants } from 'node:os';
 import { join } from 'node:path';
+import { definedOnly } from '../../base/defined-only.ts';
 import type { Egress } from '../egress/egress.ts';
 import { writeStderr } from '../errors/report.ts';
 import { ClientError } from '../errors/failure.ts';
@@ -8,12 +9,15 @@ import { reason, writePrivate } from '../os/files.ts';
 import { LockFile } from '../os/lock-file.ts';
 import { printable } from '../os/printable.ts';
 import { findAuthorizationServer } from '../oauth/authorization-server.ts';
+import type { AuthorizationServerMetadata } from '../oauth/authorization-server.ts';
 import { openBrowser } from './open-browser.ts';
 import type { BrowserSettings } from './open-browser.ts';
 import { signInByBrowser } from './authorization-code-flow.ts';
 import { readClaims } from '../oauth/unverified-claims.ts';
 import { signInByDevice } from './device-flow.ts';
 import { makeProofKey } from '../oauth/dpop.ts';
+import type { ProofKey } from '../oauth/dpop.ts';
+import type { IssuedTokens } from '../oauth/token-request.ts';
 import { withRenewalLock } from '../credentials/refresh.ts';
 import { readSecretFile } from '../credentials/secret-file.ts';
 import { readSignIn, signInDirectory, writeSignIn } from '../credentials/session-store.ts';
@@ -21,7 +25,7 @@ import type { SavedSession } from '../credentials/session-store.ts';
 
 const browserMs = 120_000;
 const deviceMs = 600_000;
-/** Longer than any sign-in takes, so that only a holder that has stopped is passed over. */
+/** Longer than any sign-in takes: the limit of waiting for one, and of trusting a holder that cannot be identified (another machine). */
 const patienceMs = deviceMs + 60_000;
 
 /** How to sign in. */
@@ -32,64 +36,51 @@ export interface SignInRequest {
   readonly device: boolean;
   /** Absent: only print the URL. */
   readonly browser?: BrowserSettings;
-  /** What a hangup means: with `leave` that nobody is waiting any more; ssh may just have lost its patience. */
+  /** The effect of SIGHUP: `leave` ends the sign-in; `finish` completes it first, since ssh can just have lost its patience. */
   readonly hangup: 'leave' | 'finish';
-  /** What to end up with: one that is made after this call, or any. */
+  /** The wanted result: a sign-in that is made after this call, or any. */
   readonly wanted: 'a new sign-in' | 'a sign-in';
 }
 
 /**
- * Signs in at a gateway and keeps the result. Of several processes that want to, one does; the others show its URL and
- * wait for it. Throws `SIGN_IN_FAILED`, `SIGN_IN_TIMEOUT`, `CONFIG_INVALID` and what `ask` throws.
+ * Signs in to a gateway and stores the result. Of several processes that want to, one signs in; the others show its URL
+ * and wait for it. Throws `SIGN_IN_FAILED`, `SIGN_IN_TIMEOUT`, `CONFIG_INVALID` and as `requestJson`.
  */
 export async function signInOnce(request: SignInRequest): Promise<SavedSession> {
   const directory = signInDirectory(request.state, request.gateway);
-  const turn = new LoginLock(directory);
+  const lock = new LoginLock(directory);
   const before = request.wanted === 'a new sign-in' ? usable(request)?.key.thumbprint : undefined;
   const finished = (): SavedSession | undefined => {
     const now = usable(request);
     return now?.key.thumbprint === before ? undefined : now;
   };
-  const waited = await turn.take(() => finished() !== undefined);
-  // Also with the turn taken at once: somebody may have finished just before that, or since the caller looked.
+  const waited = await lock.acquire(() => finished() !== undefined);
+  // Also with the lock acquired at once: another process can have finished just before, or since the caller checked.
   const byAnother = finished();
   if (waited === 'not needed' && byAnother !== undefined) return byAnother;
-  // A holder that dies has not given up.
-  if (byAnother !== undefined || (waited === 'waited' && !turn.tookOver)) {
-    turn.end();
+  // A holder that died has not given up: this process signs in then.
+  if (byAnother !== undefined || (waited === 'waited' && !lock.tookOver)) {
+    lock.end();
     if (byAnother !== undefined) return byAnother;
-    throw new ClientError('SIGN_IN_FAILED', 'the sign-in that was under way did not come to an end');
+    throw new ClientError('SIGN_IN_FAILED', 'the sign-in that was under way was not completed');
   }
-  return turn.hold(request.hangup, () => signInNow(request, turn));
+  return lock.hold(request.hangup, () => signInNow(request, lock));
 }
 
-async function signInNow(request: SignInRequest, turn: LoginLock): Promise<SavedSession> {
+async function signInNow(request: SignInRequest, lock: LoginLock): Promise<SavedSession> {
   const { state, gateway, egress, device, browser } = request;
   const signal = AbortSignal.timeout(device ? deviceMs : browserMs);
   const invite = (url: URL, code?: string): void => {
-    turn.publish(url, code);
+    lock.publish(url, code);
     const opened = code === undefined && browser !== undefined && openBrowser(url, browser);
     writeStderr(invitation(url, { code, opened }));
   };
   try {
     const server = await findAuthorizationServer(gateway, egress, signal);
     const { key, privateJwk } = makeProofKey();
-    const ways = { egress, key, signal, invite };
-    const tokens = await (device ? signInByDevice(server, ways) : signInByBrowser(server, ways));
-    const { issuer, clientId, tokenEndpoint, revocationEndpoint } = server;
-    const signIn: SavedSession = {
-      gateway: gateway.href,
-      issuer,
-      clientId,
-      tokenEndpoint,
-      ...(revocationEndpoint === undefined ? {} : { revocationEndpoint }),
-      accessToken: tokens.accessToken,
-      ...(tokens.refreshToken === undefined ? {} : { refreshToken: tokens.refreshToken }),
-      renewAt: tokens.renewAt,
-      expiresAt: tokens.expiresAt,
-      clockOffsetMs: tokens.clockOffsetMs,
-      key,
-    };
+    const options = { egress, key, signal, invite };
+    const tokens = await (device ? signInByDevice(server, options) : signInByBrowser(server, options));
+    const signIn = savedSession(gateway, server, { tokens, key });
     const directory = signInDirectory(state, gateway);
     await withRenewalLock(directory, AbortSignal.timeout(30_000), async () =>
       writeSignIn(directory, signIn, privateJwk),
@@ -99,7 +90,7 @@ async function signInNow(request: SignInRequest, turn: LoginLock): Promise<Saved
     return signIn;
   } catch (error) {
     if (signal.aborted && !(error instanceof ClientError && error.code === 'SIGN_IN_FAILED'))
-      throw new ClientError('SIGN_IN_TIMEOUT', 'nobody signed in in time', {
+      throw new ClientError('SIGN_IN_TIMEOUT', 'the sign-in was not completed in time', {
         cause: error,
         hint: 'postern login',
       });
@@ -107,8 +98,29 @@ async function signInNow(request: SignInRequest, turn: LoginLock): Promise<Saved
   }
 }
 
+function savedSession(
+  gateway: URL,
+  { issuer, clientId, tokenEndpoint, revocationEndpoint }: AuthorizationServerMetadata,
+  { tokens, key }: { readonly tokens: IssuedTokens; readonly key: ProofKey },
+): SavedSession {
+  const { accessToken, refreshToken, renewAt, expiresAt, clockOffsetMs } = tokens;
+  return {
+    gateway: gateway.href,
+    issuer,
+    clientId,
+    tokenEndpoint,
+    accessToken,
+    renewAt,
+    expiresAt,
+    clockOffsetMs,
+    key,
+    ...definedOnly({ revocationEndpoint, refreshToken }),
+  };
+}
+
+/** The lines that ask the person to sign in. */
 function invitation(url: URL, how: { readonly code: string | undefined; readonly opened: boolean }): string {
-  // A URL holds no characters that a terminal could misread, and it has to be whole.
+  // A URL contains no characters that a terminal could misinterpret, and must be complete.
   if (how.code !== undefined) return `postern: to sign in, open ${url.href} and type the code ${how.code}\n`;
   const what = how.opened
     ? 'sign in with your browser; if none opens, open'
@@ -120,12 +132,12 @@ function usable({ state, gateway }: SignInRequest): SavedSession | undefined {
   try {
     return readSignIn(state, gateway);
   } catch {
-    // What cannot be used now is what this sign-in puts right.
+    // A stored sign-in that cannot be used is replaced by this one.
     return undefined;
   }
 }
 
-/** The right to sign in, which one process has at a time, and the URL it is waiting at. */
+/** The lock of the sign-in, which one process holds at a time, with the URL that the holder waits at. */
 class LoginLock {
   readonly #directory: string;
   readonly #lock: LockFile;
@@ -137,36 +149,38 @@ class LoginLock {
     this.#urlPath = join(directory, 'sign-in.url');
   }
 
-  /** Whether the one whose turn it was went away without an end. */
+  /** Whether the holder before this process ended without releasing the lock. */
   get tookOver(): boolean {
     return this.#lock.tookOver;
   }
 
-  /** Waits for the turn, or until it is not needed any more. */
-  async take(isFinished: () => boolean): Promise<'at once' | 'waited' | 'not needed'> {
+  /** Waits for the lock, or until it is not needed any more. */
+  async acquire(isFinished: () => boolean): Promise<'at once' | 'waited' | 'not needed'> {
     const signal = AbortSignal.timeout(patienceMs);
     let waited = false;
-    let shown: string | undefined;
+    let lastUrl: string | undefined;
     while (!this.#try()) {
       waited = true;
-      shown = this.#show(shown);
+      lastUrl = this.#showUrl(lastUrl);
       await this.#lock.pause(signal).catch((cause: unknown) => {
-        throw new ClientError('SIGN_IN_TIMEOUT', 'another postern does not finish signing in', { cause });
+        throw new ClientError('SIGN_IN_TIMEOUT', 'another postern process does not finish signing in', {
+          cause,
+        });
       });
       if (isFinished()) return 'not needed';
     }
     return waited ? 'waited' : 'at once';
   }
 
-  /** Tells those who wait where to go. */
+  /** Publishes the URL to the processes that wait. */
   publish(url: URL, code?: string): void {
     writePrivate(this.#urlPath, JSON.stringify({ url: url.href, ...(code === undefined ? {} : { code }) }));
   }
 
-  /** Runs `work` with the turn, and ends it also when a signal ends this process. */
+  /** Runs `work` with the lock, and releases it also when a signal ends this process. */
   async hold<T>(hangup: 'leave' | 'finish', work: () => Promise<T>): Promise<T> {
     let hungUp = false;
-    const leave = (signal: NodeJS.Signals): void => {
+    const onSignal = (signal: NodeJS.Signals): void => {
       if (signal === 'SIGHUP' && hangup === 'finish') {
         hungUp = true;
         return;
@@ -175,19 +189,19 @@ class LoginLock {
       process.exit(128 + constants.signals[signal]);
     };
     const signals = ['SIGHUP', 'SIGINT', 'SIGTERM'] as const;
-    for (const signal of signals) process.on(signal, leave);
+    for (const signal of signals) process.on(signal, onSignal);
     try {
-      // That of a holder which has gone leads nowhere.
+      // The URL of a holder that died leads nowhere.
       rmSync(this.#urlPath, { force: true });
       return await work();
     } finally {
-      for (const signal of signals) process.off(signal, leave);
+      for (const signal of signals) process.off(signal, onSignal);
       this.end();
       if (hungUp) process.exit(128 + constants.signals.SIGHUP);
     }
   }
 
-  /** Gives the turn back, and leaves nothing behind. */
+  /** Releases the lock, and removes the URL. */
   end(): void {
     rmSync(this.#urlPath, { force: true });
     this.#lock.release();
@@ -207,18 +221,18 @@ class LoginLock {
     }
   }
 
-  /** Shows the URL of who is signing in, once it is there, unless it was shown before; says which was last. */
-  #show(shown: string | undefined): string | undefined {
+  /** Shows the URL of the holder once it is published, unless it is `lastUrl`. Returns the URL that was shown last. */
+  #showUrl(lastUrl: string | undefined): string | undefined {
     let value: unknown;
     try {
       value = JSON.parse(readSecretFile(this.#urlPath) ?? '');
     } catch {
-      return shown;
+      return lastUrl;
     }
     const { url, code } = (value ?? {}) as Readonly<Record<string, unknown>>;
-    if (typeof url !== 'string' || !URL.canParse(url)) return shown;
+    if (typeof url !== 'string' || !URL.canParse(url)) return lastUrl;
     const { href } = new URL(url);
-    if (href === shown) return shown;
+    if (href === lastUrl) return lastUrl;
     const typed = typeof code === 'string' ? ` and type the code ${printable(code)}` : '';
     writeStderr(`postern: a sign-in is under way; open${typed === '' ? '\n' : ' '}${href}${typed}\n`);
     return href;

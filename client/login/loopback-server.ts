@@ -1,10 +1,12 @@
-import { randomBytes, timingSafeEqual } from 'node:crypto';
+import { randomBytes } from 'node:crypto';
 import { createServer } from 'node:http';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
+import { equalInConstantTime } from '../../base/constant-time.ts';
+import { onAbort } from '../../base/deadline.ts';
 import { ClientError } from '../errors/failure.ts';
 
-/** Where the browser comes back to. */
+/** The redirect target of the browser. */
 export interface Loopback {
   readonly redirectUri: string;
   /** The first request to exactly this address. Rejects with the reason of `signal`. */
@@ -12,41 +14,45 @@ export interface Loopback {
   close(): void;
 }
 
-/** What the browser brought, and the page it is waiting for. */
+/** The request that the browser was redirected to, and the response it is waiting for. */
 export interface Arrival {
   readonly parameters: URLSearchParams;
-  /** Shows the page and resolves when it has been sent. */
+  /** Responds with the page and resolves when it has been sent. */
   show(page: 'done' | 'failed'): Promise<void>;
 }
 
 const pages = {
   done: ['You are signed in', 'Close this page and go back to your terminal.'],
-  failed: ['You are not signed in', 'Close this page. Your terminal says what went wrong.'],
+  failed: ['You are not signed in', 'Close this page. Your terminal shows what went wrong.'],
 } as const;
 
 /**
- * Listens on a free port of the loopback address, for one request to a path that nobody can guess. Another path, method
- * or `Host` gets an error and changes nothing; nothing else on this machine or in a browser can take part.
- * Throws `SIGN_IN_FAILED` where nothing can listen.
+ * Listens on a free port of the loopback address, for one request to a path that cannot be guessed. Requests with another
+ * path, method or `Host` get an error and change nothing, so no other program or web page can take part.
+ * Throws `SIGN_IN_FAILED` where listening is not possible.
  */
 export async function openLoopback(): Promise<Loopback> {
   const path = `/${randomBytes(32).toString('base64url')}`;
-  let taken = false;
+  let hasArrived = false;
   let onArrival: ((arrival: Arrival) => void) | undefined;
   const server = createServer({ maxHeaderSize: 16 * 1024, requestTimeout: 5000, headersTimeout: 5000 });
   server.maxConnections = 16;
   server.on('request', (request, response) => {
-    // By hand: what is no URL must not throw here.
+    // Not by `URL`, which throws for invalid text.
     const [pathname = '', ...query] = (request.url ?? '').split('?');
-    if (request.method !== 'GET' || !sameText(request.headers.host, authority) || !sameText(pathname, path)) {
-      refuse(request, response, 404);
+    if (
+      request.method !== 'GET' ||
+      !equalInConstantTime(request.headers.host ?? '', authority) ||
+      !equalInConstantTime(pathname, path)
+    ) {
+      respondWithError(request, response, 404);
       return;
     }
-    if (taken) {
-      refuse(request, response, 410);
+    if (hasArrived) {
+      respondWithError(request, response, 410);
       return;
     }
-    taken = true;
+    hasArrived = true;
     onArrival?.({ parameters: new URLSearchParams(query.join('?')), show: (page) => show(response, page) });
   });
   const authority = await listen(server);
@@ -55,9 +61,7 @@ export async function openLoopback(): Promise<Loopback> {
     arrival: (signal) =>
       new Promise((resolve, reject) => {
         onArrival = resolve;
-        const stop = (): void => reject(signal.reason as Error);
-        signal.addEventListener('abort', stop, { once: true });
-        if (signal.aborted) stop();
+        onAbort(signal, () => reject(signal.reason as Error));
       }),
     close() {
       server.close();
@@ -66,7 +70,7 @@ export async function openLoopback(): Promise<Loopback> {
   };
 }
 
-/** Gives the authority to listen as: 127.0.0.1, or ::1 where there is no IPv4. */
+/** Listens on 127.0.0.1, or on ::1 where there is no IPv4. Resolves to the authority of its URL. */
 async function listen(server: ReturnType<typeof createServer>): Promise<string> {
   let failure: unknown;
   for (const address of ['127.0.0.1', '::1']) {
@@ -84,15 +88,10 @@ async function listen(server: ReturnType<typeof createServer>): Promise<string> 
       failure = error;
     }
   }
-  throw new ClientError('SIGN_IN_FAILED', 'cannot listen on this machine for the browser to come back', {
+  throw new ClientError('SIGN_IN_FAILED', 'cannot listen on this machine for the redirect of the browser', {
     cause: failure,
     hint: 'postern login --device',
   });
-}
-
-function sameText(given: string | undefined, wanted: string): boolean {
-  const [a, b] = [Buffer.from(given ?? ''), Buffer.from(wanted)];
-  return a.length === b.length && timingSafeEqual(a, b);
 }
 
 const headers = {
@@ -105,7 +104,7 @@ const headers = {
   Connection: 'close',
 };
 
-function refuse(request: IncomingMessage, response: ServerResponse, status: number): void {
+function respondWithError(request: IncomingMessage, response: ServerResponse, status: number): void {
   request.resume();
   response.writeHead(status, headers).end();
 }
@@ -124,7 +123,7 @@ function show(response: ServerResponse, page: keyof typeof pages): Promise<void>
 <p>${text}</p>
 </html>
 `);
-    // A browser that reads nothing must not keep us.
+    // A browser that does not read the response must not delay the client.
     setTimeout(resolve, 1000).unref();
   });
 }

@@ -1,11 +1,11 @@
 import { spawn } from 'node:child_process';
 import { join } from 'node:path';
 
-/** What the environment says of browsers. */
+/** The settings of the environment that concern browsers. */
 export interface BrowserSettings {
   /** `BROWSER`. */
   readonly command?: string;
-  /** Whether a window could appear at all. */
+  /** Whether there is a display for a window. */
   readonly hasDisplay: boolean;
   /** `SystemRoot` of Windows. */
   readonly systemRoot?: string;
@@ -19,7 +19,7 @@ export function browserCommand(
 ): readonly [command: string, ...args: string[]] | undefined {
   const { command, hasDisplay, systemRoot } = settings;
   if (command !== undefined) {
-    // As xdg-open reads it: alternatives by colon, words by space, %s where the URL goes.
+    // As xdg-open reads it: alternatives separated by colons, words by spaces, the URL in place of %s.
     const first = platform === 'win32' ? command : command.split(':').find((each) => each.trim() !== '');
     const words = (first ?? '').split(/\s+/).filter((word) => word !== '');
     const placed = words.map((word) => word.replaceAll('%s', () => url.href));
@@ -28,7 +28,7 @@ export function browserCommand(
   }
   if (platform === 'darwin') return ['/usr/bin/open', url.href];
   if (platform === 'win32') {
-    // `start` is a word of cmd.exe, which reads & and % in its own way; this is what it does in the end.
+    // `start` belongs to cmd.exe, which interprets & and %; this is what it calls.
     return [
       join(systemRoot ?? 'C:\\Windows', 'System32', 'rundll32.exe'),
       'url.dll,FileProtocolHandler',
@@ -38,12 +38,12 @@ export function browserCommand(
   return hasDisplay ? ['xdg-open', url.href] : undefined;
 }
 
-/** Opens `url` and waits for nothing; whether a browser came up, only the person can see. Says whether it was tried. */
+/** Opens `url` without waiting; whether there is a browser to open. Whether its window appears, only the person can see. */
 export function openBrowser(url: URL, settings: BrowserSettings): boolean {
   const command = browserCommand(url, settings);
   if (command === undefined) return false;
   const [program, ...args] = command;
-  // Nothing of ours: the streams are those of ssh, and a browser outlives us.
+  // No inherited streams: they are those of ssh. Detached: the browser outlives this process.
   const child = spawn(program, args, { stdio: 'ignore', detached: true });
   child.on('error', () => {});
   child.unref();

@@ -1,10 +1,10 @@
 import { requestJson, readObject, unexpected } from '../http/json-request.ts';
 import type { Egress } from '../egress/egress.ts';
-import { challengeOf } from '../entry/refusal.ts';
+import { challengeOf } from '../http/refusal.ts';
 import { ClientError } from '../errors/failure.ts';
-import { clockOffset } from './clock-offset.ts';
+import { clockOffset } from './dpop.ts';
 
-/** Where and how one signs in at a gateway. All its URLs are the gateway's own. */
+/** The authorization server of a gateway (RFC 8414). All its URLs are within the gateway's own URL. */
 export interface AuthorizationServerMetadata {
   readonly issuer: string;
   readonly clientId: string;
@@ -13,13 +13,13 @@ export interface AuthorizationServerMetadata {
   readonly tokenEndpoint: URL;
   readonly deviceAuthorizationEndpoint?: URL;
   readonly revocationEndpoint?: URL;
-  /** How far its clock is ahead of the one here. */
+  /** How far its clock is ahead of the local one. */
   readonly clockOffsetMs: number;
 }
 
 /**
- * Asks the gateway where one signs in. Throws `SIGN_IN_FAILED` for a gateway without sign-in, or one that sends its
- * people elsewhere, `CONFIG_INVALID` for a gateway that goes by another URL, and what `ask` throws.
+ * Discovers the authorization server of the gateway. Throws `SIGN_IN_FAILED` for a gateway without sign-in, or with
+ * endpoints elsewhere, `CONFIG_INVALID` for a gateway whose public URL is another one, and as `requestJson`.
  */
 export async function findAuthorizationServer(
   gateway: URL,
@@ -29,11 +29,14 @@ export async function findAuthorizationServer(
   const read = (url: URL): Promise<Document> => readDocument({ gateway, egress, signal }, url);
   const document = await read(new URL('.well-known/postern', gateway));
   const { issuer, clientId } = readDiscovery(document.value, gateway);
-  const base = ours(gateway, issuer, 'issuer').href.replace(/\/$/, '');
+  const base = gatewayUrl(gateway, issuer, 'issuer').href.replace(/\/$/, '');
   const { value } = await read(new URL(`${base}/.well-known/openid-configuration`));
   if (value['issuer'] !== issuer)
-    throw new ClientError('SIGN_IN_FAILED', `the sign-in of ${gateway.href} does not say who it is`);
-  const endpoint = (key: string): URL => ours(gateway, value[key], key);
+    throw new ClientError(
+      'SIGN_IN_FAILED',
+      `the authorization server of ${gateway.href} names another issuer`,
+    );
+  const endpoint = (key: string): URL => gatewayUrl(gateway, value[key], key);
   return {
     issuer,
     clientId,
@@ -67,7 +70,7 @@ async function readDocument(
   throw status === 404 ? noGateway(egressRequest.gateway) : unexpected(reply, `answered ${status}`);
 }
 
-/** What the gateway says of itself, as far as a sign-in needs it. */
+/** Reads what a sign-in needs from the gateway's discovery document. */
 function readDiscovery(
   { publicUrl, signIn }: Document['value'],
   gateway: URL,
@@ -75,27 +78,28 @@ function readDiscovery(
   if (typeof publicUrl !== 'string' || !URL.canParse(publicUrl)) throw noGateway(gateway);
   const name = new URL(publicUrl);
   if (name.href !== gateway.href) {
-    // A proof names the URL that it is for, and the gateway compares it with its own.
-    throw new ClientError('CONFIG_INVALID', `the gateway at ${gateway.href} calls itself ${name.href}`, {
-      hint: `postern login ${name.href}`,
-    });
+    // A DPoP proof contains the URL, and the gateway compares it with its own.
+    throw new ClientError(
+      'CONFIG_INVALID',
+      `the public URL of the gateway at ${gateway.href} is ${name.href}`,
+      {
+        hint: `postern login ${name.href}`,
+      },
+    );
   }
   const { issuer, clientId } = (signIn ?? {}) as Readonly<Record<string, unknown>>;
   if (typeof issuer === 'string' && typeof clientId === 'string') return { issuer, clientId };
-  throw new ClientError('SIGN_IN_FAILED', `${gateway.href} has no sign-in; it takes tokens only`, {
+  throw new ClientError('SIGN_IN_FAILED', `${gateway.href} offers no sign-in; it accepts tokens only`, {
     hint: 'export POSTERN_TOKEN_FILE=/path/to/token',
   });
 }
 
-/** `text` as a URL of the gateway itself: what is shown and sent there must not go anywhere else. */
-function ours(gateway: URL, text: unknown, what: string): URL {
+/** `text` as a URL within the gateway's own; credentials must not be sent anywhere else. Throws `SIGN_IN_FAILED`. */
+function gatewayUrl(gateway: URL, text: unknown, what: string): URL {
   const url = typeof text === 'string' && URL.canParse(text) ? new URL(text) : undefined;
   if (url?.origin === gateway.origin && url.pathname.startsWith(gateway.pathname) && url.username === '')
     return url;
-  throw new ClientError(
-    'SIGN_IN_FAILED',
-    `the sign-in of ${gateway.href} names another place as its ${what}`,
-  );
+  throw new ClientError('SIGN_IN_FAILED', `the ${what} of ${gateway.href} is not within the gateway's URL`);
 }
 
 function wantedScopes(supported: unknown): string {

@@ -1,15 +1,16 @@
 import { createHash, createPrivateKey, generateKeyPairSync, randomBytes, sign } from 'node:crypto';
 import type { KeyObject } from 'node:crypto';
+import type { GatewayChallenge } from '../errors/failure.ts';
 
-/** The key that a sign-in is bound to. The private half never leaves this machine. */
+/** The key that a sign-in is bound to. The private key never leaves this machine. */
 export interface ProofKey {
   readonly privateKey: KeyObject;
   readonly publicJwk: PublicJwk;
-  /** Its SHA-256 thumbprint (RFC 7638), what a bound token names it by. */
+  /** Its SHA-256 thumbprint (RFC 7638), which identifies it in a bound token. */
   readonly thumbprint: string;
 }
 
-/** An ES256 key as a proof shows it. */
+/** An ES256 key as it appears in a proof. */
 export interface PublicJwk {
   readonly crv: 'P-256';
   readonly kty: 'EC';
@@ -17,14 +18,14 @@ export interface PublicJwk {
   readonly y: string;
 }
 
-/** A new key, and the private JWK to keep it by. */
+/** Generates a key, and the private JWK to store. */
 export function makeProofKey(): { readonly key: ProofKey; readonly privateJwk: string } {
   const { privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
   const privateJwk = JSON.stringify(privateKey.export({ format: 'jwk' }));
   return { key: readProofKey(privateJwk)!, privateJwk };
 }
 
-/** The key of a private JWK; undefined for anything else. */
+/** Reads the key of a private JWK; undefined for anything else. */
 export function readProofKey(privateJwk: string): ProofKey | undefined {
   try {
     const jwk = JSON.parse(privateJwk) as Readonly<Record<string, unknown>>;
@@ -42,22 +43,22 @@ export function readProofKey(privateJwk: string): ProofKey | undefined {
   }
 }
 
-/** Makes the `DPoP` field for one request, with all else decided. */
+/** Creates the value of the `DPoP` field for one request. */
 export type Prove = (method: 'GET' | 'POST', url: URL) => string;
 
-/** What a proof is about. */
+/** The content of a proof. */
 export interface ProofFacts {
   readonly method: 'GET' | 'POST';
   readonly url: URL;
-  /** Milliseconds since the epoch, by the clock of who checks it. */
+  /** Milliseconds since the epoch, by the clock of the server that checks it. */
   readonly now: number;
-  /** The access token that the proof comes with. */
+  /** The access token that is sent with the proof. */
   readonly token?: string;
-  /** What the server asked to find in it. */
+  /** The nonce that the server asked for. */
   readonly nonce?: string;
 }
 
-/** The value of a `DPoP` field, for one request (RFC 9449 §4.2). */
+/** Creates the value of a `DPoP` field for one request (RFC 9449 §4.2). */
 export function createDpopProof(key: ProofKey, { method, url, now, token, nonce }: ProofFacts): string {
   const head = encode({ typ: 'dpop+jwt', alg: 'ES256', jwk: key.publicJwk });
   const claims = encode({
@@ -75,4 +76,15 @@ export function createDpopProof(key: ProofKey, { method, url, now, token, nonce 
 
 function encode(value: object): string {
   return Buffer.from(JSON.stringify(value)).toString('base64url');
+}
+
+/** A smaller offset is not corrected: the gateway accepts proofs that are up to a minute off, and a slow response looks the same. */
+const minOffsetMs = 10_000;
+
+/** How far the gateway's clock is ahead of the local one, in milliseconds, from the `Date` of a response; 0 for a small offset. */
+export function clockOffset({ date }: GatewayChallenge, now = Date.now()): number {
+  if (date === undefined) return 0;
+  // `Date` is truncated to seconds: half a second is the mean error.
+  const offset = date + 500 - now;
+  return Math.abs(offset) < minOffsetMs ? 0 : offset;
 }

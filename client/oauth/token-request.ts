@@ -1,18 +1,18 @@
+import { definedOnly } from '../../base/defined-only.ts';
 import { Secret } from '../../protocol/secret.ts';
 import { requestJson, readObject, unexpected } from '../http/json-request.ts';
 import type { Egress } from '../egress/egress.ts';
-import { challengeOf } from '../entry/refusal.ts';
-import { clockOffset } from './clock-offset.ts';
-import { createDpopProof } from './dpop.ts';
+import { challengeOf } from '../http/refusal.ts';
+import { clockOffset, createDpopProof } from './dpop.ts';
 import type { ProofKey } from './dpop.ts';
 
-/** With less than this left, an access token is renewed before it is used. */
+/** An access token with less time left is renewed before it is used. */
 const renewalMs = 60_000;
 
-/** In seconds; what is longer is no answer, and no time that could be written down. */
-const maxLifetimeMs = 10 * 365 * 86_400;
+/** In seconds, as `expires_in`; a longer lifetime is not plausible, and would exceed the range of dates. */
+const maxLifetimeSeconds = 10 * 365 * 86_400;
 
-/** What is needed to ask for tokens. */
+/** The client's side of a request to the token endpoint. */
 export interface TokenRequest {
   readonly endpoint: URL;
   readonly clientId: string;
@@ -20,14 +20,14 @@ export interface TokenRequest {
   readonly clockOffsetMs: number;
 }
 
-/** Tokens bound to the key, or the refusal in the words of OAuth. */
+/** Tokens bound to the key, or the error of the token endpoint (RFC 6749 §5.2). */
 export type TokenAnswer = IssuedTokens | TokenEndpointError;
 
 export interface IssuedTokens {
   readonly kind: 'issued';
   readonly accessToken: Secret;
   readonly refreshToken?: Secret;
-  /** By the clock here. */
+  /** When to renew the access token; milliseconds since the epoch by the local clock, as `expiresAt`. */
   readonly renewAt: number;
   readonly expiresAt: number;
   readonly clockOffsetMs: number;
@@ -41,15 +41,16 @@ export interface TokenEndpointError {
 }
 
 /**
- * Asks the token endpoint, with a proof, and once more with the nonce it may ask for. Throws what `ask` throws, and
- * `HTTP_UNEXPECTED` for an answer that is neither tokens nor a refusal, or tokens that are not bound.
+ * Sends a request to the token endpoint with a DPoP proof, and once more with a nonce when the endpoint asks for one
+ * (RFC 9449 §8). Throws as `requestJson`, and `HTTP_UNEXPECTED` for a response that is neither tokens nor an error, or tokens
+ * that are not bound to the key.
  */
 export async function requestTokens(
   request: TokenRequest,
   form: Readonly<Record<string, string>>,
   egressRequest: { readonly egress: Egress; readonly signal: AbortSignal },
 ): Promise<TokenAnswer> {
-  const first = await askOnce(request, form, egressRequest);
+  const first = await requestOnce(request, form, egressRequest);
   if (
     first.answer.kind === 'issued' ||
     first.nonce === undefined ||
@@ -57,10 +58,10 @@ export async function requestTokens(
   ) {
     return first.answer;
   }
-  return (await askOnce(request, form, { ...egressRequest, nonce: first.nonce })).answer;
+  return (await requestOnce(request, form, { ...egressRequest, nonce: first.nonce })).answer;
 }
 
-async function askOnce(
+async function requestOnce(
   { endpoint, clientId, key, clockOffsetMs }: TokenRequest,
   form: Readonly<Record<string, string>>,
   {
@@ -82,18 +83,17 @@ async function askOnce(
   );
   const challenge = challengeOf(reply.answer.response);
   const body = await readObject(reply);
-  const asked = challenge.nonce === undefined ? {} : { nonce: challenge.nonce };
   if (reply.answer.status === 200) {
     const issued = readTokens(body, clockOffset(challenge));
     if (issued !== undefined) return { answer: issued };
-    throw unexpected(reply, 'issued no tokens that are bound to our key');
+    throw unexpected(reply, 'issued tokens that are not bound to the key of this sign-in');
   }
   const { error, error_description: description } = body;
   if (reply.answer.status >= 500 || typeof error !== 'string')
-    throw unexpected(reply, `answered ${reply.answer.status} to a request for tokens`);
+    throw unexpected(reply, `answered ${reply.answer.status} to a token request`);
   return {
     answer: { kind: 'refused', error, ...(typeof description === 'string' ? { description } : {}) },
-    ...asked,
+    ...definedOnly({ nonce: challenge.nonce }),
   };
 }
 
@@ -102,9 +102,10 @@ function readTokens(
   clockOffsetMs: number,
 ): IssuedTokens | undefined {
   const { access_token: access, refresh_token: refresh, token_type: type, expires_in: life } = body;
-  // Without this a token would work without the key, which is what it must not.
+  // A token of another type would work without the key.
   if (typeof type !== 'string' || type.toLowerCase() !== 'dpop') return undefined;
-  if (!isToken(access) || typeof life !== 'number' || !(life > 0 && life <= maxLifetimeMs)) return undefined;
+  if (!isToken(access) || typeof life !== 'number' || !(life > 0 && life <= maxLifetimeSeconds))
+    return undefined;
   if (refresh !== undefined && !isToken(refresh)) return undefined;
   const lifeMs = life * 1000;
   const expiresAt = Date.now() + lifeMs;

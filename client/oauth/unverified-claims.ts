@@ -1,6 +1,6 @@
 import type { Secret } from '../../protocol/secret.ts';
 
-/** What a token says of itself. Nobody has verified it: it is for showing, and for not asking in vain. */
+/** Claims of a token that were not verified: for display, and to avoid requests that must fail. */
 export interface Claims {
   readonly subject?: string;
   readonly issuer?: string;

@@ -3,29 +3,32 @@ import { linkSync, mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs
 import { basename, dirname, join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { readSmall, reason } from './files.ts';
-import { hasEnded, isThere, ownLife } from './process-identity.ts';
+import { isThere, ownIdentity, processState } from './process-identity.ts';
+import type { ProcessState } from './process-identity.ts';
 
-const lookMs = 100;
-/** Only where there are no hard links can a lock be empty, for microseconds; one that stays so has lost its maker. */
+/** Interval between two attempts of a waiting process. */
+const retryMs = 100;
+/** A lock is empty only on file systems without hard links, for microseconds; one that stays empty was left by a process that has ended. */
 const emptyMs = 800;
 
 /** One lock file, as seen from outside. */
 interface Claim {
-  /** 1 for `path` itself; each one who takes over from somebody that is gone makes the next. */
+  /** 1 for `path` itself; a process that takes over from an abandoned claim makes the next. */
   readonly turn: number;
-  /** Whose it is; no two claims have the same. Undefined for what cannot be read. */
+  /** The identity of its holder, unique to the claim. Undefined for a file that cannot be read. */
   readonly text: string | undefined;
 }
 
 /**
- * A lock between processes: a file that only one of them can make, with the process in it. A holder that dies leaves
- * it behind, and others see that at the next look. A holder elsewhere (another machine with the same home) or one that
- * has stopped counts as gone when it has been watched for `patienceMs`.
+ * A lock between processes: a file that only one of them can create, with the identity of its holder in it. A holder that
+ * dies leaves it behind, and others see that at their next attempt. A holder that is alive keeps it, however slow or
+ * stopped it is: its number and start time identify it. Only where they cannot (another machine with the same home, a
+ * system without /proc, a file of unknown content) the holder counts as gone after it has been observed for `patienceMs`.
  *
- * Nobody takes away the file of another to make room: between looking and taking away it could have become somebody
- * else's, however short that is, for a process may be stopped anywhere. Who finds only abandoned files makes the next
- * one, complete from the first moment, and looks again: of two that have made one each, at least the second to look
- * sees the other, and steps back. A holder takes away what is abandoned before it gives back its own.
+ * No process removes the file of another to make room: between the check and the removal it could have become the file of
+ * a third, however short that is, for a process can be stopped anywhere. A process that finds only abandoned files
+ * creates the next one, complete from the first moment, and checks again: of two that have created one each, at least
+ * the second to check sees the other, and steps back. A holder removes what is abandoned before it releases its own.
  */
 export class LockFile {
   readonly #path: string;
@@ -38,18 +41,18 @@ export class LockFile {
     this.#patienceMs = patienceMs;
   }
 
-  /** Whether the lock is ours because the one who had it went away without giving it back. */
+  /** Whether this process has the lock because the holder before it ended without releasing it. */
   get tookOver(): boolean {
     return this.#own?.tookOver === true;
   }
 
-  /** Takes the lock if nobody has it; says whether it did. Throws as `fs` does where nothing can be written. */
+  /** Acquires the lock if it is free; whether it did. Throws as `fs` does where nothing can be written. */
   take(): boolean {
     mkdirSync(dirname(this.#path), { recursive: true, mode: 0o700 });
     const before = this.#claims();
     if (!before.every((claim) => this.#isAbandoned(claim))) return false;
     const turn = (before.at(-1)?.turn ?? 0) + 1;
-    const text = ourselves();
+    const text = newClaimText();
     if (!make(this.#pathOf(turn), text)) return false;
     const others = this.#claims().filter((claim) => claim.text !== text);
     if (!others.every((claim) => this.#isAbandoned(claim))) {
@@ -60,7 +63,7 @@ export class LockFile {
     return true;
   }
 
-  /** Gives the lock back, unless somebody has passed us over in the meantime. */
+  /** Releases the lock, unless another process has taken it over in the meantime. */
   release(): void {
     const own = this.#own;
     if (own === undefined) return;
@@ -71,18 +74,18 @@ export class LockFile {
     this.#remove(own);
   }
 
-  /** Waits until the lock is ours. Throws the reason of `signal` when that aborts. */
+  /** Waits for the lock. Throws the reason of `signal` when that aborts. */
   async acquire(signal: AbortSignal): Promise<void> {
     while (!this.take()) await this.pause(signal);
   }
 
-  /** Until it is worth looking again. Throws the reason of `signal` when that aborts. */
+  /** Waits until the next attempt is worth it. Throws the reason of `signal` when that aborts. */
   async pause(signal: AbortSignal): Promise<void> {
-    await delay(lookMs, undefined, { signal }).catch(() => {});
+    await delay(retryMs, undefined, { signal }).catch(() => {});
     signal.throwIfAborted();
   }
 
-  /** All that there are, by turn. */
+  /** All claims, by turn. */
   #claims(): readonly Claim[] {
     const first = basename(this.#path);
     return this.#names()
@@ -104,7 +107,8 @@ export class LockFile {
   }
 
   #isAbandoned({ turn, text }: Claim): boolean {
-    if (text !== undefined && isGone(text)) return true;
+    const holder = text === undefined ? 'unknown' : holderState(text);
+    if (holder !== 'unknown') return holder === 'ended';
     const [id, now] = [`${turn} ${text}`, performance.now()];
     const since = this.#watchedSince.get(id) ?? now;
     this.#watchedSince.set(id, since);
@@ -115,7 +119,7 @@ export class LockFile {
     if (this.#claim(turn)?.text === text) rmSync(this.#pathOf(turn), { force: true });
   }
 
-  /** Takes away what processes that were killed while they made a lock have left. */
+  /** Removes what processes left that were killed while they created a lock. */
   #removeRemains(): void {
     for (const name of this.#names()) {
       const [, pid] = /\.(\d+)\.[0-9a-f]{8}\.tmp$/.exec(name) ?? [];
@@ -138,16 +142,16 @@ export class LockFile {
   }
 }
 
-/** What we write into a lock. */
-function ourselves(): string {
+/** The content of a new claim. */
+function newClaimText(): string {
   const id = randomBytes(8).toString('hex');
-  return JSON.stringify({ ...ownLife(), id });
+  return JSON.stringify({ ...ownIdentity(), id });
 }
 
-/** Systems and file systems without hard links say so in different ways. */
+/** The errors of systems and file systems without hard links. */
 const noLinks: readonly string[] = ['EPERM', 'EACCES', 'ENOSYS', 'ENOTSUP', 'EOPNOTSUPP', 'UNKNOWN'];
 
-/** Makes a file with this content in one step; says whether it did, and not somebody else. */
+/** Creates a file with this content in one step; false when another process was first. */
 function make(path: string, text: string): boolean {
   const temporary = `${path}.${process.pid}.${randomBytes(4).toString('hex')}.tmp`;
   writeFileSync(temporary, text, { flag: 'wx', mode: 0o600 });
@@ -161,7 +165,7 @@ function make(path: string, text: string): boolean {
   }
 }
 
-/** Whether `link` made the new name, or another process was first, or took what was to be linked for remains. */
+/** Whether `link` created the new name; false when another process was first, or removed the temporary file as a leftover. */
 function succeeds(link: () => void): boolean {
   try {
     link();
@@ -172,11 +176,10 @@ function succeeds(link: () => void): boolean {
   }
 }
 
-/** Whether the process that made a lock has ended. */
-function isGone(text: string): boolean {
+function holderState(text: string): ProcessState {
   try {
-    return hasEnded(JSON.parse(text));
+    return processState(JSON.parse(text));
   } catch {
-    return false;
+    return 'unknown';
   }
 }

@@ -1,28 +1,39 @@
 import { readFileSync } from 'node:fs';
 import { hostname } from 'node:os';
+import { definedOnly } from '../../base/defined-only.ts';
 import { reason } from './files.ts';
 
-/** Names one process in a file that may outlive it: a later process with the same number is told apart. */
-export interface ProcessLife {
+/** Identifies one process in a file that can outlive it: a later process with the same number is another one. */
+export interface ProcessIdentity {
   readonly host: string;
   readonly pid: number;
-  /** When it began, in the kernel's own words, where it tells. */
+  /** Its start time as the kernel writes it; absent where the system does not publish it (there is no /proc). */
   readonly started?: string;
 }
 
-export function ownLife(): ProcessLife {
-  const started = lifeOf(process.pid)?.started;
-  return { host: hostname(), pid: process.pid, ...(started === undefined ? {} : { started }) };
+/** The identity of this process. */
+export function ownIdentity(): ProcessIdentity {
+  return { host: hostname(), pid: process.pid, ...definedOnly({ started: statOf(process.pid)?.started }) };
 }
 
-/** Whether `value` names a process that has ended. One of another machine cannot be asked. */
-export function hasEnded(value: unknown): boolean {
+/**
+ * `running` and `ended` are certain, and hold for a process that is slow or stopped too. `unknown`: it is on another machine,
+ * its number is in use and nothing tells whether by the same process, or `value` is no identity.
+ */
+export type ProcessState = 'running' | 'ended' | 'unknown';
+
+/** The state of the process that `value` identifies, a `ProcessIdentity` read from a file. */
+export function processState(value: unknown): ProcessState {
   const { host, pid, started } = (value ?? {}) as Readonly<Record<string, unknown>>;
-  if (host !== hostname() || typeof pid !== 'number') return false;
-  if (!isThere(pid)) return true;
-  const life = lifeOf(pid);
-  // Killed, and its parent has not taken notice yet; or the number belongs to another process by now.
-  return life?.state === 'Z' || (typeof started === 'string' && life?.started !== started);
+  if (host !== hostname() || typeof pid !== 'number') return 'unknown';
+  if (!isThere(pid)) return 'ended';
+  const stat = statOf(pid);
+  // It has ended since the line before, or /proc cannot be read now: that says nothing about the process.
+  if (stat === undefined) return isThere(pid) ? 'unknown' : 'ended';
+  // Killed, and its parent has not collected it yet.
+  if (stat.state === 'Z' || stat.state === 'X') return 'ended';
+  if (typeof started !== 'string') return 'unknown';
+  return stat.started === started ? 'running' : 'ended';
 }
 
 /** Whether there is a process with this number. */
@@ -35,9 +46,9 @@ export function isThere(pid: number): boolean {
   return true;
 }
 
-function lifeOf(pid: number): { readonly state?: string; readonly started?: string } | undefined {
+function statOf(pid: number): { readonly state: string; readonly started: string } | undefined {
   try {
-    // After the name, which may hold anything, in brackets: proc(5), fields 3 and 22.
+    // Behind the name in brackets, which can contain anything: proc(5), fields 3 and 22.
     const fields = readFileSync(`/proc/${pid}/stat`, 'latin1').split(') ').at(-1)!.split(' ');
     return { state: fields[0]!, started: fields[19]! };
   } catch {

@@ -14,7 +14,7 @@ export interface UserPaths {
 }
 
 /** The XDG directories. A relative path in the environment is ignored, as the XDG specification asks. */
-export function places(env: Environment): UserPaths {
+export function userPaths(env: Environment): UserPaths {
   const home = absolute(env['HOME']) ?? homeOfUser();
   return {
     home,

@@ -1,28 +1,34 @@
 import { join } from 'node:path';
-import type { ConnectionAges } from '../entry/entry.ts';
 import { readSmall, writePrivate } from '../os/files.ts';
 
-/** A connection that was cut without a reason. */
+/** The age that connections reach in this network before an intermediary cuts them. */
+export interface ConnectionAges {
+  /** The age to stay below, in milliseconds; undefined while nothing is known. */
+  readonly limitMs: number | undefined;
+  /** Records the age at which a connection was cut without a known reason. */
+  cutAt(ageMs: number): void;
+}
+
+/** A connection that was cut without a known reason. */
 interface Cut {
-  /** How old it was. */
   readonly ageMs: number;
-  /** When that was, in milliseconds since the epoch. */
+  /** Milliseconds since the epoch. */
   readonly at: number;
 }
 
-/** So many in a row at the same age are no chance. */
-const enough = 3;
-/** Younger ones say more about the network than about somebody's limit. */
-const youngestMs = 20_000;
-/** How much they may differ: a share of the age, and never less than a timer and a busy machine make up. */
-const share = 0.02;
+/** This many in a row at the same age are no coincidence. */
+const minCuts = 3;
+/** Younger connections tell more about the network than about the limit of an intermediary. */
+const minAgeMs = 20_000;
+/** The tolerated spread of ages: a share of the age, and at least what timers and a busy machine account for. */
+const spreadShare = 0.02;
 const minSpreadMs = 2000;
-/** Connections that are cut together have one cause, and their ages tell one thing once. */
+/** Connections that are cut together have one cause and count once. */
 const togetherMs = 10_000;
 
 /**
- * The ages at which connections to one gateway were cut, in `connection-ages.json` in `directory`. Three in a row at the
- * same age make a limit; the first one that does not match ends it. Losing the file costs three cuts.
+ * Learns the maximum age of connections to one gateway, from `connection-ages.json` in `directory`. Three cuts in a row
+ * at the same age make a limit; the first one that does not match ends it. Losing the file costs three cuts.
  */
 export function connectionAges(directory: string, now: () => number = Date.now): ConnectionAges {
   const path = join(directory, 'connection-ages.json');
@@ -31,31 +37,31 @@ export function connectionAges(directory: string, now: () => number = Date.now):
       return limitOf(load(path));
     },
     cutAt(ageMs) {
-      if (ageMs < youngestMs) return;
+      if (ageMs < minAgeMs) return;
       const cuts = load(path);
       const at = now();
       if (cuts.some((cut) => Math.abs(at - cut.at) < togetherMs)) return;
-      const kept = [...cuts, { ageMs: Math.round(ageMs), at }].slice(-enough);
+      const kept = [...cuts, { ageMs: Math.round(ageMs), at }].slice(-minCuts);
       try {
         writePrivate(path, `${JSON.stringify({ version: 1, cuts: kept })}\n`);
       } catch {
-        // A home that cannot be written: nothing is learned there.
+        // The home directory is not writable: nothing is learned.
       }
     },
   };
 }
 
 function limitOf(cuts: readonly Cut[]): number | undefined {
-  if (cuts.length < enough) return undefined;
+  if (cuts.length < minCuts) return undefined;
   const ages = cuts.map(({ ageMs }) => ageMs);
   const [youngest, oldest] = [Math.min(...ages), Math.max(...ages)];
-  return oldest - youngest <= Math.max(minSpreadMs, oldest * share) ? youngest : undefined;
+  return oldest - youngest <= Math.max(minSpreadMs, oldest * spreadShare) ? youngest : undefined;
 }
 
 function load(path: string): readonly Cut[] {
   try {
     const { cuts } = JSON.parse(readSmall(path, 4096).bytes.toString()) as { readonly cuts?: unknown };
-    return Array.isArray(cuts) ? cuts.filter((cut) => isCut(cut)).slice(-enough) : [];
+    return Array.isArray(cuts) ? cuts.filter((cut) => isCut(cut)).slice(-minCuts) : [];
   } catch {
     return [];
   }
@@ -63,5 +69,5 @@ function load(path: string): readonly Cut[] {
 
 function isCut(value: unknown): value is Cut {
   const { ageMs, at } = (value ?? {}) as Readonly<Record<string, unknown>>;
-  return typeof ageMs === 'number' && ageMs >= youngestMs && ageMs < 2 ** 31 && typeof at === 'number';
+  return typeof ageMs === 'number' && ageMs >= minAgeMs && ageMs < 2 ** 31 && typeof at === 'number';
 }

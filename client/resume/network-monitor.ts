@@ -1,48 +1,49 @@
 import { networkInterfaces } from 'node:os';
 
-export interface SurroundingsListener {
-  /** The clock has moved on without us: the machine, or this process, was asleep. */
+/** Receives the events that end connections without a sign on the connection itself. */
+export interface NetworkListener {
+  /** The clock has jumped: the machine was suspended, or this process stopped. */
   onWake(): void;
   /** The addresses of this machine have changed. */
   onNetworkChange(): void;
 }
 
-const lookMs = 1000;
-/** Later than this is more than a busy machine. */
+const tickMs = 1000;
+/** A tick that is later than this is not explained by a busy machine. */
 const asleepMs = 5000;
-/** The list of addresses costs a little; a change that is noticed some seconds later is early enough. */
-const looksPerList = 3;
+/** The list of addresses is read at every third tick only: it costs a little, and some seconds later is early enough. */
+const ticksPerList = 3;
 
 export interface NetworkMonitor {
-  /** Looks at once whether the addresses have changed since the last look; the listener is not told of it. */
+  /** Checks now whether the addresses have changed since the last check; the listener is not called. */
   hasMoved(): boolean;
   stop(): void;
 }
 
-/** Watches for what connections do not survive without telling. Does not keep the process alive. */
-export function watchSurroundings(listener: SurroundingsListener): NetworkMonitor {
-  let lastLookAt = Date.now();
-  let looks = 0;
+/** Watches for sleep and for changes of the network. Does not keep the process alive. */
+export function watchNetwork(listener: NetworkListener): NetworkMonitor {
+  let lastTickAt = Date.now();
+  let ticks = 0;
   let addresses = currentAddresses();
   const hasMoved = (): boolean => {
     const before = addresses;
     addresses = currentAddresses();
     return addresses !== before;
   };
-  const look = (): void => {
+  const tick = (): void => {
     const now = Date.now();
-    const slept = now - lastLookAt > lookMs + asleepMs;
-    lastLookAt = now;
+    const slept = now - lastTickAt > tickMs + asleepMs;
+    lastTickAt = now;
     if (slept) listener.onWake();
-    if (!slept && ++looks % looksPerList !== 0) return;
+    if (!slept && ++ticks % ticksPerList !== 0) return;
     if (hasMoved()) listener.onNetworkChange();
   };
-  const timer = setInterval(look, lookMs);
+  const timer = setInterval(tick, tickMs);
   timer.unref();
   return { hasMoved, stop: () => clearInterval(timer) };
 }
 
-/** One text that changes whenever an address does. */
+/** A text that changes whenever an address of this machine does. */
 function currentAddresses(): string {
   try {
     return Object.values(networkInterfaces())
@@ -52,7 +53,7 @@ function currentAddresses(): string {
       .toSorted()
       .join(' ');
   } catch {
-    // Some sandboxes do not tell.
+    // Some sandboxes do not allow it.
     return '';
   }
 }

@@ -1,266 +1,269 @@
 import type { Duplex } from 'node:stream';
-import type { TunnelError, TunnelErrorCode } from '../../protocol/errors.ts';
-import { resumeCauses } from '../../protocol/resume-cause.ts';
+import type { TunnelError } from '../../protocol/errors.ts';
 import type { ResumeCause } from '../../protocol/resume-cause.ts';
-import type { RelayJoined } from '../../protocol/relay-frame.ts';
 import type { Carrier, CarrierEnd } from '../../stream/carrier.ts';
 import { RelayStream } from '../../stream/relay-stream.ts';
-import type { ConnectionAges, TunnelObserver } from '../entry/entry.ts';
 import { ClientError, toFailure } from '../errors/failure.ts';
-import { watchSurroundings } from './network-monitor.ts';
+import type { ConnectionAges } from './learned-max-age.ts';
+import { watchNetwork } from './network-monitor.ts';
 import type { NetworkMonitor } from './network-monitor.ts';
+import { noticeInterruption } from './reconnect-notice.ts';
+import {
+  attemptLimitMs,
+  calmPauseMs,
+  causeOfEnd,
+  isFinal,
+  PlannedReconnects,
+  urgentPauseMs,
+  uselessPauseMs,
+} from './reconnect-policy.ts';
+import type { ResumeRequest, ResumeResult } from './resume-request.ts';
 import { HedgedRetry } from './retry.ts';
+import type { TunnelObserver } from './tunnel-status-file.ts';
 
-/** What a request to go on says. */
-export interface ResumeRequest {
-  /** How far we have taken what the gateway sent. */
-  readonly received: number;
-  readonly cause: ResumeCause;
-  /** The number of the request, higher than that of every one before; taken when it is made. */
-  readonly nextCount: () => number;
-  /** Told when the gateway, or a proxy before it, has been reached. */
-  readonly onConnected: () => void;
-}
+/**
+ * The states of a tunnel and the events that change them. An event without a row leaves the state as it is.
+ *
+ *     state          meaning                                        event          next state
+ *     connected      bytes get through, as far as is known          unresponsive   suspect
+ *                                                                   lost           reconnecting
+ *     suspect        there is a connection, but the gateway owes    recovered      connected
+ *                    a reply for too long: another one is sought    lost           reconnecting
+ *                    and this one is kept, it can just be slow      resumed        connected
+ *     reconnecting   there is no connection                         resumed        connected
+ *     any            the stream was closed, by either side          closed         ended
+ *
+ * `connected` also reconnects: before the connection reaches its maximum age, to a better connector, or when the gateway
+ * asks for it. Those attempts have time, and the state stays `connected` throughout.
+ */
+export const transitions = {
+  connected: { unresponsive: 'suspect', lost: 'reconnecting', closed: 'ended' },
+  suspect: { recovered: 'connected', lost: 'reconnecting', resumed: 'connected', closed: 'ended' },
+  reconnecting: { resumed: 'connected', closed: 'ended' },
+  ended: {},
+} as const satisfies Record<string, Partial<Record<ReconnectEvent, string>>>;
 
-export interface ResumeResult {
-  readonly carrier: Carrier;
-  readonly resumed: RelayJoined;
-  /** Whether there is a better way than the one by which it came. */
-  readonly isSecondBest?: boolean;
-}
+export type ReconnectState = keyof typeof transitions;
+type ReconnectEvent = 'unresponsive' | 'recovered' | 'lost' | 'resumed' | 'closed';
 
 export interface ReconnectorOptions {
   readonly windowBytes: number;
-  /** How long the gateway keeps the tunnel, and we try. */
+  /** How long the gateway keeps a tunnel without a connection, and attempts go on. */
   readonly keepMs: number;
-  /** The age to which connections live on the way, as the gateway says. */
+  /** The age that intermediaries let connections reach, as the gateway announces it. */
   readonly carrierMs?: number;
   readonly ages?: ConnectionAges;
   readonly watch?: TunnelObserver;
-  /** Whether there is a better way than the one by which the first carrier came. */
+  /** Whether there is a better connector than the one that brought the first carrier. */
   readonly isSecondBest?: boolean;
-  /** After how long a better way is tried. */
+  /** Time until a better connector is tried. */
   readonly betterAfterMs?: number;
   readonly warn: (line: string) => void;
-  /** Asks the gateway to go on; the caller owns the carrier, which is held. */
-  readonly resume: (asked: ResumeRequest, signal: AbortSignal) => Promise<ResumeResult>;
+  /** Asks the gateway to resume; the caller owns the carrier, which is held. */
+  readonly resume: (request: ResumeRequest, signal: AbortSignal) => Promise<ResumeResult>;
 }
 
-/** A silence that people notice is explained after this time. */
-const quietMs = 3000;
-/** After a wake-up or a change of the network, a connection that speaks for this long has survived it. */
+/** After a wake-up or a change of the network, a connection that is active for this long has survived it. */
 const doubtMs = 4000;
-/** The new connection is there this much before the old one is expected to be cut. */
-const beforeCut = 0.9;
-/** A connection that was lost sooner than this, and brought nothing, had no use; after two of them we wait. */
+/** A connection that was lost sooner than this, and brought nothing, was useless; after two of them there is a pause. */
 const uselessMs = 5000;
-const maxUselessPauseMs = 5000;
-/** Requests that overtake each other on the way make the gateway refuse the slower one. */
+/** Requests that overtake each other make the gateway reject the slower one; this many times that is no reason to stop. */
 const maxOvertaken = 3;
-/** A better way is tried after this time, and each time that it was none, after three times as long. */
-const defaultBetterAfterMs = 60_000;
-const maxBetterAfterMs = 2 * 3_600_000;
 
-/** Keeps a tunnel going over the loss of its connections, and changes them before they are lost where that is known. */
+/** Keeps a tunnel alive over the loss of its connections, and replaces them before they are lost where that is foreseeable. */
 export class Reconnector {
   readonly #options: ReconnectorOptions;
   readonly #stream: RelayStream;
-  #surroundings: NetworkMonitor | undefined;
-  #tries: HedgedRetry<ResumeResult> | undefined;
+  readonly #planned: PlannedReconnects;
+  #state: ReconnectState = 'connected';
+  /** When the tunnel was last known to work; meaningful outside `connected`. */
+  #awaySince = 0;
+  #network: NetworkMonitor | undefined;
+  #retry: HedgedRetry<ResumeResult> | undefined;
   #cause: ResumeCause = 'reset';
-  /** Set while a dead connection would be the fault of something that we know. */
-  #doubted: ResumeCause | undefined;
+  /** What would explain the loss of the connection just now: a wake-up or a change of the network. */
+  #expectedCause: ResumeCause | undefined;
+  #expectationTimer: NodeJS.Timeout | undefined;
   #attachedAt = performance.now();
-  /** How much of both ways was known to have arrived when the connection began. */
+  /** The value of `#progress` when the connection began. */
   #progressAt = 0;
-  #useless = 0;
-  /** Since when nothing gets through, as far as we know. */
-  #awaySince: number | undefined;
-  /** The tries that are under way are only for a silence: when the old connection speaks again they are for nothing. */
+  #uselessConnections = 0;
+  /** The attempts under way began with `suspect`: when the old connection recovers they are not needed. */
   #isOnlySilent = false;
   #count = 0;
   #overtaken = 0;
   #lastFailure: TunnelError | undefined;
-  #ageTimer: NodeJS.Timeout | undefined;
-  #doubtTimer: NodeJS.Timeout | undefined;
-  #betterTimer: NodeJS.Timeout | undefined;
-  #betterAfterMs: number;
 
   constructor(options: ReconnectorOptions) {
     this.#options = options;
-    this.#betterAfterMs = options.betterAfterMs ?? defaultBetterAfterMs;
+    this.#planned = new PlannedReconnects((cause) => this.#onPlanDue(cause), options);
     this.#stream = new RelayStream({
       isV4: false,
       windowBytes: options.windowBytes,
-      onDetached: (end) => this.#lost(end),
+      onDetached: (end) => this.#onLost(end),
       onReconnectRequested: () => void this.#reconnect('move'),
-      onUnresponsive: () => this.#silent(),
-      onRecovered: () => this.#heardAgain(),
+      onUnresponsive: () => this.#onUnresponsive(),
+      onRecovered: () => this.#onRecovered(),
     });
   }
 
-  /** Starts the tunnel on its first carrier, which it takes over, and gives its bytes. */
+  get state(): ReconnectState {
+    return this.#state;
+  }
+
+  /** Starts the tunnel on its first carrier, which it takes over. The caller owns the stream. */
   start(carrier: Carrier): Duplex {
-    const surroundings = (this.#surroundings = watchSurroundings({
-      onWake: () => this.#doubt('wake'),
-      onNetworkChange: () => this.#doubt('network'),
-    }));
-    this.#stream.once('close', () => {
-      surroundings.stop();
-      clearTimeout(this.#ageTimer);
-      clearTimeout(this.#doubtTimer);
-      clearTimeout(this.#betterTimer);
-      const ended = new ClientError('TUNNEL_LOST', 'the session has ended');
-      // Who has ended it on a connection that lives may have been too late: the gateway may have gone over to the next one.
-      if (this.#awaySince === undefined) this.#tries?.finish(ended);
-      else this.#tries?.stop(ended);
-      this.#options.watch?.ended();
+    this.#network = watchNetwork({
+      onWake: () => this.#onDisturbance('wake'),
+      onNetworkChange: () => this.#onDisturbance('network'),
     });
+    this.#stream.once('close', () => this.#onClosed());
     this.#stream.attach(carrier, { peerReceived: 0, from: 0 });
-    this.#attached(this.#options.isSecondBest);
+    this.#onAttached(this.#options.isSecondBest);
     // ssh's first bytes need not wait for it.
     setImmediate(() => {
-      if (!this.#stream.destroyed && this.#awaySince === undefined) this.#options.watch?.opened();
+      if (!this.#stream.destroyed && this.#state === 'connected') this.#options.watch?.opened();
     });
     return this.#stream;
   }
 
-  /** The connection may be dead without knowing it. Who is trying already tries again at once. */
-  #doubt(cause: ResumeCause): void {
-    this.#tries?.retryNow();
+  #step(event: ReconnectEvent): void {
+    const row: Partial<Record<ReconnectEvent, ReconnectState>> = transitions[this.#state];
+    const next = row[event] ?? this.#state;
+    if (this.#state === 'connected' && next !== 'connected') this.#awaySince = performance.now();
+    this.#state = next;
+  }
+
+  #onClosed(): void {
+    const wasConnected = this.#state === 'connected';
+    this.#step('closed');
+    this.#network?.stop();
+    this.#planned.stop();
+    clearTimeout(this.#expectationTimer);
+    const ended = new ClientError('TUNNEL_LOST', 'the session has ended');
+    // The close can race with a resume: the gateway can have moved to the next connection already, and that must be told.
+    if (wasConnected) this.#retry?.finish(ended);
+    else this.#retry?.stop(ended);
+    this.#options.watch?.ended();
+  }
+
+  /** The connection can be dead without a sign of it: checks it. Attempts under way are repeated at once. */
+  #onDisturbance(cause: ResumeCause): void {
+    this.#retry?.retryNow();
     if (!this.#stream.isAttached) return;
-    this.#doubted = cause;
-    clearTimeout(this.#doubtTimer);
-    this.#doubtTimer = setTimeout(() => (this.#doubted = undefined), doubtMs);
-    this.#doubtTimer.unref();
+    this.#expectedCause = cause;
+    clearTimeout(this.#expectationTimer);
+    this.#expectationTimer = setTimeout(() => (this.#expectedCause = undefined), doubtMs);
+    this.#expectationTimer.unref();
     this.#stream.probe();
   }
 
-  /** What we know that would end a connection, or find out now: the network may have changed since we last looked. */
-  #reasonToDoubt(): ResumeCause | undefined {
-    if (this.#surroundings?.hasMoved()) this.#doubted ??= 'network';
-    return this.#doubted;
+  /** The known reason for a loss, if there is one; looks now, since the network can have changed after the last look. */
+  #knownCause(): ResumeCause | undefined {
+    if (this.#network?.hasMoved()) this.#expectedCause ??= 'network';
+    return this.#expectedCause;
   }
 
-  /** Another connection is looked for, and this one kept: it may only be slow. */
-  #silent(): void {
-    this.#awaySince ??= performance.now();
-    this.#isOnlySilent = this.#tries === undefined;
-    void this.#reconnect(this.#reasonToDoubt() ?? 'silent');
+  #onUnresponsive(): void {
+    this.#step('unresponsive');
+    this.#isOnlySilent = this.#retry === undefined;
+    void this.#reconnect(this.#knownCause() ?? 'silent');
   }
 
-  #heardAgain(): void {
-    this.#awaySince = undefined;
-    this.#doubted = undefined;
-    if (this.#isOnlySilent) this.#tries?.stop(notNeeded);
+  #onRecovered(): void {
+    this.#step('recovered');
+    this.#expectedCause = undefined;
+    if (this.#isOnlySilent) this.#retry?.stop(notNeeded);
   }
 
-  #lost(end: CarrierEnd): void {
-    const now = performance.now();
-    this.#awaySince ??= now;
+  #onLost(end: CarrierEnd): void {
+    this.#step('lost');
+    const ageMs = performance.now() - this.#attachedAt;
     this.#isOnlySilent = false;
-    clearTimeout(this.#ageTimer);
-    const isUseless = now - this.#attachedAt < uselessMs && this.#progress() === this.#progressAt;
-    this.#useless = isUseless ? this.#useless + 1 : 0;
-    const reason = this.#reasonToDoubt();
-    const cause = end.how === 'silent' ? (reason ?? 'silent') : causes[end.how];
-    // After a wake-up or on another network there is a reason, whatever the age; and the gateway drops what it has a better one for.
-    const isDropped = this.#tries !== undefined && this.#cause === 'better';
-    if (end.how !== 'silent' && reason === undefined && !isDropped)
-      this.#options.ages?.cutAt(now - this.#attachedAt);
+    this.#planned.lost();
+    const isUseless = ageMs < uselessMs && this.#progress() === this.#progressAt;
+    this.#uselessConnections = isUseless ? this.#uselessConnections + 1 : 0;
+    const known = this.#knownCause();
+    const cause = end.how === 'silent' ? (known ?? 'silent') : causeOfEnd[end.how];
+    // After a wake-up or a network change there is a reason, whatever the age; and the gateway drops a connection for a better one.
+    const isDropped = this.#retry !== undefined && this.#cause === 'better';
+    if (end.how !== 'silent' && known === undefined && !isDropped) this.#options.ages?.cutAt(ageMs);
     this.#options.watch?.lost();
     void this.#reconnect(cause);
   }
 
+  /** The bytes that are known to have arrived, in both directions. */
   #progress(): number {
     return this.#stream.received + this.#stream.acknowledged;
   }
 
-  #attached(isSecondBest = false): void {
-    clearTimeout(this.#betterTimer);
-    if (isSecondBest) this.#tryBetterLater();
+  #onAttached(isSecondBest = false): void {
+    this.#step('resumed');
     this.#attachedAt = performance.now();
     this.#progressAt = this.#progress();
-    this.#awaySince = undefined;
-    this.#doubted = undefined;
-    clearTimeout(this.#ageTimer);
-    const limitMs = this.#options.carrierMs ?? this.#options.ages?.limitMs;
-    if (limitMs === undefined) return;
-    this.#ageTimer = setTimeout(() => void this.#reconnect('age'), limitMs * beforeCut);
-    this.#ageTimer.unref();
+    this.#expectedCause = undefined;
+    this.#planned.plan(this.#options.carrierMs ?? this.#options.ages?.limitMs, isSecondBest);
   }
 
-  /** The way may be free by now; until then the tunnel goes on as it does. */
-  #tryBetterLater(): void {
-    const tryIt = (): void => {
-      this.#betterAfterMs = Math.min(3 * this.#betterAfterMs, maxBetterAfterMs);
-      this.#tryBetterLater();
-      if (this.#tries === undefined && this.#stream.isAttached) void this.#reconnect('better');
-    };
-    this.#betterTimer = setTimeout(tryIt, this.#betterAfterMs * (0.8 + 0.4 * Math.random()));
-    this.#betterTimer.unref();
+  #onPlanDue(cause: 'age' | 'better'): void {
+    if (cause === 'better' && (this.#retry !== undefined || !this.#stream.isAttached)) return;
+    void this.#reconnect(cause);
   }
 
-  /** Tries until there is another connection, the time is over, or the gateway has said no. Never rejects. */
+  /** Makes attempts until there is another connection, time is up, or the gateway's answer is final. Never rejects. */
   async #reconnect(cause: ResumeCause): Promise<void> {
     this.#cause = cause;
-    if (this.#tries !== undefined) return this.#tries.retryNow();
+    if (this.#retry !== undefined) return this.#retry.retryNow();
     this.#overtaken = 0;
-    const telling = this.#warnWhenLong();
+    const notice = noticeInterruption(this.#options.warn, () => this.#state !== 'connected' && this.#cause);
     try {
-      this.#tries = new HedgedRetry({
-        attempt: (signal, reached) => this.#attempt(signal, reached),
-        pauseMs: (number) => (this.#awaySince === undefined ? calmPauseMs(number) : urgentPauseMs(number)),
-        limitMs: tryLimitMs,
+      this.#retry = new HedgedRetry({
+        attempt: (signal, onReached) => this.#attempt(signal, onReached),
+        pauseMs: (number) => (this.#state === 'connected' ? calmPauseMs(number) : urgentPauseMs(number)),
+        limitMs: attemptLimitMs,
         review: (error) => this.#review(error),
         discard: ({ carrier }) => this.#stream.rejectCarrier(carrier),
       });
-      this.#resume(await this.#tries.run(this.#pauseMs()));
-      telling.resumed();
+      this.#resume(await this.#retry.run(uselessPauseMs(this.#uselessConnections)));
+      notice.resumed();
     } catch (error) {
-      if (error === notNeeded) telling.resumed();
-      else this.#giveUp(toFailure(error));
+      if (error === notNeeded) notice.resumed();
+      else this.#fail(toFailure(error));
     } finally {
-      telling.stop();
-      this.#tries = undefined;
+      notice.stop();
+      this.#retry = undefined;
     }
-    // It may have been lost again before its promise was seen.
+    // The new connection can have been lost before the promise of its attempt settled.
     if (!this.#stream.isAttached && !this.#stream.destroyed) void this.#reconnect(this.#cause);
   }
 
-  /** Something that takes connections only to cut them again is not asked as fast as it cuts. */
-  #pauseMs(): number {
-    return this.#useless < 2 ? 0 : Math.min(maxUselessPauseMs, 125 * 2 ** this.#useless);
-  }
-
-  #attempt(signal: AbortSignal, reached: () => void): Promise<ResumeResult> {
+  #attempt(signal: AbortSignal, onReached: () => void): Promise<ResumeResult> {
     return this.#options.resume(
       {
         received: this.#stream.received,
         cause: this.#cause,
         nextCount: () => ++this.#count,
-        onConnected: reached,
+        onConnected: onReached,
       },
       signal,
     );
   }
 
-  /** Stops the tries when there is no use in going on. */
+  /** Stops the attempts when another one would be of no use. */
   #review(error: unknown): void {
     if (error !== undefined) {
-      const failure = toFailure(error);
-      // It was only worth one try.
-      if (this.#cause === 'better') return this.#tries?.stop(notNeeded);
-      this.#lastFailure = failure;
+      // A better connector is worth one attempt at a time.
+      if (this.#cause === 'better') return this.#retry?.stop(notNeeded);
+      const failure = (this.#lastFailure = toFailure(error));
       if (failure.code === 'REJOIN_INVALID' && ++this.#overtaken < maxOvertaken) return;
-      if (finalCodes.has(failure.code)) return this.#tries?.stop(failure);
+      if (isFinal(failure.code)) return this.#retry?.stop(failure);
     }
     const { keepMs } = this.#options;
-    if (this.#awaySince === undefined || performance.now() - this.#awaySince < keepMs) return;
+    if (this.#state === 'connected' || performance.now() - this.#awaySince < keepMs) return;
     const [minutes, cause] = [Math.round(keepMs / 60_000), this.#lastFailure];
     const why = cause === undefined ? '' : `: ${cause.message}`;
     const what = `the connection could not be restored within ${minutes} minutes${why}`;
-    this.#tries?.stop(new ClientError('TUNNEL_LOST', what, { cause }));
+    this.#retry?.stop(new ClientError('TUNNEL_LOST', what, { cause }));
   }
 
   #resume({ carrier, resumed: joined, isSecondBest }: ResumeResult): void {
@@ -269,84 +272,21 @@ export class Reconnector {
       this.#stream.attach(carrier, { peerReceived: joined.received, from: joined.from ?? 0 });
     } catch (cause) {
       carrier.drop();
-      throw new ClientError('TUNNEL_LOST', 'the gateway goes on at a place where the session is not', {
-        cause,
-      });
+      throw new ClientError('TUNNEL_LOST', 'the gateway resumes the session at another position', { cause });
     }
-    this.#attached(isSecondBest);
+    this.#onAttached(isSecondBest);
     this.#options.watch?.resumed();
   }
 
-  #giveUp(failure: TunnelError): void {
+  #fail(failure: TunnelError): void {
     if (this.#stream.destroyed) return;
-    // A connection that may still work is not given up because there is no other; its pings end a dead one.
+    // A connection that can still work is not given up because there is no other; its pings end a dead one.
     if (this.#stream.isAttached) return;
-    // Both ends have said everything; that the gateway has forgotten about it does no harm.
+    // Both ends have sent everything; that the gateway has forgotten the tunnel does no harm.
     if (this.#stream.hasEnded) this.#stream.destroy();
     else this.#stream.destroy(failure);
   }
-
-  #warnWhenLong(): { resumed(): void; stop(): void } {
-    const startedAt = Date.now();
-    let told = false;
-    const timer = setTimeout(() => {
-      if (this.#awaySince === undefined) return;
-      told = true;
-      this.#options.warn(`postern: reconnecting… (${resumeCauses[this.#cause]})\n`);
-    }, quietMs);
-    timer.unref();
-    return {
-      resumed: () => {
-        if (!told) return;
-        const seconds = Math.round((Date.now() - startedAt) / 1000);
-        this.#options.warn(`postern: resumed after ${seconds} s\n`);
-      },
-      stop: () => clearTimeout(timer),
-    };
-  }
 }
 
-/** Stops tries that have become needless. */
+/** Stops attempts that are no longer needed. */
 const notNeeded = Symbol('not needed');
-
-const causes: Readonly<Record<Exclude<CarrierEnd['how'], 'silent'>, ResumeCause>> = {
-  reset: 'reset',
-  dropped: 'dropped',
-  closed: 'closed',
-  replaced: 'dropped',
-  violation: 'reset',
-};
-
-/** What does not get better by asking again. All else may be a hotel's sign-in page or a proxy that restarts. */
-const finalCodes: ReadonlySet<TunnelErrorCode> = new Set([
-  'REQUEST_INVALID',
-  'ORIGIN_DENIED',
-  'TOKEN_MISSING',
-  'TOKEN_INVALID',
-  'CONFIG_INVALID',
-  'TARGET_DENIED',
-  'ADDRESS_DENIED',
-  'TUNNEL_GONE',
-  'REJOIN_INVALID',
-  'TUNNEL_REVOKED',
-  'TUNNEL_KILLED',
-  'TUNNEL_SHED',
-  'TUNNEL_EXPIRED',
-  'TUNNEL_STOPPED',
-]);
-
-/** At first at once, then once in a second, so that a network that comes back is soon noticed; after minutes less often. */
-function urgentPauseMs(number: number): number {
-  const base = number < 2 ? 250 : number < 300 ? 1000 : 5000;
-  return base * (0.8 + 0.4 * Math.random());
-}
-
-/** While the old connection still works nobody is in a hurry. */
-function calmPauseMs(number: number): number {
-  return Math.min(60_000, 1000 * 2 ** number) * (0.8 + 0.4 * Math.random());
-}
-
-/** Every eighth try takes its time, for networks that are slow rather than broken. */
-function tryLimitMs(number: number): number {
-  return number % 8 === 7 ? 20_000 : 5000;
-}

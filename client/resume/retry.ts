@@ -1,36 +1,39 @@
-export interface TriesOptions<T> {
-  /** One try. Calls `reached` when somebody answers at all. */
-  readonly attempt: (signal: AbortSignal, reached: () => void) => Promise<T>;
-  /** After how long the next try follows the one with this number, counted from 0. */
+import { onAbort } from '../../base/deadline.ts';
+
+/** What `HedgedRetry` repeats, and how. */
+export interface RetryOptions<T> {
+  /** Makes one attempt. Calls `onReached` as soon as a server has been reached. */
+  readonly attempt: (signal: AbortSignal, onReached: () => void) => Promise<T>;
+  /** The time between the attempt with this number, counted from 0, and the next one. */
   readonly pauseMs: (number: number) => number;
-  /** How long the try with this number may take. */
+  /** The limit of the attempt with this number. */
   readonly limitMs: (number: number) => number;
-  /** Told of each try that failed, and before each new one without an error; may call `stop`. */
+  /** Called with the error of each attempt that failed, and without one before each new attempt; can call `stop`. */
   readonly review: (error?: unknown) => void;
-  /** Takes a result that came when there was one already. */
+  /** Receives a result that came after another one. */
   readonly discard: (result: T) => void;
 }
 
 /**
- * Tries until one try succeeds. As long as nobody answers, the next one does not wait for the one before: a network that
- * comes back should not find us waiting for a lost packet. As soon as somebody does, it waits: whoever is busy would
- * only be busier.
+ * Repeats an attempt until one succeeds. As long as no server is reached, the next attempt does not wait for the one
+ * before: when a network comes back, the client must not be waiting for a lost packet. As soon as a server is reached
+ * the next attempt waits: a server that is busy would only get busier.
  */
 export class HedgedRetry<T> {
-  readonly #options: TriesOptions<T>;
+  readonly #options: RetryOptions<T>;
   #isOver = false;
   readonly #cut = new AbortController();
   #number = 0;
-  #answering = 0;
+  #reached = 0;
   #timer: NodeJS.Timeout | undefined;
-  /** The next try waits only for an answer. */
-  #due = false;
+  /** The next attempt is due as soon as the server that was reached has answered. */
+  #isDue = false;
   readonly #result: Promise<T>;
   // Node 20 has no `Promise.withResolvers`.
   #resolve!: (result: T) => void;
   #reject!: (error: unknown) => void;
 
-  constructor(options: TriesOptions<T>) {
+  constructor(options: RetryOptions<T>) {
     this.#options = options;
     this.#result = new Promise((resolve, reject) => {
       this.#resolve = resolve;
@@ -45,21 +48,21 @@ export class HedgedRetry<T> {
     return this.#result;
   }
 
-  /** Makes the next try now, as if it were the first. */
+  /** Makes the next attempt now, as if it were the first. */
   retryNow(): void {
-    if (this.#isOver || this.#answering > 0) return;
+    if (this.#isOver || this.#reached > 0) return;
     this.#number = 0;
     this.#try();
   }
 
-  /** Breaks off those that are under way. */
+  /** Aborts the attempts under way and rejects `run` with `error`. */
   stop(error: unknown): void {
     this.#end();
     this.#cut.abort();
     this.#reject(error);
   }
 
-  /** Makes no more, but lets those that are under way come to their end: what they bring is discarded. */
+  /** Rejects `run` and makes no more attempts, but lets those under way finish: their results are discarded. */
   finish(error: unknown): void {
     this.#end();
     this.#reject(error);
@@ -67,7 +70,7 @@ export class HedgedRetry<T> {
 
   #try(): void {
     clearTimeout(this.#timer);
-    this.#due = false;
+    this.#isDue = false;
     this.#options.review();
     if (this.#isOver) return;
     const number = this.#number++;
@@ -76,28 +79,27 @@ export class HedgedRetry<T> {
   }
 
   #scheduleHedge(): void {
-    if (this.#answering > 0) this.#due = true;
+    if (this.#reached > 0) this.#isDue = true;
     else this.#try();
   }
 
   async #attempt(number: number): Promise<void> {
-    // Not by AbortSignal.timeout and any: they keep no process alive, and Node 22 may collect what they are made of.
+    // Not `AbortSignal.timeout` and `any`: they keep no process alive, and Node 22 can garbage-collect their sources.
     const limit = new AbortController();
     const { signal } = limit;
-    const stop = (): void => limit.abort(this.#cut.signal.reason);
     const timer = setTimeout(
       () => limit.abort(new DOMException('too late', 'TimeoutError')),
       this.#options.limitMs(number),
     );
-    this.#cut.signal.addEventListener('abort', stop, { once: true });
-    let answering = 0;
-    const reached = (): void => {
-      this.#answering += 1 - answering;
-      answering = 1;
+    const removeListener = onAbort(this.#cut.signal, () => limit.abort(this.#cut.signal.reason));
+    let reached = 0;
+    const onReached = (): void => {
+      this.#reached += 1 - reached;
+      reached = 1;
     };
     try {
-      const result = await this.#withinLimit(this.#options.attempt(signal, reached), signal);
-      // Another one may have come in the same moment.
+      const result = await this.#withinLimit(this.#options.attempt(signal, onReached), signal);
+      // Another attempt can have succeeded in the same moment.
       if (this.#isOver) return this.#options.discard(result);
       this.#end();
       this.#cut.abort();
@@ -106,24 +108,23 @@ export class HedgedRetry<T> {
       if (!this.#isOver) this.#options.review(error);
     } finally {
       clearTimeout(timer);
-      this.#cut.signal.removeEventListener('abort', stop);
-      this.#answering -= answering;
-      if (this.#due && !this.#isOver) this.#scheduleHedge();
+      removeListener();
+      this.#reached -= reached;
+      if (this.#isDue && !this.#isOver) this.#scheduleHedge();
     }
   }
 
-  /** Nobody waits for an attempt that does not mind its signal. */
+  /** Settles with `attempt`, or when `signal` aborts, also where the attempt ignores its signal; a later result is discarded. */
   #withinLimit(attempt: Promise<T>, signal: AbortSignal): Promise<T> {
     return new Promise((resolve, reject) => {
-      // In the next turn: the attempt says better what it has waited for.
-      const late = (): void => void setImmediate(() => reject(signal.reason as Error));
-      signal.addEventListener('abort', late, { once: true });
-      const settle = (result: T): void => {
+      // In the next turn: the error of the attempt itself is more precise.
+      const removeListener = onAbort(signal, () => void setImmediate(() => reject(signal.reason as Error)));
+      const onResult = (result: T): void => {
         if (signal.aborted) return this.#options.discard(result);
-        signal.removeEventListener('abort', late);
+        removeListener();
         resolve(result);
       };
-      attempt.then(settle, reject);
+      attempt.then(onResult, reject);
     });
   }
 

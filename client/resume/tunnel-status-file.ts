@@ -3,51 +3,60 @@ import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { formatTarget } from '../../protocol/target.ts';
 import type { Target } from '../../protocol/target.ts';
-import type { TunnelObserver } from '../entry/entry.ts';
 import { readSmall, writePrivate } from '../os/files.ts';
-import { hasEnded, isThere, ownLife } from '../os/process-identity.ts';
-import type { ProcessLife } from '../os/process-identity.ts';
+import { isThere, ownIdentity, processState } from '../os/process-identity.ts';
+import type { ProcessIdentity } from '../os/process-identity.ts';
 
-/** A resumable tunnel of this user on this machine, as the process that has it wrote it down. Times are ISO 8601. */
+/** A resumable tunnel of this user on this machine, as recorded by its process. Times are ISO 8601. */
 export interface LocalTunnel {
   readonly target: string;
   readonly gateway: string;
   readonly state: 'connected' | 'reconnecting';
   /** When it was opened. */
   readonly since: string;
-  /** When it lost its connection, or got the one that it has. */
+  /** When it lost its connection, or got the current one. */
   readonly changed: string;
-  /** How often it has got another connection. */
+  /** How often it was resumed. */
   readonly resumes: number;
   readonly pid: number;
 }
 
+/** Receives the events of a resumable tunnel. None of these methods is allowed to throw. */
+export interface TunnelObserver {
+  opened(): void;
+  /** It has no connection. */
+  lost(): void;
+  /** It continues on another connection, whether or not it had lost the one before. */
+  resumed(): void;
+  ended(): void;
+}
+
 const maxBytes = 4096;
-/** With so many files, those that killed processes have left are looked for, but not for each of hundreds of tunnels. */
-const many = 20;
+/** Above this number of files, those of killed processes are removed; not for each of hundreds of tunnels. */
+const sweepAbove = 20;
 const sweepMs = 60_000;
 
 /** The files of this process. */
 const own = new Set<string>();
-/** When this process last looked, by directory. */
+/** When this process last swept, by directory. */
 const sweptAt = new Map<string, number>();
 
-/** Keeps a file about a tunnel of this process, for `postern status`. A file that cannot be written matters to nobody. */
+/** Keeps a file about a tunnel of this process, for `postern status`. Nothing depends on it: errors are ignored. */
 export function tunnelFile(state: string, { gateway, target }: TunnelNames): TunnelObserver {
   const directory = directoryIn(state);
   let path: string | undefined;
-  let life: ProcessLife | undefined;
+  let identity: ProcessIdentity | undefined;
   const since = new Date().toISOString();
   let resumes = 0;
   const write = (how: LocalTunnel['state']): void => {
-    life ??= ownLife();
-    const file = (path ??= takePath(directory));
+    identity ??= ownIdentity();
+    const file = (path ??= reservePath(directory));
     const changed = new Date().toISOString();
     const names = { target: formatTarget(target), gateway: gateway.href };
     attempt(() =>
       writePrivate(
         file,
-        `${JSON.stringify({ version: 1, ...life, ...names, state: how, since, changed, resumes })}\n`,
+        `${JSON.stringify({ version: 1, ...identity, ...names, state: how, since, changed, resumes })}\n`,
       ),
     );
   };
@@ -57,7 +66,7 @@ export function tunnelFile(state: string, { gateway, target }: TunnelNames): Tun
       attempt(() => {
         const now = performance.now();
         if (now - (sweptAt.get(directory) ?? -Infinity) < sweepMs) return;
-        if (readdirSync(directory).length <= many) return;
+        if (readdirSync(directory).length <= sweepAbove) return;
         sweptAt.set(directory, now);
         sweep(directory);
       });
@@ -76,8 +85,8 @@ export function tunnelFile(state: string, { gateway, target }: TunnelNames): Tun
   };
 }
 
-/** Most processes have one tunnel. */
-function takePath(directory: string): string {
+/** Reserves a file name that is unique in this process; most processes have one tunnel. */
+function reservePath(directory: string): string {
   const first = join(directory, `${hostPrefix()}${process.pid}`);
   let path = `${first}.json`;
   for (let number = 2; own.has(path); number++) path = `${first}-${number}.json`;
@@ -90,7 +99,7 @@ interface TunnelNames {
   readonly target: Target;
 }
 
-/** The tunnels of this user on this machine, the oldest first. Takes away what processes that were killed have left. */
+/** The tunnels of this user on this machine, the oldest first. Removes the files of killed processes. */
 export function tunnelsHere(state: string): readonly LocalTunnel[] {
   const directory = directoryIn(state);
   try {
@@ -99,17 +108,17 @@ export function tunnelsHere(state: string): readonly LocalTunnel[] {
       .flatMap((name) => read(join(directory, name)) ?? [])
       .toSorted((a, b) => a.since.localeCompare(b.since));
   } catch {
-    // Nobody has had a tunnel here, or the home cannot be read.
+    // There has never been a tunnel, or the home directory is not readable.
     return [];
   }
 }
 
-/** Takes away the files of processes that have ended without doing so. */
+/** Removes the files of processes that have ended without doing so. */
 function sweep(directory: string): void {
   for (const name of namesOfThisHost(directory)) {
     const path = join(directory, name);
     const [, writer] = /\.(\d+)\.[0-9a-f]{8}\.tmp$/.exec(name) ?? [];
-    if (writer === undefined ? hasEnded(parsed(path)) : !isThere(Number(writer)))
+    if (writer === undefined ? processState(parsed(path)) === 'ended' : !isThere(Number(writer)))
       rmSync(path, { force: true });
   }
 }
@@ -133,7 +142,7 @@ function parsed(path: string): unknown {
   }
 }
 
-/** Homes may be shared between machines, whose processes say nothing to us. */
+/** The files of this machine: home directories can be shared, and processes of other machines cannot be checked. */
 function namesOfThisHost(directory: string): readonly string[] {
   return readdirSync(directory).filter((name) => name.startsWith(hostPrefix()));
 }

@@ -72,7 +72,7 @@ export class AuditFile {
 
   /** Does `work` while no other process writes. */
   async #locked(work: () => Promise<unknown>): Promise<void> {
-    const release = await this.#lock?.take(lockMs);
+    const release = await this.#lock?.acquire(lockMs);
     try {
       await work();
     } catch (error) {

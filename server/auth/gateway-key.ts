@@ -20,11 +20,6 @@ export const ownAudience = 'postern';
 /** The longest lifetime of a token of the gateway's own key, in milliseconds. */
 export const ownMaxLifetimeMs = 30 * 24 * 3_600_000;
 
-/** `iss` of the gateway's own tokens. */
-export function ownIssuer(publicUrl: URL): string {
-  return publicUrl.href;
-}
-
 /** Loads the key file; creates it with a new key when it does not exist. Rejects with `CONFIG_INVALID`. */
 export async function openKeyFile(file: string): Promise<SigningKey> {
   const present = await loadKeyFile(file);

@@ -1,17 +1,17 @@
-/** How long a refusal takes at least that is the same for several reasons, so that its time tells no more than its text. */
+/** Minimum duration, in milliseconds, of a refusal that is the same for several reasons, so that its time tells no more than its text. */
 export const minimumDelayMs = 50;
 
-/** The least time of one answer, counted from when it was started. */
+/** The minimum duration of one answer, from the start of the timer. */
 export interface MinimumDelay {
   /** Resolves when the time is over. */
   readonly over: Promise<void>;
-  /** Gives the timer back; to be called in any case. */
+  /** Clears the timer; must always be called. */
   drop(): void;
 }
 
 /**
- * Starts the time before anything is looked at. A wait that were reckoned when the reason is known would be rounded
- * to milliseconds, and what is left over would tell how long the looking took.
+ * Starts the timer; call it before any check. A delay computed afterwards is rounded to milliseconds, and the remainder
+ * would leak how long the checks took.
  */
 export function startMinimumDelay(ms: number = minimumDelayMs): MinimumDelay {
   const { promise: over, resolve } = Promise.withResolvers<void>();

@@ -1,8 +1,9 @@
 import { createHash } from 'node:crypto';
-import type { Store } from '../store/store.ts';
+import { z } from 'zod';
+import type { Store, Table } from '../store/store.ts';
 import type { Principal } from './authenticator.ts';
 
-/** What is no longer believed. A record is kept as long as a token it could concern may live. */
+/** Credentials that are no longer accepted. A record is kept as long as a token it could apply to can live. */
 export type Revocation =
   | { readonly kind: 'token'; readonly tokenId: string }
   | { readonly kind: 'signIn'; readonly signInId: string }
@@ -17,36 +18,36 @@ export type Revocation =
       readonly issuedBefore: number;
     };
 
-/** What a revocation is compared with. */
+/** The facts of a principal that a revocation is compared with. */
 export type Revocable = Pick<
   Principal,
   'issuer' | 'subject' | 'tokenId' | 'signInId' | 'keyThumbprint' | 'issuedAt'
 >;
 
-/** The list of revocations, and those who must act on a new one. */
+/** The list of revocations, and the listeners that act on a new one. */
 export interface Revocations {
-  /** Synchronous: asked at every open, from memory. */
+  /** Synchronous and from memory, since every open calls it. */
   isRevoked(principal: Revocable): boolean;
   /** Durable when it resolves; listeners are called before that. Rejects with `STORE_UNAVAILABLE`; it holds in this process all the same. */
   revoke(revocation: Revocation, reason: string): Promise<void>;
-  /** Called for each new revocation, of this process or another. Returns what stops it. */
+  /** Calls the listener for each new revocation, of this process or another. Returns the function that removes it. */
   onRevoked(listener: (revocation: Revocation, reason: string) => void): () => void;
 }
 
 export interface RevocationsOptions {
-  /** How long a token can live that the gateway believes. */
+  /** The maximum lifetime of a token that the gateway accepts. */
   readonly keepMs?: number;
-  /** Told when the list cannot be read again after another process has changed it. */
+  /** Called when the list cannot be read again after another process has changed it. */
   readonly onError?: (error: unknown) => void;
   /** The wall clock, in milliseconds since 1970. */
   readonly now?: () => number;
 }
 
-/** The longest that an issuer's tokens may live by configuration, and a day for clocks. */
+/** The maximum lifetime that the configuration allows for an issuer's tokens, and a day for clocks. */
 const defaultKeepMs = 367 * 24 * 3_600_000;
 const forgetMs = 3_600_000;
 
-/** Whether the revocation is about the principal. */
+/** Whether the revocation applies to the principal. */
 export function appliesTo(revocation: Revocation, principal: Revocable): boolean {
   if (revocation.kind === 'token') return revocation.tokenId === principal.tokenId;
   if (revocation.kind === 'signIn') return revocation.signInId === principal.signInId;
@@ -54,89 +55,123 @@ export function appliesTo(revocation: Revocation, principal: Revocable): boolean
   return (
     revocation.subject === principal.subject &&
     (revocation.issuer === undefined || revocation.issuer === principal.issuer) &&
-    // A time of whole seconds may be up to a second too early: a token of the second of the revocation is refused,
-    // whether it was made before or after.
+    // A time of whole seconds can be up to a second too early: a token of the second of the revocation is refused,
+    // whether it was issued before or after.
     principal.issuedAt.getTime() <= revocation.issuedBefore
   );
 }
 
-/** Loads the list from the store and follows what other processes add to it. `close` stops that. */
+/** Loads the list from the store and follows what other processes add to it. Rejects with `STORE_UNAVAILABLE`. */
 export async function openRevocations(
   store: Store,
   options: RevocationsOptions = {},
 ): Promise<Revocations & { close(): void }> {
-  const { keepMs = defaultKeepMs, onError: onTrouble, now = Date.now } = options;
-  /** By what `nameOf` says: of a subject the latest counts. */
-  const list = new Map<string, Entry>();
-  const listeners = new Set<(revocation: Revocation, reason: string) => void>();
-  let forgetAt = now() + forgetMs;
+  const list = new RevocationList(store, options);
+  await list.load();
+  list.watch();
+  return list;
+}
 
-  function take(entry: Entry): void {
+type RevocationListener = (revocation: Revocation, reason: string) => void;
+
+class RevocationList implements Revocations {
+  readonly #table: Table<Entry>;
+  readonly #options: RevocationsOptions;
+  readonly #keepMs: number;
+  readonly #now: () => number;
+  /** By `nameOf`: of the revocations of a subject only the latest counts. */
+  readonly #entries = new Map<string, Entry>();
+  readonly #listeners = new Set<RevocationListener>();
+  #forgetAt: number;
+  #stopWatching: (() => void) | undefined;
+
+  constructor(store: Store, options: RevocationsOptions) {
+    const { keepMs = defaultKeepMs, now = Date.now } = options;
+    this.#table = store.table('revocations', entrySchema);
+    this.#options = options;
+    this.#keepMs = keepMs;
+    this.#now = now;
+    this.#forgetAt = now() + forgetMs;
+  }
+
+  isRevoked({ issuer, subject, tokenId, signInId, keyThumbprint, issuedAt }: Revocable): boolean {
+    const entries = this.#entries;
+    if (entries.size === 0) return false;
+    if (tokenId !== undefined && entries.has(nameOf({ kind: 'token', tokenId }))) return true;
+    if (signInId !== undefined && entries.has(nameOf({ kind: 'signIn', signInId }))) return true;
+    if (keyThumbprint !== undefined && entries.has(nameOf({ kind: 'key', keyThumbprint }))) return true;
+    return [undefined, issuer].some((of) => {
+      const entry = entries.get(subjectName(of, subject));
+      return entry !== undefined && appliesTo(entry.revocation, { issuer, subject, issuedAt });
+    });
+  }
+
+  async revoke(revocation: Revocation, reason: string): Promise<void> {
+    this.#forgetOld();
+    const entry: Entry = { revocation, reason, until: this.#now() + this.#keepMs };
+    this.#apply(entry);
+    await this.#table.update(
+      keyOf(nameOf(revocation)),
+      (known) => (known && !isLater(revocation, known.revocation) ? known : entry),
+      { expiresAt: entry.until },
+    );
+  }
+
+  onRevoked(listener: RevocationListener): () => void {
+    this.#listeners.add(listener);
+    return () => void this.#listeners.delete(listener);
+  }
+
+  async load(): Promise<void> {
+    for (const [, value] of await this.#table.list()) this.#apply(value);
+  }
+
+  watch(): void {
+    this.#stopWatching = this.#table.watch(
+      () => void this.load().catch((error: unknown) => this.#options.onError?.(error)),
+    );
+  }
+
+  close(): void {
+    this.#stopWatching?.();
+  }
+
+  #apply(entry: Entry): void {
     const name = nameOf(entry.revocation);
-    const known = list.get(name);
+    const known = this.#entries.get(name);
     if (known && !isLater(entry.revocation, known.revocation)) return;
-    list.set(name, entry);
-    for (const listener of listeners) listener(entry.revocation, entry.reason);
+    this.#entries.set(name, entry);
+    for (const listener of this.#listeners) listener(entry.revocation, entry.reason);
   }
 
-  async function load(): Promise<void> {
-    for (const [, value] of await store.list('revocations')) take(value as Entry);
+  #forgetOld(): void {
+    const now = this.#now();
+    if (now < this.#forgetAt) return;
+    this.#forgetAt = now + forgetMs;
+    for (const [name, { until }] of this.#entries) if (until <= now) this.#entries.delete(name);
   }
-
-  function forgetOld(): void {
-    if (now() < forgetAt) return;
-    forgetAt = now() + forgetMs;
-    for (const [name, { until }] of list) if (until <= now()) list.delete(name);
-  }
-
-  await load();
-  const stop = store.watch('revocations', () => void load().catch((error: unknown) => onTrouble?.(error)));
-
-  return {
-    isRevoked({ issuer, subject, tokenId, signInId, keyThumbprint, issuedAt }) {
-      if (list.size === 0) return false;
-      if (tokenId !== undefined && list.has(nameOf({ kind: 'token', tokenId }))) return true;
-      if (signInId !== undefined && list.has(nameOf({ kind: 'signIn', signInId }))) return true;
-      if (keyThumbprint !== undefined && list.has(nameOf({ kind: 'key', keyThumbprint }))) return true;
-      return [undefined, issuer].some((of) => {
-        const entry = list.get(subjectName(of, subject));
-        return entry !== undefined && appliesTo(entry.revocation, { issuer, subject, issuedAt });
-      });
-    },
-
-    async revoke(revocation, reason) {
-      forgetOld();
-      const entry: Entry = { revocation, reason, until: now() + keepMs };
-      take(entry);
-      const name = nameOf(revocation);
-      await store.update(
-        'revocations',
-        keyOf(name),
-        (value) => {
-          const known = value as Entry | undefined;
-          return known && !isLater(revocation, known.revocation) ? known : entry;
-        },
-        { expiresAt: entry.until },
-      );
-    },
-
-    onRevoked(listener) {
-      listeners.add(listener);
-      return () => void listeners.delete(listener);
-    },
-
-    close: stop,
-  };
 }
 
-interface Entry {
-  readonly revocation: Revocation;
-  readonly reason: string;
-  /** When every token it could concern has expired. */
-  readonly until: number;
-}
+const entrySchema = z.object({
+  revocation: z.discriminatedUnion('kind', [
+    z.object({ kind: z.literal('token'), tokenId: z.string() }),
+    z.object({ kind: z.literal('signIn'), signInId: z.string() }),
+    z.object({ kind: z.literal('key'), keyThumbprint: z.string() }),
+    z.object({
+      kind: z.literal('subject'),
+      issuer: z.string().exactOptional(),
+      subject: z.string(),
+      issuedBefore: z.number(),
+    }),
+  ]),
+  reason: z.string(),
+  /** When every token it could apply to has expired. */
+  until: z.number(),
+});
 
-/** What a revocation is about, the same for all that replace each other. */
+type Entry = Readonly<z.output<typeof entrySchema>>;
+
+/** The name of a revocation's subject, the same for all that replace each other. */
 function nameOf(revocation: Revocation): string {
   if (revocation.kind === 'token') return JSON.stringify(['token', revocation.tokenId]);
   if (revocation.kind === 'signIn') return JSON.stringify(['signIn', revocation.signInId]);
@@ -152,7 +187,7 @@ function isLater(one: Revocation, other: Revocation): boolean {
   return one.kind === 'subject' && other.kind === 'subject' && one.issuedBefore > other.issuedBefore;
 }
 
-/** Of one length, whatever the subject is. */
+/** A key of constant length, whatever the subject. */
 function keyOf(name: string): string {
   return createHash('sha256').update(name).digest('base64url');
 }

@@ -46,7 +46,7 @@ export async function openOrTakeOver(
 ): Promise<void> {
   const lock = new FileLock(join(directory.directory, 'takeover.lock'));
   try {
-    const release = await lock.take(lockMs);
+    const release = await lock.acquire(lockMs);
     const mode = (await isServed(control.path, publicUrl)) ? 'takeover' : 'exclusive';
     await listeners.open(mode);
     if (mode === 'takeover') await stopPredecessor(control.path);

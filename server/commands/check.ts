@@ -6,7 +6,7 @@ import type { CommandIo } from './command.ts';
 
 const usage = 'postern-gateway check [--config FILE]';
 
-/** Says everything that is wrong with the settings, each with file and line, and exits 2; else warns of what may be. */
+/** Reports every problem of the settings, with file and line, and exits 2; without problems, warns about likely mistakes. */
 export function check(args: string[], io: CommandIo): Promise<number> {
   return runCommand(io, usage, async () => {
     const { values } = parseArgs({

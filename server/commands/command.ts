@@ -2,7 +2,7 @@ import type { Readable, Writable } from 'node:stream';
 import { TunnelError } from '../../protocol/errors.ts';
 import { ConfigError } from '../config/config-error.ts';
 
-/** What a subcommand may touch of the process. */
+/** The parts of the process that a subcommand can use. */
 export interface CommandIo {
   readonly stdin: Readable & { readonly isTTY?: boolean; setRawMode?(raw: boolean): unknown };
   readonly stdout: Writable;
@@ -10,18 +10,18 @@ export interface CommandIo {
   readonly env: Readonly<Record<string, string | undefined>>;
 }
 
-/** Runs a subcommand with the arguments after its name; gives the exit code. */
+/** Runs a subcommand with the arguments after its name; resolves to the exit code. */
 export type Command = (args: string[], io: CommandIo) => Promise<number>;
 
 /** Exit codes of the gateway's subcommands. */
 export const exits = { ok: 0, failure: 1, usage: 2, denied: 77 } as const;
 
-/** The arguments are not what the command takes. */
+/** Arguments that the command does not accept. */
 export class UsageError extends Error {
   override readonly name = 'UsageError';
 }
 
-/** `run`, with what an operator can get wrong turned into lines on stderr and exit code 2. */
+/** Runs a command, and turns mistakes of the operator into lines on stderr and exit code 2. */
 export async function runCommand(io: CommandIo, usage: string, run: () => Promise<number>): Promise<number> {
   try {
     return await run();

@@ -4,8 +4,9 @@ import { parseArgs } from 'node:util';
 import { findingStyle, firstFailure, formatFinding, plainer } from '../../diagnostics/finding.ts';
 import { formatTarget, parseTarget } from '../../protocol/target.ts';
 import type { Target } from '../../protocol/target.ts';
-import { issueToken, loadKeyFile, ownAudience, ownIssuer } from '../auth/gateway-key.ts';
+import { issueToken, loadKeyFile, ownAudience } from '../auth/gateway-key.ts';
 import type { Config } from '../config/config.ts';
+import { ownIssuer } from '../config/issuer-urls.ts';
 import { defaultConfigFile, loadConfig } from '../config/load.ts';
 import type { DoctorContext } from '../doctor/check.ts';
 import { runChecks } from '../doctor/examine.ts';
@@ -15,11 +16,11 @@ import type { CommandIo } from './command.ts';
 const usage = 'postern-gateway doctor [--host HOST] [--idle] [--json] [--ca-file FILE] [--config FILE] [URL]';
 
 const shortSeconds = 2;
-/** Longer than client and gateway are silent, and shorter than an SSH server waits for somebody to sign in. */
+/** Longer than client and gateway stay silent, and shorter than the time in which an SSH server wants a login. */
 const longSeconds = 35;
 const tokenMs = 5 * 60_000;
 
-/** Looks at the gateway and the web server before it from outside, and says what to change. Exits 1 when something has to be. */
+/** Checks the gateway and the web server in front of it from outside, and shows what to change. Exits 1 when a check failed. */
 export function doctor(args: string[], io: CommandIo): Promise<number> {
   return runCommand(io, usage, async () => {
     const { values, positionals } = parseArgs({
@@ -33,11 +34,12 @@ export function doctor(args: string[], io: CommandIo): Promise<number> {
         'ca-file': { type: 'string' },
       },
     });
-    if (positionals.length > 1) throw new UsageError('name one URL, or none for that of the configuration');
+    if (positionals.length > 1)
+      throw new UsageError('name one URL, or none: then it is publicUrl of the configuration');
     const config = await loadConfig(values.config, io.env);
     const host = values.host === undefined ? undefined : parseTarget(values.host);
     const token = await makeToken(config, host);
-    const place: DoctorContext = {
+    const context: DoctorContext = {
       config,
       url: positionals[0] === undefined ? config.publicUrl : parseUrl(positionals[0]),
       authorities: await readAuthorities(values['ca-file']),
@@ -45,34 +47,34 @@ export function doctor(args: string[], io: CommandIo): Promise<number> {
       ...(host === undefined ? {} : { host }),
       ...(token === undefined ? {} : { token }),
     };
-    return report(place, io, values.json);
+    return report(context, io, values.json);
   });
 }
 
-async function report(place: DoctorContext, { stdout, env }: CommandIo, isJson: boolean): Promise<number> {
+async function report(context: DoctorContext, { stdout, env }: CommandIo, isJson: boolean): Promise<number> {
   const style = findingStyle(env, (stdout as { isTTY?: boolean }).isTTY === true);
   const show = (text: string): void => {
     if (!isJson) stdout.write(text);
   };
   const stop = new AbortController();
   process.once('SIGINT', () => stop.abort());
-  show(plainer(`The way in at ${place.url.href}\n\n`, style));
-  const findings = await runChecks(place, stop.signal, (finding) => show(formatFinding(finding, style)));
+  show(plainer(`The way in at ${context.url.href}\n\n`, style));
+  const findings = await runChecks(context, stop.signal, (finding) => show(formatFinding(finding, style)));
   const first = firstFailure(findings);
   const exit = first === undefined && !stop.signal.aborted ? exits.ok : exits.failure;
   const costs = findings.filter(({ verdict }) => verdict === 'costly').map(({ title }) => title);
   const besides = costs.length === 0 ? '' : ` Worth a look: ${costs.join(', ')}.`;
   const words =
-    first === undefined ? `Nothing is in the way.${besides}` : `To be put right first: ${first.title}.`;
+    first === undefined ? `The gateway can be reached.${besides}` : `Fix this first: ${first.title}.`;
   show(plainer(`\n${stop.signal.aborted ? 'You stopped it.' : words}\n`, style));
   if (isJson)
-    stdout.write(`${JSON.stringify({ version: 1, url: place.url.href, exit, findings }, undefined, 2)}\n`);
+    stdout.write(`${JSON.stringify({ version: 1, url: context.url.href, exit, findings }, undefined, 2)}\n`);
   return exit;
 }
 
 /**
- * A token for this examination, of the gateway's own key: without a host it opens no tunnel, and with one only to that.
- * Undefined where there is no key, or it belongs to another user.
+ * Makes a token for these checks, signed with the gateway's own key: without a host it opens no tunnel, with one only to
+ * that host. Undefined when there is no key, or it belongs to another user.
  */
 async function makeToken(config: Config, host: Target | undefined): Promise<string | undefined> {
   const key = await loadKeyFile(config.keyFile).catch(() => undefined);
@@ -93,7 +95,7 @@ async function makeToken(config: Config, host: Target | undefined): Promise<stri
 function parseUrl(text: string): URL {
   const url = URL.canParse(text) ? new URL(text) : undefined;
   if (url === undefined || !/^https?:$/.test(url.protocol) || url.search !== '' || url.hash !== '')
-    throw new UsageError('the URL is one like https://gw.example/ssh/');
+    throw new UsageError('write a URL such as https://gw.example/ssh/');
   if (!url.pathname.endsWith('/')) url.pathname += '/';
   return url;
 }
@@ -107,6 +109,6 @@ async function readAuthorities(file: string | undefined): Promise<readonly strin
     for (const pem of found) void new X509Certificate(pem);
     return found;
   } catch (cause) {
-    throw new UsageError(`--ca-file: ${file} holds no certificates in PEM, or cannot be read`, { cause });
+    throw new UsageError(`--ca-file: ${file} has no certificates in PEM, or cannot be read`, { cause });
   }
 }

@@ -6,8 +6,8 @@ import type { Target } from '../../protocol/target.ts';
 import type { Principal } from '../auth/authenticator.ts';
 import { InvalidTokenError, readIdentity } from '../auth/jwt/claims.ts';
 import { ownProperty, parseJsonObject } from '../auth/jwt/strict-json.ts';
-import { ownIssuer } from '../auth/gateway-key.ts';
 import type { Config } from '../config/config.ts';
+import { ownIssuer } from '../config/issuer-urls.ts';
 import { defaultConfigFile, loadConfig } from '../config/load.ts';
 import { addressCheck } from '../dial/address-policy.ts';
 import { nameResolver } from '../dial/resolve.ts';
@@ -18,7 +18,7 @@ import type { CommandIo } from './command.ts';
 
 const usage = 'postern-gateway explain [--config FILE] --as CLAIMS.json <host[:port]>';
 
-/** Says which rule decides about a target and why, and what its address comes to. Exits 77 when it is denied. */
+/** Shows which rule decides about a target and why, and what the network policy says of its addresses. Exits 77 when it is denied. */
 export function explain(args: string[], io: CommandIo): Promise<number> {
   return runCommand(io, usage, async () => {
     const { values, positionals } = parseArgs({
@@ -26,41 +26,42 @@ export function explain(args: string[], io: CommandIo): Promise<number> {
       allowPositionals: true,
       options: { config: { type: 'string', default: defaultConfigFile }, as: { type: 'string' } },
     });
-    const [asked, ...more] = positionals;
-    if (asked === undefined || more.length > 0) throw new UsageError('name one target');
-    if (values.as === undefined) throw new UsageError('--as names the file with the claims of the token');
-    const target = readTarget(asked);
+    const [host, ...more] = positionals;
+    if (host === undefined || more.length > 0) throw new UsageError('name one target, as host or host:port');
+    if (values.as === undefined)
+      throw new UsageError('--as is missing: name a file with the claims of a token');
+    const target = readTarget(host);
     const config = await loadConfig(values.config, io.env);
     const principal = await readPrincipal(values.as, config);
     return await report(config, { principal, target }, io);
   });
 }
 
-interface Question {
+interface ExplainRequest {
   readonly principal: Principal;
   readonly target: Target;
 }
 
-async function report(config: Config, { principal, target }: Question, io: CommandIo): Promise<number> {
-  const say = (line: string) => io.stdout.write(`${line}\n`);
-  say(`${principal.subject} (${principal.issuer}), groups: ${[...principal.groups].join(', ') || 'none'}`);
+async function report(config: Config, { principal, target }: ExplainRequest, io: CommandIo): Promise<number> {
+  const print = (line: string) => io.stdout.write(`${line}\n`);
+  print(`${principal.subject} (${principal.issuer}), groups: ${[...principal.groups].join(', ') || 'none'}`);
   const { grant, steps } = rulesPolicy(config).explain(principal, target);
-  for (const step of steps) say(formatStep(step));
+  for (const step of steps) print(formatStep(step));
   if (!grant) {
-    say(`${formatTarget(target)} is denied (TARGET_DENIED)`);
+    print(`${formatTarget(target)} is denied (TARGET_DENIED)`);
     return exits.denied;
   }
   try {
-    const judged = await evaluateAddresses(config, grant.address);
-    for (const step of judged) say(formatStep(step));
-    const allowed = judged.some((step) => step.allows);
-    say(
+    const evaluated = await evaluateAddresses(config, grant.address);
+    for (const step of evaluated) print(formatStep(step));
+    const allowed = evaluated.some((step) => step.allows);
+    print(
       `${formatTarget(target)} is ${allowed ? `allowed by ${grant.rule}` : 'denied by the network policy (ADDRESS_DENIED)'}`,
     );
     return allowed ? exits.ok : exits.denied;
   } catch (error) {
     if (!(error instanceof TunnelError)) throw error;
-    say(`${formatTarget(target)} is allowed by ${grant.rule}, but ${error.message} (${error.code})`);
+    print(`${formatTarget(target)} is allowed by ${grant.rule}, but ${error.message} (${error.code})`);
     return error.facts.exit;
   }
 }
@@ -87,7 +88,7 @@ function readTarget(text: string): Target {
   }
 }
 
-/** The claims of a token as its issuer writes them; without `iss` they are those of the gateway's own token. */
+/** Reads the claims of a token as its issuer writes them; without `iss`, those of a token of the gateway's own key. */
 async function readPrincipal(file: string, config: Config): Promise<Principal> {
   try {
     const claims = parseJsonObject(await readFile(file, 'utf8'));

@@ -1,14 +1,14 @@
-/** What the deploy files are filled in with; `exampleValues` is what stands in them. */
+/** The values for the deploy files; `exampleValues` are those in the files as they are. */
 export interface DeployValues {
-  /** Where people reach the gateway, and the name, the port and the path in it. */
+  /** The URL at which clients reach the gateway, and the name, the port and the path in it. */
   readonly publicUrl: string;
   readonly host: string;
   readonly port: string;
   readonly prefix: string;
-  /** Where the web proxy listens, as `address:port`, for IPv4 and for IPv6. */
+  /** The addresses of the web proxy, as `address:port`, for IPv4 and for IPv6. */
   readonly listen4: string;
   readonly listen6: string;
-  /** Where the gateway listens, as this web proxy spells it, and the same as a URL. */
+  /** The address of the gateway as this web proxy writes it, and the same as a URL. */
   readonly upstream: string;
   readonly upstreamUrl: string;
   readonly certificateFile: string;

@@ -12,6 +12,7 @@ import { startSuccessor } from '../cluster/spawn-successor.ts';
 import { Supervisor } from '../cluster/supervisor.ts';
 import { openOrTakeOver, takeoverRoutes } from '../cluster/takeover.ts';
 import type { Config } from '../config/config.ts';
+import { reloadConfig } from '../config/reload.ts';
 import { Gateway } from '../gateway.ts';
 import { describeListenSpec } from '../listener/listen.ts';
 import { Listeners } from '../listener/listeners.ts';
@@ -181,16 +182,26 @@ export class GatewayProcess {
     await this.#notify('READY=1');
   }
 
-  /** A configuration that cannot be used changes nothing: the old one stays, and the log says why. */
+  /**
+   * A configuration that cannot be used changes nothing: the old one stays, and the log says why. It also names the keys
+   * that have changed and wait for a restart.
+   */
   async #reload(): Promise<void> {
     try {
+      let waiting: readonly string[] = [];
       await this.#settings.reload(async (config, text) => {
+        waiting = reloadConfig(this.#gateway.config, config).needsRestart;
         const commit = await prepareReload(this.#gateway, this.#app, config);
         const commitWorkers = await this.#cluster.supervisor?.prepare(text);
         commit();
         await commitWorkers?.();
       });
       this.#log.info('configuration reloaded');
+      if (waiting.length > 0)
+        this.#log.warn(
+          { keys: waiting },
+          'these settings have changed, but take effect after a restart only',
+        );
     } catch (error) {
       this.#log.error({ err: error }, 'configuration not reloaded; the old one stays');
     }

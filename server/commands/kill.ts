@@ -2,7 +2,7 @@ import { parseArgs } from 'node:util';
 import { defaultConfigFile, loadConfig } from '../config/load.ts';
 import { UsageError, exits, runCommand } from './command.ts';
 import type { CommandIo } from './command.ts';
-import { askGateway } from './control-request.ts';
+import { requestGateway } from './control-request.ts';
 
 const usage =
   'postern-gateway kill (SESSION… | --subject S [--revoke] | --target HOST[:PORT] | --token ID | --key THUMBPRINT) [--reason TEXT] [--config FILE]';
@@ -27,8 +27,8 @@ export function kill(args: string[], io: CommandIo): Promise<number> {
     if (positionals.length === 0 && (subject ?? target ?? token ?? key) === undefined)
       throw new UsageError('name sessions, --subject, --target, --token or --key');
     if (revoke && (subject === undefined || target !== undefined || positionals.length > 0))
-      throw new UsageError('--revoke goes with --subject alone');
-    const { ended, silent = 0 } = (await askGateway(await loadConfig(values.config, io.env), '/kill', {
+      throw new UsageError('--revoke needs --subject, and nothing else');
+    const { ended, silent = 0 } = (await requestGateway(await loadConfig(values.config, io.env), '/kill', {
       ...(positionals.length > 0 && { sessions: positionals }),
       subject,
       target,
@@ -39,8 +39,10 @@ export function kill(args: string[], io: CommandIo): Promise<number> {
     })) as { ended: number; silent?: number };
     io.stdout.write(`${ended} ${ended === 1 ? 'session' : 'sessions'} ended\n`);
     if (silent > 0) {
-      const who = silent === 1 ? 'a process' : `${silent} processes`;
-      io.stderr.write(`postern-gateway: ${who} of the gateway did not answer, and may have more of them\n`);
+      const processes = silent === 1 ? 'a process' : `${silent} processes`;
+      io.stderr.write(
+        `postern-gateway: ${processes} of the gateway did not answer, and can have more of them\n`,
+      );
       return exits.failure;
     }
     return ended > 0 || revoke || (token ?? key) !== undefined ? exits.ok : exits.failure;

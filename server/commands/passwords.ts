@@ -3,19 +3,19 @@ import { passwordLengths } from '../login/accounts/password.ts';
 import { UsageError } from './command.ts';
 import type { CommandIo } from './command.ts';
 
-/** Reads a new password: the first line of stdin where that was asked for, else twice from the terminal, unseen. */
+/** Reads a new password: the first line of stdin with `fromStdin`, else twice from the terminal, without echo. */
 export async function readNewPassword(io: CommandIo, fromStdin: boolean): Promise<string> {
   if (fromStdin) return checkLength(await readLine(io.stdin));
-  if (!io.stdin.isTTY) throw new UsageError('there is no terminal to ask at: use --password-stdin');
-  const password = checkLength(await ask(io, 'Password: '));
-  if ((await ask(io, 'Again: ')) !== password) throw new UsageError('these were two different passwords');
+  if (!io.stdin.isTTY) throw new UsageError('there is no terminal to type it at; use --password-stdin');
+  const password = checkLength(await prompt(io, 'Password: '));
+  if ((await prompt(io, 'Again: ')) !== password) throw new UsageError('the two passwords differ');
   return password;
 }
 
 function checkLength(password: string): string {
-  const { least, most } = passwordLengths;
-  if (Array.from(password).length < least || password.length > most)
-    throw new UsageError(`a password has ${least} to ${most} characters`);
+  const { min, max } = passwordLengths;
+  if (Array.from(password).length < min || password.length > max)
+    throw new UsageError(`a password needs ${min} to ${max} characters`);
   return password;
 }
 
@@ -24,21 +24,21 @@ async function readLine(stdin: CommandIo['stdin']): Promise<string> {
   const decoder = new StringDecoder('utf8');
   for await (const chunk of stdin) {
     text += decoder.write(chunk as Buffer);
-    if (text.includes('\n') || text.length > 2 * passwordLengths.most) break;
+    if (text.includes('\n') || text.length > 2 * passwordLengths.max) break;
   }
   const [line = ''] = text.split(/\r?\n/);
   return line;
 }
 
-/** Asks on stderr, so that stdout stays for what is printed. In raw mode nothing is echoed, and the keys are ours to read. */
-function ask({ stdin, stderr }: CommandIo, question: string): Promise<string> {
-  // First: whoever types as soon as the question stands there must not see it.
+/** Prompts on stderr, since stdout is for results. In raw mode nothing is echoed, and the keys are handled here. */
+function prompt({ stdin, stderr }: CommandIo, question: string): Promise<string> {
+  // Before the prompt: a password typed as soon as it appears must not be echoed.
   stdin.setRawMode?.(true);
   stderr.write(question);
   const decoder = new StringDecoder('utf8');
   let typed = '';
   return new Promise((resolve, reject) => {
-    const settle = (then: () => void): void => {
+    const finish = (then: () => void): void => {
       stdin.off('data', onData);
       stdin.off('end', onEnd);
       stdin.setRawMode?.(false);
@@ -46,10 +46,10 @@ function ask({ stdin, stderr }: CommandIo, question: string): Promise<string> {
       stderr.write('\n');
       then();
     };
-    const onEnd = (): void => settle(() => reject(new UsageError('nothing was typed')));
+    const onEnd = (): void => finish(() => reject(new UsageError('no password was typed')));
     const onData = (chunk: Buffer): void => {
       for (const key of decoder.write(chunk)) {
-        if (key === '\r' || key === '\n') return settle(() => resolve(typed));
+        if (key === '\r' || key === '\n') return finish(() => resolve(typed));
         // Ctrl-C and Ctrl-D are keys like any other in raw mode.
         if (key === '\u0003' || key === '\u0004') return onEnd();
         if (key === '\u007f' || key === '\b') typed = Array.from(typed).slice(0, -1).join('');

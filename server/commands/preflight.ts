@@ -40,7 +40,8 @@ async function checkTls({ tls }: Config): Promise<void> {
   if (!tls) return;
   const certificate = new X509Certificate(await readFile(tls.certFile));
   const key = createPrivateKey(await readFile(tls.keyFile));
-  if (!certificate.checkPrivateKey(key)) throw new Error('the key does not belong to the certificate');
+  if (!certificate.checkPrivateKey(key))
+    throw new Error('tls.keyFile is not the key of the certificate in tls.certFile');
   if (Date.parse(certificate.validTo) < Date.now()) throw new Error('the certificate has expired');
 }
 

@@ -40,7 +40,7 @@ const fronts: Readonly<Record<string, Front>> = {
   },
 };
 
-interface Asked {
+interface PrintRequest {
   readonly name: string;
   readonly front: Front;
   readonly configFile: string;
@@ -51,24 +51,24 @@ export async function printConfigCommand(
   args: string[],
   { env, stdout, stderr }: CommandIo,
 ): Promise<number> {
-  const asked = readArguments(args);
-  if (!asked) {
+  const request = readArguments(args);
+  if (!request) {
     stderr.write(
-      `postern-gateway: name one program that a configuration is for\nusage: postern-gateway print-config ${Object.keys(fronts).join('|')} [--config FILE]\n`,
+      `postern-gateway: name one program to print a configuration for\nusage: postern-gateway print-config ${Object.keys(fronts).join('|')} [--config FILE]\n`,
     );
     return 2;
   }
-  const config = await loadConfig(asked.configFile, env);
-  if (config.tls && asked.name !== 'systemd') {
+  const config = await loadConfig(request.configFile, env);
+  if (config.tls && request.name !== 'systemd') {
     stderr.write(
-      'postern-gateway: `tls` is set: this gateway is the edge itself, and no web proxy forwards to it\n',
+      'postern-gateway: tls is set: this gateway serves TLS itself, and no web proxy forwards to it\n',
     );
     return 2;
   }
-  const values = deployValues(config, asked);
-  const { files } = asked.front;
+  const values = deployValues(config, request);
+  const { files } = request.front;
   const texts = await Promise.all(files.map((file) => readFile(join(packageDirectory(), file), 'utf8')));
-  // Where several files are printed, each says where it belongs.
+  // Of several files, each is headed by the path where it belongs.
   const titles = files.map((file) =>
     files.length > 1 ? `# ${join('/etc/systemd/system', basename(file))}\n` : '',
   );
@@ -76,7 +76,7 @@ export async function printConfigCommand(
   return 0;
 }
 
-function readArguments(args: string[]): Asked | undefined {
+function readArguments(args: string[]): PrintRequest | undefined {
   const { values, positionals } = parseArgs({
     args,
     options: { config: { type: 'string', default: 'postern.yaml' } },
@@ -87,9 +87,9 @@ function readArguments(args: string[]): Asked | undefined {
   return { name, front: fronts[name]!, configFile: resolve(values.config) };
 }
 
-function deployValues(config: Config, asked: Asked): DeployValues {
+function deployValues(config: Config, request: PrintRequest): DeployValues {
   const { publicUrl } = config;
-  // A public URL without TLS names no web proxy yet: its path is all that is known of the place.
+  // A public URL without TLS names no web proxy yet: only its path is of use.
   const { hostname: host, port: written } =
     publicUrl.protocol === 'https:' ? publicUrl : new URL(exampleValues.publicUrl);
   const port = written || exampleValues.port;
@@ -100,29 +100,29 @@ function deployValues(config: Config, asked: Asked): DeployValues {
     prefix: publicUrl.pathname,
     listen4: `*:${port}`,
     listen6: `[::]:${port}`,
-    ...upstream(config.listen, asked),
+    ...upstream(config.listen, request),
     certificateFile: exampleValues.certificateFile.replace(exampleValues.host, host),
     keyFile: exampleValues.keyFile.replace(exampleValues.host, host),
     command: `${process.execPath} ${mainFile()}`,
-    configFile: asked.configFile,
+    configFile: request.configFile,
   };
 }
 
-/** Everyone's neighbour: a web proxy on this machine reaches an "any address" at the loopback address. */
+/** A web proxy on this machine reaches a listener on all addresses at the loopback address. */
 const loopbackOf: Readonly<Record<string, string>> = { '0.0.0.0': '127.0.0.1', '::': '::1' };
 
 function upstream(
   listen: ListenAddress,
-  { name, front }: Asked,
+  { name, front }: PrintRequest,
 ): Pick<DeployValues, 'upstream' | 'upstreamUrl'> {
   if (listen.kind === 'unix') return front.socket(resolve(listen.path));
-  // systemd opens the very address; the others connect to it.
+  // systemd listens on exactly this address; the others connect to it.
   const host = name === 'systemd' ? listen.host : (loopbackOf[listen.host] ?? listen.host);
   const address = formatTarget({ host, port: listen.port });
   return { upstream: address, upstreamUrl: `http://${address}` };
 }
 
-/** Where package.json is: this file is two folders below it in the source tree, and three in `dist`. */
+/** The folder of package.json: this file is two folders below it in the source tree, and three in `dist`. */
 function packageDirectory(): string {
   let directory = dirname(fileURLToPath(import.meta.url));
   while (!existsSync(join(directory, 'package.json')) && directory !== dirname(directory)) {

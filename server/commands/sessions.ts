@@ -4,11 +4,11 @@ import { defaultConfigFile, loadConfig } from '../config/load.ts';
 import type { SessionView } from '../admin/control.ts';
 import { exits, runCommand } from './command.ts';
 import type { CommandIo } from './command.ts';
-import { askGateway } from './control-request.ts';
+import { requestGateway } from './control-request.ts';
 
 const usage = 'postern-gateway sessions [--json] [--config FILE]';
 
-/** Shows the sessions of the running gateway, one a line, or as JSON. */
+/** Lists the sessions of the running gateway, one on each line, or as JSON. */
 export function sessions(args: string[], io: CommandIo): Promise<number> {
   return runCommand(io, usage, async () => {
     const { values } = parseArgs({
@@ -18,7 +18,10 @@ export function sessions(args: string[], io: CommandIo): Promise<number> {
         json: { type: 'boolean', default: false },
       },
     });
-    const found = (await askGateway(await loadConfig(values.config, io.env), '/sessions')) as SessionView[];
+    const found = (await requestGateway(
+      await loadConfig(values.config, io.env),
+      '/sessions',
+    )) as SessionView[];
     if (values.json) io.stdout.write(`${JSON.stringify(found, undefined, 2)}\n`);
     else for (const line of table(found)) io.stdout.write(`${line}\n`);
     return exits.ok;
@@ -45,7 +48,7 @@ function table(found: readonly SessionView[]): readonly string[] {
   );
 }
 
-/** As it is, unless a terminal could take it for more than text. */
+/** The text as it is, unless it has characters that a terminal could interpret. */
 function plain(text: string): string {
   return /^[\x21-\x7e]+$/.test(text) ? text : quote(text);
 }

@@ -1,13 +1,14 @@
 import { parseArgs } from 'node:util';
 import { InvalidTokenError, readIdentity } from '../auth/jwt/claims.ts';
-import { issueToken, openKeyFile, ownAudience, ownIssuer, ownMaxLifetimeMs } from '../auth/gateway-key.ts';
+import { issueToken, openKeyFile, ownAudience, ownMaxLifetimeMs } from '../auth/gateway-key.ts';
+import { ownIssuer } from '../config/issuer-urls.ts';
 import { defaultConfigFile, loadConfig } from '../config/load.ts';
 import { UsageError, exits, runCommand } from './command.ts';
 import type { CommandIo } from './command.ts';
 
 const usage = 'postern-gateway token --subject S [--group G]… [--target T]… [--ttl 8h] [--config FILE]';
 
-/** Prints a token of the gateway's own key, and nothing else, on stdout. */
+/** Prints a new token signed with the gateway's own key, and nothing else, on stdout. */
 export function token(args: string[], io: CommandIo): Promise<number> {
   return runCommand(io, usage, async () => {
     const { values } = parseArgs({
@@ -20,7 +21,8 @@ export function token(args: string[], io: CommandIo): Promise<number> {
         ttl: { type: 'string', default: '8h' },
       },
     });
-    if (values.subject === undefined) throw new UsageError('--subject is missing: whose token is it?');
+    if (values.subject === undefined)
+      throw new UsageError('--subject is missing: name the subject of the token');
     const ttlMs = readDuration(values.ttl);
     const { subject, groups, targets } = checkIdentity({
       sub: values.subject,
@@ -43,7 +45,7 @@ export function token(args: string[], io: CommandIo): Promise<number> {
   });
 }
 
-/** The claims are read as the gateway will read them: a token that it would refuse is not made. */
+/** Reads the claims as the gateway will read them, so that no token is issued that it would refuse. */
 function checkIdentity(claims: Record<string, unknown>): ReturnType<typeof readIdentity> {
   try {
     return readIdentity(claims, 'groups');
@@ -59,6 +61,6 @@ function readDuration(text: string): number {
   const [, digits, unit] = /^([1-9]\d{0,7})([smhd])$/.exec(text) ?? [];
   const durationMs = Number(digits) * (units[unit ?? ''] ?? Number.NaN);
   if (!(durationMs <= ownMaxLifetimeMs))
-    throw new UsageError('--ttl is a time such as 30m, 8h or 7d, at most 30d');
+    throw new UsageError('--ttl must be a time such as 30m, 8h or 7d, at most 30d');
   return durationMs;
 }

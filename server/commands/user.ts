@@ -1,18 +1,19 @@
 import { parseArgs } from 'node:util';
 import { openRevocations } from '../auth/revocations.ts';
-import { signInIssuer } from '../config/sign-in-issuer.ts';
+import { signInIssuer } from '../config/issuer-urls.ts';
 import type { Config } from '../config/config.ts';
 import { defaultConfigFile, loadConfig } from '../config/load.ts';
 import {
   AccountError,
   addAccount,
   changeAccount,
+  hasAccount,
   isAccountName,
   listAccounts,
 } from '../login/accounts/accounts.ts';
 import type { Account } from '../login/accounts/accounts.ts';
-import { newOneTimeSecret, oneTimeUrl } from '../login/accounts/totp.ts';
-import { openEmbeddedStore } from '../store/sqlite-store.ts';
+import { newTotpSecret, totpUrl } from '../login/accounts/totp.ts';
+import { openStore } from '../store/open-store.ts';
 import type { Store } from '../store/store.ts';
 import { UsageError, exits, runCommand } from './command.ts';
 import type { CommandIo } from './command.ts';
@@ -39,14 +40,16 @@ interface Work {
   readonly values: Values;
 }
 
-/** Accounts of the gateway itself, for people without an identity provider. The gateway need not run. */
+/** Manages accounts of the gateway itself, for users without an identity provider. The gateway need not run. */
 export function user(args: string[], io: CommandIo): Promise<number> {
   return runCommand(io, usage, async () => {
     const [action = '', ...rest] = args;
     const act = Object.hasOwn(actions, action) ? actions[action] : undefined;
     if (!act)
       throw new UsageError(
-        action === '' ? 'user needs a word that says what to do' : `user knows no ${JSON.stringify(action)}`,
+        action === ''
+          ? 'say what to do: add, passwd, groups, disable, enable or list'
+          : `${JSON.stringify(action)} is not an action of user; use add, passwd, groups, disable, enable or list`,
       );
     const { values, positionals } = parseArgs({
       args: rest,
@@ -63,7 +66,7 @@ export function user(args: string[], io: CommandIo): Promise<number> {
     };
     const name = readName(action, positionals);
     const config = await loadConfig(values.config, io.env);
-    const store = await openEmbeddedStore(config.store.file);
+    const store = await openStore(config.store);
     try {
       await act(name, { config, store, io, values: given });
       return exits.ok;
@@ -94,29 +97,29 @@ function readName(action: string, positionals: readonly string[]): string {
       action === 'list' ? 'list takes no name' : `${action} needs the name of one account`,
     );
   if (!isAccountName(name))
-    throw new UsageError(`${JSON.stringify(name)} is no name: use a-z, 0-9, . _ @ and -, at most 64`);
+    throw new UsageError(
+      `${JSON.stringify(name)} is not a valid account name: use a-z, 0-9, . _ @ and -, at most 64 characters`,
+    );
   return name;
 }
 
 const actions: Readonly<Record<string, (name: string, work: Work) => Promise<void>>> = {
   async add(name, work) {
     const { store, io, values } = work;
-    // Before anybody types a password for nothing.
-    if ((await store.get('accounts', name)) !== undefined)
-      throw new AccountError(`there is an account ${name} already`);
+    // Checked before the operator types a password for nothing.
+    if (await hasAccount(store, name)) throw new AccountError(`there is already an account ${name}`);
     const password = await readNewPassword(io, values.passwordStdin);
-    const oneTimeSecret = values.totp ? newOneTimeSecret() : undefined;
+    const oneTimeSecret = values.totp ? newTotpSecret() : undefined;
     await addAccount(store, { name, password, groups: values.group, oneTimeSecret });
     if (oneTimeSecret !== undefined) showSecret(name, oneTimeSecret, work);
   },
 
   async passwd(name, work) {
     const { store, io, values } = work;
-    if (values.totp && values.noTotp) throw new UsageError('--totp or --no-totp, not both');
-    if ((await store.get('accounts', name)) === undefined)
-      throw new AccountError(`there is no account ${name}`);
+    if (values.totp && values.noTotp) throw new UsageError('use --totp or --no-totp, not both');
+    if (!(await hasAccount(store, name))) throw new AccountError(`there is no account ${name}`);
     const password = await readNewPassword(io, values.passwordStdin);
-    const oneTimeSecret = values.totp ? newOneTimeSecret() : undefined;
+    const oneTimeSecret = values.totp ? newTotpSecret() : undefined;
     const code = values.noTotp
       ? { oneTimeSecret: null }
       : oneTimeSecret === undefined
@@ -147,7 +150,7 @@ const actions: Readonly<Record<string, (name: string, work: Work) => Promise<voi
   },
 };
 
-/** Everything that the account has been given until now is worth nothing; the running gateway ends its tunnels. */
+/** Revokes everything issued to the account so far; the running gateway ends its tunnels. */
 async function endSignIns(name: string, reason: string, { config, store }: Work): Promise<void> {
   const revocations = await openRevocations(store);
   try {
@@ -163,7 +166,7 @@ function lineOf({ name, groups: of, disabled, hasOneTimeCode }: Account): string
   return [name, ...notes.filter((note) => note !== '')].join('  ');
 }
 
-/** The only time that it is shown. */
+/** Prints the one-time secret, which is never shown again. */
 function showSecret(name: string, secret: string, { config, io }: Work): void {
-  io.stdout.write(`${oneTimeUrl(secret, { issuer: config.publicUrl.hostname, account: name })}\n`);
+  io.stdout.write(`${totpUrl(secret, { issuer: config.publicUrl.hostname, account: name })}\n`);
 }

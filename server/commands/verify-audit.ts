@@ -7,7 +7,7 @@ import type { CommandIo } from './command.ts';
 
 const usage = 'postern-gateway verify-audit FILE';
 
-/** `postern-gateway verify-audit FILE`: exit 0 when the chain of the file is whole, 1 when it is not. */
+/** `postern-gateway verify-audit FILE`: exits 0 when the chain of the file is intact, else 1. */
 export function verifyAudit(args: string[], io: CommandIo): Promise<number> {
   return runCommand(io, usage, async () => {
     const [file] = args;
@@ -20,7 +20,7 @@ export function verifyAudit(args: string[], io: CommandIo): Promise<number> {
       problems++;
       io.stdout.write(`${file}:${line}: ${why}\n`);
     }
-    if (problems === 0) io.stdout.write(`${file}: every line is in its place\n`);
+    if (problems === 0) io.stdout.write(`${file}: every line is intact\n`);
     return problems === 0 ? exits.ok : exits.failure;
   });
 }

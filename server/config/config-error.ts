@@ -1,4 +1,4 @@
-/** One thing wrong with the settings, and where. */
+/** A problem of the settings, and its place. */
 export interface ConfigProblem {
   /** The config file, or the environment variable that overrides it. */
   readonly file: string;
@@ -9,7 +9,7 @@ export interface ConfigProblem {
   readonly message: string;
 }
 
-/** The settings cannot be used; it holds every problem that was found. */
+/** Settings that cannot be used, with every problem that was found. */
 export class ConfigError extends Error {
   override readonly name = 'ConfigError';
   readonly problems: readonly ConfigProblem[];

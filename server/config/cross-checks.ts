@@ -1,33 +1,32 @@
 import { formatTarget, isAddress, sshPort } from '../../protocol/target.ts';
-import { signInIssuer } from './sign-in-issuer.ts';
 import { formatPattern } from '../../protocol/target-pattern.ts';
 import type { TargetPattern } from '../../protocol/target-pattern.ts';
 import type { ListenAddress } from './config.ts';
-import type { SettingsInput } from './schema.ts';
-import { checkDiscoverable, readTargetName } from './setting-parsers.ts';
+import { ownIssuer, signInIssuer } from './issuer-urls.ts';
+import type { Settings } from './schema.ts';
 import type { SettingProblem } from './issue-messages.ts';
 
-type Rule = SettingsInput['rules'][number];
-type Issuer = SettingsInput['issuers'][number];
+type Rule = Settings['rules'][number];
+type Issuer = Settings['issuers'][number];
 
-/** The settings that are right one by one: one that has problems of its own is absent, in a list undefined. */
-export type SoundSettings = Partial<Omit<SettingsInput, 'rules' | 'issuers'>> & {
+/** The settings that are right one by one: one with problems of its own is absent, in `rules` and `issuers` undefined. */
+export type SoundSettings = Partial<Omit<Settings, 'rules' | 'issuers' | 'publicUrl'>> & {
+  readonly publicUrl?: URL | undefined;
   readonly rules?: readonly (Rule | undefined)[];
   readonly issuers?: readonly (Issuer | undefined)[];
 };
 
-/** What is wrong between settings that are right one by one. */
+/** The problems between settings that are right one by one. */
 export function crossCheck(settings: SoundSettings): readonly SettingProblem[] {
   return [
     ...checkListeners(settings),
     ...checkIssuers(settings),
     ...checkProviders(settings),
-    ...checkTargets(settings.targets ?? {}),
     ...(settings.rules ?? []).flatMap((rule, at) => (rule ? checkRule(rule, ['rules', at], settings) : [])),
   ];
 }
 
-/** The URL of a gateway that is told none: its own door, when that is on this machine only. */
+/** The default of `publicUrl`: the gateway's own listener, when it is on this machine only. */
 export function defaultPublicUrl({ listen, tls }: Pick<SoundSettings, 'listen' | 'tls'>): URL | undefined {
   if (listen?.kind !== 'tcp' || !isLoopback(listen.host)) return undefined;
   return new URL(`${tls ? 'https' : 'http'}://${formatTarget(listen)}/ssh/`);
@@ -37,10 +36,14 @@ function checkListeners(settings: SoundSettings): readonly SettingProblem[] {
   const { listen, admin } = settings;
   const problems: SettingProblem[] = [];
   if (listen && admin && sameListen(listen, admin)) {
-    problems.push({ path: ['admin'], message: 'the admin door must not be the public one' });
+    problems.push({ path: ['admin'], message: 'admin and listen must not be the same address' });
   }
   if (listen && 'publicUrl' in settings && !settings.publicUrl) {
-    problems.push({ path: ['publicUrl'], message: 'is missing: say where people reach this gateway' });
+    problems.push({
+      path: ['publicUrl'],
+      message:
+        'is missing: write the URL at which clients reach this gateway, for example https://gw.example/ssh/',
+    });
   }
   return problems;
 }
@@ -49,15 +52,15 @@ function checkIssuers({ issuers = [], publicUrl }: SoundSettings): readonly Sett
   return issuers.flatMap((issuer, at) => {
     if (!issuer) return [];
     const path = ['issuers', at];
-    const problems = checkKeys(issuer).map((message) => ({ path, message }));
+    const problems: SettingProblem[] = [];
     if (issuers.findIndex((each) => each?.issuer === issuer.issuer) < at) {
       problems.push({ path, message: `${issuer.issuer} is listed twice` });
     }
-    if (issuer.issuer === publicUrl?.href) {
-      problems.push({ path, message: "this is the gateway's own issuer, which it believes by its own key" });
+    if (publicUrl && issuer.issuer === ownIssuer(publicUrl)) {
+      problems.push({ path, message: "this is the gateway's own issuer, which it trusts already" });
     }
     if (publicUrl && issuer.issuer === signInIssuer(publicUrl)) {
-      problems.push({ path, message: "this is the gateway's own sign-in, whose keys it has" });
+      problems.push({ path, message: "this is the gateway's own sign-in, which it trusts already" });
     }
     return problems;
   });
@@ -66,7 +69,7 @@ function checkIssuers({ issuers = [], publicUrl }: SoundSettings): readonly Sett
 /** Two people must never share a subject: rules and limits could not tell them apart. */
 function checkProviders({ signIn }: SoundSettings): readonly SettingProblem[] {
   if (!signIn) return [];
-  const prefixes = signIn.providers.map(({ name, subjectPrefix = `${name}:` }) => subjectPrefix);
+  const prefixes = signIn.providers.map(({ subjectPrefix }) => subjectPrefix);
   return signIn.providers.flatMap(({ name }, at) => {
     const path = ['signIn', 'providers', at];
     const problems: SettingProblem[] = [];
@@ -87,32 +90,6 @@ function checkProviders({ signIn }: SoundSettings): readonly SettingProblem[] {
   });
 }
 
-function checkKeys({ issuer, jwksUrl, jwksFile }: Issuer): string[] {
-  if (jwksUrl && jwksFile !== undefined) return ['jwksUrl and jwksFile are both given'];
-  if (jwksUrl || jwksFile !== undefined) return [];
-  try {
-    checkDiscoverable(issuer);
-    return [];
-  } catch (error) {
-    return [(error as Error).message];
-  }
-}
-
-function checkTargets(targets: SettingsInput['targets']): readonly SettingProblem[] {
-  const seen = new Set<string>();
-  return Object.keys(targets).flatMap((key) => {
-    const path = ['targets', key];
-    try {
-      const name = readTargetName(key);
-      if (seen.has(name)) return [{ path, message: `${name} is listed twice` }];
-      seen.add(name);
-      return [];
-    } catch (error) {
-      return [{ path, message: (error as Error).message }];
-    }
-  });
-}
-
 function checkRule(
   rule: Rule,
   path: SettingProblem['path'],
@@ -120,10 +97,10 @@ function checkRule(
 ): readonly SettingProblem[] {
   const problems: SettingProblem[] = [];
   if (rule.groups.length === 0 && rule.subjects.length === 0) {
-    problems.push({ path, message: 'it is for nobody: name groups or subjects' });
+    problems.push({ path, message: 'it applies to no principal: name groups or subjects' });
   }
   if (settings.issuers?.every((each) => each !== undefined) && 'publicUrl' in settings) {
-    const own = settings.publicUrl && [settings.publicUrl.href, signInIssuer(settings.publicUrl)];
+    const own = settings.publicUrl && [ownIssuer(settings.publicUrl), signInIssuer(settings.publicUrl)];
     const known = [...settings.issuers.map((each) => each?.issuer), ...(own ?? [])];
     for (const [at, issuer] of rule.issuers.entries()) {
       if (!known.includes(issuer)) {
@@ -132,9 +109,7 @@ function checkRule(
     }
   }
   if (settings.targets) {
-    const targets = new Map(
-      Object.entries(settings.targets).map(([name, each]) => [name.toLowerCase(), each]),
-    );
+    const targets = new Map(settings.targets.map((each) => [each.name, each]));
     for (const [at, pattern] of rule.targets.entries()) {
       const message = checkPattern(pattern, targets);
       if (message) problems.push({ path: [...path, 'targets', at], message });
@@ -143,18 +118,18 @@ function checkRule(
   return problems;
 }
 
-/** A pattern that can never lead anywhere is a mistake: a name of one label is in `targets`, or it is nothing. */
+/** Reports a pattern that can never match a target: a name of one label has to be in `targets`. */
 function checkPattern(
   pattern: TargetPattern,
-  targets: ReadonlyMap<string, SettingsInput['targets'][string]>,
+  targets: ReadonlyMap<string, Settings['targets'][number]>,
 ): string | undefined {
   const named = targets.get(pattern.host);
-  if (named?.address.port !== undefined && pattern.port !== '*' && pattern.port !== sshPort) {
-    return `${formatPattern(pattern)} never matches: targets.${pattern.host} has a port of its own, and serves port ${sshPort} only`;
+  if (named?.port !== undefined && pattern.port !== '*' && pattern.port !== sshPort) {
+    return `${formatPattern(pattern)} never matches: targets.${pattern.host} names a port itself, and serves port ${sshPort} only`;
   }
   const isSingle = pattern.host !== '*' && !pattern.host.includes('.') && !isAddress(pattern.host);
   return isSingle && !named
-    ? `${pattern.host} is not in targets; add it, or write a whole DNS name`
+    ? `${pattern.host} is not in targets; add it there, or write a full DNS name`
     : undefined;
 }
 

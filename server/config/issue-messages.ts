@@ -1,19 +1,19 @@
 import type { z } from 'zod';
 import type { SettingPath } from './yaml-document.ts';
-import { keysOf, schemaAt } from './schema-walk.ts';
-import { settingsSchema } from './schema.ts';
+import { keysOf, schemaAt } from './setting-types.ts';
+import { settingsOutline } from './schema.ts';
 
-/** A problem with a setting, without the place it stands at. */
+/** A problem with a setting, without file and line. */
 export interface SettingProblem {
   readonly path: SettingPath;
   readonly message: string;
 }
 
-/** What the schema found, in words for the operator; one problem for each unknown key. */
+/** Translates an issue of the schema into problems for the operator; one for each unknown key. */
 export function describeIssue(issue: z.core.$ZodIssue): readonly SettingProblem[] {
   const path = issue.path.map((step) => (typeof step === 'number' ? step : String(step)));
   if (issue.code !== 'unrecognized_keys') return [{ path, message: wordIssue(issue) }];
-  const known = keysOf(schemaAt(settingsSchema, path));
+  const known = keysOf(schemaAt(settingsOutline, path));
   return issue.keys.map((key) => ({ path: [...path, key], message: wordUnknown(key, known) }));
 }
 
@@ -29,7 +29,7 @@ const kinds: Readonly<Record<string, string>> = {
   number: 'a number',
   int: 'a whole number',
   boolean: 'true or false',
-  array: 'a list',
+  array: 'a list, such as [a, b]',
   object: 'a section with keys',
   record: 'a section with keys',
 };
@@ -62,9 +62,9 @@ function wordUnknown(key: string, known: readonly string[]): string {
   return near ? `unknown key; did you mean ${nearest.each}?` : `unknown key; known are ${known.join(', ')}`;
 }
 
-/** How many letters have to be put in, taken out or changed (Levenshtein). */
+/** The number of letters to insert, remove or change (Levenshtein distance). */
 function editDistance(one: string, other: string): number {
-  // No key is this long; a long one in the file is not worth the time.
+  // No known key is this long, and comparing a long one takes time.
   if (one.length > 64) return Infinity;
   let row = Array.from({ length: other.length + 1 }, (_, at) => at);
   for (let i = 0; i < one.length; i++) {

@@ -4,7 +4,7 @@ import type { Config } from './config.ts';
 import type { ConfigEnvironment } from './overrides.ts';
 import { parseConfig } from './parse.ts';
 
-/** Where the settings are unless `--config` says otherwise. */
+/** The file of the settings, unless `--config` names another. */
 export const defaultConfigFile = './postern.yaml';
 
 /** Reads and parses the config file. Throws `ConfigError`, also when the file cannot be read. */
@@ -12,7 +12,7 @@ export async function loadConfig(file: string, env: ConfigEnvironment): Promise<
   return parseConfig(await readConfigText(file), { file, env });
 }
 
-/** The text of the config file, as it stands now. Throws `ConfigError`. */
+/** Reads the text of the config file. Throws `ConfigError`. */
 export async function readConfigText(file: string): Promise<string> {
   try {
     const bytes = await readFile(file);

@@ -1,10 +1,10 @@
 import type { ConfigProblem } from './config-error.ts';
 import { readDocument } from './yaml-document.ts';
 import type { SettingPath } from './yaml-document.ts';
-import { isRecord, isText, keysOf, schemaAt } from './schema-walk.ts';
-import { settingsSchema } from './schema.ts';
+import { isRecord, isText, keysOf, schemaAt } from './setting-types.ts';
+import { settingsOutline } from './schema.ts';
 
-/** A setting that the environment gives. */
+/** A setting from the environment. */
 export interface Override {
   /** The environment variable. */
   readonly name: string;
@@ -16,7 +16,7 @@ export type ConfigEnvironment = Readonly<Record<string, string | undefined>>;
 
 const prefix = 'POSTERN__';
 
-/** The settings of `POSTERN__SECTION__KEY` variables, sections before their keys. */
+/** Reads the settings of `POSTERN__SECTION__KEY` variables, sections before their keys. */
 export function readOverrides(env: ConfigEnvironment): {
   readonly overrides: readonly Override[];
   readonly problems: readonly ConfigProblem[];
@@ -29,20 +29,20 @@ export function readOverrides(env: ConfigEnvironment): {
     const read = readOverride(name, raw);
     if ('message' in read) problems.push(read);
     else if (overrides.some(({ path }) => samePath(path, read.path))) {
-      problems.push({ file: name, path: read.path.join('.'), message: 'another variable sets this too' });
+      problems.push({ file: name, path: read.path.join('.'), message: 'another variable sets this key too' });
     } else overrides.push(read);
   }
   return { overrides: overrides.toSorted((a, b) => a.path.length - b.path.length), problems };
 }
 
-/** The settings with the overrides in place. A section that is no section stays as it is, to be reported as such. */
+/** The settings with the overrides in place. A value that is not a section, but should be, stays as it is, to be reported. */
 export function applyOverrides(settings: unknown, overrides: readonly Override[]): unknown {
   return overrides.reduce((value, { path, value: given }) => setAt(value ?? {}, path, given), settings);
 }
 
 function readOverride(name: string, raw: string): Override | ConfigProblem {
   const path = findPath(name.slice(prefix.length).split('__'));
-  if (!path) return { file: name, path: '', message: 'this names no setting' };
+  if (!path) return { file: name, path: '', message: 'there is no such setting' };
   try {
     return { name, path, value: readValue(raw, path) };
   } catch (error) {
@@ -51,7 +51,7 @@ function readOverride(name: string, raw: string): Override | ConfigProblem {
 }
 
 function findPath(segments: readonly string[]): readonly string[] | undefined {
-  let schema: unknown = settingsSchema;
+  let schema: unknown = settingsOutline;
   const path: string[] = [];
   for (const segment of segments) {
     const key = isRecord(schema) ? chosenKey(segment) : knownKey(segment, keysOf(schema));
@@ -68,15 +68,15 @@ function knownKey(segment: string, keys: readonly string[]): string | undefined 
   return keys.find((key) => key.toLowerCase() === wanted);
 }
 
-/** Shells take no `-` in a variable's name, and host names take no `_`. */
+/** Shells allow no `-` in the name of a variable, and host names no `_`. */
 function chosenKey(segment: string): string | undefined {
   const key = segment.replaceAll('_', '-').toLowerCase();
   return key === '' ? undefined : key;
 }
 
-/** YAML, as in the file; but a setting that is text takes what YAML would read as something else, such as `[::]:8022`. */
+/** Reads a value as YAML, as in the file; a setting that is text also accepts what YAML reads as something else, such as `[::]:8022`. */
 function readValue(raw: string, path: SettingPath): unknown {
-  const isPlain = isText(schemaAt(settingsSchema, path));
+  const isPlain = isText(schemaAt(settingsOutline, path));
   const { value, problems } = readDocument(raw, '');
   const [problem] = problems;
   if (isPlain && (problem || typeof value !== 'string')) return raw;

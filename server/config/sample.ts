@@ -2,48 +2,48 @@
 export function defaultConfigText(): string {
   return `# yaml-language-server: $schema=./deploy/postern.schema.json
 # The settings of the gateway. Check them with: postern-gateway check
-# Every setting can be given by the environment too: POSTERN__LIMITS__PER_SUBJECT=50
+# The environment can override each of them: POSTERN__LIMITS__PER_SUBJECT=50
 
-# The HTTP door, for the web proxy before it (nginx, HAProxy ...) to pass /ssh/ to.
+# The HTTP listener, to which the web proxy in front (nginx, HAProxy ...) forwards /ssh/.
 listen: 127.0.0.1:8022
-# Health, readiness and metrics. Never put this on the public door.
+# Health, readiness and metrics. Never make this public.
 admin: 127.0.0.1:9464
 # For postern-gateway sessions and kill, on this machine only.
 control: unix:./postern-control.sock
-# How many processes take tunnels: one for each core that is to do so.
+# Number of processes that take tunnels: one for each core that they can use.
 workers: 1
-# Where people reach the gateway; the path ends in /.
+# The URL at which clients reach the gateway; its path ends in /.
 publicUrl: http://127.0.0.1:8022/ssh/
-# Whose X-Forwarded-For is believed: the web proxy on this machine.
+# The peers whose X-Forwarded-For is trusted: the web proxy on this machine.
 trustedProxies: [127.0.0.0/8, "::1"]
 
-# The gateway's own key, made at first need. Its tokens come from: postern-gateway token --subject you --group dev
+# The gateway's own signing key, created when first needed. For a token: postern-gateway token --subject you --group dev
 keyFile: ./postern-key.json
 # Accounts, sign-ins, tickets and revocations.
 store: { file: ./postern.db }
-# People sign in with: postern login. Their accounts come from: postern-gateway user add you --group dev
+# Users sign in with: postern login. To create an account: postern-gateway user add you --group dev
 signIn:
   accounts: true
   sessionHours: 12
 #  providers:
 #    - { name: corp, title: Example Corp, issuer: https://id.example, clientId: postern, clientSecretFile: ./corp.secret }
-# Whose tokens are believed besides.
+# Other trusted token issuers.
 issuers: []
 #  - issuer: https://id.example
 #    audience: postern
 #    groupsClaim: groups
 #    algorithms: [ES256, EdDSA, RS256]
 
-# Names and the addresses they stand for.
+# Names that users connect to, and their addresses.
 targets:
   box: { address: 127.0.0.1:22 }
 
-# Who may reach what. What no rule allows is denied.
+# Which targets each principal can reach. Everything else is denied.
 rules:
   - { groups: [dev], targets: [box] }
 #  - { subjects: [ci-bot], targets: ["git.example:22"] }
 
-# What may be dialled at all. Loopback, link-local and metadata addresses have to be listed one by one.
+# Addresses that can be dialled at all. Loopback, link-local and metadata addresses have to be listed one by one.
 network:
   allow: [127.0.0.1/32]
 
@@ -56,7 +56,7 @@ limits:
   sessionHours: 12
   graceSeconds: 30
 
-# One line for each request for a tunnel. required: no record, no tunnel.
+# One line for every request for a tunnel. required: no record, no tunnel.
 audit: { file: ./audit.jsonl, required: true }
 log: { level: info }
 `;

@@ -10,12 +10,12 @@ export interface Position {
   readonly column: number;
 }
 
-/** A config file as plain values, which still knows where each of them stands. */
+/** A config file as plain values, with the place of each of them. */
 export interface ConfigDocument {
   readonly value: unknown;
-  /** What is wrong with the text itself; `value` is undefined then. */
+  /** Problems of the text itself; `value` is undefined then. */
   readonly problems: readonly ConfigProblem[];
-  /** Where the setting stands, or what is nearest around it. */
+  /** The place of the setting, or of the nearest one around it. */
   locate(path: SettingPath): Position | undefined;
 }
 
@@ -40,7 +40,7 @@ export function readDocument(text: string, file: string): ConfigDocument {
     });
     const problems = textProblems(document).map(({ at, message }) => ({
       file,
-      ...place(lines, at),
+      ...positionOf(lines, at),
       path: '',
       message,
     }));
@@ -48,7 +48,7 @@ export function readDocument(text: string, file: string): ConfigDocument {
     return {
       value: document.toJS({ maxAliasCount }) as unknown,
       problems: [],
-      locate: (path) => place(lines, offsetOf(document, path)),
+      locate: (path) => positionOf(lines, offsetOf(document, path)),
     };
   } catch (error) {
     // Too many aliases, or brackets nested deeper than the stack.
@@ -62,33 +62,39 @@ function unreadable(problems: readonly ConfigProblem[]): ConfigDocument {
   return { value: undefined, problems, locate: () => undefined };
 }
 
+/** Better words for the parser's commonest errors. */
+const messages: Readonly<Record<string, string>> = {
+  DUPLICATE_KEY: 'this key is here twice',
+  TAB_AS_INDENT: 'this line begins with a tab; YAML wants spaces',
+};
+
 interface TextProblem {
   readonly at: number;
   readonly message: string;
 }
 
 function textProblems(document: Document.Parsed): readonly TextProblem[] {
-  // A warning is a tag or directive that would be ignored: what is ignored cannot be trusted either.
-  const found: TextProblem[] = [...document.errors, ...document.warnings].map(({ pos, message }) => ({
+  // A warning is a tag or directive that would be ignored: the operator meant something by it.
+  const found: TextProblem[] = [...document.errors, ...document.warnings].map(({ pos, code, message }) => ({
     at: pos[0],
-    message,
+    message: messages[code] ?? message,
   }));
   visit(document, {
     Pair(_, pair) {
       if (keyOf(pair) !== '__proto__') return;
-      found.push({ at: startOf(pair.key) ?? 0, message: '__proto__ is not a key' });
+      found.push({ at: startOf(pair.key) ?? 0, message: '__proto__ cannot be a key' });
     },
   });
   return found;
 }
 
-function place(lines: LineCounter, offset: number | undefined): Position | undefined {
+function positionOf(lines: LineCounter, offset: number | undefined): Position | undefined {
   if (offset === undefined) return undefined;
   const { line, col } = lines.linePos(offset);
   return line === 0 ? undefined : { line, column: col };
 }
 
-/** The key of a setting in a map, the value of one in a list. */
+/** The offset of the key of a setting in a map, of the value in a list. */
 function offsetOf(document: Document.Parsed, path: SettingPath): number | undefined {
   let node: unknown = document.contents;
   let offset = startOf(node);

@@ -5,25 +5,26 @@ import { addressBytes, cidrContains, cidrInside, parseCidr } from '../net/cidr.t
 import type { Cidr } from '../net/cidr.ts';
 import { embeddedIpv4, isAssigned, specialRanges, unmapped } from '../net/special-ranges.ts';
 
-/** Whether an address may be dialled, and why. */
+/** The decision whether an address is allowed to be dialled, with its reason. */
 export interface AddressDecision {
   readonly allowed: boolean;
   /** For the operator: it names ranges, which the caller must not see. */
   readonly why: string;
 }
 
-/** Judges a literal address just before it is dialled. */
+/** Evaluates a literal address just before it is dialled. */
 export type AddressCheck = (address: string, port: number) => AddressDecision;
 
 export interface AddressCheckOptions {
   readonly network: NetworkConfig;
-  /** Where the gateway itself listens: never dialled. Read at each check, so it may grow once ports are known. */
+  /** Where the gateway itself listens: never dialled. Read at each check, so it can grow once ports are known. */
   readonly ownAddresses: readonly ListenAddress[];
 }
 
 /**
- * The network policy: what is not listed in a non-empty `allow` is refused, `deny` wins, and a special range (loopback,
- * metadata …) is closed unless `allow` lists a range wholly inside it. Throws `RangeError` for a range that cannot be read.
+ * The network policy: an address that a non-empty `allow` does not list is refused, `deny` wins, and a special range
+ * (loopback, metadata …) is closed unless `allow` lists a range wholly inside it. Throws `RangeError` for a range that
+ * cannot be read.
  */
 export function addressCheck({ network, ownAddresses }: AddressCheckOptions): AddressCheck {
   const allow = network.allow.map(parseCidr);
@@ -53,12 +54,12 @@ interface Ranges {
   readonly deny: readonly Cidr[];
 }
 
-/** Why an address is closed whatever form it came in; undefined when it is not. */
+/** The reason for which an address is closed, whatever its form; undefined when it is open. */
 function evaluateLayer(bytes: readonly number[], { allow, deny }: Ranges): string | undefined {
   const denied = deny.find((range) => cidrContains(range, bytes));
   if (denied) return `network.deny lists ${denied.text}`;
   if (!isAssigned(bytes)) return 'it is reserved';
-  // Every special range around it has to be opened: 169.254.0.0/16 opens link-local, and not the metadata address in it.
+  // Every special range around it must be opened: 169.254.0.0/16 opens link-local, but not the metadata address in it.
   const closed = specialRanges.find(
     ({ range }) =>
       cidrContains(range, bytes) && !allow.some((a) => cidrContains(a, bytes) && cidrInside(a, range)),
@@ -68,7 +69,7 @@ function evaluateLayer(bytes: readonly number[], { allow, deny }: Ranges): strin
 
 function isOwn(own: ListenAddress, bytes: readonly number[], port: number): boolean {
   if (own.kind !== 'tcp' || own.port !== port) return false;
-  // Dialling the unspecified address reaches whatever listens on this machine.
+  // Dialling the unspecified address reaches any listener of this machine.
   if (bytes.every((byte) => byte === 0)) return true;
   const host = addressBytes(own.host);
   if (!host) return isLocal(bytes);

@@ -1,12 +1,23 @@
-import type { Socket } from 'node:net';
+import type { Duplex } from 'node:stream';
 import type { Grant } from '../policy/policy.ts';
+
+/** The byte stream to a target, however it was reached. A `net.Socket` is one. */
+export interface TargetStream extends Duplex {
+  /** Bytes received from the target so far. */
+  readonly bytesRead: number;
+  /** Bytes sent to the target so far. */
+  readonly bytesWritten: number;
+  /** The address that was connected to; undefined once the stream has closed. */
+  readonly remoteAddress?: string | undefined;
+  readonly remotePort?: number | undefined;
+}
 
 export interface Dialer {
   /**
    * Connects to the granted address; a name is resolved, each address checked, and exactly a checked one dialled.
-   * The caller owns the socket: half-open allowed, no delay, with keep-alive.
-   * Throws `ADDRESS_DENIED`, `NAME_NOT_FOUND`, `NAME_FAILED`, `NAME_TIMEOUT`, `DIAL_REFUSED`, `DIAL_TIMEOUT`,
-   * `DIAL_UNREACHABLE`, `DIAL_EXHAUSTED`; the reason of a signal that is aborted.
+   * The caller owns the stream: half-open allowed, no delay, with keep-alive.
+   * Rejects with `ADDRESS_DENIED`, `NAME_NOT_FOUND`, `NAME_FAILED`, `NAME_TIMEOUT`, `DIAL_REFUSED`, `DIAL_TIMEOUT`,
+   * `DIAL_UNREACHABLE`, `DIAL_EXHAUSTED`, or the reason of a signal that aborts.
    */
-  dial(grant: Grant, signals: readonly AbortSignal[]): Promise<Socket>;
+  dial(grant: Grant, signals: readonly AbortSignal[]): Promise<TargetStream>;
 }

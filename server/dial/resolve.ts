@@ -1,21 +1,22 @@
 import { Resolver } from 'node:dns/promises';
 import { setTimeout as wait } from 'node:timers/promises';
+import { onAbort } from '../../base/deadline.ts';
+import { Semaphore } from '../../base/semaphore.ts';
 import { TunnelError } from '../../protocol/errors.ts';
 import { addressBytes } from '../net/cidr.ts';
 import { TtlCache } from './ttl-cache.ts';
-import { turns } from './semaphore.ts';
 
-/** Turns a name into addresses. */
+/** Resolves names to addresses. */
 export interface NameResolver {
   /**
-   * At least one literal address. None of them has been checked against the network policy.
-   * Throws `NAME_NOT_FOUND`, `NAME_FAILED`, `NAME_TIMEOUT`; the signal's reason when aborted.
+   * Resolves to at least one literal address; none has been checked against the network policy.
+   * Rejects with `NAME_NOT_FOUND`, `NAME_FAILED`, `NAME_TIMEOUT`, or the reason of the signal when it aborts.
    */
   resolve(name: string, signal: AbortSignal): Promise<readonly string[]>;
 }
 
 export interface ResolveOptions {
-  /** `address` or `address:port`; empty: the system's. */
+  /** Each `address` or `address:port`; empty: the system's. */
   readonly nameServers: readonly string[];
   /** A monotonic clock, in milliseconds. */
   readonly now?: () => number;
@@ -23,16 +24,16 @@ export interface ResolveOptions {
 
 const tryMs = 1000;
 const tries = 2;
-// c-ares doubles the time at the second try and asks each server: E7 measured 4 s for one dead server.
+// c-ares doubles the time at the second try and queries each server: E7 measured 4 s for one dead server.
 const queryMs = 4500;
-const turnMs = 1000;
-const concurrent = 64;
+const permitMs = 1000;
+const maxConcurrent = 64;
 const maxAddresses = 16;
 const maxNames = 4096;
 const minLifeMs = 1000;
 const maxLifeMs = 60_000;
 const failureLifeMs = 2000;
-// RFC 8305 §3 waits 50 ms for the other family; a name server on the far side of a WAN needs some more.
+// RFC 8305 §3 waits 50 ms for the other family; a name server across a WAN needs longer.
 const otherFamilyMs = 250;
 
 type Failure = 'NAME_NOT_FOUND' | 'NAME_FAILED' | 'NAME_TIMEOUT';
@@ -40,39 +41,40 @@ type Answer =
   { readonly addresses: readonly string[] } | { readonly failure: Failure; readonly cause?: unknown };
 
 /**
- * Asks DNS by c-ares, never by `getaddrinfo`: four hanging names would hold up every other look-up for 20 s, and the
- * hosts file and search domains would let one name mean several things. Answers are kept for their TTL, 1 to 60 s;
- * a name is asked for once however many wait for it.
+ * Queries DNS through c-ares, never `getaddrinfo`: four hanging names would hold up every other lookup for 20 s, and the
+ * hosts file and search domains would give one name several meanings. Answers are cached for their TTL, 1 to 60 s;
+ * callers that wait for the same name share one query.
  */
 export function nameResolver({ nameServers, now = () => performance.now() }: ResolveOptions): NameResolver {
   const resolver = new Resolver({ timeout: tryMs, tries });
   if (nameServers.length > 0) resolver.setServers([...nameServers]);
   const cache = new TtlCache<Answer>(now, maxNames);
-  const asking = new Map<string, Promise<Answer>>();
-  const queue = turns(concurrent);
+  const running = new Map<string, Promise<Answer>>();
+  const semaphore = new Semaphore(maxConcurrent);
 
-  async function ask(name: string): Promise<Answer> {
-    if (!(await queue.take(AbortSignal.timeout(turnMs)))) return { failure: 'NAME_TIMEOUT' };
-    const query = lookUp(resolver, name);
-    // The turn lasts as long as c-ares works on it, not as long as we wait.
-    void query.settled.finally(() => queue.give());
-    const { answer, lifeMs } = await query.found;
+  async function query(name: string): Promise<Answer> {
+    const release = await acquire(semaphore);
+    if (release === undefined) return { failure: 'NAME_TIMEOUT' };
+    const { found, settled } = lookUp(resolver, name);
+    // The permit is held as long as c-ares works on the query, not as long as callers wait for it.
+    void settled.finally(release);
+    const { answer, lifeMs } = await found;
     cache.set(name, answer, lifeMs);
     return answer;
   }
 
   function share(name: string): Promise<Answer> {
-    const running = asking.get(name);
-    if (running) return running;
-    const answer = ask(name).finally(() => asking.delete(name));
-    asking.set(name, answer);
+    const shared = running.get(name);
+    if (shared) return shared;
+    const answer = query(name).finally(() => running.delete(name));
+    running.set(name, answer);
     return answer;
   }
 
   return {
     async resolve(name, signal) {
       signal.throwIfAborted();
-      const answer = cache.get(name) ?? (await orAborted(share(name), signal));
+      const answer = cache.get(name) ?? (await unlessAborted(share(name), signal));
       if ('failure' in answer)
         throw new TunnelError(answer.failure, messages[answer.failure], { cause: answer.cause });
       return answer.addresses;
@@ -80,6 +82,7 @@ export function nameResolver({ nameServers, now = () => performance.now() }: Res
   };
 }
 
+/** The answer for one address family. */
 interface Family {
   readonly addresses: readonly string[];
   readonly ttlSeconds: number;
@@ -93,14 +96,19 @@ interface Found {
   readonly lifeMs: number;
 }
 
+/** A permit within `permitMs`, or undefined. */
+async function acquire(semaphore: Semaphore): Promise<(() => void) | undefined> {
+  return semaphore.acquire(AbortSignal.timeout(permitMs)).catch(() => undefined);
+}
+
 function lookUp(resolver: Resolver, name: string): { found: Promise<Found>; settled: Promise<unknown> } {
-  const v4 = askFamily(() => resolver.resolve4(name, { ttl: true }));
-  const v6 = askFamily(() => resolver.resolve6(name, { ttl: true }));
+  const v4 = queryFamily(() => resolver.resolve4(name, { ttl: true }));
+  const v6 = queryFamily(() => resolver.resolve6(name, { ttl: true }));
   const settled = Promise.all([v4, v6]);
   return { settled, found: firstUseful(settled, [v4, v6]) };
 }
 
-/** Both families; or one that has addresses and no word of the other for a while; or none of them in time. */
+/** Both families; or one that has addresses when the other has not answered for a while; or neither in time. */
 async function firstUseful(
   settled: Promise<readonly Family[]>,
   families: readonly Promise<Family>[],
@@ -110,13 +118,15 @@ async function firstUseful(
     if (got.addresses.length === 0) return settled;
     return Promise.race([settled, wait(otherFamilyMs, [got], { ref: false })]);
   });
-  const late: Family = { addresses: [], ttlSeconds: 0, code: 'ETIMEOUT' };
-  return weigh(await Promise.race([...enough, wait(queryMs, [late], { ref: false })]));
+  const timedOut: Family = { addresses: [], ttlSeconds: 0, code: 'ETIMEOUT' };
+  return combine(await Promise.race([...enough, wait(queryMs, [timedOut], { ref: false })]));
 }
 
-async function askFamily(ask: () => Promise<readonly { address: string; ttl: number }[]>): Promise<Family> {
+async function queryFamily(
+  resolve: () => Promise<readonly { address: string; ttl: number }[]>,
+): Promise<Family> {
   try {
-    const records = await ask();
+    const records = await resolve();
     const usable = records.filter(({ address }) => addressBytes(address) !== undefined);
     const ttlSeconds = Math.min(...usable.map(({ ttl }) => ttl));
     return { addresses: usable.map(({ address }) => address), ttlSeconds };
@@ -125,7 +135,7 @@ async function askFamily(ask: () => Promise<readonly { address: string; ttl: num
   }
 }
 
-function weigh(families: readonly Family[]): Found {
+function combine(families: readonly Family[]): Found {
   const withAddresses = families.filter(({ addresses }) => addresses.length > 0);
   if (withAddresses.length > 0) {
     const ttlMs = Math.min(...withAddresses.map(({ ttlSeconds }) => ttlSeconds)) * 1000;
@@ -134,7 +144,7 @@ function weigh(families: readonly Family[]): Found {
       lifeMs: Math.min(maxLifeMs, Math.max(minLifeMs, ttlMs)),
     };
   }
-  // "No such name" is about the name, whichever family was asked; after it, the failure that another try may mend.
+  // "No such name" holds for the name, whichever family was queried; next comes the failure that a retry can overcome.
   const order: readonly (readonly [string, Failure])[] = [
     ['ENOTFOUND', 'NAME_NOT_FOUND'],
     ['ETIMEOUT', 'NAME_TIMEOUT'],
@@ -151,21 +161,20 @@ function pick(families: readonly Family[]): readonly string[] {
   return families.flatMap(({ addresses }) => addresses.slice(0, each));
 }
 
-// Without the name: a target's own name in the DNS may be nothing that the caller should know.
+// Without the name: the DNS name behind a target can be one that the caller must not learn.
 const messages: Record<Failure, string> = {
   NAME_NOT_FOUND: 'there is no such name in the DNS',
   NAME_FAILED: 'the name servers failed',
   NAME_TIMEOUT: 'the name servers did not answer',
 };
 
-/** The promise, or the signal's reason when that comes first. The promise goes on for others. */
-async function orAborted<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {
+/** Settles as the promise does, or rejects with the signal's reason when that comes first. The promise continues for other callers. */
+async function unlessAborted<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {
   const aborted = Promise.withResolvers<never>();
-  const abort = () => aborted.reject(signal.reason);
-  signal.addEventListener('abort', abort, { once: true });
+  const removeListener = onAbort(signal, () => aborted.reject(signal.reason as Error));
   try {
     return await Promise.race([promise, aborted.promise]);
   } finally {
-    signal.removeEventListener('abort', abort);
+    removeListener();
   }
 }

@@ -1,4 +1,5 @@
 import type { Socket } from 'node:net';
+import { onAbort } from '../../base/deadline.ts';
 import { TunnelError } from '../../protocol/errors.ts';
 import type { TunnelErrorCode } from '../../protocol/errors.ts';
 import { formatTarget, isAddress } from '../../protocol/target.ts';
@@ -13,7 +14,7 @@ import type { NameResolver } from './resolve.ts';
 export interface TcpDialerOptions {
   readonly network: NetworkConfig;
   readonly limits: Pick<Limits, 'dialMs'>;
-  /** Where the gateway itself listens: never dialled. Read at each dial, so it may grow once ports are known. */
+  /** Where the gateway itself listens: never dialled. Read at each dial, so it can grow once ports are known. */
   readonly ownAddresses: readonly ListenAddress[];
   readonly resolver?: NameResolver;
 }
@@ -24,8 +25,8 @@ const attemptDelayMs = 250;
 const keepAliveMs = 25_000;
 
 /**
- * Dials over TCP: resolves, drops the addresses that the network policy refuses, and tries the others by their literal
- * address, each a little after the one before, until one answers or `dialMs` has passed.
+ * Dials over TCP: resolves the name, drops the addresses that the network policy refuses, and tries the others by their
+ * literal address, each a little after the one before, until one answers or `dialMs` has passed.
  */
 export function tcpDialer({ network, limits, ownAddresses, resolver }: TcpDialerOptions): Dialer {
   const names = resolver ?? nameResolver({ nameServers: network.nameServers });
@@ -34,10 +35,10 @@ export function tcpDialer({ network, limits, ownAddresses, resolver }: TcpDialer
   async function findAddresses({ address }: Grant, signal: AbortSignal): Promise<readonly string[]> {
     const { host, port } = address;
     const found = isAddress(host) ? [host] : await names.resolve(host, signal);
-    const judged = found.map((each) => ({ each, ...check(each, port) }));
-    const allowed = judged.filter((verdict) => verdict.allowed).map(({ each }) => each);
+    const checked = found.map((each) => ({ each, ...check(each, port) }));
+    const allowed = checked.filter((decision) => decision.allowed).map(({ each }) => each);
     if (allowed.length > 0) return interleave(allowed);
-    const reasons = judged.map(({ each, why }) => `${each}: ${why}`).join('; ');
+    const reasons = checked.map(({ each, why }) => `${each}: ${why}`).join('; ');
     throw new TunnelError('ADDRESS_DENIED', 'the network policy does not allow its address', {
       cause: new Error(reasons),
     });
@@ -45,28 +46,25 @@ export function tcpDialer({ network, limits, ownAddresses, resolver }: TcpDialer
 
   return {
     async dial(grant, signals) {
-      const abort = new AbortController();
-      const onAbort = (): void => abort.abort(signals.find((signal) => signal.aborted)?.reason);
+      for (const signal of signals) signal.throwIfAborted();
+      const dialling = new AbortController();
+      const removers = signals.map((signal) => onAbort(signal, () => dialling.abort(signal.reason)));
       const timer = setTimeout(
-        () => abort.abort(refusal('DIAL_TIMEOUT', grant, new Error(`no answer in ${limits.dialMs} ms`))),
+        () => dialling.abort(refusal('DIAL_TIMEOUT', grant, new Error(`no answer in ${limits.dialMs} ms`))),
         limits.dialMs,
       );
       try {
-        for (const signal of signals) {
-          signal.throwIfAborted();
-          signal.addEventListener('abort', onAbort);
-        }
-        const addresses = await findAddresses(grant, abort.signal);
-        return await race(addresses, grant, abort.signal);
+        const addresses = await findAddresses(grant, dialling.signal);
+        return await race(addresses, grant, dialling.signal);
       } finally {
         clearTimeout(timer);
-        for (const signal of signals) signal.removeEventListener('abort', onAbort);
+        for (const remove of removers) remove();
       }
     },
   };
 }
 
-/** IPv6 and IPv4 by turns, IPv6 first (RFC 8305 §4): a dead family costs one delay. */
+/** IPv6 and IPv4 alternating, IPv6 first (RFC 8305 §4): a dead family costs one delay. */
 function interleave(addresses: readonly string[]): readonly string[] {
   if (addresses.length === 1) return addresses;
   const v6 = addresses.filter((address) => address.includes(':'));
@@ -74,7 +72,7 @@ function interleave(addresses: readonly string[]): readonly string[] {
   return addresses.flatMap((_, at) => [v6[at], v4[at]]).filter((address) => address !== undefined);
 }
 
-/** The first attempt that connects; the sockets of all others are destroyed. Throws the failure that says most. */
+/** The first attempt that connects; the sockets of all others are destroyed. Rejects with the most telling failure. */
 function race(addresses: readonly string[], grant: Grant, signal: AbortSignal): Promise<Socket> {
   const { promise, resolve, reject } = Promise.withResolvers<Socket>();
   const pending = new Set<Socket>();
@@ -84,15 +82,10 @@ function race(addresses: readonly string[], grant: Grant, signal: AbortSignal): 
 
   const finish = (winner?: Socket): void => {
     clearTimeout(timer);
-    signal.removeEventListener('abort', onAbort);
+    removeListener();
     left.length = 0;
     for (const socket of pending) if (socket !== winner) socket.destroy();
     pending.clear();
-  };
-
-  const onAbort = (): void => {
-    finish();
-    reject(signal.reason as Error);
   };
 
   const fail = (socket: Socket, cause: unknown): void => {
@@ -113,8 +106,8 @@ function race(addresses: readonly string[], grant: Grant, signal: AbortSignal): 
     if (left.length > 0) timer = setTimeout(next, attemptDelayMs);
     const socket = open(address, grant.address.port);
     pending.add(socket);
-    // This listener stays for the life of the socket: after the hand-over the owner may not have attached its own yet,
-    // and an `error` event that nobody hears ends the process.
+    // This listener stays for the life of the socket: its next owner can attach its own late, and an
+    // `error` event without a listener ends the process.
     socket.on('error', (cause) => fail(socket, cause));
     socket.once('connect', () => {
       if (!pending.has(socket)) return;
@@ -125,7 +118,10 @@ function race(addresses: readonly string[], grant: Grant, signal: AbortSignal): 
   };
 
   if (signal.aborted) return Promise.reject(signal.reason as Error);
-  signal.addEventListener('abort', onAbort, { once: true });
+  const removeListener = onAbort(signal, () => {
+    finish();
+    reject(signal.reason as Error);
+  });
   next();
   return promise;
 }
@@ -143,7 +139,7 @@ function open(host: string, port: number): Socket {
   });
 }
 
-/** A dial to an ephemeral port of this machine can meet itself (TCP simultaneous open) and echo for ever. */
+/** A dial to an ephemeral port of this machine can connect to itself (TCP simultaneous open) and echo forever. */
 function isSelfConnected(socket: Socket): boolean {
   return socket.localPort === socket.remotePort && socket.localAddress === socket.remoteAddress;
 }
@@ -152,7 +148,7 @@ function connectError(code: string): NodeJS.ErrnoException {
   return Object.assign(new Error(`connect ${code}`), { code });
 }
 
-/** What the kernel says, in our words. */
+/** The error codes of the kernel, translated. */
 const dialCodes: Record<string, TunnelErrorCode> = {
   ECONNREFUSED: 'DIAL_REFUSED',
   ECONNRESET: 'DIAL_REFUSED',
@@ -173,7 +169,7 @@ const dialCodes: Record<string, TunnelErrorCode> = {
   EAFNOSUPPORT: 'DIAL_UNREACHABLE',
 };
 
-/** From the one that says most to the one that says least: an answer, our own trouble, silence, no way there. */
+/** The most telling first: an answer, a shortage of our own, silence, no route. */
 const tellingOrder = [
   'DIAL_REFUSED',
   'DIAL_EXHAUSTED',
@@ -185,7 +181,7 @@ const tellingOrder = [
 const messages: Partial<Record<TunnelErrorCode, string>> = {
   DIAL_REFUSED: 'the connection was refused',
   DIAL_TIMEOUT: 'it did not answer in time',
-  DIAL_UNREACHABLE: 'there is no way to it',
+  DIAL_UNREACHABLE: 'no route to host',
   DIAL_EXHAUSTED: 'the gateway has no free connection left',
 };
 
@@ -197,7 +193,7 @@ function worst(failures: readonly unknown[], grant: Grant): TunnelError {
   return refusal(code, grant, failures[codes.indexOf(code)]);
 }
 
-/** The target is called what the caller called it; where it really is stays in the cause. */
+/** Names the target as the caller did; its real address stays in the cause. */
 function refusal(code: TunnelErrorCode, { target }: Grant, cause: unknown): TunnelError {
   return new TunnelError(code, `cannot reach ${formatTarget(target)}: ${messages[code] ?? code}`, { cause });
 }

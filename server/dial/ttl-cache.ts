@@ -1,10 +1,10 @@
-/** What a look-up gave: addresses, or the reason there are none, until a moment of the monotonic clock. */
+/** A value, until a moment of the monotonic clock. */
 interface Entry<T> {
   readonly value: T;
   readonly until: number;
 }
 
-/** Remembers values by name, each for its own time, and forgets the oldest when full. */
+/** Caches values by name, each for its own time, and evicts the oldest when full. */
 export class TtlCache<T> {
   readonly #now: () => number;
   readonly #size: number;

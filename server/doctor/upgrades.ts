@@ -1,29 +1,34 @@
 import { randomBytes } from 'node:crypto';
 import type { Finding } from '../../diagnostics/finding.ts';
-import type { EntryName } from '../config/config.ts';
+import { entryFacts } from '../../protocol/entries.ts';
+import type { EntryName } from '../../protocol/entries.ts';
 import type { Check, Facts, DoctorContext } from './check.ts';
 import { linesFor } from './fronts.ts';
 import type { Topic } from './fronts.ts';
 import { codeIn, probe } from './probe.ts';
 import type { ProbeResponse, Knock } from './probe.ts';
 
-/** How each entry is asked for a tunnel by somebody who does not say who they are; the gateway refuses that with a 401. */
-const questions: Partial<Record<EntryName, () => Knock>> = {
-  relay: () => ({
-    path: 'v4/connect?host=postern-doctor.invalid&port=22',
-    headers: { ...webSocket(), 'Sec-WebSocket-Protocol': 'postern.relay.v1' },
-  }),
-  websocket: () => ({ path: 'tcp/postern-doctor.invalid/22/', headers: webSocket() }),
-  'connect-tcp': () => ({
-    path: 'tcp/postern-doctor.invalid/22/',
-    headers: { Connection: 'Upgrade', Upgrade: 'connect-tcp', 'Capsule-Protocol': '?1' },
-  }),
-  connect: () => ({
-    method: 'CONNECT',
-    path: 'postern-doctor.invalid:22',
-    headers: { Host: 'postern-doctor.invalid:22' },
-  }),
-};
+const target = { host: 'postern-doctor.invalid', port: '22' };
+
+/**
+ * A request for a tunnel by this entry without credentials, which the gateway refuses with a 401; undefined for an entry
+ * that needs nothing but ordinary requests.
+ */
+function tunnelRequest(entry: EntryName): Knock | undefined {
+  const { method, path, upgrade, subprotocol } = entryFacts(entry);
+  if (method === 'CONNECT') {
+    const authority = `${target.host}:${target.port}`;
+    return { method, path: authority, headers: { Host: authority } };
+  }
+  if (path === undefined || upgrade === undefined) return undefined;
+  return {
+    path: path.replace('{host}', target.host).replace('{port}', target.port),
+    headers: {
+      ...upgradeHeaders(upgrade),
+      ...(subprotocol === undefined ? {} : { 'Sec-WebSocket-Protocol': subprotocol }),
+    },
+  };
+}
 
 /** Whether requests for tunnels arrive as such, for each entry of the configuration. */
 export const upgrades: Check = {
@@ -35,7 +40,7 @@ export const upgrades: Check = {
     const findings: Finding[] = [];
     const passing: string[] = [];
     for (const entry of place.config.entries) {
-      const question = questions[entry];
+      const question = tunnelRequest(entry);
       if (question === undefined) {
         passing.push(entry);
         const speaker = { check: `entry-${entry}`, title: entry };
@@ -46,7 +51,7 @@ export const upgrades: Check = {
         });
         continue;
       }
-      const answer = await probe(place, question(), signal);
+      const answer = await probe(place, question, signal);
       if (arrived(answer)) passing.push(entry);
       findings.push(findingOf(entry, answer, { place, front: found.front }));
     }
@@ -58,10 +63,11 @@ export const upgrades: Check = {
   },
 };
 
-function webSocket(): Record<string, string> {
+function upgradeHeaders(token: string): Record<string, string> {
+  const upgrade = { Connection: 'Upgrade', Upgrade: token };
+  if (token !== 'websocket') return { ...upgrade, 'Capsule-Protocol': '?1' };
   return {
-    Connection: 'Upgrade',
-    Upgrade: 'websocket',
+    ...upgrade,
     'Sec-WebSocket-Version': '13',
     'Sec-WebSocket-Key': randomBytes(16).toString('base64'),
   };
@@ -88,7 +94,7 @@ function findingOf(
     const what = `not checked: ${front ?? 'the web server'} answers ${answer.status} to CONNECT, as most do`;
     return { ...speaker, verdict: 'unchecked', what };
   }
-  const topic: Topic = entry === 'connect-tcp' ? 'connect-tcp' : 'upgrade';
+  const topic: Topic = entryFacts(entry).upgrade === 'websocket' ? 'upgrade' : 'connect-tcp';
   const isStripped = codeIn(answer) === 'UPGRADE_REQUIRED';
   return {
     ...speaker,

@@ -4,7 +4,7 @@ import { capsuleStream } from '../../stream/capsule-stream.ts';
 import { readProvenCredentials } from './credentials.ts';
 import type { RequestEntry } from './entry.ts';
 import { refuse } from './refusal.ts';
-import { targetInPath } from './target-path.ts';
+import { targetInPath } from './request-target.ts';
 
 /** The default template of connect-tcp ("Specifying Proxies via URI Templates"), at the root of the host. */
 const wellKnownPrefix = '/.well-known/masque/tcp/';
@@ -21,7 +21,7 @@ export function connectTcpEntry(prefix: string): RequestEntry {
     name: 'connect-tcp',
     upgrades: connectTcpTokens,
     matches: (request) => targetOf(request.url) !== undefined,
-    handle(request, { socket, id, remoteAddress, signal }, onOffer) {
+    handle(request, { socket, id, remoteAddress, peer, signal }, onOffer) {
       const token = request.headers.upgrade!.toLowerCase();
       onOffer({
         kind: 'open',
@@ -30,6 +30,7 @@ export function connectTcpEntry(prefix: string): RequestEntry {
         requested: targetOf(request.url)!,
         credentials: readProvenCredentials(request),
         remoteAddress,
+        peer,
         signal,
         accept: async () => {
           signal.throwIfAborted();
@@ -43,7 +44,7 @@ export function connectTcpEntry(prefix: string): RequestEntry {
           );
           return capsuleStream(socket, capsuleCodes(token)!);
         },
-        reject: (error) => refuse(socket, error, id, { speaksAs: 'origin' }),
+        reject: (error, challenge) => refuse(socket, error, id, { speaksAs: 'origin', challenge }),
       });
     },
   };

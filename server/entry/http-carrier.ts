@@ -1,5 +1,6 @@
-import { createHmac, randomBytes, timingSafeEqual } from 'node:crypto';
+import { createHmac, randomBytes } from 'node:crypto';
 import type { IncomingMessage, ServerResponse } from 'node:http';
+import { equalInConstantTime } from '../../base/constant-time.ts';
 import {
   RecordDecoder,
   encodeRecord,
@@ -9,25 +10,25 @@ import {
 import type { HttpRecord } from '../../protocol/http-carrier-record.ts';
 import { RecordCarrier } from '../../stream/record-carrier.ts';
 
-/** How a client takes what the gateway sends: as it comes, or in short answers where something holds long ones back. */
-export type AnswerStyle = 'streaming' | 'brief';
+/** How a client fetches what the gateway sends: as it comes, or in short responses where an intermediary buffers long ones. */
+export type ResponseStyle = 'streaming' | 'brief';
 
-/** Who has no answer to write into for this long has lost its client. */
-const unansweredMs = 20_000;
-/** A brief answer that has nothing to say is given after this time; less than anybody on the way waits for one. */
-const emptyAnswerMs = 20_000;
-/** Who closes is over at once; a client that asks soon is told why. */
+/** No open response for this long: the client is gone. */
+const noResponseMs = 20_000;
+/** A brief response without content is sent after this time, before any intermediary times out. */
+const emptyResponseMs = 20_000;
+/** Time for the client to fetch the close reason; the carrier itself has ended at once. */
 const reasonMs = 500;
-/** An answer without end is one that somebody on the way would like to cut, or to look through when it is whole. */
-const maxAnswerBytes = 32 * 1024 * 1024;
-const maxAnswerMs = 5 * 60_000;
-/** The most that one request may bring; our client sends less at a time. */
+/** Intermediaries cut endless responses, or buffer them to inspect them whole: end each at this size and age. */
+const maxResponseBytes = 32 * 1024 * 1024;
+const maxResponseMs = 5 * 60_000;
+/** The maximum size of one request; our client sends less at a time. */
 const maxRequestBytes = 1024 * 1024;
-/** Some proxies pass on nothing before they have this much. */
+/** Some proxies forward nothing before they have this much. */
 const filler = encodeRecord(recordTypes.FILLER, Buffer.alloc(2048));
 const next = encodeRecord(recordTypes.NEXT, Buffer.alloc(0));
 
-/** The head of every answer that has records in it: nobody on the way may keep, change or compress it. */
+/** The headers of every response with records in it: intermediaries must not store, change or compress it. */
 export const recordHeaders = {
   'Content-Type': 'application/octet-stream',
   'Cache-Control': 'no-store, no-transform',
@@ -35,25 +36,25 @@ export const recordHeaders = {
   'X-Content-Type-Options': 'nosniff',
 } as const;
 
-interface OpenAnswer {
+interface OpenResponse {
   readonly response: ServerResponse;
-  readonly style: AnswerStyle;
+  readonly style: ResponseStyle;
   readonly startedAt: number;
   bytes: number;
 }
 
 export interface InboundHttpCarrierOptions {
-  readonly unansweredMs?: number;
-  readonly emptyAnswerMs?: number;
+  readonly noResponseMs?: number;
+  readonly emptyResponseMs?: number;
   /** Its id begins with the name of the process that has it. */
   readonly instance?: string;
-  /** Told when nobody can reach it any more. */
-  readonly onRelease: (carrier: InboundHttpCarrier) => void;
+  /** Called when it can no longer be reached. */
+  readonly onReleased: (carrier: InboundHttpCarrier) => void;
 }
 
 /**
- * The gateway's end of a carrier by plain HTTP. What it sends goes into one answer after the other, what the client
- * sends comes in one request after the other; both are numbered, and each number is good once.
+ * The gateway's end of a carrier by plain HTTP. What it sends goes into one response after the other, what the client
+ * sends comes in one request after the other; both are numbered, and each number is valid once.
  */
 export class InboundHttpCarrier extends RecordCarrier {
   readonly id: string;
@@ -61,15 +62,15 @@ export class InboundHttpCarrier extends RecordCarrier {
   readonly #options: InboundHttpCarrierOptions;
   #queue: Buffer[] = [];
   #queuedBytes = 0;
-  #answer: OpenAnswer | undefined;
-  /** How many there were of each; the one for the request that opened it is the first answer. */
-  #answers = 0;
+  #response: OpenResponse | undefined;
+  /** Counts of both so far; the response to the request that opened the carrier is the first. */
+  #responses = 0;
   #requests = 0;
   #isReading = false;
   #flushing: NodeJS.Immediate | undefined;
   #timer: NodeJS.Timeout | undefined;
   #isFinishing = false;
-  #isGone = false;
+  #isReleased = false;
 
   constructor(options: InboundHttpCarrierOptions) {
     super();
@@ -80,52 +81,51 @@ export class InboundHttpCarrier extends RecordCarrier {
   }
 
   get waitingBytes(): number {
-    const { response, style } = this.#answer ?? {};
+    const { response, style } = this.#response ?? {};
     return this.#queuedBytes + (style === 'streaming' ? response!.writableLength : 0);
   }
 
-  /** Whether whoever signed this knows the secret. */
-  isSigned(way: string, number: number, mac: string): boolean {
+  /** Whether the signer of this request knows the secret. */
+  isSigned(direction: string, number: number, mac: string): boolean {
     const expected = createHmac('sha256', this.#secret)
-      .update(`postern-carrier\n${this.id}\n${way}\n${number}`)
+      .update(`postern-carrier\n${this.id}\n${direction}\n${number}`)
       .digest();
-    const given = Buffer.from(mac, 'base64url');
-    return given.length === expected.length && timingSafeEqual(given, expected);
+    return equalInConstantTime(Buffer.from(mac, 'base64url'), expected);
   }
 
-  /** Whether the client may ask for this answer now. */
-  expectsAnswer(number: number): boolean {
-    return number === this.#answers && this.#answer === undefined;
+  /** Whether the client is allowed to fetch this response now. */
+  expectsResponse(number: number): boolean {
+    return number === this.#responses && this.#response === undefined;
   }
 
-  /** Whether the client may bring this request now. */
+  /** Whether the client is allowed to send this request now. */
   expectsRequest(number: number): boolean {
     return number === this.#requests && !this.#isReading;
   }
 
-  /** Writes what it sends into the answer, which it takes over. */
-  answer(response: ServerResponse, style: AnswerStyle): void {
-    this.#answers++;
-    const answer: OpenAnswer = { response, style, startedAt: performance.now(), bytes: 0 };
-    this.#answer = answer;
-    // Silence is nothing strange here, and the pings of the relay tell who is there.
+  /** Writes what it sends into the response, which it takes over. */
+  respond(response: ServerResponse, style: ResponseStyle): void {
+    this.#responses++;
+    const open: OpenResponse = { response, style, startedAt: performance.now(), bytes: 0 };
+    this.#response = open;
+    // Silence is normal here, and the relay's own pings detect a dead client.
     response.socket?.setTimeout(0);
     response.socket?.setNoDelay(true);
     response.on('error', () => {});
-    response.once('close', () => this.#closed(answer));
+    response.once('close', () => this.#closed(open));
     clearTimeout(this.#timer);
     this.#timer = undefined;
     if (style === 'streaming') {
       response.writeHead(200, recordHeaders);
-      this.#write(answer, filler);
+      this.#write(open, filler);
     } else {
-      this.#timer = setTimeout(() => this.#endAnswer(), this.#options.emptyAnswerMs ?? emptyAnswerMs);
+      this.#timer = setTimeout(() => this.#endResponse(), this.#options.emptyResponseMs ?? emptyResponseMs);
       this.#timer.unref();
     }
     this.#flushSoon();
   }
 
-  /** Takes the records of a request. Resolves when all have been taken; rejects, and ends the carrier, when they cannot be. */
+  /** Receives the records of a request. Resolves when all have been received; rejects, and ends the carrier, when they cannot be read. */
   async read(request: IncomingMessage): Promise<void> {
     this.#requests++;
     this.#isReading = true;
@@ -160,28 +160,28 @@ export class InboundHttpCarrier extends RecordCarrier {
   }
 
   protected override release(): void {
-    if (this.#isGone) return;
-    this.#isGone = true;
+    if (this.#isReleased) return;
+    this.#isReleased = true;
     clearTimeout(this.#timer);
     clearImmediate(this.#flushing);
     this.#queue = [];
     this.#queuedBytes = 0;
-    const answer = this.#answer;
-    this.#answer = undefined;
-    if (answer && !answer.response.writableEnded) answer.response.destroy();
-    this.#options.onRelease(this);
+    const open = this.#response;
+    this.#response = undefined;
+    if (open && !open.response.writableEnded) open.response.destroy();
+    this.#options.onReleased(this);
   }
 
   #receiveRecord(record: HttpRecord): void {
-    if (record.type === recordTypes.BRIEF) this.#endAnswer();
+    if (record.type === recordTypes.BRIEF) this.#endResponse();
     else if (record.type === recordTypes.ECHO)
       this.transmit(encodeRecord(recordTypes.ECHO_REPLY, record.bytes.subarray(0, maxEchoBytes)));
     else this.receiveRecord(record);
   }
 
-  /** What is said in one turn goes out together. */
+  /** Records of one turn of the event loop are sent together. */
   #flushSoon(): void {
-    if (this.#answer === undefined || this.#queue.length === 0) return;
+    if (this.#response === undefined || this.#queue.length === 0) return;
     this.#flushing ??= setImmediate(() => {
       this.#flushing = undefined;
       this.#flush();
@@ -189,74 +189,74 @@ export class InboundHttpCarrier extends RecordCarrier {
   }
 
   #flush(): void {
-    const answer = this.#answer;
-    if (answer === undefined || this.#queue.length === 0) return;
-    if (answer.style === 'brief' || this.#isFinishing) return this.#endAnswer();
-    this.#write(answer, ...this.#takeQueue());
-    const isLong = answer.bytes > maxAnswerBytes || performance.now() - answer.startedAt > maxAnswerMs;
-    if (isLong) this.#endAnswer();
+    const open = this.#response;
+    if (open === undefined || this.#queue.length === 0) return;
+    if (open.style === 'brief' || this.#isFinishing) return this.#endResponse();
+    this.#write(open, ...this.#drainQueue());
+    const isLong = open.bytes > maxResponseBytes || performance.now() - open.startedAt > maxResponseMs;
+    if (isLong) this.#endResponse();
   }
 
-  #write(answer: OpenAnswer, ...records: Buffer[]): void {
-    const { response } = answer;
+  #write(open: OpenResponse, ...records: Buffer[]): void {
+    const { response } = open;
     response.cork();
     records.forEach((record, at) => {
-      answer.bytes += record.length;
+      open.bytes += record.length;
       if (at < records.length - 1) response.write(record);
       else response.write(record, () => this.wentOut());
     });
     response.uncork();
   }
 
-  #takeQueue(): Buffer[] {
+  #drainQueue(): Buffer[] {
     const queue = this.#queue;
     this.#queue = [];
     this.#queuedBytes = 0;
     return queue;
   }
 
-  /** Gives the open answer its end; the client then asks for the next one. */
-  #endAnswer(): void {
-    const answer = this.#answer;
-    if (answer === undefined) return;
+  /** Ends the open response; the client then fetches the next one. */
+  #endResponse(): void {
+    const open = this.#response;
+    if (open === undefined) return;
     clearTimeout(this.#timer);
-    this.#answer = undefined;
-    const { response, style } = answer;
-    const records = [...this.#takeQueue(), ...(this.#isFinishing ? [] : [next])];
+    this.#response = undefined;
+    const { response, style } = open;
+    const records = [...this.#drainQueue(), ...(this.#isFinishing ? [] : [next])];
     if (style === 'streaming') {
-      this.#write(answer, ...records);
+      this.#write(open, ...records);
       response.end();
     } else {
       const body = Buffer.concat(records);
       response.writeHead(200, { ...recordHeaders, 'Content-Length': body.length });
       response.end(body, () => this.wentOut());
     }
-    this.#timer = setTimeout(() => this.lost({ how: 'dropped' }), this.#options.unansweredMs ?? unansweredMs);
+    this.#timer = setTimeout(() => this.lost({ how: 'dropped' }), this.#options.noResponseMs ?? noResponseMs);
     this.#timer.unref();
   }
 
-  #closed({ response }: OpenAnswer): void {
-    // What had been written may have been lost with the connection.
+  #closed({ response }: OpenResponse): void {
+    // What had been written can be lost with the connection.
     if (!response.writableFinished) this.lost({ how: 'dropped' });
   }
 }
 
-/** The carriers that clients may ask for by their id. */
+/** The open carriers by their id. */
 export class HttpCarriers {
   readonly #carriers = new Map<string, InboundHttpCarrier>();
   readonly #instance: string;
 
-  /** `instance` names this process in their ids; the rest of an id is random, and who knows it can do nothing with it. */
+  /** `instance` names this process in their ids; the rest of an id is random, and knowing it gives no access. */
   constructor(instance = '') {
     this.#instance = instance;
   }
 
-  open(options: Omit<InboundHttpCarrierOptions, 'onRelease' | 'instance'> = {}): InboundHttpCarrier {
+  open(options: Omit<InboundHttpCarrierOptions, 'onReleased' | 'instance'> = {}): InboundHttpCarrier {
     const instance = this.#instance;
     const carrier = new InboundHttpCarrier({
       ...options,
       instance,
-      onRelease: ({ id }) => this.#carriers.delete(id),
+      onReleased: ({ id }) => this.#carriers.delete(id),
     });
     this.#carriers.set(carrier.id, carrier);
     return carrier;

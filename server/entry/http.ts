@@ -1,43 +1,53 @@
 import type { IncomingMessage } from 'node:http';
 import { TunnelError } from '../../protocol/errors.ts';
 import type { Carrier } from '../../stream/carrier.ts';
+import type { Challenge } from '../auth/authenticator.ts';
 import { tunnelNotFound } from '../resume/tunnel-locator.ts';
 import type { ResumableTunnels } from '../resume/resumable-tunnels.ts';
 import { readProvenCredentials } from './credentials.ts';
 import type { Exchange, OnOffer, PlainEntry } from './entry.ts';
 import { HttpCarriers } from './http-carrier.ts';
-import type { AnswerStyle, InboundHttpCarrier } from './http-carrier.ts';
+import type { InboundHttpCarrier, ResponseStyle } from './http-carrier.ts';
 import { refuseRequest } from './refusal.ts';
-import { parseRelayRequest, readResume, targetIn } from './relay-request.ts';
+import { parseRelayRequest, readResume } from './relay-request.ts';
+import { targetInQuery } from './request-target.ts';
 
-const answerStyles: Readonly<Record<string, AnswerStyle>> = { down: 'streaming', brief: 'brief' };
+const responseStyles: Readonly<Record<string, ResponseStyle>> = { down: 'streaming', brief: 'brief' };
 
-/** The requests that belong to a carrier which is there. */
+/** The requests of an open carrier, by the last segment of their path, with their methods. */
 export const carrierRequestMethods = { down: 'GET', brief: 'GET', up: 'POST' } as const;
 
-/** A request for a carrier, and its answer, which is still to be given. */
+/** A request of a carrier, with the response that is still to be sent. */
 export interface Carried {
+  /** The last segment of its path: a key of `carrierRequestMethods`. */
   readonly direction: string;
   readonly exchange: Pick<Exchange, 'response' | 'id'>;
 }
 
-/** The carriers that other processes of the gateway have. */
+/** The carriers of the other processes of the gateway. */
 export interface PeerCarriers {
-  /** Has the process answer that the id names. Throws `TUNNEL_GONE`, and takes nothing, when it names none. */
+  /**
+   * Passes a request on to the process that the carrier's id names, which answers it. Throws `TUNNEL_GONE` when it names
+   * none; the caller then still owns the response.
+   */
   pass(id: string, request: IncomingMessage, carried: Carried): void;
 }
 
+export interface HttpEntryParts {
+  readonly tunnels: () => ResumableTunnels;
+  readonly carriers?: HttpCarriers | undefined;
+  readonly peers?: PeerCarriers | undefined;
+}
+
 /**
- * Tunnels by requests and answers alone, for what lets no upgrade pass (docs/entry/http.md): `POST {prefix}http/connect`
- * and `POST {prefix}http/reconnect` open a carrier, `GET {prefix}http/down` and `GET {prefix}http/brief` fetch what the
- * gateway sends, `POST {prefix}http/up` brings what the client sends. The first two are for the pipeline to judge; the
- * others are signed with a secret that only the client of the carrier was told.
+ * Tunnels by requests and responses alone, for networks that let no upgrade pass (docs/entry/http.md): `POST
+ * {prefix}http/connect` and `POST {prefix}http/reconnect` open a carrier, `GET {prefix}http/down` and `GET
+ * {prefix}http/brief` fetch what the gateway sends, `POST {prefix}http/up` brings what the client sends. The pipeline
+ * decides about the first two; the others are signed with a secret that only the client of the carrier has received.
  */
 export function httpEntry(
   prefix: string,
-  relays: () => ResumableTunnels,
-  carriers: HttpCarriers = new HttpCarriers(),
-  peers?: PeerCarriers,
+  { tunnels, carriers = new HttpCarriers(), peers }: HttpEntryParts,
 ): PlainEntry {
   const base = `${prefix}http/`;
 
@@ -52,17 +62,17 @@ export function httpEntry(
     ],
     handle(request, exchange, onOffer) {
       const [path = ''] = request.url!.split('?');
-      const way = path.slice(base.length);
-      if (peers !== undefined && Object.hasOwn(carrierRequestMethods, way)) {
+      const direction = path.slice(base.length);
+      if (peers !== undefined && Object.hasOwn(carrierRequestMethods, direction)) {
         const { id } = readCarrierField(request);
-        if (carriers.find(id) === undefined) return peers.pass(id, request, { direction: way, exchange });
+        if (carriers.find(id) === undefined) return peers.pass(id, request, { direction, exchange });
       }
-      if (way === 'up') return up(request, exchange, carriers);
-      const style = answerStyles[way];
-      if (style === undefined) return offer(request, exchange, { base, carriers, relays, onOffer });
-      const { carrier, number } = signedFor(request, way, carriers);
-      if (!carrier.expectsAnswer(number)) throw outOfTurn();
-      carrier.answer(exchange.response, style);
+      if (direction === 'up') return receive(request, exchange, carriers);
+      const style = responseStyles[direction];
+      if (style === undefined) return offer(request, exchange, { base, carriers, tunnels, onOffer });
+      const { carrier, number } = signedCarrier(request, direction, carriers);
+      if (!carrier.expectsResponse(number)) throw outOfTurn();
+      carrier.respond(exchange.response, style);
     },
   };
 }
@@ -70,20 +80,20 @@ export function httpEntry(
 interface OfferParts {
   readonly base: string;
   readonly carriers: HttpCarriers;
-  readonly relays: () => ResumableTunnels;
+  readonly tunnels: () => ResumableTunnels;
   readonly onOffer: OnOffer;
 }
 
 function offer(
   request: IncomingMessage,
-  { response, id, remoteAddress, signal }: Exchange,
-  { base, carriers, relays, onOffer }: OfferParts,
+  { response, id, remoteAddress, peer, signal }: Exchange,
+  { base, carriers, tunnels, onOffer }: OfferParts,
 ): void {
-  const what = parseRelayRequest(request.url, base)!;
+  const wanted = parseRelayRequest(request.url, base)!;
   const accept = async (): Promise<Carrier> => {
     signal.throwIfAborted();
     const carrier = carriers.open();
-    carrier.answer(response, 'brief');
+    carrier.respond(response, 'brief');
     return carrier;
   };
   const common = {
@@ -91,20 +101,21 @@ function offer(
     id,
     credentials: readProvenCredentials(request),
     remoteAddress,
+    peer,
     signal,
-    reject: (error: TunnelError) => refuseRequest(response, error, id),
+    reject: (error: TunnelError, challenge?: Challenge) => refuseRequest(response, error, id, challenge),
   };
-  if (what.kind === 'connect') {
-    const open = async () => relays().open(id, await accept(), { isPlain: false });
-    onOffer({ ...common, kind: 'open', requested: targetIn(what.query), accept: open });
+  if (wanted.kind === 'connect') {
+    const open = async () => tunnels().open(id, await accept(), { isPlain: false });
+    onOffer({ ...common, kind: 'open', requested: targetInQuery(wanted.query), accept: open });
   } else {
-    const resume = readResume(what.query, request.headers, { isProven: true });
+    const resume = readResume(wanted.query, request.headers, { isProven: true });
     onOffer({ ...common, kind: 'resume', requested: '', ...resume, accept });
   }
 }
 
-function up(request: IncomingMessage, { response, id }: Exchange, carriers: HttpCarriers): void {
-  const { carrier, number } = signedFor(request, 'up', carriers);
+function receive(request: IncomingMessage, { response, id }: Exchange, carriers: HttpCarriers): void {
+  const { carrier, number } = signedCarrier(request, 'up', carriers);
   if (!carrier.expectsRequest(number)) throw outOfTurn();
   carrier.read(request).then(
     () => response.writeHead(204, { 'Cache-Control': 'no-store' }).end(),
@@ -114,17 +125,17 @@ function up(request: IncomingMessage, { response, id }: Exchange, carriers: Http
 }
 
 /**
- * The carrier of a request, `Postern-Carrier: id=…, n=3, mac=…`. Throws `TUNNEL_GONE` alike for a carrier that is not
- * there and for a signature that is wrong, `REQUEST_INVALID` for a field that cannot be read.
+ * The carrier of a request, `Postern-Carrier: id=…, n=3, mac=…`. Throws the same `TUNNEL_GONE` for an unknown carrier and
+ * for a wrong signature, and `REQUEST_INVALID` for a field that cannot be read.
  */
-function signedFor(
+function signedCarrier(
   request: IncomingMessage,
-  way: string,
+  direction: string,
   carriers: HttpCarriers,
 ): { readonly carrier: InboundHttpCarrier; readonly number: number } {
   const { id, number, mac } = readCarrierField(request);
   const carrier = carriers.find(id);
-  if (carrier === undefined || !carrier.isSigned(way, number, mac)) throw tunnelNotFound();
+  if (carrier === undefined || !carrier.isSigned(direction, number, mac)) throw tunnelNotFound();
   return { carrier, number };
 }
 
@@ -141,7 +152,7 @@ function readCarrierField({ headers }: IncomingMessage): {
   return { id, number: Number(number), mac };
 }
 
-/** A request that something on the way has repeated, or let overtake. The carrier does not suffer from it. */
+/** The refusal of a request that an intermediary has repeated or reordered. The carrier lives on. */
 function outOfTurn(): TunnelError {
   return new TunnelError('REJOIN_INVALID', 'this number was used before, or is not due');
 }

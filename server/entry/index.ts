@@ -1,22 +1,21 @@
-import type { EntryName } from '../config/config.ts';
+import type { EntryName } from '../../protocol/entries.ts';
+import type { ResumableTunnels } from '../resume/resumable-tunnels.ts';
 import { connectTcpEntry } from './connect-tcp.ts';
 import { connectEntry } from './connect.ts';
 import type { PlainEntry, RequestEntry } from './entry.ts';
-import type { HttpCarriers } from './http-carrier.ts';
 import { httpEntry } from './http.ts';
-import type { PeerCarriers } from './http.ts';
+import type { HttpEntryParts } from './http.ts';
 import { relayEntry } from './relay.ts';
 import { webSocketEntry } from './websocket.ts';
-import type { ResumableTunnels } from '../resume/resumable-tunnels.ts';
 
-/** Every entry that is reached by an upgrade or a CONNECT; a new one is its own file and a line here. */
+/** The entries that are reached by an upgrade or a CONNECT; a new one is a file of its own and a line here. */
 export function requestEntries(
   prefix: string,
   names: readonly EntryName[],
-  relays: () => ResumableTunnels,
+  tunnels: () => ResumableTunnels,
 ): readonly RequestEntry[] {
   const all: readonly RequestEntry[] = [
-    relayEntry(prefix, relays),
+    relayEntry(prefix, tunnels),
     webSocketEntry(prefix),
     connectTcpEntry(prefix),
     connectEntry(),
@@ -24,17 +23,11 @@ export function requestEntries(
   return all.filter(({ name }) => (names as readonly string[]).includes(name));
 }
 
-export interface PlainEntryParts {
-  readonly relays: () => ResumableTunnels;
-  readonly carriers?: HttpCarriers;
-  readonly peers?: PeerCarriers | undefined;
-}
-
-/** Those that need no upgrade. */
+/** The entries that need no upgrade. */
 export function plainEntries(
   prefix: string,
   names: readonly EntryName[],
-  { relays, carriers, peers: elsewhere }: PlainEntryParts,
+  parts: HttpEntryParts,
 ): readonly PlainEntry[] {
-  return names.includes('http') ? [httpEntry(prefix, relays, carriers, elsewhere)] : [];
+  return names.includes('http') ? [httpEntry(prefix, parts)] : [];
 }

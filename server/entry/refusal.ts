@@ -3,13 +3,15 @@ import type { ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
 import { TunnelError } from '../../protocol/errors.ts';
 import { formatResponseHead } from '../../protocol/http-head.ts';
-import { proofAlgorithms } from '../auth/dpop/dpop.ts';
 import { closeAfter } from '../../stream/close.ts';
+import type { Challenge } from '../auth/authenticator.ts';
 
-/** What a refusal says besides its code: where a challenge goes depends on the protocol that was spoken. */
+/** The form of a refusal: the place of a challenge depends on the protocol that the client speaks. */
 export interface RefusalStyle {
   /** `origin`: 401 and WWW-Authenticate. `proxy`: 407 and Proxy-Authenticate (RFC 9110 §11.7). */
   readonly speaksAs: 'origin' | 'proxy';
+  /** For a 401 or 407, which must have one (RFC 9110 §15.5.2). */
+  readonly challenge?: Challenge | undefined;
 }
 
 /** The body of a refusal (RFC 9457). */
@@ -22,17 +24,9 @@ export interface Problem {
   readonly requestId: string;
 }
 
-/** What `WWW-Authenticate` offers: tokens, and tokens with proof. */
-export const originChallenges: readonly string[] = [
-  'Bearer realm="postern"',
-  `DPoP algs="${proofAlgorithms.join(' ')}"`,
-];
-const proxyChallenges = ['Bearer realm="postern"', 'Basic realm="postern", charset="UTF-8"'];
 const retryAfterSeconds = 5;
 
-/**
- * The error as a stranger may see it: whether a token was missing or bad, and why, is for the audit alone.
- */
+/** The error in the form that a caller is allowed to see: whether a token was missing or bad, and why, is for the audit alone. */
 export function errorForCaller(error: TunnelError): TunnelError {
   if (error.facts.status === 401)
     return new TunnelError('TOKEN_INVALID', 'sign in: the request brought no valid token');
@@ -41,7 +35,7 @@ export function errorForCaller(error: TunnelError): TunnelError {
   return error;
 }
 
-/** The problem document for an error, already in the form a stranger may see. */
+/** The problem document for an error that is already in the form for the caller. */
 export function problemOf(error: TunnelError, requestId: string, status = error.facts.status): Problem {
   return {
     type: `urn:postern:error:${error.code}`,
@@ -54,7 +48,7 @@ export function problemOf(error: TunnelError, requestId: string, status = error.
 }
 
 /**
- * Answers no, and closes the connection: a refused CONNECT or upgrade is never used again (RFC 9931, and
+ * Refuses and closes the connection: a refused CONNECT or upgrade is never used again (RFC 9931, and
  * HAProxy would send another client's request into it). Takes the socket over. The body is never empty, because
  * PuTTY waits for a byte after the head.
  */
@@ -64,10 +58,15 @@ export function refuse(socket: Socket, error: TunnelError, requestId: string, st
   closeAfter(socket, formatResponseHead(status, reason, headers) + body);
 }
 
-/** Answers no to a request that is no upgrade, and closes the connection: its body may be unread. */
-export function refuseRequest(response: ServerResponse, error: TunnelError, requestId: string): void {
+/** Refuses a request that is no upgrade, and closes the connection: its body can be unread. Takes the response over. */
+export function refuseRequest(
+  response: ServerResponse,
+  error: TunnelError,
+  requestId: string,
+  challenge?: Challenge,
+): void {
   if (response.headersSent || response.destroyed) return void response.destroy();
-  const { status, reason, headers, body } = refusalFor(error, requestId, { speaksAs: 'origin' });
+  const { status, reason, headers, body } = refusalFor(error, requestId, { speaksAs: 'origin', challenge });
   response.on('error', () => {});
   response.writeHead(status, reason, headers.flat()).end(body);
 }
@@ -79,28 +78,32 @@ interface Refusal {
   readonly body: string;
 }
 
-function refusalFor(error: TunnelError, requestId: string, style: RefusalStyle): Refusal {
-  const shown = errorForCaller(error);
-  const status = shown.facts.status === 401 && style.speaksAs === 'proxy' ? 407 : shown.facts.status;
-  const body = `${JSON.stringify(problemOf(shown, requestId, status))}\n`;
+function refusalFor(error: TunnelError, requestId: string, { speaksAs, challenge }: RefusalStyle): Refusal {
+  const visible = errorForCaller(error);
+  const status = visible.facts.status === 401 && speaksAs === 'proxy' ? 407 : visible.facts.status;
+  const body = `${JSON.stringify(problemOf(visible, requestId, status))}\n`;
   const headers: [string, string][] = [
     ['Content-Type', 'application/problem+json'],
     ['Content-Length', String(Buffer.byteLength(body))],
     ['Cache-Control', 'no-store'],
     ['X-Request-Id', requestId],
-    // A client whose clock is wrong learns here what time its proofs have to say.
+    // A client whose clock is wrong learns here what time its proofs must have.
     ['Date', new Date().toUTCString()],
-    ['Connection', shown.facts.status === 426 ? 'close, Upgrade' : 'close'],
+    ['Connection', visible.facts.status === 426 ? 'close, Upgrade' : 'close'],
+    ...challengeFields(status, challenge),
   ];
-  if (status === 401) for (const challenge of originChallenges) headers.push(['WWW-Authenticate', challenge]);
-  if (status === 407)
-    for (const challenge of proxyChallenges) headers.push(['Proxy-Authenticate', challenge]);
   if (status === 426) headers.push(['Upgrade', 'websocket, connect-tcp']);
-  if (shown.facts.retry && (status === 429 || status === 503))
+  if (visible.facts.retry && (status === 429 || status === 503))
     headers.push(['Retry-After', String(retryAfterSeconds)]);
-  if (shown.facts.proxyStatus) {
-    headers.push(['Proxy-Status', `postern; error=${shown.facts.proxyStatus}; details="${shown.code}"`]);
+  if (visible.facts.proxyStatus) {
+    headers.push(['Proxy-Status', `postern; error=${visible.facts.proxyStatus}; details="${visible.code}"`]);
   }
   // Some CONNECT clients show nothing but the reason phrase.
-  return { status, reason: `${STATUS_CODES[status]} (${shown.code})`, headers, body };
+  return { status, reason: `${STATUS_CODES[status]} (${visible.code})`, headers, body };
+}
+
+function challengeFields(status: number, challenge: Challenge | undefined): readonly [string, string][] {
+  if (status === 401) return (challenge?.origin ?? []).map((value) => ['WWW-Authenticate', value]);
+  if (status === 407) return (challenge?.proxy ?? []).map((value) => ['Proxy-Authenticate', value]);
+  return [];
 }

@@ -1,19 +1,19 @@
 import type { IncomingMessage } from 'node:http';
-import type { Duplex } from 'node:stream';
 import { WebSocketServer } from 'ws';
 import type { ServerOptions, WebSocket } from 'ws';
+import { onAbort } from '../../base/deadline.ts';
 import { TunnelError } from '../../protocol/errors.ts';
 import { maxMessageBytes } from '../../stream/zero-copy/websocket-data.ts';
 import { eofSubprotocol, webSocketStream } from '../../stream/websocket-stream.ts';
 import { readProvenCredentials } from './credentials.ts';
-import type { Incoming, OnOffer, RequestEntry } from './entry.ts';
+import type { Incoming, RequestEntry } from './entry.ts';
 import { refuse } from './refusal.ts';
-import { targetInPath } from './target-path.ts';
+import { targetInPath } from './request-target.ts';
 
 /** The key of RFC 6455 §4.1: 16 bytes in base64. */
 const keyForm = /^[A-Za-z0-9+/]{21}[AQgw]==$/;
 
-/** What every WebSocket here is like. */
+/** The options of every WebSocket server here. */
 export const webSocketOptions: ServerOptions = {
   noServer: true,
   perMessageDeflate: false,
@@ -26,7 +26,7 @@ const serverOptions: ServerOptions = {
   handleProtocols: (offered) => (offered.has(eofSubprotocol) ? eofSubprotocol : ([...offered][0] ?? false)),
 };
 
-/** Throws `REQUEST_INVALID` for what `ws` would refuse in words of its own. */
+/** Throws `REQUEST_INVALID` for a request that `ws` would refuse in a form of its own. */
 export function checkHandshake(request: IncomingMessage): void {
   const { headers } = request;
   const isWebSocket =
@@ -41,7 +41,7 @@ export function checkHandshake(request: IncomingMessage): void {
   throw new TunnelError('REQUEST_INVALID', 'this is not a WebSocket handshake (RFC 6455 section 4.2.1)');
 }
 
-/** The subprotocols that a request offers, as they were written. */
+/** The subprotocols that a request offers, as the client spelled them. */
 export function subprotocols({ headers }: IncomingMessage): readonly string[] {
   const list = headers['sec-websocket-protocol'];
   return list === undefined ? [] : list.split(',').map((name) => name.replaceAll(/^[ \t]+|[ \t]+$/g, ''));
@@ -52,7 +52,7 @@ function isToken(text: string): boolean {
 }
 
 /**
- * `GET {prefix}tcp/{host}/{port}/`, or `{prefix}proxy/{host}/{port}` as huproxy's clients ask, with
+ * `GET {prefix}tcp/{host}/{port}/`, or `{prefix}proxy/{host}/{port}` as huproxy's clients request it, with
  * `Upgrade: websocket`: the binary messages are the bytes.
  */
 export function webSocketEntry(prefix: string): RequestEntry {
@@ -64,8 +64,7 @@ export function webSocketEntry(prefix: string): RequestEntry {
     name: 'websocket',
     upgrades: ['websocket'],
     matches: (request) => targetOf(request.url) !== undefined,
-    handle(request, incoming, onOffer: OnOffer) {
-      const { socket, id, remoteAddress, signal } = incoming;
+    handle(request, { socket, id, remoteAddress, peer, signal }, onOffer) {
       checkHandshake(request);
       onOffer({
         kind: 'open',
@@ -74,32 +73,32 @@ export function webSocketEntry(prefix: string): RequestEntry {
         requested: targetOf(request.url)!,
         credentials: readProvenCredentials(request),
         remoteAddress,
+        peer,
         signal,
-        accept: () => accept(server, request, incoming),
-        reject: (error) => refuse(socket, error, id, { speaksAs: 'origin' }),
+        accept: () =>
+          acceptWebSocket(server, { request, socket, signal }, (webSocket) => {
+            const eof = webSocket.protocol === eofSubprotocol ? 'message' : 'close';
+            return webSocketStream(webSocket, { eof, connection: socket });
+          }),
+        reject: (error, challenge) => refuse(socket, error, id, { speaksAs: 'origin', challenge }),
       });
     },
   };
 }
 
-async function accept(
+/**
+ * Answers the handshake and resolves to what `wrap` makes of the WebSocket, which the caller then owns. `wrap` runs before
+ * the first message can come. Rejects when the client leaves first; the socket is closed then.
+ */
+export function acceptWebSocket<T>(
   server: WebSocketServer,
-  request: IncomingMessage,
-  incoming: Incoming,
-): Promise<Duplex> {
-  const { socket, signal } = incoming;
+  { request, socket, signal }: Pick<Incoming, 'socket' | 'signal'> & { readonly request: IncomingMessage },
+  wrap: (webSocket: WebSocket) => T,
+): Promise<T> {
   return new Promise((resolve, reject) => {
     // `handleUpgrade` calls back only when the handshake succeeds.
-    const gone = (): void => reject(new Error('the client went away'));
-    if (signal.aborted) return gone();
-    signal.addEventListener('abort', gone, { once: true });
-    server.handleUpgrade(request, socket, Buffer.alloc(0), (webSocket: WebSocket) => {
-      resolve(
-        webSocketStream(webSocket, {
-          eof: webSocket.protocol === eofSubprotocol ? 'message' : 'close',
-          connection: socket,
-        }),
-      );
-    });
+    onAbort(signal, () => reject(new Error('the client has left')));
+    if (signal.aborted) return;
+    server.handleUpgrade(request, socket, Buffer.alloc(0), (webSocket) => resolve(wrap(webSocket)));
   });
 }

@@ -11,10 +11,10 @@ import { newRequestId } from './upgrade-dispatcher.ts';
 
 const maxHeaderBytes = 16 * 1024;
 const maxHeaders = 100;
-/** Node looks for connections that are too slow this often; its default of 30 s would make every limit 30 s late. */
+/** How often Node.js looks for connections that are too slow; its default of 30 s would make every limit 30 s late. */
 const slowConnectionCheckMs = 2000;
 
-/** The server that people and web proxies reach, with its limits on everything a stranger may do. */
+/** The server that people and web proxies reach, with its limits on everything that unauthenticated clients can do. */
 export function publicApp(config: Config, log: Logger): FastifyInstance {
   const { tls, limits, trustedProxies } = config;
   const common = {
@@ -38,7 +38,7 @@ export function publicApp(config: Config, log: Logger): FastifyInstance {
           ...http,
           ...certificateOf(tls),
           ALPNProtocols: ['http/1.1'],
-          // As it is for plain HTTP; without it a client's EOF would cut off what the target still says.
+          // As for plain HTTP; without it a client's EOF would cut off what the target still sends.
           allowHalfOpen: true,
           handshakeTimeout: limits.preAuthMs,
         },
@@ -49,7 +49,7 @@ export function publicApp(config: Config, log: Logger): FastifyInstance {
   return app as unknown as FastifyInstance;
 }
 
-/** What Node's parser could not read, or did not get in time. */
+/** The codes for requests that Node's parser could not read, or did not receive in time. */
 const parserCodes: Readonly<Record<string, TunnelErrorCode>> = {
   HPE_HEADER_OVERFLOW: 'HEADERS_TOO_LARGE',
   ERR_HTTP_REQUEST_TIMEOUT: 'REQUEST_TIMEOUT',
@@ -59,12 +59,12 @@ function refuseUnreadable(error: NodeJS.ErrnoException, socket: Socket): void {
   socket.on('error', () => {});
   if (error.code === 'ECONNRESET' || !socket.writable) return void socket.destroy();
   const code = parserCodes[error.code ?? ''] ?? 'REQUEST_INVALID';
-  refuse(socket, new TunnelError(code, 'this is not an HTTP request that can be read'), newRequestId(), {
+  refuse(socket, new TunnelError(code, 'not a readable HTTP request'), newRequestId(), {
     speaksAs: 'origin',
   });
 }
 
-/** What `tls` of the configuration names, as it is now. */
+/** The files that `tls` of the configuration names, read now. */
 export function certificateOf(tls: NonNullable<Config['tls']>): { cert: Buffer; key: Buffer } {
   return { cert: readFileSync(tls.certFile), key: readFileSync(tls.keyFile) };
 }

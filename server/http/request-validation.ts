@@ -1,7 +1,7 @@
 import type { IncomingMessage } from 'node:http';
 import { TunnelError } from '../../protocol/errors.ts';
 
-/** Header fields of which a request that opens a tunnel may have one at most. */
+/** Header fields that a request for a tunnel must not repeat. */
 const single = new Set([
   'host',
   'authorization',
@@ -15,12 +15,12 @@ const single = new Set([
   'postern-rejoin',
 ]);
 
-/** What gcloud sends. No page can: a browser's origin is `null`, or has `://` in it (RFC 6454 section 6.2). */
+/** The origin that gcloud sends. No page can: a browser's origin is `null`, or contains `://` (RFC 6454 section 6.2). */
 const programs = new Set(['bot:iap-tunneler']);
 
 /**
- * Checks what Node's parser lets through and a tunnel must not be built on: two requests that a proxy and we could
- * read differently. Throws `REQUEST_INVALID`, and `ORIGIN_DENIED` for a web page that is not listed.
+ * Checks for what Node's parser accepts and a tunnel must not rest on: a request that a proxy and the gateway could read
+ * differently. Throws `REQUEST_INVALID`, and `ORIGIN_DENIED` for a web page that is not listed.
  */
 export function checkRequest(request: IncomingMessage, origins: readonly string[]): void {
   const seen = fieldNames(request);
@@ -34,8 +34,8 @@ export function checkRequest(request: IncomingMessage, origins: readonly string[
 }
 
 /**
- * The same for a request that is no upgrade. It may come by HTTP/1.0, as nginx speaks it by default, and bring a body
- * only where one is expected.
+ * The same for a request that is no upgrade. It can come by HTTP/1.0, which nginx uses by default, and have a body only
+ * where one is expected.
  */
 export function checkPlainRequest(
   request: IncomingMessage,
@@ -49,7 +49,7 @@ export function checkPlainRequest(
   checkCaller(request, seen, origins);
 }
 
-/** Throws `REQUEST_INVALID` when one is there twice that may be there once. */
+/** The names of the fields, in lower case. Throws `REQUEST_INVALID` for one that is repeated and must not be. */
 function fieldNames({ rawHeaders }: IncomingMessage): ReadonlySet<string> {
   const seen = new Set<string>();
   for (let at = 0; at < rawHeaders.length; at += 2) {
@@ -69,9 +69,9 @@ function checkCaller(
   seen: ReadonlySet<string>,
   origins: readonly string[],
 ): void {
-  if (seen.has('authorization') && seen.has('proxy-authorization')) throw invalid('it signs in twice');
+  if (seen.has('authorization') && seen.has('proxy-authorization')) throw invalid('it has two credentials');
   if (origin !== undefined && !programs.has(origin) && !origins.includes(origin)) {
-    throw new TunnelError('ORIGIN_DENIED', 'web pages of this origin may not open tunnels');
+    throw new TunnelError('ORIGIN_DENIED', 'web pages of this origin are not allowed to open tunnels');
   }
 }
 

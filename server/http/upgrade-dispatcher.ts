@@ -5,25 +5,26 @@ import type { Duplex } from 'node:stream';
 import { TunnelError, toTunnelError } from '../../protocol/errors.ts';
 import type { Incoming, OnOffer, RequestEntry } from '../entry/entry.ts';
 import { refuse } from '../entry/refusal.ts';
+import { connectionPeer } from './client-address.ts';
 import type { RemoteAddress } from './client-address.ts';
 import { checkRequest } from './request-validation.ts';
 
 export interface RequestListenerOptions {
   readonly entries: readonly RequestEntry[];
-  /** Paths below it belong to the gateway whether or not an entry knows them. */
+  /** Paths below it belong to the gateway, whether or not an entry matches them. */
   readonly prefix: string;
   readonly origins: () => readonly string[];
   readonly remoteAddress: RemoteAddress;
   readonly onOffer: OnOffer;
-  /** Told of requests that were refused before they became an offer. */
-  readonly onMalformed: (incoming: Omit<Incoming, 'socket'>, asked: string, error: TunnelError) => void;
+  /** Called for a request that was refused before it became an offer; `path` is without its query. */
+  readonly onMalformed: (incoming: Omit<Incoming, 'socket'>, path: string, error: TunnelError) => void;
 }
 
 type UpgradeListener = (request: IncomingMessage, stream: Duplex, head: Buffer) => void;
 
 /**
- * Takes over the `upgrade` and `connect` requests of an HTTP server. Upgrades that belong to somebody else (another
- * path, listened for by another plugin) go to the listeners that were there before, which `release` puts back.
+ * Takes over the `upgrade` and `connect` requests of an HTTP server. Upgrades of other owners (another path, with a
+ * listener of another plugin) go to the listeners that were there before, which `release` restores.
  * Call it when every other listener is in place.
  */
 export function handleTunnelRequests(server: Server, options: RequestListenerOptions): { release(): void } {
@@ -53,8 +54,8 @@ export function handleTunnelRequests(server: Server, options: RequestListenerOpt
 }
 
 /**
- * Node takes its own error listener away before it emits `upgrade` or `connect`. Without this one, a reset that
- * arrives while we think would end the process, and every tunnel in it.
+ * Node.js removes its own error listener before it emits `upgrade` or `connect`. Without this one, a reset that
+ * arrives while the offer is decided would end the process, and every tunnel in it.
  */
 const ignore = (): void => {};
 
@@ -63,12 +64,13 @@ function isOurs(request: IncomingMessage, options: RequestListenerOptions): bool
 }
 
 function handleUpgrade(request: IncomingMessage, head: Buffer, options: RequestListenerOptions): void {
-  // From Node 26 on, a request whose body is still to come brings a stream in its socket's place. It is refused, there.
+  // From Node.js 26 on, the stream of a request whose body is still to come is not its socket. Such a request is refused
+  // on the socket itself.
   const { socket } = request;
   socket.on('error', ignore);
-  const incoming = dispatch(request, socket, head, options.remoteAddress);
-  // A query belongs to no tunnel, and somebody's secret may be in it.
-  const [asked = ''] = (request.url ?? '').split('?');
+  const incoming = prepareConnection(request, socket, head, options.remoteAddress);
+  // A query is no part of a target, and can contain a secret.
+  const [path = ''] = (request.url ?? '').split('?');
   try {
     checkRequest(request, options.origins());
     const token = request.method === 'CONNECT' ? undefined : request.headers.upgrade!.toLowerCase();
@@ -76,15 +78,15 @@ function handleUpgrade(request: IncomingMessage, head: Buffer, options: RequestL
   } catch (error) {
     const refusal = toTunnelError(error);
     refuse(socket, refusal, incoming.id, { speaksAs: request.method === 'CONNECT' ? 'proxy' : 'origin' });
-    options.onMalformed(incoming, asked, refusal);
+    options.onMalformed(incoming, path, refusal);
   }
 }
 
 const idBytes = 9;
-/** To ask the system for randomness costs the same for many ids as for one. */
+/** Random bytes from the system cost the same for many ids as for one. */
 const random = { bytes: Buffer.alloc(0), at: 0 };
 
-/** Names a request in its answer, the log and the audit: 72 random bits, and never like an option of a command. */
+/** The id of a request in its answer, the log and the audit: 72 random bits, and never in the form of a command line option. */
 export function newRequestId(): string {
   if (random.at === random.bytes.length) {
     random.bytes = randomBytes(128 * idBytes);
@@ -94,20 +96,21 @@ export function newRequestId(): string {
   return id.startsWith('-') ? `_${id.slice(1)}` : id;
 }
 
-/** One for all: an error that is made for each end of a connection costs a fortieth of the gateway's time. */
-const gone = new Error('the connection has closed');
+/** Shared by all connections: creating an error for the end of each costs a fortieth of the gateway's time. */
+const connectionClosed = new Error('the connection has closed');
 
-function dispatch(
+/** Sets the connection up for a tunnel. */
+function prepareConnection(
   request: IncomingMessage,
   socket: Socket,
   head: Buffer,
   remoteAddress: RemoteAddress,
 ): Incoming {
   const closed = new AbortController();
-  socket.once('close', () => closed.abort(gone));
-  // Before anything is awaited: after a FIN these bytes could no longer be put back.
+  socket.once('close', () => closed.abort(connectionClosed));
+  // Before any await: after a FIN these bytes could no longer be put back.
   if (head.length > 0) socket.unshift(head);
-  // The two ways of the bridge, the entry and ourselves each listen for the end of it.
+  // Both directions of the bridge, the entry and this file each listen for its end.
   socket.setMaxListeners(20);
   socket.setNoDelay(true);
   socket.setKeepAlive(true, 25_000);
@@ -115,26 +118,27 @@ function dispatch(
   return {
     socket,
     remoteAddress: remoteAddress(request),
+    peer: connectionPeer(socket),
     id: newRequestId(),
     signal: closed.signal,
   };
 }
 
-/** Throws `ENTRY_UNKNOWN` where nothing answers, `REQUEST_INVALID` for a token other than exactly one we know. */
+/** The entry for a request. Throws `ENTRY_UNKNOWN` when none matches, `REQUEST_INVALID` unless it has exactly one known token. */
 function chooseEntry(
   request: IncomingMessage,
   token: string | undefined,
   options: RequestListenerOptions,
 ): RequestEntry {
-  const spoken = options.entries.filter(({ upgrades }) =>
+  const candidates = options.entries.filter(({ upgrades }) =>
     token === undefined ? upgrades.length === 0 : upgrades.includes(token),
   );
-  const known = spoken.find((entry) => entry.matches(request));
-  if (known) return known;
-  if (spoken.length === 0 && token !== undefined) {
+  const entry = candidates.find((each) => each.matches(request));
+  if (entry) return entry;
+  if (candidates.length === 0 && token !== undefined) {
     throw new TunnelError(
       'REQUEST_INVALID',
-      'this request cannot open a tunnel: its Upgrade token is not known here',
+      'this request cannot open a tunnel: its Upgrade token is unknown',
     );
   }
   throw new TunnelError('ENTRY_UNKNOWN', 'there is no tunnel at this path');

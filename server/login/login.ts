@@ -10,31 +10,30 @@ import { AuthorizationServer } from './authorization-server/authorization-server
 import { FormTokens, readForms } from './pages/forms.ts';
 import { Identities } from './upstream/identities.ts';
 import { logoutRoutes } from './pages/logout-routes.ts';
-import { identityProvider } from './upstream/identity-provider.ts';
-import type { IdentityProvider } from './upstream/identity-provider.ts';
+import { IdentityProvider } from './upstream/identity-provider.ts';
 import { Revalidator } from './upstream/revalidation.ts';
 import { registerErrorPages } from './pages/error-replies.ts';
 import { signInRoutes } from './pages/sign-in-routes.ts';
-import type { RefusedAttempt } from './pages/sign-in-routes.ts';
+import type { RefusedAttempt } from './pages/sign-in-context.ts';
 import { SignIns } from './sign-ins.ts';
 import type { SignIn } from './sign-ins.ts';
 import type { SigningKeys } from './authorization-server/signing-keys.ts';
-import { signInIssuer } from '../config/sign-in-issuer.ts';
+import { signInIssuer } from '../config/issuer-urls.ts';
 
 export interface LoginParts extends Pick<
   AccessParts,
-  'sessions' | 'elsewhere' | 'tickets' | 'onTicket' | 'remoteAddress'
+  'sessions' | 'peers' | 'tickets' | 'onTicket' | 'remoteAddress'
 > {
   readonly store: Store;
   readonly revocations: Revocations;
   readonly keys: SigningKeys;
-  /** Counts what comes to other processes too. */
+  /** Counts the requests to other processes too. */
   readonly counter?: Counter | undefined;
   /** As it is now; `publicUrl` and the times and flows of `signIn` stay as they are at first. */
   readonly config: () => Config;
   readonly onError: (error: unknown) => void;
   readonly onSignIn: (signIn: SignIn) => void;
-  /** Told of each wrong password, and of each attempt that came too soon. */
+  /** Called for each wrong password, and for each attempt that came too soon. */
   readonly onRefused: (refused: RefusedAttempt) => void;
 }
 
@@ -45,18 +44,18 @@ export interface Login {
   close(): void;
 }
 
-/** A key lives for weeks; its successor may be an hour late. */
+/** A key lives for weeks; its successor can be an hour late. */
 const refreshMs = 3_600_000;
 
 /** Opens the sign-in of a gateway. The store and the keys stay their owner's. */
 export async function openLogin(parts: LoginParts): Promise<Login> {
-  const { store, keys, config, onError: onTrouble } = parts;
+  const { store, keys, config, onError } = parts;
   const { publicUrl, signIn } = config();
   const signIns = new SignIns(store, parts.revocations, { issuer: signInIssuer(publicUrl) });
   const identities = new Identities(store, () => config().signIn.accounts);
   const providers = providersOf(publicUrl, config);
-  const rechecks = new Revalidator({ store, identities, signIns, providers, onError: onTrouble });
-  const common = { ...parts, publicUrl, signIns, identities, rechecks };
+  const revalidator = new Revalidator({ store, identities, signIns, providers, onError });
+  const common = { ...parts, publicUrl, signIns, identities, revalidator };
   const server = await AuthorizationServer.open({
     ...common,
     times: signIn,
@@ -65,7 +64,7 @@ export async function openLogin(parts: LoginParts): Promise<Login> {
   });
   const forms = new FormTokens(publicUrl, () => keys.secrets);
   const settings = () => ({ ...config().signIn, providers: providers() });
-  const refreshing = setInterval(() => void keys.refresh().catch(onTrouble), refreshMs).unref();
+  const refreshing = setInterval(() => void keys.refresh().catch(onError), refreshMs).unref();
 
   return {
     routes(app) {
@@ -80,7 +79,7 @@ export async function openLogin(parts: LoginParts): Promise<Login> {
       });
       app.register(async (pages) => {
         readForms(pages);
-        registerErrorPages(pages, publicUrl, onTrouble);
+        registerErrorPages(pages, publicUrl, onError);
         signInRoutes(pages, { ...common, server, forms, settings });
         accessRoutes(pages, { ...common, server, forms, rules: () => config().rules });
         logoutRoutes(pages, { ...common, providers: () => config().signIn.providers });
@@ -97,7 +96,7 @@ function providersOf(publicUrl: URL, config: () => Config): () => readonly Ident
     config().signIn.providers.map((settings) => {
       const present = made.get(settings);
       if (present) return present;
-      const provider = identityProvider(settings, new URL(`callback/${settings.name}`, publicUrl));
+      const provider = new IdentityProvider(settings, new URL(`callback/${settings.name}`, publicUrl));
       made.set(settings, provider);
       return provider;
     });

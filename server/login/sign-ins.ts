@@ -1,35 +1,38 @@
+import { z } from 'zod';
 import type { Revocations } from '../auth/revocations.ts';
-import type { Store } from '../store/store.ts';
-import { forgetGrant } from './authorization-server/store-adapter.ts';
+import type { Store, Table } from '../store/store.ts';
+import { forgetGrant, modelIndex, modelTable } from './authorization-server/store-adapter.ts';
 
-/** One sign-in of a person, from when they proved who they are until it expires or is ended. */
-export interface SignIn {
+export const originSchema = z.object({
+  provider: z.string(),
+  subject: z.string(),
+  /** The provider's own id of its session, where it has one. */
+  session: z.string().exactOptional(),
+});
+/** The names that an identity provider has for a person whom it has signed in. */
+export type Origin = Readonly<z.output<typeof originSchema>>;
+
+const signInSchema = z.object({
   /** Also the id of its grant, and the claim `sid` of its tokens. */
-  readonly id: string;
-  readonly subject: string;
-  /** A browser that may see pages; a program with a browser on the same machine; a program on another machine. */
-  readonly kind: 'browser' | 'program' | 'device';
+  id: z.string(),
+  subject: z.string(),
+  /** A browser that can see pages; a program with a browser on the same machine; a program on another machine. */
+  kind: z.enum(['browser', 'program', 'device']),
   /** Milliseconds since 1970, as are all times here. */
-  readonly startedAt: number;
-  /** When the person showed who they are: a program has it from the browser's sign-in that it was made with. */
-  readonly provenAt: number;
-  readonly expiresAt: number;
-  readonly remoteAddress: string;
-  /** What the program or the browser calls itself. */
-  readonly agent?: string;
+  startedAt: z.number(),
+  /** The time of the person's proof: a program inherits it from the browser's sign-in that it was made with. */
+  provenAt: z.number(),
+  expiresAt: z.number(),
+  remoteAddress: z.string(),
+  /** The name that the program or the browser gives itself. */
+  agent: z.string().exactOptional(),
   /** The browser's session, for `browser`. */
-  readonly sessionUid?: string;
+  sessionUid: z.string().exactOptional(),
   /** Absent for accounts of the gateway. */
-  readonly origin?: Origin;
-}
-
-/** What an identity provider calls whom it has signed in. */
-export interface Origin {
-  readonly provider: string;
-  readonly subject: string;
-  /** Its own name for its session, where it has one. */
-  readonly session?: string;
-}
+  origin: originSchema.exactOptional(),
+});
+/** One sign-in of a person, from the proof of their identity until it expires or is ended. */
+export type SignIn = Readonly<z.output<typeof signInSchema>>;
 
 export interface SignInsOptions {
   /** `iss` of the tokens of these sign-ins. */
@@ -38,15 +41,21 @@ export interface SignInsOptions {
   readonly now?: () => number;
 }
 
-/** Remembers who is signed in where, and ends it. */
+/** The sign-ins of all people, and their ends. */
 export class SignIns {
   readonly #store: Store;
+  readonly #signIns: Table<SignIn>;
+  readonly #ofSubject: Table<Index>;
+  readonly #ofOrigin: Table<Index>;
   readonly #revocations: Revocations;
   readonly #issuer: string;
   readonly #now: () => number;
 
   constructor(store: Store, revocations: Revocations, { issuer, now = Date.now }: SignInsOptions) {
     this.#store = store;
+    this.#signIns = store.table('signIn', signInSchema);
+    this.#ofSubject = store.table('signInsOfSubject', indexSchema);
+    this.#ofOrigin = store.table('signInsOfOrigin', indexSchema);
     this.#issuer = issuer;
     this.#revocations = revocations;
     this.#now = now;
@@ -54,31 +63,31 @@ export class SignIns {
 
   async begin(signIn: SignIn): Promise<void> {
     const expiry = { expiresAt: signIn.expiresAt };
-    await this.#store.put('oauth', `signIn:${signIn.id}`, signIn, expiry);
-    await this.#index(subjectKey(signIn.subject), signIn);
+    await this.#signIns.put(signIn.id, signIn, expiry);
+    await this.#index(this.#ofSubject, signIn.subject, signIn);
     const { origin } = signIn;
     if (!origin) return;
-    await this.#index(originKey(origin.provider, 'subject', origin.subject), signIn);
+    await this.#index(this.#ofOrigin, originKey(origin.provider, 'subject', origin.subject), signIn);
     if (origin.session !== undefined)
-      await this.#index(originKey(origin.provider, 'session', origin.session), signIn);
+      await this.#index(this.#ofOrigin, originKey(origin.provider, 'session', origin.session), signIn);
   }
 
   /** The sign-in, if it has neither expired nor been ended. */
   async find(id: string): Promise<SignIn | undefined> {
-    const signIn = (await this.#store.get('oauth', `signIn:${id}`)) as SignIn | undefined;
+    const signIn = await this.#signIns.get(id);
     return signIn && !this.#isRevoked(signIn) ? signIn : undefined;
   }
 
-  /** All sign-ins of a subject that are good now, the latest first. */
+  /** All valid sign-ins of a subject, the latest first. */
   async of(subject: string): Promise<readonly SignIn[]> {
-    const found = await this.#all(subjectKey(subject));
+    const found = await this.#all(this.#ofSubject, subject);
     return found.toSorted((one, other) => other.startedAt - one.startedAt);
   }
 
   /** Ends one: its tokens, its grant, its browser session, and every tunnel opened with it. */
   async end(id: string, reason: string): Promise<void> {
-    await this.#store.delete('oauth', `Grant:${id}`);
-    await this.ended(id, reason);
+    await modelTable(this.#store, 'Grant').delete(id);
+    await this.onEnded(id, reason);
   }
 
   /** Ends all of a subject. */
@@ -86,25 +95,25 @@ export class SignIns {
     for (const { id } of await this.of(subject)) await this.end(id, reason);
   }
 
-  /** Ends those that come from a provider's session, or else all of a person there. Resolves to how many there were. */
+  /** Ends those that come from a provider's session, or else all of a person there. Resolves to their number. */
   async endFrom(provider: string, about: Partial<Origin>, reason: string): Promise<number> {
     const { session, subject } = about;
     const key =
       session === undefined
         ? originKey(provider, 'subject', subject ?? '')
         : originKey(provider, 'session', session);
-    const found = await this.#all(key);
-    const meant = found.filter(({ origin }) => subject === undefined || origin?.subject === subject);
-    for (const { id } of meant) await this.end(id, reason);
-    return meant.length;
+    const found = await this.#all(this.#ofOrigin, key);
+    const matching = found.filter(({ origin }) => subject === undefined || origin?.subject === subject);
+    for (const { id } of matching) await this.end(id, reason);
+    return matching.length;
   }
 
-  /** To be called when the grant of a sign-in is gone: ends what hangs on it. */
-  async ended(id: string, reason: string): Promise<void> {
-    const signIn = (await this.#store.take('oauth', `signIn:${id}`)) as SignIn | undefined;
+  /** To be called when the grant of a sign-in has been deleted: ends everything that depends on it. */
+  async onEnded(id: string, reason: string): Promise<void> {
+    const signIn = await this.#signIns.take(id);
     await forgetGrant(this.#store, id);
     if (signIn?.sessionUid !== undefined) await this.#forgetSession(signIn.sessionUid);
-    // Also when the record is gone already: to end twice is no harm, to miss one would be.
+    // Also when the record does not exist any more: to end it twice does no harm, to miss one would.
     await this.#revocations.revoke({ kind: 'signIn', signInId: id }, reason);
   }
 
@@ -114,37 +123,34 @@ export class SignIns {
   }
 
   async #forgetSession(uid: string): Promise<void> {
-    const session = await this.#store.take('oauth', `Session.uid:${uid}`);
-    if (typeof session === 'string') await this.#store.delete('oauth', `Session:${session}`);
+    const id = await modelIndex(this.#store, 'Session', 'uid').take(uid);
+    if (id !== undefined) await modelTable(this.#store, 'Session').delete(id);
   }
 
-  async #index(key: string, { id, expiresAt }: SignIn): Promise<void> {
+  async #index(table: Table<Index>, key: string, { id, expiresAt }: SignIn): Promise<void> {
     const now = this.#now();
     let latest = expiresAt;
-    const add = (value: unknown): Index => {
-      const good = Object.entries((value ?? {}) as Index).filter(([, until]) => until > now);
-      latest = Math.max(expiresAt, ...good.map(([, until]) => until));
-      return Object.fromEntries([...good, [id, expiresAt]]);
+    const add = (index: Index = {}): Index => {
+      const valid = Object.entries(index).filter(([, until]) => until > now);
+      latest = Math.max(expiresAt, ...valid.map(([, until]) => until));
+      return Object.fromEntries([...valid, [id, expiresAt]]);
     };
-    await this.#store.update('oauth', key, add);
-    // Its own life is that of the longest.
-    await this.#store.update('oauth', key, (value) => value, { expiresAt: latest });
+    await table.update(key, add);
+    // The row lives as long as the sign-in that ends last.
+    await table.update(key, (index) => index, { expiresAt: latest });
   }
 
-  async #all(key: string): Promise<readonly SignIn[]> {
-    const index = ((await this.#store.get('oauth', key)) ?? {}) as Index;
+  async #all(table: Table<Index>, key: string): Promise<readonly SignIn[]> {
+    const index = (await table.get(key)) ?? {};
     const found = await Promise.all(Object.keys(index).map((id) => this.find(id)));
     return found.filter((signIn) => signIn !== undefined);
   }
 }
 
 /** Ids of sign-ins, and when they expire. */
-type Index = Readonly<Record<string, number>>;
-
-function subjectKey(subject: string): string {
-  return `signInsOf:${subject}`;
-}
+const indexSchema = z.record(z.string(), z.number());
+type Index = Readonly<z.output<typeof indexSchema>>;
 
 function originKey(provider: string, what: 'subject' | 'session', name: string): string {
-  return `signInsFrom:${JSON.stringify([provider, what, name])}`;
+  return JSON.stringify([provider, what, name]);
 }

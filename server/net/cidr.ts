@@ -9,17 +9,17 @@ export interface Cidr {
   readonly text: string;
 }
 
-/** The bytes of a literal address, 4 or 16; undefined when `net.isIP` does not know it or it has a zone. */
+/** The bytes of a literal address, 4 or 16; undefined when `net.isIP` rejects it or it has a zone. */
 export function addressBytes(text: string): readonly number[] | undefined {
-  // ipaddr.js alone would read 0177.1 and the like; what net.isIP accepts has one meaning only.
+  // ipaddr.js alone would read 0177.1 and the like; the forms that net.isIP accepts have one meaning only.
   const family = isIP(text);
   if (family === 0 || text.includes('%')) return undefined;
-  // It also takes ::10.0.0.5 for ::ffff:10.0.0.5, which is another address: it gets all IPv6 in hexadecimal.
+  // It also reads ::10.0.0.5 as ::ffff:10.0.0.5, which is another address: pass it all IPv6 in hexadecimal.
   return ipaddr.parse(family === 6 ? new URL(`http://[${text}]/`).hostname.slice(1, -1) : text).toByteArray();
 }
 
 /**
- * Parses `address/prefix` or a single `address`. Throws `RangeError` with a reason for people.
+ * Parses `address/prefix` or a single `address`. Throws `RangeError` with a message for people.
  * Host bits must be zero, and IPv4 is written as IPv4: a range inside `::ffff:0:0/96` would never match.
  */
 export function parseCidr(text: string): Cidr {
@@ -35,7 +35,7 @@ export function parseCidr(text: string): Cidr {
     throw new RangeError(`${quote(text)} has bits set after its prefix; did you mean ${clean}?`);
   }
   if (prefix >= 96 && cidrContains(mapped, bytes)) {
-    throw new RangeError(`${quote(text)} is an IPv4 range in disguise; write it as IPv4`);
+    throw new RangeError(`${quote(text)} is an IPv4 range written as IPv6; write it as IPv4`);
   }
   return { bytes, prefix, text: clean };
 }

@@ -1,6 +1,9 @@
 import { isIP } from 'node:net';
 
-/** Whether nobody on the way can change what the URL gives: https, or http to this machine itself. */
+/**
+ * Whether no intermediary can change the response: https, or http to this machine itself, as browsers decide about a
+ * potentially trustworthy origin (W3C Secure Contexts §3.1).
+ */
 export function isSecureUrl(url: URL): boolean {
   return url.protocol === 'https:' || (url.protocol === 'http:' && isLoopbackHost(url.hostname));
 }

@@ -3,15 +3,15 @@ import type { Principal } from '../auth/authenticator.ts';
 
 /** Permission to open one tunnel. */
 export interface Grant {
-  /** What was asked for. */
+  /** The target that was requested. */
   readonly target: Target;
-  /** Where it is: an address, or a name that is still to be resolved. */
+  /** Its address: literal, or a name that is still to be resolved. */
   readonly address: Target;
   /** The rule that allowed it, as `explain` and the audit name it. */
   readonly rule: string;
 }
 
 export interface Policy {
-  /** Pure and synchronous. Throws `TARGET_DENIED`. */
+  /** Decides; pure and synchronous. Throws `TARGET_DENIED`. */
   decide(principal: Principal, target: Target): Grant;
 }

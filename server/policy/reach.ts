@@ -5,8 +5,8 @@ import type { TargetPattern } from '../../protocol/target-pattern.ts';
 import { isFor } from './rules.ts';
 
 /**
- * What the rules, and the token's own targets, let a principal ask for: each pattern once, in the order of the rules.
- * The network policy has its say when a tunnel opens.
+ * The patterns that the rules and the token's own targets allow a principal to request: each once, in the order of the
+ * rules. The network policy is evaluated when a tunnel opens.
  */
 export function reachablePatterns(
   rules: readonly RuleConfig[],

@@ -7,13 +7,13 @@ import { formatPattern, parsePattern, patternMatches } from '../../protocol/targ
 import type { TargetPattern } from '../../protocol/target-pattern.ts';
 import type { Grant, Policy } from './policy.ts';
 
-/** What the rules are made of, as the config has them. */
+/** The parts of the configuration that the policy needs. */
 export interface RulesOptions {
   readonly rules: readonly RuleConfig[];
   readonly targets: readonly TargetConfig[];
 }
 
-/** One step of a decision: what was looked at, whether it speaks for the tunnel, and why. */
+/** One step of a decision: its subject, whether it allows the tunnel, and why. */
 export interface EvaluationStep {
   readonly what: string;
   readonly allows: boolean;
@@ -28,13 +28,13 @@ export interface RuleExplanation {
   readonly steps: readonly EvaluationStep[];
 }
 
-/** A policy that can say how it decides. */
+/** A policy that can explain its decisions. */
 export interface RulesPolicy extends Policy {
   explain(principal: Principal, target: Target): RuleExplanation;
 }
 
 /**
- * Deny by default. The first rule that matches allows; then the token's own targets may narrow it; then the name is
+ * Deny by default. The first rule that matches allows; then the token's own targets can narrow it; then the name is
  * turned into the address it stands for.
  */
 export function rulesPolicy({ rules, targets }: RulesOptions): RulesPolicy {
@@ -62,9 +62,9 @@ export function rulesPolicy({ rules, targets }: RulesOptions): RulesPolicy {
   };
 }
 
-/** Says no without a word about the rules: what they are is not for the caller to learn. */
+/** Names no rule: the caller must not learn them. */
 function denied(target: Target): TunnelError {
-  return new TunnelError('TARGET_DENIED', `you may not reach ${formatTarget(target)}`);
+  return new TunnelError('TARGET_DENIED', `you are not allowed to reach ${formatTarget(target)}`);
 }
 
 interface Evaluation {
@@ -84,11 +84,11 @@ export function isFor(rule: RuleConfig, principal: Principal): boolean {
 function evaluateRule(rule: RuleConfig, principal: Principal, target: Target): Evaluation {
   if (rule.issuers.length > 0 && !rule.issuers.includes(principal.issuer))
     return no('it is for other issuers');
-  const who = evaluatePrincipal(rule, principal);
-  if (!who) return no('neither the subject nor a group is in it');
+  const match = evaluatePrincipal(rule, principal);
+  if (!match) return no('neither the subject nor a group is in it');
   const pattern = findMatch(rule.targets, target);
-  if (!pattern) return no(`${who}, but no pattern matches ${formatTarget(target)}`);
-  return yes(`${who}, pattern ${formatPattern(pattern)}`);
+  if (!pattern) return no(`${match}, but no pattern matches ${formatTarget(target)}`);
+  return yes(`${match}, pattern ${formatPattern(pattern)}`);
 }
 
 function evaluatePrincipal(rule: RuleConfig, principal: Principal): string | undefined {
@@ -99,7 +99,7 @@ function evaluatePrincipal(rule: RuleConfig, principal: Principal): string | und
 
 function evaluateClaim(principal: Principal, target: Target): Evaluation {
   if (!principal.targets) return yes('the token does not narrow');
-  // The authenticator has refused tokens whose patterns cannot be read; should one come here, it throws and nothing is opened.
+  // The authenticator has refused tokens with unreadable patterns; one that came here would throw, and nothing would open.
   const pattern = findMatch(principal.targets.map(parsePattern), target);
   return pattern
     ? yes(`pattern ${formatPattern(pattern)}`)
@@ -112,9 +112,9 @@ interface MappedAddress {
 }
 
 function evaluateAddress(named: TargetConfig | undefined, target: Target): MappedAddress {
-  if (!named) return { at: target, why: 'not in targets: it is taken as it stands' };
+  if (!named) return { at: target, why: 'not in targets: used as it is' };
   const at = { host: named.host, port: named.port ?? target.port };
-  // A name with a port of its own stands for one SSH server. Another port asked of it is another service: not this one.
+  // A name with a port of its own stands for one SSH server. A request for another port means another service.
   if (named.port !== undefined && target.port !== sshPort) {
     return { why: `targets.${named.name} has a port of its own and serves port ${sshPort} only` };
   }

@@ -3,10 +3,10 @@ import type { TunnelLocator } from './tunnel-locator.ts';
 import type { ResumableTunnels } from './resumable-tunnels.ts';
 
 /** The tunnels of this process. */
-export function localLocator(relays: Pick<ResumableTunnels, 'find' | 'resume'>): TunnelLocator {
+export function localLocator(tunnels: Pick<ResumableTunnels, 'find' | 'resume'>): TunnelLocator {
   return {
-    async find(sid, holder) {
-      const tunnel = relays.find(sid, holder);
+    async find(sid, owner) {
+      const tunnel = tunnels.find(sid, owner);
       const { session, target } = tunnel;
       const address = session?.record.dialled;
       if (session === undefined || target === undefined || address === undefined) throw tunnelNotFound();
@@ -14,10 +14,10 @@ export function localLocator(relays: Pick<ResumableTunnels, 'find' | 'resume'>):
         sessionId: session.record.id,
         target,
         address,
-        revoke: () => session.abort('REVOKED', 'the rules do not allow it any more'),
+        revoke: () => session.abort('REVOKED', 'the rules no longer allow it'),
         async prepare(offer) {
           tunnel.check(offer);
-          return async () => relays.resume(tunnel, await offer.accept(), offer);
+          return async () => tunnels.resume(tunnel, await offer.accept(), offer);
         },
       };
     },

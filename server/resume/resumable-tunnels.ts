@@ -1,4 +1,5 @@
-import { createHmac, randomBytes, timingSafeEqual } from 'node:crypto';
+import { createHmac, randomBytes } from 'node:crypto';
+import { equalInConstantTime } from '../../base/constant-time.ts';
 import { TunnelError } from '../../protocol/errors.ts';
 import type { TunnelErrorCode } from '../../protocol/errors.ts';
 import type { RelayOpened } from '../../protocol/relay-frame.ts';
@@ -17,32 +18,32 @@ export interface ResumableTunnelsOptions {
   readonly sessions: Sessions;
   /** Names this process in the ids of its tunnels. */
   readonly instance: string;
-  /** How long a tunnel without a connection is kept. */
+  /** How long a tunnel without a connection is kept, in milliseconds. */
   readonly keepMs: number;
   readonly windowBytes: number;
-  /** What all tunnels together may keep for sending it again. */
+  /** The maximum of all tunnels together of bytes kept for replay. */
   readonly totalBytes: number;
   readonly carrierMs?: number;
   readonly keepAliveMs?: number;
 }
 
-/** All at once they would come back at once: 250 a second leave whoever takes them time for others. */
+/** Asked all at once, they would all reconnect at once: 250 a second leave the process that accepts them time for others. */
 const reconnectBatchSize = 25;
 const reconnectBatchIntervalMs = 100;
 
-/** Why a tunnel is not there any more is remembered for its owner, of this many. */
+/** The reason for the end of a tunnel is remembered for its owner, of this many tunnels. */
 const maxTombstones = 10_000;
 
 /** The resumable tunnels of this process, with and without a connection. */
 export class ResumableTunnels {
   readonly #options: ResumableTunnelsOptions;
   readonly #tunnels = new Map<string, ResumableTunnel>();
-  /** Those without a connection, the oldest first. */
+  /** The tunnels without a connection, in the order in which they lost it. */
   readonly #detached = new Set<ResumableTunnel>();
-  readonly #gone = new Map<string, Tombstone>();
+  readonly #tombstones = new Map<string, Tombstone>();
   #unackedBytes = 0;
   readonly #budget: ReplayBudget;
-  #asking: NodeJS.Timeout | undefined;
+  #reconnecting: NodeJS.Timeout | undefined;
 
   constructor(options: ResumableTunnelsOptions) {
     this.#options = options;
@@ -59,7 +60,7 @@ export class ResumableTunnels {
     };
   }
 
-  /** The bytes that are kept for sending them again. */
+  /** Bytes kept for replay. */
   get unackedBytes(): number {
     return this.#unackedBytes;
   }
@@ -68,7 +69,7 @@ export class ResumableTunnels {
     return this.#detached.size;
   }
 
-  /** Makes a tunnel for a session, and starts it on its first carrier, which it takes over. */
+  /** Creates the tunnel of a session on its first carrier, which it takes over. */
   open(sessionId: string, carrier: Carrier, { isPlain }: { readonly isPlain: boolean }): RelayStream {
     const { instance, keepMs, windowBytes, carrierMs } = this.#options;
     const sid = `${instance}.${randomBytes(32).toString('base64url')}`;
@@ -99,24 +100,25 @@ export class ResumableTunnels {
   }
 
   /**
-   * The tunnel that a request asks for, if it belongs to `holder`. Throws `TUNNEL_GONE` when there is none, or it is
-   * somebody else's, or why it was ended.
+   * The tunnel of this id, if it belongs to `owner`. Throws `TUNNEL_GONE` when there is none or it has another owner, or
+   * the reason for which it was ended.
    */
-  find(sid: string, holder: TunnelOwner): ResumableTunnel {
+  find(sid: string, owner: TunnelOwner): ResumableTunnel {
     const tunnel = this.#tunnels.get(sid);
-    if (tunnel?.principal && isSame(tunnel.principal, holder)) return tunnel;
-    const gone = this.#gone.get(sid);
-    if (gone !== undefined && isSame(gone.principal, holder)) throw new TunnelError(gone.code, gone.message);
+    if (tunnel?.principal && isSame(tunnel.principal, owner)) return tunnel;
+    const tombstone = this.#tombstones.get(sid);
+    if (tombstone !== undefined && isSame(tombstone.principal, owner))
+      throw new TunnelError(tombstone.code, tombstone.message);
     throw tunnelNotFound();
   }
 
   /**
-   * Goes on with a tunnel on another carrier, which it takes over. Throws `TUNNEL_GONE`, `REJOIN_INVALID` when that
-   * cannot be any more.
+   * Resumes a tunnel on another carrier, which it takes over. Throws `TUNNEL_GONE`, `REJOIN_INVALID` when that is no longer
+   * possible; the carrier is dropped then.
    */
   resume(tunnel: ResumableTunnel, carrier: Carrier, offer: ResumeOffer): void {
     try {
-      // Another request may have been faster, or the end.
+      // Another request can have been faster, or the tunnel's end.
       tunnel.check(offer);
     } catch (error) {
       carrier.drop();
@@ -129,17 +131,17 @@ export class ResumableTunnels {
     tunnel.session?.resumed({ requestId, remoteAddress, cause, replayedBytes });
   }
 
-  /** Asks the clients of all tunnels to come back on another connection, some at a time. */
+  /** Asks the clients of all tunnels to reconnect, some at a time. */
   requestReconnect(): void {
-    clearInterval(this.#asking);
+    clearInterval(this.#reconnecting);
     const waiting = [...this.#tunnels.values()];
-    const askSome = (): void => {
+    const requestSome = (): void => {
       for (const { stream } of waiting.splice(0, reconnectBatchSize)) stream.requestReconnect();
-      if (waiting.length === 0) clearInterval(this.#asking);
+      if (waiting.length === 0) clearInterval(this.#reconnecting);
     };
-    this.#asking = setInterval(askSome, reconnectBatchIntervalMs);
-    this.#asking.unref();
-    askSome();
+    this.#reconnecting = setInterval(requestSome, reconnectBatchIntervalMs);
+    this.#reconnecting.unref();
+    requestSome();
   }
 
   #detach(tunnel: ResumableTunnel, end: CarrierEnd): void {
@@ -151,13 +153,13 @@ export class ResumableTunnels {
   #expireLater(tunnel: ResumableTunnel): void {
     const { keepMs } = this.#options;
     tunnel.expiry = setTimeout(
-      () => tunnel.stream.destroy(new TunnelError('TUNNEL_LOST', 'its client did not come back')),
+      () => tunnel.stream.destroy(new TunnelError('TUNNEL_LOST', 'its client did not resume it')),
       keepMs,
     );
     tunnel.expiry.unref();
   }
 
-  /** Those that have waited longest go first; when all have a connection, `isOver` holds them back. */
+  /** Those that have waited longest are ended first; when all have a connection, `isOver` slows them down. */
   #evict(): void {
     for (const tunnel of this.#detached) {
       if (this.#unackedBytes <= this.#options.totalBytes) return;
@@ -172,8 +174,8 @@ export class ResumableTunnels {
     this.#detached.delete(tunnel);
     const { principal, error } = tunnel;
     if (principal === undefined || error === undefined) return;
-    this.#gone.set(tunnel.sid, { principal, ...tombstoneReason(error) });
-    if (this.#gone.size > maxTombstones) this.#gone.delete(this.#gone.keys().next().value!);
+    this.#tombstones.set(tunnel.sid, { principal, ...tombstoneReason(error) });
+    if (this.#tombstones.size > maxTombstones) this.#tombstones.delete(this.#tombstones.keys().next().value!);
   }
 }
 
@@ -199,7 +201,7 @@ class ResumableTunnel {
   readonly #secret: Buffer | undefined;
   readonly #session: () => Session | undefined;
   #count = 0;
-  /** Kept for after the end of the session. */
+  /** Kept beyond the end of the session. */
   #principal: Principal | undefined;
 
   constructor({ sid, stream, secret, session }: TunnelParts) {
@@ -218,37 +220,37 @@ class ResumableTunnel {
     return this.#principal;
   }
 
-  /** What it leads to, as its opener asked for it. */
+  /** The target, as the client requested it when it opened the tunnel. */
   get target(): Target | undefined {
     return this.session?.record.grant?.target;
   }
 
   /**
-   * Checks what a request says: that it knows the tunnel's secret and is newer than the one before, and that its
-   * position can be. Throws `TUNNEL_GONE`, `REJOIN_INVALID`.
+   * Checks that a request proves the tunnel's secret, is newer than the one before, and has a possible position. Throws
+   * `TUNNEL_GONE`, `REJOIN_INVALID`.
    */
   check({ sid, received, proof }: ResumeOffer): void {
     if (!this.stream.canResume) throw tunnelNotFound();
     if (this.#secret !== undefined) {
       if (proof === undefined || !isProven(this.#secret, { sid, received, proof })) throw tunnelNotFound();
       if (proof.count <= this.#count)
-        throw new TunnelError('REJOIN_INVALID', 'this request to go on was used before, or came too late');
+        throw new TunnelError('REJOIN_INVALID', 'resume request was replayed or is out of date');
     } else if (proof !== undefined) throw tunnelNotFound();
     if (!this.#isReplayable(received))
-      throw new TunnelError('REJOIN_INVALID', 'the position to go on from is not one that can be');
+      throw new TunnelError('REJOIN_INVALID', 'the position to resume from is not possible');
   }
 
-  /** Attaches the carrier for an offer that was checked. Returns how many bytes are sent once more. */
+  /** Attaches the carrier for an offer that was checked. Returns how many bytes are sent again. */
   resume(carrier: Carrier, offer: ResumeOffer): number {
     this.#count = offer.proof?.count ?? 0;
-    // The old carrier may have told us more in the meantime.
+    // The old carrier can have brought newer acknowledgements in the meantime.
     const peerReceived = Math.max(offer.received, this.stream.acknowledged);
     const from = this.stream.received;
     carrier.send({ kind: 'joined', received: from, from: peerReceived });
     return this.stream.attach(carrier, { peerReceived, from });
   }
 
-  /** Relay v4 cannot be told to skip: there the position must not lie before one that was acknowledged. */
+  /** Relay v4 has no means to skip bytes: there the position must not lie before one that was acknowledged. */
   #isReplayable(received: number): boolean {
     const isBehind = this.#secret !== undefined && received < this.stream.acknowledged;
     return this.stream.isValidAck(isBehind ? this.stream.acknowledged : received);
@@ -257,7 +259,7 @@ class ResumableTunnel {
 
 export type { ResumableTunnel };
 
-/** Groups may have changed. */
+/** Compares the identity alone: groups can have changed. */
 function isSame(one: TunnelOwner, other: TunnelOwner): boolean {
   return (
     one.issuer === other.issuer && one.subject === other.subject && one.keyThumbprint === other.keyThumbprint
@@ -269,7 +271,7 @@ function tombstoneReason(error: Error): { readonly code: TunnelErrorCode; readon
   return { code: 'TUNNEL_GONE', message: tunnelNotFound().message };
 }
 
-/** The text of the secret is the key, so that a client in any language need not decode it. */
+/** The text of the secret is the key, so that clients need not decode it. */
 function macKey(secret: string): Buffer {
   return Buffer.from(secret, 'latin1');
 }
@@ -282,6 +284,5 @@ function isProven(
   const expected = createHmac('sha256', secret)
     .update(`postern-rejoin\n${sid}\n${proof.count}\n${received}`)
     .digest();
-  const given = Buffer.from(proof.mac, 'base64url');
-  return given.length === expected.length && timingSafeEqual(given, expected);
+  return equalInConstantTime(Buffer.from(proof.mac, 'base64url'), expected);
 }

@@ -4,15 +4,15 @@ import { readFileSync } from 'node:fs';
 export const version: string = readVersion();
 
 function readVersion(): string {
-  for (const place of ['../../package.json', '../../../package.json']) {
+  for (const path of ['../../package.json', '../../../package.json']) {
     try {
-      const { name, version } = JSON.parse(readFileSync(new URL(place, import.meta.url), 'utf8')) as Record<
+      const { name, version } = JSON.parse(readFileSync(new URL(path, import.meta.url), 'utf8')) as Record<
         string,
         string
       >;
       if (name === 'postern' && version) return version;
     } catch {
-      // Not here; the next place.
+      // Not there; try the next path.
     }
   }
   return 'unknown';

@@ -7,11 +7,11 @@ import type { Grant } from '../policy/policy.ts';
 import type { BridgeEnd } from '../../stream/bridge.ts';
 import type { PendingRequest } from './offer.ts';
 
-/** Why a session ended: how its tunnel did, or the code it was refused with, or why the gateway ended it. */
+/** How a session ended: how its tunnel ended, the code of its refusal, or the reason for which the gateway ended it. */
 export type SessionEnd = BridgeEnd | TunnelErrorCode | EndReason | 'CLIENT_GONE' | 'RESUMED';
 
 /**
- * All that is known of one offer; what is not known yet is absent, and comes to be known in this very object. Times are
+ * All that is known of one offer. What is not known yet is absent, and is added to this very object later. Times are
  * milliseconds since the epoch.
  */
 export interface SessionRecord {
@@ -26,51 +26,54 @@ export interface SessionRecord {
   readonly dialled?: Target;
   /** When the first byte could pass. */
   readonly openedAt?: number;
-  /** Since when a resumable tunnel has no connection. */
+  /** The time since which a resumable tunnel has no connection. */
   readonly detachedAt?: number | undefined;
-  /** How often a resumable tunnel has got another connection. */
+  /** How often a resumable tunnel was resumed. */
   readonly resumes: number;
   readonly dialMs?: number;
   readonly endedAt?: number;
   readonly end?: SessionEnd;
-  /** For the log and the audit, never for the caller: what lies behind a refusal, or who ended a tunnel and why. */
+  /** For the log and the audit, never for the caller: the cause of a refusal, or the reason for which a tunnel was ended. */
   readonly reason?: string;
   readonly bytesFromClient: number;
   readonly bytesFromTarget: number;
 }
 
-/** Told of every session. None of these may throw. */
+/** Called for every session. None of these is allowed to throw. */
 export interface SessionObserver {
   /** Resolves when the record is safe; a rejection refuses the tunnel. Called before the first byte can pass. */
   opening?(record: SessionRecord): Promise<void>;
   opened?(record: SessionRecord): void;
-  /** A resumable tunnel has lost its connection, and waits. */
+  /** A resumable tunnel has lost its connection and waits to be resumed. */
   detached?(record: SessionRecord, how: CarrierEnd['how']): void;
-  /** A resumable tunnel goes on on another connection. */
+  /** A resumable tunnel was resumed on another connection. */
   resumed?(record: SessionRecord, resume: Resume): void;
   /** Called once for every offer, refused ones too. */
   ended(record: SessionRecord): void;
 }
 
-/** How a resumable tunnel got another connection. */
+/** How a resumable tunnel was resumed. */
 export interface Resume {
-  /** The request that brought it. */
+  /** The id of the request. */
   readonly requestId: string;
   readonly remoteAddress: string;
-  /** Why the client has come back, as it says. */
+  /** Why the client resumed, as it says. */
   readonly cause: string;
   /** Whether there was no connection when the new one came. */
   readonly wasDetached: boolean;
-  /** How long there was none. */
+  /** How long there was none, in milliseconds. */
   readonly awayMs: number;
-  /** What the gateway had to send once more. */
+  /** How many bytes the gateway had to send again. */
   readonly replayedBytes: number;
 }
+
+/** The part of an offer that its record begins with. */
+export type SessionOrigin = Pick<PendingRequest, 'id' | 'entry' | 'requested' | 'remoteAddress'>;
 
 /** One offer, from its arrival to its end. */
 export interface Session {
   readonly record: SessionRecord;
-  /** Aborted by expiry, kill and stop; the reason is an `EndReason`. */
+  /** Aborted by expiry, revocation, kill and stop; the reason is an `EndReason`. */
   readonly signal: AbortSignal;
   identified(principal: Principal): void;
   granted(grant: Grant): void;
@@ -83,10 +86,10 @@ export interface Session {
   /** Aborts the tunnel; its bridge then ends. `why` is for the log and the audit. */
   abort(reason: EndReason, why?: string): void;
   /** The only way out; calls after the first change nothing. */
-  end(how: SessionEnd, more?: { bytesFromClient?: number; bytesFromTarget?: number; reason?: string }): void;
+  end(end: SessionEnd, more?: { bytesFromClient?: number; bytesFromTarget?: number; reason?: string }): void;
 }
 
-/** The sessions of this process, and those who watch them. */
+/** The sessions of this process, and their observers. */
 export class Sessions {
   readonly #observers: readonly SessionObserver[];
   readonly #live = new Map<string, LiveSession>();
@@ -115,8 +118,8 @@ export class Sessions {
     return this.#live.get(id);
   }
 
-  begin(offer: PendingRequest): Session {
-    // Not a closure over the offer: a session may outlive the request, and the connection, that it began with.
+  begin(offer: SessionOrigin): Session {
+    // Not a closure over the offer: a session can outlive the request, and the connection, that it began with.
     const session = new LiveSession(offer, this.#observers, this.#remove);
     this.#live.set(offer.id, session);
     return session;
@@ -127,7 +130,7 @@ export class Sessions {
     for (const session of this.#live.values()) session.abort(reason);
   }
 
-  /** Aborts the sessions that match, opening ones too. Gives how many. */
+  /** Aborts the sessions that match, opening ones too. Returns how many. */
   endWhere(matches: (record: SessionRecord) => boolean, reason: EndReason, why: string): number {
     const ending = [...this.#live.values()].filter(({ record }) => matches(record));
     for (const session of ending) session.abort(reason, why);
@@ -149,7 +152,7 @@ class LiveSession implements Session {
   readonly #abort = new AbortController();
   #why: string | undefined;
 
-  constructor(offer: PendingRequest, observers: readonly SessionObserver[], remove: (id: string) => void) {
+  constructor(offer: SessionOrigin, observers: readonly SessionObserver[], remove: (id: string) => void) {
     this.#observers = observers;
     this.#remove = remove;
     this.record = {
@@ -212,14 +215,14 @@ class LiveSession implements Session {
   }
 
   end(
-    how: SessionEnd,
+    end: SessionEnd,
     more: { bytesFromClient?: number; bytesFromTarget?: number; reason?: string } = {},
   ): void {
     if (this.record.end !== undefined) return;
     const reason = this.#why ?? more.reason;
     Object.assign(this.record, more);
     if (reason !== undefined) this.record.reason = reason;
-    this.record.end = how;
+    this.record.end = end;
     this.record.endedAt = Date.now();
     this.#remove(this.record.id);
     for (const observer of this.#observers) observer.ended(this.record);

@@ -4,19 +4,19 @@ import { sqlite } from './sqlite.ts';
 
 /** SQLITE_BUSY (https://sqlite.org/rescode.html). */
 const busyCode = 5;
-/** What it is held for is a flush of the disk or less; who has to wait for each tries again about as soon as it can be. */
+/** The lock is held for a flush of the disk or less: a retry comes about as soon as it can succeed. */
 const retryMs = 1;
 
 /**
- * Something that one process of several does at a time. The lock is SQLite's, which is the kernel's: it is free again
- * as soon as its holder is gone, however that came.
+ * A lock that one process of several can hold at a time. It is SQLite's, which is the kernel's: it is free again as soon
+ * as its holder has ended, in whatever manner.
  */
 export class FileLock {
   readonly #database: DatabaseSync;
   readonly #begin: StatementSync;
   readonly #rollback: StatementSync;
 
-  /** Makes the file if it is not there; nothing is ever in it. Throws what SQLite throws where that cannot be. */
+  /** Makes the file if there is none; it stays empty. Throws what SQLite throws when it cannot. */
   constructor(file: string) {
     const { DatabaseSync } = sqlite();
     this.#database = new DatabaseSync(file);
@@ -25,10 +25,10 @@ export class FileLock {
     this.#rollback = this.#database.prepare('ROLLBACK');
   }
 
-  /** Waits until nobody holds it. Returns what gives it back; rejects when that takes longer than `limitMs`. */
-  async take(limitMs: number): Promise<() => void> {
+  /** Waits until the lock is free. Resolves to the function that releases it; rejects when that takes longer than `limitMs`. */
+  async acquire(limitMs: number): Promise<() => void> {
     const deadline = performance.now() + limitMs;
-    while (!this.#tryToTake()) {
+    while (!this.#tryToAcquire()) {
       if (performance.now() > deadline) throw new Error('another process holds the lock');
       await delay(retryMs);
     }
@@ -39,7 +39,7 @@ export class FileLock {
     if (this.#database.isOpen) this.#database.close();
   }
 
-  #tryToTake(): boolean {
+  #tryToAcquire(): boolean {
     try {
       this.#begin.run();
       return true;

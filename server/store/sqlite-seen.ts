@@ -5,25 +5,25 @@ import { translateSqliteError, makePrivate, sqlite } from './sqlite.ts';
 import type { Seen } from './store.ts';
 
 const sweepMs = 1000;
-/** A sweep takes the event loop this many rows long, a few milliseconds; what it leaves over is for the next one. */
+/** A sweep holds the event loop for this many rows, a few milliseconds; what it leaves over is for the next one. */
 const sweptRows = 5000;
-/** The event loop waits with it, and the caller can come again: far less than for the store. */
+/** The event loop waits for the lock too, and the caller can try again: far less than for the store. */
 const busyMs = 200;
 /** 64 MiB are a million ids: 8000 new ones a second for two minutes. */
 const defaultMaxPages = 16_384;
-/** Of the hash; who finds two ids that share it can only refuse one of their own. */
+/** Of the hash; a caller that finds two ids with the same hash can only have one of its own refused. */
 const idBytes = 16;
 
 export interface SeenOptions {
-  /** How large the file may become, in pages of 4 KiB. */
+  /** The size that the file can reach, in pages of 4 KiB. */
   readonly maxPages?: number;
 }
 
 /**
  * Ids in a file of SQLite that is never flushed: `synchronous = OFF` is safe when processes die, and after a crash of the
- * machine the file may be damaged. Then it is made anew: what was in it is older than the crash.
+ * machine the file can be damaged. Then it is made anew: what was in it is older than the crash.
  */
-export class SeenInFile implements Seen {
+export class SqliteSeen implements Seen {
   readonly #file: string;
   readonly #now: () => number;
   readonly #database: DatabaseSync;
@@ -31,7 +31,7 @@ export class SeenInFile implements Seen {
   readonly #forget: StatementSync;
   readonly #sweeping: NodeJS.Timeout;
 
-  /** No other process may open the file in the same moment. Throws `STORE_UNAVAILABLE`. */
+  /** No other process may be opening the file at the same time. Throws `STORE_UNAVAILABLE`. */
   constructor(file: string, now: () => number, { maxPages = defaultMaxPages }: SeenOptions = {}) {
     this.#file = file;
     this.#now = now;
@@ -44,9 +44,12 @@ export class SeenInFile implements Seen {
     this.#sweeping = setInterval(() => this.#sweepQuietly(), sweepMs).unref();
   }
 
-  add(id: string, until: number): boolean {
+  async add(id: string, expiresAt: number): Promise<boolean> {
     const key = createHash('sha256').update(id).digest().subarray(0, idBytes);
-    return translateSqliteError(this.#file, () => Number(this.#add.run(key, Math.ceil(until)).changes) === 1);
+    return translateSqliteError(
+      this.#file,
+      () => Number(this.#add.run(key, Math.ceil(expiresAt)).changes) === 1,
+    );
   }
 
   close(): void {
@@ -58,7 +61,7 @@ export class SeenInFile implements Seen {
     try {
       this.#forget.run(this.#now(), sweptRows);
     } catch {
-      // What is remembered for too long refuses nothing that is new; what cannot be written says so at the next `add`.
+      // An id that is remembered for too long refuses nothing new; a file that cannot be written fails the next `add`.
     }
   }
 }
@@ -80,7 +83,7 @@ function open(file: string, maxPages: number): DatabaseSync {
   try {
     database.exec(`PRAGMA busy_timeout = ${busyMs}; PRAGMA journal_mode = WAL; PRAGMA synchronous = OFF`);
     const [found] = database.prepare('PRAGMA quick_check(1)').all();
-    if (found?.quick_check !== 'ok') throw new DamageFound(String(found?.quick_check));
+    if (found?.quick_check !== 'ok') throw new DamageFoundError(String(found?.quick_check));
     database.exec(`
       PRAGMA max_page_count = ${maxPages};
       CREATE TABLE IF NOT EXISTS seen (id BLOB PRIMARY KEY, until INTEGER NOT NULL) WITHOUT ROWID;
@@ -92,11 +95,11 @@ function open(file: string, maxPages: number): DatabaseSync {
   }
 }
 
-class DamageFound extends Error {}
+class DamageFoundError extends Error {}
 
 /** SQLITE_CORRUPT and SQLITE_NOTADB (https://sqlite.org/rescode.html). */
 function isDamage(error: unknown): boolean {
-  if (error instanceof DamageFound) return true;
+  if (error instanceof DamageFoundError) return true;
   const { errcode } = error as { errcode?: unknown };
   return typeof errcode === 'number' && [11, 26].includes(errcode & 0xff);
 }

@@ -2,12 +2,12 @@ import { closeSync, constants, existsSync, fchownSync, fstatSync, openSync, stat
 import { dirname } from 'node:path';
 import { TunnelError } from '../../protocol/errors.ts';
 
-/** SQLite says that the file is damaged. */
+/** SQLite reports that the file is damaged. */
 export class DamagedError extends Error {}
-/** The layout of the file is one of a later version. */
+/** The file has the layout of a later version. */
 export class NewerError extends Error {}
 
-/** The module. Node 22 warns on stderr that the module is experimental; it is the same that later ones call stable. */
+/** The module `node:sqlite`, without the warning of Node 22 that it is experimental; later versions call the same module stable. */
 export function sqlite(): typeof import('node:sqlite') {
   const emitWarning = Object.getOwnPropertyDescriptor(process, 'emitWarning')!;
   Object.defineProperty(process, 'emitWarning', { ...emitWarning, value: () => {} });
@@ -19,8 +19,8 @@ export function sqlite(): typeof import('node:sqlite') {
 }
 
 /**
- * Makes the file with mode 0600 if it is not there; SQLite gives the files beside it the same mode. Throws
- * `STORE_UNAVAILABLE` for one that others can read.
+ * Makes the file with mode 0600 if there is none; SQLite gives the files beside it the same mode. Throws
+ * `STORE_UNAVAILABLE` for a file that other users can read.
  */
 export function makePrivate(file: string): void {
   const descriptor = openOrMake(file);
@@ -28,7 +28,7 @@ export function makePrivate(file: string): void {
     const { mode } = fstatSync(descriptor);
     // Windows has no such modes; there the directory has to be private.
     if (process.platform !== 'win32' && (mode & 0o077) !== 0) {
-      throw unusable(file, `it can be read by others; run: chmod 600 ${file}`);
+      throw unusable(file, `other users can read it; run: chmod 600 ${file}`);
     }
   } finally {
     closeSync(descriptor);
@@ -46,34 +46,35 @@ function openOrMake(file: string): number {
 
 function make(file: string): number {
   const descriptor = openSync(file, constants.O_RDWR | constants.O_CREAT, 0o600);
-  // Root makes it for the user that the gateway runs as: `postern-gateway user add` before the first start.
+  // Root makes it for the user that runs the gateway: `postern-gateway user add` before the first start.
   const { uid, gid } = statSync(dirname(file));
   if (process.geteuid?.() === 0) fchownSync(descriptor, uid, gid);
   return descriptor;
 }
 
-/** What SQLite's result codes mean to the operator (https://sqlite.org/rescode.html). */
-const resultWords: Readonly<Record<number, string>> = {
-  5: 'another process holds it',
+/** The meaning of SQLite's result codes for the operator (https://sqlite.org/rescode.html). */
+const resultReasons: Readonly<Record<number, string>> = {
+  5: 'another process has locked it',
   8: 'it is read-only',
-  10: 'the disk failed, or is full',
-  11: 'it is damaged; put a backup in its place, or move it away: people then sign in anew, and accounts are made anew',
-  13: 'the disk is full, or the file is as large as it may be',
+  10: 'the disk failed or is full',
+  11: 'it is damaged; restore a backup, or move the file away: everyone then has to sign in again, and accounts have to be created again',
+  13: 'the disk is full, or the file has reached its maximum size',
   14: 'it cannot be opened',
-  26: 'it is not a store of this gateway',
+  26: 'it is not a store of a gateway',
 };
 
-/** Does `work`; what SQLite throws becomes `STORE_UNAVAILABLE` that says why `file` cannot be used. */
+/** Runs `work`; an error of SQLite becomes `STORE_UNAVAILABLE` with the reason why `file` cannot be used. */
 export function translateSqliteError<T>(file: string, work: () => T): T {
   try {
     return work();
   } catch (cause) {
-    if (cause instanceof DamagedError) throw unusable(file, resultWords[11]!, cause);
-    if (cause instanceof NewerError) throw unusable(file, 'a newer gateway has written it', cause);
+    if (cause instanceof DamagedError) throw unusable(file, resultReasons[11]!, cause);
+    if (cause instanceof NewerError)
+      throw unusable(file, 'it was written by a newer version of the gateway', cause);
     const { code, errcode } = cause as { code?: unknown; errcode?: unknown };
     if (code !== 'ERR_SQLITE_ERROR' || typeof errcode !== 'number') throw cause;
-    // The low byte is the kind, the rest says more (extended result codes).
-    throw unusable(file, resultWords[errcode & 0xff] ?? (cause as Error).message, cause);
+    // The low byte is the kind, the rest a detail (extended result codes).
+    throw unusable(file, resultReasons[errcode & 0xff] ?? (cause as Error).message, cause);
   }
 }
 

@@ -9,23 +9,24 @@ import { ticketLimits } from '../auth/tickets.ts';
 import type { MadeTicket, Tickets } from '../auth/tickets.ts';
 import type { RuleConfig } from '../config/config.ts';
 import { readProvenCredentials } from '../entry/credentials.ts';
+import { connectionPeer } from '../http/client-address.ts';
 import { toSessionView } from '../admin/control.ts';
 import type { PeerControl } from '../admin/control.ts';
 import { formatPattern, parsePattern } from '../../protocol/target-pattern.ts';
 import { reachablePatterns } from '../policy/reach.ts';
 import type { Sessions } from '../session/sessions.ts';
 
-/** What the API is made of. */
+/** The parts of the gateway that the API uses. */
 export interface ApiParts {
   /** Of tokens only: a ticket opens tunnels and nothing else. */
   readonly authenticator: () => Authenticator;
   readonly revocations: Pick<Revocations, 'isRevoked'>;
   readonly rules: () => readonly RuleConfig[];
   readonly sessions: Pick<Sessions, 'records'>;
-  /** Those of the other processes of the gateway, where there can be any. */
-  readonly elsewhere?: Pick<PeerControl, 'sessions'> | undefined;
+  /** The other processes of the gateway, where there can be any. */
+  readonly peers?: Pick<PeerControl, 'sessions'> | undefined;
   readonly tickets: Pick<Tickets, 'issue'>;
-  /** Told of each ticket that is made. */
+  /** Called for each ticket that is made. */
   readonly onTicket: (made: MadeTicket) => void;
 }
 
@@ -38,17 +39,17 @@ export interface OwnSession {
   readonly since: string;
 }
 
-/** `GET api/access`: who the caller is, and what they may reach. */
+/** `GET api/access`: the caller's identity, and the hosts that they can reach. */
 export interface AccessView {
   readonly issuer: string;
   readonly subject: string;
   readonly groups: readonly string[];
-  /** When this token ends; a client renews it before. */
+  /** The end of this token; a client renews it before that. */
   readonly until: string;
   /** Target patterns, each with its port. */
   readonly hosts: readonly { readonly pattern: string }[];
   readonly sessions: readonly OwnSession[];
-  /** The address that the gateway takes for the caller's. */
+  /** The caller's address, as the gateway sees it. */
   readonly client: string;
 }
 
@@ -69,8 +70,8 @@ const ticketRequest = z.strictObject({
 });
 
 /**
- * What programs ask besides tunnels, as JSON: with a token in `Authorization`, never with a cookie, so that no page of
- * another origin can ask. Errors are for the error handler of the app.
+ * The requests of programs other than tunnels, as JSON: with a token in `Authorization`, never with a cookie, so that no
+ * page of another origin can make them. Errors are for the error handler of the app.
  */
 export function apiRoutes(app: FastifyInstance, parts: ApiParts): void {
   app.get('/api/access', async (request, reply) => {
@@ -80,10 +81,13 @@ export function apiRoutes(app: FastifyInstance, parts: ApiParts): void {
   });
   app.post('/api/tickets', async (request, reply) => {
     const principal = await authenticate(request, parts);
-    const asked = ticketRequest.safeParse(request.body ?? {});
-    if (!asked.success)
-      throw new TunnelError('REQUEST_INVALID', `this is no request for a ticket: ${wordsOf(asked.error)}`);
-    const { targets, ttlSeconds, uses } = asked.data;
+    const requested = ticketRequest.safeParse(request.body ?? {});
+    if (!requested.success)
+      throw new TunnelError(
+        'REQUEST_INVALID',
+        `not a valid ticket request: ${describeIssue(requested.error)}`,
+      );
+    const { targets, ttlSeconds, uses } = requested.data;
     const { ticket, expiresAt } = await parts.tickets.issue(principal, {
       targets,
       ttlMs: ttlSeconds * 1000,
@@ -97,14 +101,16 @@ export function apiRoutes(app: FastifyInstance, parts: ApiParts): void {
 
 const headers = { 'Cache-Control': 'no-store', 'X-Content-Type-Options': 'nosniff' } as const;
 
-/** Who asks, by a token. Throws `TOKEN_MISSING` and `TOKEN_INVALID`, all after the same time. */
+/** The principal of the request's token. Rejects with `TOKEN_MISSING` and `TOKEN_INVALID`, always after the same time. */
 export async function authenticate(
   request: FastifyRequest,
   parts: Pick<ApiParts, 'authenticator' | 'revocations'>,
 ): Promise<Principal> {
   const cover = startMinimumDelay();
   try {
-    const principal = await parts.authenticator().authenticate(readProvenCredentials(request.raw));
+    const principal = await parts
+      .authenticator()
+      .authenticate(readProvenCredentials(request.raw), { peer: connectionPeer(request.raw.socket) });
     if (!parts.revocations.isRevoked(principal)) return principal;
     const cause = new InvalidTokenError('revoked');
     throw new TunnelError('TOKEN_INVALID', 'the token was not accepted; sign in again', { cause });
@@ -118,7 +124,7 @@ export async function authenticate(
 
 async function accessOf(
   principal: Principal,
-  { rules, sessions, elsewhere }: ApiParts,
+  { rules, sessions, peers }: ApiParts,
 ): Promise<Omit<AccessView, 'client'>> {
   const { issuer, subject, groups, expiresAt } = principal;
   return {
@@ -127,19 +133,19 @@ async function accessOf(
     groups: [...groups],
     until: expiresAt.toISOString(),
     hosts: reachablePatterns(rules(), principal).map((pattern) => ({ pattern: formatPattern(pattern) })),
-    sessions: await ownSessions(sessions, principal, elsewhere),
+    sessions: await ownSessions(sessions, principal, peers),
   };
 }
 
-/** The open tunnels of a person, in all processes of the gateway that answer. */
+/** The open tunnels of a person, in all processes of the gateway that respond. */
 export async function ownSessions(
   sessions: Pick<Sessions, 'records'>,
   { issuer, subject }: Pick<Principal, 'issuer' | 'subject'>,
-  elsewhere?: Pick<PeerControl, 'sessions'>,
+  peers?: Pick<PeerControl, 'sessions'>,
 ): Promise<readonly OwnSession[]> {
-  const all = [...[...sessions.records()].map(toSessionView), ...((await elsewhere?.sessions()) ?? [])];
-  return all.flatMap(({ id, state, entry, client, target, since, ...who }) => {
-    if (who.issuer !== issuer || who.subject !== subject || target === undefined || state !== 'open')
+  const all = [...[...sessions.records()].map(toSessionView), ...((await peers?.sessions()) ?? [])];
+  return all.flatMap(({ id, state, entry, client, target, since, ...owner }) => {
+    if (owner.issuer !== issuer || owner.subject !== subject || target === undefined || state !== 'open')
       return [];
     return [{ id, target, entry, client, since: new Date(since).toISOString() }];
   });
@@ -154,7 +160,7 @@ function isPattern(text: string): boolean {
   }
 }
 
-function wordsOf(error: z.ZodError): string {
+function describeIssue(error: z.ZodError): string {
   const [issue] = error.issues;
   return `${issue?.path.join('.') || 'the body'}: ${issue?.message}`;
 }

@@ -1,18 +1,18 @@
 import type { Config } from '../config/config.ts';
-import { signInIssuer } from '../config/sign-in-issuer.ts';
+import { signInIssuer } from '../config/issuer-urls.ts';
 import { version } from '../runtime/version.ts';
 
-/** The oldest client that this gateway still serves. */
-const leastClient = '0.1.0';
+/** The oldest client that this gateway still supports. */
+const minClient = '0.1.0';
 
-/** What `{prefix}.well-known/postern` tells clients; nothing in it is secret. */
+/** The document at `{prefix}.well-known/postern`, for clients; nothing in it is secret. */
 export interface DiscoveryDocument {
   readonly version: string;
   readonly leastClient: string;
   readonly publicUrl: string;
   readonly entries: readonly string[];
   readonly limits: { readonly sessionSeconds: number };
-  /** Where people sign in. */
+  /** The authorization server of the gateway. */
   readonly signIn: { readonly issuer: string; readonly clientId: string; readonly deviceFlow: boolean };
   /** Relative to `publicUrl`. */
   readonly api: { readonly access: string; readonly tickets: string };
@@ -21,7 +21,7 @@ export interface DiscoveryDocument {
 export function discoveryDocument(config: Config): DiscoveryDocument {
   return {
     version,
-    leastClient,
+    leastClient: minClient,
     publicUrl: config.publicUrl.href,
     entries: config.entries,
     limits: { sessionSeconds: config.limits.sessionMs / 1000 },

@@ -6,35 +6,37 @@ import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import { TunnelError } from '../../protocol/errors.ts';
 import type { Principal } from '../auth/authenticator.ts';
 
-/** Asks who it is. Throws `TOKEN_MISSING`, `TOKEN_INVALID`. */
+/** Authenticates a request. Rejects with `TOKEN_MISSING`, `TOKEN_INVALID`. */
 export type Authenticate = (request: FastifyRequest) => Promise<Principal>;
 
 const maxBytes = 4 * 1024 * 1024;
 const maxWaitSeconds = 300;
-/** Each holds a connection for minutes; more than enough for people who look for a fault. */
+/** Each holds a connection for minutes; more than enough for people who are diagnosing a fault. */
 const maxAtOnce = 64;
 const chunkBytes = 64 * 1024;
-/** Who takes longer to read it has measured a slow way. */
+/** A client that takes longer to read it has measured a slow network. */
 const readingMs = 60_000;
 
 /**
- * What doctors measure the way by, for whoever has signed in. `GET api/measure?bytes=N&waitSeconds=S` sends one byte,
- * keeps silent, and sends N; `POST api/measure` takes bytes. Nothing is kept of them.
+ * The routes by which doctors measure the network, for authenticated callers. `GET api/measure?bytes=N&waitSeconds=S`
+ * sends one byte, is silent for S seconds, and sends N bytes; `POST api/measure` counts the bytes of its body and discards
+ * them.
  */
 export function measureRoutes(app: FastifyInstance, authenticate: Authenticate): void {
   const running = new Set<ServerResponse>();
-  // Who stops does not wait for silences to end.
+  // Shutdown does not wait for silences to end.
   app.addHook('preClose', (done) => {
     for (const response of running) response.destroy();
     done();
   });
   void app.register((scope, _options, done) => {
-    // Read below, not kept in memory.
+    // Read as a stream below, not into memory.
     scope.addContentTypeParser('application/octet-stream', (_request, _payload, parsed) => parsed(null));
     scope.get('/api/measure', async (request, reply) => {
       await authenticate(request);
       const { bytes, waitSeconds } = readQuery(request);
-      if (running.size >= maxAtOnce) throw new TunnelError('LIMIT_TUNNELS', 'too many measure at a time');
+      if (running.size >= maxAtOnce)
+        throw new TunnelError('LIMIT_TUNNELS', 'too many measurements at the same time');
       await send(reply, { bytes, waitSeconds, running });
     });
     scope.post('/api/measure', async (request, reply) => {
@@ -64,22 +66,22 @@ function readQuery(request: FastifyRequest): { readonly bytes: number; readonly 
   };
 }
 
-function readNumber(text: unknown, most: number): number {
-  if (typeof text === 'string' && /^\d{1,7}$/.test(text) && Number(text) <= most) return Number(text);
-  throw new TunnelError('REQUEST_INVALID', `this is no number up to ${most}`);
+function readNumber(text: unknown, max: number): number {
+  if (typeof text === 'string' && /^\d{1,7}$/.test(text) && Number(text) <= max) return Number(text);
+  throw new TunnelError('REQUEST_INVALID', `not a number up to ${max}`);
 }
 
 async function send(reply: FastifyReply, { bytes, waitSeconds, running }: Sending): Promise<void> {
   const response = reply.raw;
   reply.hijack();
   running.add(response);
-  // Nor does a peer that reads nothing stay for ever.
-  const late = setTimeout(() => response.destroy(), waitSeconds * 1000 + readingMs);
+  // A peer that reads nothing does not stay for ever either.
+  const timeout = setTimeout(() => response.destroy(), waitSeconds * 1000 + readingMs);
   response.once('close', () => {
-    clearTimeout(late);
+    clearTimeout(timeout);
     running.delete(response);
   });
-  // The limit for requests that come too slowly would end the silence.
+  // The timeout for slow requests would end the silence.
   response.socket?.setTimeout(0);
   response.writeHead(200, {
     ...headers,
@@ -90,11 +92,11 @@ async function send(reply: FastifyReply, { bytes, waitSeconds, running }: Sendin
   try {
     await pipeline(Readable.from(content(response, bytes, waitSeconds)), response);
   } catch {
-    // Who has measured enough goes away.
+    // A client that has measured enough disconnects.
   }
 }
 
-/** Random, so that nothing on the way makes them fewer. */
+/** Random bytes, so that no intermediary can compress them. */
 async function* content(
   response: ServerResponse,
   bytes: number,
@@ -124,7 +126,7 @@ async function countBody({ raw }: FastifyRequest): Promise<number> {
   for await (const chunk of raw) {
     size += (chunk as Buffer).length;
     if (size > maxBytes) {
-      // An answer would keep the connection, with all that is still to come.
+      // A response would keep the connection open, with all the bytes that are still to come.
       raw.socket.destroy();
       throw new TunnelError('REQUEST_INVALID', `more than ${maxBytes} bytes`);
     }

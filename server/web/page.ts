@@ -55,7 +55,7 @@ button.small { width: auto; margin: 0; padding: 0.1875rem 0.75rem; font-size: 0.
 @media (max-width: 30rem) { main { padding: 1.75rem 1rem; } }
 `;
 
-/** The hash that lets exactly this style sheet in (CSP Level 3 §2.3.1). */
+/** The hash that lets exactly this style sheet in (CSP Level 3 section 2.3.1). */
 const styleSource = `'sha256-${createHash('sha256').update(style).digest('base64')}'`;
 
 /** Text that is HTML already; only `html` makes it. */
@@ -120,7 +120,7 @@ ${body}
 `.toString();
 }
 
-/** What every page is sent with. `formTargets`: where its forms may lead, redirects included; absent: it has none. */
+/** The headers of every page. `formTargets`: the origins that its forms can lead to, redirects included; absent: it has no forms. */
 export function pageHeaders(formTargets: readonly string[] = []): Readonly<Record<string, string>> {
   const formAction = formTargets.length === 0 ? "'none'" : formTargets.join(' ');
   return {

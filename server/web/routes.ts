@@ -1,16 +1,20 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
+import { upgradePaths, upgradeTokens } from '../../protocol/entries.ts';
 import { TunnelError, toTunnelError } from '../../protocol/errors.ts';
+import type { Challenge } from '../auth/authenticator.ts';
 import type { Config } from '../config/config.ts';
-import { originChallenges, problemOf, errorForCaller } from '../entry/refusal.ts';
+import { errorForCaller, problemOf } from '../entry/refusal.ts';
 import { discoveryDocument } from './discovery.ts';
 import { pageHeaders } from './page.ts';
 import { startPage } from './start-page.ts';
 
 /**
- * What the gateway answers to ordinary requests below its prefix: a page for people, the discovery document for
- * clients, and a clear no for everything else.
+ * The answers to ordinary requests below the gateway's prefix: a page for people, the discovery document for clients, and
+ * a clear refusal of everything else.
  */
-export function webRoutes(app: FastifyInstance, config: () => Config): void {
+export function webRoutes(app: FastifyInstance, config: () => Config, challenge: () => Challenge): void {
+  const refuseRequest = (request: FastifyRequest, reply: FastifyReply, error: TunnelError): FastifyReply =>
+    sendRefusal(request, reply, { error, challenge: challenge() });
   app.get('/', (_request, reply) =>
     reply.headers(pageHeaders()).type('text/html; charset=utf-8').send(startPage(config())),
   );
@@ -19,14 +23,14 @@ export function webRoutes(app: FastifyInstance, config: () => Config): void {
       .headers({ 'X-Content-Type-Options': 'nosniff', 'Cache-Control': 'max-age=60' })
       .send(discoveryDocument(config())),
   );
-  for (const path of ['/tcp/*', '/proxy/*', '/v4/connect', '/v4/reconnect']) {
+  for (const path of upgradePaths.map((each) => `/${each}`)) {
     app.all(path, (request, reply) =>
       refuseRequest(
         request,
         reply,
         new TunnelError(
           'UPGRADE_REQUIRED',
-          'this is a tunnel: ask for it with Upgrade: websocket or connect-tcp',
+          `this path is for tunnels: request one with Upgrade: ${upgradeTokens.join(' or ')}`,
         ),
       ),
     );
@@ -49,11 +53,15 @@ export function webRoutes(app: FastifyInstance, config: () => Config): void {
   });
 }
 
-function refuseRequest(request: FastifyRequest, reply: FastifyReply, error: TunnelError): FastifyReply {
+function sendRefusal(
+  request: FastifyRequest,
+  reply: FastifyReply,
+  { error, challenge }: { readonly error: TunnelError; readonly challenge: Challenge },
+): FastifyReply {
   const { status } = error.facts;
   if (status === 426)
-    void reply.header('Upgrade', 'websocket, connect-tcp').header('Connection', 'close, Upgrade');
-  if (status === 401) void reply.header('WWW-Authenticate', originChallenges);
+    void reply.header('Upgrade', upgradeTokens.join(', ')).header('Connection', 'close, Upgrade');
+  if (status === 401) void reply.header('WWW-Authenticate', [...challenge.origin]);
   return reply
     .code(status)
     .header('Cache-Control', 'no-store')

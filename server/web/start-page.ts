@@ -1,7 +1,7 @@
 import type { Config } from '../config/config.ts';
 import { command, html, renderPage } from './page.ts';
 
-/** The page a person sees who opens the gateway's address: what this is, and how to connect. */
+/** The page at the gateway's address: what it is, and how to connect. */
 export function startPage({ publicUrl }: Pick<Config, 'publicUrl'>): string {
   const url = publicUrl.href;
   const host = publicUrl.hostname;
@@ -9,26 +9,26 @@ export function startPage({ publicUrl }: Pick<Config, 'publicUrl'>): string {
     title: `SSH through ${host}`,
     body: html`<h1>SSH through ${host}</h1>
       <p class="lead">
-        This is a Postern gateway: it takes SSH to the machines behind it, by name, through this web server.
-        The SSH session stays between your client and the machine; the gateway sees only ciphertext.
+        This is a Postern gateway: it carries SSH to the machines behind it, by name, through this web server.
+        Your SSH session is encrypted end to end; the gateway sees only ciphertext.
       </p>
       <p><a class="button inline" href="${new URL('access', publicUrl).href}">Your access</a></p>
 
       <h2>Set up once</h2>
-      <p>With the <code>postern</code> client installed, name the hosts you reach through this gateway:</p>
+      <p>Install the <code>postern</code> client, then name the hosts to reach through this gateway:</p>
       ${command(`postern setup --gateway ${url} --host box --host '*.example'`)}
-      <p class="soft">Your access shows this line with the hosts that you may reach.</p>
+      <p class="soft">Your access shows this command with the hosts you can reach.</p>
 
       <h2>Sign in</h2>
       ${command(`postern login ${url}`)}
-      <p>It opens this browser. Services and scripts show a token instead:</p>
+      <p>This opens your browser. For services and scripts, use a token:</p>
       ${command('export POSTERN_TOKEN_FILE=~/.config/postern/token')}
 
       <h2>Connect</h2>
       ${command('ssh box')}
       <p>
-        When something is in the way, the last line of the output says what, and
-        <code>postern status</code> says it again.
+        If something goes wrong, the last line of the output names the cause.
+        <code>postern status</code> repeats it.
       </p>`,
   });
 }

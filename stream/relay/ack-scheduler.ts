@@ -7,8 +7,8 @@ export interface AckSchedulerOptions {
   readonly relay: Relay;
   /** Bytes the reader has taken that are acknowledged at once. */
   readonly thresholdBytes: number;
-  /** Bytes that have arrived and were not read. */
-  readonly unreadBytes: () => number;
+  /** Knows how many bytes have arrived and were not read. */
+  readonly reader: { readonly unreadBytes: number };
   /** Whether there is a carrier to send acknowledgements on. */
   readonly isAttached: () => boolean;
   /** Sends an acknowledgement of everything before position `at`, where there is a carrier. */
@@ -22,15 +22,15 @@ export interface AckSchedulerOptions {
 export class AckScheduler {
   readonly #relay: Relay;
   readonly #thresholdBytes: number;
-  readonly #unreadBytes: () => number;
+  readonly #reader: { readonly unreadBytes: number };
   readonly #isAttached: () => boolean;
   readonly #send: (at: number) => void;
   #timer: NodeJS.Timeout | undefined;
 
-  constructor({ relay, thresholdBytes, unreadBytes, isAttached, send }: AckSchedulerOptions) {
+  constructor({ relay, thresholdBytes, reader, isAttached, send }: AckSchedulerOptions) {
     this.#relay = relay;
     this.#thresholdBytes = thresholdBytes;
-    this.#unreadBytes = unreadBytes;
+    this.#reader = reader;
     this.#isAttached = isAttached;
     this.#send = send;
   }
@@ -55,7 +55,7 @@ export class AckScheduler {
 
   /** Everything before it has been read. */
   get #position(): number {
-    return this.#relay.received - this.#unreadBytes();
+    return this.#relay.received - this.#reader.unreadBytes;
   }
 
   #scheduleAck(): NodeJS.Timeout {

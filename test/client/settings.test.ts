@@ -5,8 +5,9 @@ import { join } from 'node:path';
 import { describe, it } from 'node:test';
 import type { TestContext } from 'node:test';
 import { inspect } from 'node:util';
-import { parseGateway, readSettings } from '../../client/settings.ts';
-import { places } from '../../client/os/xdg-paths.ts';
+import { parseGateway } from '../../client/http/gateway-url.ts';
+import { readSettings } from '../../client/settings.ts';
+import { userPaths } from '../../client/os/xdg-paths.ts';
 import { temporaryDirectory } from './support.ts';
 
 function homeWith(t: TestContext, config: string, mode = 0o600): { HOME: string } {
@@ -125,9 +126,9 @@ describe('readSettings()', () => {
     assert.ok(
       !JSON.stringify(settings).includes('canary') && !inspect(settings, { depth: 9 }).includes('canary'),
     );
-    assert.equal(signIn?.mayAsk, true);
+    assert.equal(signIn?.isPromptAllowed, true);
     for (const nobody of [{ CI: 'true' }, { POSTERN_NO_INPUT: '1' }])
-      assert.equal(readSettings({}, { ...env, ...nobody }).proxy.signIn?.mayAsk, false);
+      assert.equal(readSettings({}, { ...env, ...nobody }).proxy.signIn?.isPromptAllowed, false);
   });
 
   it('takes a PAC file from POSTERN_PAC, else from the file', (t) => {
@@ -160,15 +161,15 @@ describe('readSettings()', () => {
   });
 });
 
-describe('places()', () => {
+describe('userPaths()', () => {
   it('ignores directories that are not absolute, so that nothing is read from the current one', () => {
-    const here = places({ HOME: '/home/u', XDG_CONFIG_HOME: 'config', XDG_STATE_HOME: '.' });
+    const here = userPaths({ HOME: '/home/u', XDG_CONFIG_HOME: 'config', XDG_STATE_HOME: '.' });
     assert.equal(here.config, '/home/u/.config/postern');
     assert.equal(here.state, '/home/u/.local/state/postern');
   });
 
   it('follows the XDG variables', () => {
-    const here = places({ HOME: '/home/u', XDG_CONFIG_HOME: '/c', XDG_STATE_HOME: '/s' });
+    const here = userPaths({ HOME: '/home/u', XDG_CONFIG_HOME: '/c', XDG_STATE_HOME: '/s' });
     assert.deepEqual([here.config, here.state], ['/c/postern', '/s/postern']);
   });
 
@@ -177,10 +178,10 @@ describe('places()', () => {
     { skip: process.getuid?.() === 0 ? false : 'only root can become somebody else' },
     () => {
       const module = JSON.stringify(join(import.meta.dirname, '../../client/os/xdg-paths.ts'));
-      const script = `import { places } from ${module};
+      const script = `import { userPaths } from ${module};
         process.setgid(54321);
         process.setuid(54321);
-        process.stdout.write(places({}).home);`;
+        process.stdout.write(userPaths({}).home);`;
       const flags = ['--disable-warning=ExperimentalWarning', '--input-type=module', '-e', script];
       const { stdout, stderr } = spawnSync(process.execPath, flags, { env: {}, encoding: 'utf8' });
       assert.deepEqual([stdout, stderr], ['/dev/null', '']);

@@ -8,7 +8,7 @@ import { addressCheck } from '../../server/dial/address-policy.ts';
 import type { Dialer } from '../../server/dial/dialer.ts';
 import { rulesPolicy } from '../../server/policy/rules.ts';
 import type { RulesOptions } from '../../server/policy/rules.ts';
-import { exchange, startParts, statusOf } from '../server/support/gateway-parts.ts';
+import { exchange, startParts, statusOf, tokenAuthenticator } from '../server/support/gateway-parts.ts';
 import { plainHead, relayHead, upgradeHead, webSocketFields } from '../server/support/peers.ts';
 
 /** What a spelling means: a name, an address that may be dialled, one that is closed, or nothing at all. */
@@ -279,16 +279,14 @@ function decisionIn(answer: string): string {
 }
 
 function authenticatorOf(claim: readonly string[] | undefined): Authenticator {
-  return {
-    authenticate: async () => ({
-      issuer: 'https://id.example',
-      subject: 'alice',
-      groups: new Set(['dev']),
-      issuedAt: new Date(),
-      expiresAt: new Date(Date.now() + 60_000),
-      ...(claim && { targets: claim }),
-    }),
-  };
+  return tokenAuthenticator(async () => ({
+    issuer: 'https://id.example',
+    subject: 'alice',
+    groups: new Set(['dev']),
+    issuedAt: new Date(),
+    expiresAt: new Date(Date.now() + 60_000),
+    ...(claim && { targets: claim }),
+  }));
 }
 
 describe('the bypass matrix', () => {

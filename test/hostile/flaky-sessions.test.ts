@@ -7,7 +7,7 @@ import type { Duplex } from 'node:stream';
 import { after, before, describe, it } from 'node:test';
 import { direct } from '../../client/egress/direct.ts';
 import type { Egress } from '../../client/egress/egress.ts';
-import { relay } from '../../client/entry/relay.ts';
+import { relay } from '../../client/entry/resumable.ts';
 import { ClientError } from '../../client/errors/failure.ts';
 import { Secret } from '../../protocol/secret.ts';
 import { startEcho, startParts } from '../server/support/gateway-parts.ts';

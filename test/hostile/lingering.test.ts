@@ -10,7 +10,14 @@ import { WebSocket, WebSocketServer } from 'ws';
 import { CapsuleDecoder, capsuleCodes } from '../../protocol/capsule.ts';
 import { webSocketStream } from '../../stream/websocket-stream.ts';
 import type { WebSocketStreamOptions } from '../../stream/websocket-stream.ts';
-import { dial, generousLimits, oneToken, startParts, startTarget } from '../server/support/gateway-parts.ts';
+import {
+  dial,
+  generousLimits,
+  oneToken,
+  startParts,
+  startTarget,
+  tokenAuthenticator,
+} from '../server/support/gateway-parts.ts';
 import type { Parts } from '../server/support/gateway-parts.ts';
 import {
   collect,
@@ -101,12 +108,10 @@ describe('a client that is gone', () => {
         // Reads, and closes after its peer, as every SSH server does.
         const target = await startTarget((socket) => socket.resume().on('end', () => socket.end()));
         const thinking = await startParts({
-          authenticator: {
-            async authenticate(credentials) {
-              await delay(thinkMs);
-              return oneToken.authenticate(credentials);
-            },
-          },
+          authenticator: tokenAuthenticator(async (credentials, context) => {
+            await delay(thinkMs);
+            return oneToken.authenticate(credentials, context);
+          }),
         });
         const socket = await dial(thinking.port);
         socket.on('error', () => {});

@@ -7,7 +7,14 @@ import type { Socket } from 'node:net';
 import { createInterface } from 'node:readline';
 import { describe, it } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
-import { dial, loopbackDialer, oneToken, startParts, startTarget } from '../server/support/gateway-parts.ts';
+import {
+  dial,
+  loopbackDialer,
+  oneToken,
+  startParts,
+  startTarget,
+  tokenAuthenticator,
+} from '../server/support/gateway-parts.ts';
 import type { Parts } from '../server/support/gateway-parts.ts';
 import { relayHead, upgradeHead, webSocketFields } from '../server/support/peers.ts';
 
@@ -60,12 +67,10 @@ async function slowGateway(): Promise<Parts> {
   return startParts({
     // A tunnel that may be resumed is kept for a while; nobody here acknowledges anything.
     relays: { keepMs: 50, windowBytes: 1024 * 1024 },
-    authenticator: {
-      async authenticate(credentials) {
-        await delay(thinkMs);
-        return oneToken.authenticate(credentials);
-      },
-    },
+    authenticator: tokenAuthenticator(async (credentials, context) => {
+      await delay(thinkMs);
+      return oneToken.authenticate(credentials, context);
+    }),
     dialer: {
       async dial(grant, signals) {
         await delay(thinkMs, undefined, { signal: AbortSignal.any([...signals]) });

@@ -8,6 +8,7 @@ describe('tunnel errors', () => {
       assert.ok([1, 2, 69, 75, 77, 78].includes(facts.exit));
       assert.ok(facts.status === 0 || (facts.status >= 400 && facts.status < 600));
       if (facts.exit === 75) assert.equal(facts.retry, true);
+      if ('hint' in facts) assert.match(facts.hint, /^postern [a-z-]/);
     });
   }
 

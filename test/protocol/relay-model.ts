@@ -4,9 +4,9 @@ import { RelayViolation } from '../../protocol/relay-frame.ts';
 import type { RelayFrame } from '../../protocol/relay-frame.ts';
 
 /**
- * Two relays, the connections between them, and somebody who decides what happens when. Connections keep their order
- * and nothing else: they end at any moment, at each end at another time; several are there at once; requests to rejoin
- * are late, come twice or never.
+ * Two relays, the connections between them, and an adversary that decides what happens when. Connections keep their order
+ * and nothing else: they end at any moment, at a different time at each end; several exist at once; requests to resume
+ * arrive late, twice or never.
  */
 export class Model {
   readonly windowBytes: number;
@@ -16,8 +16,8 @@ export class Model {
   readonly #carriers: ModelCarrier[] = [];
   #count = 0;
   #newest = 0;
-  /** How often the client has come back: answers to what it asked before that are dropped. */
-  #returns = 0;
+  /** How often the client has resumed: responses to earlier requests are dropped. */
+  #resumes = 0;
 
   constructor(windowBytes: number) {
     this.windowBytes = windowBytes;
@@ -32,47 +32,51 @@ export class Model {
     return this.#carriers;
   }
 
-  /** The client asks to go on; what it says of its position may be old when it arrives. */
+  /** The client requests a resume; the position in it can be old when it arrives. */
   requestCarrier(): void {
     if (this.client.relay.state === 'closed') return;
-    this.#requests.push({ received: this.client.tell(), count: ++this.#count, round: this.#returns });
+    this.#requests.push({
+      received: this.client.recordAckSent(),
+      count: ++this.#count,
+      round: this.#resumes,
+    });
   }
 
-  /** One of the requests arrives, in any order, and stays there to arrive once more. */
+  /** One of the requests arrives, in any order; with `twice`, it can arrive again. */
   answer(which: number, { twice }: { readonly twice: boolean }): void {
     if (this.#requests.length === 0) return;
     const index = which % this.#requests.length;
     const request = this.#requests[index]!;
     if (!twice) this.#requests.splice(index, 1);
     const { relay } = this.gateway;
-    // What the gateway checks: newer than every one before, and a position that can be.
+    // The gateway's checks: newer than every one before, and a possible position.
     if (request.count <= this.#newest) return;
     const peerReceived = Math.max(request.received, relay.acknowledged);
     assert.ok(relay.isValidAck(peerReceived), 'a position that the client has made up');
     this.#newest = request.count;
-    this.#join(new ModelCarrier(request.round), peerReceived, this.gateway.tell());
+    this.#join(new ModelCarrier(request.round), peerReceived, this.gateway.recordAckSent());
   }
 
-  /** A frame arrives at one end of a connection, or the news that the connection has ended. */
+  /** A frame arrives at one end of a connection, or its end. */
   deliver(which: number, to: 'client' | 'gateway'): boolean {
     const carrier = this.#carriers[which % this.#carriers.length]!;
     const end = this[to];
     const frame = carrier[to].shift();
-    // A connection that was given up is heard no more.
-    const isHeard = end.carrier === carrier;
+    // Nothing is received on a connection that was dropped.
+    const isCurrent = end.carrier === carrier;
     if (frame === undefined) {
-      if (!carrier.isCut || !isHeard) return false;
+      if (!carrier.isCut || !isCurrent) return false;
       end.lose();
       return true;
     }
     if (frame.kind === 'joined') {
-      // The first answer to one of the requests is taken, and the others are dropped.
-      if (carrier.round !== this.#returns) carrier.isCut = true;
+      // The first response to one of the requests is accepted, and the others are dropped.
+      if (carrier.round !== this.#resumes) carrier.isCut = true;
       else {
-        this.#returns++;
+        this.#resumes++;
         end.attach(carrier, frame.received, frame.from!);
       }
-    } else if (isHeard) end.receive(frame);
+    } else if (isCurrent) end.receive(frame);
     return true;
   }
 
@@ -83,8 +87,8 @@ export class Model {
     if (loses) carrier.lose();
   }
 
-  /** The adversary has gone: the connections end, and one that works takes their place. */
-  settle(): void {
+  /** The adversary stops: the connections end, and one that works replaces them. */
+  finish(): void {
     for (const carrier of this.#carriers) carrier.isCut = true;
     for (let more = true; more;) {
       more = false;
@@ -101,8 +105,8 @@ export class Model {
       more = false;
       for (const end of [this.client, this.gateway]) {
         end.read(Infinity);
-        if (end.tell() > end.acknowledged) end.acknowledge();
-        more = end.pump(16) || more;
+        if (end.recordAckSent() > end.acknowledged) end.acknowledge();
+        more = end.sendAll(16) || more;
       }
       for (const to of ['client', 'gateway'] as const) while (this.deliver(last, to)) more = true;
     }
@@ -122,9 +126,9 @@ interface Request {
   readonly round: number;
 }
 
-/** Two queues. What is said after the cut is lost. */
+/** Two queues. What is sent after the cut is lost. */
 export class ModelCarrier {
-  /** What is on its way to each. */
+  /** Frames in flight to each end. */
   readonly client: RelayFrame[] = [];
   readonly gateway: RelayFrame[] = [];
   readonly round: number;
@@ -144,7 +148,7 @@ export class ModelCarrier {
   }
 }
 
-/** A relay with who writes to it and reads from it. */
+/** A relay with its writer and its reader. */
 export class End {
   readonly relay: Relay;
   readonly #windowBytes: number;
@@ -153,11 +157,11 @@ export class End {
   carrier: ModelCarrier | undefined;
   written = 0;
   hasEnded = false;
-  /** Bytes of the peer that have come out, and how many of them were read. */
+  /** Bytes of the peer that have arrived, and how many of them were read. */
   arrived = 0;
   taken = 0;
   sawEnd = false;
-  /** What the peer can know of it: what was acknowledged on this connection, or where it began. */
+  /** What the peer can know: what was acknowledged on this connection, or where it began. */
   acknowledged = 0;
 
   constructor(windowBytes: number, salt: number) {
@@ -182,19 +186,19 @@ export class End {
     this.relay.end();
   }
 
-  /** Says what there is to say, at most `most` bytes in a frame. Whether there was something. */
-  pump(most: number): boolean {
-    let said = false;
-    for (let next = this.relay.next(most); next !== undefined; next = this.relay.next(most)) {
+  /** Sends what there is to send, at most `maxBytes` bytes in a frame; returns whether there was something. */
+  sendAll(maxBytes: number): boolean {
+    let hasSent = false;
+    for (let next = this.relay.next(maxBytes); next !== undefined; next = this.relay.next(maxBytes)) {
       this.carrier!.send(this.#name, next);
-      said = true;
+      hasSent = true;
     }
-    return said;
+    return hasSent;
   }
 
-  /** Says one frame. */
-  say(most: number): void {
-    const next = this.relay.next(most);
+  /** Sends one frame. */
+  send(maxBytes: number): void {
+    const next = this.relay.next(maxBytes);
     if (next !== undefined) this.carrier!.send(this.#name, next);
   }
 
@@ -202,14 +206,14 @@ export class End {
     this.taken += Math.min(count, this.arrived - this.taken);
   }
 
-  /** Takes note of what was read. */
-  tell(): number {
+  /** Records what was read. */
+  recordAckSent(): number {
     this.relay.recordAckSent(this.taken + (this.sawEnd && this.taken === this.arrived ? 1 : 0));
     return this.relay.ackSent;
   }
 
   acknowledge(): void {
-    const at = this.tell();
+    const at = this.recordAckSent();
     if (at === 0 || this.carrier === undefined) return;
     this.acknowledged = at;
     this.carrier.send(this.#name, { kind: 'ack', at });
@@ -248,7 +252,7 @@ export class End {
     if (this.sawEnd) assert.ok(this.peer.hasEnded && this.arrived === this.peer.written, 'an early end');
   }
 
-  /** What stands at a position: another byte at each, for as far as it matters. */
+  /** The byte at a position: a different one at each, as far as it matters. */
   #bytes(from: number, count: number): Buffer {
     return Buffer.from(
       Uint8Array.from({ length: count }, (_, index) => ((from + index) * 167 + this.#salt * 89) % 251),
@@ -256,7 +260,7 @@ export class End {
   }
 }
 
-/** All that can be seen of a relay. */
+/** The whole visible state of a relay. */
 export function seen({
   state,
   received,
@@ -269,7 +273,7 @@ export function seen({
   return { state, received, acknowledged, told, keptBytes, isDelivered, hasEnded };
 }
 
-/** That `input` is refused in one of the two ways, and changes nothing. */
+/** Asserts that `input` is refused with one of the two errors, and changes nothing. */
 export function assertRefused(relay: Relay, input: () => unknown): void {
   const before = seen(relay);
   assert.throws(input, (error) => error instanceof RelayViolation || error instanceof TypeError);

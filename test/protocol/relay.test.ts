@@ -127,8 +127,8 @@ type Step = readonly [name: keyof typeof actions, which: number, size: number];
 const actions = {
   write: (model: Model, which: number, size: number) => ends(model, which).write(size),
   end: (model: Model, which: number) => ends(model, which).end(),
-  say: (model: Model, which: number, size: number) => ends(model, which).say(Math.max(1, size)),
-  pump: (model: Model, which: number, size: number) => void ends(model, which).pump(Math.max(1, size)),
+  say: (model: Model, which: number, size: number) => ends(model, which).send(Math.max(1, size)),
+  pump: (model: Model, which: number, size: number) => void ends(model, which).sendAll(Math.max(1, size)),
   read: (model: Model, which: number, size: number) => ends(model, which).read(size),
   acknowledge: (model: Model, which: number) => ends(model, which).acknowledge(),
   deliver: (model: Model, which: number, size: number) =>
@@ -191,7 +191,7 @@ describe('two relays and an adversary between them', () => {
             model.client.check(mostWritten);
             model.gateway.check(mostWritten);
           }
-          model.settle();
+          model.finish();
           for (const end of [model.client, model.gateway]) {
             end.check(mostWritten);
             assert.equal(end.arrived, end.peer.written, 'all of it');

@@ -166,7 +166,7 @@ describe('the control socket of a plugin', () => {
       await app.close();
       const { code, stderr } = await run([...gatewayCommand, 'sessions', '--config', file]);
       assert.equal(code, 1);
-      assert.match(stderr.toString(), /no gateway runs/);
+      assert.match(stderr.toString(), /no gateway is running/);
     });
   }
 });

@@ -42,11 +42,22 @@ export function retiredWords(glossary: string): ReadonlySet<string> {
   );
 }
 
+/** Names of fields that are on the wire or on disk, in the files that read and write them. */
+const storedNames: Readonly<Record<string, readonly string[]>> = {
+  'server/audit/audit-observer.ts': ['asked'],
+  'server/commands/doctor.ts': ['verdict'],
+  'server/login/authorization-server/grants.ts': ['told'],
+  'server/login/pages/consent-routes.ts': ['told'],
+  'server/login/upstream/revalidation.ts': ['askedAt'],
+  'server/web/discovery.ts': ['leastClient'],
+};
+
 /** Rule 2: no identifier has a word that the glossary has retired. */
 export function namesAreCurrent(retired: ReadonlySet<string>): Rule {
   return (files) =>
     files.flatMap(({ file, identifiers }) =>
       [...identifiers]
+        .filter((name) => !storedNames[file]?.includes(name))
         .filter((name) => {
           const words = wordsOf(name);
           return words.some(
@@ -58,6 +69,8 @@ export function namesAreCurrent(retired: ReadonlySet<string>): Rule {
 }
 
 function wordsOf(name: string): readonly string[] {
+  // Codes are words of the wire.
+  if (/^[A-Z\d_]+$/.test(name)) return [];
   return name
     .replaceAll(/([a-z\d])([A-Z])/g, '$1 $2')
     .toLowerCase()
@@ -123,6 +136,8 @@ function topOf(file: string): (typeof tops)[number] {
 
 const maxLines = 300;
 const minLines = 15;
+/** Where each thing has a file of its own, however short: one helper, one entry. */
+const oneThingFolders = ['base', 'client/entry', 'server/entry'];
 
 /** Rule 5: no file over 300 lines, and none under 15 but interfaces. */
 export const filesAreOfOneSize: Rule = (files) =>
@@ -130,6 +145,7 @@ export const filesAreOfOneSize: Rule = (files) =>
     const lines = text.trimEnd().split('\n').length;
     if (lines > maxLines) return [`${file}: ${lines} lines`];
     const onlyTypes = !/^(?:export )?(?:async )?(?:function|class|const|let|abstract class)\b/m.test(code);
+    if (oneThingFolders.includes(dirname(file))) return [];
     return lines < minLines && !onlyTypes ? [`${file}: ${lines} lines`] : [];
   });
 

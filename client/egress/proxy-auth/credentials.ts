@@ -16,7 +16,7 @@ export interface ProxySignIn {
   /** `POSTERN_PROXY_PASSWORD`. */
   readonly password?: Secret;
   /** Whether somebody may be asked: nobody is there in CI and with `POSTERN_NO_INPUT`. */
-  readonly mayAsk: boolean;
+  readonly isPromptAllowed: boolean;
   /** The folder where refused passwords are noted; absent: only this process knows of them. */
   readonly state?: string;
 }

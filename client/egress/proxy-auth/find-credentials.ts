@@ -18,7 +18,7 @@ export interface ProxyCredentialSources {
 /** Name and password for a proxy: given, or out of the keychain, or typed; each is asked for once in this process. */
 export async function findCredentials(
   proxy: { readonly name: string; readonly proxy: Target; readonly tls: boolean },
-  { given, user, signIn: { mayAsk } }: ProxyCredentialSources,
+  { given, user, signIn: { isPromptAllowed: mayAsk } }: ProxyCredentialSources,
   options: { readonly memory: ProxyMemory; readonly wanted: Wanted; readonly signal: AbortSignal },
 ): Promise<ProxyCredentials | undefined> {
   if (given !== undefined) return given;
@@ -49,7 +49,7 @@ export async function dropCredentials(
   { signIn }: ProxyCredentialSources,
   memory: ProxyMemory,
 ): Promise<boolean> {
-  if (refused !== (await memory.kept) || !signIn.mayAsk) return false;
+  if (refused !== (await memory.kept) || !signIn.isPromptAllowed) return false;
   memory.kept = Promise.resolve(undefined);
   writeStderr(`postern: the proxy did not accept the password from ${refused.source}\n`);
   return true;

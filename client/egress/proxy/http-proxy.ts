@@ -33,7 +33,7 @@ const asking = new Set<string>();
 export function httpProxy(
   proxy: HttpProxy,
   trust: TrustSources = {},
-  signIn: ProxySignIn = { mayAsk: false },
+  signIn: ProxySignIn = { isPromptAllowed: false },
 ): Egress {
   const name = `${proxy.tls ? 'https' : 'http'}://${formatTarget(proxy.address)}`;
   const sources = signInSources(proxy, signIn);

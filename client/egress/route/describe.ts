@@ -1,12 +1,11 @@
-import { routeFromEnvironment } from './environment.ts';
 import { routeFor } from './discover.ts';
 import { orderByHealth } from './try-hops.ts';
 import { stepName } from '../proxy/proxy-url.ts';
 import { routeCache } from './route-cache.ts';
-import type { RouteRequest } from './route.ts';
+import type { PlannedRoute } from './route.ts';
 
 /** Which way out is taken, for people and programs. No passwords. */
-export interface WayDescription {
+export interface RouteDescription {
   /** Who says so: `HTTPS_PROXY`, `NO_PROXY`, `POSTERN_PAC`, `config.json`, `GNOME`, `macOS`, `Windows`, `nothing` … */
   readonly source: string;
   /** Why, as a clause. */
@@ -24,12 +23,14 @@ export interface WayDescription {
 }
 
 /** Describes the way without going it. */
-export async function describe(request: RouteRequest, signal: AbortSignal): Promise<WayDescription> {
-  const said = routeFromEnvironment(request);
+export async function describe(
+  { request, route }: PlannedRoute,
+  signal: AbortSignal,
+): Promise<RouteDescription> {
   const { verdict, isRemembered } =
-    said === undefined
+    route === undefined
       ? await routeFor(request, request.gateway, signal)
-      : { verdict: said, isRemembered: false };
+      : { verdict: route, isRemembered: false };
   const memory = routeCache(request.state);
   const { source, why, steps, trouble } = verdict;
   return {

@@ -3,7 +3,13 @@ import type { Target } from '../../../protocol/target.ts';
 import type { SystemHints } from '../egress.ts';
 import { isExcepted } from '../proxy/no-proxy.ts';
 import { parseProxy } from '../proxy/proxy-url.ts';
-import type { Route, RouteRequest } from './route.ts';
+import type { PlannedRoute, Route, RouteRequest } from './route.ts';
+
+/** Computes the route of a request, once for everything that connects by it. Throws `CONFIG_INVALID`. */
+export function planRoute(request: RouteRequest): PlannedRoute {
+  const route = routeFromEnvironment(request);
+  return route === undefined ? { request } : { request, route };
+}
 
 /** What can be said without asking anybody, or undefined where somebody has to be asked. Throws `CONFIG_INVALID`. */
 export function routeFromEnvironment({ gateway, tls, proxy }: RouteRequest): Route | undefined {

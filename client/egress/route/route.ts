@@ -17,6 +17,13 @@ export interface RouteRequest {
   readonly systemCaFile?: string;
 }
 
+/** A request for a route, with the route where settings and environment determine it. */
+export interface PlannedRoute {
+  readonly request: RouteRequest;
+  /** Absent: only the system or a PAC file can tell, and they are asked when a connection is made. */
+  readonly route?: Route;
+}
+
 /** What is to be tried, in this order, and who said so. */
 export interface Route {
   /** `HTTPS_PROXY`, `NO_PROXY`, `POSTERN_PAC`, `GNOME`, `macOS`, `Windows`, `WPAD` … */

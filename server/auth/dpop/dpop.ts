@@ -61,7 +61,7 @@ export function proofChecker({ origin, replays, now = Date.now }: ProofOptions):
       if (typeof id !== 'string' || id.length === 0 || id.length > maxIdLength)
         throw refusal('jti: missing or too long');
       // Last, so that a proof which is refused for anything else uses nothing up.
-      if (!replays.isNew(JSON.stringify([keyThumbprint, id]), now() + keepMs))
+      if (!(await replays.isNew(JSON.stringify([keyThumbprint, id]), now() + keepMs)))
         throw refusal('jti: seen before');
     },
   };

@@ -8,7 +8,7 @@ const maxIds = 10_000;
  * `STORE_UNAVAILABLE` when that cannot be determined; the id then counts as used.
  */
 export interface ReplayMemory {
-  isNew(id: string, until: number): boolean;
+  isNew(id: string, until: number): Promise<boolean>;
 }
 
 /**
@@ -20,7 +20,7 @@ export function sharedReplayMemory(seen: Seen): ReplayMemory {
   let newer = new Set<string>();
   let older = new Set<string>();
   return {
-    isNew(id, until) {
+    async isNew(id, until) {
       if (newer.has(id) || older.has(id)) return false;
       if (newer.size >= maxIds) [older, newer] = [newer, new Set()];
       newer.add(id);

@@ -2,9 +2,9 @@ import type { Config, IssuerConfig } from '../../config/config.ts';
 import { JwksCache, fixedKeys } from './jwks-cache.ts';
 import type { KeySource, JwksCachePolicy, LoadKeys } from './jwks-cache.ts';
 import type { TrustedIssuer } from './jwt-authenticator.ts';
-import { ownAudience, ownIssuer, ownMaxLifetimeMs } from '../gateway-key.ts';
+import { ownAudience, ownMaxLifetimeMs } from '../gateway-key.ts';
 import type { SigningKey } from '../gateway-key.ts';
-import { signInIssuer } from '../../config/sign-in-issuer.ts';
+import { ownIssuer, signInIssuer } from '../../config/issuer-urls.ts';
 import { keysFromDiscovery, keysFromFile, keysFromUrl } from './jwks-loaders.ts';
 
 const minuteMs = 60_000;

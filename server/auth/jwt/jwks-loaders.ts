@@ -2,6 +2,7 @@ import { open } from 'node:fs/promises';
 import type { JSONWebKeySet } from 'jose';
 import { fetchJson } from './fetch-json.ts';
 import type { LoadKeys } from './jwks-cache.ts';
+import { discoveryUrl } from '../../config/issuer-urls.ts';
 import { isSecureUrl } from '../../net/secure-url.ts';
 
 const limits = { timeoutMs: 5000, maxBytes: 1024 * 1024 };
@@ -31,11 +32,6 @@ export function keysFromDiscovery(issuer: string): LoadKeys {
     const metadata = await fetchJson(discoveryUrl(issuer), limits);
     return asKeySet(await fetchJson(readJwksUrl(metadata, issuer), limits));
   };
-}
-
-/** Where the issuer's metadata is. Throws `TypeError` when the issuer is not a URL. */
-export function discoveryUrl(issuer: string): URL {
-  return new URL(`${issuer.replace(/\/$/, '')}/.well-known/openid-configuration`);
 }
 
 function readJwksUrl(metadata: unknown, issuer: string): URL {

@@ -1,6 +1,8 @@
 import { TunnelError } from '../../../protocol/errors.ts';
 import type { SignatureAlgorithm } from '../../config/config.ts';
-import type { Authenticator, Principal, Proof } from '../authenticator.ts';
+import { unrecognized } from '../authenticator-chain.ts';
+import type { Authenticator, Challenge, Principal, Proof } from '../authenticator.ts';
+import { proofAlgorithms } from '../dpop/dpop.ts';
 import type { ProofChecker } from '../dpop/dpop.ts';
 import { InvalidTokenError, readConfirmationThumbprint, readIdentity, readLifetime } from './claims.ts';
 import type { ClaimsPolicy } from './claims.ts';
@@ -30,6 +32,12 @@ export interface JwtOptions {
 }
 
 const maxKeyIdLength = 128;
+
+/** Tokens, tokens with proof, and tokens as the password of clients that can send nothing else. */
+const challenge: Challenge = {
+  origin: ['Bearer realm="postern"', `DPoP algs="${proofAlgorithms.join(' ')}"`],
+  proxy: ['Bearer realm="postern"', 'Basic realm="postern", charset="UTF-8"'],
+};
 
 /**
  * Accepts tokens signed by one of the issuers (RFC 7519, with the checks of RFC 8725). Each token is read strictly here, then
@@ -75,13 +83,13 @@ export function jwtAuthenticator(
   }
 
   return {
+    kinds: ['token'],
+    challenge,
     async authenticate(credentials) {
-      if (credentials.kind === 'none')
-        throw new TunnelError('TOKEN_MISSING', 'a token is needed; sign in first');
-      if (credentials.kind === 'unreadable')
-        throw tokenRefusal(new InvalidTokenError('the header cannot be read'));
+      const credential = credentials.find((each) => each.kind === 'token');
+      if (credential === undefined) throw unrecognized(credentials);
       try {
-        return await verify(credentials.token.reveal(), credentials.proof);
+        return await verify(credential.token.reveal(), credential.proof);
       } catch (error) {
         throw isGatewayError(error) ? error : tokenRefusal(error);
       }
@@ -91,7 +99,7 @@ export function jwtAuthenticator(
 
 /** Whether the gateway could not complete its checks; as far as they went, nothing was wrong with the token. */
 function isGatewayError(error: unknown): boolean {
-  return error instanceof TunnelError && ['ISSUER_UNAVAILABLE', 'STORE_UNAVAILABLE'].includes(error.code);
+  return error instanceof TunnelError && error.facts.side === 'gateway';
 }
 
 function tokenRefusal(cause: unknown): TunnelError {

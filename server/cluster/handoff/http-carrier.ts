@@ -7,6 +7,7 @@ import type { Exchange } from '../../entry/entry.ts';
 import type { HttpCarriers } from '../../entry/http-carrier.ts';
 import { carrierRequestMethods, httpEntry } from '../../entry/http.ts';
 import type { Carried } from '../../entry/http.ts';
+import { connectionPeer } from '../../http/client-address.ts';
 import { refuseRequest } from '../../entry/refusal.ts';
 import { closeSignal } from '../../http/plain-routes.ts';
 import { newRequestId } from '../../http/upgrade-dispatcher.ts';
@@ -72,7 +73,7 @@ export function acceptPassedRequests(
   relays: ResumableTunnels,
   carriers: HttpCarriers,
 ): void {
-  const entry = httpEntry('/', () => relays, carriers);
+  const entry = httpEntry('/', { tunnels: () => relays, carriers });
   void app.register(async (scope) => {
     scope.removeAllContentTypeParsers();
     scope.addContentTypeParser('*', (_request, _payload, done) => done(null));
@@ -86,6 +87,7 @@ export function acceptPassedRequests(
           const exchange: Exchange = {
             response: reply.raw,
             remoteAddress: '',
+            peer: connectionPeer(request.socket),
             id: newRequestId(),
             signal: closeSignal(reply.raw),
           };

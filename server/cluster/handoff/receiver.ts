@@ -4,6 +4,7 @@ import { z } from 'zod';
 import { TunnelError, toTunnelError } from '../../../protocol/errors.ts';
 import type { Incoming } from '../../entry/entry.ts';
 import { refuse } from '../../entry/refusal.ts';
+import { connectionPeer } from '../../http/client-address.ts';
 import { relayEntry } from '../../entry/relay.ts';
 import { localLocator } from '../../resume/local-locator.ts';
 import type { TunnelOwner } from '../../resume/tunnel-locator.ts';
@@ -43,7 +44,13 @@ export function acceptHandoffs(server: Server, relays: ResumableTunnels): void {
     stream.setTimeout(0);
     try {
       const { holder, id, remoteAddress } = readHandoff(request);
-      const incoming: Incoming = { socket: stream, remoteAddress, id, signal: closeSignalOf(stream) };
+      const incoming: Incoming = {
+        socket: stream,
+        remoteAddress,
+        peer: connectionPeer(stream),
+        id,
+        signal: closeSignalOf(stream),
+      };
       if (!entry.matches(request)) throw notResume();
       entry.handle(request, incoming, (offer) => void resume(offer, holder, relays));
     } catch (error) {

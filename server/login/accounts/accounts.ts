@@ -1,22 +1,29 @@
-import type { Store } from '../../store/store.ts';
-import { attemptSucceeded, beginAttempt } from './login-throttle.ts';
-import { stepOfCode } from './totp.ts';
-import { hashPassword, isPassword, dummyHash } from './password.ts';
-import type { PasswordHash } from './password.ts';
+import { z } from 'zod';
+import { definedOnly } from '../../../base/defined-only.ts';
+import { Semaphore } from '../../../base/semaphore.ts';
+import type { Store, Table } from '../../store/store.ts';
+import { forgetFailures, beginAttempt } from './login-throttle.ts';
+import { matchingStep } from './totp.ts';
+import { dummyHash, hashPassword, isPassword, passwordHash } from './password.ts';
 
 /** An account of the gateway, as the store has it. */
-interface StoredAccount {
-  readonly password: PasswordHash;
-  readonly groups: readonly string[];
-  readonly disabled: boolean;
-  readonly createdAt: string;
+const storedAccount = z.object({
+  password: passwordHash,
+  groups: z.array(z.string()).readonly(),
+  disabled: z.boolean(),
+  createdAt: z.string(),
   /** The secret of its one-time codes, base32. */
-  readonly oneTimeSecret?: string;
-  /** The step of the last code that was taken. */
-  readonly oneTimeStep?: number;
+  oneTimeSecret: z.string().exactOptional(),
+  /** The time step of the last code that was accepted. */
+  oneTimeStep: z.number().exactOptional(),
+});
+type StoredAccount = Readonly<z.output<typeof storedAccount>>;
+
+function accountsOf(store: Store): Table<StoredAccount> {
+  return store.table('accounts', storedAccount);
 }
 
-/** What of an account may be shown. */
+/** The public part of an account. */
 export interface Account {
   readonly name: string;
   readonly groups: readonly string[];
@@ -25,13 +32,13 @@ export interface Account {
   readonly createdAt: string;
 }
 
-/** Who has signed in. */
+/** The person who has signed in. */
 export interface AccountIdentity {
   readonly subject: string;
   readonly groups: readonly string[];
 }
 
-/** What somebody types to sign in, and where from. */
+/** The input of a person who signs in, and their address. */
 export interface SignInAttempt {
   readonly name: string;
   readonly password: string;
@@ -42,12 +49,12 @@ export interface SignInAttempt {
   readonly now?: () => number;
 }
 
-/** Refused is always the same, whether the account, the password or the code was wrong or the account is disabled. */
+/** A refusal is always the same, whether the account, the password or the code was wrong or the account is disabled. */
 export type SignInResult =
   ({ readonly kind: 'ok' } & AccountIdentity) | { readonly kind: 'refused'; readonly retryAfterMs?: number };
 
-/** Two at a time: each takes 128 MiB. Those beyond the queue are sent away. */
-const hashing = { atOnce: 2, queued: 20 } as const;
+/** Each password that is hashed takes 128 MiB. Attempts beyond the queue are refused. */
+const hashing = { concurrent: 2, queued: 20 } as const;
 const busyMs = 5000;
 
 /** Checks a name and a password. Failures make the next attempts wait, by account and by address. */
@@ -60,22 +67,22 @@ export async function verifyAccount(
   const retryAfterMs = await beginAttempt(store, attempt, now());
   if (retryAfterMs > 0) return { kind: 'refused', retryAfterMs };
   const account = isAccountName(name) ? await read(store, name) : undefined;
-  const isRight = await inTurn(() => isPassword(password, account?.password ?? dummyHash));
+  const isRight = await limited(() => isPassword(password, account?.password ?? dummyHash));
   if (isRight === 'busy') return { kind: 'refused', retryAfterMs: busyMs };
   if (!isRight || !account || account.disabled) return { kind: 'refused' };
-  if (account.oneTimeSecret !== undefined && !(await takeCode(store, { name, code, now: now() })))
+  if (account.oneTimeSecret !== undefined && !(await consumeCode(store, { name, code, now: now() })))
     return { kind: 'refused' };
-  await attemptSucceeded(store, attempt);
+  await forgetFailures(store, attempt);
   return { kind: 'ok', subject: name, groups: account.groups };
 }
 
-/** Who an account is now: undefined when there is none, or it is disabled. Asked again at each renewal of a sign-in. */
+/** The account as it is now: undefined when there is none, or it is disabled. Read again at each renewal of a sign-in. */
 export async function findAccount(store: Store, name: string): Promise<AccountIdentity | undefined> {
   const account = isAccountName(name) ? await read(store, name) : undefined;
   return account && !account.disabled ? { subject: name, groups: account.groups } : undefined;
 }
 
-/** Whether an account may be called that: no colon, which is in the subjects of providers, and nothing to hide behind. */
+/** Whether an account can have that name: no colon, which is in the subjects of providers, and no invisible characters. */
 export function isAccountName(name: string): boolean {
   return /^[a-z0-9][a-z0-9._@-]{0,63}$/.test(name);
 }
@@ -87,12 +94,12 @@ export interface NewAccount {
   readonly oneTimeSecret?: string | undefined;
 }
 
-/** Makes an account. Throws `AccountError`, `RangeError` for a password that may not be. */
+/** Creates an account. Rejects with `AccountError`, and with `RangeError` for a password that is too short or too long. */
 export async function addAccount(store: Store, account: NewAccount): Promise<void> {
   const { name, password, groups, oneTimeSecret } = account;
   if (!isAccountName(name))
     throw new AccountError(
-      `${JSON.stringify(name)} is no name for an account: use a-z, 0-9, . _ @ and -, at most 64`,
+      `${JSON.stringify(name)} is not a valid account name: use a-z, 0-9, . _ @ and -, at most 64 characters`,
     );
   const stored: StoredAccount = {
     password: await hashPassword(password),
@@ -101,8 +108,8 @@ export async function addAccount(store: Store, account: NewAccount): Promise<voi
     createdAt: new Date().toISOString(),
     ...(oneTimeSecret !== undefined && { oneTimeSecret }),
   };
-  if (!(await store.add('accounts', name, stored)))
-    throw new AccountError(`there is an account ${name} already`);
+  if (!(await accountsOf(store).add(name, stored)))
+    throw new AccountError(`there is already an account ${name}`);
 }
 
 export interface AccountChange {
@@ -113,12 +120,12 @@ export interface AccountChange {
   readonly oneTimeSecret?: string | null;
 }
 
-/** Changes what is given. Throws `AccountError` when there is no such account, `RangeError` for a password that may not be. */
+/** Changes the given fields. Rejects with `AccountError` when there is no such account, and with `RangeError` for a password that is too short or too long. */
 export async function changeAccount(store: Store, name: string, change: AccountChange): Promise<void> {
   const password = change.password === undefined ? undefined : await hashPassword(change.password);
-  await store.update('accounts', name, (value) => {
-    if (value === undefined) throw new AccountError(`there is no account ${name}`);
-    const { oneTimeSecret, oneTimeStep, ...rest } = value as StoredAccount;
+  await accountsOf(store).update(name, (account) => {
+    if (!account) throw new AccountError(`there is no account ${name}`);
+    const { oneTimeSecret, oneTimeStep, ...rest } = account;
     const secret = change.oneTimeSecret === undefined ? oneTimeSecret : (change.oneTimeSecret ?? undefined);
     return {
       ...rest,
@@ -133,55 +140,57 @@ export async function changeAccount(store: Store, name: string, change: AccountC
 
 /** Every account, by name. */
 export async function listAccounts(store: Store): Promise<readonly Account[]> {
-  return (await store.list('accounts')).map(([name, value]) => {
-    const { groups, disabled, createdAt, oneTimeSecret } = value as StoredAccount;
-    return { name, groups, disabled, createdAt, hasOneTimeCode: oneTimeSecret !== undefined };
-  });
+  return (await accountsOf(store).list()).map(([name, { groups, disabled, createdAt, oneTimeSecret }]) => ({
+    name,
+    groups,
+    disabled,
+    createdAt,
+    hasOneTimeCode: oneTimeSecret !== undefined,
+  }));
 }
 
-/** What the operator asked of an account cannot be done. */
+/** An operation on an account is not possible. */
 export class AccountError extends Error {
   override readonly name = 'AccountError';
 }
 
-async function read(store: Store, name: string): Promise<StoredAccount | undefined> {
-  return (await store.get('accounts', name)) as StoredAccount | undefined;
+/** Whether there is an account of that name, disabled or not. */
+export async function hasAccount(store: Store, name: string): Promise<boolean> {
+  return (await accountsOf(store).get(name)) !== undefined;
 }
 
-/** Whether the code is right; in one step with remembering it, so that none is good twice. */
-async function takeCode(
+async function read(store: Store, name: string): Promise<StoredAccount | undefined> {
+  return accountsOf(store).get(name);
+}
+
+/** Whether the code is right; in one step with remembering it, so that no code is valid twice. */
+async function consumeCode(
   store: Store,
   { name, code, now }: { name: string; code: string; now: number },
 ): Promise<boolean> {
-  let taken = false;
-  await store.update('accounts', name, (value) => {
-    const account = value as StoredAccount | undefined;
+  let isConsumed = false;
+  await accountsOf(store).update(name, (account) => {
     if (account?.oneTimeSecret === undefined) return account;
     const { oneTimeSecret, oneTimeStep } = account;
-    const step = stepOfCode(code, oneTimeSecret, {
-      nowMs: now,
-      ...(oneTimeStep !== undefined && { lastStep: oneTimeStep }),
-    });
-    taken = step !== undefined;
-    return taken ? { ...account, oneTimeStep: step } : account;
+    const step = matchingStep(code, oneTimeSecret, definedOnly({ nowMs: now, lastStep: oneTimeStep }));
+    isConsumed = step !== undefined;
+    return step === undefined ? account : { ...account, oneTimeStep: step };
   });
-  return taken;
+  return isConsumed;
 }
 
-let running = 0;
-const queue: (() => void)[] = [];
+const permits = new Semaphore(hashing.concurrent);
+let pending = 0;
 
-/** Runs `work` when it is its turn; `busy` when too many wait already. */
-async function inTurn<T>(work: () => Promise<T>): Promise<T | 'busy'> {
-  if (running >= hashing.atOnce) {
-    if (queue.length >= hashing.queued) return 'busy';
-    await new Promise<void>((resolve) => queue.push(resolve));
-  } else running += 1;
+/** Runs `work` when a permit is free; resolves to `busy` when too many are waiting. */
+async function limited<T>(work: () => Promise<T>): Promise<T | 'busy'> {
+  if (pending >= hashing.concurrent + hashing.queued) return 'busy';
+  pending += 1;
+  const release = await permits.acquire();
   try {
     return await work();
   } finally {
-    const next = queue.shift();
-    if (next) next();
-    else running -= 1;
+    release();
+    pending -= 1;
   }
 }

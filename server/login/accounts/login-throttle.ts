@@ -1,70 +1,72 @@
 import { createHash } from 'node:crypto';
 import { isIPv6 } from 'node:net';
-import type { Store } from '../../store/store.ts';
+import { z } from 'zod';
+import type { Store, Table } from '../../store/store.ts';
 
-/** Who tries to sign in. */
+/** An attempt to sign in. */
 export interface Attempt {
   /** The account, whether or not there is one of that name. */
   readonly name: string;
   readonly address: string;
 }
 
-/** What an attempt is counted by, and how many may fail before each further one has to wait. */
+/** The keys that an attempt is counted by, and how many can fail before each further one has to wait. */
 const counters = [
-  // Who guesses one account from one place is stopped first, and shuts nobody else out.
+  // An attacker that guesses one account from one network is stopped first, and locks no other person out.
   { by: ({ name, address }: Attempt) => ['both', name, network(address)], free: 5 },
   { by: ({ address }: Attempt) => ['address', network(address)], free: 20 },
-  // From many places at once: the account itself waits then, wherever its owner is.
+  // From many networks at once: then the account itself has to wait, wherever its owner is.
   { by: ({ name }: Attempt) => ['account', name], free: 20 },
 ] as const;
 
 const firstWaitMs = 30_000;
 const maxWaitMs = 15 * 60_000;
-/** After a day of quiet all is forgotten. */
+/** After a day without attempts all is forgotten. */
 const forgetMs = 24 * 3_600_000;
 
-interface Count {
-  readonly failures: number;
-  readonly waitUntil: number;
+const countSchema = z.object({ failures: z.number(), waitUntil: z.number() });
+type Count = Readonly<z.output<typeof countSchema>>;
+
+function countsOf(store: Store): Table<Count> {
+  return store.table('loginAttempts', countSchema);
 }
 
 /**
- * Counts an attempt as failed before its password is looked at, so that many at once count too. Resolves to how long
- * it has to wait, and 0 when it may go on.
+ * Counts an attempt as failed before its password is checked, so that many at once count too. Resolves to how long it has
+ * to wait, in milliseconds; 0 when it can proceed.
  */
 export async function beginAttempt(store: Store, attempt: Attempt, now: number): Promise<number> {
   const keys = counters.map(({ by, free }) => ({ key: keyOf(by(attempt)), free }));
-  const waits = await Promise.all(
-    keys.map(async ({ key }) => waitOf(await store.get('signInAttempts', key), now)),
-  );
+  const counts = countsOf(store);
+  const waits = await Promise.all(keys.map(async ({ key }) => waitOf(await counts.get(key), now)));
   let waitMs = Math.max(...waits);
   for (const { key, free } of keys) {
     if (waitMs > 0) return waitMs;
-    const count = (value: unknown): unknown => {
-      // Another attempt may have come first.
-      waitMs = waitOf(value, now);
-      if (waitMs > 0) return value;
-      const failures = ((value as Count | undefined)?.failures ?? 0) + 1;
+    const count = (before: Count | undefined): Count | undefined => {
+      // Another attempt can have come first.
+      waitMs = waitOf(before, now);
+      if (waitMs > 0) return before;
+      const failures = (before?.failures ?? 0) + 1;
       return { failures, waitUntil: failures < free ? 0 : now + waitAfter(failures - free) };
     };
-    await store.update('signInAttempts', key, count, { expiresAt: now + forgetMs });
+    await counts.update(key, count, { expiresAt: now + forgetMs });
   }
   return waitMs;
 }
 
-function waitOf(value: unknown, now: number): number {
-  return Math.max(0, ((value as Count | undefined)?.waitUntil ?? 0) - now);
+function waitOf(count: Count | undefined, now: number): number {
+  return Math.max(0, (count?.waitUntil ?? 0) - now);
 }
 
 /** Takes back what `beginAttempt` has counted, and forgets the failures before it; those of the address stay. */
-export async function attemptSucceeded(store: Store, attempt: Attempt): Promise<void> {
+export async function forgetFailures(store: Store, attempt: Attempt): Promise<void> {
   const [both, address, account] = counters.map(({ by }) => keyOf(by(attempt)));
-  await store.delete('signInAttempts', both!);
-  await store.delete('signInAttempts', account!);
-  await store.update('signInAttempts', address!, (value) => {
-    const count = value as Count | undefined;
-    return count && count.failures > 1 ? { failures: count.failures - 1, waitUntil: 0 } : undefined;
-  });
+  const counts = countsOf(store);
+  await counts.delete(both!);
+  await counts.delete(account!);
+  await counts.update(address!, (count) =>
+    count && count.failures > 1 ? { failures: count.failures - 1, waitUntil: 0 } : undefined,
+  );
 }
 
 /** 30 s, 1 min, 2 min … 15 min. */
@@ -72,12 +74,12 @@ function waitAfter(failuresBeyond: number): number {
   return Math.min(firstWaitMs * 2 ** Math.min(failuresBeyond, 10), maxWaitMs);
 }
 
-/** People type passwords into the field for the name: what is kept cannot be read. */
+/** People type passwords into the field for the name: the key is a hash. */
 function keyOf(parts: readonly string[]): string {
   return createHash('sha256').update(JSON.stringify(parts)).digest('base64url');
 }
 
-/** What one caller has: an address, or a whole /64 of IPv6. */
+/** The network of one caller: an address, or a whole /64 of IPv6. */
 export function network(address: string): string {
   if (!isIPv6(address) || address.includes('%')) return address;
   const { hostname } = new URL(`http://[${address}]/`);

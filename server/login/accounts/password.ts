@@ -1,12 +1,11 @@
-import { randomBytes, scrypt, timingSafeEqual } from 'node:crypto';
+import { randomBytes, scrypt } from 'node:crypto';
 import type { BinaryLike, ScryptOptions } from 'node:crypto';
+import { z } from 'zod';
+import { equalInConstantTime } from '../../../base/constant-time.ts';
 
-/** A password as it is kept: salted and hashed by scrypt (RFC 7914), with the cost it was made at. */
-export interface PasswordHash {
-  readonly cost: number;
-  readonly salt: string;
-  readonly hash: string;
-}
+/** A password as it is stored: salted and hashed by scrypt (RFC 7914), with its cost. */
+export const passwordHash = z.object({ cost: z.number(), salt: z.string(), hash: z.string() });
+export type PasswordHash = Readonly<z.output<typeof passwordHash>>;
 
 /** 128 MiB and about half a second for each guess (OWASP: N=2^17, r=8, p=1). */
 const cost = 2 ** 17;
@@ -14,14 +13,14 @@ const blockSize = 8;
 const hashBytes = 32;
 const saltBytes = 16;
 
-/** The shortest that may be set; what is longer than the most is refused rather than cut. */
-export const passwordLengths = { least: 10, most: 1024 } as const;
+/** The limits for a new password; a longer one is refused rather than cut. */
+export const passwordLengths = { min: 10, max: 1024 } as const;
 
 /** Hashes a new password. Throws `RangeError` when it is too short or too long. */
 export async function hashPassword(password: string): Promise<PasswordHash> {
-  const { least, most } = passwordLengths;
-  if (Array.from(password).length < least || password.length > most)
-    throw new RangeError(`a password has ${least} to ${most} characters`);
+  const { min, max } = passwordLengths;
+  if (Array.from(password).length < min || password.length > max)
+    throw new RangeError(`a password must have ${min} to ${max} characters`);
   const salt = randomBytes(saltBytes);
   const hash = await derive(password, salt, cost);
   return { cost, salt: salt.toString('base64url'), hash: hash.toString('base64url') };
@@ -31,14 +30,14 @@ export async function hashPassword(password: string): Promise<PasswordHash> {
 export async function isPassword(password: string, kept: PasswordHash): Promise<boolean> {
   const wanted = Buffer.from(kept.hash, 'base64url');
   const found = await derive(
-    password.slice(0, passwordLengths.most + 1),
+    password.slice(0, passwordLengths.max + 1),
     Buffer.from(kept.salt, 'base64url'),
     kept.cost,
   );
-  return wanted.length === found.length && timingSafeEqual(wanted, found);
+  return equalInConstantTime(wanted, found);
 }
 
-/** The hash of no password: compared with where there is no account, so that this takes as long. */
+/** The hash of no password, for the comparison where there is no account, so that this takes as long. */
 export const dummyHash: PasswordHash = {
   cost,
   salt: randomBytes(saltBytes).toString('base64url'),
@@ -46,7 +45,7 @@ export const dummyHash: PasswordHash = {
 };
 
 function derive(password: string, salt: BinaryLike, costOfHash: number): Promise<Buffer> {
-  // Keyboards write one letter in several ways (RFC 8265 §4.2.2: NFC).
+  // Keyboards write one letter in several ways (RFC 8265 section 4.2.2: NFC).
   const text = password.normalize('NFC');
   const options: ScryptOptions = { N: costOfHash, r: blockSize, p: 1, maxmem: 256 * costOfHash * blockSize };
   return new Promise((resolve, reject) => {

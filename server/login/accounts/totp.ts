@@ -1,47 +1,47 @@
-import { createHmac, randomBytes, timingSafeEqual } from 'node:crypto';
+import { createHmac, randomBytes } from 'node:crypto';
+import { equalInConstantTime } from '../../../base/constant-time.ts';
 
-/** RFC 6238 with the values that every authenticator app knows: SHA-1, 30 seconds, 6 digits. */
+/** RFC 6238 with the parameters that every authenticator app supports: SHA-1, 30 seconds, 6 digits. */
 const stepMs = 30_000;
 const digits = 6;
 const secretBytes = 20;
-/** A code is good for its own step and the ones beside it: people type slowly, and clocks differ. */
+/** A code is valid in its own time step and the adjacent ones: people type slowly, and clocks differ. */
 const stepsAround = 1;
 
 const alphabet = 'ABCDEFGHIJKLMNOPQRSTUVWXYZ234567';
 
-/** A new secret, in base32 as apps take it. */
-export function newOneTimeSecret(): string {
+/** A new secret, in base32 as apps accept it. */
+export function newTotpSecret(): string {
   return toBase32(randomBytes(secretBytes));
 }
 
-/** What an app reads from a QR code or takes by paste. */
-export function oneTimeUrl(secret: string, { issuer, account }: { issuer: string; account: string }): string {
+/** The URL that an app reads from a QR code, or that is pasted into it. */
+export function totpUrl(secret: string, { issuer, account }: { issuer: string; account: string }): string {
   const label = `${encodeURIComponent(issuer)}:${encodeURIComponent(account)}`;
   return `otpauth://totp/${label}?secret=${secret}&issuer=${encodeURIComponent(issuer)}`;
 }
 
 /**
- * The step that `code` is of, if it is right at `nowMs` and later than `lastStep`: who keeps the step of the last good
- * code takes none twice.
+ * The time step of `code`, if it is valid at `nowMs` and later than `lastStep`: a caller that keeps the step of the last
+ * accepted code accepts none twice.
  */
-export function stepOfCode(
+export function matchingStep(
   code: string,
   secret: string,
   { nowMs, lastStep = -1 }: { nowMs: number; lastStep?: number },
 ): number | undefined {
-  const typed = Buffer.from(code.replaceAll(/[\s-]/g, ''));
+  const typed = code.replaceAll(/[\s-]/g, '');
   const current = Math.floor(nowMs / stepMs);
   let found: number | undefined;
   for (let step = current - stepsAround; step <= current + stepsAround; step++) {
-    const right = Buffer.from(codeAt(secret, step));
-    const same = typed.length === right.length && timingSafeEqual(typed, right);
-    if (same && step > lastStep) found = step;
+    const isSame = equalInConstantTime(typed, codeOfStep(secret, step));
+    if (isSame && step > lastStep) found = step;
   }
   return found;
 }
 
-/** The code of a step (RFC 4226 §5.3). */
-export function codeAt(secret: string, step: number): string {
+/** The code of a time step (RFC 4226 section 5.3). */
+export function codeOfStep(secret: string, step: number): string {
   const counter = Buffer.alloc(8);
   counter.writeBigUInt64BE(BigInt(step));
   const mac = createHmac('sha1', fromBase32(secret)).update(counter).digest();

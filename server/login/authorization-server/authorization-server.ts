@@ -1,6 +1,6 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { default as Provider } from 'oidc-provider';
-import { signInIssuer } from '../../config/sign-in-issuer.ts';
+import { signInIssuer } from '../../config/issuer-urls.ts';
 import { grantScope, webClientId } from './grants.ts';
 import type { LoginResult } from './grants.ts';
 import { webRedirectUri } from './clients.ts';
@@ -10,12 +10,12 @@ import { importOidcProvider } from './import-oidc-provider.ts';
 import type { OidcProvider } from './import-oidc-provider.ts';
 import type { SigningKeys } from './signing-keys.ts';
 
-/** How the person's part of a sign-in went. */
+/** The outcome of the person's part of a sign-in. */
 export type InteractionOutcome =
   | { readonly login?: LoginResult; readonly consent?: Record<string, never> }
   | { readonly error: 'access_denied' };
 
-/** One sign-in that a person is in the middle of: which page comes next, and what for. */
+/** A sign-in under way: its next page, and its purpose. */
 export type Interaction = Awaited<ReturnType<Provider['interactionDetails']>>;
 
 /** The session of a browser that has signed in. */
@@ -48,10 +48,10 @@ export class AuthorizationServer {
     this.#handle = this.#provider.callback();
   }
 
-  /** Answers a request below the issuer's path. Settles when it is answered, and never rejects. */
+  /** Answers a request below the issuer's path. Resolves when it is answered, and never rejects. */
   async answer(request: IncomingMessage, response: ServerResponse): Promise<void> {
     const url = request.url ?? '';
-    // Fastify has found the route by a path that it decoded; a spelling of its own would confuse what comes after.
+    // Fastify matched the decoded path; an unusual encoding of it would confuse oidc-provider.
     const isOurs = url.startsWith(`${this.#mountPath}/`);
     this.#renew();
     Object.assign(request, {
@@ -61,12 +61,12 @@ export class AuthorizationServer {
     await this.#handle(request, response);
   }
 
-  /** The sign-in that the browser is in the middle of. Throws when its cookie does not say so. */
+  /** The sign-in that is under way in the browser. Rejects when its cookie does not name one. */
   async interaction(request: IncomingMessage, response: ServerResponse): Promise<Interaction> {
     return this.#provider.interactionDetails(request, response);
   }
 
-  /** Tells how an interaction went. Resolves to where the browser goes on. */
+  /** Reports the outcome of an interaction. Resolves to the URL where the browser continues. */
   async proceed(
     request: IncomingMessage,
     response: ServerResponse,
@@ -80,12 +80,12 @@ export class AuthorizationServer {
     );
   }
 
-  /** Signs the browser out in the middle of an interaction, so that somebody else can sign in. */
+  /** Signs the browser out in the middle of an interaction, so that another person can sign in. */
   async signOutBrowser(interaction: Interaction): Promise<void> {
     const { session: about } = interaction;
     const session = about && (await this.#provider.Session.findByUid(about.uid));
     const signInId = session?.grantIdFor(webClientId);
-    if (signInId !== undefined) await this.#parts.signIns.end(signInId, 'somebody else signed in');
+    if (signInId !== undefined) await this.#parts.signIns.end(signInId, 'another person signed in');
     await session?.destroy();
     interaction.session = undefined;
     await interaction.persist();
@@ -96,7 +96,7 @@ export class AuthorizationServer {
     await interaction.destroy();
   }
 
-  /** Who the browser is signed in as; undefined when nobody, or when that sign-in is over. */
+  /** The sign-in of the browser; undefined when there is none, or when it has ended. */
   async browserSession(
     request: IncomingMessage,
     response: ServerResponse,
@@ -105,8 +105,8 @@ export class AuthorizationServer {
     const { accountId: subject } = session;
     const signInId = session.grantIdFor(webClientId);
     if (subject === undefined || signInId === undefined) return undefined;
-    const { rechecks, times } = this.#parts;
-    if (!(await rechecks.isStillAllowed(subject, times.accessTokenMs))) return undefined;
+    const { revalidator, times } = this.#parts;
+    if (!(await revalidator.isStillAllowed(subject, times.accessTokenMs))) return undefined;
     const [signIn, identity] = await Promise.all([
       this.#parts.signIns.find(signInId),
       this.#parts.identities.find(subject),
@@ -114,7 +114,7 @@ export class AuthorizationServer {
     return signIn && identity ? { subject, signInId } : undefined;
   }
 
-  /** Where a browser is sent to sign in for the pages. */
+  /** The URL at which a browser signs in for the pages. */
   get signInUrl(): string {
     const url = new URL(`${this.issuer}/auth`);
     url.searchParams.set('client_id', webClientId);
@@ -124,7 +124,7 @@ export class AuthorizationServer {
     return url.href;
   }
 
-  /** Where a browser is sent to begin the same sign-in from the start. */
+  /** The URL at which a browser begins the same sign-in from the start. */
   restartUrl(interaction: Interaction): string {
     if (interaction.deviceCode !== undefined) return `${this.issuer}/device`;
     const url = new URL(`${this.issuer}/auth`);
@@ -134,7 +134,7 @@ export class AuthorizationServer {
     return url.href;
   }
 
-  /** The keys may have changed: the provider takes them at its making only. What it remembers is in the store. */
+  /** Builds the provider anew when the keys have changed: it takes them only then. What it remembers is in the store. */
   #renew(): void {
     const { current } = this.#parts.keys;
     if (current.map(({ kid }) => kid).join() === this.#builtWith.map(({ kid }) => kid).join()) return;

@@ -1,8 +1,7 @@
 import type { Configuration, default as Provider } from 'oidc-provider';
 import { webClientId } from './grants.ts';
-import { isLoopbackRedirect } from './redirect-uri.ts';
 
-/** Who may ask for a sign-in: the client program, and the gateway's own pages. */
+/** The registered clients: the program `postern`, and the gateway's own pages. */
 export function clients(publicUrl: URL, deviceFlow: boolean): Configuration['clients'] {
   return [
     {
@@ -33,16 +32,26 @@ export function clients(publicUrl: URL, deviceFlow: boolean): Configuration['cli
   ];
 }
 
-/** Where the browser comes back to when it has signed in for the pages. */
+/** The redirect URI of the pages. */
 export function webRedirectUri(publicUrl: URL): string {
   return new URL('access/signed-in', publicUrl).href;
 }
 
-/** The client program listens at any port of the person's own machine (RFC 8252 §7.3). */
+/** Lets the client program listen at any port of the person's own machine (RFC 8252 section 7.3). */
 export function allowLoopbackRedirects(provider: Provider): void {
   const { prototype } = provider.Client as unknown as { prototype: object };
   const allowed = Reflect.get(prototype, 'redirectUriAllowed') as (this: unknown, uri: string) => boolean;
   Reflect.set(prototype, 'redirectUriAllowed', function isAllowed(this: { clientId: string }, uri: string) {
     return this.clientId === 'postern' ? isLoopbackRedirect(uri) : allowed.call(this, uri);
   });
+}
+
+/**
+ * Whether a program on the person's own machine can listen at the URI: a loopback address, a port, and a path of
+ * plain letters (RFC 8252 section 7.3). One strict spelling, so that no two readers of it can disagree.
+ */
+export function isLoopbackRedirect(uri: string): boolean {
+  const [, port] =
+    /^http:\/\/(?:127\.0\.0\.1|\[::1\]):([1-9][0-9]{0,4})\/[A-Za-z0-9_-]{0,128}$/.exec(uri) ?? [];
+  return port !== undefined && Number(port) <= 65_535;
 }

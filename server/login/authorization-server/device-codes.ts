@@ -1,4 +1,5 @@
 import type { KoaContextWithOIDC } from 'oidc-provider';
+import { z } from 'zod';
 import type { RemoteAddress } from '../../http/client-address.ts';
 import type { Store } from '../../store/store.ts';
 import { deviceCodePage, deviceConfirmPage, deviceDonePage } from '../pages/device-pages.ts';
@@ -6,10 +7,10 @@ import type { CodeProblem } from '../pages/device-pages.ts';
 import { pageHeaders } from '../../web/page.ts';
 import { network } from '../accounts/login-throttle.ts';
 
-/** Who asks by device code, and from where. */
+/** The device that a code was issued to. */
 export interface DeviceInfo {
   readonly remoteAddress: string;
-  /** What its program calls itself; it proves nothing. */
+  /** The name that its program gives itself; it proves nothing. */
   readonly agent: string;
 }
 
@@ -21,11 +22,11 @@ interface Parts {
   readonly now?: () => number;
 }
 
-/** Wrong codes that one address may type in a while. With 20^8 codes, nobody guesses one (RFC 8628 §5.1). */
+/** Wrong codes allowed to one address in that time: with 20^8 codes, none can be guessed (RFC 8628 section 5.1). */
 const maxTries = 5;
 const triesMs = 600_000;
 
-/** The pages on which a person lets a program on another machine in, and the count of wrong codes. */
+/** The pages on which a person lets a program on another machine connect, and the count of wrong codes. */
 export class DeviceCodes {
   readonly #parts: Parts;
 
@@ -38,18 +39,19 @@ export class DeviceCodes {
     return { remoteAddress: this.#parts.remoteAddress(context.req), agent: agent.slice(0, 120) };
   }
 
-  /** Stands before everything at the path of the pages. */
+  /** Middleware for the path of the pages. */
   async guard(context: KoaContextWithOIDC, next: () => Promise<void>): Promise<void> {
     if (context.method !== 'POST') {
-      // A link that brings the code along would have people approve what they never saw (RFC 8628 §5.4).
+      // A link that carries the code would let people approve a code that they never saw (RFC 8628 section 5.4).
       context.querystring = '';
       return next();
     }
-    const key = `device:${network(this.#parts.remoteAddress(context.req))}`;
-    // Counted before the code is looked at, so that a thousand guesses at the same moment are a thousand guesses.
+    const attempts = this.#parts.store.table('deviceCodeAttempts', z.number());
+    const key = network(this.#parts.remoteAddress(context.req));
+    // Counted before the code is checked, so that a thousand guesses at the same time count as a thousand.
     const expiresAt = (this.#parts.now ?? Date.now)() + triesMs;
-    const tries = await this.#parts.store.update('signInAttempts', key, count(1), { expiresAt });
-    if (Number(tries) > maxTries) {
+    const tries = await attempts.update(key, count(1), { expiresAt });
+    if ((tries ?? 0) > maxTries) {
       context.set('Retry-After', String(triesMs / 1000));
       return this.#show(
         context,
@@ -58,22 +60,22 @@ export class DeviceCodes {
       );
     }
     await next();
-    if (context.state['wrongCode'] !== true) await this.#parts.store.update('signInAttempts', key, count(-1));
+    if (context.state['wrongCode'] !== true) await attempts.update(key, count(-1));
   }
 
-  ask(context: KoaContextWithOIDC, error: Error | undefined): void {
+  showCodeForm(context: KoaContextWithOIDC, error: Error | undefined): void {
     const problem = problemOf(error);
     context.state['wrongCode'] = problem === 'unknown';
     const page = { publicUrl: this.#parts.publicUrl, form: formOf(context), ...(problem && { problem }) };
     this.#show(context, error ? 422 : 200, deviceCodePage(page));
   }
 
-  confirm(context: KoaContextWithOIDC, info: unknown, code: string): void {
+  showConfirmation(context: KoaContextWithOIDC, info: unknown, code: string): void {
     const page = { publicUrl: this.#parts.publicUrl, form: formOf(context), info: info as DeviceInfo, code };
     this.#show(context, 200, deviceConfirmPage(page));
   }
 
-  done(context: KoaContextWithOIDC): void {
+  showDone(context: KoaContextWithOIDC): void {
     this.#show(context, 200, deviceDonePage(this.#parts.publicUrl));
   }
 
@@ -86,8 +88,8 @@ export class DeviceCodes {
 }
 
 /** Changes a count in the store. */
-function count(step: number): (tries: unknown) => number {
-  return (tries) => Number(tries ?? 0) + step;
+function count(step: number): (tries: number | undefined) => number {
+  return (tries = 0) => tries + step;
 }
 
 function formOf(context: KoaContextWithOIDC): { action: string; token: string } {

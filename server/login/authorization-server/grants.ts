@@ -5,18 +5,18 @@ import type { Identities } from '../upstream/identities.ts';
 import type { Origin, SignIn, SignIns } from '../sign-ins.ts';
 import { agentOf } from '../pages/user-agent.ts';
 
-/** The client that stands for the gateway's own pages. */
+/** The client id of the gateway's own pages. */
 export const webClientId = 'postern-web';
 
-/** All that there is to be granted: to be known as oneself. */
+/** The only scope: to be identified. */
 export const grantScope = 'openid';
 
-/** How somebody has signed in, as the sign-in pages tell it. */
+/** A completed sign-in, as the sign-in pages report it. It lies in the interaction, in the store. */
 export interface LoginResult {
   readonly accountId: string;
   readonly amr: string[];
   readonly origin?: Origin;
-  /** It was told before, at the first of two pages. */
+  /** It was reported before, at the first of two pages. */
   readonly told?: boolean;
   readonly [key: string]: unknown;
 }
@@ -24,16 +24,16 @@ export interface LoginResult {
 export interface GrantParts {
   readonly signIns: SignIns;
   readonly identities: Identities;
-  /** How long sign-ins and access tokens are good for. */
+  /** How long sign-ins and access tokens are valid. */
   readonly times: { readonly sessionMs: number; readonly accessTokenMs: number };
   readonly remoteAddress: RemoteAddress;
-  /** Told of each sign-in that begins. */
+  /** Called for each sign-in that begins. */
   readonly onSignIn: (signIn: SignIn) => void;
   /** The wall clock, in milliseconds since 1970. */
   readonly now?: () => number;
 }
 
-/** Turns what happened on the pages into grants, one for each sign-in, and keeps the record of each. */
+/** Turns the outcomes of the pages into grants, one for each sign-in, and keeps the record of each. */
 export class SignInGrants {
   readonly #parts: GrantParts;
 
@@ -41,7 +41,7 @@ export class SignInGrants {
     this.#parts = parts;
   }
 
-  /** The grant that a request is about; makes it when the person has just agreed to it. */
+  /** The grant of a request; makes it when the person has just agreed to it. */
   async load(context: KoaContextWithOIDC): Promise<Grant | undefined> {
     const { session, client, result, deviceCode } = context.oidc;
     if (!session || !client) return undefined;
@@ -50,7 +50,7 @@ export class SignInGrants {
     const browser = await this.#browserOf(session);
     if (!browser) return undefined;
     if (client.clientId === webClientId) return context.oidc.provider.Grant.find(browser.id);
-    // A device was agreed to when its code was typed and confirmed, everybody else by a page of this very sign-in.
+    // The person agreed to a device when they confirmed its code, to any other program on a page of this very sign-in.
     if (deviceCode) {
       if (await this.#mustSignIn(context)) return undefined;
       const { remoteAddress, agent } = (deviceCode as unknown as { deviceInfo: DeviceInfo }).deviceInfo;
@@ -66,12 +66,12 @@ export class SignInGrants {
     });
   }
 
-  /** When somebody has to sign in (again), and when they have to agree. */
+  /** When a person has to sign in (again), and when they have to agree. */
   policy({ base, Check }: typeof interactionPolicy): interactionPolicy.DefaultPolicy {
     const policy = base();
     const login = policy.get('login')!;
     login.checks.add(
-      new Check('sign_in_over', 'the sign-in of this browser is over', (context) =>
+      new Check('sign_in_over', 'the sign-in of this browser has ended', (context) =>
         this.#mustSignIn(context),
       ),
     );
@@ -80,7 +80,7 @@ export class SignInGrants {
     checks.add(
       new Check(
         'program_agreed',
-        'a program wants to act for the person',
+        'a program wants to connect as the person',
         'interaction_required',
         (context) => {
           const { client, result, deviceCode } = context.oidc;
@@ -91,17 +91,17 @@ export class SignInGrants {
     return policy;
   }
 
-  /** What the access token says besides the usual. */
+  /** The claims of the access token besides the registered ones. */
   async claims(token: AccessToken): Promise<Record<string, unknown>> {
     const [identity, signIn] = await Promise.all([
       this.#parts.identities.find(token.accountId ?? ''),
       this.#parts.signIns.find(token.grantId ?? ''),
     ]);
     if (!identity || !signIn)
-      throw new Error('nobody of this name may sign in any more, or the sign-in is over');
+      throw new Error('this person is no longer allowed to sign in, or the sign-in has ended');
     return {
       sid: signIn.id,
-      // With its milliseconds: revocations go by it.
+      // With its milliseconds: revocations are compared with it.
       auth_time: signIn.provenAt / 1000,
       groups: identity.groups,
       ...(identity.provider !== undefined && { idp: identity.provider }),
@@ -109,14 +109,14 @@ export class SignInGrants {
   }
 
   /** No token outlives its sign-in. */
-  atMost(context: KoaContextWithOIDC, seconds: number): number {
+  limitLifetime(context: KoaContextWithOIDC, seconds: number): number {
     const remaining = context.oidc.entities.Grant?.remainingTTL ?? seconds;
     return Math.max(1, Math.min(seconds, remaining));
   }
 
   /**
-   * Whether the person has to show again who they are: the browser's sign-in is over, or so old that what begins now
-   * would last less than half of what it should.
+   * Whether the person has to prove again who they are: the browser's sign-in has ended, or is so old that a sign-in that
+   * begins now would last less than half of its time.
    */
   async #mustSignIn(context: KoaContextWithOIDC): Promise<boolean> {
     const { session, account, client, result } = context.oidc;
@@ -134,7 +134,7 @@ export class SignInGrants {
     return signIn?.subject === session.accountId ? signIn : undefined;
   }
 
-  /** Who signs in again in the same browser has one sign-in there, which lasts longer. */
+  /** A person who signs in again in the same browser has one sign-in there, which is extended. */
   async #beginBrowser(context: KoaContextWithOIDC, session: Session, login: LoginResult): Promise<void> {
     const before = await this.#browserOf(session);
     const grant = await this.#begin(
@@ -181,7 +181,7 @@ export class SignInGrants {
   }
 }
 
-/** What a program's sign-in has from the browser's that it was made with. */
+/** The fields that a program's sign-in inherits from the browser's that it was made with. */
 function inherited({
   subject,
   provenAt,

@@ -1,9 +1,9 @@
-/** The package, as it is loaded at need: commands that sign nobody in start without it. */
+/** The package, loaded on demand: commands that need no sign-in start without it. */
 export type OidcProvider = typeof import('oidc-provider');
 
 /**
- * Loads the package. It says on the console what it thinks of Node versions that are not LTS yet; our own floor and tests
- * decide that, and the log of the gateway has one format.
+ * Loads the package, without its warning on the console about Node versions that are not LTS yet: our own minimum version
+ * and tests decide that, and the log of the gateway has one format.
  */
 export async function importOidcProvider(): Promise<OidcProvider> {
   const { warn } = console;

@@ -14,17 +14,17 @@ export interface AuthorizationServerParts extends GrantParts {
   readonly publicUrl: URL;
   readonly store: Store;
   readonly keys: SigningKeys;
-  readonly rechecks: Pick<Revalidator, 'isStillAllowed'>;
+  readonly revalidator: Pick<Revalidator, 'isStillAllowed'>;
   readonly deviceFlow: boolean;
   /** `aud` of the access tokens. */
   readonly audience: string;
   readonly onError: (error: unknown) => void;
-  /** Counts what comes to other processes too. */
+  /** Counts the requests to other processes too. */
   readonly counter?: Counter | undefined;
 }
 
-/** What answers the questions that oidc-provider has while it works. */
-export interface SettingsParts {
+/** The parts of the gateway that oidc-provider calls while it works. */
+export interface ProviderHooks {
   readonly grants: SignInGrants;
   readonly codes: DeviceCodes;
   readonly adapter: AdapterFactory;
@@ -32,58 +32,27 @@ export interface SettingsParts {
   readonly renderError: (context: KoaContextWithOIDC, out: { readonly error: string }) => void;
 }
 
-/** What of OAuth the gateway speaks: how long things live, what tokens say, and what is switched off. */
-export function configuration(
-  { publicUrl, keys, identities, signIns, rechecks, times, deviceFlow, audience }: AuthorizationServerParts,
-  { grants, codes, adapter, module, renderError }: SettingsParts,
-): Configuration {
-  const resource = publicUrl.href;
+type Features = NonNullable<Configuration['features']>;
+
+/** The subset of OAuth and OpenID Connect that the gateway speaks. */
+export function providerConfiguration(parts: AuthorizationServerParts, hooks: ProviderHooks): Configuration {
+  const { publicUrl, keys, deviceFlow } = parts;
+  const { grants, adapter, module, renderError } = hooks;
   return {
     adapter,
     clients: clients(publicUrl, deviceFlow),
     jwks: { keys: [...keys.current] },
     cookies: { ...browserCookies(publicUrl), keys: [...keys.secrets] },
     routes: { authorization: '/auth', code_verification: '/device', token: '/token', jwks: '/jwks' },
-    responseTypes: ['code', 'none'],
-    scopes: [grantScope],
-    subjectTypes: ['public'],
-    clientDefaults: { id_token_signed_response_alg: 'ES256' },
-    enabledJWA: {
-      idTokenSigningAlgValues: ['ES256'],
-      dPoPSigningAlgValues: ['ES256', 'EdDSA'],
-    },
-    pkce: { required: () => true },
-    allowOmittingSingleRegisteredRedirectUri: false,
-    clientBasedCORS: () => false,
-    // A program stays signed in when its browser signs out; each has its own button.
-    expiresWithSession: () => false,
-    issueRefreshToken: (_context, client) => client.grantTypeAllowed('refresh_token'),
-    rotateRefreshToken: true,
-    findAccount: async (context, subject, token) => {
-      if (context.oidc.route === 'token' && !(await rechecks.isStillAllowed(subject, 0))) return undefined;
-      const [identity, signIn] = await Promise.all([
-        identities.find(subject),
-        token?.grantId === undefined || signIns.find(token.grantId),
-      ]);
-      return identity && signIn && { accountId: subject, claims: () => ({ sub: subject }) };
-    },
+    ...protocol,
+    findAccount: accountFinder(parts),
     loadExistingGrant: (context) => grants.load(context),
     extraTokenClaims: (_context, token) => grants.claims(token as never),
     interactions: {
       policy: grants.policy(module.interactionPolicy),
       url: (_context, interaction) => `${publicUrl.pathname}sign-in/${interaction.uid}`,
     },
-    ttl: {
-      AccessToken: (context) => grants.atMost(context, seconds(times.accessTokenMs)),
-      RefreshToken: (context) => grants.atMost(context, seconds(times.sessionMs)),
-      AuthorizationCode: 60,
-      DeviceCode: 600,
-      Grant: seconds(times.sessionMs),
-      IdToken: seconds(times.accessTokenMs),
-      Interaction: 900,
-      // One that nobody has signed in to is for a form or two.
-      Session: (_context, session) => (session.accountId === undefined ? 900 : seconds(times.sessionMs)),
-    },
+    ttl: lifetimes(parts, grants),
     renderError,
     features: {
       devInteractions: { enabled: false },
@@ -95,38 +64,103 @@ export function configuration(
         enabled: true,
         allowedPolicy: (_context, client, token) => token.clientId === client.clientId,
       },
-      resourceIndicators: {
-        enabled: true,
-        defaultResource: (context) => {
-          // There is one thing to ask for; a request need not spell it out.
-          const { params } = context.oidc;
-          if (params && params['scope'] === undefined) params['scope'] = grantScope;
-          return resource;
-        },
-        useGrantedResource: () => true,
-        getResourceServerInfo: (_context, asked) => {
-          if (asked !== resource) throw new module.errors.InvalidTarget();
-          const [{ kid }] = keys.current;
-          return {
-            scope: '',
-            audience,
-            accessTokenFormat: 'jwt',
-            jwt: { sign: { alg: 'ES256', ...(kid !== undefined && { kid }) } },
-          };
-        },
-      },
-      ...(deviceFlow && {
-        deviceFlow: {
-          enabled: true,
-          mask: '****-****',
-          charset: 'base-20',
-          deviceInfo: (context) => codes.infoOf(context),
-          userCodeInputSource: (context, _form, _out, error) => codes.ask(context, error),
-          userCodeConfirmSource: (context, _form, _client, info, code) => codes.confirm(context, info, code),
-          successSource: (context) => codes.done(context),
-        },
-      }),
+      resourceIndicators: resourceIndicators(parts, module),
+      ...(deviceFlow && { deviceFlow: deviceFlowFeature(hooks) }),
     },
+  };
+}
+
+/** Responses, algorithms and rules of clients, the same for every gateway. */
+const protocol = {
+  responseTypes: ['code', 'none'],
+  scopes: [grantScope],
+  subjectTypes: ['public'],
+  clientDefaults: { id_token_signed_response_alg: 'ES256' },
+  enabledJWA: {
+    idTokenSigningAlgValues: ['ES256'],
+    dPoPSigningAlgValues: ['ES256', 'EdDSA'],
+  },
+  pkce: { required: () => true },
+  allowOmittingSingleRegisteredRedirectUri: false,
+  clientBasedCORS: () => false,
+  // A program stays signed in when its browser signs out; each has its own button.
+  expiresWithSession: () => false,
+  issueRefreshToken: (_context, client) => client.grantTypeAllowed('refresh_token'),
+  rotateRefreshToken: true,
+} satisfies Configuration;
+
+/** Finds a person who is still allowed to sign in; at the token endpoint, the identity provider is asked first. */
+function accountFinder({
+  identities,
+  signIns,
+  revalidator,
+}: AuthorizationServerParts): NonNullable<Configuration['findAccount']> {
+  return async (context, subject, token) => {
+    if (context.oidc.route === 'token' && !(await revalidator.isStillAllowed(subject, 0))) return undefined;
+    const [identity, signIn] = await Promise.all([
+      identities.find(subject),
+      token?.grantId === undefined || signIns.find(token.grantId),
+    ]);
+    return identity && signIn && { accountId: subject, claims: () => ({ sub: subject }) };
+  };
+}
+
+/** In seconds. */
+function lifetimes(
+  { times }: AuthorizationServerParts,
+  grants: SignInGrants,
+): NonNullable<Configuration['ttl']> {
+  return {
+    AccessToken: (context) => grants.limitLifetime(context, seconds(times.accessTokenMs)),
+    RefreshToken: (context) => grants.limitLifetime(context, seconds(times.sessionMs)),
+    AuthorizationCode: 60,
+    DeviceCode: 600,
+    Grant: seconds(times.sessionMs),
+    IdToken: seconds(times.accessTokenMs),
+    Interaction: 900,
+    // A session without a sign-in is for a form or two.
+    Session: (_context, session) => (session.accountId === undefined ? 900 : seconds(times.sessionMs)),
+  };
+}
+
+/** The gateway is the only resource; a request need not name it (RFC 8707). */
+function resourceIndicators(
+  { publicUrl, keys, audience }: AuthorizationServerParts,
+  module: OidcProvider,
+): Features['resourceIndicators'] {
+  const resource = publicUrl.href;
+  return {
+    enabled: true,
+    defaultResource: (context) => {
+      const { params } = context.oidc;
+      if (params && params['scope'] === undefined) params['scope'] = grantScope;
+      return resource;
+    },
+    useGrantedResource: () => true,
+    getResourceServerInfo: (_context, requested) => {
+      if (requested !== resource) throw new module.errors.InvalidTarget();
+      const [{ kid }] = keys.current;
+      return {
+        scope: '',
+        audience,
+        accessTokenFormat: 'jwt',
+        jwt: { sign: { alg: 'ES256', ...(kid !== undefined && { kid }) } },
+      };
+    },
+  };
+}
+
+/** RFC 8628, with pages of the gateway. */
+function deviceFlowFeature({ codes }: ProviderHooks): Features['deviceFlow'] {
+  return {
+    enabled: true,
+    mask: '****-****',
+    charset: 'base-20',
+    deviceInfo: (context) => codes.infoOf(context),
+    userCodeInputSource: (context, _form, _out, error) => codes.showCodeForm(context, error),
+    userCodeConfirmSource: (context, _form, _client, info, code) =>
+      codes.showConfirmation(context, info, code),
+    successSource: (context) => codes.showDone(context),
   };
 }
 

@@ -6,30 +6,30 @@ import { storeAdapter } from './store-adapter.ts';
 import { DeviceCodes } from './device-codes.ts';
 import { SignInGrants } from './grants.ts';
 import { allowLoopbackRedirects } from './clients.ts';
-import { configuration } from './provider-config.ts';
+import { providerConfiguration } from './provider-config.ts';
 import type { AuthorizationServerParts } from './provider-config.ts';
 import type { OidcProvider } from './import-oidc-provider.ts';
-import { RequestRate } from './rate-limit.ts';
+import { RateLimit } from './rate-limit.ts';
 
-/** For one network and minute: more than people behind one address need, less than fills a disk. */
+/** For one network in a minute: more than the people behind one address need, less than fills a disk. */
 const maxRequests = 120;
 
-/** Makes the one who answers requests to the authorization server, with what stands before and after each answer. */
+/** Makes the oidc-provider that answers requests to the authorization server, with its middleware. */
 export function buildProvider(
   issuer: string,
   parts: AuthorizationServerParts,
   module: OidcProvider,
 ): Provider {
-  const { store, signIns, publicUrl, deviceFlow, onError: onTrouble } = parts;
+  const { store, signIns, publicUrl, deviceFlow, onError } = parts;
   const grants = new SignInGrants(parts);
   const codes = new DeviceCodes(parts);
   const adapter = storeAdapter(store, {
-    onGrantEnded: (id) => signIns.ended(id, reasonOf(module.default.ctx)),
-    onReplay: () => new module.errors.InvalidGrant('it was used already'),
+    onGrantEnded: (id) => signIns.onEnded(id, reasonOf(module.default.ctx)),
+    onReplay: () => new module.errors.InvalidGrant('it has already been used'),
   });
   const provider = new module.default(
     issuer,
-    configuration(parts, {
+    providerConfiguration(parts, {
       grants,
       codes,
       adapter,
@@ -39,7 +39,7 @@ export function buildProvider(
   );
   pinIssuerOrigin(provider, new URL(issuer));
   allowLoopbackRedirects(provider);
-  const rate = new RequestRate(maxRequests, { ...(parts.counter && { shared: parts.counter }) });
+  const rate = new RateLimit(maxRequests, { ...(parts.counter && { shared: parts.counter }) });
   provider.use(async (context, next) => {
     const waitMs = isRemembered(context) ? rate.admit(parts.remoteAddress(context.req)) : 0;
     if (waitMs > 0) {
@@ -55,17 +55,17 @@ export function buildProvider(
     context.set('X-Content-Type-Options', 'nosniff');
     delete (context.body as { verification_uri_complete?: string } | null)?.verification_uri_complete;
   });
-  (provider as EventEmitter).on('error', onTrouble);
-  provider.on('server_error', (_context, error) => onTrouble(error));
+  (provider as EventEmitter).on('error', onError);
+  provider.on('server_error', (_context, error) => onError(error));
   return provider;
 }
 
-/** Each of these is a write to the disk, for somebody who has not signed in. */
+/** Each of these requests is a write to the disk, for a caller that has not signed in. */
 function isRemembered({ method, path }: { method: string; path: string }): boolean {
   return method === 'GET' ? path === '/auth' || path === '/device' : path === '/device/auth';
 }
 
-/** What a request says of the host it came to, or of the way, is nobody's word: the issuer knows all of it. */
+/** The host and protocol that a request names prove nothing: those of the issuer replace them. */
 function pinIssuerOrigin(provider: Provider, issuer: URL): void {
   const known = { protocol: issuer.protocol.slice(0, -1), host: issuer.host, ips: [] };
   for (const [name, value] of Object.entries(known)) {
@@ -85,7 +85,7 @@ function showError(context: KoaContextWithOIDC, out: { readonly error: string },
   context.body = errorPage(explainError(error), publicUrl);
 }
 
-/** Why a grant has ended, when oidc-provider itself has ended it. */
+/** The reason of a grant's end, when oidc-provider itself has ended it. */
 function reasonOf(context: KoaContextWithOIDC | undefined): string {
   if (context?.oidc.route === 'revocation') return 'signed out';
   return context?.oidc.route === 'token' ? 'a code or a refresh token was used twice' : 'ended';

@@ -4,40 +4,40 @@ import { network } from '../accounts/login-throttle.ts';
 const windowMs = 60_000;
 const maxNetworks = 10_000;
 
-export interface RequestRateOptions {
+export interface RateLimitOptions {
   readonly now?: () => number;
-  /** Counts those of other processes too. */
+  /** Counts the requests of other processes too. */
   readonly shared?: Counter;
 }
 
-/** Counts requests of strangers that have to be remembered on the disk, by network, in windows of a minute. */
-export class RequestRate {
+/** Counts unauthenticated requests that cost a write to the disk, by network, in windows of a minute. */
+export class RateLimit {
   readonly #limit: number;
   readonly #now: () => number;
   readonly #shared: Counter | undefined;
   #counts = new Map<string, number>();
   #endsAt = 0;
 
-  /** `limit`: how many one network may make in a window. */
-  constructor(limit: number, { now = () => performance.now(), shared }: RequestRateOptions = {}) {
+  /** `limit`: the most requests of one network in a window. */
+  constructor(limit: number, { now = () => performance.now(), shared }: RateLimitOptions = {}) {
     this.#limit = limit;
     this.#now = now;
     this.#shared = shared;
   }
 
-  /** Counts one request. Gives how long to wait, and 0 when it may go on. */
+  /** Counts one request. Returns how long to wait, in milliseconds; 0 when the request is admitted. */
   admit(address: string): number {
     const now = this.#now();
     if (now >= this.#endsAt) {
       this.#endWindow();
       const endsAt = now + windowMs;
       this.#endsAt = endsAt;
-      // The others would count what nobody asks for here any more.
+      // Otherwise the shared counter would still have the requests of a window that is over.
       if (this.#shared) setTimeout(() => this.#endsAt === endsAt && this.#endWindow(), windowMs).unref();
     }
     const key = network(address);
     let count = (this.#counts.get(key) ?? 0) + 1;
-    // Who comes from ten thousand networks at once is not held up by a list of them; the list must not grow for ever.
+    // A list of networks does not stop an attacker with ten thousand of them; the list must not grow for ever.
     if (this.#counts.size < maxNetworks || this.#counts.has(key)) {
       this.#counts.set(key, count);
       if (this.#shared) count = this.#shared.add(`request ${key}`);

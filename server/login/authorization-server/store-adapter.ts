@@ -1,91 +1,122 @@
 import type { Adapter, AdapterFactory, AdapterPayload } from 'oidc-provider';
-import type { Store } from '../../store/store.ts';
+import { z } from 'zod';
+import type { PutOptions, Store, Table } from '../../store/store.ts';
 
 export interface AdapterOptions {
-  /** Told of each grant that ends before its time, whoever ended it; its revocation is durable when this resolves. */
+  /** Called for each grant that ends before its time, whatever ended it; the revocation is durable when this resolves. */
   readonly onGrantEnded: (grantId: string) => Promise<void>;
-  /** The error for something that may be used once and was used twice at the same moment. */
+  /** Makes the error for something that is valid once and was used twice at the same time. */
   readonly onReplay: () => Error;
   /** The wall clock, in milliseconds since 1970. */
   readonly now?: () => number;
 }
 
+/** What a model of oidc-provider has in a row is its own business. */
+const payloadSchema = z.custom<AdapterPayload>((value) => typeof value === 'object' && value !== null);
+/** Names of rows, as `Model:id`. */
+const rowNames = z.array(z.string()).readonly();
+
+/** The rows of a model of oidc-provider. */
+export function modelTable(store: Store, model: string): Table<AdapterPayload> {
+  return store.table(`oidc.${model}`, payloadSchema);
+}
+
+/** The ids of a model's rows by another field of theirs. */
+export function modelIndex(store: Store, model: string, field: 'uid' | 'userCode'): Table<string> {
+  return store.table(`oidc.${model}.${field}`, z.string());
+}
+
 /** Keeps what the authorization server remembers in the store, so that sign-ins survive a restart. */
-export function storeAdapter(
-  store: Store,
-  { onGrantEnded, onReplay: usedTwice, now = Date.now }: AdapterOptions,
-): AdapterFactory {
-  return (model): Adapter => {
-    const keyOf = (id: string): string => `${model}:${id}`;
+export function storeAdapter(store: Store, options: AdapterOptions): AdapterFactory {
+  return (model) => new StoreAdapter(store, model, options);
+}
 
-    async function find(id: string): Promise<AdapterPayload | undefined> {
-      return (await store.get('oauth', keyOf(id))) as AdapterPayload | undefined;
+class StoreAdapter implements Adapter {
+  readonly #store: Store;
+  readonly #model: string;
+  readonly #options: AdapterOptions;
+  readonly #table: Table<AdapterPayload>;
+
+  constructor(store: Store, model: string, options: AdapterOptions) {
+    this.#store = store;
+    this.#model = model;
+    this.#options = options;
+    this.#table = modelTable(store, model);
+  }
+
+  async upsert(id: string, payload: AdapterPayload, expiresIn?: number): Promise<void> {
+    const options = expiresIn === undefined ? {} : { expiresAt: this.#now() + expiresIn * 1000 };
+    if (this.#model === 'ReplayDetection') {
+      // Of two requests at the same time, one adds it.
+      if (!(await this.#table.add(id, payload, options))) throw this.#options.onReplay();
+      return;
     }
+    await this.#table.put(id, payload, options);
+    await this.#index(id, payload, options);
+  }
 
-    async function findBy(index: string): Promise<AdapterPayload | undefined> {
-      const id = await store.get('oauth', index);
-      return typeof id === 'string' ? find(id) : undefined;
-    }
+  find(id: string): Promise<AdapterPayload | undefined> {
+    return this.#table.get(id);
+  }
 
-    async function index(key: string, id: string, payload: AdapterPayload, options: Expiry): Promise<void> {
-      if (payload.uid !== undefined) await store.put('oauth', `${model}.uid:${payload.uid}`, id, options);
-      if (payload.userCode !== undefined) {
-        await store.put('oauth', `${model}.userCode:${payload.userCode}`, id, options);
-      }
-      if (payload.grantId !== undefined && model !== 'Interaction') {
-        await store.update('oauth', grantKey(payload.grantId), (keys) => withKey(keys, key), options);
-      }
-    }
+  findByUid(uid: string): Promise<AdapterPayload | undefined> {
+    return this.#findBy('uid', uid);
+  }
 
-    return {
-      async upsert(id, payload, expiresIn) {
-        const options = expiresIn === undefined ? {} : { expiresAt: now() + expiresIn * 1000 };
-        const key = keyOf(id);
-        if (model === 'ReplayDetection') {
-          // Two requests at the same moment: one of them adds it.
-          if (!(await store.add('oauth', key, payload, options))) throw usedTwice();
-          return;
-        }
-        await store.put('oauth', key, payload, options);
-        await index(key, id, payload, options);
-      },
-      find,
-      findByUid: (uid) => findBy(`${model}.uid:${uid}`),
-      findByUserCode: (userCode) => findBy(`${model}.userCode:${userCode}`),
-      async consume(id) {
-        let twice = false;
-        const mark = (value: unknown): unknown => {
-          const payload = value as AdapterPayload | undefined;
-          twice = payload?.consumed !== undefined;
-          return payload && { ...payload, consumed: payload.consumed ?? Math.floor(now() / 1000) };
-        };
-        const marked = (await store.update('oauth', keyOf(id), mark)) as AdapterPayload | undefined;
-        if (twice || marked === undefined) throw usedTwice();
-      },
-      async destroy(id) {
-        await store.delete('oauth', keyOf(id));
-        if (model === 'Grant') await onGrantEnded(id);
-      },
-      revokeByGrantId: (grantId) => forgetGrant(store, grantId),
-    };
-  };
+  findByUserCode(userCode: string): Promise<AdapterPayload | undefined> {
+    return this.#findBy('userCode', userCode);
+  }
+
+  async consume(id: string): Promise<void> {
+    let isReplay = false;
+    const marked = await this.#table.update(id, (payload) => {
+      isReplay = payload?.consumed !== undefined;
+      return payload && { ...payload, consumed: payload.consumed ?? Math.floor(this.#now() / 1000) };
+    });
+    if (isReplay || marked === undefined) throw this.#options.onReplay();
+  }
+
+  async destroy(id: string): Promise<void> {
+    await this.#table.delete(id);
+    if (this.#model === 'Grant') await this.#options.onGrantEnded(id);
+  }
+
+  revokeByGrantId(grantId: string): Promise<void> {
+    return forgetGrant(this.#store, grantId);
+  }
+
+  async #findBy(field: 'uid' | 'userCode', value: string): Promise<AdapterPayload | undefined> {
+    const id = await modelIndex(this.#store, this.#model, field).get(value);
+    return id === undefined ? undefined : this.#table.get(id);
+  }
+
+  async #index(id: string, payload: AdapterPayload, options: PutOptions): Promise<void> {
+    const { uid, userCode, grantId } = payload;
+    if (uid !== undefined) await modelIndex(this.#store, this.#model, 'uid').put(uid, id, options);
+    if (userCode !== undefined)
+      await modelIndex(this.#store, this.#model, 'userCode').put(userCode, id, options);
+    if (grantId === undefined || this.#model === 'Interaction') return;
+    const name = `${this.#model}:${id}`;
+    await rowsOfGrant(this.#store).update(grantId, (names) => withName(names, name), options);
+  }
+
+  #now(): number {
+    return (this.#options.now ?? Date.now)();
+  }
 }
 
 /** Forgets every code and token of a grant; the grant itself stays. */
 export async function forgetGrant(store: Store, grantId: string): Promise<void> {
-  const keys = (await store.take('oauth', grantKey(grantId))) as readonly string[] | undefined;
-  for (const key of keys ?? []) await store.delete('oauth', key);
+  for (const name of (await rowsOfGrant(store).take(grantId)) ?? []) {
+    const end = name.indexOf(':');
+    await modelTable(store, name.slice(0, end)).delete(name.slice(end + 1));
+  }
 }
 
-interface Expiry {
-  readonly expiresAt?: number;
+function rowsOfGrant(store: Store): Table<readonly string[]> {
+  return store.table('rowsOfGrant', rowNames);
 }
 
-function grantKey(grantId: string): string {
-  return `grant:${grantId}`;
-}
-
-function withKey(keys: unknown, key: string): readonly string[] {
-  const present = (keys ?? []) as readonly string[];
-  return present.includes(key) ? present : [...present, key];
+function withName(names: readonly string[] = [], name: string): readonly string[] {
+  return names.includes(name) ? names : [...names, name];
 }

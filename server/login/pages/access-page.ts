@@ -1,7 +1,7 @@
 import { command, html, renderPage } from '../../web/page.ts';
 import type { Html } from '../../web/page.ts';
 
-/** All that a person sees of their access. Times are milliseconds since 1970. */
+/** The contents of the page. Times are milliseconds since 1970. */
 export interface AccessPage {
   readonly publicUrl: URL;
   readonly token: string;
@@ -26,7 +26,7 @@ export interface AccessPage {
     readonly expiresAt: number;
   }[];
   readonly signInId: string;
-  /** A ticket that was just made; it is shown this once. */
+  /** A ticket that was just created; it is shown only now. */
   readonly ticket?: { readonly text: string; readonly target: string; readonly minutes: number };
   readonly notice?: Notice;
 }
@@ -34,20 +34,21 @@ export interface AccessPage {
 export type Notice = 'session-ended' | 'sign-in-ended' | 'target-invalid';
 
 const notices: Readonly<Record<Notice, { readonly words: string; readonly bad: boolean }>> = {
-  'session-ended': { words: 'The session is ended.', bad: false },
-  'sign-in-ended': { words: 'The sign-in is ended, and every session that was opened with it.', bad: false },
+  'session-ended': { words: 'The session has ended.', bad: false },
+  'sign-in-ended': { words: 'The sign-in has ended, and with it every session that it opened.', bad: false },
   'target-invalid': {
-    words: 'No ticket was made: that is not a host you may reach. Write a name, with :port if it is not 22.',
+    words:
+      'No ticket was created: that is not a host you can reach. Enter a host name, with :port if it is not 22.',
     bad: true,
   },
 };
 
-/** Whether a text, which may come from a URL, names a notice. */
+/** Whether a text, which can come from a URL, names a notice. */
 export function isNotice(text: string | undefined): text is Notice {
   return text !== undefined && Object.hasOwn(notices, text);
 }
 
-/** What a person may reach, how, and where they are signed in. */
+/** The hosts that a person can reach, how to connect to them, and where the person is signed in. */
 export function accessPage(page: AccessPage): string {
   const { publicUrl, subject, groups, until, now, notice, hosts, ticket } = page;
   return renderPage({
@@ -57,16 +58,18 @@ export function accessPage(page: AccessPage): string {
         ${button(page, 'sign-out', 'Sign out', 'second small')}
       </div>
       <p class="lead">
-        You are <strong>${subject}</strong>${groups.length > 0 && html`, in ${groups.join(', ')}`}. This
-        sign-in ends ${when(until, now)}.
+        Signed in as <strong>${subject}</strong>${
+          groups.length > 0 && html` (${groups.length === 1 ? 'group' : 'groups'}: ${groups.join(', ')})`
+        }.
+        This sign-in ends ${when(until, now)}.
       </p>
       ${notice && html`<p class="${notices[notice].bad ? 'problem' : 'notice'}" role="status">${notices[notice].words}</p>`}
       ${ticket && ticketBox(ticket)}
 
-      <h2>Hosts you may reach</h2>
+      <h2>Hosts you can reach</h2>
       ${
         hosts.length === 0
-          ? html`<p>None. Whoever runs this gateway decides that.</p>`
+          ? html`<p>None. The administrator of this gateway decides which hosts you can reach.</p>`
           : html`<ul class="names">
               ${hosts.map((host) => html`<li><code>${withoutUsualPort(host)}</code></li>`)}
             </ul>`
@@ -97,12 +100,12 @@ function howTo({ publicUrl, hosts }: AccessPage): Html {
   const setup = `postern setup --gateway ${publicUrl.href} ${patterns.map((name) => `--host ${quoted(name)}`).join(' ')}`;
   const block = `Host ${patterns.join(' ')}\n  ProxyCommand postern connect --gateway ${publicUrl.href} -- '%h' '%p'`;
   const example = names.find((name) => !name.includes('*')) ?? 'HOST';
-  return html`<h2>How to get there</h2>
-    <p>Once, with the <code>postern</code> client installed:</p>
+  return html`<h2>How to connect</h2>
+    <p>Install the <code>postern</code> client, then run once:</p>
     ${command(setup)}
     <p>
-      Then <code>ssh ${example}</code>; it asks you to sign in when that is needed. Or write it into
-      <code>~/.ssh/config</code> yourself:
+      Then run <code>ssh ${example}</code>; it asks you to sign in when necessary. To configure it by hand
+      instead, add this to <code>~/.ssh/config</code>:
     </p>
     ${command(block)}`;
 }
@@ -111,7 +114,7 @@ function sessionRow(page: AccessPage, { id, target, client, since }: AccessPage[
   return html`<li>
     <span
       ><strong>${withoutUsualPort(target)}</strong>
-      <span class="soft">from ${client}, since ${moment(since, page.now)}</span></span
+      <span class="soft">from ${client}, opened ${moment(since, page.now)}</span></span
     >${button(page, 'access/end-session', 'End', 'second small', {
       id,
       label: `End the session to ${target}`,
@@ -119,12 +122,12 @@ function sessionRow(page: AccessPage, { id, target, client, since }: AccessPage[
   </li>`;
 }
 
-/** This browser first, the others as they come. */
+/** This browser first, then the others in their order. */
 function inOrder({ signIns, signInId }: AccessPage): AccessPage['signIns'] {
   return signIns.toSorted((one, other) => Number(other.id === signInId) - Number(one.id === signInId));
 }
 
-const kinds = { browser: '', program: 'postern, by ', device: '' } as const;
+const kinds = { browser: '', program: 'postern, signed in with ', device: '' } as const;
 
 function signInRow(page: AccessPage, signIn: AccessPage['signIns'][number]): Html {
   const { id, kind, agent = 'unknown', remoteAddress, startedAt, expiresAt } = signIn;
@@ -134,7 +137,8 @@ function signInRow(page: AccessPage, signIn: AccessPage['signIns'][number]): Htm
     <span
       ><strong>${name}</strong>${isThis && ' (this browser)'}
       <span class="soft"
-        >from ${remoteAddress}, since ${moment(startedAt, page.now)}, ends ${when(expiresAt, page.now)}</span
+        >from ${remoteAddress}, signed in ${moment(startedAt, page.now)}, ends
+        ${when(expiresAt, page.now)}</span
       ></span
     >${
       isThis
@@ -149,10 +153,9 @@ function signInRow(page: AccessPage, signIn: AccessPage['signIns'][number]): Htm
 
 function ticketForm({ publicUrl, token, hosts }: AccessPage): Html {
   const example = hosts.map(hostOf).find((name) => !name.includes('*')) ?? 'box';
-  return html`<h2>A ticket, for programs that only know passwords</h2>
+  return html`<h2>Tickets for programs that only support passwords</h2>
     <p class="soft">
-      It opens one session within five minutes. Any user name will do; the ticket is the password of the
-      proxy.
+      A ticket opens one session within five minutes. Use it as the proxy password, with any user name.
     </p>
     <form method="post" action="${publicUrl.pathname}access/ticket">
       <input type="hidden" name="token" value="${token}" />
@@ -169,7 +172,7 @@ function ticketForm({ publicUrl, token, hosts }: AccessPage): Html {
             spellcheck="false"
           />
         </div>
-        <button class="second">Make a ticket</button>
+        <button class="second">Create a ticket</button>
       </div>
     </form>`;
 }
@@ -177,8 +180,8 @@ function ticketForm({ publicUrl, token, hosts }: AccessPage): Html {
 function ticketBox({ text, target, minutes }: NonNullable<AccessPage['ticket']>): Html {
   return html`<div class="notice" role="status">
     <p>
-      Your ticket for <strong>${target}</strong>, good for one session within ${minutes} minutes. It is shown
-      this once:
+      Your ticket for <strong>${target}</strong> is valid for one session within ${minutes} minutes. It will
+      not be shown again:
     </p>
     ${command(text)}
   </div>`;
@@ -206,12 +209,12 @@ function hostOf(pattern: string): string {
   return pattern.replace(/:(?:\d+|\*)$/, '').replace(/^\[(.*)\]$/, '$1');
 }
 
-/** For a shell: patterns have stars in them, and nothing else that a shell knows. */
+/** For a shell: patterns contain asterisks, and nothing else that is special to a shell. */
 function quoted(name: string): string {
   return /^[\w.-]+$/.test(name) ? name : `'${name}'`;
 }
 
-/** `in 11 h 40 min (18:30 UTC)`: a page without scripts does not know the person's clock. */
+/** `in 11 h 40 min (18:30 UTC)`: a page without scripts does not know the person's time zone. */
 function when(at: number, now: number): Html {
   return html`in ${duration(at - now)} (${clock(at)})`;
 }

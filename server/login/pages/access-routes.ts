@@ -29,8 +29,8 @@ export interface AccessParts {
   readonly forms: FormTokens;
   readonly rules: () => readonly RuleConfig[];
   readonly sessions: Pick<Sessions, 'records' | 'endWhere'>;
-  /** Those of the other processes of the gateway, where there can be any. */
-  readonly elsewhere?: PeerControl | undefined;
+  /** The other processes of the gateway, where there can be any. */
+  readonly peers?: PeerControl | undefined;
   readonly tickets: Pick<Tickets, 'issue'>;
   readonly onTicket: (made: MadeTicket) => void;
   readonly remoteAddress: RemoteAddress;
@@ -38,15 +38,24 @@ export interface AccessParts {
   readonly now?: () => number;
 }
 
-const ticket = { ttlMs: 300_000, uses: 1 } as const;
+const ticketTerms = { ttlMs: 300_000, uses: 1 } as const;
 
-/** The page of what a person may reach and where they are signed in, and the buttons on it. */
-export function accessRoutes(app: FastifyInstance, parts: AccessParts): void {
-  const { publicUrl, server, signIns, identities, forms, sessions, now = Date.now } = parts;
-  const here = `${publicUrl.pathname}access`;
+type SignedIn = Principal & { readonly signInId: string };
 
-  /** Whom the browser is signed in as; undefined: nobody. */
-  async function principalOf(request: FastifyRequest, reply: FastifyReply): Promise<SignedIn | undefined> {
+/** What the routes of the access page have in common. */
+class AccessContext {
+  readonly parts: AccessParts;
+  /** The path of the page. */
+  readonly path: string;
+
+  constructor(parts: AccessParts) {
+    this.parts = parts;
+    this.path = `${parts.publicUrl.pathname}access`;
+  }
+
+  /** The person whose browser this is; undefined when it is not signed in. */
+  async principal(request: FastifyRequest, reply: FastifyReply): Promise<SignedIn | undefined> {
+    const { server, signIns, identities } = this.parts;
     const session = await server.browserSession(request.raw, reply.raw);
     const signIn = session && (await signIns.find(session.signInId));
     const identity = session && (await identities.find(session.subject));
@@ -61,22 +70,23 @@ export function accessRoutes(app: FastifyInstance, parts: AccessParts): void {
     };
   }
 
-  /** Whose form it is, with its fields. Throws `PageError`, `FormRefusal`. */
-  async function formOf(
+  /** The person who has sent a form, and its fields. Throws `PageError`, `FormRefusal`. */
+  async submitted(
     request: FastifyRequest,
     reply: FastifyReply,
   ): Promise<{ readonly principal: SignedIn; readonly field: (name: string) => string }> {
-    const principal = await principalOf(request, reply);
+    const principal = await this.principal(request, reply);
     if (!principal) throw new PageError('form_stale', 403);
-    const form = forms.check(request, principal.signInId);
+    const form = this.parts.forms.check(request, principal.signInId);
     return { principal, field: (name) => form.get(name) ?? '' };
   }
 
-  async function show(
+  async show(
     reply: FastifyReply,
     principal: SignedIn,
     more: Pick<AccessPage, 'ticket' | 'notice'> = {},
   ): Promise<FastifyReply> {
+    const { publicUrl, forms, rules, sessions, peers, signIns, now = Date.now } = this.parts;
     const page: AccessPage = {
       publicUrl,
       token: forms.of(principal.signInId),
@@ -84,8 +94,8 @@ export function accessRoutes(app: FastifyInstance, parts: AccessParts): void {
       subject: principal.subject,
       groups: [...principal.groups].toSorted(),
       until: principal.expiresAt.getTime(),
-      hosts: reachablePatterns(parts.rules(), principal).map(formatPattern),
-      sessions: (await ownSessions(sessions, principal, parts.elsewhere)).map((session) => ({
+      hosts: reachablePatterns(rules(), principal).map(formatPattern),
+      sessions: (await ownSessions(sessions, principal, peers)).map((session) => ({
         ...session,
         since: Date.parse(session.since),
       })),
@@ -98,83 +108,105 @@ export function accessRoutes(app: FastifyInstance, parts: AccessParts): void {
       .type('text/html; charset=utf-8')
       .send(accessPage(page));
   }
-
-  app.get('/access', async (request: FastifyRequest<{ Querystring: { done?: string } }>, reply) => {
-    const principal = await principalOf(request, reply);
-    if (!principal) return reply.header('Cache-Control', 'no-store').redirect(server.signInUrl, 303);
-    const { done } = request.query;
-    return show(reply, principal, isNotice(done) ? { notice: done } : {});
-  });
-
-  app.get(
-    '/access/signed-in',
-    async (request: FastifyRequest<{ Querystring: { error?: unknown } }>, reply) => {
-      const { error } = request.query;
-      if (error !== undefined)
-        throw new PageError(typeof error === 'string' ? error : 'invalid_request', 403);
-      // Sending the browser to sign in again would go round for ever.
-      if (!(await principalOf(request, reply))) throw new PageError('cookies', 403);
-      return reply.header('Cache-Control', 'no-store').redirect(here, 303);
-    },
-  );
-
-  app.post('/access/end-session', async (request, reply) => {
-    const { principal, field } = await formOf(request, reply);
-    const { issuer, subject } = principal;
-    const id = field('id');
-    const reason = 'ended by its owner';
-    const ended = sessions.endWhere(
-      (each) => each.id === id && each.principal?.issuer === issuer && each.principal.subject === subject,
-      'KILLED',
-      reason,
-    );
-    if (ended === 0 && id !== '')
-      await parts.elsewhere?.kill({ sessions: [id], issuer, subject, revoke: false, reason });
-    return reply.redirect(`${here}?done=session-ended`, 303);
-  });
-
-  app.post('/access/end-sign-in', async (request, reply) => {
-    const { principal, field } = await formOf(request, reply);
-    const signIn = await signIns.find(field('id'));
-    if (signIn?.subject === principal.subject) await signIns.end(signIn.id, 'ended by its owner');
-    return reply.redirect(`${here}?done=sign-in-ended`, 303);
-  });
-
-  app.post('/access/ticket', async (request, reply) => {
-    const { principal, field } = await formOf(request, reply);
-    const target = targetOf(field('target'), principal, parts.rules());
-    if (target === undefined) return show(reply.code(422), principal, { notice: 'target-invalid' });
-    const targets = [target];
-    const made = await parts.tickets.issue(principal, { targets, ...ticket });
-    parts.onTicket({
-      principal,
-      client: parts.remoteAddress(request.raw),
-      targets,
-      uses: ticket.uses,
-      expiresAt: made.expiresAt,
-    });
-    return show(reply, principal, { ticket: { text: made.ticket, target, minutes: ticket.ttlMs / 60_000 } });
-  });
-
-  app.post('/sign-out', async (request, reply) => {
-    const { principal } = await formOf(request, reply);
-    await signIns.end(principal.signInId, 'signed out');
-    const { names, long } = browserCookies(publicUrl);
-    const gone = [names!.session!, `${names!.session}.sig`].map(
-      (name) =>
-        `${name}=; Path=${long!.path}; Max-Age=0; HttpOnly; SameSite=Lax${long!.secure === true ? '; Secure' : ''}`,
-    );
-    return reply.header('Set-Cookie', gone).redirect(`${publicUrl.pathname}signed-out`, 303);
-  });
-
-  app.get('/signed-out', (_request, reply) =>
-    reply.headers(pageHeaders()).type('text/html; charset=utf-8').send(signedOutPage(publicUrl)),
-  );
 }
 
-type SignedIn = Principal & { readonly signInId: string };
+type Handler = (
+  context: AccessContext,
+  request: FastifyRequest,
+  reply: FastifyReply,
+) => Promise<FastifyReply>;
 
-/** The target that somebody typed, if it is one they may reach. */
+/** `GET access`: the page. */
+export const showAccess: Handler = async (context, request, reply) => {
+  const principal = await context.principal(request, reply);
+  if (!principal)
+    return reply.header('Cache-Control', 'no-store').redirect(context.parts.server.signInUrl, 303);
+  const { done } = request.query as { readonly done?: string };
+  return context.show(reply, principal, isNotice(done) ? { notice: done } : {});
+};
+
+/** `GET access/signed-in`: the redirect URI of the pages. */
+export const finishSignIn: Handler = async (context, request, reply) => {
+  const { error } = request.query as { readonly error?: unknown };
+  if (error !== undefined) throw new PageError(typeof error === 'string' ? error : 'invalid_request', 403);
+  // To send the browser to sign in again would go round for ever.
+  if (!(await context.principal(request, reply))) throw new PageError('cookies', 403);
+  return reply.header('Cache-Control', 'no-store').redirect(context.path, 303);
+};
+
+/** `POST access/end-session`: ends a tunnel of one's own, in whichever process it is. */
+export const endSession: Handler = async (context, request, reply) => {
+  const { sessions, peers } = context.parts;
+  const { principal, field } = await context.submitted(request, reply);
+  const { issuer, subject } = principal;
+  const id = field('id');
+  const reason = 'ended by its owner';
+  const ended = sessions.endWhere(
+    (each) => each.id === id && each.principal?.issuer === issuer && each.principal.subject === subject,
+    'KILLED',
+    reason,
+  );
+  if (ended === 0 && id !== '') await peers?.kill({ sessions: [id], issuer, subject, revoke: false, reason });
+  return reply.redirect(`${context.path}?done=session-ended`, 303);
+};
+
+/** `POST access/end-sign-in`: ends a sign-in of one's own. */
+export const endSignIn: Handler = async (context, request, reply) => {
+  const { signIns } = context.parts;
+  const { principal, field } = await context.submitted(request, reply);
+  const signIn = await signIns.find(field('id'));
+  if (signIn?.subject === principal.subject) await signIns.end(signIn.id, 'ended by its owner');
+  return reply.redirect(`${context.path}?done=sign-in-ended`, 303);
+};
+
+/** `POST access/ticket`: makes a ticket for one session, and shows it. */
+export const issueTicket: Handler = async (context, request, reply) => {
+  const { rules, tickets, onTicket, remoteAddress } = context.parts;
+  const { principal, field } = await context.submitted(request, reply);
+  const target = targetOf(field('target'), principal, rules());
+  if (target === undefined) return context.show(reply.code(422), principal, { notice: 'target-invalid' });
+  const targets = [target];
+  const { ticket, expiresAt } = await tickets.issue(principal, { targets, ...ticketTerms });
+  onTicket({ principal, client: remoteAddress(request.raw), targets, uses: ticketTerms.uses, expiresAt });
+  const minutes = ticketTerms.ttlMs / 60_000;
+  return context.show(reply, principal, { ticket: { text: ticket, target, minutes } });
+};
+
+/** `POST sign-out`: ends the sign-in of this browser. */
+export const signOut: Handler = async (context, request, reply) => {
+  const { publicUrl, signIns } = context.parts;
+  const { principal } = await context.submitted(request, reply);
+  await signIns.end(principal.signInId, 'signed out');
+  const { names, long } = browserCookies(publicUrl);
+  const expired = [names!.session!, `${names!.session}.sig`].map(
+    (name) =>
+      `${name}=; Path=${long!.path}; Max-Age=0; HttpOnly; SameSite=Lax${long!.secure === true ? '; Secure' : ''}`,
+  );
+  return reply.header('Set-Cookie', expired).redirect(`${publicUrl.pathname}signed-out`, 303);
+};
+
+/** `GET signed-out`: the page after that. */
+export const showSignedOut: Handler = async (context, _request, reply) =>
+  reply.headers(pageHeaders()).type('text/html; charset=utf-8').send(signedOutPage(context.parts.publicUrl));
+
+const routes = [
+  ['GET', '/access', showAccess],
+  ['GET', '/access/signed-in', finishSignIn],
+  ['POST', '/access/end-session', endSession],
+  ['POST', '/access/end-sign-in', endSignIn],
+  ['POST', '/access/ticket', issueTicket],
+  ['POST', '/sign-out', signOut],
+  ['GET', '/signed-out', showSignedOut],
+] as const;
+
+/** The page on which a person sees the hosts that they can reach and where they are signed in, and its buttons. */
+export function accessRoutes(app: FastifyInstance, parts: AccessParts): void {
+  const context = new AccessContext(parts);
+  for (const [method, url, handle] of routes)
+    app.route({ method, url, handler: (request, reply) => handle(context, request, reply) });
+}
+
+/** The target that was typed, if the principal can reach it. */
 function targetOf(text: string, principal: Principal, rules: readonly RuleConfig[]): string | undefined {
   try {
     const target = parseTarget(text.trim());

@@ -8,8 +8,8 @@ export interface CookieScope {
 }
 
 /**
- * Names a cookie so that the browser itself keeps others from setting it (RFC 6265bis §4.1.3): `__Host-` where the
- * gateway has the whole host, `__Secure-` below a prefix. Without TLS, on this machine only, neither would be taken.
+ * Names a cookie so that the browser itself keeps others from setting it (RFC 6265bis section 4.1.3): `__Host-` where the
+ * gateway has the whole host, `__Secure-` below a prefix. Without TLS, on this machine only, browsers would accept neither.
  */
 export function cookieScope(publicUrl: URL, name: string, path = publicUrl.pathname): CookieScope {
   const secure = publicUrl.protocol === 'https:';

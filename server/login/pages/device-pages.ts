@@ -1,7 +1,7 @@
 import { html, renderPage } from '../../web/page.ts';
 import type { Html } from '../../web/page.ts';
 
-/** What was wrong with a code that somebody typed. */
+/** What was wrong with a code that was entered. */
 export type CodeProblem = 'unknown' | 'expired' | 'used' | 'refused' | 'locked' | 'failed';
 
 interface Form {
@@ -10,16 +10,15 @@ interface Form {
 }
 
 const problems: Readonly<Record<CodeProblem, string>> = {
-  unknown:
-    'There is no such code. Look at the other machine again, and type the letters as they stand there.',
-  expired: 'This code is too old. Ask for a new one on the other machine.',
-  used: 'This code was used already. Ask for a new one on the other machine.',
-  refused: 'You have refused. The other machine was told so.',
-  locked: 'Too many wrong codes came from your network. Wait ten minutes, then try again.',
-  failed: 'That did not work. Ask for a new code on the other machine.',
+  unknown: 'That code is not valid. Check the other machine and enter the code exactly as shown.',
+  expired: 'This code has expired. Request a new one on the other machine.',
+  used: 'This code has already been used. Request a new one on the other machine.',
+  refused: 'You denied the request. The other machine has been notified.',
+  locked: 'Too many wrong codes from your network. Wait ten minutes, then try again.',
+  failed: 'Something went wrong. Request a new code on the other machine.',
 };
 
-/** Where the code that another machine shows is typed. */
+/** The form for the code that another machine shows. */
 export function deviceCodePage(page: {
   readonly publicUrl: URL;
   readonly form?: Form;
@@ -30,7 +29,7 @@ export function deviceCodePage(page: {
     title: `Sign in another machine – ${publicUrl.hostname}`,
     narrow: true,
     body: html`<h1>Sign in another machine</h1>
-      <p class="lead">Type the code that <code>postern login --device</code> shows there.</p>
+      <p class="lead">Enter the code that <code class="keep">postern login --device</code> shows there.</p>
       ${problem && html`<p class="problem" role="alert" id="problem">${problems[problem]}</p>`}
       ${form && codeForm(form, problem)}`,
   });
@@ -55,11 +54,11 @@ function codeForm({ action, token }: Form, problem: CodeProblem | undefined): Ht
       <button>Continue</button>
     </form>
     <p class="soft">
-      Nobody from support will ever send you a code. Type one only if you see it on a machine of yours.
+      Support staff will never send you a code. Enter a code only if you see it on a machine of your own.
     </p>`;
 }
 
-/** Who asks and from where; the last chance to say no. */
+/** The program that asks and where from: the last opportunity to deny it. */
 export function deviceConfirmPage(page: {
   readonly publicUrl: URL;
   readonly form: Form;
@@ -68,29 +67,29 @@ export function deviceConfirmPage(page: {
 }): string {
   const { publicUrl, form, info, code } = page;
   return renderPage({
-    title: `Let it in? – ${publicUrl.hostname}`,
+    title: `Allow this machine? – ${publicUrl.hostname}`,
     narrow: true,
-    body: html`<h1>Let this machine in?</h1>
-      <p class="lead">A program on another machine wants to connect as you.</p>
+    body: html`<h1>Allow this machine to connect as you?</h1>
+      <p class="lead">A program on another machine is asking for access.</p>
       <dl class="facts">
         <dt>Code</dt>
         <dd><code>${code}</code></dd>
-        <dt>Asked from</dt>
+        <dt>Address</dt>
         <dd><code>${info.remoteAddress}</code></dd>
-        <dt>Calls itself</dt>
-        <dd><code>${info.agent === '' ? 'nothing' : info.agent}</code></dd>
+        <dt>Program</dt>
+        <dd><code>${info.agent === '' ? 'unknown' : info.agent}</code></dd>
       </dl>
-      <p>If you did not start this yourself, just now, somebody is trying to get in with your name.</p>
+      <p>If you did not start this yourself just now, someone else is trying to sign in as you.</p>
       <form method="post" action="${form.action}">
         <input type="hidden" name="xsrf" value="${form.token}" />
         <input type="hidden" name="user_code" value="${code}" />
-        <button name="confirm" value="yes">I started this: let it in</button>
-        <button class="second" name="abort" value="yes">Refuse</button>
+        <button name="confirm" value="yes">I started this: allow</button>
+        <button class="second" name="abort" value="yes">Deny</button>
       </form>`,
   });
 }
 
-/** The other machine may go on. */
+/** The other machine is signed in. */
 export function deviceDonePage(publicUrl: URL): string {
   return renderPage({
     title: `Signed in – ${publicUrl.hostname}`,

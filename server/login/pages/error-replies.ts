@@ -4,7 +4,7 @@ import { pageHeaders } from '../../web/page.ts';
 import { FormRefusal } from './forms.ts';
 import { ProviderRefusal } from '../upstream/identity-provider.ts';
 
-/** What a person is shown in place of the page they wanted; the code is one that `explainError` knows. */
+/** The error for a page in place of the requested one; the code is one that `explainError` knows. */
 export class PageError extends Error {
   override readonly name = 'PageError';
   readonly code: string;
@@ -17,14 +17,14 @@ export class PageError extends Error {
   }
 }
 
-/** Answers every error of the routes of `app` with a page that says what to do; tells `onError` of those that are not the caller's. */
+/** Answers every error of the routes of `app` with a page that says what to do; calls `onError` for those that are not the caller's. */
 export function registerErrorPages(
   app: FastifyInstance,
   publicUrl: URL,
   onError: (error: unknown) => void,
 ): void {
   app.setErrorHandler((error, _request: FastifyRequest, reply: FastifyReply) => {
-    const { code, status } = whatToSay(error);
+    const { code, status } = classify(error);
     if (status >= 500 || error instanceof ProviderRefusal) onError(error);
     return reply
       .code(status)
@@ -34,13 +34,13 @@ export function registerErrorPages(
   });
 }
 
-function whatToSay(error: unknown): { readonly code: string; readonly status: number } {
+function classify(error: unknown): { readonly code: string; readonly status: number } {
   if (error instanceof PageError) return error;
   if (error instanceof FormRefusal) return { code: 'form_stale', status: 403 };
   if (error instanceof ProviderRefusal)
     return { code: error.code, status: error.code === 'provider_down' ? 502 : 403 };
   const { name, statusCode = 500 } = error as { name?: string; statusCode?: number };
-  // The cookie of the sign-in is gone, or what it names (oidc-provider).
+  // The cookie of the sign-in is missing, or the sign-in that it names (oidc-provider).
   if (name === 'SessionNotFound') return { code: 'expired', status: 400 };
   return statusCode < 500
     ? { code: 'invalid_request', status: statusCode }

@@ -1,11 +1,12 @@
-import { createHmac, timingSafeEqual } from 'node:crypto';
+import { createHmac } from 'node:crypto';
 import type { IncomingHttpHeaders } from 'node:http';
 import type { FastifyInstance } from 'fastify';
+import { equalInConstantTime } from '../../../base/constant-time.ts';
 
-/** What a form has sent, each field once. */
+/** The fields of a submitted form, each once. */
 export type Form = ReadonlyMap<string, string>;
 
-/** Why a form is not taken: it is from another site, or from a page of an earlier sign-in. */
+/** A form is refused: it is from another site, or from a page of an earlier sign-in. */
 export class FormRefusal extends Error {
   override readonly name = 'FormRefusal';
 }
@@ -45,12 +46,12 @@ export class FormTokens {
   check(request: { readonly headers: IncomingHttpHeaders; readonly body: unknown }, signIn: string): Form {
     const { origin, 'sec-fetch-site': site } = request.headers;
     if (site !== undefined && site !== 'same-origin') throw new FormRefusal('from another site');
-    // Without a referrer, browsers say `null` (Fetch §3.2).
+    // Without a referrer, browsers say `null` (Fetch section 3.2).
     if (origin !== undefined && origin !== 'null' && origin !== this.#publicUrl.origin)
       throw new FormRefusal('from another origin');
     const form: Form = request.body instanceof Map ? (request.body as Form) : new Map<string, string>();
     const given = form.get('token') ?? '';
-    if (!this.#secrets().some((secret) => sameText(given, sign(secret, signIn))))
+    if (!this.#secrets().some((secret) => equalInConstantTime(given, sign(secret, signIn))))
       throw new FormRefusal('the token is missing or of another sign-in');
     return form;
   }
@@ -58,9 +59,4 @@ export class FormTokens {
 
 function sign(secret: string, signIn: string): string {
   return createHmac('sha256', secret).update(`form\0${signIn}`).digest('base64url');
-}
-
-function sameText(one: string, other: string): boolean {
-  const [a, b] = [Buffer.from(one), Buffer.from(other)];
-  return a.length === b.length && timingSafeEqual(a, b);
 }

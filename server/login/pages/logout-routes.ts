@@ -1,4 +1,5 @@
 import type { FastifyInstance } from 'fastify';
+import { z } from 'zod';
 import { JwksCache } from '../../auth/jwt/jwks-cache.ts';
 import type { KeySource } from '../../auth/jwt/jwks-cache.ts';
 import { remoteJwksPolicy } from '../../auth/jwt/issuers.ts';
@@ -17,17 +18,17 @@ export interface LogoutParts {
   readonly onError: (error: unknown) => void;
 }
 
-/** Where identity providers say that a session of theirs is over (OpenID Connect Back-Channel Logout 1.0 §2.5). */
+/** The endpoint at which identity providers report the end of a session (OpenID Connect Back-Channel Logout 1.0 section 2.5). */
 export function logoutRoutes(
   app: FastifyInstance,
-  { store, signIns, providers, onError: onTrouble }: LogoutParts,
+  { store, signIns, providers, onError }: LogoutParts,
 ): void {
+  const accepted = store.table('upstreamLogout', z.literal(true));
   const sources = new Map<string, KeySource>();
 
   function keysOf(issuer: string): KeySource {
     const known =
-      sources.get(issuer) ??
-      new JwksCache(keysFromDiscovery(issuer), { policy: remoteJwksPolicy, onError: onTrouble });
+      sources.get(issuer) ?? new JwksCache(keysFromDiscovery(issuer), { policy: remoteJwksPolicy, onError });
     sources.set(issuer, known);
     return known;
   }
@@ -41,13 +42,13 @@ export function logoutRoutes(
     try {
       const { issuer, clientId } = provider;
       const logout = await readLogoutToken(text, { issuer, clientId, keys: keysOf(issuer), now: Date.now() });
-      const key = `logout:${JSON.stringify([name, logout.tokenId])}`;
-      // Said again, it says nothing new: who has signed in since then stays.
-      const isNew = await store.add('oauth', key, true, { expiresAt: Date.now() + 2 * logoutTokenMs });
+      const key = JSON.stringify([name, logout.tokenId]);
+      // A repeated token means nothing new: sign-ins since then stay.
+      const isNew = await accepted.add(key, true, { expiresAt: Date.now() + 2 * logoutTokenMs });
       if (isNew) await signIns.endFrom(name, logout, `${provider.title} has ended its session`);
       return await reply.code(200).send();
     } catch (error) {
-      onTrouble(error);
+      onError(error);
       return reply
         .code(400)
         .send({ error: 'invalid_request', error_description: 'the logout token is not accepted' });

@@ -1,7 +1,7 @@
 import { html, renderPage } from '../../web/page.ts';
 import type { Html } from '../../web/page.ts';
 
-/** Whom or what the person signs in for. */
+/** What the person signs in for. */
 export type Purpose = 'pages' | 'program' | 'device';
 
 /** Why the form is shown again. */
@@ -17,39 +17,39 @@ export interface SignInPage {
   readonly accounts: boolean;
   readonly providers: readonly { readonly name: string; readonly title: string }[];
   readonly problem?: SignInProblem;
-  /** What was typed as the name, after a refusal. */
+  /** The name that was entered, after a refusal. */
   readonly name?: string;
 }
 
 const leads: Readonly<Record<Purpose, string>> = {
-  pages: 'it can show what you may reach',
-  program: 'the postern program on this computer can connect as you',
-  device: 'the program on the other machine can connect as you',
+  pages: 'to see the hosts you can reach',
+  program: 'to let the postern program on this computer connect as you',
+  device: 'to let the program on the other machine connect as you',
 };
 
-/** Where people say who they are: a provider to choose, an account of the gateway, or both. */
+/** The page where people sign in: with a provider, with an account of the gateway, or either. */
 export function signInPage(page: SignInPage): string {
   const { publicUrl, purpose, accounts, providers } = page;
   return renderPage({
     title: `Sign in – ${publicUrl.hostname}`,
     narrow: true,
     body: html`<h1>Sign in</h1>
-      <p class="lead"><strong>${publicUrl.hostname}</strong> asks who you are, so that ${leads[purpose]}.</p>
+      <p class="lead">Sign in to <strong>${publicUrl.hostname}</strong> ${leads[purpose]}.</p>
       ${providers.map(
         ({ name, title }) =>
           html`<a class="button${accounts && ' second'}" href="${page.action}/with/${name}"
             >Continue with ${title}</a
           > `,
       )}
-      ${accounts && providers.length > 0 && html`<p class="or">or with an account of this gateway</p>`}
+      ${accounts && providers.length > 0 && html`<p class="or">or with an account on this gateway</p>`}
       ${accounts && accountForm(page)}
-      ${!accounts && providers.length === 0 && html`<p class="problem">Nobody can sign in here: this gateway has neither accounts nor a provider.</p>`}`,
+      ${!accounts && providers.length === 0 && html`<p class="problem">Signing in is not possible here: this gateway has neither accounts nor an identity provider.</p>`}`,
   });
 }
 
 function accountForm({ action, token, problem, name = '' }: SignInPage): Html {
   const invalid = problem && html` aria-invalid="true" aria-describedby="problem"`;
-  return html`${problem && html`<p class="problem" role="alert" id="problem">${wordsOf(problem)}</p>`}
+  return html`${problem && html`<p class="problem" role="alert" id="problem">${problemText(problem)}</p>`}
     <form method="post" action="${action}">
       <input type="hidden" name="token" value="${token}" />
       <label for="name">Name</label>
@@ -74,7 +74,7 @@ function accountForm({ action, token, problem, name = '' }: SignInPage): Html {
         maxlength="1024"
         ${invalid}
       />
-      <label for="code">One-time code <small>if your account has one</small></label>
+      <label for="code">One-time code <small>if your account uses one</small></label>
       <input
         id="code"
         name="code"
@@ -87,13 +87,13 @@ function accountForm({ action, token, problem, name = '' }: SignInPage): Html {
     </form>`;
 }
 
-function wordsOf(problem: SignInProblem): string {
-  if (problem.kind === 'invalid') return 'Name, password or one-time code is wrong.';
+function problemText(problem: SignInProblem): string {
+  if (problem.kind === 'invalid') return 'The name, password or one-time code is incorrect.';
   const minutes = Math.ceil(problem.retryAfterMs / 60_000);
   return `Too many attempts. Try again in ${minutes === 1 ? 'a minute' : `${minutes} minutes`}.`;
 }
 
-/** Asks a person who is signed in whether a program on their computer may act for them. */
+/** Asks a person who is signed in whether a program on their computer can connect as them. */
 export function consentPage(page: {
   readonly publicUrl: URL;
   readonly action: string;
@@ -107,21 +107,23 @@ export function consentPage(page: {
       ${button}
     </form>`;
   return renderPage({
-    title: `Let postern connect? – ${publicUrl.hostname}`,
+    title: `Allow postern? – ${publicUrl.hostname}`,
     narrow: true,
-    body: html`<h1>Let postern connect as you?</h1>
+    body: html`<h1>Allow postern to connect as you?</h1>
       <p class="lead">
         The <code>postern</code> program on this computer wants to open SSH connections through
         <strong>${publicUrl.hostname}</strong> as you.
       </p>
       <dl class="facts">
-        <dt>You are</dt>
+        <dt>Signed in as</dt>
         <dd><strong>${subject}</strong></dd>
       </dl>
-      <p class="soft">Only if you have just run <code>postern login</code> or <code>ssh</code> yourself.</p>
-      ${form('allow', html`<button>Let it connect</button>`)}
-      ${form('refuse', html`<button class="second">Refuse</button>`)}
-      ${form('other', html`<button class="second">Sign in as somebody else</button>`)}`,
+      <p class="soft">
+        Allow this only if you have just run <code>postern login</code> or <code>ssh</code> yourself.
+      </p>
+      ${form('allow', html`<button>Allow</button>`)}
+      ${form('refuse', html`<button class="second">Deny</button>`)}
+      ${form('other', html`<button class="second">Sign in as someone else</button>`)}`,
   });
 }
 
@@ -132,8 +134,8 @@ export function signedOutPage(publicUrl: URL): string {
     narrow: true,
     body: html`<h1>You are signed out</h1>
       <p>
-        This browser is. Programs that you signed in with it go on until their own sign-in ends, or until you
-        end it in <a href="${new URL('access', publicUrl).href}">your access</a>.
+        Signing out of this browser does not sign out programs: they are listed on
+        <a href="${new URL('access', publicUrl).href}">your access</a>, where you can end them.
       </p>
       <p><a href="${publicUrl.href}">Start page</a></p>`,
   });

@@ -1,4 +1,4 @@
-/** Browsers and systems by what only they say; an earlier line wins, since most pretend to be others too. */
+/** Browsers and systems by a token that only they have; an earlier line wins, since most also claim to be others. */
 const browsers = [
   [/\bEdgA?\//, 'Edge'],
   [/\bOPR\//, 'Opera'],
@@ -16,7 +16,7 @@ const systems = [
   [/\bLinux\b/, 'Linux'],
 ] as const;
 
-/** What a browser says it is, in words that its owner knows again: `Chrome on Linux`. It proves nothing. */
+/** A browser's own name for itself, in words that its owner recognises: `Chrome on Linux`. It proves nothing. */
 export function agentOf(userAgent: string): string {
   const browser = browsers.find(([pattern]) => pattern.test(userAgent))?.[1] ?? 'a browser';
   const system = systems.find(([pattern]) => pattern.test(userAgent))?.[1];

@@ -1,42 +1,42 @@
-import type { Store } from '../../store/store.ts';
+import { z } from 'zod';
+import type { Store, Table } from '../../store/store.ts';
 import { findAccount } from '../accounts/accounts.ts';
 
-/** Who somebody is, as far as the gateway has to know. */
-export interface UpstreamIdentity {
-  readonly subject: string;
-  readonly groups: readonly string[];
-  /** The identity provider that said so; absent for accounts of the gateway. */
-  readonly provider?: string;
-}
+export const upstreamIdentity = z.object({
+  subject: z.string(),
+  groups: z.array(z.string()).readonly(),
+  /** The identity provider that vouches for it; absent for accounts of the gateway. */
+  provider: z.string().exactOptional(),
+});
+/** The name and groups of a person: all that the gateway needs to know. */
+export type UpstreamIdentity = Readonly<z.output<typeof upstreamIdentity>>;
 
-/** Everybody who may have signed in: accounts of the gateway, and people whom a provider has named. */
+/** The people who can have signed in: accounts of the gateway, and people of identity providers. */
 export class Identities {
   readonly #store: Store;
+  readonly #table: Table<UpstreamIdentity>;
   readonly #accounts: () => boolean;
 
-  /** `accounts`: whether the gateway's own accounts may sign in. */
+  /** `accounts`: whether the gateway's own accounts are allowed to sign in. */
   constructor(store: Store, accounts: () => boolean) {
     this.#store = store;
+    this.#table = store.table('upstreamIdentity', upstreamIdentity);
     this.#accounts = accounts;
   }
 
-  /** Who it is now: accounts as they stand, others as their provider last said. Undefined: nobody who may sign in. */
+  /** The identity as it is now: an account as it stands, others as their provider last stated. Undefined: not allowed to sign in. */
   async find(subject: string): Promise<UpstreamIdentity | undefined> {
-    const kept = (await this.#store.get('oauth', keyOf(subject))) as UpstreamIdentity | undefined;
+    const kept = await this.#table.get(subject);
     return kept ?? (this.#accounts() ? findAccount(this.#store, subject) : undefined);
   }
 
   /**
-   * Keeps what a provider has said. Resolves to whether it could: a name that an account of the gateway has is not a
-   * provider's to give.
+   * Keeps the statement of a provider. Resolves to whether that was possible: a provider cannot assign a name that an
+   * account of the gateway has.
    */
   async keep(identity: UpstreamIdentity, expiresAt: number): Promise<boolean> {
     if (this.#accounts() && (await findAccount(this.#store, identity.subject))) return false;
-    await this.#store.put('oauth', keyOf(identity.subject), identity, { expiresAt });
+    await this.#table.put(identity.subject, identity, { expiresAt });
     return true;
   }
-}
-
-function keyOf(subject: string): string {
-  return `identity:${subject}`;
 }

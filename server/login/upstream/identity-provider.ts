@@ -2,12 +2,13 @@ import { readFile } from 'node:fs/promises';
 import type { Configuration } from 'openid-client';
 import { isSecureUrl } from '../../net/secure-url.ts';
 import type { ProviderConfig } from '../../config/config.ts';
-import type { UpstreamIdentity } from './identities.ts';
 import type { Origin } from '../sign-ins.ts';
+import type { UpstreamIdentity } from './identities.ts';
+import type { AuthorizationRequestState, UpstreamLogin } from './pending-logins.ts';
 
 type OpenIdClient = typeof import('openid-client');
 
-/** Why a provider did not say who somebody is. */
+/** Why a sign-in at a provider failed. */
 export class ProviderRefusal extends Error {
   override readonly name = 'ProviderRefusal';
   readonly code: 'provider_down' | 'provider_refused' | 'subject_unusable';
@@ -18,112 +19,103 @@ export class ProviderRefusal extends Error {
   }
 }
 
-/** What has to be remembered while a person is at the provider. */
-export interface AuthorizationRequestState {
-  readonly state: string;
-  readonly nonce: string;
-  readonly verifier: string;
-}
-
-/** What a provider has said of a person. */
-export interface ProviderLogin {
-  readonly identity: UpstreamIdentity;
-  /** By what the provider will name them when it ends their session. */
-  readonly origin: Origin;
-  /** What the provider can be asked with again; where `recheck` is on. */
+/** What a provider has stated of a person, and how it can be asked again. */
+export interface ProviderLogin extends UpstreamLogin {
+  /** Where `recheck` is on. */
   readonly refreshToken?: string;
-}
-
-/** An identity provider of the configuration, found when it is first needed. */
-export interface IdentityProvider {
-  readonly config: ProviderConfig;
-  /** Where the browser goes, and what to remember until it is back. Rejects with `ProviderRefusal`. */
-  beginLogin(): Promise<{ readonly url: URL; readonly departure: AuthorizationRequestState }>;
-  /** Who came back, by the URL that they came back to. Rejects with `ProviderRefusal`. */
-  completeLogin(url: URL, departure: AuthorizationRequestState): Promise<ProviderLogin>;
-  /** What the provider says of them now; the refresh token is used up. Rejects with `ProviderRefusal`. */
-  recheck(refreshToken: string, origin: Origin): Promise<ProviderLogin>;
 }
 
 /** Metadata is read again after this time, and a provider that was down is asked again at each sign-in. */
 const metadataMs = 600_000;
 const timeoutSeconds = 10;
 
-/** Signs people in at a provider. `redirectUri` is this provider's alone, so that no other's answer can be taken for its own. */
-export function identityProvider(config: ProviderConfig, redirectUri: URL): IdentityProvider {
-  let known: { readonly client: Promise<Client>; readonly until: number } | undefined;
+/** An identity provider of the configuration. It is discovered when it is first needed. */
+export class IdentityProvider {
+  readonly config: ProviderConfig;
+  readonly #redirectUri: URL;
+  #discovered: { readonly client: Promise<Client>; readonly until: number } | undefined;
 
-  async function client(): Promise<Client> {
-    if (!known || known.until <= performance.now()) {
-      const found = discover(config);
-      known = { client: found, until: performance.now() + metadataMs };
-      found.catch(() => (known = undefined));
-    }
-    try {
-      return await known.client;
-    } catch (cause) {
-      throw new ProviderRefusal('provider_down', `the metadata of ${config.name} cannot be had`, { cause });
-    }
+  /** `redirectUri` is this provider's alone, so that no other's answer can be taken for its own. */
+  constructor(config: ProviderConfig, redirectUri: URL) {
+    this.config = config;
+    this.#redirectUri = redirectUri;
   }
 
-  return {
-    config,
-    async beginLogin() {
-      const { openid, server } = await client();
-      const departure = {
-        state: openid.randomState(),
-        nonce: openid.randomNonce(),
-        verifier: openid.randomPKCECodeVerifier(),
+  /** Where the browser goes, and what to remember until it is back. Rejects with `ProviderRefusal`. */
+  async beginLogin(): Promise<{ readonly url: URL; readonly request: AuthorizationRequestState }> {
+    const { openid, server } = await this.#client();
+    const request = {
+      state: openid.randomState(),
+      nonce: openid.randomNonce(),
+      verifier: openid.randomPKCECodeVerifier(),
+    };
+    const url = openid.buildAuthorizationUrl(server, {
+      redirect_uri: this.#redirectUri.href,
+      scope: this.config.scopes.join(' '),
+      state: request.state,
+      nonce: request.nonce,
+      code_challenge: await openid.calculatePKCECodeChallenge(request.verifier),
+      code_challenge_method: 'S256',
+    });
+    return { url, request };
+  }
+
+  /** The person who came back, by the URL of the return. Rejects with `ProviderRefusal`. */
+  async completeLogin(url: URL, request: AuthorizationRequestState): Promise<ProviderLogin> {
+    const { config } = this;
+    const { openid, server } = await this.#client();
+    return refusing(config, async () => {
+      const tokens = await openid.authorizationCodeGrant(server, url, {
+        expectedState: request.state,
+        expectedNonce: request.nonce,
+        pkceCodeVerifier: request.verifier,
+        idTokenExpected: true,
+      });
+      const claims = await claimsOf({ openid, server }, config, tokens);
+      const login = { identity: identityOf(claims, config), origin: originOf(claims, config) };
+      if (!config.recheck) return login;
+      const { refresh_token: refreshToken } = tokens;
+      if (refreshToken === undefined)
+        throw new ProviderRefusal(
+          'provider_refused',
+          `${config.name} gives no refresh token to recheck with`,
+        );
+      return { ...login, refreshToken };
+    });
+  }
+
+  /** What the provider states of the person now; uses the refresh token up. Rejects with `ProviderRefusal`. */
+  async recheck(refreshToken: string, origin: Origin): Promise<ProviderLogin> {
+    const { config } = this;
+    const { openid, server } = await this.#client();
+    return refusing(config, async () => {
+      const tokens = await openid.refreshTokenGrant(server, refreshToken);
+      const claims = await claimsOf({ openid, server }, config, tokens, origin.subject);
+      if (claims['sub'] !== origin.subject)
+        throw new ProviderRefusal('provider_refused', `${config.name} answered for another person`);
+      // Not every provider gives a new one each time (RFC 6749 section 6).
+      return {
+        identity: identityOf(claims, config),
+        origin,
+        refreshToken: tokens.refresh_token ?? refreshToken,
       };
-      const url = openid.buildAuthorizationUrl(server, {
-        redirect_uri: redirectUri.href,
-        scope: config.scopes.join(' '),
-        state: departure.state,
-        nonce: departure.nonce,
-        code_challenge: await openid.calculatePKCECodeChallenge(departure.verifier),
-        code_challenge_method: 'S256',
-      });
-      return { url, departure };
-    },
+    });
+  }
 
-    async completeLogin(url, departure) {
-      const { openid, server } = await client();
-      return asking(config, async () => {
-        const tokens = await openid.authorizationCodeGrant(server, url, {
-          expectedState: departure.state,
-          expectedNonce: departure.nonce,
-          pkceCodeVerifier: departure.verifier,
-          idTokenExpected: true,
-        });
-        const claims = await claimsOf({ openid, server }, config, tokens);
-        const arrival = { identity: identityOf(claims, config), origin: originOf(claims, config) };
-        if (!config.recheck) return arrival;
-        const { refresh_token: refreshToken } = tokens;
-        if (refreshToken === undefined)
-          throw new ProviderRefusal(
-            'provider_refused',
-            `${config.name} gives no refresh token to recheck with`,
-          );
-        return { ...arrival, refreshToken };
+  async #client(): Promise<Client> {
+    if (!this.#discovered || this.#discovered.until <= performance.now()) {
+      const client = discover(this.config);
+      this.#discovered = { client, until: performance.now() + metadataMs };
+      client.catch(() => (this.#discovered = undefined));
+    }
+    try {
+      return await this.#discovered.client;
+    } catch (cause) {
+      throw new ProviderRefusal('provider_down', `the metadata of ${this.config.name} cannot be read`, {
+        cause,
       });
-    },
-
-    async recheck(refreshToken, origin) {
-      const { openid, server } = await client();
-      return asking(config, async () => {
-        const tokens = await openid.refreshTokenGrant(server, refreshToken);
-        const claims = await claimsOf({ openid, server }, config, tokens, origin.subject);
-        if (claims['sub'] !== origin.subject)
-          throw new ProviderRefusal('provider_refused', `${config.name} speaks of somebody else`);
-        // Not every provider gives a new one each time (RFC 6749 §6).
-        return {
-          identity: identityOf(claims, config),
-          origin,
-          refreshToken: tokens.refresh_token ?? refreshToken,
-        };
-      });
-    },
-  };
+    }
+  }
 }
 
 interface Client {
@@ -135,7 +127,7 @@ async function discover(config: ProviderConfig): Promise<Client> {
   const openid = await import('openid-client');
   const issuer = new URL(config.issuer);
   const secret = config.clientSecretFile && (await readFile(config.clientSecretFile, 'utf8')).trim();
-  // http only where nobody is in between: a provider on this machine.
+  // http only without an intermediary: a provider on this machine.
   const execute = [openid.enableNonRepudiationChecks];
   if (issuer.protocol === 'http:' && isSecureUrl(issuer)) execute.push(openid.allowInsecureRequests);
   const server = await openid.discovery(
@@ -148,14 +140,14 @@ async function discover(config: ProviderConfig): Promise<Client> {
       timeout: timeoutSeconds,
     },
   );
-  // Compared byte by byte: otherwise one issuer could speak for another (OpenID Connect Discovery 1.0 §4.3).
+  // Compared byte by byte: otherwise one issuer could speak for another (OpenID Connect Discovery 1.0 section 4.3).
   if (server.serverMetadata().issuer !== config.issuer) throw new Error('the metadata is of another issuer');
   return { openid, server };
 }
 
 type Claims = Readonly<Record<string, unknown>>;
 
-/** What the provider says of the person: in the ID token, and what that leaves out, in the user information. */
+/** The provider's claims about the person: those of the ID token, and for what that leaves out, those of the user information. */
 async function claimsOf(
   { openid, server }: Client,
   { groupsClaim, subjectClaim }: ProviderConfig,
@@ -165,15 +157,15 @@ async function claimsOf(
   const claims: Claims = tokens.claims() ?? {};
   if (groupsClaim in claims && subjectClaim in claims) return claims;
   if (server.serverMetadata().userinfo_endpoint === undefined) return claims;
-  // OpenID Connect Core 1.0 §5.4.
+  // OpenID Connect Core 1.0 section 5.4.
   const expected = subject ?? String(claims['sub']);
   return { ...(await openid.fetchUserInfo(server, tokens.access_token, expected)), ...claims };
 }
 
-/** Asks a provider; whatever goes wrong becomes a `ProviderRefusal`. */
-async function asking<T>(config: ProviderConfig, ask: () => Promise<T>): Promise<T> {
+/** Runs an exchange with a provider; every error becomes a `ProviderRefusal`. */
+async function refusing<T>(config: ProviderConfig, exchange: () => Promise<T>): Promise<T> {
   try {
-    return await ask();
+    return await exchange();
   } catch (cause) {
     if (cause instanceof ProviderRefusal) throw cause;
     const code = isDown(cause) ? 'provider_down' : 'provider_refused';
@@ -181,7 +173,7 @@ async function asking<T>(config: ProviderConfig, ask: () => Promise<T>): Promise
   }
 }
 
-/** Whether it is the way or the provider's machine that failed, and not the sign-in. */
+/** Whether the network or the provider's server failed, rather than the sign-in. */
 function isDown(error: unknown): boolean {
   const { code, cause, status } = error as {
     code?: unknown;
@@ -195,23 +187,24 @@ function isDown(error: unknown): boolean {
 
 function identityOf(claims: Claims, config: ProviderConfig): UpstreamIdentity {
   const { name: provider, subjectClaim, subjectPrefix, groupsClaim } = config;
-  const said = claims[subjectClaim];
-  if (!isPlainText(said, 256 - subjectPrefix.length)) throw unusable(`${subjectClaim} is no name`);
-  if (subjectClaim === 'email' && !isOwnEmail(said, claims))
+  const name = claims[subjectClaim];
+  if (!isPlainText(name, 256 - subjectPrefix.length))
+    throw unusable(`${subjectClaim} is not usable as a name`);
+  if (subjectClaim === 'email' && !isOwnEmail(name, claims))
     throw unusable('the e-mail address is not verified');
-  return { subject: subjectPrefix + said, groups: groupsOf(claims[groupsClaim], config.groups), provider };
+  return { subject: subjectPrefix + name, groups: groupsOf(claims[groupsClaim], config.groups), provider };
 }
 
-/** Who may choose an address freely could choose somebody else's. */
+/** A person who can choose an address freely could choose another person's. */
 function isOwnEmail(address: string, claims: Claims): boolean {
   return claims['email_verified'] === true && /^[\x21-\x3f\x41-\x7e]+@[a-z0-9.-]+$/i.test(address);
 }
 
-function groupsOf(said: unknown, ours: ReadonlyMap<string, string> | undefined): readonly string[] {
-  if (said === undefined) return [];
-  const groups: unknown = typeof said === 'string' ? [said] : said;
+function groupsOf(claim: unknown, ours: ReadonlyMap<string, string> | undefined): readonly string[] {
+  if (claim === undefined) return [];
+  const groups: unknown = typeof claim === 'string' ? [claim] : claim;
   if (!Array.isArray(groups) || groups.length > 1000 || !groups.every((each) => isPlainText(each, 256)))
-    throw unusable('the groups are no list of names');
+    throw unusable('the groups are not a list of names');
   const named = groups as readonly string[];
   return ours ? [...new Set(named.flatMap((group) => ours.get(group) ?? []))] : named;
 }
@@ -220,7 +213,7 @@ function originOf({ sub, sid }: Claims, { name: provider }: ProviderConfig): Ori
   return { provider, subject: String(sub), ...(isPlainText(sid, 256) && { session: sid }) };
 }
 
-/** Text that can be logged, shown and compared: what the gateway's own check of tokens takes. */
+/** Text that can be logged, shown and compared: the same as the gateway's own check of tokens accepts. */
 function isPlainText(value: unknown, maxLength: number): value is string {
   return (
     typeof value === 'string' &&

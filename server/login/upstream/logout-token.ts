@@ -5,12 +5,12 @@ import type { JsonObject } from '../../auth/jwt/strict-json.ts';
 import type { KeySource } from '../../auth/jwt/jwks-cache.ts';
 import type { SignatureAlgorithm } from '../../config/config.ts';
 
-/** Why a logout token is not believed: for the log. */
+/** A logout token is not accepted; the message is for the log. */
 export class LogoutRefusal extends Error {
   override readonly name = 'LogoutRefusal';
 }
 
-/** Whose sessions a provider has ended: one session, or everything of a person. */
+/** The sessions that a provider has ended: one, or all of a person. */
 export interface Logout {
   readonly tokenId: string;
   readonly subject?: string;
@@ -19,7 +19,7 @@ export interface Logout {
 
 export interface LogoutPolicy {
   readonly issuer: string;
-  /** We, as the provider knows us. */
+  /** The gateway's client id at the provider. */
   readonly clientId: string;
   readonly keys: KeySource;
   /** The wall clock, in milliseconds since 1970. */
@@ -40,24 +40,24 @@ const algorithms: readonly SignatureAlgorithm[] = [
 ];
 const event = 'http://schemas.openid.net/event/backchannel-logout';
 const skewMs = 30_000;
-/** How old a token may be that has no `exp`; also how long its `jti` has to be remembered. */
+/** The maximum age of a token without `exp`; also how long its `jti` has to be remembered. */
 export const logoutTokenMs = 180_000;
 
-/** Reads a logout token (OpenID Connect Back-Channel Logout 1.0 §2.6). Rejects with `LogoutRefusal` unless all of it is right. */
+/** Reads a logout token (OpenID Connect Back-Channel Logout 1.0 section 2.6). Rejects with `LogoutRefusal` unless every check passes. */
 export async function readLogoutToken(text: string, policy: LogoutPolicy): Promise<Logout> {
   const { header, payload } = compactOf(text);
   const typ = ownProperty(header, 'typ');
-  // Any other kind of token of the same issuer says something else. Many providers still write JWT or nothing.
+  // Any other kind of token of the same issuer means something else. Many providers still write JWT or nothing.
   if (
     typ !== undefined &&
     !(isText(typ) && ['logout+jwt', 'jwt', 'application/logout+jwt'].includes(typ.toLowerCase()))
   )
     throw new LogoutRefusal('typ: another kind of token');
   if (ownProperty(header, 'crit') !== undefined) throw new LogoutRefusal('crit: not supported');
-  if (ownProperty(payload, 'iss') !== policy.issuer) throw new LogoutRefusal('iss: somebody else');
+  if (ownProperty(payload, 'iss') !== policy.issuer) throw new LogoutRefusal('iss: another issuer');
   await checkSignature(text, header, policy.keys);
   checkClaims(payload, policy);
-  return whose(payload);
+  return logoutOf(payload);
 }
 
 function compactOf(text: string): ReturnType<typeof decodeCompactJws> {
@@ -78,7 +78,7 @@ async function checkSignature(text: string, header: JsonObject, keys: KeySource)
       await compactVerify(text, key, { algorithms: [alg] });
       return;
     } catch {
-      // Without `kid`, the next key may be the one.
+      // Without `kid`, the next key can be the right one.
     }
   }
   throw new LogoutRefusal('signature: not by a key of the provider');
@@ -88,7 +88,7 @@ function checkClaims(payload: JsonObject, { clientId, now }: LogoutPolicy): void
   const aud = ownProperty(payload, 'aud');
   if (aud !== clientId && !(Array.isArray(aud) && aud.includes(clientId)))
     throw new LogoutRefusal('aud: not us');
-  // An ID token has a nonce and must not end anything (§2.4).
+  // An ID token has a nonce and must not end anything (section 2.4).
   if (ownProperty(payload, 'nonce') !== undefined) throw new LogoutRefusal('nonce: this is another token');
   const [iat, exp] = [ownProperty(payload, 'iat'), ownProperty(payload, 'exp')];
   if (typeof iat !== 'number' || iat * 1000 - skewMs > now || iat * 1000 + logoutTokenMs < now)
@@ -96,11 +96,11 @@ function checkClaims(payload: JsonObject, { clientId, now }: LogoutPolicy): void
   if (exp !== undefined && (typeof exp !== 'number' || exp * 1000 + skewMs <= now))
     throw new LogoutRefusal('exp: expired');
   const events = ownProperty(payload, 'events');
-  const said = isObject(events) && Object.hasOwn(events, event) ? events[event] : undefined;
-  if (!isObject(said)) throw new LogoutRefusal('events: not a logout');
+  const logout = isObject(events) && Object.hasOwn(events, event) ? events[event] : undefined;
+  if (!isObject(logout)) throw new LogoutRefusal('events: not a logout');
 }
 
-function whose(payload: JsonObject): Logout {
+function logoutOf(payload: JsonObject): Logout {
   const [jti, sub, sid] = [
     ownProperty(payload, 'jti'),
     ownProperty(payload, 'sub'),

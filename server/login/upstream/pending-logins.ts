@@ -1,58 +1,71 @@
 import { createHash, randomBytes } from 'node:crypto';
-import type { Store } from '../../store/store.ts';
-import type { ProviderLogin, AuthorizationRequestState } from './identity-provider.ts';
+import { z } from 'zod';
+import type { Store, Table } from '../../store/store.ts';
+import { originSchema } from '../sign-ins.ts';
+import { upstreamIdentity } from './identities.ts';
 
-/** Somebody who is at a provider now, and will come back. */
-interface PendingLogin extends AuthorizationRequestState {
-  readonly provider: string;
-  /** The sign-in that they left for; the only place they can come back to. */
-  readonly uid: string;
-  /** The hash of the cookie of the browser that left. */
-  readonly browser: string;
-}
+const authorizationRequest = z.object({ state: z.string(), nonce: z.string(), verifier: z.string() });
+/** What has to be remembered of an authorization request while the person is at the provider. */
+export type AuthorizationRequestState = Readonly<z.output<typeof authorizationRequest>>;
 
-const awayMs = 900_000;
-const backMs = 120_000;
+/** A browser that is at a provider now, and will come back. */
+const pendingLogin = z.object({
+  ...authorizationRequest.shape,
+  provider: z.string(),
+  /** The sign-in that it left; the only place where it can come back to. */
+  uid: z.string(),
+  /** The hash of its cookie. */
+  browser: z.string(),
+});
+type PendingLogin = Readonly<z.output<typeof pendingLogin>>;
 
-/** Remembers who has left for a provider, once each, and what the provider said when they came back. */
+const loginResult = z.object({ identity: upstreamIdentity, origin: originSchema });
+/** What a provider has stated of a person who signed in there. */
+export type UpstreamLogin = Readonly<z.output<typeof loginResult>>;
+
+const pendingMs = 900_000;
+const resultMs = 120_000;
+
+/** The browsers that are at a provider, each good for one return, and what the provider stated when they came back. */
 export class PendingLogins {
-  readonly #store: Store;
+  readonly #pending: Table<PendingLogin>;
+  readonly #results: Table<UpstreamLogin>;
   readonly #now: () => number;
 
   constructor(store: Store, now: () => number = Date.now) {
-    this.#store = store;
+    this.#pending = store.table('pendingLogin', pendingLogin);
+    this.#results = store.table('loginResult', loginResult);
     this.#now = now;
   }
 
-  /** Resolves to the cookie that ties the answer to this browser. */
-  async start(departure: AuthorizationRequestState, provider: string, uid: string): Promise<string> {
+  /** Resolves to the cookie that ties the provider's answer to this browser. */
+  async start(request: AuthorizationRequestState, provider: string, uid: string): Promise<string> {
     const cookie = randomBytes(32).toString('base64url');
-    const away: PendingLogin = { ...departure, provider, uid, browser: hash(cookie) };
-    const expiry = { expiresAt: this.#now() + awayMs };
-    await this.#store.put('oauth', `away:${hash(departure.state)}`, away, expiry);
+    const login = { ...request, provider, uid, browser: hash(cookie) };
+    await this.#pending.put(hash(request.state), login, { expiresAt: this.#now() + pendingMs });
     return cookie;
   }
 
-  /** Who left with this state, if it was to this provider and with this browser. Each state is good for one return. */
+  /** The login of this state, if it was at this provider and with this browser. Each state is valid once. */
   async consume(
     state: string,
     provider: string,
     cookie: string | undefined,
   ): Promise<PendingLogin | undefined> {
-    const away = (await this.#store.take('oauth', `away:${hash(state)}`)) as PendingLogin | undefined;
-    return away?.provider === provider && cookie !== undefined && away.browser === hash(cookie)
-      ? away
+    const login = await this.#pending.take(hash(state));
+    return login?.provider === provider && cookie !== undefined && login.browser === hash(cookie)
+      ? login
       : undefined;
   }
 
-  /** Keeps what a provider said until the sign-in goes on. */
-  async complete(uid: string, arrival: ProviderLogin): Promise<void> {
-    await this.#store.put('oauth', `back:${uid}`, arrival, { expiresAt: this.#now() + backMs });
+  /** Keeps what a provider has stated until the sign-in continues. */
+  async complete(uid: string, login: UpstreamLogin): Promise<void> {
+    await this.#results.put(uid, login, { expiresAt: this.#now() + resultMs });
   }
 
-  /** What a provider said for this sign-in; once. */
-  async takeResult(uid: string): Promise<ProviderLogin | undefined> {
-    return (await this.#store.take('oauth', `back:${uid}`)) as ProviderLogin | undefined;
+  /** What a provider has stated for this sign-in; once. */
+  async takeResult(uid: string): Promise<UpstreamLogin | undefined> {
+    return this.#results.take(uid);
   }
 }
 

@@ -8,7 +8,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { after, before, describe, it } from 'node:test';
 import type { TestContext } from 'node:test';
 import { direct } from '../../../client/egress/direct.ts';
-import { http } from '../../../client/entry/http.ts';
+import { http } from '../../../client/entry/resumable.ts';
 import { Secret } from '../../../protocol/secret.ts';
 import { startEcho, startParts } from '../../server/support/gateway-parts.ts';
 import type { Parts } from '../../server/support/gateway-parts.ts';

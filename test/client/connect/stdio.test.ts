@@ -9,7 +9,7 @@ import { Duplex, PassThrough } from 'node:stream';
 import { describe, it } from 'node:test';
 import type { TestContext } from 'node:test';
 import { carry } from '../../../client/connect/stdio.ts';
-import { entryNames } from '../../../client/entry/entry.ts';
+import { entryNames } from '../../../protocol/entries.ts';
 import { gatewayDouble } from '../entry/gateway-double.ts';
 import { listen, readAll, temporaryDirectory } from '../support.ts';
 

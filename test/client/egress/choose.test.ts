@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { chooseEgress } from '../../../client/egress/choose.ts';
-import { routeFromEnvironment } from '../../../client/egress/route/environment.ts';
+import { planRoute, routeFromEnvironment } from '../../../client/egress/route/environment.ts';
 import type { ProxySettings, SystemHints } from '../../../client/egress/egress.ts';
 import { stepName } from '../../../client/egress/proxy/proxy-url.ts';
 
@@ -71,20 +71,20 @@ describe('routeFromEnvironment()', () => {
 describe('chooseEgress()', () => {
   it('goes straight to a gateway without TLS, which is on this machine', () => {
     assert.equal(
-      chooseEgress({ gateway, tls: false, proxy: { https: 'http://p', all: 'http://p' } }).name,
+      chooseEgress(planRoute({ gateway, tls: false, proxy: { https: 'http://p', all: 'http://p' } })).name,
       'direct',
     );
   });
 
   it('keeps the password out of the name', () => {
     assert.equal(
-      chooseEgress({ gateway, tls: true, proxy: { https: 'http://u:canary@p:1' } }).name,
+      chooseEgress(planRoute({ gateway, tls: true, proxy: { https: 'http://u:canary@p:1' } })).name,
       'http://p:1',
     );
   });
 
   it('refuses a proxy that cannot be used before anything is asked', () => {
-    assert.throws(() => chooseEgress({ gateway, tls: true, proxy: { https: 'ftp://p' } }), {
+    assert.throws(() => chooseEgress(planRoute({ gateway, tls: true, proxy: { https: 'ftp://p' } })), {
       code: 'CONFIG_INVALID',
     });
   });

@@ -5,8 +5,9 @@ import type { Socket } from 'node:net';
 import { describe, it } from 'node:test';
 import { direct } from '../../../client/egress/direct.ts';
 import { loadEntry } from '../../../client/entry/choose.ts';
-import { entryNames, tunnelPath } from '../../../client/entry/entry.ts';
-import type { EntryName } from '../../../client/entry/entry.ts';
+import { entryNames } from '../../../protocol/entries.ts';
+import { tunnelPath } from '../../../client/entry/entry.ts';
+import type { EntryName } from '../../../protocol/entries.ts';
 import { answering, closedPort, listen, rawServer, readAll, tunnelRequest } from '../support.ts';
 import { gatewayDouble } from './gateway-double.ts';
 

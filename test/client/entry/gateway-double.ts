@@ -50,11 +50,12 @@ export function gatewayDouble(
   });
   server.on('request', (request, response) => {
     if (!request.url!.startsWith('/ssh/http/')) return;
-    const exchange = { response, remoteAddress: '127.0.0.1', id: 'double', signal: never };
+    const peer = { address: '127.0.0.1', localAddress: '127.0.0.1' };
+    const exchange = { response, remoteAddress: '127.0.0.1', peer, id: 'double', signal: never };
     const relays = {
       open: (_id: string, carrier: Carrier) => tunnelOn(carrier),
     } as unknown as ResumableTunnels;
-    httpEntry('/ssh/', () => relays, carriers).handle(request, exchange, (offer) => {
+    httpEntry('/ssh/', { tunnels: () => relays, carriers }).handle(request, exchange, (offer) => {
       if (offer.kind === 'resume') return offer.reject(new TunnelError('TUNNEL_GONE', 'no such tunnel'));
       void offer.accept().then((tunnel) => onTunnel(tunnel, request));
     });

@@ -301,7 +301,7 @@ describe('what programs read', () => {
       signedIn: false,
       confirmed: false,
       tunnels: [],
-      problem: { code: 'TOKEN_MISSING', message: `you are not signed in at ${url}` },
+      problem: { code: 'TOKEN_MISSING', message: `you are not signed in to ${url}` },
     });
     assert.equal((await home.run('hosts', '--json')).stdout, '');
     await home.run('login');

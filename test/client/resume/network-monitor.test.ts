@@ -9,8 +9,8 @@ const module = new URL('../../../client/resume/network-monitor.ts', import.meta.
 
 /** A process that says what it notices, and `ready` first. */
 const watcher = `
-  const { watchSurroundings } = await import(${JSON.stringify(module)});
-  watchSurroundings({ onWake: () => console.log('wake'), onNetworkChange: () => console.log('network') });
+  const { watchNetwork } = await import(${JSON.stringify(module)});
+  watchNetwork({ onWake: () => console.log('wake'), onNetworkChange: () => console.log('network') });
   console.log('ready');
   setInterval(() => {}, 1000);`;
 
@@ -26,7 +26,7 @@ const hasNamespaces =
   spawnSync('unshare', ['--net', 'ip', 'link', 'add', 'p0', 'type', 'veth', 'peer', 'name', 'p1']).status ===
   0;
 
-describe('watchSurroundings()', () => {
+describe('watchNetwork()', () => {
   it('notices that the process was stopped, as by a machine that sleeps', async (t) => {
     const { child, next } = start(t, process.execPath, ['--input-type=module', '-e', watcher]);
     assert.equal(await next(), 'ready');

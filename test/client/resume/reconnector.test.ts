@@ -9,8 +9,9 @@ import { buffer } from 'node:stream/consumers';
 import { after, before, describe, it } from 'node:test';
 import { direct } from '../../../client/egress/direct.ts';
 import type { ClientEntry } from '../../../client/entry/entry.ts';
-import { http } from '../../../client/entry/http.ts';
-import { relay } from '../../../client/entry/relay.ts';
+import { http, relay } from '../../../client/entry/resumable.ts';
+import { transitions } from '../../../client/resume/reconnector.ts';
+import type { ReconnectState } from '../../../client/resume/reconnector.ts';
 import { Secret } from '../../../protocol/secret.ts';
 import { startParts } from '../../server/support/gateway-parts.ts';
 import type { Parts } from '../../server/support/gateway-parts.ts';
@@ -20,6 +21,30 @@ import type { Fault, FaultProxy } from '../../support/fault-proxy.ts';
 
 /** Who owes an answer is asked, and given up, within this time. */
 const longestSilenceMs = 2000;
+
+const walk = (...events: string[]): string =>
+  events.reduce<string>((state, event) => {
+    const row: Partial<Record<string, ReconnectState>> = transitions[state as ReconnectState];
+    return row[event] ?? state;
+  }, 'connected');
+
+describe('the states of a tunnel', () => {
+  for (const [events, state] of [
+    [[], 'connected'],
+    [['resumed'], 'connected'],
+    [['unresponsive'], 'suspect'],
+    [['unresponsive', 'recovered'], 'connected'],
+    [['unresponsive', 'resumed'], 'connected'],
+    [['unresponsive', 'lost'], 'reconnecting'],
+    [['lost'], 'reconnecting'],
+    [['lost', 'lost', 'resumed'], 'connected'],
+    [['lost', 'closed', 'resumed'], 'ended'],
+  ] as const) {
+    it(`are ${state} after ${events.join(', ') || 'the start'}`, () => {
+      assert.equal(walk(...events), state);
+    });
+  }
+});
 
 for (const entry of [relay, http]) describe(`a resumable tunnel by ${entry.name}`, () => testTunnel(entry));
 

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { HedgedRetry } from '../../../client/resume/retry.ts';
-import type { TriesOptions } from '../../../client/resume/retry.ts';
+import type { RetryOptions } from '../../../client/resume/retry.ts';
 
 interface Try {
   readonly signal: AbortSignal;
@@ -21,7 +21,7 @@ interface Controlled {
 }
 
 /** Tries whose outcomes the test decides. */
-function controlled(options: Partial<TriesOptions<string>> = {}): Controlled {
+function controlled(options: Partial<RetryOptions<string>> = {}): Controlled {
   const made: Try[] = [];
   const discarded: string[] = [];
   const reviewed: unknown[] = [];

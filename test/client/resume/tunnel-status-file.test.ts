@@ -5,7 +5,7 @@ import { mkdirSync, readFileSync, readdirSync, statSync, symlinkSync, writeFileS
 import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
-import { ownLife } from '../../../client/os/process-identity.ts';
+import { ownIdentity } from '../../../client/os/process-identity.ts';
 import { tunnelFile, tunnelsHere } from '../../../client/resume/tunnel-status-file.ts';
 import { temporaryDirectory } from '../support.ts';
 
@@ -112,7 +112,7 @@ describe('tunnelFile() and tunnelsHere()', () => {
     const state = temporaryDirectory(t);
     const content = contentIn(state);
     const path = join(state, 'tunnels', 'elsewhere.1.json');
-    writeFileSync(path, JSON.stringify({ ...content, ...ownLife(), host: 'elsewhere', pid: 1 }));
+    writeFileSync(path, JSON.stringify({ ...content, ...ownIdentity(), host: 'elsewhere', pid: 1 }));
     assert.equal(tunnelsHere(state).length, 1);
     assert.ok(statSync(path).isFile());
   });

@@ -7,7 +7,7 @@ import type { AddressInfo } from 'node:net';
 import { before, describe, it } from 'node:test';
 import type { Browser, BrowserContext, Page } from 'playwright-core';
 import { addAccount } from '../../../server/login/accounts/accounts.ts';
-import { openEmbeddedStore } from '../../../server/store/sqlite-store.ts';
+import { openSqliteStore } from '../../../server/store/open-store.ts';
 import { begin, codeFields, makeKey, type TestKey, type TokenAnswer } from '../../server/login/support.ts';
 import { exchange, statusOf } from '../../server/support/gateway-parts.ts';
 import { upgradeHead } from '../../server/support/peers.ts';
@@ -96,7 +96,7 @@ describe('signing in with Chromium, through nginx', needs('chromium', 'nginx', '
         ],
       },
     });
-    const store = await openEmbeddedStore(storeFile);
+    const store = await openSqliteStore(storeFile);
     await addAccount(store, { name: 'alice', password, groups: ['dev', 'ops'] });
     await store.close();
     [browser, provider] = await Promise.all([
@@ -197,14 +197,16 @@ describe('signing in with Chromium, through nginx', needs('chromium', 'nginx', '
     const [key, program] = [await makeKey(), await startProgram()];
     const beginning = begin(url, { redirect_uri: program.redirectUri });
     await page.goto(beginning.url);
-    await page.getByRole('button', { name: 'Let it connect' }).click();
+    await page.getByRole('button', { name: 'Allow' }).click();
     const back = await program.arrival;
     const fields = { ...codeFields(beginning, back.href), redirect_uri: program.redirectUri };
     const tokens = await tokensFor(key, fields);
     assert.equal(await tunnelStatus(key, tokens.access_token), 502);
     await page.goto(`${url}access`);
-    await page.getByRole('button', { name: 'End the sign-in of postern, by Chrome on Linux' }).click();
-    await page.getByText('The sign-in is ended').waitFor();
+    await page
+      .getByRole('button', { name: 'End the sign-in of postern, signed in with Chrome on Linux' })
+      .click();
+    await page.getByText('The sign-in has ended').waitFor();
     assert.equal(await tunnelStatus(key, tokens.access_token), 401);
     await context.close();
   });
@@ -216,7 +218,7 @@ describe('signing in with Chromium, through nginx', needs('chromium', 'nginx', '
     await page.getByRole('link', { name: 'Continue with Example Corp' }).click();
     await signInAtProvider(page, 'carol');
     await page.getByRole('heading', { name: 'Your access' }).waitFor();
-    await page.getByText('You are corp:carol, in dev.').waitFor();
+    await page.getByText('Signed in as corp:carol (group: dev).').waitFor();
     await context.close();
   });
 
@@ -245,7 +247,7 @@ describe('signing in with Chromium, through nginx', needs('chromium', 'nginx', '
     await page.getByRole('heading', { name: 'Your access' }).waitFor();
     await provider!.running.stop();
     await page.reload();
-    await page.getByText('You are corp:erin').waitFor();
+    await page.getByText('Signed in as corp:erin').waitFor();
     const stranger = await fresh.newPage();
     await stranger.goto(`${url}access`);
     await stranger.getByRole('link', { name: 'Continue with Example Corp' }).click();
@@ -265,7 +267,7 @@ describe('signing in with Chromium, through nginx', needs('chromium', 'nginx', '
     await page.getByLabel('Code').fill(user_code.toLowerCase().replace('-', ' '));
     await page.keyboard.press('Enter');
     await page.getByText('postern/0.1.0 (laptop-7)').waitFor();
-    await page.getByRole('button', { name: 'let it in' }).click();
+    await page.getByRole('button', { name: 'I started this' }).click();
     await signIn(page);
     await page.getByRole('heading', { name: 'The other machine is signed in' }).waitFor();
     const tokens = await tokensFor(key, {
@@ -318,7 +320,7 @@ describe('signing in with Chromium, through nginx', needs('chromium', 'nginx', '
       await page.goto(await startEvil());
       await page.setContent(`<form method="post" action="${url}sign-out"><button>Win</button></form>`);
       await page.getByRole('button', { name: 'Win' }).click();
-      await page.getByRole('heading', { name: 'This page was too old' }).waitFor();
+      await page.getByRole('heading', { name: 'This page is out of date' }).waitFor();
       await page.goto(await startEvil());
       const read = await page.evaluate(
         `fetch(${JSON.stringify(`${url}access`)}, { credentials: 'include' }).then(() => 'read', () => 'refused')`,
@@ -377,20 +379,20 @@ describe('signing in with Chromium, through nginx', needs('chromium', 'nginx', '
         await signIn(page);
         await page.getByRole('heading', { name: 'Your access' }).waitFor();
         await page.getByLabel('Host').fill('box');
-        await page.getByRole('button', { name: 'Make a ticket' }).click();
-        await page.getByText('shown this once').waitFor();
+        await page.getByRole('button', { name: 'Create a ticket' }).click();
+        await page.getByText('not be shown again').waitFor();
         await shot('access');
         await page.goto(begin(url).url);
-        await page.getByRole('heading', { name: 'Let postern connect' }).waitFor();
+        await page.getByRole('heading', { name: 'Allow postern' }).waitFor();
         await shot('consent');
         await page.goto(`${url}oauth/device`);
         await shot('device');
         const code = await deviceCode();
         await page.getByLabel('Code').fill(code.user_code);
         await page.getByRole('button', { name: 'Continue' }).click();
-        await page.getByRole('heading', { name: 'Let this machine in' }).waitFor();
+        await page.getByRole('heading', { name: 'Allow this machine' }).waitFor();
         await shot('device-confirm');
-        await page.getByRole('button', { name: 'let it in' }).click();
+        await page.getByRole('button', { name: 'I started this' }).click();
         await page.getByRole('heading', { name: 'signed in' }).waitFor();
         await shot('device-done');
         await page.goto(`${url}sign-in/nothing`);

@@ -3,7 +3,8 @@ import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { before, describe, it } from 'node:test';
 import type { TestContext } from 'node:test';
 import { tunnelErrors, type TunnelErrorCode } from '../../../protocol/errors.ts';
-import { issueToken, openKeyFile, ownAudience, ownIssuer } from '../../../server/auth/gateway-key.ts';
+import { issueToken, openKeyFile, ownAudience } from '../../../server/auth/gateway-key.ts';
+import { ownIssuer } from '../../../server/config/issuer-urls.ts';
 import { gatewayCommand } from '../support/gateway.ts';
 import { clientBundle, needs } from '../support/needs.ts';
 import { eventually, output, start } from '../support/process.ts';
@@ -118,7 +119,7 @@ describe('a session during a long cut', lacking, () => {
     const world = await openWorld(scratchOf(t), 'nginx');
     const terminal = await openSession(world, world.ssh());
     await world.front!.stop();
-    await terminal.shows('\r\npostern: reconnecting… (the connection ended without a word)\r\n');
+    await terminal.shows('\r\npostern: reconnecting… (the connection ended without a Close frame)\r\n');
     await world.front!.start();
     await terminal.shows('\r\npostern: resumed after ');
     await terminal.echo();

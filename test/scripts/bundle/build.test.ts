@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import { before, describe, it } from 'node:test';
 import type { TestContext } from 'node:test';
 import { help } from '../../../client/commands/help.ts';
-import { entryNames } from '../../../client/entry/entry.ts';
+import { entryNames } from '../../../protocol/entries.ts';
 import { startEcho, startParts } from '../../server/support/gateway-parts.ts';
 import { startFaultProxy } from '../../support/fault-proxy.ts';
 import { authority, certificate, key } from '../../client/certificates.ts';

@@ -10,6 +10,7 @@ import { fixedKeys } from '../../../server/auth/jwt/jwks-cache.ts';
 import { jwtAuthenticator } from '../../../server/auth/jwt/jwt-authenticator.ts';
 import { issueToken, loadKeyFile, openKeyFile, ownAudience } from '../../../server/auth/gateway-key.ts';
 import type { SigningKey } from '../../../server/auth/gateway-key.ts';
+import { loopbackContext } from '../support/gateway-parts.ts';
 
 async function directory(t: TestContext): Promise<string> {
   const path = await mkdtemp(join(tmpdir(), 'postern-keys-'));
@@ -37,7 +38,7 @@ function authenticate(key: SigningKey, text: string) {
     keys: fixedKeys(key.publicKeys),
   };
   const authenticator = jwtAuthenticator([issuer], { now: () => request.now });
-  return authenticator.authenticate({ kind: 'token', token: new Secret(text) });
+  return authenticator.authenticate([{ kind: 'token', token: new Secret(text) }], loopbackContext);
 }
 
 describe('openKeyFile()', () => {

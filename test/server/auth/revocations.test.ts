@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { after, describe, it } from 'node:test';
 import { appliesTo, openRevocations } from '../../../server/auth/revocations.ts';
 import type { Revocable, Revocation } from '../../../server/auth/revocations.ts';
-import { openEmbeddedStore } from '../../../server/store/sqlite-store.ts';
+import { openSqliteStore } from '../../../server/store/open-store.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'postern-revocations-'));
 after(() => rmSync(folder, { recursive: true }));
@@ -41,7 +41,7 @@ const table: [revocation: Revocation, isAbout: boolean][] = [
 describe('revocations', () => {
   for (const [revocation, isAbout] of table) {
     it(`${JSON.stringify(revocation)} ${isAbout ? 'is' : 'is not'} about alice`, async () => {
-      const store = await openEmbeddedStore(newFile());
+      const store = await openSqliteStore(newFile());
       const revocations = await openRevocations(store);
       assert.equal(appliesTo(revocation, alice), isAbout);
       await revocations.revoke(revocation, 'a test');
@@ -51,7 +51,7 @@ describe('revocations', () => {
   }
 
   it('do not touch tokens without an id and a sign-in', async () => {
-    const store = await openEmbeddedStore(newFile());
+    const store = await openSqliteStore(newFile());
     const revocations = await openRevocations(store);
     await revocations.revoke({ kind: 'token', tokenId: 'undefined' }, '');
     await revocations.revoke({ kind: 'key', keyThumbprint: 'undefined' }, '');
@@ -61,7 +61,7 @@ describe('revocations', () => {
 
   it('hold from the moment they are asked for, and after a restart', async () => {
     const file = newFile();
-    const store = await openEmbeddedStore(file);
+    const store = await openSqliteStore(file);
     const revocations = await openRevocations(store);
     const told: string[] = [];
     revocations.onRevoked(({ kind }, reason) => told.push(`${kind} ${reason}`));
@@ -72,7 +72,7 @@ describe('revocations', () => {
     await revocations.revoke({ kind: 'signIn', signInId: 's1' }, 'once more');
     assert.equal(told.length, 1);
     await store.close();
-    const again = await openEmbeddedStore(file);
+    const again = await openSqliteStore(file);
     assert.equal((await openRevocations(again)).isRevoked(alice), true);
     await again.close();
   });
@@ -83,13 +83,13 @@ describe('revocations', () => {
       [500, 2000],
       [2000, 500],
     ]) {
-      const store = await openEmbeddedStore(`${file}.${times[0]}`);
+      const store = await openSqliteStore(`${file}.${times[0]}`);
       const revocations = await openRevocations(store);
       for (const issuedBefore of times)
         await revocations.revoke({ kind: 'subject', subject, issuedBefore }, '');
       assert.equal(revocations.isRevoked(alice), true);
       await store.close();
-      const again = await openEmbeddedStore(`${file}.${times[0]}`);
+      const again = await openSqliteStore(`${file}.${times[0]}`);
       assert.equal((await openRevocations(again)).isRevoked(alice), true);
       await again.close();
     }
@@ -97,7 +97,7 @@ describe('revocations', () => {
 
   it('of another process arrive', async () => {
     const file = newFile();
-    const [here, there] = [await openEmbeddedStore(file), await openEmbeddedStore(file)];
+    const [here, there] = [await openSqliteStore(file), await openSqliteStore(file)];
     const revocations = await openRevocations(here);
     const told = Promise.withResolvers<string>();
     revocations.onRevoked((_, reason) => told.resolve(reason));
@@ -110,7 +110,7 @@ describe('revocations', () => {
   });
 
   it('hold in this process even when the store has gone', async () => {
-    const store = await openEmbeddedStore(newFile());
+    const store = await openSqliteStore(newFile());
     const revocations = await openRevocations(store);
     revocations.close();
     await store.close();

@@ -5,12 +5,14 @@ import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { Secret } from '../../../protocol/secret.ts';
 import type { Principal } from '../../../server/auth/authenticator.ts';
-import { gatewayAuthenticator } from '../../../server/auth/gateway-authenticator.ts';
+import { authenticatorChain } from '../../../server/auth/authenticator-chain.ts';
+import { ticketAuthenticator } from '../../../server/auth/ticket-authenticator.ts';
 import { createTicketStore } from '../../../server/auth/tickets.ts';
 import type { Tickets } from '../../../server/auth/tickets.ts';
-import { openEmbeddedStore } from '../../../server/store/sqlite-store.ts';
+import { readCredentials } from '../../../server/entry/credentials.ts';
+import { openSqliteStore } from '../../../server/store/open-store.ts';
 import type { Store } from '../../../server/store/store.ts';
-import { oneToken } from '../support/gateway-parts.ts';
+import { loopbackContext, oneToken } from '../support/gateway-parts.ts';
 
 const minuteMs = 60_000;
 const alice: Principal = {
@@ -33,7 +35,7 @@ describe('tickets', () => {
   let store: Store;
   let tickets: Tickets;
   before(async () => {
-    store = await openEmbeddedStore(file, { now: () => now });
+    store = await openSqliteStore(file, { now: () => now });
     tickets = createTicketStore(store, { now: () => now });
   });
   after(async () => {
@@ -117,12 +119,14 @@ describe('tickets', () => {
   }
 
   it('come where tokens come, but not with a proof', async () => {
-    const authenticator = gatewayAuthenticator(oneToken, tickets);
-    const ask = async (text: string, more = {}): Promise<string> =>
-      (await authenticator.authenticate({ kind: 'token', token: new Secret(text), ...more })).subject;
+    const authenticator = authenticatorChain([ticketAuthenticator(tickets), oneToken]);
+    const ask = async (text: string, more = {}): Promise<string> => {
+      const credentials = readCredentials(`Bearer ${text}`).map((each) => ({ ...each, ...more }));
+      return (await authenticator.authenticate(credentials, loopbackContext)).subject;
+    };
     assert.equal(await ask('good'), 'alice');
     await assert.rejects(ask('pt_wrong'), { code: 'TOKEN_INVALID' });
-    await assert.rejects(authenticator.authenticate({ kind: 'none' }), { code: 'TOKEN_MISSING' });
+    await assert.rejects(authenticator.authenticate([], loopbackContext), { code: 'TOKEN_MISSING' });
     const { ticket } = await tickets.issue({ ...alice, subject: 'bob' }, request);
     const proof = { jwt: new Secret('x'), method: 'GET', path: '/' };
     await assert.rejects(ask(ticket, { proof }), { code: 'TOKEN_INVALID' });

@@ -5,7 +5,7 @@ import { existsSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, describe, it } from 'node:test';
-import { RequestRate } from '../../../server/login/authorization-server/rate-limit.ts';
+import { RateLimit } from '../../../server/login/authorization-server/rate-limit.ts';
 import { TunnelLimiter } from '../../../server/policy/limits.ts';
 import { SharedCounts } from '../../../server/cluster/shared-counter.ts';
 import { generousLimits } from '../support/gateway-parts.ts';
@@ -99,7 +99,7 @@ describe('counts that processes share', () => {
     const counts = make();
     let clock = 0;
     const [one, other] = [0, 1].map(
-      (column) => new RequestRate(2, { now: () => clock, shared: counts.counter(column) }),
+      (column) => new RateLimit(2, { now: () => clock, shared: counts.counter(column) }),
     );
     assert.deepEqual([one!.admit('192.0.2.1'), other!.admit('192.0.2.1')], [0, 0]);
     assert.ok(one!.admit('192.0.2.1') > 0);

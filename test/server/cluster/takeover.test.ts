@@ -8,7 +8,7 @@ import type { Duplex } from 'node:stream';
 import { finished, pipeline } from 'node:stream/promises';
 import { after, before, describe, it } from 'node:test';
 import { direct } from '../../../client/egress/direct.ts';
-import { relay } from '../../../client/entry/relay.ts';
+import { relay } from '../../../client/entry/resumable.ts';
 import { Secret } from '../../../protocol/secret.ts';
 import { makeCertificates } from '../../e2e/support/certificates.ts';
 import { gatewayCommand, startGateway } from '../../e2e/support/gateway.ts';

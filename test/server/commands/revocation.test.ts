@@ -11,7 +11,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { SignJWT } from 'jose';
 import { capsuleCodes } from '../../../protocol/capsule.ts';
 import { openRevocations } from '../../../server/auth/revocations.ts';
-import { openEmbeddedStore } from '../../../server/store/sqlite-store.ts';
+import { openSqliteStore } from '../../../server/store/open-store.ts';
 import { capsuleStream } from '../../../stream/capsule-stream.ts';
 import { gatewayCommand, startGateway } from '../../e2e/support/gateway.ts';
 import type { Gateway } from '../../e2e/support/gateway.ts';
@@ -344,7 +344,7 @@ describe('a gateway with state', () => {
     const tunnels: Socket[] = [];
     for (const token of tokens) tunnels.push(await rawUpgrade(gateway.port, connectHead(token)));
     const other = await open(await tokenOf('heidi', { sid: 'another sign-in' }));
-    const store = await openEmbeddedStore(settings().store.file);
+    const store = await openSqliteStore(settings().store.file);
     const startedAt = performance.now();
     const gone = tunnels.map(async (tunnel) => {
       assert.equal(await outcome(tunnel), 'ECONNRESET');

@@ -103,6 +103,15 @@ describe('postern-gateway serve', () => {
     tunnel.destroy();
   });
 
+  it('names the keys whose change waits for a restart, after SIGHUP', async () => {
+    const gateway = await gatewayWith();
+    const settings = JSON.parse(readFileSync(gateway.configFile, 'utf8')) as object;
+    writeFileSync(gateway.configFile, JSON.stringify({ ...settings, resume: { keepMinutes: 1 } }));
+    gateway.running.signal('SIGHUP');
+    await eventually(() => gateway.running.log().includes('"keys":["resume.keepMinutes"]'));
+    assert.match(gateway.running.log(), /configuration reloaded/);
+  });
+
   it('ends a tunnel when its session time is over', async () => {
     const gateway = await gatewayWith({ limits: { sessionHours: 1 / 3600 } });
     assert.equal(await outcome(await open(gateway)), 'ECONNRESET');

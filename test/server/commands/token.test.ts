@@ -9,6 +9,7 @@ import { token } from '../../../server/commands/token.ts';
 import { defaultConfigText } from '../../../server/config/sample.ts';
 import { loadConfig } from '../../../server/config/load.ts';
 import { directoryWith, run } from './bench.ts';
+import { loopbackContext } from '../support/gateway-parts.ts';
 
 describe('postern-gateway token', () => {
   it('prints a token, and only that, which the gateway believes', async (t) => {
@@ -34,7 +35,10 @@ describe('postern-gateway token', () => {
 
     const config = await loadConfig(file, {});
     const authenticator = jwtAuthenticator(trustedIssuers(config, await openKeyFile(config.keyFile)));
-    const principal = await authenticator.authenticate({ kind: 'token', token: new Secret(stdout.trim()) });
+    const principal = await authenticator.authenticate(
+      [{ kind: 'token', token: new Secret(stdout.trim()) }],
+      loopbackContext,
+    );
     assert.equal(principal.issuer, config.publicUrl.href);
     assert.equal(principal.subject, 'ci-bot');
     assert.deepEqual([[...principal.groups], principal.targets], [['dev', 'ops'], ['box:22']]);

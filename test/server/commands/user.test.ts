@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { openRevocations } from '../../../server/auth/revocations.ts';
 import { user as command } from '../../../server/commands/user.ts';
-import { openEmbeddedStore } from '../../../server/store/sqlite-store.ts';
+import { openSqliteStore } from '../../../server/store/open-store.ts';
 import { run } from './bench.ts';
 import type { Ran } from './bench.ts';
 
@@ -50,7 +50,7 @@ describe('postern-gateway user', () => {
       ],
     );
     assert.equal((await user(['list'])).stdout, 'alice  dev,ops  disabled\nbob  dev\n');
-    const store = await openEmbeddedStore(join(folder, 'postern.db'));
+    const store = await openSqliteStore(join(folder, 'postern.db'));
     const revocations = await openRevocations(store);
     const before = { issuer: 'http://127.0.0.1:8022/ssh/oauth', issuedAt: new Date(Date.now() - 60_000) };
     for (const subject of ['alice', 'bob'])

@@ -9,18 +9,18 @@ import type { TestContext } from 'node:test';
 import { RecordDecoder, encodeRecord, recordTypes } from '../../../protocol/http-carrier-record.ts';
 import type { CarrierEnd } from '../../../stream/carrier.ts';
 import { HttpCarriers } from '../../../server/entry/http-carrier.ts';
-import type { AnswerStyle, InboundHttpCarrier } from '../../../server/entry/http-carrier.ts';
+import type { ResponseStyle, InboundHttpCarrier } from '../../../server/entry/http-carrier.ts';
 import { listen } from '../../client/support.ts';
 
-const times = { unansweredMs: 50, emptyAnswerMs: 50 };
+const times = { noResponseMs: 50, emptyResponseMs: 50 };
 
 /** A real server, each of whose answers is one of the carrier. */
 async function answering(
   t: TestContext,
   carrier: InboundHttpCarrier,
-): Promise<(style: AnswerStyle) => Promise<IncomingMessage>> {
+): Promise<(style: ResponseStyle) => Promise<IncomingMessage>> {
   const server = createServer((request, response) =>
-    carrier.answer(response, request.url === '/brief' ? 'brief' : 'streaming'),
+    carrier.respond(response, request.url === '/brief' ? 'brief' : 'streaming'),
   );
   const port = await listen(t, server);
   return async (style) => {

@@ -12,6 +12,7 @@ import {
   startEcho,
   startParts,
   statusOf,
+  tokenAuthenticator,
 } from '../support/gateway-parts.ts';
 import type { Parts } from '../support/gateway-parts.ts';
 import { connectPeer, peers, relayHead, upgradeHead, webSocketFields } from '../support/peers.ts';
@@ -167,7 +168,7 @@ for (const [name, ask] of Object.entries(ways)) {
 
     it('comes when checking the token takes too long', async () => {
       const parts = await startParts({
-        authenticator: { authenticate: () => new Promise(() => {}) },
+        authenticator: tokenAuthenticator(() => new Promise(() => {})),
         limits: { ...generousLimits, preAuthMs: 50 },
       });
       assert.equal(codeOf(await exchange(parts.port, ask('box:22'))), 'SIGN_IN_TIMEOUT');

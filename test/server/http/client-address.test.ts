@@ -1,15 +1,18 @@
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
 import type { IncomingMessage } from 'node:http';
+import { connect, createServer } from 'node:net';
+import type { AddressInfo, Socket } from 'node:net';
 import { describe, it } from 'node:test';
-import { remoteAddressBehind } from '../../../server/http/client-address.ts';
+import { connectionPeer, remoteAddressBehind } from '../../../server/http/client-address.ts';
 
 const behind = remoteAddressBehind(['127.0.0.0/8', '::1', '10.9.0.0/16']);
 
 const table: [peer: string | undefined, forwarded: string | undefined, caller: string][] = [
-  // Nobody is believed who is not a trusted proxy.
+  // Forwarded headers of other peers are ignored.
   ['203.0.113.5', undefined, '203.0.113.5'],
   ['203.0.113.5', '198.51.100.1', '203.0.113.5'],
-  // A trusted proxy is believed, as far as the chain of trusted proxies goes.
+  // Those of a trusted proxy count, as far as the chain of trusted proxies goes.
   ['127.0.0.1', '203.0.113.5', '203.0.113.5'],
   ['127.0.0.1', '198.51.100.1, 203.0.113.5', '203.0.113.5'],
   ['127.0.0.1', '198.51.100.1, 203.0.113.5, 10.9.0.1', '203.0.113.5'],
@@ -19,7 +22,7 @@ const table: [peer: string | undefined, forwarded: string | undefined, caller: s
   ['::ffff:127.0.0.1', '203.0.113.5', '203.0.113.5'],
   ['::ffff:203.0.113.5', '198.51.100.1', '203.0.113.5'],
   [undefined, '203.0.113.5', '203.0.113.5'],
-  // What is no address is not believed, nor anything before it.
+  // An entry that is no address is ignored, and so is everything before it.
   ['127.0.0.1', 'unknown', '127.0.0.1'],
   ['127.0.0.1', '203.0.113.5, unknown', '127.0.0.1'],
   ['127.0.0.1', '203.0.113.5:4711', '127.0.0.1'],
@@ -36,4 +39,18 @@ describe('the address of a caller', () => {
       assert.equal(behind(request), caller);
     });
   }
+});
+
+describe('the peer of a connection', () => {
+  it('is what the kernel reports, without a certificate in the clear', async () => {
+    const server = createServer();
+    server.listen(0, '127.0.0.1');
+    await once(server, 'listening');
+    const client = connect((server.address() as AddressInfo).port, '127.0.0.1');
+    const [socket] = (await once(server, 'connection')) as [Socket];
+    assert.deepEqual(connectionPeer(socket), { address: '127.0.0.1', localAddress: '127.0.0.1' });
+    client.destroy();
+    socket.destroy();
+    server.close();
+  });
 });

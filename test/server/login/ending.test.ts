@@ -4,7 +4,7 @@ import { once } from 'node:events';
 import type { Socket } from 'node:net';
 import { after, before, describe, it } from 'node:test';
 import { openRevocations } from '../../../server/auth/revocations.ts';
-import { openEmbeddedStore } from '../../../server/store/sqlite-store.ts';
+import { openSqliteStore } from '../../../server/store/open-store.ts';
 import { startEcho } from '../support/gateway-parts.ts';
 import { rawUpgrade, upgradeHead } from '../support/peers.ts';
 import {
@@ -100,7 +100,7 @@ describe('ending', () => {
 
   it('everything of a person, from another process, ends the tunnel, the program and the browser within a second', async () => {
     const socket = await open();
-    const store = await openEmbeddedStore(gateway.storeFile);
+    const store = await openSqliteStore(gateway.storeFile);
     const revocations = await openRevocations(store);
     const [closed, asked] = [once(socket, 'close'), performance.now()];
     await revocations.revoke({ kind: 'subject', subject: 'alice', issuedBefore: Date.now() }, 'test');
@@ -115,7 +115,7 @@ describe('ending', () => {
   });
 
   it('everything of a person ends no sign-in that comes after it, however soon, and each that was before', async () => {
-    const store = await openEmbeddedStore(gateway.storeFile);
+    const store = await openSqliteStore(gateway.storeFile);
     const revocations = await openRevocations(store);
     await open();
     const before = tokens;

@@ -8,7 +8,7 @@ import { SignJWT, calculateJwkThumbprint, exportJWK } from 'jose';
 import type { JWK } from 'jose';
 import { addAccount } from '../../../server/login/accounts/accounts.ts';
 import { postern } from '../../../server/plugin.ts';
-import { openEmbeddedStore } from '../../../server/store/sqlite-store.ts';
+import { openSqliteStore } from '../../../server/store/open-store.ts';
 import { freePort } from '../../e2e/support/process.ts';
 
 export const password = 'correct horse battery';
@@ -46,7 +46,7 @@ export async function startTestGateway(settings: object = {}): Promise<TestGatew
     },
   });
   await app.listen({ host: '127.0.0.1', port });
-  const store = await openEmbeddedStore(storeFile);
+  const store = await openSqliteStore(storeFile);
   await addAccount(store, { name: 'alice', password, groups: ['dev'] });
   await addAccount(store, { name: 'bob', password, groups: [] });
   await store.close();
@@ -246,7 +246,7 @@ export function codeFields(beginning: Beginning, back: string | undefined): Reco
   };
 }
 
-/** Asks the API who a token is for. */
+/** Requests the access of a token from the API. */
 export async function askAccess(gateway: string, key: TestKey, token: string): Promise<Response> {
   const url = new URL('api/access', gateway).href;
   const ath = createHash('sha256').update(token).digest('base64url');

@@ -1,8 +1,12 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
+import { TunnelError } from '../../../protocol/errors.ts';
 import type { Principal } from '../../../server/auth/authenticator.ts';
+import { ownCounter } from '../../../server/policy/counter.ts';
 import { TunnelLimiter } from '../../../server/policy/limits.ts';
 import { generousLimits } from '../support/gateway-parts.ts';
+
+const never = new AbortController().signal;
 
 function principal(issuer: string, subject: string): Principal {
   return { issuer, subject, groups: new Set(), issuedAt: new Date(), expiresAt: new Date() };
@@ -26,13 +30,50 @@ describe('the counts of tunnels', () => {
     }
   });
 
-  it('keep the same subject of two issuers apart', () => {
+  it('keep the same subject of two issuers apart', async () => {
     const counts = new TunnelLimiter();
-    const limits = { ...generousLimits, perSubject: 1 };
-    counts.acquireForPrincipal(principal('one', 'x'), limits);
-    counts.acquireForPrincipal(principal('two', 'x'), limits);
-    counts.acquireForPrincipal(principal('one","x', ''), limits);
-    assert.throws(() => counts.acquireForPrincipal(principal('one', 'x'), limits), { code: 'LIMIT_SUBJECT' });
+    const limits = { perSubject: 1 };
+    await counts.acquireForPrincipal(principal('one', 'x'), limits, never);
+    await counts.acquireForPrincipal(principal('two', 'x'), limits, never);
+    await counts.acquireForPrincipal(principal('one","x', ''), limits, never);
+    await assert.rejects(counts.acquireForPrincipal(principal('one', 'x'), limits, never), {
+      code: 'LIMIT_SUBJECT',
+    });
+  });
+
+  it('release the tunnel of a principal that is over the limit', async () => {
+    const removed: string[] = [];
+    const counts = new TunnelLimiter(ownCounter(), {
+      add: async () => 2,
+      remove: (name) => void removed.push(name),
+    });
+    const limits = { perSubject: 1 };
+    await assert.rejects(counts.acquireForPrincipal(principal('one', 'x'), limits, never), {
+      code: 'LIMIT_SUBJECT',
+    });
+    assert.deepEqual(removed, ['subject ["one","x"]']);
+  });
+
+  it('release the tunnel of a client that left while it was counted', async () => {
+    const counting = Promise.withResolvers<number>();
+    const removed = Promise.withResolvers<string>();
+    const counts = new TunnelLimiter(ownCounter(), { add: () => counting.promise, remove: removed.resolve });
+    const client = new AbortController();
+    const acquiring = counts.acquireForPrincipal(principal('one', 'x'), { perSubject: 9 }, client.signal);
+    client.abort(new Error('the client has left'));
+    await assert.rejects(acquiring, { message: 'the client has left' });
+    counting.resolve(1);
+    assert.equal(await removed.promise, 'subject ["one","x"]');
+  });
+
+  it('count nothing when a counter elsewhere fails', async () => {
+    const counts = new TunnelLimiter(ownCounter(), {
+      add: () => Promise.reject(new TunnelError('STORE_UNAVAILABLE', 'a test')),
+      remove: () => assert.fail('nothing was counted'),
+    });
+    await assert.rejects(counts.acquireForPrincipal(principal('one', 'x'), { perSubject: 9 }, never), {
+      code: 'STORE_UNAVAILABLE',
+    });
   });
 
   it('take the addresses of one IPv6 network as one', () => {

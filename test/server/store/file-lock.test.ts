@@ -12,11 +12,11 @@ describe('a file lock', () => {
   const file = join(folder, 'lock');
   after(() => rmSync(folder, { recursive: true }));
 
-  it('has one holder at a time; who waits gets it next, or is told that it takes too long', async () => {
+  it('has one holder at a time; a waiting caller gets it next, or fails when that takes too long', async () => {
     const [one, other] = [new FileLock(file), new FileLock(file)];
-    const release = await one.take(0);
-    await assert.rejects(other.take(20), /another process/);
-    const waiting = other.take(10_000);
+    const release = await one.acquire(0);
+    await assert.rejects(other.acquire(20), /another process/);
+    const waiting = other.acquire(10_000);
     release();
     (await waiting)();
     one.close();
@@ -26,7 +26,7 @@ describe('a file lock', () => {
   it('is free when the process that held it was killed', async () => {
     const source = `
       import { FileLock } from ${JSON.stringify(new URL('../../../server/store/file-lock.ts', import.meta.url))};
-      await new FileLock(${JSON.stringify(file)}).take(0);
+      await new FileLock(${JSON.stringify(file)}).acquire(0);
       console.log('taken');
       setInterval(() => {}, 1000);`;
     const holder = spawn(process.execPath, ['--input-type=module', '-e', source], {
@@ -34,10 +34,10 @@ describe('a file lock', () => {
     });
     await once(holder.stdout, 'data');
     const lock = new FileLock(file);
-    await assert.rejects(lock.take(0));
+    await assert.rejects(lock.acquire(0));
     holder.kill('SIGKILL');
     await once(holder, 'exit');
-    (await lock.take(0))();
+    (await lock.acquire(0))();
     lock.close();
   });
 });

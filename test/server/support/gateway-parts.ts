@@ -5,7 +5,8 @@ import { connect, createServer as createTcpServer } from 'node:net';
 import type { AddressInfo, Server as TcpServer, Socket } from 'node:net';
 import { buffer } from 'node:stream/consumers';
 import { TunnelError } from '../../../protocol/errors.ts';
-import type { Authenticator } from '../../../server/auth/authenticator.ts';
+import type { AuthenticationContext, Authenticator } from '../../../server/auth/authenticator.ts';
+import { jwtAuthenticator } from '../../../server/auth/jwt/jwt-authenticator.ts';
 import type { Revocations } from '../../../server/auth/revocations.ts';
 import type { Limits } from '../../../server/config/config.ts';
 import type { Dialer } from '../../../server/dial/dialer.ts';
@@ -35,24 +36,34 @@ export const generousLimits: Limits = {
   graceMs: 1000,
 };
 
-/** Lets the token `good` in, as the subject `alice`. */
-export const oneToken: Authenticator = {
-  async authenticate(credentials) {
-    if (credentials.kind === 'none') throw new TunnelError('TOKEN_MISSING', 'no token');
-    if (credentials.kind !== 'token' || credentials.token.reveal() !== 'good') {
-      throw new TunnelError('TOKEN_INVALID', 'bad token');
-    }
-    return {
-      issuer: 'test',
-      subject: 'alice',
-      groups: new Set(),
-      issuedAt: new Date(),
-      expiresAt: new Date(Date.now() + 60_000),
-    };
-  },
+/** A request on a connection of loopback. */
+export const loopbackContext: AuthenticationContext = {
+  peer: { address: '127.0.0.1', localAddress: '127.0.0.1' },
 };
 
-/** Dials what was asked for, on loopback. */
+/** An authenticator of tokens, with the challenge of the gateway's own. */
+export function tokenAuthenticator(authenticate: Authenticator['authenticate']): Authenticator {
+  const { challenge } = jwtAuthenticator([]);
+  return { kinds: ['token'], challenge, authenticate };
+}
+
+/** Accepts the token `good`, as the subject `alice`. */
+export const oneToken: Authenticator = tokenAuthenticator(async (credentials) => {
+  if (credentials.length === 0) throw new TunnelError('TOKEN_MISSING', 'no token');
+  const [credential] = credentials;
+  if (credential?.kind !== 'token' || credential.token.reveal() !== 'good') {
+    throw new TunnelError('TOKEN_INVALID', 'bad token');
+  }
+  return {
+    issuer: 'test',
+    subject: 'alice',
+    groups: new Set(),
+    issuedAt: new Date(),
+    expiresAt: new Date(Date.now() + 60_000),
+  };
+});
+
+/** Dials the port of the target on loopback. */
 export const loopbackDialer: Dialer = {
   async dial({ address }, signals) {
     const socket = connect({ host: '127.0.0.1', port: address.port, allowHalfOpen: true });
@@ -67,14 +78,14 @@ export interface Parts {
   readonly port: number;
   readonly sessions: Sessions;
   readonly relays: ResumableTunnels;
-  /** The record of every offer that is over. */
+  /** The record of every session that has ended. */
   readonly ended: SessionRecord[];
-  /** Resolves when that many offers are over. */
+  /** Resolves when that many sessions have ended. */
   endedCount(count: number): Promise<void>;
   close(): Promise<void>;
 }
 
-/** A real HTTP server with all entries under `/ssh/`, and a pipeline whose parts a test may replace. */
+/** A real HTTP server with all entries under `/ssh/`, and a pipeline whose parts a test can replace. */
 export async function startParts(
   replace: Partial<PipelineSettings> & {
     observers?: readonly SessionObserver[];
@@ -122,13 +133,14 @@ export async function startParts(
     origins: () => ['https://listed.example'],
     remoteAddress: remoteAddressBehind([]),
     onOffer: (offer: Offer | ResumeOffer) =>
-      void (offer.kind === 'resume' ? resumeTunnel(offer, context, pipeline) : openTunnel(offer, context, pipeline)),
-    onMalformed(incoming: Omit<Incoming, 'socket'>, asked: string, error: TunnelError) {
-      const offer = { ...incoming, entry: 'none', requested: asked, credentials: { kind: 'none' } as const };
-      sessions.begin({ ...offer, reject() {} }).end(error.code);
+      void (offer.kind === 'resume'
+        ? resumeTunnel(offer, context, pipeline)
+        : openTunnel(offer, context, pipeline)),
+    onMalformed(incoming: Omit<Incoming, 'socket'>, requested: string, error: TunnelError) {
+      sessions.begin({ ...incoming, entry: 'none', requested }).end(error.code);
     },
   };
-  const [plain] = plainEntries('/ssh/', ['http'], { relays: () => relays });
+  const [plain] = plainEntries('/ssh/', ['http'], { tunnels: () => relays });
   const server = createServer((request, response) => {
     const path = request.url!.split('?')[0];
     const route = plain!.routes.find((one) => `/ssh/${one.path}` === path && one.method === request.method);
@@ -182,7 +194,7 @@ export async function startTarget(
   };
 }
 
-/** A target that sends back what it gets, and ends when its peer ends. */
+/** A target that echoes, and ends when its peer ends. */
 export function startEcho(): Promise<{ port: number; close(): void }> {
   return startTarget((socket) => socket.pipe(socket));
 }
@@ -194,7 +206,7 @@ export async function dial(port: number): Promise<Socket> {
   return socket;
 }
 
-/** Sends a request as it is, and gives everything that comes back until the connection ends. */
+/** Sends a request as it is, and resolves to everything received until the connection ends. */
 export async function exchange(port: number, request: string | Buffer): Promise<string> {
   const socket = await dial(port);
   socket.write(request);
@@ -203,7 +215,7 @@ export async function exchange(port: number, request: string | Buffer): Promise<
   return answer;
 }
 
-/** Reads up to and with the blank line that ends a head; what follows stays in the socket. */
+/** Reads a head up to and including its blank line; the bytes that follow stay in the socket. */
 export async function readHead(socket: Socket): Promise<string> {
   let head = '';
   while (!head.endsWith('\r\n\r\n')) {

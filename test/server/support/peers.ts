@@ -12,7 +12,7 @@ import { RelayStream } from '../../../stream/relay-stream.ts';
 import { eofSubprotocol, webSocketStream } from '../../../stream/websocket-stream.ts';
 import { dial, readHead } from './gateway-parts.ts';
 
-/** Opens a tunnel to `target` through the gateway at `port`, and gives its bytes. */
+/** Opens a tunnel to `target` through the gateway at `port`, and resolves to its byte stream. */
 export interface Peer {
   readonly name: string;
   open(port: number, target: string, token?: string): Promise<Duplex>;
@@ -31,7 +31,7 @@ export function upgradeHead(path: string, upgrade: string, more = ''): string {
   return `GET ${path} HTTP/1.1\r\nHost: gw.example\r\nConnection: Upgrade\r\nUpgrade: ${upgrade}\r\n${more}\r\n`;
 }
 
-/** The fields a WebSocket handshake needs besides. */
+/** The further fields of a WebSocket handshake. */
 export const webSocketFields = 'Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n';
 
 /** The head of a request for a tunnel by relay, as a raw client writes it. */
@@ -104,7 +104,7 @@ export const relayPeer: Peer = {
   },
 };
 
-/** The tunnel of a client that never comes back. */
+/** The tunnel of a client that never resumes. */
 function relayTunnel(carrier: Carrier): Promise<Duplex> {
   return new Promise((resolve, reject) => {
     carrier.listen({

@@ -23,14 +23,14 @@ export function newProofKey(alg: ProofKey['alg'] = 'ES256'): ProofKey {
   return { alg, privateKey, jwk, thumbprint: sha256(JSON.stringify(jwk)) };
 }
 
-/** What is changed of a proof that would be right. */
+/** Changes to an otherwise valid proof. */
 export interface ProofChange {
   readonly header?: Json;
   readonly payload?: Json;
   readonly signer?: KeyObject;
 }
 
-/** A proof (RFC 9449 §4.2) that `key` is held by who sends `token` to `url`. */
+/** A proof (RFC 9449 §4.2) that the sender of `token` to `url` holds `key`. */
 export function makeProof(
   key: ProofKey,
   about: { method: string; url: string; token: string; nowMs: number },

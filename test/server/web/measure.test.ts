@@ -9,7 +9,7 @@ import type { FastifyInstance } from 'fastify';
 import { TunnelError } from '../../../protocol/errors.ts';
 import { measureRoutes } from '../../../server/web/measure.ts';
 import { readProvenCredentials } from '../../../server/entry/credentials.ts';
-import { oneToken } from '../support/gateway-parts.ts';
+import { loopbackContext, oneToken } from '../support/gateway-parts.ts';
 
 interface Measured {
   readonly app: FastifyInstance;
@@ -19,7 +19,7 @@ interface Measured {
 
 async function measured(t: TestContext): Promise<Measured> {
   const app = fastify();
-  measureRoutes(app, (request) => oneToken.authenticate(readProvenCredentials(request.raw)));
+  measureRoutes(app, (request) => oneToken.authenticate(readProvenCredentials(request.raw), loopbackContext));
   app.setErrorHandler((error, _request, reply) =>
     reply
       .code(error instanceof TunnelError ? error.facts.status : 500)
@@ -47,7 +47,7 @@ describe('api/measure', () => {
     assert.deepEqual(await answer.json(), { bytes: 100_000 });
   });
 
-  it('ends the connection of who sends more than its limit', async (t) => {
+  it('ends the connection of a client that sends more than its limit', async (t) => {
     const { url } = await measured(t);
     const typed = { ...headers, 'Content-Type': 'application/octet-stream' };
     const body = new Uint8Array(5 * 1024 * 1024);
@@ -69,13 +69,13 @@ describe('api/measure', () => {
   }
 
   for (const method of ['GET', 'POST']) {
-    it(`is for those who have signed in (${method})`, async (t) => {
+    it(`is for authenticated callers (${method})`, async (t) => {
       const { url } = await measured(t);
       assert.equal((await fetch(`${url}?bytes=1`, { method })).status, 401);
     });
   }
 
-  it('says one byte before a silence, which ends with the server', async (t) => {
+  it('sends one byte before a silence, which ends with the server', async (t) => {
     const { app, port } = await measured(t);
     const socket = connect({ port, host: '127.0.0.1' });
     socket.write(

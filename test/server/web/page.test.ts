@@ -64,7 +64,7 @@ describe('the page of one’s access', () => {
 describe('explainError()', () => {
   for (const code of ['', '__proto__', 'constructor', 'toString', 'never heard of']) {
     it(`has words for ${JSON.stringify(code)}`, () =>
-      assert.equal(explainError(code).title, 'That did not work'));
+      assert.equal(explainError(code).title, 'Something went wrong'));
   }
 });
 

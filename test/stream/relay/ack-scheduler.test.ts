@@ -20,7 +20,7 @@ function scheduler(): Scheduled {
   const acks = new AckScheduler({
     relay,
     thresholdBytes: 100,
-    unreadBytes: () => now.unreadBytes,
+    reader: now,
     isAttached: () => now.isAttached,
     send: (at) => sent.push(at),
   });

@@ -59,7 +59,7 @@ async function scripted(t: TestContext, act: Act, user?: string): Promise<{ egre
       ...(user === undefined ? {} : { user, password: new Secret('canary') }),
     },
     {},
-    { mayAsk: false },
+    { isPromptAllowed: false },
   );
   return { egress, seen };
 }

@@ -7,6 +7,7 @@ import { describe, it } from 'node:test';
 import type { TestContext } from 'node:test';
 import { createServer as createTlsServer } from 'node:tls';
 import { chooseEgress } from '../../../../client/egress/choose.ts';
+import { planRoute } from '../../../../client/egress/route/environment.ts';
 import { httpProxy } from '../../../../client/egress/proxy/http-proxy.ts';
 import { authority, certificate, key } from '../../certificates.ts';
 import { answering, closedPort, listen, rawServer, temporaryDirectory } from '../../support.ts';
@@ -46,7 +47,7 @@ describe('httpProxy()', () => {
     );
     const port = await listen(t, tunnelling(target, heads));
     const way = { gateway, tls: true, proxy: { https: `http://m%40x:p%3A@127.0.0.1:${port}` } };
-    await assert.rejects(chooseEgress(way).connect(gateway, never), { code: 'PROXY_REFUSED' });
+    await assert.rejects(chooseEgress(planRoute(way)).connect(gateway, never), { code: 'PROXY_REFUSED' });
     assert.match(heads[0]!, /^CONNECT gw\.example:443 HTTP\/1\.1\r\n/);
     assert.match(heads[0]!, /^Host: gw\.example:443\r$/im);
     assert.match(heads[0]!, /^Proxy-Connection: keep-alive\r$/im);
@@ -94,7 +95,7 @@ describe('httpProxy()', () => {
     const port = await closedPort();
     const way = { gateway, tls: true, proxy: { https: `http://u:canary@127.0.0.1:${port}` } };
     await assert.rejects(
-      chooseEgress(way).connect(gateway, never),
+      chooseEgress(planRoute(way)).connect(gateway, never),
       (error: Error & { code: string }) =>
         error.code === 'PROXY_UNREACHABLE' && !error.message.includes('canary'),
     );
@@ -128,11 +129,14 @@ describe('httpProxy()', () => {
     );
     const proxy = { https: `https://localhost:${port}` };
     const here = { host: 'localhost', port: target };
-    const socket = await chooseEgress({ gateway: here, tls: true, proxy, caFile: ca }).connect(here, never);
+    const socket = await chooseEgress(planRoute({ gateway: here, tls: true, proxy, caFile: ca })).connect(
+      here,
+      never,
+    );
     const chunks = await socket.toArray();
     assert.equal(Buffer.concat(chunks).toString(), 'inside');
     socket.destroy();
-    await assert.rejects(chooseEgress({ gateway: here, tls: true, proxy }).connect(here, never), {
+    await assert.rejects(chooseEgress(planRoute({ gateway: here, tls: true, proxy })).connect(here, never), {
       code: 'TLS_FAILED',
     });
   });

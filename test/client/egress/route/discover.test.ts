@@ -4,7 +4,8 @@ import { createServer } from 'node:http';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
 import type { TestContext } from 'node:test';
-import { describe as describeWay } from '../../../../client/egress/route/describe.ts';
+import { describe as describeRoute } from '../../../../client/egress/route/describe.ts';
+import { planRoute } from '../../../../client/egress/route/environment.ts';
 import { connectDiscovered } from '../../../../client/egress/route/discover.ts';
 import type { RouteRequest } from '../../../../client/egress/route/route.ts';
 import { answering, closedPort, listen, temporaryDirectory } from '../../support.ts';
@@ -85,7 +86,7 @@ describe('describe()', () => {
   it('says what was chosen, by whom and why, without passwords', async (t) => {
     const state = temporaryDirectory(t);
     const way: RouteRequest = { gateway, tls: true, proxy: { https: 'http://u:canary@p:1' }, state };
-    const said = await describeWay(way, never);
+    const said = await describeRoute(planRoute(way), never);
     assert.deepEqual(said, {
       source: 'HTTPS_PROXY',
       why: 'it is set',
@@ -100,16 +101,16 @@ describe('describe()', () => {
     const path = join(temporaryDirectory(t), 'proxy.pac');
     writeFileSync(path, pac(`PROXY p:1; SOCKS q; DIRECT`));
     const way = wayBy(t, path);
-    const first = await describeWay(way, never);
+    const first = await describeRoute(planRoute(way), never);
     assert.deepEqual(
       [first.source, first.steps, first.isRemembered],
       ['POSTERN_PAC', ['http://p:1', 'socks5h://q:1080', 'direct'], false],
     );
-    assert.equal((await describeWay(way, never)).isRemembered, true);
+    assert.equal((await describeRoute(planRoute(way), never)).isRemembered, true);
   });
 
   it('tells why a PAC file is not followed', async (t) => {
-    const said = await describeWay(wayBy(t, '/does/not/exist'), never);
+    const said = await describeRoute(planRoute(wayBy(t, '/does/not/exist')), never);
     assert.deepEqual(said.steps, ['direct']);
     assert.match(said.trouble!, /cannot read the PAC file/);
   });

@@ -6,6 +6,7 @@ import { describe, it } from 'node:test';
 import type { TestContext } from 'node:test';
 import { createServer as createTlsServer, rootCertificates } from 'node:tls';
 import { chooseEgress } from '../../../../client/egress/choose.ts';
+import { planRoute } from '../../../../client/egress/route/environment.ts';
 import { findAuthority } from '../../../../client/egress/tls/last-ca.ts';
 import { routeCache } from '../../../../client/egress/route/route-cache.ts';
 import type { RouteRequest } from '../../../../client/egress/route/route.ts';
@@ -36,7 +37,7 @@ async function gatewayWith(
 }
 
 async function read(way: RouteRequest): Promise<string> {
-  const socket = await chooseEgress(way).connect(way.gateway, never);
+  const socket = await chooseEgress(planRoute(way)).connect(way.gateway, never);
   return Buffer.concat((await socket.toArray()) as Buffer[]).toString();
 }
 

@@ -6,6 +6,7 @@ import { describe, it } from 'node:test';
 import type { TestContext } from 'node:test';
 import { createServer as createTlsServer } from 'node:tls';
 import { chooseEgress } from '../../../../client/egress/choose.ts';
+import { planRoute } from '../../../../client/egress/route/environment.ts';
 import { stepEgress } from '../../../../client/egress/route/hop-egress.ts';
 import { trustOf } from '../../../../client/egress/tls/trust.ts';
 import { routeCache } from '../../../../client/egress/route/route-cache.ts';
@@ -34,7 +35,7 @@ async function inspected(t: TestContext, cert: string, isInSystem: boolean): Pro
 }
 
 async function read(way: RouteRequest): Promise<string> {
-  const socket = await chooseEgress(way).connect(way.gateway, never);
+  const socket = await chooseEgress(planRoute(way)).connect(way.gateway, never);
   return Buffer.concat((await socket.toArray()) as Buffer[]).toString();
 }
 
@@ -47,13 +48,15 @@ describe('the authorities of the system', { concurrency: 1 }, () => {
   });
 
   const module = new URL('../../../../client/egress/choose.ts', import.meta.url).href;
+  const planning = new URL('../../../../client/egress/route/environment.ts', import.meta.url).href;
   it('are asked when those of Node do not vouch, which is remembered for this network', async (t) => {
     const { way, count } = await inspected(t, certificate, true);
     // In a process of its own: this one has read another system.
     const script = `const { chooseEgress } = await import(${JSON.stringify(module)});
+      const { planRoute } = await import(${JSON.stringify(planning)});
       const way = ${JSON.stringify(way)};
       for (const turn of [1, 2]) {
-        const socket = await chooseEgress(way).connect(way.gateway, new AbortController().signal);
+        const socket = await chooseEgress(planRoute(way)).connect(way.gateway, new AbortController().signal);
         process.stdout.write(Buffer.concat(await socket.toArray()) + ' ');
       }`;
     const child = spawn(process.execPath, ['--input-type=module', '-e', script]);

@@ -9,7 +9,7 @@ import { Secret } from '../../../../protocol/secret.ts';
 import { proofChecker } from '../../../../server/auth/dpop/dpop.ts';
 import type { ProofChecker } from '../../../../server/auth/dpop/dpop.ts';
 import { sharedReplayMemory } from '../../../../server/auth/dpop/replay-cache.ts';
-import { openEmbeddedStore } from '../../../../server/store/sqlite-store.ts';
+import { openSqliteStore } from '../../../../server/store/open-store.ts';
 import type { Store } from '../../../../server/store/store.ts';
 import { makeProof, newProofKey } from '../../support/proof.ts';
 import type { ProofChange } from '../../support/proof.ts';
@@ -32,7 +32,7 @@ describe('a proof of possession', () => {
   const folder = mkdtempSync(join(tmpdir(), 'postern-dpop-'));
   const stores: Store[] = [];
   const open = async (now = (): number => nowMs, file = 'db'): Promise<ProofChecker> => {
-    const store = await openEmbeddedStore(join(folder, file), { now });
+    const store = await openSqliteStore(join(folder, file), { now });
     stores.push(store);
     return proofChecker({ origin, replays: sharedReplayMemory(await store.seen()), now });
   };
@@ -144,7 +144,7 @@ describe('a proof of possession', () => {
   it('is refused, and not as a bad one, when the store cannot tell whether it is new', async () => {
     const failing = new TunnelError('STORE_UNAVAILABLE', 'the disk is full');
     const replays = {
-      isNew(): boolean {
+      async isNew(): Promise<boolean> {
         throw failing;
       },
     };

@@ -12,6 +12,7 @@ import { fixedKeys } from '../../../../server/auth/jwt/jwks-cache.ts';
 import type { KeySource } from '../../../../server/auth/jwt/jwks-cache.ts';
 import { jwtAuthenticator } from '../../../../server/auth/jwt/jwt-authenticator.ts';
 import type { TrustedIssuer } from '../../../../server/auth/jwt/jwt-authenticator.ts';
+import { loopbackContext } from '../../support/gateway-parts.ts';
 
 const numRuns = Number(process.env['POSTERN_FUZZ_RUNS'] ?? 200);
 const nowMs = 1_800_000_000_000;
@@ -73,7 +74,7 @@ function token(head: Json = {}, body: Json = {}, key?: KeyObject): string {
 }
 
 function authenticate(text: string): Promise<Principal> {
-  return authenticator.authenticate({ kind: 'token', token: new Secret(text) });
+  return authenticator.authenticate([{ kind: 'token', token: new Secret(text) }], loopbackContext);
 }
 
 /** What the caller sees of every refused token. */
@@ -378,8 +379,8 @@ describe('jwtAuthenticator() refuses', () => {
   }
 
   it('no token as TOKEN_MISSING, and an unreadable header as a bad token', async () => {
-    await assert.rejects(authenticator.authenticate({ kind: 'none' }), { code: 'TOKEN_MISSING' });
-    await assert.rejects(authenticator.authenticate({ kind: 'unreadable' }), refusal);
+    await assert.rejects(authenticator.authenticate([], loopbackContext), { code: 'TOKEN_MISSING' });
+    await assert.rejects(authenticator.authenticate([{ kind: 'unreadable' }], loopbackContext), refusal);
   });
 
   it('any text, with that one error', async () => {
@@ -448,10 +449,10 @@ describe('a token that was accepted is refused', () => {
     const world = { keys: right, nowMs };
     const changing: KeySource = { find: (hint) => world.keys.find(hint) };
     const authenticator = jwtAuthenticator([{ ...issuer, keys: changing }], { now: () => world.nowMs });
-    const credentials = { kind: 'token', token: new Secret(text) } as const;
-    assert.equal((await authenticator.authenticate(credentials)).subject, 'alice');
+    const credentials = [{ kind: 'token', token: new Secret(text) }] as const;
+    assert.equal((await authenticator.authenticate(credentials, loopbackContext)).subject, 'alice');
     change(world);
-    return authenticator.authenticate(credentials);
+    return authenticator.authenticate(credentials, loopbackContext);
   }
 
   const changes: Record<string, Parameters<typeof authenticateTwice>[0]> = {
@@ -478,7 +479,10 @@ describe('a token that was accepted is refused', () => {
   it('where its issuer has another algorithm, audience or type', async () => {
     for (const other of [{ algorithms: ['EdDSA'] as const }, { audience: 'other' }, { typ: 'at+jwt' }]) {
       const changed = jwtAuthenticator([{ ...issuer, ...other }], { now: () => nowMs });
-      await assert.rejects(changed.authenticate({ kind: 'token', token: new Secret(text) }), refusal);
+      await assert.rejects(
+        changed.authenticate([{ kind: 'token', token: new Secret(text) }], loopbackContext),
+        refusal,
+      );
     }
   });
 });
@@ -486,8 +490,11 @@ describe('a token that was accepted is refused', () => {
 describe('the time that revocations compare with', () => {
   const signIns: TrustedIssuer = { ...issuer, hasAuthTime: true };
   const timeOf = async (body: Json, from = signIns): Promise<number> => {
-    const credentials = { kind: 'token', token: new Secret(token({}, body)) } as const;
-    const principal = await jwtAuthenticator([from], { now: () => nowMs }).authenticate(credentials);
+    const credentials = [{ kind: 'token', token: new Secret(token({}, body)) }] as const;
+    const principal = await jwtAuthenticator([from], { now: () => nowMs }).authenticate(
+      credentials,
+      loopbackContext,
+    );
     return principal.issuedAt.getTime();
   };
 
@@ -531,7 +538,10 @@ describe('conditions on claims', () => {
   ];
   for (const [body, holds] of table) {
     it(`${describeJson(body)} ${holds ? 'hold' : 'do not hold'}`, async () => {
-      const result = conditioned.authenticate({ kind: 'token', token: new Secret(token({}, body)) });
+      const result = conditioned.authenticate(
+        [{ kind: 'token', token: new Secret(token({}, body)) }],
+        loopbackContext,
+      );
       if (holds) assert.equal((await result).subject, 'alice');
       else await assert.rejects(result, refusal);
     });

@@ -12,9 +12,9 @@ import {
   verifyAccount,
 } from '../../../../server/login/accounts/accounts.ts';
 import type { SignInResult } from '../../../../server/login/accounts/accounts.ts';
-import { attemptSucceeded, beginAttempt } from '../../../../server/login/accounts/login-throttle.ts';
-import { codeAt, newOneTimeSecret, oneTimeUrl, stepOfCode } from '../../../../server/login/accounts/totp.ts';
-import { openEmbeddedStore } from '../../../../server/store/sqlite-store.ts';
+import { forgetFailures, beginAttempt } from '../../../../server/login/accounts/login-throttle.ts';
+import { codeOfStep, newTotpSecret, totpUrl, matchingStep } from '../../../../server/login/accounts/totp.ts';
+import { openSqliteStore } from '../../../../server/store/open-store.ts';
 import type { Store } from '../../../../server/store/store.ts';
 
 const password = 'correct horse';
@@ -24,7 +24,7 @@ const file = join(folder, 'postern.db');
 let now = 1_800_000_000_000;
 let store: Store;
 before(async () => {
-  store = await openEmbeddedStore(file, { now: () => now });
+  store = await openSqliteStore(file, { now: () => now });
 });
 after(async () => {
   await store.close();
@@ -48,7 +48,7 @@ describe('accounts', () => {
     assert.equal(readFileSync(file).includes(password), false);
   });
 
-  it('refuse all the same: another password, nobody of that name, and a disabled account', async () => {
+  it('refuse all the same: another password, an unknown name, and a disabled account', async () => {
     await addAccount(store, { name: 'gone', password, groups: [] });
     await changeAccount(store, 'gone', { disabled: true });
     for (const result of [
@@ -99,18 +99,18 @@ describe('accounts', () => {
   }
 
   it('with a one-time code need it, take each once, and do without it when it is taken away', async () => {
-    const secret = newOneTimeSecret();
-    assert.equal(secretOf(oneTimeUrl(secret, { issuer: 'gw.example', account: 'carol' })), secret);
+    const secret = newTotpSecret();
+    assert.equal(secretOf(totpUrl(secret, { issuer: 'gw.example', account: 'carol' })), secret);
     await addAccount(store, { name: 'carol', password, groups: [], oneTimeSecret: secret });
     const step = Math.floor(now / 30_000);
     const tries: [code: string | undefined, kind: string][] = [
       [undefined, 'refused'],
-      [codeAt(secret, step - 2), 'refused'],
-      [codeAt(secret, step - 1), 'ok'],
-      [codeAt(secret, step), 'ok'],
-      [codeAt(secret, step), 'refused'],
-      [codeAt(secret, step - 1), 'refused'],
-      [`${codeAt(secret, step + 1).slice(0, 3)} ${codeAt(secret, step + 1).slice(3)}`, 'ok'],
+      [codeOfStep(secret, step - 2), 'refused'],
+      [codeOfStep(secret, step - 1), 'ok'],
+      [codeOfStep(secret, step), 'ok'],
+      [codeOfStep(secret, step), 'refused'],
+      [codeOfStep(secret, step - 1), 'refused'],
+      [`${codeOfStep(secret, step + 1).slice(0, 3)} ${codeOfStep(secret, step + 1).slice(3)}`, 'ok'],
     ];
     for (const [code, kind] of tries) {
       const result = await signIn('carol', code === undefined ? {} : { code });
@@ -142,9 +142,9 @@ describe('one-time codes', () => {
     [20_000_000_000, '353130'],
   ] as const) {
     it(`at ${seconds} are ${code}`, () => {
-      assert.equal(codeAt(secret, Math.floor(seconds / 30)), code);
-      assert.equal(stepOfCode(code, secret, { nowMs: seconds * 1000 }), Math.floor(seconds / 30));
-      assert.equal(stepOfCode(code, secret, { nowMs: (seconds + 60) * 1000 }), undefined);
+      assert.equal(codeOfStep(secret, Math.floor(seconds / 30)), code);
+      assert.equal(matchingStep(code, secret, { nowMs: seconds * 1000 }), Math.floor(seconds / 30));
+      assert.equal(matchingStep(code, secret, { nowMs: (seconds + 60) * 1000 }), undefined);
     });
   }
 });
@@ -154,7 +154,7 @@ describe('password guessing', () => {
   const attempt = (name: string, address: string): Promise<number> =>
     beginAttempt(store, { name, address }, now);
 
-  it('waits after five failures from one place, longer each time, and shuts out nobody else', async () => {
+  it('waits after five failures from one network, longer each time, and locks no other person out', async () => {
     const waits: number[] = [];
     for (let at = 0; at < 10; at++) {
       const waitMs = await attempt('dora', '198.51.100.1');
@@ -195,13 +195,13 @@ describe('password guessing', () => {
   it("cannot be covered by signing in to an account of one's own", async () => {
     for (let at = 0; at < 30; at++) {
       const own = { name: 'ida', address: '198.51.100.20' };
-      if ((await beginAttempt(store, own, now)) === 0) await attemptSucceeded(store, own);
+      if ((await beginAttempt(store, own, now)) === 0) await forgetFailures(store, own);
       await attempt(`victim ${at}`, '198.51.100.20');
     }
     assert.ok((await attempt('one more', '198.51.100.20')) > 0);
   });
 
-  it('is told how long to wait, without a look at the password', async () => {
+  it('learns how long to wait, without a check of the password', async () => {
     for (let at = 0; at < 5; at++) await attempt('jose', '198.51.100.30');
     const result = await signIn('jose', { password: 'contrase\u00f1a larga', address: '198.51.100.30' });
     assert.deepEqual(result, { kind: 'refused', retryAfterMs: 30_000 });

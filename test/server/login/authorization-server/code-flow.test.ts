@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
 import { decodeJwt, decodeProtectedHeader } from 'jose';
 import { changeAccount } from '../../../../server/login/accounts/accounts.ts';
-import { openEmbeddedStore } from '../../../../server/store/sqlite-store.ts';
+import { openSqliteStore } from '../../../../server/store/open-store.ts';
 import {
   Browser,
   askAccess,
@@ -61,7 +61,7 @@ describe('signing in with an account', () => {
       ['a code without its verifier', (fields) => delete fields['code_verifier']],
       ['another verifier', (fields) => (fields['code_verifier'] = 'x'.repeat(43))],
       ['another redirect URI', (fields) => (fields['redirect_uri'] = 'http://127.0.0.1:43210/other')],
-      ['a code that nobody was given', (fields) => (fields['code'] = 'x'.repeat(43))],
+      ['a code that was never issued', (fields) => (fields['code'] = 'x'.repeat(43))],
       ['another client', (fields) => (fields['client_id'] = 'postern-web')],
       ['no proof of a key', () => {}, false],
     ];
@@ -168,7 +168,7 @@ describe('signing in with an account', () => {
 
     it('brings the groups that the account has then', async () => {
       const { tokens, refresh } = await begun();
-      const store = await openEmbeddedStore(gateway.storeFile);
+      const store = await openSqliteStore(gateway.storeFile);
       await changeAccount(store, 'alice', { groups: ['ops'] });
       const next = await refresh(tokens.refresh_token);
       assert.deepEqual(decodeJwt(next.access_token)['groups'], ['ops']);
@@ -178,7 +178,7 @@ describe('signing in with an account', () => {
 
     it('does not outlive the account', async () => {
       const { key, tokens, refresh } = await begun();
-      const store = await openEmbeddedStore(gateway.storeFile);
+      const store = await openSqliteStore(gateway.storeFile);
       await changeAccount(store, 'alice', { disabled: true });
       assert.equal((await refresh(tokens.refresh_token)).error, 'invalid_grant');
       await changeAccount(store, 'alice', { disabled: false });
@@ -187,7 +187,7 @@ describe('signing in with an account', () => {
     });
   });
 
-  describe('the way back', () => {
+  describe('the redirect back', () => {
     const elsewhere = [
       'https://evil.example/',
       'http://evil.example:1234/x',
@@ -234,7 +234,7 @@ describe('signing in with an account', () => {
     }
 
     for (const uri of ['http://127.0.0.1:1234/x', 'http://[::1]:65535/abc_-', 'http://127.0.0.1:1/']) {
-      it(`may lead to ${uri}`, async () => {
+      it(`can lead to ${uri}`, async () => {
         const answer = await new Browser().get(begin(gateway.url, { redirect_uri: uri }).url);
         assert.equal(answer.status, 303);
         assert.ok(answer.location!.startsWith(`${gateway.url}sign-in/`));

@@ -8,7 +8,7 @@ import {
   keyRestMs,
   openSigningKeys,
 } from '../../../../server/login/authorization-server/signing-keys.ts';
-import { openEmbeddedStore } from '../../../../server/store/sqlite-store.ts';
+import { openSqliteStore } from '../../../../server/store/open-store.ts';
 import type { Store } from '../../../../server/store/store.ts';
 
 describe('the keys of the sign-in', () => {
@@ -16,7 +16,7 @@ describe('the keys of the sign-in', () => {
   let store: Store;
   let clock = 1_000_000_000_000;
   const now = () => clock;
-  before(async () => (store = await openEmbeddedStore(join(folder, 'db'), { now })));
+  before(async () => (store = await openSqliteStore(join(folder, 'db'), { now })));
   after(async () => {
     await store.close();
     rmSync(folder, { recursive: true });
@@ -33,7 +33,7 @@ describe('the keys of the sign-in', () => {
     again.close();
   });
 
-  it('are renewed when they are old; the one before is believed until no token of it can be left', async () => {
+  it('are renewed when they are old; the one before is trusted until no token of it can be left', async () => {
     const keys = await openSigningKeys(store, { now });
     const [old] = keys.current;
     clock += keyLifeMs;
@@ -48,7 +48,7 @@ describe('the keys of the sign-in', () => {
     keys.close();
   });
 
-  it('are those of the process that was first, for all who share the store', async () => {
+  it('are those of the first process, for all that share the store', async () => {
     const [one, other] = await Promise.all([
       openSigningKeys(store, { now }),
       openSigningKeys(store, { now }),

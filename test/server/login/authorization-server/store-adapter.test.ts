@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { storeAdapter } from '../../../../server/login/authorization-server/store-adapter.ts';
-import { openEmbeddedStore } from '../../../../server/store/sqlite-store.ts';
+import { openSqliteStore } from '../../../../server/store/open-store.ts';
 import type { Store } from '../../../../server/store/store.ts';
 
 describe('what the authorization server remembers', () => {
@@ -18,7 +18,7 @@ describe('what the authorization server remembers', () => {
       onReplay: () => new RangeError('twice'),
       now: () => clock,
     })(model);
-  before(async () => (store = await openEmbeddedStore(join(folder, 'db'), { now: () => clock })));
+  before(async () => (store = await openSqliteStore(join(folder, 'db'), { now: () => clock })));
   after(async () => {
     await store.close();
     rmSync(folder, { recursive: true });
@@ -37,7 +37,7 @@ describe('what the authorization server remembers', () => {
     assert.equal(await adapterOf('AuthorizationCode').find('x'), undefined);
   });
 
-  it('is gone when its time is over', async () => {
+  it('is deleted when its time is over', async () => {
     await adapterOf('AuthorizationCode').upsert('late', { jti: 'late' }, 60);
     clock += 61_000;
     assert.equal(await adapterOf('AuthorizationCode').find('late'), undefined);
@@ -52,7 +52,7 @@ describe('what the authorization server remembers', () => {
     await assert.rejects(codes.consume('never'), RangeError);
   });
 
-  it('is gone with its grant, and the grant’s end is told', async () => {
+  it('is deleted with its grant, and the end of the grant is reported', async () => {
     await adapterOf('RefreshToken').upsert('r1', { jti: 'r1', grantId: 'g1' }, 60);
     await adapterOf('RefreshToken').upsert('r2', { jti: 'r2', grantId: 'g2' }, 60);
     await adapterOf('AuthorizationCode').upsert('c2', { jti: 'c2', grantId: 'g1' }, 60);

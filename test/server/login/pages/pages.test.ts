@@ -132,7 +132,7 @@ describe('the pages of signing in', () => {
 
   it('give a browser a new cookie with each sign-in', async () => {
     const browser = new Browser();
-    // A cookie that somebody else could have planted.
+    // A cookie that another site could have planted.
     await browser.get(`${url}oauth/device`);
     const cookieOf = () =>
       [...browser.cookies].find(([name]) => name.startsWith('postern-session|'))?.[1].value;
@@ -150,7 +150,7 @@ describe('the pages of signing in', () => {
   describe('for a program, when the browser is signed in already', () => {
     it('ask before they let it in', async () => {
       const { browser, page } = await openConsent();
-      assert.match(page.text, /Let postern connect as you/);
+      assert.match(page.text, /Allow postern to connect as you/);
       const answer = await browser.post(`${page.url}/allow`, { token: hidden(page.text, 'token') });
       assert.match(
         (await browser.follow(answer, url)).location!,
@@ -158,13 +158,13 @@ describe('the pages of signing in', () => {
       );
     });
 
-    it('tell it when the person refuses', async () => {
+    it('report it when the person denies it', async () => {
       const { browser, page } = await openConsent();
       const answer = await browser.post(`${page.url}/refuse`, { token: hidden(page.text, 'token') });
       assert.match((await browser.follow(answer, url)).location!, /error=access_denied/);
     });
 
-    it('let somebody else sign in, and sign the first one out', async () => {
+    it('let another person sign in, and sign the first one out', async () => {
       const { browser, page } = await openConsent();
       const answer = await browser.post(`${page.url}/other`, { token: hidden(page.text, 'token') });
       const again = await browser.follow(answer, url);
@@ -172,10 +172,10 @@ describe('the pages of signing in', () => {
       const back = await browser.follow(await browser.post(again.url, fields), url);
       assert.match(back.location!, /^http:\/\/127\.0\.0\.1:43210\/.*[?&]code=/);
       const access = await browser.follow(await browser.get(`${url}access`), url);
-      assert.match(access.text, /You are <strong>bob</);
+      assert.match(access.text, /Signed in as <strong>bob</);
     });
 
-    it('let somebody else sign in where the program asks for it', async () => {
+    it('let another person sign in where the program asks for it', async () => {
       const { browser } = await openAccess();
       const page = await browser.follow(await browser.get(begin(url, { prompt: 'login' }).url), url);
       const fields = { name: 'bob', password, token: hidden(page.text, 'token') };
@@ -191,13 +191,13 @@ describe('the pages of signing in', () => {
   });
 
   describe('one’s access', () => {
-    it('is for who has signed in', async () => {
+    it('is for people who have signed in', async () => {
       const answer = await new Browser().get(`${url}access`);
       assert.equal(answer.status, 303);
       assert.ok(answer.location!.startsWith(`${url}oauth/auth?`));
     });
 
-    it('says who one is, what one may reach, and how', async () => {
+    it('shows the person’s name, the hosts within reach, and how to connect', async () => {
       const { page } = await openShared();
       assert.equal(page.status, 200);
       for (const text of ['alice', '*.dev.example', 'box.example', 'postern setup', 'ProxyCommand']) {
@@ -205,13 +205,13 @@ describe('the pages of signing in', () => {
       }
     });
 
-    it('shows nothing of anybody else', async () => {
+    it('shows nothing of other people', async () => {
       await openAccess('alice');
       const { page } = await openAccess('bob');
       assert.doesNotMatch(page.text, /alice|dev\.example/);
     });
 
-    it('is not for who has lost their cookies, and does not go round in circles', async () => {
+    it('refuses a browser that has lost its cookies, and does not redirect in circles', async () => {
       assert.equal((await new Browser().get(`${url}access/signed-in`)).status, 403);
     });
 
@@ -247,14 +247,14 @@ describe('the pages of signing in', () => {
       assert.match(page.text, /type="password"/);
     });
 
-    it('does not end what is somebody else’s', async () => {
+    it('does not end the sign-in of another person', async () => {
       const [alice, bob] = [await openAccess('alice'), await openAccess('bob')];
       const id = hidden(alice.page.text, 'id');
       await bob.browser.post(`${url}access/end-sign-in`, { id, token: hidden(bob.page.text, 'token') });
       assert.ok((await alice.browser.get(`${url}access`)).text.includes(id));
     });
 
-    it('makes a ticket for a host one may reach, and shows it once', async () => {
+    it('creates a ticket for a host within reach, and shows it once', async () => {
       const { browser, page } = await openShared();
       const fields = { target: 'web.dev.example', token: hidden(page.text, 'token') };
       const answer = await browser.post(`${url}access/ticket`, fields);
@@ -352,7 +352,7 @@ describe('the pages of signing in', () => {
       assert.match(access.text, /&#60;laptop&#62;/);
     });
 
-    it('tell it when the person refuses', async () => {
+    it('report it when the person denies it', async () => {
       const [key, browser] = [await makeKey(), new Browser()];
       const { user_code, device_code } = await askForCode();
       const confirm = await typeCode(browser, user_code);
@@ -374,7 +374,7 @@ describe('the pages of signing in', () => {
     it('take no code that comes without the hidden field', async () => {
       const { user_code } = await askForCode();
       const answer = await new Browser().post(`${url}oauth/device`, { user_code, confirm: 'yes' });
-      assert.doesNotMatch(answer.text, /Let this machine in/);
+      assert.doesNotMatch(answer.text, /Allow this machine/);
     });
   });
 });
@@ -434,7 +434,7 @@ describe('guessing', () => {
         return browser.post(`${gateway.url}oauth/device`, { xsrf, user_code: code });
       }),
     );
-    assert.equal(answers.filter(({ text }) => text.includes('There is no such code')).length, 5);
+    assert.equal(answers.filter(({ text }) => text.includes('That code is not valid')).length, 5);
     assert.equal(answers.filter(({ status }) => status === 429).length, 55);
     const { browser, xsrf } = forms[0]!;
     const late = await browser.post(`${gateway.url}oauth/device`, { xsrf, user_code });

@@ -10,12 +10,12 @@ import { SignJWT, decodeJwt, exportJWK, generateKeyPair } from 'jose';
 import { Browser, begin, codeFields, hidden, makeKey, requestTokens, startTestGateway } from '../support.ts';
 import type { Answer, TestGateway } from '../support.ts';
 
-/** An identity provider that says whatever a test tells it to. */
+/** An identity provider that states whatever a test wants. */
 class FakeProvider {
   issuer = '';
-  /** What the ID token says instead of, or besides, the usual. */
+  /** Claims of the ID token in place of, or besides, the usual ones. */
   claims: Record<string, unknown> = {};
-  /** What the redirect back says instead of, or besides, the usual. */
+  /** Parameters of the redirect back in place of, or besides, the usual ones. */
   answer: Record<string, string> = {};
   status = 200;
   /** Refresh tokens that it takes, each once; absent: it gives none. */
@@ -145,7 +145,7 @@ describe('signing in at a provider', () => {
     return answer.location!;
   }
 
-  it('ends at the question whether the program may connect, with the subject and the groups as configured', async () => {
+  it('ends at the question whether the program can connect, with the subject and the groups as configured', async () => {
     one.reset();
     const [browser, key, beginning] = [new Browser(), await makeKey(), begin(url)];
     const away = await leave(browser, 'one', beginning);
@@ -183,7 +183,7 @@ describe('signing in at a provider', () => {
       ['with an ID token for another client', () => (one.claims = { aud: 'somebody' })],
       ['with an ID token of another issuer', () => (one.claims = { iss: 'https://evil.example' })],
       ['with an ID token that has expired', () => (one.claims = { iat: 1, exp: 2 })],
-      ['with an ID token that somebody else has signed', () => (one.forges = true)],
+      ['with an ID token that another issuer has signed', () => (one.forges = true)],
       ['with a subject that is not text', () => (one.claims = { sub: 7 })],
       ['with a subject that cannot be printed', () => (one.claims = { sub: 'x\u202ey' })],
       ['with a subject that is too long', () => (one.claims = { sub: 'x'.repeat(300) })],
@@ -261,7 +261,7 @@ describe('signing in at a provider', () => {
     }
   });
 
-  it('says that the provider is down when it is', async () => {
+  it('reports that the provider is down when it is', async () => {
     const broken = await new FakeProvider().start();
     const providers = [{ name: 'broken', issuer: broken.issuer, clientId: 'gateway' }];
     const its = await startTestGateway({ signIn: { accounts: false, providers } });
@@ -282,7 +282,7 @@ describe('signing in at a provider', () => {
     }
   });
 
-  async function say(claims: object, typ = 'logout+jwt'): Promise<number> {
+  async function post(claims: object, typ = 'logout+jwt'): Promise<number> {
     const body = new URLSearchParams({ logout_token: await one.sign({ ...claims }, typ) });
     return (await fetch(`${url}back-channel-logout/one`, { method: 'POST', body })).status;
   }
@@ -319,17 +319,17 @@ describe('signing in at a provider', () => {
     ] as const) {
       it(`${what} ends its sign-ins, and no others`, async () => {
         const [hers, his] = [await signedIn(), await signedIn({ sub: 'dave', sid: 'session-2' })];
-        assert.equal(await say(logoutClaims(about)), 200);
+        assert.equal(await post(logoutClaims(about)), 200);
         assert.deepEqual([await isSignedIn(hers), await isSignedIn(his)], [false, true]);
       });
     }
 
-    it('said again, ends nothing more', async () => {
+    it('repeated, ends nothing more', async () => {
       const claims = logoutClaims({ sub: 'carol' });
       await signedIn();
-      assert.equal(await say(claims), 200);
+      assert.equal(await post(claims), 200);
       const back = await signedIn();
-      assert.equal(await say(claims), 200);
+      assert.equal(await post(claims), 200);
       assert.equal(await isSignedIn(back), true);
     });
 
@@ -341,26 +341,26 @@ describe('signing in at a provider', () => {
       ['without an id', { jti: undefined }],
       ['without the event', { events: {} }],
       ['that is an ID token', { nonce: 'n' }],
-      ['about nobody', { sub: undefined }],
+      ['without a subject', { sub: undefined }],
       ['of another kind', {}, 'at+jwt'],
     ];
     for (const [what, claims, typ] of wrong) {
-      it(`${what} is not believed`, async () => {
+      it(`${what} is not accepted`, async () => {
         const hers = await signedIn();
-        assert.equal(await say(logoutClaims({ sub: 'carol', ...claims }), typ), 400);
+        assert.equal(await post(logoutClaims({ sub: 'carol', ...claims }), typ), 400);
         assert.equal(await isSignedIn(hers), true);
       });
     }
 
-    it('that somebody else has signed is not believed', async () => {
+    it('that another issuer has signed is not accepted', async () => {
       const hers = await signedIn();
       one.forges = true;
-      assert.equal(await say(logoutClaims({ sub: 'carol' })), 400);
+      assert.equal(await post(logoutClaims({ sub: 'carol' })), 400);
       assert.equal(await isSignedIn(hers), true);
     });
 
     for (const body of ['', 'logout_token=', 'logout_token=x', 'logout_token=a.b.c&logout_token=d']) {
-      it(`${JSON.stringify(body)} is not believed`, async () => {
+      it(`${JSON.stringify(body)} is not accepted`, async () => {
         const headers = { 'content-type': 'application/x-www-form-urlencoded' };
         const answer = await fetch(`${url}back-channel-logout/one`, { method: 'POST', body, headers });
         assert.equal(answer.status, 400);
@@ -404,7 +404,7 @@ describe('a provider that is asked again', () => {
     readonly renew: () => Promise<string | undefined>;
   }
 
-  /** A program that somebody has signed in at the provider. */
+  /** A program whose person has signed in at the provider. */
   async function program(by = 'one'): Promise<Program> {
     const [browser, key, beginning] = [new Browser(), await makeKey(), begin(gateway.url)];
     const page = await comeBack(browser, by, beginning);
@@ -445,7 +445,7 @@ describe('a provider that is asked again', () => {
     assert.deepEqual(decodeJwt(tokens.access_token)['groups'], ['canteen']);
   });
 
-  it('ends every sign-in of a person whom it lets in no more', async () => {
+  it('ends every sign-in of a person whom it no longer lets in', async () => {
     const [one, other] = [await program(), await program()];
     provider.refreshTokens?.clear();
     assert.equal(await one.renew(), 'invalid_grant');
@@ -454,7 +454,7 @@ describe('a provider that is asked again', () => {
       assert.equal((await browser.get(`${gateway.url}access`)).status, 303);
   });
 
-  it('ends them when it speaks of somebody else, or signs with another key', async () => {
+  it('ends them when it answers for another person, or signs with another key', async () => {
     for (const change of [{ claims: { sub: 'dave' } }, { forges: true }]) {
       const { renew } = await program();
       Object.assign(provider, change);
@@ -484,12 +484,12 @@ describe('a provider that is asked again', () => {
       );
   });
 
-  it('lets nobody in without what it can be asked with', async () => {
+  it('refuses a sign-in without a refresh token to ask with', async () => {
     provider.refreshTokens = undefined;
     assert.equal((await comeBack(new Browser(), 'one')).status, 403);
   });
 
-  it('without recheck is not asked, and may be down: what it said last holds', async () => {
+  it('without recheck is not asked, and can be down: its last statement holds', async () => {
     const { groups, renew } = await program('once');
     provider.status = 503;
     provider.claims = { groups: [] };

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { targetInPath } from '../../../server/entry/target-path.ts';
+import { targetInPath } from '../../../server/entry/request-target.ts';
 
 const table: [url: string | undefined, asked: string | undefined][] = [
   ['/ssh/tcp/box/22/', 'box:22'],

@@ -1,16 +1,16 @@
-import { requestJson, readObject } from './json-request.ts';
-import type { JsonRequest } from './json-request.ts';
-import { refusal } from '../entry/refusal.ts';
+import { requestJson, readObject } from '../http/json-request.ts';
+import type { JsonRequest } from '../http/json-request.ts';
+import { refusal } from '../http/refusal.ts';
 import { ClientError } from '../errors/failure.ts';
 import type { ClientSettings } from '../settings.ts';
 import { authHeaders, withCredential } from '../credentials/with-credential.ts';
-import { egressFor } from '../connect/gateway-egress.ts';
+import { egressFor } from './gateway-egress.ts';
 
-/** From the first packet to the answer, with a renewal on the way. */
+/** From the first packet to the response, including a renewal of the credential. */
 const apiMs = 30_000;
 
-/** Asks the gateway's API as the person who is signed in. Throws what `withCredential` and `ask` throw, and the gateway's refusal. */
-export async function askApi(
+/** Sends a request to the gateway's API with the user's credential: GET, or POST with `json`. Throws as `withCredential` and `requestJson`, and the gateway's error. */
+export async function requestApi(
   settings: ClientSettings,
   path: string,
   json?: object,
@@ -20,39 +20,39 @@ export async function askApi(
   const egress = egressFor(settings);
   const url = new URL(path, gateway);
   const method = json === undefined ? 'GET' : 'POST';
-  return withCredential({ sources, gateway, egress, signal }, async (pass) => {
-    const headers = authHeaders(pass, method, url);
+  return withCredential({ sources, gateway, egress, signal }, async (credential) => {
+    const headers = authHeaders(credential, method, url);
     const request: JsonRequest = { method, url, headers, ...(json === undefined ? {} : { json }) };
     const reply = await requestJson(egress, request, signal);
     const { answer, peer } = reply;
     if (answer.status === 200 || answer.status === 201) return readObject(reply);
     const failure = await refusal(answer, peer);
-    // There is no switch of protocols here that could be refused.
+    // There is no upgrade here that could be refused.
     throw failure.code === 'UPGRADE_REFUSED' ? new ClientError('HTTP_UNEXPECTED', failure.message) : failure;
   });
 }
 
-/** What `api/access` says of the person who asks. What it says otherwise is left out. */
+/** The response of `api/access`: the user's identity and permissions. Members of another type are left out. */
 export interface AccessResponse {
   readonly subject?: string;
   readonly groups: readonly string[];
   readonly until?: string;
   readonly hosts: readonly { readonly pattern: string }[];
   readonly sessions: readonly ListedSession[];
-  /** Where the gateway sees the one who asks. */
+  /** The client's address as the gateway sees it. */
   readonly client?: string;
 }
 
-/** A tunnel of that person which is open now. */
+/** An open tunnel of the user. */
 export interface ListedSession {
   readonly id: string;
   readonly target?: string;
   readonly since?: string;
 }
 
-/** Who am I, what may I reach, what is open. Throws as `askApi`. */
-export async function askAccess(settings: ClientSettings, signal?: AbortSignal): Promise<AccessResponse> {
-  const answer = await askApi(settings, 'api/access', undefined, signal);
+/** Requests the user's identity, reachable hosts and open tunnels. Throws as `requestApi`. */
+export async function requestAccess(settings: ClientSettings, signal?: AbortSignal): Promise<AccessResponse> {
+  const answer = await requestApi(settings, 'api/access', undefined, signal);
   const { subject, groups, until, hosts, sessions, client } = answer;
   return {
     ...(typeof subject === 'string' ? { subject } : {}),

@@ -1,8 +1,8 @@
 import type { IncomingMessage } from 'node:http';
 import type { Readable } from 'node:stream';
 import { isTunnelErrorCode } from '../../protocol/errors.ts';
-import type { TunnelErrorCode } from '../../protocol/errors.ts';
-import type { HttpResponse } from '../http/exchange.ts';
+import type { TunnelError, TunnelErrorCode } from '../../protocol/errors.ts';
+import type { HttpResponse } from './exchange.ts';
 import { ClientError } from '../errors/failure.ts';
 import type { GatewayChallenge } from '../errors/failure.ts';
 import { printable } from '../os/printable.ts';
@@ -10,12 +10,13 @@ import { printable } from '../os/printable.ts';
 const maxProblemBytes = 64 * 1024;
 const problemMs = 1000;
 
-/** Statuses of a server that has understood the request and does not know or want the switch. */
+/** Statuses of a server that understood the request but does not support or allow the upgrade. */
 const unwilling = new Set([400, 405, 426, 501]);
 
 /**
- * What a refusal means: the gateway's own code where it is the gateway that answers, else `UPGRADE_REFUSED` or
- * `HTTP_UNEXPECTED` with the status and the name of who did. Reads the body, within 64 KiB and 1 s, and ends it.
+ * The error of a response that rejects a request: with the gateway's own code where the gateway answers (RFC 9457), else
+ * `UPGRADE_REFUSED` or `HTTP_UNEXPECTED` with the status and the server's name. Reads up to 64 KiB of the body for up to
+ * 1 s, and destroys it.
  */
 export async function refusal(
   answer: Pick<HttpResponse, 'response' | 'status' | 'body'>,
@@ -32,7 +33,12 @@ export async function refusal(
   return new ClientError(code ?? codeOf(status), detail ?? `the gateway answered ${status}`, context);
 }
 
-/** What an answer tells those who have to prove something. */
+/** Whether an intermediary, or a gateway without this entry, answered in place of the gateway: another entry can get through. */
+export function isTransportFailure({ facts }: TunnelError): boolean {
+  return facts.layer === 'http' || facts.layer === 'upgrade';
+}
+
+/** Reads the fields of a response that matter for the next DPoP proof. */
 export function challengeOf({ headers }: Pick<IncomingMessage, 'headers'>): GatewayChallenge {
   const nonce = headers['dpop-nonce'];
   const date = Date.parse(headers.date ?? '');
@@ -43,7 +49,7 @@ export function challengeOf({ headers }: Pick<IncomingMessage, 'headers'>): Gate
   };
 }
 
-/** `nginx/1.22.1 at gw.example`: who answered, as far as it says so. */
+/** Names the server that answered, as far as it identifies itself: `nginx/1.22.1 at gw.example`. */
 export function describeServer(response: IncomingMessage, peer: string): string {
   const server = response.headers.server;
   return server === undefined ? peer : `${printable(String(server)).slice(0, 100)} at ${peer}`;
@@ -59,11 +65,11 @@ interface Problem {
   readonly requestId: string | undefined;
 }
 
-/** The members of RFC 9457 that we use; anything else, or of another type, is as if it were not there. */
+/** The members of RFC 9457 that the client uses; members of another type are ignored. */
 function parseProblem(body: string): Problem | undefined {
   let value: unknown;
   try {
-    // After a CONNECT the body still has its transfer coding: one chunk is what stands between the braces.
+    // After a CONNECT the body still has its transfer coding; one chunk holds all that is between the braces.
     value = JSON.parse(body.slice(body.indexOf('{'), body.lastIndexOf('}') + 1));
   } catch {
     return undefined;

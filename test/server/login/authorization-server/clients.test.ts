@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
-import { isLoopbackRedirect } from '../../../../server/login/authorization-server/redirect-uri.ts';
+import { isLoopbackRedirect } from '../../../../server/login/authorization-server/clients.ts';
 import { Browser, begin, startTestGateway } from '../support.ts';
 import type { TestGateway } from '../support.ts';
 
@@ -113,7 +113,7 @@ const right = new Set([
   'http://[::1]:1234/',
 ]);
 
-describe('where a sign-in may lead back to', () => {
+describe('a redirect URI of the client program', () => {
   it(`is one spelling of the person's own machine, of ${spellings.size} that look like it`, () => {
     assert.ok(spellings.size > 700, String(spellings.size));
     assert.deepEqual([...spellings].filter(isLoopbackRedirect).toSorted(), [...right].toSorted());

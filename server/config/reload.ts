@@ -1,0 +1,55 @@
+import type { Config } from './config.ts';
+import { internalName, sectionShape, settingMeta } from './setting-types.ts';
+import { settingsOutline } from './schema.ts';
+import type { SettingMeta } from './setting-types.ts';
+
+/** The outcome of a reload, as `reload` in the schema says it for each key. */
+export interface Reload {
+  /** The next configuration, in which the keys that only a restart changes are as they were. */
+  readonly config: Config;
+  /** The keys of `postern.yaml` that have changed and, wholly or in part, wait for a restart. */
+  readonly needsRestart: readonly string[];
+}
+
+/** Puts the next configuration in the place of the current one, as far as that can be done without a restart. */
+export function reloadConfig(current: Config, next: Config): Reload {
+  const needsRestart: string[] = [];
+  const config = mergeSection({ shape: settingsOutline.shape, path: '', inherited: false }, current, next);
+  return { config: config as unknown as Config, needsRestart };
+
+  function mergeSection({ shape, path, inherited }: Section, old: object, fresh: object): Values {
+    const merged: [string, unknown][] = [];
+    for (const [key, schema] of Object.entries(shape)) {
+      const name = internalName(key);
+      const [before, after] = [(old as Values)[name], (fresh as Values)[name]];
+      const { reload = inherited } = settingMeta(schema);
+      const inner = sectionShape(schema);
+      if (inner && isObject(before) && isObject(after)) {
+        const section = { shape: inner, path: `${path}${key}.`, inherited: reload };
+        merged.push([name, mergeSection(section, before, after)]);
+        continue;
+      }
+      if (reload !== true && !isSame(before, after)) needsRestart.push(`${path}${key}`);
+      const value = reload === false ? before : after;
+      if (value !== undefined) merged.push([name, value]);
+    }
+    return Object.fromEntries(merged);
+  }
+}
+
+interface Section {
+  readonly shape: Readonly<Record<string, unknown>>;
+  readonly path: string;
+  readonly inherited: NonNullable<SettingMeta['reload']>;
+}
+
+type Values = Readonly<Record<string, unknown>>;
+
+function isObject(value: unknown): value is object {
+  return typeof value === 'object' && value !== null;
+}
+
+/** Compares values of one parser, whose objects have their keys in one order; URLs become text. */
+function isSame(one: unknown, other: unknown): boolean {
+  return JSON.stringify(one) === JSON.stringify(other);
+}

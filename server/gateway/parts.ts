@@ -1,0 +1,57 @@
+import { AuditLog } from '../audit/audit-log.ts';
+import type { Config } from '../config/config.ts';
+import { FileLock } from '../store/file-lock.ts';
+import type { Log } from '../telemetry/log.ts';
+import { Metrics } from '../telemetry/metrics.ts';
+import { buildSettings } from './settings.ts';
+import type { GatewaySettings } from './settings.ts';
+import { closeState, openState } from './state.ts';
+import type { GatewayState } from './state.ts';
+
+/** The parts of a gateway that are opened before it can be put together. */
+export interface GatewayParts {
+  readonly settings: GatewaySettings;
+  readonly state: GatewayState;
+  readonly log: Log;
+  readonly audit: AuditLog;
+  readonly metrics: Metrics;
+}
+
+/** Opens the parts. Rejects when the audit file, the store or the key cannot be used; nothing is left open then. */
+export async function openParts(config: Config, log: Log): Promise<GatewayParts> {
+  const metrics = new Metrics();
+  const state = await openState(config, log);
+  let audit: AuditLog | undefined;
+  try {
+    audit = openAudit(config, log, metrics);
+    await audit.start();
+    return { settings: await buildSettings(config, state, log), state, log, audit, metrics };
+  } catch (error) {
+    await closeParts({ state, audit });
+    throw error;
+  }
+}
+
+export async function closeParts({
+  state,
+  audit,
+}: Pick<GatewayParts, 'state'> & { readonly audit: AuditLog | undefined }): Promise<void> {
+  await closeState(state);
+  await audit?.close();
+}
+
+/** The audit log, not started yet. Every process of the gateway has the same store, and so the same lock. */
+function openAudit(config: Config, log: Log, metrics: Metrics): AuditLog {
+  return new AuditLog(config.audit.file, {
+    lock: new FileLock(`${config.store.file}-audit`),
+    onState(failure) {
+      if (failure) metrics.auditFailed();
+      if (failure) log.error({ err: failure }, 'the audit log cannot be written');
+      else log.info('the audit log can be written again');
+    },
+    onLost(count) {
+      metrics.auditLost(count);
+      log.error({ count }, 'audit records were lost');
+    },
+  });
+}
