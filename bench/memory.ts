@@ -24,7 +24,7 @@ const settleMs = 5000;
 const batch = 250;
 const echoesPerSecond = 500;
 
-/** What a tunnel costs the gateway while nothing is said in it, and how long a byte takes through one of so many. */
+/** What a tunnel costs the gateway while it is silent, and how long a byte takes through one of so many. */
 export const memory = {
   name: 'memory',
   title: 'idle tunnels',
@@ -69,7 +69,7 @@ interface Parts {
   readonly echoMs: number;
 }
 
-/** More than anybody needs here. */
+/** More than any bench needs. */
 const settings = { limits: { perSubject: 20_000, perAddress: 20_000, tunnels: 20_000 } };
 
 async function measure(
@@ -190,7 +190,7 @@ async function measureDetached({ folder, targetPort, first, more }: Parts): Prom
       held: first + more,
       kibEach: (after - before) / more,
       kibEachOfAll: (after - atStart) / (first + more),
-      // There is nobody to echo to.
+      // There is no client to echo to.
       echoP99Ms: NaN,
     };
     return { what: 'relay, without a connection', values };

@@ -21,7 +21,7 @@ const stormPerSecond = 1500;
 
 type OpensRow = Row<'opened' | 'perSecond' | 'p99Ms' | 'failed' | 'gatewayCpuMsPerOpen' | 'loadBusy'>;
 
-/** How many tunnels a gateway opens when each has to show who asks, is written down, and carries a byte there and back. */
+/** How many tunnels a gateway opens when each is authenticated and audited, and carries a byte there and back. */
 export const opens = {
   name: 'opens',
   title: 'authenticated opens, durable audit, one byte each way',
@@ -31,7 +31,7 @@ export const opens = {
     p99Ms: ['p99 ms', 1],
     failed: ['failed', 0],
     gatewayCpuMsPerOpen: ['gateway CPU ms each', 3],
-    // Near 100: it is the core of what asks that is measured.
+    // Near 100: it is the core of the load generator that is measured.
     loadBusy: ['client load, % of a core', 0],
   },
   measure: (effort: Effort) => onLoadCore(() => run(effort)),

@@ -16,7 +16,7 @@ const chunk = Buffer.alloc(256 * 1024);
 type WorkersRow = Row<'perSecond' | 'gatewayCores' | 'perGatewayCore'>;
 
 /**
- * What more workers bring. What asks them runs on the same cores: where there are only two, the rate cannot double, and
+ * What more workers bring. The load generator runs on the same cores: where there are only two, the rate cannot double, and
  * what one core of the gateway does tells whether it would.
  */
 export const workers = {
@@ -175,7 +175,7 @@ async function startWorkers(folder: string, count: number, targetPort: number): 
   const settings = { workers: count, limits: { perSubject: 8000, perAddress: 8000, graceSeconds: 0 } };
   const where = { name: `workers-${count}`, cores: 'all' } as const;
   const { port, child } = await startGateway(folder, targetPort, where, settings);
-  // The last worker may not be there yet.
+  // The last worker is perhaps not there yet.
   const processes = count === 1 ? 1 : 1 + count;
   while (withChildren(child.pid!).length < processes) await new Promise((resolve) => setTimeout(resolve, 50));
   await new Promise((resolve) => setTimeout(resolve, 500));

@@ -12,7 +12,7 @@ export interface DrawnColumn {
 
 export interface Drawing {
   readonly title: string;
-  /** What somebody hears who does not see it. */
+  /** The text alternative, for screen readers. */
   readonly description: string;
   readonly columns: readonly DrawnColumn[];
   readonly rows: readonly Row[];

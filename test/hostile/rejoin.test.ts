@@ -26,7 +26,7 @@ import type { Known, WireOptions } from './support/relay-wire.ts';
 
 type Tokens = Record<string, Partial<Principal> | 'expired'>;
 
-/** Tokens that may be changed while the gateway runs. */
+/** Tokens that can be changed while the gateway runs. */
 function tokensOf(tokens: Tokens): Authenticator {
   return tokenAuthenticator(async (credentials) => {
     const [credential] = credentials;
@@ -107,7 +107,7 @@ describe('a request to go on with a tunnel', () => {
     old: 'expired',
   };
 
-  /** How a request differs from one that is right, and what is said to it. */
+  /** How a request differs from a valid one, and the answer to it. */
   const wrong: Readonly<
     Record<string, readonly [code: string, (known: Known) => WireOptions & { readonly query?: string }]>
   > = {
@@ -118,12 +118,12 @@ describe('a request to go on with a tunnel', () => {
         return { query: `sid=${other.sid}&ack=0`, fields: rejoinFields(other, { count: 1 }) };
       },
     ],
-    'the token of somebody else': ['410 TUNNEL_GONE', () => ({ token: 'bob' })],
+    'the token of another user': ['410 TUNNEL_GONE', () => ({ token: 'bob' })],
     'the token of the same subject at another issuer': ['410 TUNNEL_GONE', () => ({ token: 'other-issuer' })],
     'a token that is bound to another key': ['410 TUNNEL_GONE', () => ({ token: 'other-key' })],
     'no token': ['401 TOKEN_INVALID', () => ({ token: '' })],
     'an expired token': ['401 TOKEN_INVALID', () => ({ token: 'old' })],
-    'a token of nobody': ['401 TOKEN_INVALID', () => ({ token: 'whatever' })],
+    'a token that is not valid': ['401 TOKEN_INVALID', () => ({ token: 'whatever' })],
     'no proof': ['400 REQUEST_INVALID', () => ({ fields: {} })],
     'a proof with another secret': [
       '410 TUNNEL_GONE',
@@ -228,7 +228,7 @@ describe('a request to go on with a tunnel', () => {
     });
   }
 
-  it('is refused in the same words for a tunnel of somebody else, for none, and for a wrong proof', async () => {
+  it('is refused in the same words for a tunnel of another user, for none, and for a wrong proof', async () => {
     const cut = await openAndCut({ authenticator: tokensOf(tokens) });
     const { parts, known } = cut;
     const none = { ...known, sid: `test.${'A'.repeat(43)}` };
@@ -365,7 +365,7 @@ describe('a request for a tunnel by the relay', () => {
     'Host=box&port=22': '',
   };
   for (const [query, expected] of Object.entries(queries)) {
-    it(`with ${JSON.stringify(query)} is ${expected ? `for ${expected}` : 'refused before anybody decides'}`, async () => {
+    it(`with ${JSON.stringify(query)} is ${expected ? `for ${expected}` : 'refused before a decision'}`, async () => {
       seen.length = 0;
       const parts = await startParts({ policy });
       const code = await codeFrom(parts, `connect?${query}`, {});
@@ -430,7 +430,7 @@ describe('a request for a tunnel by the relay', () => {
 });
 
 describe('a tunnel whose connection is lost', () => {
-  it('is ended when the rules do not allow it any more, and its client is told that', async () => {
+  it('is ended when the rules do not allow it any more, and its client is told so', async () => {
     let isAllowed = true;
     const policy: Policy = {
       decide(_principal, target) {
@@ -479,7 +479,7 @@ describe('a tunnel whose connection is lost', () => {
     ['SESSION_EXPIRED', 'TUNNEL_EXPIRED'],
     ['REVOKED', 'TUNNEL_REVOKED'],
   ] as const)
-    it(`and that is ended for ${reason} meanwhile says so to its owner, and to nobody else`, async () => {
+    it(`and that is ended for ${reason} meanwhile says so to its owner, and to no other client`, async () => {
       const { parts, known, end } = await openAndCut({
         authenticator: tokensOf({ good: {}, bob: { subject: 'bob' } }),
       });
@@ -514,7 +514,7 @@ describe('a tunnel whose connection is lost', () => {
     await end();
   });
 
-  it('is ended when nobody comes back in time', async () => {
+  it('is ended when its client does not come back in time', async () => {
     const { parts, known, end } = await openAndCut({ relays: { keepMs: 20 } });
     await parts.endedCount(1);
     assert.equal(parts.ended[0]!.end, 'CLIENT_LOST');
@@ -554,7 +554,7 @@ describe('a tunnel whose connection is lost', () => {
     assert.equal(parts.relays.unackedBytes, 0);
   });
 
-  it('can be taken up again by whoever has all the tunnels that are allowed', async () => {
+  it('can be resumed by a user who has all the tunnels that are allowed', async () => {
     const limits = { ...generousLimits, tunnels: 2, perAddress: 2, perSubject: 2 };
     const { parts, target, end } = await startWithEcho({ limits });
     const opened = [await openTunnel(parts.port, target), await openTunnel(parts.port, target)];
@@ -570,7 +570,7 @@ describe('a tunnel whose connection is lost', () => {
     await end();
   });
 
-  it('is ended at once, without waiting for anybody, when its target is lost', async () => {
+  it('is ended at once, without waiting for its client, when its target is lost', async () => {
     const sockets: { resetAndDestroy(): void }[] = [];
     const target = await startTarget((socket) => void sockets.push(socket.resume()));
     const parts = await startParts();
@@ -699,12 +699,12 @@ describe('a peer with all the time in the world', () => {
     const parts = await startParts({ relays: { windowBytes, totalBytes: 200 * windowBytes } });
     const wires: Wire[] = [];
     for (let count = 0; count < 200; count++) wires.push((await openTunnel(parts.port, source.port)).wire);
-    // The last message of a window may not fit into it.
+    // The last message of a window does not always fit into it.
     const isFull = ({ bytes }: Wire, windows: number): boolean =>
       bytes.length > windows * windowBytes - 64 * 1024;
     while (!wires.every((wire) => isFull(wire, 1))) await turn();
     for (const { bytes } of wires) assert.ok(bytes.length <= windowBytes, `${bytes.length}`);
-    // One read of the target may lie over the window.
+    // One read of the target can exceed the window.
     assert.ok(parts.relays.unackedBytes <= 200 * (windowBytes + 64 * 1024), `${parts.relays.unackedBytes}`);
     // One that acknowledges what it has not read gets as much again, and no more.
     const one = wires[0]!;
@@ -745,7 +745,7 @@ describe('a peer with all the time in the world', () => {
     await end();
   });
 
-  it('may come back a thousand times in a row and leaves nothing behind', async () => {
+  it('can come back a thousand times in a row and leaves nothing behind', async () => {
     const warnings: Error[] = [];
     const warn = (warning: Error): void => void warnings.push(warning);
     process.on('warning', warn);

@@ -79,7 +79,7 @@ describe('a corporate proxy that wants a sign-in', needsNetwork(clientBundle, ..
     await output(within(network.servers, ['nft', '-f', '-']), { input: wall });
   });
 
-  /** What the client is told besides its gateway and token, on the way through one proxy. */
+  /** The environment of the client on the way through one proxy, besides its gateway and token. */
   const through = (name: ProxyName, more: Environment = {}): Environment => {
     const { url, env } = proxies[name]!;
     return { ...world.env, HTTPS_PROXY: url, ...env, ...more };
@@ -106,7 +106,7 @@ describe('a corporate proxy that wants a sign-in', needsNetwork(clientBundle, ..
   });
 
   // Each waits for the interval of the device flow.
-  describe('login, and what may be reached then', { concurrency: true }, () => {
+  describe('login, and the list of allowed hosts', { concurrency: true }, () => {
     for (const name of allProxies) {
       it(`get through ${name}`, async () => {
         const { POSTERN_TOKEN_FILE, ...env } = through(name) as Record<string, string>;
@@ -155,7 +155,7 @@ describe('a corporate proxy that wants a sign-in', needsNetwork(clientBundle, ..
     ['squid, NTLM', String.raw`CORP\alice`],
     ['tinyproxy, Basic', 'alice'],
   ] as const) {
-    it(`${name}: a wrong password is shown once, and said to be wrong`, async () => {
+    it(`${name}: a wrong password is sent once, and reported as wrong`, async () => {
       const refused = (): number => refusals(proxies[name]!);
       const before = refused();
       const ssh = sshThrough(through(name, inEnvironment(user, 'canary')), 'wrong');
@@ -168,7 +168,7 @@ describe('a corporate proxy that wants a sign-in', needsNetwork(clientBundle, ..
       // Of NTLM a refusal with the challenge in between.
       const most = name === 'squid, NTLM' ? 3 : 2;
       assert.equal(refused() - before, most);
-      // The next ssh does not show it at all.
+      // The next ssh does not send it at all.
       const { stderr: later } = await ssh.run([box, 'true']);
       assert.match(later.toString(), /refused the password.*\(PROXY_SIGN_IN\)\npostern: hint: rm '/);
       assert.equal(refused() - before, most + 1);
@@ -176,7 +176,7 @@ describe('a corporate proxy that wants a sign-in', needsNetwork(clientBundle, ..
   }
 
   for (const name of ['squid, Basic', 'squid, NTLM', 'squid, Negotiate'] as const) {
-    it(`${name}: who has nothing to sign in with is told what is wanted`, async () => {
+    it(`${name}: a user without credentials gets a hint of what is wanted`, async () => {
       const { url } = proxies[name]!;
       const env = {
         ...world.env,
@@ -214,7 +214,7 @@ describe('a corporate proxy that wants a sign-in', needsNetwork(clientBundle, ..
     assert.equal(stdout.toString(), 'through\n', stderr.toString());
   });
 
-  it('somebody at the terminal is asked, once for all connections, and the password is not shown', async () => {
+  it('a user at the terminal is asked for the password, once for all connections, and it is not echoed', async () => {
     const { url } = proxies['squid, NTLM']!;
     const { env } = sshThrough({ ...world.env, HTTPS_PROXY: url, CI: '', POSTERN_NO_INPUT: '' }, 'asked');
     const command = `ssh -F ${scratch.path('asked.ssh_config')} ${box} 'echo through' < /dev/null`;
@@ -230,7 +230,7 @@ describe('a corporate proxy that wants a sign-in', needsNetwork(clientBundle, ..
     assert.match(terminal.shown(), /to be asked no more, keep the password: secret-tool store/);
   });
 
-  it('who breaks off at the question is not asked again', async () => {
+  it('a user who breaks off at the prompt is not prompted again', async () => {
     const { url } = proxies['squid, Basic']!;
     const { env } = sshThrough(
       { ...world.env, HTTPS_PROXY: url, CI: '', POSTERN_NO_INPUT: '' },

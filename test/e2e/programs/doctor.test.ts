@@ -30,7 +30,7 @@ interface Fault {
   readonly says?: RegExp;
 }
 
-/** What doctor is told besides the usual. */
+/** What the doctor gets besides the usual environment and arguments. */
 interface Staged {
   readonly env?: Environment;
   readonly args?: readonly string[];
@@ -42,7 +42,7 @@ function gatewayAt(host: string, port: number, path = '/ssh/'): Environment {
 
 /** For a server called `name`. */
 interface Certificate {
-  /** `ours`, or the name of another authority that nobody has been told of. */
+  /** `ours`, or the name of another authority that no client trusts. */
   readonly issuer: string;
   readonly name: string;
   readonly days: number;
@@ -125,7 +125,7 @@ describe('postern doctor', needs('nginx', 'haproxy', 'squid', 'openssl', 'sshd',
 
   const faults: readonly Fault[] = [
     {
-      what: 'a proxy setting that is none',
+      what: 'a proxy setting that is not valid',
       stage: () => ({ env: { HTTPS_PROXY: 'ftp://proxy.example' } }),
       check: 'way',
       code: 'CONFIG_INVALID',
@@ -145,7 +145,7 @@ describe('postern doctor', needs('nginx', 'haproxy', 'squid', 'openssl', 'sshd',
       says: /wants to know who you are/,
     },
     {
-      what: 'a proxy that does not take the password (407)',
+      what: 'a proxy that rejects the password (407)',
       stage: () => throughProxy(proxy.url.replace(/:[^:]*@/, ':wrong@')),
       check: 'proxy',
       code: 'PROXY_SIGN_IN',
@@ -170,7 +170,7 @@ describe('postern doctor', needs('nginx', 'haproxy', 'squid', 'openssl', 'sshd',
       says: /cannot reach the gateway/,
     },
     {
-      what: 'a gateway port that nobody listens on',
+      what: 'a gateway port on which no process listens',
       stage: async () => ({ env: gatewayAt('localhost', await freePort()) }),
       check: 'connection',
       code: 'GATEWAY_UNREACHABLE',
@@ -212,13 +212,13 @@ describe('postern doctor', needs('nginx', 'haproxy', 'squid', 'openssl', 'sshd',
       says: /no web server with https/,
     },
     {
-      what: 'somebody who takes the connection and says nothing',
+      what: 'a server that accepts the connection and sends nothing',
       stage: async (own) => ({ env: gatewayAt('localhost', await listen(own, (socket) => socket.resume())) }),
       check: 'tls',
       code: 'GATEWAY_TIMEOUT',
     },
     {
-      what: 'a web server before something that says nothing',
+      what: 'a web server before an upstream that sends nothing',
       stage: async (own) =>
         changedFront(own, 'nginx', undefined, await listen(own, (socket) => socket.resume())),
       check: 'http',
@@ -269,7 +269,7 @@ describe('postern doctor', needs('nginx', 'haproxy', 'squid', 'openssl', 'sshd',
       says: /redirection to portal\.example,.*captive portal/s,
     },
     {
-      what: 'nobody who has signed in',
+      what: 'a user without a sign-in',
       stage: () => ({ env: { POSTERN_TOKEN_FILE: undefined } }),
       check: 'sign-in',
       code: 'TOKEN_MISSING',
@@ -339,7 +339,7 @@ describe('postern doctor', needs('nginx', 'haproxy', 'squid', 'openssl', 'sshd',
       says: /another program/,
     },
     {
-      what: 'a host that takes the connection and says nothing',
+      what: 'a host that accepts the connection and sends nothing',
       stage: () => ({ args: ['last'] }),
       check: 'ssh',
       code: 'TARGET_NOT_SSH',
@@ -356,7 +356,7 @@ describe('postern doctor', needs('nginx', 'haproxy', 'squid', 'openssl', 'sshd',
       says: /cut after (?:1\.9|2\.\d) s.*proxy_read_timeout/s,
     },
     {
-      what: 'nginx that takes lines of 8 KiB only',
+      what: 'nginx that accepts lines of 8 KiB at most',
       stage: (own) => changedFront(own, 'nginx', [/large_client_header_buffers .*;/, '']),
       check: 'headers',
       verdict: 'costly',
@@ -485,7 +485,7 @@ describe('postern doctor', needs('nginx', 'haproxy', 'squid', 'openssl', 'sshd',
     assert.match(text, /^Nothing was found that keeps ssh to box:22 from working/m);
   });
 
-  it('speaks plainly to terminals without UTF-8, and without colours to what is no terminal', async () => {
+  it('prints ASCII to terminals without UTF-8, and no colours to what is not a terminal', async () => {
     const command = clientCommand('doctor', box);
     const { stdout } = await world.ssh().command(command, { env: { LC_ALL: 'C' } });
     assert.match(stdout.toString('latin1'), /^[\x20-\x7e\n]+$/);
@@ -513,7 +513,7 @@ describe('postern doctor', needs('nginx', 'haproxy', 'squid', 'openssl', 'sshd',
     assert.ok(!outcome.stdout.includes('correct'));
   });
 
-  it('needs a gateway, like everybody', async () => {
+  it('needs a gateway, like every command', async () => {
     const command = clientCommand('doctor', box);
     const { code, stderr } = await world.ssh().command(command, { env: { POSTERN_GATEWAY: undefined } });
     assert.equal(code, 78);

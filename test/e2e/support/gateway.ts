@@ -12,7 +12,7 @@ export interface Gateway {
   readonly configFile: string;
   /** One JSON line for each record. */
   readonly auditFile: string;
-  /** A file with a token for `tester` of the group `dev`, who may reach every target of the configuration. */
+  /** A file with a token for `tester` of the group `dev`, with access to every target of the configuration. */
   readonly tokenFile: string;
   readonly running: Running;
 }
