@@ -48,7 +48,7 @@ describe('a corporate proxy that wants a sign-in', needsNetwork(clientBundle, ..
   let world: World;
   let kdc: Kdc;
   let kerberosClient: string;
-  const proxies: Partial<Record<ProxyName, SignInProxy>> = {};
+  let proxies: Readonly<Record<ProxyName, SignInProxy>>;
 
   before(async () => {
     network = await openNetwork(scratch);
@@ -59,15 +59,26 @@ describe('a corporate proxy that wants a sign-in', needsNetwork(clientBundle, ..
       clientNamespace: client,
       settings: { signIn: { deviceFlow: true } },
     });
-    await addAlice(world);
     const plan = { address, allowedPort: Number(new URL(world.url).port) };
-    kdc = await startKdc(scratch, { address, clientNamespace: client });
-    kerberosClient = await clientWithKerberos(scratch);
-    proxies['squid, Basic'] = await startBasicSquid(scratch, plan);
-    proxies['squid, Digest before Basic'] = await startDigestSquid(scratch, plan);
-    proxies['squid, NTLM'] = await startNtlmSquid(scratch, plan);
-    proxies['squid, Negotiate'] = await startKerberosSquid(scratch, plan, kdc);
-    proxies['tinyproxy, Basic'] = await startTinyproxy(scratch, plan);
+    [kdc, kerberosClient] = await Promise.all([
+      startKdc(scratch, { address, clientNamespace: client }),
+      clientWithKerberos(scratch),
+      addAlice(world),
+    ]);
+    const [basic, digest, ntlm, negotiate, tinyproxy] = await Promise.all([
+      startBasicSquid(scratch, plan),
+      startDigestSquid(scratch, plan),
+      startNtlmSquid(scratch, plan),
+      startKerberosSquid(scratch, plan, kdc),
+      startTinyproxy(scratch, plan),
+    ]);
+    proxies = {
+      'squid, Basic': basic,
+      'squid, Digest before Basic': digest,
+      'squid, NTLM': ntlm,
+      'squid, Negotiate': negotiate,
+      'tinyproxy, Basic': tinyproxy,
+    };
     const ports = [53, kdc.port, ...Object.values(proxies).map(({ port }) => port)].join(', ');
     const wall = `table inet wall {
       chain in {
@@ -81,7 +92,7 @@ describe('a corporate proxy that wants a sign-in', needsNetwork(clientBundle, ..
 
   /** The environment of the client on the way through one proxy, besides its gateway and token. */
   const through = (name: ProxyName, more: Environment = {}): Environment => {
-    const { url, env } = proxies[name]!;
+    const { url, env } = proxies[name];
     return { ...world.env, HTTPS_PROXY: url, ...env, ...more };
   };
   const sshThrough = (env: Environment, name: string): Ssh =>
@@ -156,7 +167,7 @@ describe('a corporate proxy that wants a sign-in', needsNetwork(clientBundle, ..
     ['tinyproxy, Basic', 'alice'],
   ] as const) {
     it(`${name}: a wrong password is sent once, and reported as wrong`, async () => {
-      const refused = (): number => refusals(proxies[name]!);
+      const refused = (): number => refusals(proxies[name]);
       const before = refused();
       const ssh = sshThrough(through(name, inEnvironment(user, 'canary')), 'wrong');
       const { code, stderr } = await ssh.run([box, 'true']);
@@ -177,7 +188,7 @@ describe('a corporate proxy that wants a sign-in', needsNetwork(clientBundle, ..
 
   for (const name of ['squid, Basic', 'squid, NTLM', 'squid, Negotiate'] as const) {
     it(`${name}: a user without credentials gets a hint of what is wanted`, async () => {
-      const { url } = proxies[name]!;
+      const { url } = proxies[name];
       const env = {
         ...world.env,
         HTTPS_PROXY: url,
@@ -200,7 +211,7 @@ describe('a corporate proxy that wants a sign-in', needsNetwork(clientBundle, ..
   });
 
   it('squid, Basic: the password comes out of the keyring', async () => {
-    const { url, port } = proxies['squid, Basic']!;
+    const { url, port } = proxies['squid, Basic'];
     const { env } = sshThrough({ ...world.env, HTTPS_PROXY: url, CI: '', POSTERN_NO_INPUT: '' }, 'keyring');
     const entry = `protocol http server ${proxyHost} port ${port} user alice`;
     const script = `printf x | gnome-keyring-daemon --unlock --components=secrets > /dev/null
@@ -215,7 +226,7 @@ describe('a corporate proxy that wants a sign-in', needsNetwork(clientBundle, ..
   });
 
   it('a user at the terminal is asked for the password, once for all connections, and it is not echoed', async () => {
-    const { url } = proxies['squid, NTLM']!;
+    const { url } = proxies['squid, NTLM'];
     const { env } = sshThrough({ ...world.env, HTTPS_PROXY: url, CI: '', POSTERN_NO_INPUT: '' }, 'asked');
     const command = `ssh -F ${scratch.path('asked.ssh_config')} ${box} 'echo through' < /dev/null`;
     const terminal = openTerminal(scratch, command, { env, namespace: network.client });
@@ -231,7 +242,7 @@ describe('a corporate proxy that wants a sign-in', needsNetwork(clientBundle, ..
   });
 
   it('a user who breaks off at the prompt is not prompted again', async () => {
-    const { url } = proxies['squid, Basic']!;
+    const { url } = proxies['squid, Basic'];
     const { env } = sshThrough(
       { ...world.env, HTTPS_PROXY: url, CI: '', POSTERN_NO_INPUT: '' },
       'broken-off',
