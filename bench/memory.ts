@@ -20,7 +20,7 @@ import { openTunnel } from './support/tunnels.ts';
 type MemoryRow = Row<'held' | 'kibEach' | 'kibEachOfAll' | 'echoP99Ms'>;
 
 /** The collector takes its time. */
-const settleMs = 5000;
+const pauseMs = 5000;
 const batch = 250;
 const echoesPerSecond = 500;
 
@@ -135,10 +135,10 @@ async function measureRelay({ folder, targetPort, first, more }: Parts): Promise
   try {
     const atStart = rssKiBOf(gateway);
     tunnels.push(...(await openRelays(gateway.port, first)));
-    await delay(settleMs);
+    await delay(pauseMs);
     const before = rssKiBOf(gateway);
     tunnels.push(...(await openRelays(gateway.port, more)));
-    await delay(settleMs);
+    await delay(pauseMs);
     const after = rssKiBOf(gateway);
     const times: number[] = [];
     for (let at = 0; at < 1000; at++) times.push(await echoOf(tunnels[(at * 997) % tunnels.length]!));
@@ -181,10 +181,10 @@ async function measureDetached({ folder, targetPort, first, more }: Parts): Prom
   try {
     const atStart = rssKiBOf(gateway);
     await openAndCut(first);
-    await delay(settleMs);
+    await delay(pauseMs);
     const before = rssKiBOf(gateway);
     await openAndCut(more);
-    await delay(settleMs);
+    await delay(pauseMs);
     const after = rssKiBOf(gateway);
     const values = {
       held: first + more,

@@ -87,7 +87,7 @@ async function measureOpens({ gateway, measureMs }: Measured): Promise<WorkersRo
     await Promise.all(
       Array.from({ length: atOnce }, async () => {
         while (performance.now() < until) {
-          (await ask(gateway.port, request, { status: '101' })).resetAndDestroy();
+          (await exchangeOnce(gateway.port, request, { status: '101' })).resetAndDestroy();
           opened++;
         }
       }),
@@ -102,7 +102,7 @@ async function measureBytes({ gateway, measureMs }: Measured): Promise<WorkersRo
   );
   const sockets = await Promise.all(
     Array.from({ length: bulkTunnels }, () =>
-      ask(gateway.port, request, { status: '200', buffer: Buffer.alloc(256 * 1024) }),
+      exchangeOnce(gateway.port, request, { status: '200', buffer: Buffer.alloc(256 * 1024) }),
     ),
   );
   try {
@@ -131,7 +131,7 @@ async function rateOf(gateway: WorkersGateway, work: () => Promise<number>): Pro
 }
 
 /** A connection that the gateway has answered so; what comes on it is read into one buffer and dropped. */
-async function ask(
+async function exchangeOnce(
   port: number,
   request: Buffer,
   { status, buffer = Buffer.allocUnsafe(1024) }: { status: string; buffer?: Buffer },
