@@ -88,7 +88,7 @@ function maxOf(rows: readonly Row[], group: string | undefined, columns: readonl
 
 interface Plot {
   readonly row: Row;
-  /** The number of the maximum bar. */
+  /** The value of the longest bar. */
   readonly maximum: number;
   readonly left: number;
   readonly y: number;
