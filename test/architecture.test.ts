@@ -50,7 +50,7 @@ const floors: Floors = {
   client: [
     ['os'],
     ['errors'],
-    ['http', 'local-proxy'],
+    ['http'],
     ['egress'],
     ['oauth'],
     ['credentials'],
@@ -58,7 +58,7 @@ const floors: Floors = {
     ['entry'],
     ['settings.ts'],
     ['connect'],
-    ['doctor'],
+    ['doctor', 'local-proxy'],
     ['commands'],
     ['main.ts'],
   ],
