@@ -142,7 +142,7 @@ describe('postern doctor', needs('nginx', 'haproxy', 'squid', 'openssl', 'sshd',
       stage: () => throughProxy(proxy.urlWithoutPassword),
       check: 'proxy',
       code: 'PROXY_SIGN_IN',
-      says: /wants to know who you are/,
+      says: /requires a sign-in before/,
     },
     {
       what: 'a proxy that does not take the password (407)',
@@ -188,7 +188,7 @@ describe('postern doctor', needs('nginx', 'haproxy', 'squid', 'openssl', 'sshd',
       stage: (own) => tlsServer(own, { issuer: 'Zscaler Inc.', name: 'localhost', days: 2 }),
       check: 'tls',
       code: 'TLS_FAILED',
-      says: /a proxy of this network \("Zscaler Inc\."\) opens the encryption/,
+      says: /a proxy of this network \("Zscaler Inc\."\) decrypts and inspects/,
     },
     {
       what: 'a certificate that has expired',
@@ -209,7 +209,7 @@ describe('postern doctor', needs('nginx', 'haproxy', 'squid', 'openssl', 'sshd',
       stage: () => ({ env: gatewayAt('localhost', world.gateway.port) }),
       check: 'tls',
       code: 'TLS_FAILED',
-      says: /no web server with https/,
+      says: /not a web server with https/,
     },
     {
       what: 'somebody who takes the connection and says nothing',
@@ -317,7 +317,7 @@ describe('postern doctor', needs('nginx', 'haproxy', 'squid', 'openssl', 'sshd',
       stage: () => ({ args: ['secret.example'] }),
       check: 'policy',
       code: 'TARGET_DENIED',
-      says: /no rule allows you secret\.example:22; you may reach box/,
+      says: /no rule allows you secret\.example:22; you can reach box/,
     },
     {
       what: 'a host on which no SSH server runs',
@@ -452,7 +452,7 @@ describe('postern doctor', needs('nginx', 'haproxy', 'squid', 'openssl', 'sshd',
   it('goes as far as the gateway without a host', async () => {
     const examined = await runDoctor(world, []);
     assert.deepEqual([examined.works, examined.outcome.code, examined.host], [true, 0, undefined]);
-    assert.match(examined.finding('policy').what, /you may reach box/);
+    assert.match(examined.finding('policy').what, /you can reach box/);
     assert.equal(examined.finding('target').verdict, 'unchecked');
   });
 
@@ -478,7 +478,7 @@ describe('postern doctor', needs('nginx', 'haproxy', 'squid', 'openssl', 'sshd',
     const text = doctor.log();
     assert.match(text, /^✓ connection /m);
     assert.match(text, /^– HTTP +not checked: you stopped it$/m);
-    assert.match(text, /^Nothing was found that keeps ssh to box:22 from working/m);
+    assert.match(text, /^No problem was found that stops ssh to box:22/m);
   });
 
   it('speaks plainly to terminals without UTF-8, and without colours to what is no terminal', async () => {
