@@ -89,8 +89,8 @@ function row(variant: Variant, samples: Samples, reference: Samples | undefined)
     const isFree = Object.keys(variant.servers).length === 0;
     return {
       cpu: isFree ? Number.NaN : median(cpu),
-      least: Math.min(...cpu),
-      most: Math.max(...cpu),
+      minimum: Math.min(...cpu),
+      maximum: Math.max(...cpu),
       ratio: isFree ? Number.NaN : pairedRatio(cpu, reference ? costs(reference[direction]) : []),
       mibs: median(samples[direction].map(({ mibPerSecond }) => mibPerSecond)),
     };
@@ -101,13 +101,13 @@ function row(variant: Variant, samples: Samples, reference: Samples | undefined)
     group: groupOf(variant),
     values: {
       downCpu: down.cpu,
-      downCpuLeast: down.least,
-      downCpuMost: down.most,
+      downCpuLeast: down.minimum,
+      downCpuMost: down.maximum,
       downRatio: down.ratio,
       downMiBs: down.mibs,
       upCpu: up.cpu,
-      upCpuLeast: up.least,
-      upCpuMost: up.most,
+      upCpuLeast: up.minimum,
+      upCpuMost: up.maximum,
       upRatio: up.ratio,
       upMiBs: up.mibs,
       rssMiB:
@@ -119,8 +119,8 @@ function row(variant: Variant, samples: Samples, reference: Samples | undefined)
 
 interface Sides {
   readonly cpu: number;
-  readonly least: number;
-  readonly most: number;
+  readonly minimum: number;
+  readonly maximum: number;
   readonly ratio: number;
   readonly mibs: number;
 }

@@ -160,7 +160,7 @@ process.stdin.pipe(socket).pipe(process.stdout);
 `;
 
 /** What has to be over before bytes are counted: the start of the program. */
-const settleMs = 200;
+const pauseMs = 200;
 
 async function measure(layer: Layer, direction: Direction, bytes: number): Promise<number> {
   const isTls = 'setSecureContext' in layer.far;
@@ -176,7 +176,7 @@ async function measure(layer: Layer, direction: Direction, bytes: number): Promi
     const [far] = await Promise.race([arrived, failed]);
     failed.catch(() => {});
     far.on('error', () => {});
-    await delay(settleMs);
+    await delay(pauseMs);
     const before = cpuSecondsOf(child.pid!);
     await Promise.race([carry(layer, { far, child }, { direction, bytes }), failed]);
     return ((cpuSecondsOf(child.pid!) - before) * gib) / bytes;

@@ -57,7 +57,7 @@ function row(what: string, times: readonly number[]): ConnectRow {
   return { what, values: { medianMs: median(times), p90Ms: quantile(times, 0.9) } };
 }
 
-/** The environment of somebody who has been given a token. */
+/** The environment of a user with a token. */
 export function withTokenFile(folder: string): Record<string, string> {
   const home = join(folder, 'file');
   const file = join(home, 'token');
@@ -66,7 +66,7 @@ export function withTokenFile(folder: string): Record<string, string> {
   return { HOME: home, POSTERN_TOKEN_FILE: file };
 }
 
-/** The environment of somebody who has signed in; the sign-in is good for longer than this takes. */
+/** The environment of a signed-in user; the sign-in outlasts the bench. */
 function withSignIn(folder: string, gateway: URL): Record<string, string> {
   const home = join(folder, 'sign-in');
   const { key, privateJwk } = makeProofKey();

@@ -64,7 +64,7 @@ async function type(variant: Variant, keys: number): Promise<readonly number[]> 
     if (missing <= 0) echoed?.();
   });
   const times: number[] = [];
-  const late = setTimeout(
+  const timer = setTimeout(
     () => flow.stream.destroy(new Error(`no echo through ${variant.what}`)),
     patienceMs,
   );
@@ -84,7 +84,7 @@ async function type(variant: Variant, keys: number): Promise<readonly number[]> 
     }
     return times;
   } finally {
-    clearTimeout(late);
+    clearTimeout(timer);
     await flow.close();
   }
 }

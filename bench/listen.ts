@@ -61,7 +61,7 @@ async function run({ quick, folder }: Effort): Promise<readonly ListenRow[]> {
 
 async function measure(what: string, env: Record<string, string>, quick: boolean): Promise<ListenRow[]> {
   // The collector takes its time.
-  const settleMs = quick ? 500 : 3000;
+  const pauseMs = quick ? 500 : 3000;
   const { child, port } = await startListener(env);
   const sockets: Socket[] = [];
   const open = async (): Promise<number> => {
@@ -85,15 +85,15 @@ async function measure(what: string, env: Record<string, string>, quick: boolean
       for (let at = 0; at < atOnce / 10; at++) inTurn.push(await open());
     };
     await Promise.all(Array.from({ length: 10 }, some));
-    await delay(settleMs);
+    await delay(pauseMs);
     const rows = [row(`${atOnce} tunnels, opened 10 at a time`, inTurn)];
     for (const socket of sockets.splice(0)) socket.destroy();
-    await delay(settleMs);
+    await delay(pauseMs);
     const times = await Promise.all(Array.from({ length: atOnce }, open));
-    await delay(settleMs);
+    await delay(pauseMs);
     rows.push(row(`${atOnce} tunnels, opened at once`, times));
     for (const socket of sockets.splice(0)) socket.destroy();
-    await delay(settleMs);
+    await delay(pauseMs);
     const commands = {
       'ProxyCommand nc': ['nc', '-X', 'connect', '-x', `127.0.0.1:${port}`, 'box', '22'],
       'ProxyCommand postern connect': [process.execPath, join(root, 'dist/postern.cjs'), 'connect', 'box'],

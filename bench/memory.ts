@@ -20,11 +20,11 @@ import { openTunnel } from './support/tunnels.ts';
 type MemoryRow = Row<'held' | 'kibEach' | 'kibEachOfAll' | 'echoP99Ms'>;
 
 /** The collector takes its time. */
-const settleMs = 5000;
+const pauseMs = 5000;
 const batch = 250;
 const echoesPerSecond = 500;
 
-/** What a tunnel costs the gateway while nothing is said in it, and how long a byte takes through one of so many. */
+/** What a tunnel costs the gateway while it is silent, and how long a byte takes through one of so many. */
 export const memory = {
   name: 'memory',
   title: 'idle tunnels',
@@ -69,7 +69,7 @@ interface Parts {
   readonly echoMs: number;
 }
 
-/** More than anybody needs here. */
+/** More than any bench needs. */
 const settings = { limits: { perSubject: 20_000, perAddress: 20_000, tunnels: 20_000 } };
 
 async function measure(
@@ -135,10 +135,10 @@ async function measureRelay({ folder, targetPort, first, more }: Parts): Promise
   try {
     const atStart = rssKiBOf(gateway);
     tunnels.push(...(await openRelays(gateway.port, first)));
-    await delay(settleMs);
+    await delay(pauseMs);
     const before = rssKiBOf(gateway);
     tunnels.push(...(await openRelays(gateway.port, more)));
-    await delay(settleMs);
+    await delay(pauseMs);
     const after = rssKiBOf(gateway);
     const times: number[] = [];
     for (let at = 0; at < 1000; at++) times.push(await echoOf(tunnels[(at * 997) % tunnels.length]!));
@@ -181,16 +181,16 @@ async function measureDetached({ folder, targetPort, first, more }: Parts): Prom
   try {
     const atStart = rssKiBOf(gateway);
     await openAndCut(first);
-    await delay(settleMs);
+    await delay(pauseMs);
     const before = rssKiBOf(gateway);
     await openAndCut(more);
-    await delay(settleMs);
+    await delay(pauseMs);
     const after = rssKiBOf(gateway);
     const values = {
       held: first + more,
       kibEach: (after - before) / more,
       kibEachOfAll: (after - atStart) / (first + more),
-      // There is nobody to echo to.
+      // There is no client to echo to.
       echoP99Ms: NaN,
     };
     return { what: 'relay, without a connection', values };

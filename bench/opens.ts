@@ -21,7 +21,7 @@ const stormPerSecond = 1500;
 
 type OpensRow = Row<'opened' | 'perSecond' | 'p99Ms' | 'failed' | 'gatewayCpuMsPerOpen' | 'loadBusy'>;
 
-/** How many tunnels a gateway opens when each has to show who asks, is written down, and carries a byte there and back. */
+/** How many tunnels a gateway opens when each is authenticated and audited, and carries a byte there and back. */
 export const opens = {
   name: 'opens',
   title: 'authenticated opens, durable audit, one byte each way',
@@ -31,7 +31,7 @@ export const opens = {
     p99Ms: ['p99 ms', 1],
     failed: ['failed', 0],
     gatewayCpuMsPerOpen: ['gateway CPU ms each', 3],
-    // Near 100: it is the core of what asks that is measured.
+    // Near 100: it is the core of the load generator that is measured.
     loadBusy: ['client load, % of a core', 0],
   },
   measure: (effort: Effort) => onLoadCore(() => run(effort)),
@@ -53,28 +53,30 @@ async function run({ quick, folder }: Effort): Promise<readonly OpensRow[]> {
   try {
     const variants = await askings(gateway, { proofs, others: storm });
     // The first ones are for the compiler: what a gateway does that has just started is another figure.
-    for (const ask of Object.values(variants))
-      await measure({ what: 'first', gateway, ask }, (each) => keepAsking(each, 1500));
+    for (const openOnce of Object.values(variants))
+      await measure({ what: 'first', gateway, openOnce }, (each) => keepOpening(each, 1500));
     const results: Record<string, OpensRow[]> = {};
     // Interleaved, so that what else the machine does falls on all.
     for (let round = 0; round < rounds; round++) {
-      for (const [what, ask] of Object.entries(variants))
+      for (const [what, openOnce] of Object.entries(variants))
         (results[what] ??= []).push(
-          await measure({ what, gateway, ask }, (each) => keepAsking(each, measureMs)),
+          await measure({ what, gateway, openOnce }, (each) => keepOpening(each, measureMs)),
         );
     }
     const rows = Object.values(results).map(
       (each) =>
         each.toSorted((a, b) => a.values.perSecond - b.values.perSecond)[Math.floor(each.length / 2)]!,
     );
-    const ask = variants[otherTokens]!;
+    const openOnce = variants[otherTokens]!;
     const paced = quick ? stormPerSecond : storm;
     return [
       ...rows,
-      await measure({ what: `storm: ${paced} at ${stormPerSecond}/s`, gateway, ask }, (each) =>
+      await measure({ what: `storm: ${paced} at ${stormPerSecond}/s`, gateway, openOnce }, (each) =>
         openPaced(each, paced),
       ),
-      await measure({ what: `storm: ${storm} at once`, gateway, ask }, (each) => openAtOnce(each, storm)),
+      await measure({ what: `storm: ${storm} at once`, gateway, openOnce }, (each) =>
+        openAtOnce(each, storm),
+      ),
     ];
   } finally {
     gateway.child.kill('SIGKILL');
@@ -110,16 +112,16 @@ async function measure(
   {
     what,
     gateway,
-    ask,
-  }: { readonly what: string; readonly gateway: BenchGateway; readonly ask: OpenTunnelOnce },
+    openOnce,
+  }: { readonly what: string; readonly gateway: BenchGateway; readonly openOnce: OpenTunnelOnce },
   load: (open: Open) => Promise<void>,
 ): Promise<OpensRow> {
   const times: number[] = [];
   let failed = 0;
   const open = (): Promise<void> => {
     const startedAt = performance.now();
-    const asked = ask();
-    return carryByte(gateway.port, asked).then(
+    const opened = openOnce();
+    return carryByte(gateway.port, opened).then(
       () => void times.push(performance.now() - startedAt),
       (error: unknown) => {
         if (failed++ === 0) console.error(`${what}: ${String(error)}`);
@@ -146,7 +148,7 @@ async function measure(
 }
 
 /** As fast as they are answered, some at a time. */
-async function keepAsking(open: Open, measureMs: number): Promise<void> {
+async function keepOpening(open: Open, measureMs: number): Promise<void> {
   const until = performance.now() + measureMs;
   await Promise.all(
     Array.from({ length: atOnce }, async () => {

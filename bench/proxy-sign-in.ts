@@ -124,14 +124,14 @@ async function startProxies(
   const asking = { proxyHost: '127.0.0.1', authority };
   const starts = [
     ['Basic', startBasicSquid, basic],
-    ['Digest', startDigestSquid, (who: ProxyCredentials) => digest(who, asking)],
-    ['NTLM', startNtlmSquid, (who: ProxyCredentials) => ntlm(who)],
+    ['Digest', startDigestSquid, (account: ProxyCredentials) => digest(account, asking)],
+    ['NTLM', startNtlmSquid, (account: ProxyCredentials) => ntlm(account)],
   ] as const;
   for (const [name, start, begin] of starts) {
     const { port, env } = await start(scratch, plan);
     const user = env['POSTERN_PROXY_USER']!;
-    const who = { user, password: new Secret(env['POSTERN_PROXY_PASSWORD']!), source: 'bench' };
-    variants.push({ name, port, env, talk: () => begin(who) });
+    const account = { user, password: new Secret(env['POSTERN_PROXY_PASSWORD']!), source: 'bench' };
+    variants.push({ name, port, env, talk: () => begin(account) });
   }
   return variants;
 }
@@ -162,8 +162,8 @@ async function roundTrips(port: number, authority: string, talk: AuthExchange | 
     const head = await readAnswer(socket);
     if (/^HTTP\/1\.\d 200 /.test(head)) break;
     const offers = [...head.matchAll(/^Proxy-Authenticate: (.*)$/gim)].map(([, offer]) => offer!);
-    const said = await talk!.answer(parseChallenges(offers));
-    authorization = `Proxy-Authorization: ${said}\r\n`;
+    const answer = await talk!.answer(parseChallenges(offers));
+    authorization = `Proxy-Authorization: ${answer}\r\n`;
   }
   const time = performance.now() - startedAt;
   socket.destroy();

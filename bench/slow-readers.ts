@@ -21,7 +21,7 @@ const offeredBytes = 10 * 1024 ** 3;
 /** Of those who read at all. */
 const readBytesPerSecond = 10 * 1024;
 const tickMs = 250;
-const neighbours = 10;
+const typistCount = 10;
 const keystrokesPerSecond = 500;
 
 /** What clients that read nothing, or hardly anything, of all that is sent to them cost the gateway and its other users. */
@@ -108,7 +108,7 @@ async function measure(entry: RawEntryName, { folder, aloneMs, besideMs }: Times
   };
   const stop = new AbortController();
   try {
-    const typists = await Promise.all(Array.from({ length: neighbours }, () => open(toEcho)));
+    const typists = await Promise.all(Array.from({ length: typistCount }, () => open(toEcho)));
     const slow = await Promise.all(Array.from({ length: readers }, () => open(toFlood)));
     const type = (ms: number): Promise<number[]> =>
       typed(ms, typists, async (socket) => echoByte(socket, toEcho));
@@ -116,8 +116,8 @@ async function measure(entry: RawEntryName, { folder, aloneMs, besideMs }: Times
     await type(500);
     const alone = await type(aloneMs);
     const before = rssMibOf(gateway);
-    let most = before;
-    const watching = setInterval(() => (most = Math.max(most, rssMibOf(gateway))), 50);
+    let peak = before;
+    const watching = setInterval(() => (peak = Math.max(peak, rssMibOf(gateway))), 50);
     for (const [number, socket] of slow.entries()) {
       socket.pause();
       socket.write(toFlood.byte);
@@ -134,7 +134,7 @@ async function measure(entry: RawEntryName, { folder, aloneMs, besideMs }: Times
     const values = {
       offeredGib: offeredBytes / 1024 ** 3,
       takenMib: pouring.taken() / 1024 ** 2,
-      growthMib: most - before,
+      growthMib: peak - before,
       aloneP99Ms: quantile(alone, 0.99),
       floodP99Ms: quantile(flood, 0.99),
       besideP99Ms: quantile(beside, 0.99),

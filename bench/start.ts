@@ -12,7 +12,7 @@ import { startTlsFront } from './support/tls-front.ts';
 
 type StartRow = Row<'medianMs' | 'p90Ms' | 'startMs' | keyof Memory>;
 
-/** How long `postern connect` takes by TLS, what of it is its start, and what it holds while nobody says anything. */
+/** How long `postern connect` takes by TLS, what of it is its start, and the memory that it holds while both sides are silent. */
 export const starts = {
   name: 'start',
   title: 'postern connect by TLS, from its start to the first byte of the target',
@@ -55,7 +55,7 @@ async function run({ quick, folder }: Effort): Promise<readonly StartRow[]> {
       arrivedAt = undefined;
       const startedAt = performance.now();
       const firstByteMs = await firstByte(env, argv);
-      // Node.js alone connects to nobody.
+      // Node.js alone makes no connection.
       return { firstByteMs, startMs: arrivedAt === undefined ? firstByteMs : arrivedAt - startedAt };
     };
     // Remembers what works, and warms the caches.

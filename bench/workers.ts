@@ -16,7 +16,7 @@ const chunk = Buffer.alloc(256 * 1024);
 type WorkersRow = Row<'perSecond' | 'gatewayCores' | 'perGatewayCore'>;
 
 /**
- * What more workers bring. What asks them runs on the same cores: where there are only two, the rate cannot double, and
+ * What more workers bring. The load generator runs on the same cores: where there are only two, the rate cannot double, and
  * what one core of the gateway does tells whether it would.
  */
 export const workers = {
@@ -87,7 +87,7 @@ async function measureOpens({ gateway, measureMs }: Measured): Promise<WorkersRo
     await Promise.all(
       Array.from({ length: atOnce }, async () => {
         while (performance.now() < until) {
-          (await ask(gateway.port, request, { status: '101' })).resetAndDestroy();
+          (await exchangeOnce(gateway.port, request, { status: '101' })).resetAndDestroy();
           opened++;
         }
       }),
@@ -102,7 +102,7 @@ async function measureBytes({ gateway, measureMs }: Measured): Promise<WorkersRo
   );
   const sockets = await Promise.all(
     Array.from({ length: bulkTunnels }, () =>
-      ask(gateway.port, request, { status: '200', buffer: Buffer.alloc(256 * 1024) }),
+      exchangeOnce(gateway.port, request, { status: '200', buffer: Buffer.alloc(256 * 1024) }),
     ),
   );
   try {
@@ -131,7 +131,7 @@ async function rateOf(gateway: WorkersGateway, work: () => Promise<number>): Pro
 }
 
 /** A connection that the gateway has answered so; what comes on it is read into one buffer and dropped. */
-async function ask(
+async function exchangeOnce(
   port: number,
   request: Buffer,
   { status, buffer = Buffer.allocUnsafe(1024) }: { status: string; buffer?: Buffer },
@@ -175,7 +175,7 @@ async function startWorkers(folder: string, count: number, targetPort: number): 
   const settings = { workers: count, limits: { perSubject: 8000, perAddress: 8000, graceSeconds: 0 } };
   const where = { name: `workers-${count}`, cores: 'all' } as const;
   const { port, child } = await startGateway(folder, targetPort, where, settings);
-  // The last worker may not be there yet.
+  // The last worker is perhaps not there yet.
   const processes = count === 1 ? 1 : 1 + count;
   while (withChildren(child.pid!).length < processes) await new Promise((resolve) => setTimeout(resolve, 50));
   await new Promise((resolve) => setTimeout(resolve, 500));

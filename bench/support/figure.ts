@@ -37,7 +37,7 @@ export interface Figure<Column extends string = string> {
 export type Heading<Column extends string = string> = readonly [
   heading: string,
   digits: number,
-  range?: readonly [least: Column, most: Column],
+  range?: readonly [minimum: Column, maximum: Column],
 ];
 
 /** The value that as many are above as below. */

@@ -19,13 +19,13 @@ export interface BenchGateway {
   readonly child: ChildProcess;
 }
 
-/** What a gateway may have besides. */
+/** Options of a gateway. */
 export interface GatewayOptions {
   /** Several in one folder need names. */
   readonly name?: string;
   /** Options of Node.js itself. */
   readonly nodeArguments?: readonly string[];
-  /** Where it may run; absent: on the core of what is measured. */
+  /** The cores that it is allowed to use; absent: the core of what is measured. */
   readonly cores?: 'all';
 }
 
@@ -79,7 +79,7 @@ export async function startGateway(
   return { port, child };
 }
 
-/** A port of loopback that nobody listens on. */
+/** A loopback port on which no process listens. */
 export async function freePort(): Promise<number> {
   const server = createServer().listen(0, '127.0.0.1');
   await once(server, 'listening');
@@ -88,7 +88,7 @@ export async function freePort(): Promise<number> {
   return port;
 }
 
-/** Whether somebody listens on a port of loopback. */
+/** Whether a process listens on a loopback port. */
 export function answers(port: number): Promise<boolean> {
   return new Promise((resolve) => {
     const socket = connect(port, '127.0.0.1');

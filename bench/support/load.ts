@@ -62,7 +62,7 @@ export async function connectCounting(port: number, take: (bytes: number) => voi
   return socket.on('error', () => {});
 }
 
-/** For a socket whose bytes nobody looks at. */
+/** For a socket whose bytes are discarded. */
 export function onreadOf(take: (bytes: number) => void) {
   return {
     buffer: Buffer.allocUnsafeSlow(256 * 1024),

@@ -16,7 +16,7 @@ const pour = async (socket: Socket): Promise<void> => {
 
 const server = createServer((socket) => {
   socket.on('error', () => {});
-  // Whoever says anything is answered with all there is.
+  // Any data from the client is answered with all there is.
   socket.once('data', () => void pour(socket));
 });
 server.listen({ port: 0, host: '127.0.0.1', backlog: 4096 });

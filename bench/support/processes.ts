@@ -4,7 +4,7 @@ import { readFileSync, readdirSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { own } from '../../test/e2e/support/process.ts';
 
-/** The core of what is measured, and the one of what asks it. */
+/** The core of what is measured, and the one of the load generator. */
 export const [measuredCore, loadCore] = [0, availableParallelism() > 1 ? 1 : 0];
 
 /** Starts a program on the core of what is measured. */
@@ -19,7 +19,7 @@ export function pin(pid: number, core: number): void {
   for (const each of withChildren(pid)) setCores(each, String(core));
 }
 
-/** Runs `use` while this process has the core of those who ask. */
+/** Runs `use` while this process has the core of the load generator. */
 export async function onLoadCore<T>(use: () => Promise<T>): Promise<T> {
   const before = /Cpus_allowed_list:\s+(\S+)/.exec(readFileSync('/proc/self/status', 'utf8'))![1]!;
   setCores(process.pid, String(loadCore));

@@ -46,7 +46,7 @@ export const rivals: readonly Rival[] = [
     name: 'nginx stream',
     debianPackage: 'libnginx-mod-stream',
     needs: [nginx, streamModule],
-    version: () => said([nginx!, '-v'], /nginx\/(\S+)/),
+    version: () => outputMatching([nginx!, '-v'], /nginx\/(\S+)/),
     start: async ({ scratch, targetPort }) => {
       const port = await freePort();
       const file = scratch.path('stream.conf');
@@ -62,7 +62,7 @@ export const rivals: readonly Rival[] = [
     name: 'socat',
     debianPackage: 'socat',
     needs: [socat],
-    version: () => said([socat!, '-V'], /socat version (\S+)/),
+    version: () => outputMatching([socat!, '-V'], /socat version (\S+)/),
     start: async ({ targetPort }) => {
       const port = await freePort();
       const listen = `TCP4-LISTEN:${port},bind=127.0.0.1,reuseaddr,fork`;
@@ -74,7 +74,7 @@ export const rivals: readonly Rival[] = [
     name: 'websockify',
     debianPackage: 'websockify',
     needs: [websockify],
-    version: () => said(['dpkg-query', '-W', '-f', '${Version}', 'python3-websockify'], /(\S+)/),
+    version: () => outputMatching(['dpkg-query', '-W', '-f', '${Version}', 'python3-websockify'], /(\S+)/),
     start: async ({ targetPort }) => {
       const port = await freePort();
       const addresses = [`127.0.0.1:${port}`, `127.0.0.1:${targetPort}`];
@@ -89,7 +89,7 @@ export const rivals: readonly Rival[] = [
     name: 'ssh -J, sshd',
     debianPackage: 'openssh-server',
     needs: [ssh, sshd],
-    version: () => said([ssh!, '-V'], /OpenSSH_([^\s,]+)/),
+    version: () => outputMatching([ssh!, '-V'], /OpenSSH_([^\s,]+)/),
     start: startJump,
   },
 ];
@@ -105,7 +105,7 @@ function haproxyVariant(name: string, option: string): Rival {
     name,
     debianPackage: 'haproxy',
     needs: [haproxy],
-    version: () => said([haproxy!, '-v'], /version (\S+)/),
+    version: () => outputMatching([haproxy!, '-v'], /version (\S+)/),
     start: async ({ scratch, targetPort }) => {
       const port = await freePort();
       const file = scratch.path(`haproxy-${port}.cfg`);
@@ -223,12 +223,12 @@ export async function end(child: ChildProcess, patienceMs: number): Promise<void
   if (child.exitCode !== null || child.signalCode !== null) return;
   const ended = once(child, 'exit');
   child.kill('SIGTERM');
-  const late = setTimeout(() => child.kill('SIGKILL'), patienceMs);
+  const timer = setTimeout(() => child.kill('SIGKILL'), patienceMs);
   await ended;
-  clearTimeout(late);
+  clearTimeout(timer);
 }
 
-function said([program, ...args]: readonly string[], pattern: RegExp): string {
+function outputMatching([program, ...args]: readonly string[], pattern: RegExp): string {
   const { stdout, stderr } = spawnSync(program!, args, { encoding: 'utf8' });
   return pattern.exec(`${stdout}${stderr}`)?.[1] ?? 'unknown';
 }

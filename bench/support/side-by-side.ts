@@ -35,13 +35,13 @@ export function sideBySide(
   const typed = new Map(keystroke.map(({ what, values }) => [what, values]));
   return bulk.map((row) => {
     const values = { ...row.values, ...typed.get(row.what) };
-    const shown = Object.entries(sideBySideTable.columns).flatMap(([key, [, , range = []]]) => [
+    const columns = Object.entries(sideBySideTable.columns).flatMap(([key, [, , range = []]]) => [
       key,
       ...range,
     ]);
     return {
       ...row,
-      values: Object.fromEntries(shown.map((key) => [key, values[key] ?? Number.NaN])) as Record<
+      values: Object.fromEntries(columns.map((key) => [key, values[key] ?? Number.NaN])) as Record<
         SideBySideColumn,
         number
       >,

@@ -12,7 +12,7 @@ export interface DrawnColumn {
 
 export interface Drawing {
   readonly title: string;
-  /** What somebody hears who does not see it. */
+  /** The text alternative, for screen readers. */
   readonly description: string;
   readonly columns: readonly DrawnColumn[];
   readonly rows: readonly Row[];
@@ -55,8 +55,8 @@ export function draw({ title, description, columns, rows, isOurs, footnote }: Dr
     const kind = isOurs(row) ? 'o' : 't';
     parts.push(text(margin, y, kind, row.what));
     columns.forEach((column, index) => {
-      const most = maxOf(rows, row.group, columns);
-      parts.push(...cell(column, { row, most, left: lefts[index]!, y, kind }));
+      const maximum = maxOf(rows, row.group, columns);
+      parts.push(...cell(column, { row, maximum, left: lefts[index]!, y, kind }));
     });
   });
   y += 32;
@@ -88,21 +88,21 @@ function maxOf(rows: readonly Row[], group: string | undefined, columns: readonl
 
 interface Plot {
   readonly row: Row;
-  /** The number of the longest bar. */
-  readonly most: number;
+  /** The value of the longest bar. */
+  readonly maximum: number;
   readonly left: number;
   readonly y: number;
   readonly kind: 'o' | 't';
 }
 
-function cell({ key, digits, isBar }: DrawnColumn, { row, most, left, y, kind }: Plot): readonly string[] {
+function cell({ key, digits, isBar }: DrawnColumn, { row, maximum, left, y, kind }: Plot): readonly string[] {
   const value = row.values[key];
-  const shown = number(value, digits);
-  if (!isBar || shown === '–') return [label(left, y, { isBar, kind, line: shown })];
-  const length = Math.max(1, Math.round((value! / most) * (barWidth - labelWidth - 12)));
+  const digitsText = number(value, digits);
+  if (!isBar || digitsText === '–') return [label(left, y, { isBar, kind, line: digitsText })];
+  const length = Math.max(1, Math.round((value! / maximum) * (barWidth - labelWidth - 12)));
   return [
     `<rect class="${kind === 'o' ? 'c' : 'b'}" x="${left}" y="${y - 11}" width="${length}" height="13" rx="2"/>`,
-    text(left + length + 6, y, kind, shown),
+    text(left + length + 6, y, kind, digitsText),
   ];
 }
 

@@ -1,6 +1,6 @@
 import type { Figure, Heading, Row } from './figure.ts';
 
-/** The rows of a figure as text, in columns; what only some rows have to say comes last. */
+/** The rows of a figure as text, in columns; what only some rows have comes last. */
 export function table({ title, columns }: Formatted, rows: readonly Row[]): string {
   const cells = [[title, ...headingsOf(columns), ''], ...rows.map((row) => cellsOf(columns, row))];
   const widths = cells[0]!.map((_, column) => Math.max(...cells.map((line) => line[column]!.length)));
@@ -40,21 +40,21 @@ function headingsOf(columns: Formatted['columns']): readonly string[] {
 }
 
 function cellsOf(columns: Formatted['columns'], { what, values, note = '' }: Row): readonly string[] {
-  const shown = Object.entries(columns) as [string, Heading][];
-  return [what, ...shown.map(([key, heading]) => cell(values, key, heading)), note];
+  const visible = Object.entries(columns) as [string, Heading][];
+  return [what, ...visible.map(([key, heading]) => cell(values, key, heading)), note];
 }
 
 /** The heading and the lines of the rows, with a line before the first of each group. */
 function withGroups(
   [heading, ...lines]: readonly string[],
   rows: readonly Row[],
-  say: (group: string) => string,
+  print: (group: string) => string,
 ): readonly string[] {
   return [
     heading!,
     ...lines.flatMap((line, at) => {
       const { group } = rows[at]!;
-      return group === undefined || group === rows[at - 1]?.group ? [line] : [say(group), line];
+      return group === undefined || group === rows[at - 1]?.group ? [line] : [print(group), line];
     }),
   ];
 }

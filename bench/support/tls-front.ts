@@ -14,7 +14,7 @@ export interface TlsFront {
   close(): void;
 }
 
-/** Starts TLS before the gateway at this port. `onArrival` is told of each connection before its handshake. */
+/** Starts TLS before the gateway at this port. `onArrival` is called for each connection before its handshake. */
 export async function startTlsFront(
   folder: string,
   gatewayPort: number,

@@ -1,7 +1,7 @@
 import { generateKeyPairSync, randomUUID, sign } from 'node:crypto';
 import type { KeyObject } from 'node:crypto';
 
-/** The issuer that the gateways here believe. */
+/** The issuer that the gateways here trust. */
 export const issuer = 'https://id.example';
 
 const issuerKey = generateKeyPairSync('ec', { namedCurve: 'P-256' });
@@ -11,7 +11,7 @@ export function issuerKeys(): { readonly keys: readonly object[] } {
   return { keys: [{ ...issuerKey.publicKey.export({ format: 'jwk' }), kid: 'k', alg: 'ES256' }] };
 }
 
-/** A token of that issuer for an hour, for somebody of the group `dev`. */
+/** A token of that issuer for an hour, for a user of the group `dev`. */
 export function token(claims: object): string {
   const now = Math.floor(Date.now() / 1000);
   const base = {

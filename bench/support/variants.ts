@@ -42,7 +42,7 @@ export function inTurn(startAll: readonly Variant[], round: number): readonly Va
   return [...startAll.slice(first), ...startAll.slice(0, first)];
 }
 
-/** What was measured; undefined where a rival is at fault, which is then said. */
+/** What was measured; undefined where a rival is at fault, which is then printed. */
 export async function unlessBroken<T>(
   { what, isOurs }: Variant,
   measure: () => Promise<T>,
@@ -58,7 +58,7 @@ export async function unlessBroken<T>(
 
 let running: { readonly variants: Variants; readonly stop: () => Promise<void> } | undefined;
 
-/** All variants to the target. They go on for the next figure, until `stopVariants`. What cannot be had is said, and left out. */
+/** All variants to the target. They go on for the next figure, until `stopVariants`. A variant that is not available is printed, and left out. */
 export async function startVariants({ profiles }: Effort): Promise<Variants> {
   running ??= await startAll(profiles);
   return running.variants;

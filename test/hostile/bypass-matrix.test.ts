@@ -11,7 +11,7 @@ import type { RulesOptions } from '../../server/policy/rules.ts';
 import { exchange, startParts, statusOf, tokenAuthenticator } from '../server/support/gateway-parts.ts';
 import { plainHead, relayHead, upgradeHead, webSocketFields } from '../server/support/peers.ts';
 
-/** What a spelling means: a name, an address that may be dialled, one that is closed, or nothing at all. */
+/** What a spelling means: a name, an address that is allowed, one that is closed, or nothing at all. */
 type Meaning =
   { readonly kind: 'name' | 'ordinary' | 'closed'; readonly host: string } | { readonly kind: 'nothing' };
 
@@ -150,7 +150,7 @@ interface Regime {
   readonly options: RulesOptions;
   /** The allowlist of the token itself. */
   readonly claim?: readonly string[];
-  /** Where the gateway may go when it is asked for this, as `host port`; undefined: it is denied. */
+  /** Where the gateway is allowed to connect for this target, as `host port`; undefined: it is denied. */
   readonly oracle: (host: string, port: number) => string | undefined;
 }
 

@@ -13,6 +13,7 @@ import { Secret } from '../../protocol/secret.ts';
 import { startEcho, startParts } from '../server/support/gateway-parts.ts';
 import type { Parts } from '../server/support/gateway-parts.ts';
 import { startFaultProxy } from '../support/fault-proxy.ts';
+import { patient } from '../support/slowness.ts';
 
 const sessions = process.env.POSTERN_LONG ? 10_000 : 30;
 const atATime = process.env.POSTERN_LONG ? 100 : 40;
@@ -25,7 +26,7 @@ let parts: Parts;
 let echo: { port: number; close(): void };
 before(async () => {
   echo = await startEcho();
-  // A session whose very last word is lost is only over when nobody has come back.
+  // A session whose very last word is lost is over only when its client has not come back in time.
   parts = await startParts({ relays: { keepMs: process.env.POSTERN_LONG ? 60_000 : 20_000 } });
 });
 after(async () => {
@@ -35,7 +36,7 @@ after(async () => {
 
 const counts = { connections: 0, failed: 0, broken: 0 };
 
-/** A way out on which half of the connections fail, and those that do not break with one in ten of their packets. */
+/** An egress on which half of the connections fail, and those that do not break with one in ten of their packets. */
 const flaky: Egress = {
   name: 'flaky',
   async connect(gateway, signal) {
@@ -92,10 +93,10 @@ async function open(egress: Egress): Promise<Duplex> {
     target: { host: '127.0.0.1', port: echo.port },
     token: new Secret('good'),
   };
-  // Whoever opens a tunnel is told of a failure, and asks again.
+  // The caller of `open` is told of a failure, and tries again.
   for (let tries = 0; ; tries++) {
     try {
-      return await relay.open(request, egress, AbortSignal.timeout(10_000));
+      return await relay.open(request, egress, AbortSignal.timeout(patient(10_000)));
     } catch (error) {
       if (tries > 50) throw error;
     }
@@ -148,7 +149,7 @@ describe('a network that fails all the time', () => {
       target: { host: '127.0.0.1', port: echo.port },
       token: new Secret('good'),
     };
-    const tunnel = await relay.open(request, direct, AbortSignal.timeout(10_000));
+    const tunnel = await relay.open(request, direct, AbortSignal.timeout(patient(10_000)));
     tunnel.on('error', () => {});
     // Long enough for the greeting, and for nothing after it.
     proxy.cutAfter(1100, 'reset');

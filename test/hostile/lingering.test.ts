@@ -5,7 +5,7 @@ import { once } from 'node:events';
 import type { AddressInfo, Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { after, before, describe, it } from 'node:test';
-import { setTimeout as delay } from 'node:timers/promises';
+import { setImmediate, setTimeout as delay } from 'node:timers/promises';
 import { WebSocket, WebSocketServer } from 'ws';
 import { CapsuleDecoder, capsuleCodes } from '../../protocol/capsule.ts';
 import { webSocketStream } from '../../stream/websocket-stream.ts';
@@ -139,7 +139,7 @@ describe('a client that is gone', () => {
       else socket.resetAndDestroy();
       await strict.sessions.empty();
       // `leave` comes after the end of the record, in the same turn of the loop.
-      await delay(1);
+      await setImmediate();
     }
     (await connectTcpPeer.open(strict.port, `localhost:${target.port}`)).destroy();
     await strict.close();
@@ -168,7 +168,7 @@ describe('a stream over a WebSocket', () => {
     return [await accepted, peer];
   }
 
-  it('whose peer has said its end by Close is over a while after that end was read', async () => {
+  it('whose peer has ended by Close is over a while after that end was read', async () => {
     const [stream, peer] = await pair({ eof: 'close', lingerMs: 30 });
     peer.send(Buffer.from('ab'));
     peer.close(1000);
@@ -244,7 +244,7 @@ describe('a client that reads slowly, and beats after its own end,', () => {
       socket.on('error', () => {});
       socket.write(last[entry]!);
       await gateway.endedCount(1);
-      // Longer than a gateway that has said everything would wait if it waited for a second only.
+      // Longer than a gateway that has sent everything would wait if it waited for only a second.
       await delay(1500);
       socket.write(beat[entry]!);
       await delay(100);

@@ -16,10 +16,11 @@ import { eventually, run } from '../e2e/support/process.ts';
 import { openScratch } from '../e2e/support/scratch.ts';
 import { listen } from '../e2e/support/world.ts';
 import { abort } from '../../stream/close.ts';
+import { patient } from '../support/slowness.ts';
 
 const scratch = openScratch();
 const each = process.env.POSTERN_LONG ? 200 : 30;
-/** `postern listen` waits 10 s for a program to say what it wants. */
+/** `postern listen` waits 10 s for the request of a program. */
 const patienceMs = 13_000;
 const toEcho = 'CONNECT echo:22 HTTP/1.1\r\nHost: echo:22\r\n\r\n';
 
@@ -55,7 +56,7 @@ async function outlasts(socket: Socket): Promise<boolean> {
     socket.once('close', () => resolve(false)).once('end', () => resolve(false));
   });
   socket.resume();
-  const how = await Promise.race([closed, delay(patienceMs, true, { ref: false })]);
+  const how = await Promise.race([closed, delay(patient(patienceMs), true, { ref: false })]);
   socket.destroy();
   return how;
 }
@@ -69,7 +70,7 @@ async function honest(port: number): Promise<void> {
   socket.destroy();
 }
 
-/** What somebody else's program gets when it asks for the echo. */
+/** What a program of another user gets when it requests the echo. */
 async function asNobody(port: number): Promise<string> {
   const child = spawn(
     'setpriv',
@@ -132,7 +133,7 @@ describe('programs that misuse postern listen', needs(clientBundle), () => {
     assert.deepEqual([...new Set(left.filter((what) => what !== undefined))], []);
     await honest(listener.port());
     await eventually(() => descriptors() <= before + 2, 'the end of their connections');
-    // What came hundreds of times is told a few times.
+    // What happened hundreds of times is logged a few times.
     assert.ok(listener.said().split('\n').length < 60, listener.said());
   });
 
@@ -182,7 +183,7 @@ describe('programs that misuse postern listen', needs(clientBundle), () => {
     await eventually(() => descriptors() <= before + 2, 'the end of their connections');
   });
 
-  it('cannot be more than --most-connections, and later ones may come in again', async () => {
+  it('cannot be more than --most-connections, and later ones are accepted again', async () => {
     const small = await startListener(scratch, ['--listen', '0', '--most-connections', '2'], env);
     const two = [await open(small.port()), await open(small.port())];
     for (const socket of two) {
@@ -203,8 +204,8 @@ describe('programs that misuse postern listen', needs(clientBundle), () => {
     );
   });
 
-  it('cannot be of another user, unless that was said', async (t) => {
-    if (process.getuid?.() !== 0) return t.skip('only root can run programs as somebody else');
+  it('cannot be of another user, unless an option allows it', async (t) => {
+    if (process.getuid?.() !== 0) return t.skip('only root can run programs as another user');
     const codes = await listener.failures(async () => assert.equal(await asNobody(listener.port()), ''));
     assert.deepEqual(codes, ['LISTENER_DENIED']);
     const forAll = await startListener(scratch, ['--listen', '0', '--any-user'], env);

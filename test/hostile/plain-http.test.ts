@@ -56,7 +56,7 @@ describe('the plain transport', () => {
     await works('hello');
   });
 
-  it('marks each answer as nobody else’s, and not to be kept, changed or held back', async () => {
+  it('marks each answer as private, and not to be stored, changed or buffered', async () => {
     await wire.up(carried, 0, record(data, 'x'));
     const { headers } = await wire.down(carried, 1, 'brief', { 'accept-encoding': 'gzip, br' });
     assert.equal(headers['cache-control'], 'no-store, no-transform');

@@ -13,6 +13,7 @@ import {
 } from '../server/support/gateway-parts.ts';
 import type { Parts } from '../server/support/gateway-parts.ts';
 import { connectTcpPeer, upgradeHead, webSocketFields } from '../server/support/peers.ts';
+import { patient } from '../support/slowness.ts';
 
 const good = 'Authorization: Bearer good\r\n';
 const path = '/ssh/tcp/localhost/1/';
@@ -57,7 +58,11 @@ const unfinished: Readonly<Record<string, string>> = {
     `${webSocketFields}${good}Content-Length: 9\r\n`,
   ),
   'a stranger whose body is to come': upgrade('Content-Length: 50\r\n'),
-  'an upgrade of a path of nobody, whose body is to come': upgradeHead('/', 'h2c', 'Content-Length: 9\r\n'),
+  'an upgrade of a path without a handler, whose body is to come': upgradeHead(
+    '/',
+    'h2c',
+    'Content-Length: 9\r\n',
+  ),
   'CONNECT whose body is to come': connect(`${good}Content-Length: 50\r\n`),
   'CONNECT whose chunks are to come': connect(`${good}Transfer-Encoding: chunked\r\n`),
 };
@@ -122,14 +127,14 @@ describe('a request that is not what it seems', () => {
     });
   }
 
-  it('a body that goes on after the refusal is read by nobody, and the connection is closed', async () => {
+  it('a body that goes on after the refusal is not read, and the connection is closed', async () => {
     const socket = await dial(gateway.port);
     socket.on('error', () => {});
     const closed = new Promise((resolve) => socket.once('close', () => resolve('closed')));
     socket.resume();
     socket.write(upgrade(`${good}Content-Length: 1000000000\r\n`));
     const flood = setInterval(() => socket.write(Buffer.alloc(10_000)), 5);
-    const how = await Promise.race([closed, delay(4000, 'still open', { ref: false })]);
+    const how = await Promise.race([closed, delay(patient(4000), 'still open', { ref: false })]);
     clearInterval(flood);
     socket.destroy();
     assert.equal(how, 'closed');

@@ -1,4 +1,4 @@
-// SECURITY rule 16: what opens a tunnel again is told to its client, once, and to nobody else.
+// SECURITY rule 16: the secret that resumes a tunnel is sent to its client, once, and to no other party.
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { get } from 'node:http';

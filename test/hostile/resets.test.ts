@@ -1,4 +1,4 @@
-// SECURITY: a client that resets while the gateway thinks. One packet of a stranger must not end the process.
+// SECURITY: a client that resets while the gateway thinks. One packet of an unauthenticated peer must not end the process.
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
@@ -17,6 +17,7 @@ import {
 } from '../server/support/gateway-parts.ts';
 import type { Parts } from '../server/support/gateway-parts.ts';
 import { relayHead, upgradeHead, webSocketFields } from '../server/support/peers.ts';
+import { eventually } from '../e2e/support/process.ts';
 
 const thinkMs = 40;
 const rounds = process.env.POSTERN_LONG ? 1000 : 15;
@@ -65,7 +66,7 @@ const stages: Record<string, (socket: Socket, request: string) => Promise<void>>
 
 async function slowGateway(): Promise<Parts> {
   return startParts({
-    // A tunnel that may be resumed is kept for a while; nobody here acknowledges anything.
+    // A tunnel that can be resumed is kept for a while; no client here acknowledges anything.
     relays: { keepMs: 50, windowBytes: 1024 * 1024 },
     authenticator: tokenAuthenticator(async (credentials, context) => {
       await delay(thinkMs);
@@ -97,7 +98,7 @@ describe('a client that leaves', () => {
           );
         }
         // Every connection is gone, and with it every session.
-        while ((await connectionsOf(gateway)) > 0) await delay(20);
+        await eventually(async () => (await connectionsOf(gateway)) === 0, 'the end of every connection');
         await gateway.sessions.empty();
         assert.equal(gateway.sessions.count, 0);
         await gateway.close();

@@ -19,12 +19,13 @@ import { startFront } from '../e2e/support/proxies.ts';
 import { openScratch } from '../e2e/support/scratch.ts';
 import { clientCommand } from '../e2e/support/ssh.ts';
 import { listen } from '../e2e/support/world.ts';
+import { patient } from '../support/slowness.ts';
 
 const scratch = openScratch();
 
 const part = (value: object): string => Buffer.from(JSON.stringify(value)).toString('base64url');
 
-/** A token by its form, of this name; nobody has signed it. */
+/** A token by its form, of this name; its signature is none. */
 function canary(name: string): string {
   const signature = Buffer.from(`CANARY-${name}-`.padEnd(64, 'c')).toString('base64url');
   return `${part({ alg: 'EdDSA', typ: 'at+jwt', kid: name })}.${part({ sub: name, exp: 9e9 })}.${signature}`;
@@ -188,7 +189,7 @@ describe('a secret', needs('nginx', 'openssl', 'dist/postern.cjs'), () => {
       let answer = '';
       socket.on('data', (chunk: Buffer) => (answer += chunk.toString('latin1')));
       socket.on('error', () => {});
-      socket.setTimeout(3000, () => socket.destroy());
+      socket.setTimeout(patient(3000), () => socket.destroy());
       socket.on('close', () => resolve(answer));
       socket.end(request.replace('Host: a\r\n', 'Host: localhost\r\n'));
     });

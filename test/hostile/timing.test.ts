@@ -52,7 +52,7 @@ describe('refusals that must not be told apart (T1)', () => {
     const jwk = { ...key.publicKey.export({ format: 'jwk' }), kid: 'k', alg: 'ES256' };
     writeFileSync(jwksFile, JSON.stringify({ keys: [jwk] }));
     gateway = await startGateway(scratch, {
-      // Nobody listens there: what is denied must not be dialled.
+      // No process listens there: what is denied must not be dialled.
       targets: { box: '127.0.0.1:9', secret: '127.0.0.1:9' },
       settings: {
         issuers: [{ issuer, audience: 'postern', jwksFile, algorithms: ['ES256'] }],

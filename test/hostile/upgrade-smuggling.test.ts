@@ -1,5 +1,5 @@
 // SECURITY: upgrades that a proxy and we could understand differently, each with a request hidden behind it that the
-// proxy would never forward. Nothing is upgraded, and what is hidden reaches nobody.
+// proxy would never forward. Nothing is upgraded, and what is hidden reaches no server.
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';

@@ -42,21 +42,21 @@ describe('postern doctor in a network', needsNetwork('nginx', 'sshd', 'ssh', cli
 
   const faults: readonly Fault[] = [
     {
-      what: 'a name that nobody knows',
+      what: 'a name that no name server knows',
       env: () => ({ POSTERN_GATEWAY: `https://gww.example:${port}/ssh/` }),
       check: 'name',
       code: 'GATEWAY_UNREACHABLE',
       says: /mistyped/,
     },
     {
-      what: 'a proxy whose name nobody knows',
+      what: 'a proxy whose name no name server knows',
       env: () => ({ HTTPS_PROXY: 'http://proxy.example:3128' }),
       check: 'name',
       code: 'PROXY_UNREACHABLE',
       says: /unset HTTPS_PROXY/,
     },
     {
-      what: 'a port that nobody listens on',
+      what: 'a port on which no process listens',
       env: async () => ({ POSTERN_GATEWAY: `https://gw.example:${await freePort()}/ssh/` }),
       check: 'connection',
       code: 'GATEWAY_UNREACHABLE',

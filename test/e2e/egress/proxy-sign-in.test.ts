@@ -31,6 +31,16 @@ const programs =
 
 const sizeMiB = isLong ? 100 : 10;
 
+const allProxies = [
+  'squid, Basic',
+  'squid, Digest before Basic',
+  'squid, NTLM',
+  'squid, Negotiate',
+  'tinyproxy, Basic',
+] as const;
+
+type ProxyName = (typeof allProxies)[number];
+
 /** In a network where the proxies are all that can be reached, besides DNS and the KDC. */
 describe('a corporate proxy that wants a sign-in', needsNetwork(clientBundle, ...programs), () => {
   const scratch = openScratch();
@@ -38,7 +48,7 @@ describe('a corporate proxy that wants a sign-in', needsNetwork(clientBundle, ..
   let world: World;
   let kdc: Kdc;
   let kerberosClient: string;
-  const proxies: Partial<Record<ProxyName, SignInProxy>> = {};
+  let proxies: Readonly<Record<ProxyName, SignInProxy>>;
 
   before(async () => {
     network = await openNetwork(scratch);
@@ -49,15 +59,26 @@ describe('a corporate proxy that wants a sign-in', needsNetwork(clientBundle, ..
       clientNamespace: client,
       settings: { signIn: { deviceFlow: true } },
     });
-    await addAlice(world);
     const plan = { address, allowedPort: Number(new URL(world.url).port) };
-    kdc = await startKdc(scratch, { address, clientNamespace: client });
-    kerberosClient = await clientWithKerberos(scratch);
-    proxies['squid, Basic'] = await startBasicSquid(scratch, plan);
-    proxies['squid, Digest before Basic'] = await startDigestSquid(scratch, plan);
-    proxies['squid, NTLM'] = await startNtlmSquid(scratch, plan);
-    proxies['squid, Negotiate'] = await startKerberosSquid(scratch, plan, kdc);
-    proxies['tinyproxy, Basic'] = await startTinyproxy(scratch, plan);
+    [kdc, kerberosClient] = await Promise.all([
+      startKdc(scratch, { address, clientNamespace: client }),
+      clientWithKerberos(scratch),
+      addAlice(world),
+    ]);
+    const [basic, digest, ntlm, negotiate, tinyproxy] = await Promise.all([
+      startBasicSquid(scratch, plan),
+      startDigestSquid(scratch, plan),
+      startNtlmSquid(scratch, plan),
+      startKerberosSquid(scratch, plan, kdc),
+      startTinyproxy(scratch, plan),
+    ]);
+    proxies = {
+      'squid, Basic': basic,
+      'squid, Digest before Basic': digest,
+      'squid, NTLM': ntlm,
+      'squid, Negotiate': negotiate,
+      'tinyproxy, Basic': tinyproxy,
+    };
     const ports = [53, kdc.port, ...Object.values(proxies).map(({ port }) => port)].join(', ');
     const wall = `table inet wall {
       chain in {
@@ -69,9 +90,9 @@ describe('a corporate proxy that wants a sign-in', needsNetwork(clientBundle, ..
     await output(within(network.servers, ['nft', '-f', '-']), { input: wall });
   });
 
-  /** What the client is told besides its gateway and token, on the way through one proxy. */
+  /** The environment of the client on the way through one proxy, besides its gateway and token. */
   const through = (name: ProxyName, more: Environment = {}): Environment => {
-    const { url, env } = proxies[name]!;
+    const { url, env } = proxies[name];
     return { ...world.env, HTTPS_PROXY: url, ...env, ...more };
   };
   const sshThrough = (env: Environment, name: string): Ssh =>
@@ -95,33 +116,37 @@ describe('a corporate proxy that wants a sign-in', needsNetwork(clientBundle, ..
     assert.match(stderr.toString(), /\(GATEWAY_UNREACHABLE\)/);
   });
 
-  for (const name of [
-    'squid, Basic',
-    'squid, Digest before Basic',
-    'squid, NTLM',
-    'squid, Negotiate',
-    'tinyproxy, Basic',
-  ] as const) {
-    it(`${name}: login, and what may be reached then, get through`, async () => {
-      const { POSTERN_TOKEN_FILE, ...env } = through(name) as Record<string, string>;
-      assert.ok(POSTERN_TOKEN_FILE);
-      const own = {
-        ...sshThrough(env, 'login').env,
-        HOME: scratch.path(`home-${name.replaceAll(/\W+/g, '-')}`),
-      };
-      mkdirSync(own.HOME);
-      const argv = [clientCommand()[0]!, kerberosClient, 'login', '--device'];
-      const login = openTerminal(scratch, argv.join(' '), { env: own, namespace: network.client });
-      await login.shows('type the code');
-      const [, code] = /type the code ([A-Z-]+)/.exec(login.shown())!;
-      await approve(world, code!);
-      assert.equal(await login.ended, 0, login.shown());
-      assert.match(login.shown(), /signed in as alice/);
-      const hosts = within(network.client, [clientCommand()[0]!, kerberosClient, 'hosts']);
-      const { stdout } = await succeeded(run(hosts, { env: own }));
-      assert.match(stdout.toString(), /^box:/m);
-    });
+  // Each waits for the interval of the device flow.
+  describe('login, and the list of allowed hosts', { concurrency: true }, () => {
+    for (const name of allProxies) {
+      it(`get through ${name}`, async () => {
+        const { POSTERN_TOKEN_FILE, ...env } = through(name) as Record<string, string>;
+        assert.ok(POSTERN_TOKEN_FILE);
+        // Each client keeps its sign-in in a home of its own.
+        const home = scratch.path(`home-${name.replaceAll(/\W+/g, '-')}`);
+        mkdirSync(home);
+        const own = {
+          ...sshThrough(env, 'login').env,
+          HOME: home,
+          XDG_CONFIG_HOME: `${home}/config`,
+          XDG_STATE_HOME: `${home}/state`,
+          XDG_CACHE_HOME: `${home}/cache`,
+        };
+        const argv = [clientCommand()[0]!, kerberosClient, 'login', '--device'];
+        const login = openTerminal(scratch, argv.join(' '), { env: own, namespace: network.client });
+        await login.shows('type the code');
+        const [, code] = /type the code ([A-Z-]+)/.exec(login.shown())!;
+        await approve(world, code!);
+        assert.equal(await login.ended, 0, login.shown());
+        assert.match(login.shown(), /signed in as alice/);
+        const hosts = within(network.client, [clientCommand()[0]!, kerberosClient, 'hosts']);
+        const { stdout } = await succeeded(run(hosts, { env: own }));
+        assert.match(stdout.toString(), /^box:/m);
+      });
+    }
+  });
 
+  for (const name of allProxies) {
     it(`${name}: ssh and scp of ${sizeMiB} MiB get through, each way`, async () => {
       const ssh = sshThrough(through(name), name.replaceAll(/\W+/g, '-'));
       const { stdout } = await succeeded(ssh.run([box, 'echo through']));
@@ -141,8 +166,8 @@ describe('a corporate proxy that wants a sign-in', needsNetwork(clientBundle, ..
     ['squid, NTLM', String.raw`CORP\alice`],
     ['tinyproxy, Basic', 'alice'],
   ] as const) {
-    it(`${name}: a wrong password is shown once, and said to be wrong`, async () => {
-      const refused = (): number => refusals(proxies[name]!);
+    it(`${name}: a wrong password is sent once, and reported as wrong`, async () => {
+      const refused = (): number => refusals(proxies[name]);
       const before = refused();
       const ssh = sshThrough(through(name, inEnvironment(user, 'canary')), 'wrong');
       const { code, stderr } = await ssh.run([box, 'true']);
@@ -154,7 +179,7 @@ describe('a corporate proxy that wants a sign-in', needsNetwork(clientBundle, ..
       // Of NTLM a refusal with the challenge in between.
       const most = name === 'squid, NTLM' ? 3 : 2;
       assert.equal(refused() - before, most);
-      // The next ssh does not show it at all.
+      // The next ssh does not send it at all.
       const { stderr: later } = await ssh.run([box, 'true']);
       assert.match(later.toString(), /refused the password.*\(PROXY_SIGN_IN\)\npostern: hint: rm '/);
       assert.equal(refused() - before, most + 1);
@@ -162,8 +187,8 @@ describe('a corporate proxy that wants a sign-in', needsNetwork(clientBundle, ..
   }
 
   for (const name of ['squid, Basic', 'squid, NTLM', 'squid, Negotiate'] as const) {
-    it(`${name}: who has nothing to sign in with is told what is wanted`, async () => {
-      const { url } = proxies[name]!;
+    it(`${name}: a user without credentials gets a hint of what is wanted`, async () => {
+      const { url } = proxies[name];
       const env = {
         ...world.env,
         HTTPS_PROXY: url,
@@ -186,7 +211,7 @@ describe('a corporate proxy that wants a sign-in', needsNetwork(clientBundle, ..
   });
 
   it('squid, Basic: the password comes out of the keyring', async () => {
-    const { url, port } = proxies['squid, Basic']!;
+    const { url, port } = proxies['squid, Basic'];
     const { env } = sshThrough({ ...world.env, HTTPS_PROXY: url, CI: '', POSTERN_NO_INPUT: '' }, 'keyring');
     const entry = `protocol http server ${proxyHost} port ${port} user alice`;
     const script = `printf x | gnome-keyring-daemon --unlock --components=secrets > /dev/null
@@ -200,8 +225,8 @@ describe('a corporate proxy that wants a sign-in', needsNetwork(clientBundle, ..
     assert.equal(stdout.toString(), 'through\n', stderr.toString());
   });
 
-  it('somebody at the terminal is asked, once for all connections, and the password is not shown', async () => {
-    const { url } = proxies['squid, NTLM']!;
+  it('a user at the terminal is asked for the password, once for all connections, and it is not echoed', async () => {
+    const { url } = proxies['squid, NTLM'];
     const { env } = sshThrough({ ...world.env, HTTPS_PROXY: url, CI: '', POSTERN_NO_INPUT: '' }, 'asked');
     const command = `ssh -F ${scratch.path('asked.ssh_config')} ${box} 'echo through' < /dev/null`;
     const terminal = openTerminal(scratch, command, { env, namespace: network.client });
@@ -216,8 +241,8 @@ describe('a corporate proxy that wants a sign-in', needsNetwork(clientBundle, ..
     assert.match(terminal.shown(), /to avoid this prompt, store the password: secret-tool store/);
   });
 
-  it('who breaks off at the question is not asked again', async () => {
-    const { url } = proxies['squid, Basic']!;
+  it('a user who breaks off at the prompt is not prompted again', async () => {
+    const { url } = proxies['squid, Basic'];
     const { env } = sshThrough(
       { ...world.env, HTTPS_PROXY: url, CI: '', POSTERN_NO_INPUT: '' },
       'broken-off',
@@ -231,9 +256,6 @@ describe('a corporate proxy that wants a sign-in', needsNetwork(clientBundle, ..
     assert.equal(terminal.shown().match(/user name: /g)?.length, 1);
   });
 });
-
-type ProxyName =
-  'squid, Basic' | 'squid, Digest before Basic' | 'squid, NTLM' | 'squid, Negotiate' | 'tinyproxy, Basic';
 
 const wantedHints = {
   'squid, Basic': /^postern: hint: export POSTERN_PROXY_USER='USER' POSTERN_PROXY_PASSWORD=/,

@@ -59,7 +59,7 @@ function curl(args: readonly string[], target: string = box): Promise<Outcome> {
   return run(['curl', '-sS', '--max-time', '20', ...args, `telnet://${target}:22`], { openInput: true });
 }
 
-/** Everything that comes back for `bytes`; the end of ours is said at once. */
+/** Everything that comes back for `bytes`; our own end is sent at once. */
 async function answerTo(port: number, bytes: string | Buffer): Promise<Buffer> {
   const socket = connect({ port, host: '127.0.0.1', allowHalfOpen: true });
   const chunks: Buffer[] = [];
@@ -227,7 +227,7 @@ describe('postern listen, through nginx', needs(clientBundle, ...programs), () =
     }
   });
 
-  it('lets nobody else open its socket', () => {
+  it('lets no other user open its socket', () => {
     for (const index of [1, 3]) assert.equal(statSync(open.door(index)).mode & 0o777, 0o600);
   });
 
@@ -264,7 +264,7 @@ describe('postern listen, through nginx', needs(clientBundle, ...programs), () =
     });
   }
 
-  it('takes over a socket that a killed one has left, but none that somebody listens at', async () => {
+  it('takes over the socket of a killed listener, but not one on which a process listens', async () => {
     const path = scratch.path('left.sock');
     const first = await startListener(scratch, ['--socket', path], env);
     await assert.rejects(startListener(scratch, ['--socket', path], env), /another program does/);

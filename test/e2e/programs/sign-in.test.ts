@@ -178,7 +178,7 @@ describe('signing in with Chromium, through nginx', needs('chromium', 'nginx', '
     assert.equal(
       await tunnelStatus(key, tokens.access_token),
       502,
-      'nobody listens there, but the token is good',
+      'no process listens there, but the token is good',
     );
     assert.equal(await tunnelStatus(undefined, tokens.access_token), 401);
     assert.equal(await tunnelStatus(await makeKey(), tokens.access_token), 401);
@@ -251,7 +251,7 @@ describe('signing in with Chromium, through nginx', needs('chromium', 'nginx', '
     const stranger = await fresh.newPage();
     await stranger.goto(`${url}access`);
     await stranger.getByRole('link', { name: 'Continue with Example Corp' }).click();
-    // The gateway has the metadata still: it is the browser that finds nobody.
+    // The gateway has the metadata still: it is the browser that finds no server.
     await stranger.waitForURL(/^chrome-error:/).catch(() => {});
     provider = await startIdentityProvider(scratch, providerPlan());
     await Promise.all([signedIn.close(), fresh.close()]);
@@ -278,7 +278,7 @@ describe('signing in with Chromium, through nginx', needs('chromium', 'nginx', '
     await context.close();
   });
 
-  it('stands in nobody’s frame', async () => {
+  it('cannot be framed by another page', async () => {
     const context = await freshContext();
     const page = await context.newPage();
     for (const path of ['', 'access', 'oauth/device', 'signed-out']) {
@@ -423,7 +423,7 @@ describe('signing in with Chromium, through nginx', needs('chromium', 'nginx', '
     return { status: answer.status, ...((await answer.json()) as Omit<TokenAnswer, 'status'>) };
   }
 
-  /** The status of the answer to a request for a tunnel to `box`, where nobody listens. */
+  /** The status of the answer to a request for a tunnel to `box`, where no process listens. */
   async function tunnelStatus(key: TestKey | undefined, token: string): Promise<number> {
     const ath = createHash('sha256').update(token).digest('base64url');
     const proof = key && (await key.prove('GET', `${url}tcp/box/22/`, { ath }));

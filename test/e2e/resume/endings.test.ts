@@ -23,7 +23,7 @@ interface CutSession {
   readonly exitFile: string;
 }
 
-/** What has happened while a session was without a connection, and what its user is told. */
+/** What has happened while a session was without a connection, and what its user sees. */
 const endings: readonly {
   readonly what: string;
   readonly code: TunnelErrorCode;

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
+import { patient } from '../../support/slowness.ts';
 import { clientBundle, needs } from '../support/needs.ts';
 import { childrenOf, eventually } from '../support/process.ts';
 import { audited, closeSession, isLong, openSession } from '../support/resume.ts';
@@ -12,8 +13,10 @@ const lacking = needs(clientBundle, 'ssh', 'sshd', 'ssh-keygen', 'openssl', 'scr
 /** nginx waits for a byte this long; the pings of both ends come every 20 to 25 s. */
 const readTimeoutSeconds = 30;
 
+const timeout = isLong ? 1_800_000 : patient(240_000);
+
 // Most of the time of these is waiting.
-describe('a session', { ...lacking, concurrency: true, timeout: isLong ? 1_800_000 : 240_000 }, () => {
+describe('a session', { ...lacking, concurrency: true, timeout }, () => {
   it(`that is idle for three times the proxy's patience of ${readTimeoutSeconds} s loses nothing`, async (t) => {
     const world = await openWorld(scratchOf(t), 'nginx', {
       front: { replacing: [/proxy_read_timeout +1h;/g, `proxy_read_timeout ${readTimeoutSeconds}s;`] },

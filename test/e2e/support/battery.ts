@@ -39,7 +39,7 @@ const programs = [
 
 /** What is not as usual on a path. */
 export interface PathOptions extends WorldOptions {
-  /** Said after the name of the path. */
+  /** Follows the name of the path in the title. */
   readonly how?: string;
 }
 
@@ -136,7 +136,7 @@ function battery(world: () => World, via: Via): void {
     assert.equal(stdout.toString(), 'late\n');
   });
 
-  it('a session may be silent for longer than signing in may take', async () => {
+  it('a session can be silent for longer than the time allowed for a sign-in', async () => {
     const { stdout } = await ok(ssh.run([box, `sleep ${signInSeconds + 1}; echo still here`]));
     assert.equal(stdout.toString(), 'still here\n');
   });
@@ -305,7 +305,7 @@ async function echoed(port: number, bytes: Buffer): Promise<Buffer> {
   return Buffer.concat(chunks);
 }
 
-/** The outcome of a command that must end with 0; else an error with what it said. */
+/** The outcome of a command that must end with 0; else an error with its stderr. */
 async function ok(outcome: Promise<Outcome>): Promise<Outcome> {
   const { code, stdout, stderr } = await outcome;
   assert.equal(code, 0, stderr.toString().slice(-2000));

@@ -3,7 +3,7 @@ import { output } from './process.ts';
 import type { Scratch } from './scratch.ts';
 
 export interface Certificates {
-  /** The authority that clients are told to trust. */
+  /** The authority that clients trust. */
   readonly authorityFile: string;
   readonly certificateFile: string;
   readonly keyFile: string;

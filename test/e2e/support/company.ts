@@ -29,7 +29,7 @@ export function fakeEtc(scratch: Scratch, namespace: string, files: Readonly<Rec
   scratch.onEnd(() => rmSync(directory, { recursive: true, force: true }));
 }
 
-/** What the client may reach from now on. The gateway is at 443 as well for the servers. */
+/** What the client can reach from now on. The gateway is at 443 as well for the servers. */
 export interface Gates {
   readonly gatewayPort: number;
   /** Besides DNS. */
@@ -138,7 +138,7 @@ ConnectPort ${allowedPort}
   return { address: `${address}:${port}`, port, log: () => running.log() };
 }
 
-/** Somebody on the way to a proxy who ends every connection when it is so old. */
+/** A relay before a proxy that ends every connection at this age. */
 export async function startLifetime(
   scratch: Scratch,
   proxy: CompanyProxy,
@@ -165,7 +165,7 @@ export function needsInspection(): { skip: string | false } {
 /** What is special about a squid. */
 export interface SquidPlan {
   readonly name: string;
-  /** The only port that CONNECT may go to. */
+  /** The only port that CONNECT is allowed to. */
   readonly allowedPort: number;
   /** More lines of its configuration. */
   readonly lines?: readonly string[];

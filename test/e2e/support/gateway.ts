@@ -1,8 +1,9 @@
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { PassThrough } from 'node:stream';
 import type { Certificates } from './certificates.ts';
 import { packageDirectory } from './needs.ts';
-import { freePort, output, start, type Environment, type Running } from './process.ts';
+import { freePort, start, type Environment, type Running } from './process.ts';
 import type { Scratch } from './scratch.ts';
 
 export interface Gateway {
@@ -11,7 +12,7 @@ export interface Gateway {
   readonly configFile: string;
   /** One JSON line for each record. */
   readonly auditFile: string;
-  /** A file with a token for `tester` of the group `dev`, who may reach every target of the configuration. */
+  /** A file with a token for `tester` of the group `dev`, with access to every target of the configuration. */
   readonly tokenFile: string;
   readonly running: Running;
 }
@@ -68,16 +69,12 @@ export async function startGateway(scratch: Scratch, options: GatewayOptions): P
 /** The gateway's own program, from the source tree. */
 export const gatewayCommand: readonly string[] = [process.execPath, join(packageDirectory, 'server/main.ts')];
 
-/** A token from the gateway's own key, for `tester` of the group `dev`. */
-async function makeToken(configFile: string): Promise<Buffer> {
-  return output([
-    ...gatewayCommand,
-    'token',
-    '--config',
-    configFile,
-    '--subject',
-    'tester',
-    '--group',
-    'dev',
-  ]);
+/** A token from the gateway's own key, for `tester` of the group `dev`: the command in this process, which is quicker. */
+async function makeToken(configFile: string): Promise<string> {
+  const { token } = await import('../../../server/commands/token.ts');
+  const [stdin, stdout, stderr] = [new PassThrough(), new PassThrough(), new PassThrough()];
+  const args = ['--config', configFile, '--subject', 'tester', '--group', 'dev'];
+  const code = await token(args, { stdin, stdout, stderr, env: process.env });
+  if (code !== 0) throw new Error(`no token: ${String(stderr.read())}`);
+  return String(stdout.read());
 }

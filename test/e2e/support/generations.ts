@@ -1,7 +1,6 @@
 import { readFileSync } from 'node:fs';
-import { setTimeout as delay } from 'node:timers/promises';
 import { gatewayCommand, type Gateway } from './gateway.ts';
-import { start, type Running } from './process.ts';
+import { eventually, start, type Running } from './process.ts';
 import type { Scratch } from './scratch.ts';
 
 /** Starts one more process of a gateway, with the same configuration, and waits until it has taken over. */
@@ -15,10 +14,11 @@ export async function startNext(scratch: Scratch, { port, configFile }: Gateway)
 export async function logs(running: Running, message: string): Promise<void> {
   let hasEnded = false;
   void running.ended.then(() => (hasEnded = true));
-  while (!running.log().includes(`"msg":"${message}"`)) {
+  const isThere = (): boolean => {
     if (hasEnded) throw new Error(`it has ended:\n${running.log()}`);
-    await delay(20);
-  }
+    return running.log().includes(`"msg":"${message}"`);
+  };
+  await eventually(isThere, `the message "${message}"`, 60_000);
 }
 
 export type AuditRecord = Readonly<Record<string, unknown>>;
@@ -35,10 +35,10 @@ export async function audited(
   count: number,
   matches: (record: AuditRecord) => boolean,
 ): Promise<readonly AuditRecord[]> {
-  for (let tries = 0; tries < 1200; tries++) {
-    const found = auditOf(gateway).filter(matches);
-    if (found.length >= count) return found;
-    await delay(50);
-  }
-  throw new Error(`only this after a minute: ${JSON.stringify(auditOf(gateway).slice(-20))}`);
+  let found: readonly AuditRecord[] = [];
+  const isThere = (): boolean => (found = auditOf(gateway).filter(matches)).length >= count;
+  await eventually(isThere, `${count} such audit records`, 60_000).catch((cause: unknown) => {
+    throw new Error(`only this: ${JSON.stringify(auditOf(gateway).slice(-20))}`, { cause });
+  });
+  return found;
 }

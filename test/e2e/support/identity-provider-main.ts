@@ -1,6 +1,6 @@
 import * as oidc from 'oidc-provider';
 
-// The process behind `startIdentityProvider`: told everything by its one argument.
+// The process behind `startIdentityProvider`: its one argument is its whole configuration.
 const { port, clientId, redirectUri, backChannelLogoutUri } = JSON.parse(process.argv[2]!) as {
   port: number;
   clientId: string;
@@ -8,7 +8,7 @@ const { port, clientId, redirectUri, backChannelLogoutUri } = JSON.parse(process
   backChannelLogoutUri?: string;
 };
 
-/** Everybody is in these groups at the company. */
+/** Every user is in these groups at the company. */
 const groups = ['company-developers', 'company-canteen'];
 
 const provider = new oidc.default(`http://127.0.0.1:${port}`, {

@@ -3,7 +3,7 @@ import { packageDirectory } from './needs.ts';
 import { freePort, start, type Running } from './process.ts';
 import type { Scratch } from './scratch.ts';
 
-/** A company's identity provider, as a process of its own. It signs in anybody under the name they type. */
+/** A company's identity provider, as a process of its own. It signs in every user under the name that is typed. */
 export interface IdentityProviderProcess {
   readonly issuer: string;
   readonly port: number;
@@ -28,7 +28,7 @@ export async function startIdentityProvider(
   const program = join(packageDirectory, 'test/e2e/support/identity-provider-main.ts');
   const running = await start(scratch, [process.execPath, program, JSON.stringify({ ...plan, port })], {
     port,
-    // The certificates of the tests are nobody's else.
+    // No other program uses the certificates of the tests.
     env: { NODE_TLS_REJECT_UNAUTHORIZED: '0', NODE_NO_WARNINGS: '1' },
   });
   return { issuer: `http://127.0.0.1:${port}`, port, running };

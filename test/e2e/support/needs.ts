@@ -21,7 +21,7 @@ export function findProgram(name: string): string | undefined {
 
 /**
  * What `describe` takes: `skip` with the names of everything that this machine lacks, of programs and of files of
- * the source tree (`dist/…`, which `npm run build` makes). With CI=true nothing may be lacking: it throws.
+ * the source tree (`dist/…`, which `npm run build` makes). With CI=true nothing is allowed to be missing: it throws.
  */
 export function needs(...names: string[]): { skip: string | false } {
   const lacking = names.filter((name) =>

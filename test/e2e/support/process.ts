@@ -186,7 +186,7 @@ function connects(port: number): Promise<boolean> {
 }
 
 /**
- * A loopback port that nobody listens on. It is below the range of the ports that outgoing connections get
+ * A loopback port on which no process listens. It is below the range of the ports that outgoing connections get
  * (32768 on Linux), so that no connection takes it before the program that it is for.
  */
 export async function freePort(): Promise<number> {

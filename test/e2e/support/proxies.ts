@@ -26,7 +26,7 @@ export const fronts = {
 
 export type FrontName = keyof typeof fronts;
 
-/** Where a front listens and whom it forwards to. */
+/** Where a front listens, and the server that it forwards to. */
 export interface FrontPlan {
   readonly certificates: Certificates;
   /** The loopback port for TLS. */
@@ -47,7 +47,7 @@ export interface Front {
   pid(): number;
   start(): Promise<void>;
   stop(): Promise<void>;
-  /** Ends all of its processes without a word. */
+  /** Kills all of its processes. */
   kill(): Promise<void>;
   /** Has it read its configuration again, as its administrator would. */
   reload(): Promise<void>;
@@ -69,7 +69,7 @@ export async function openFront(scratch: Scratch, name: FrontName, plan: FrontPl
   };
 }
 
-/** Ends a program and its children without a word. */
+/** Kills a program and its children. */
 export async function killAll(running: Running): Promise<void> {
   const children = await childrenOf(running.pid);
   running.signal('SIGKILL');
@@ -126,7 +126,7 @@ function startNginx(scratch: Scratch, shipped: string, { port }: FrontPlan): Pro
   return start(scratch, [findProgram('nginx')!, '-e', 'stderr', '-c', main], { port });
 }
 
-/** A reload that gives the connections of the old children to nobody, and waits for the new ones. */
+/** A reload after which the old children keep their connections; resolves when there are new children. */
 function reloadBy(signal: NodeJS.Signals) {
   return async (_scratch: Scratch, _plan: FrontPlan, running: Running): Promise<Running> => {
     const before = new Set(await childrenOf(running.pid));
@@ -221,7 +221,7 @@ export interface CorporateProxy {
   readonly url: string;
   readonly urlWithoutPassword: string;
   start(): Promise<void>;
-  /** Ends all of its processes without a word. */
+  /** Kills all of its processes. */
   kill(): Promise<void>;
   /** Its access log: one line for each request. */
   accessLog(): string;
@@ -233,7 +233,7 @@ export interface SquidPlan {
   readonly name?: string;
   /** Where it listens instead of 127.0.0.1. */
   readonly address?: string;
-  /** How it is signed in at: lines of its configuration; none lets everybody through. */
+  /** Lines of its configuration for the sign-in; none lets every client through. */
   readonly signIn?: readonly string[];
   readonly env?: Environment;
 }

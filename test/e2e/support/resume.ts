@@ -47,7 +47,7 @@ export async function openSession(
   return terminal;
 }
 
-/** Ends an interactive session as people do, and checks that nobody but us has told of what happened. */
+/** Ends an interactive session as people do, and checks that its exit code tells of no fault. */
 export async function closeSession(terminal: Terminal): Promise<void> {
   terminal.type('\u0004');
   assert.equal(await terminal.ended, 0, terminal.shown());

@@ -92,7 +92,7 @@ ${kinds.map((kind) => `${kind} = ${state}`).join('\n')}
 
 export interface Kdc {
   readonly port: number;
-  /** What its clients are told. */
+  /** The environment of its clients. */
   readonly env: Environment;
   /** Puts a ticket for alice into the file of this name. */
   ticket(cache: string): Promise<Environment>;

@@ -6,14 +6,14 @@ import { run, within, type Environment, type Outcome, type RunOptions } from './
 import type { Scratch } from './scratch.ts';
 import type { Sshd } from './sshd.ts';
 
-/** The name under which every test asks for the sshd. */
+/** The name by which every test requests the sshd. */
 export const box = 'box';
 
 export interface SshPlan {
   readonly sshd: Sshd;
   /** The ProxyCommand, with `%h` and `%p` in it. */
   readonly proxyCommand: string;
-  /** What ssh and its ProxyCommand are told by environment. */
+  /** The environment of ssh and its ProxyCommand. */
   readonly env: Environment;
   /** Distinguishes its files from those of other plans of the test file. */
   readonly name: string;

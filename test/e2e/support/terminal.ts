@@ -2,6 +2,7 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { own, within, type Environment, type Outcome } from './process.ts';
 import type { Scratch } from './scratch.ts';
+import { patient } from '../../support/slowness.ts';
 
 /** What to type as soon as the terminal shows a prompt. */
 export interface Answer {
@@ -19,7 +20,7 @@ export async function runInTerminal(
     spawn('script', ['-qefc', command, '/dev/null'], {
       env: { ...process.env, ...env },
       stdio: ['pipe', 'pipe', 'inherit'],
-      timeout: 30_000,
+      timeout: patient(30_000),
       killSignal: 'SIGKILL',
     }),
   );
@@ -44,7 +45,7 @@ export async function runInTerminal(
 export interface Terminal {
   readonly pid: number;
   type(text: string): void;
-  /** Resolves when `text` has been shown since the last `type`; rejects after two minutes, or when the command has ended. */
+  /** Resolves when `text` has been shown since the last `type`; rejects after two minutes (longer on a machine that is slow now), or when the command has ended. */
   shows(text: string): Promise<void>;
   /** Everything that was shown. */
   shown(): string;
@@ -93,6 +94,7 @@ export function openTerminal(
   });
   const shows = (text: string): Promise<void> =>
     new Promise((resolve, reject) => {
+      const limitMs = patient(120_000);
       const settle = (error?: Error): void => {
         watchers.delete(watcher);
         clearTimeout(late);
@@ -107,7 +109,7 @@ export function openTerminal(
         if (shown.includes(text, typedAt)) settle();
         else if (isOver) fail('the command has ended');
       };
-      const late = setTimeout(() => fail('after two minutes'), 120_000);
+      const late = setTimeout(() => fail(`after ${limitMs} ms`), limitMs);
       watchers.add(watcher);
       watcher();
     });

@@ -35,7 +35,7 @@ export interface World {
   readonly corporateProxy?: CorporateProxy;
   /** The network namespace of ssh; absent: that of the tests. */
   readonly clientNamespace?: string | undefined;
-  /** What the client is told by environment. */
+  /** The environment of the client. */
   readonly env: Environment;
   /** ssh with the client as its ProxyCommand; without an entry the client chooses. */
   ssh(via?: Via): Ssh;
@@ -44,7 +44,7 @@ export interface World {
 /** How much the targets `first` and `last` send. */
 export const talkBytes = 5 * 1024 * 1024;
 
-/** How long a caller may take to sign in; sessions must not end with it. */
+/** The time allowed for a sign-in; sessions must not end with it. */
 export const signInSeconds = 10;
 
 /** What is not as usual in a world. */
@@ -59,7 +59,7 @@ export interface WorldOptions {
 }
 
 /**
- * Starts sshd, gateway and whatever stands before it. Besides `box` there are two targets that speak no SSH:
+ * Starts sshd, gateway and the web server or proxy before it. Besides `box` there are two targets that speak no SSH:
  * `first` sends `talkBytes` and ends, `last` does so after it has read the caller's end of input.
  */
 export async function openWorld(scratch: Scratch, path: Path, options: WorldOptions = {}): Promise<World> {

@@ -10,6 +10,7 @@ import { makeCertificates, type Certificates } from '../support/certificates.ts'
 import { freePort, run } from '../support/process.ts';
 import { startFront, type FrontName } from '../support/proxies.ts';
 import { openScratch } from '../support/scratch.ts';
+import { patient } from '../../support/slowness.ts';
 
 const scratch = openScratch();
 
@@ -80,7 +81,8 @@ for (const name of Object.keys(programs) as FrontName[]) {
         };
         socket.on('data', (chunk: Buffer) => chunks.push(chunk));
         socket.on('error', reject);
-        socket.setTimeout(5000, () => socket.destroy(new Error('no answer within 5 s')));
+        const limitMs = patient(5000);
+        socket.setTimeout(limitMs, () => socket.destroy(new Error(`no answer within ${limitMs} ms`)));
         socket.on('close', finish);
         socket.write(`${head.join('\r\n')}\r\n\r\n`);
       });

@@ -14,14 +14,14 @@ import type { Scratch } from '../support/scratch.ts';
 import { startSshd } from '../support/sshd.ts';
 import type { Sshd } from '../support/sshd.ts';
 
-/** Something that is wrong with what stands before the gateway. */
+/** A fault of the web server before the gateway, or of its configuration. */
 interface Fault {
   readonly what: string;
   readonly front?: FrontName;
   /** One change in the file that we ship. */
   readonly replacing?: FrontPlan['replacing'] | ((gateway: Gateway) => FrontPlan['replacing']);
   readonly settings?: object;
-  /** What doctor is asked besides. */
+  /** More arguments of the doctor. */
   readonly args?: (port: number) => readonly string[];
   readonly isStopped?: true;
   readonly check: string;
@@ -45,21 +45,21 @@ const faults: readonly Fault[] = [
     says: /answers 502.*forwards to another address.*nginx: location \/ssh\//s,
   },
   {
-    what: 'a name that nobody knows',
+    what: 'a name that no name server knows',
     args: () => ['https://nowhere.invalid/ssh/'],
     check: 'name',
     verdict: 'failed',
     says: /DNS/,
   },
   {
-    what: 'a port that nobody listens on',
+    what: 'a port on which no process listens',
     args: () => ['https://localhost:9/ssh/'],
     check: 'connection',
     verdict: 'failed',
     says: /ECONNREFUSED/,
   },
   {
-    what: 'an authority that nobody knows',
+    what: 'an authority that is not trusted',
     args: (port) => [`https://localhost:${port}/ssh/`, '--ca-file', '/etc/ssl/certs/ca-certificates.crt'],
     check: 'tls',
     verdict: 'failed',
@@ -102,14 +102,14 @@ const faults: readonly Fault[] = [
     says: /apache: ProxyPass … upgrade=ANY/,
   },
   {
-    what: 'nginx that passes on what callers say of their address',
+    what: 'nginx that forwards the address that callers claim',
     replacing: [/X-Forwarded-For .*;/g, 'X-Forwarded-For $http_x_forwarded_for;'],
     check: 'address',
     verdict: 'failed',
     says: /can choose.*X-Forwarded-For \$remote_addr/s,
   },
   {
-    what: 'nginx that says nothing of its callers',
+    what: 'nginx that forwards no address of its callers',
     replacing: [/X-Forwarded-For .*;/g, 'X-Forwarded-For "";'],
     check: 'address',
     verdict: 'failed',
@@ -123,7 +123,7 @@ const faults: readonly Fault[] = [
     says: /trustedProxies: \[127\.0\.0\.1\]/,
   },
   {
-    what: 'nginx that takes lines of 8 KiB only',
+    what: 'nginx that accepts lines of 8 KiB at most',
     replacing: [/large_client_header_buffers .*;/, ''],
     check: 'headers',
     verdict: 'costly',
@@ -144,7 +144,7 @@ const faults: readonly Fault[] = [
     says: /proxy_read_timeout 1h/,
   },
   {
-    what: 'HAProxy that cuts tunnels in which nothing is said for a second',
+    what: 'HAProxy that cuts tunnels that are silent for a second',
     front: 'haproxy',
     replacing: [/timeout tunnel .*/, 'timeout tunnel 1s'],
     args: () => ['--host', 'box'],
@@ -153,14 +153,14 @@ const faults: readonly Fault[] = [
     says: /timeout tunnel 1h/,
   },
   {
-    what: 'a host that no rule allows to anybody',
+    what: 'a host that no rule allows to any user',
     args: () => ['--host', 'other'],
     check: 'tunnel',
     verdict: 'failed',
     says: /the answer is 403.*explain/s,
   },
   {
-    what: 'a web server that shows the admin door',
+    what: 'a web server that publishes the admin listener',
     replacing: (gateway) => [
       'location /ssh/ {',
       `location /metrics { proxy_pass http://127.0.0.1:${gateway.adminPort}; }\n    location /ssh/ {`,
@@ -171,7 +171,10 @@ const faults: readonly Fault[] = [
   },
 ];
 
-describe('postern-gateway doctor', needs('nginx', 'haproxy', 'apache2', 'caddy', 'openssl', 'sshd'), () => {
+const lacking = needs('nginx', 'haproxy', 'apache2', 'caddy', 'openssl', 'sshd');
+
+// Each has a gateway and a web server of its own, and most of its time is waiting for what the doctor waits for.
+describe('postern-gateway doctor', { ...lacking, concurrency: 4 }, () => {
   const scratch = openScratch();
   let certificates: Certificates;
   let sshd: Sshd;

@@ -53,7 +53,7 @@ export async function startVariant(
   return port;
 }
 
-/** A client of the proxy on one connection, which asks one thing after the other. */
+/** A client of the proxy on one connection, which sends one request after the other. */
 export class FrontClient {
   readonly #socket: TLSSocket;
   #received = '';

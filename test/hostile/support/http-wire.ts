@@ -35,7 +35,7 @@ export function record(type: number, bytes: string | Buffer): Buffer {
 export const text = 1;
 export const data = 2;
 
-/** A client of the plain transport, request by request; shares no code with ours, and does what it is told, right or wrong. */
+/** A client of the plain transport, request by request; shares no code with ours, and sends what the test wants, valid or not. */
 export class HttpWire {
   readonly #port: number;
   readonly #agent = new Agent({ keepAlive: true });

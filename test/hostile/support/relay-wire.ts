@@ -4,7 +4,7 @@ import type { IncomingMessage } from 'node:http';
 import { json } from 'node:stream/consumers';
 import { WebSocket } from 'ws';
 
-/** What the gateway has said instead of 101. */
+/** The answer of the gateway instead of 101. */
 export interface Refused {
   readonly status: number;
   readonly code: string;
@@ -21,7 +21,7 @@ export interface WireOptions {
 export const v1 = 'postern.relay.v1';
 export const v4 = 'relay.tunnel.cloudproxy.app';
 
-/** One connection of a relay, message by message; shares no code with ours, and does what it is told, right or wrong. */
+/** One connection of a relay, message by message; shares no code with ours, and sends what the test wants, valid or not. */
 export class Wire {
   readonly socket: WebSocket;
   /** Everything that has come: text as text, data as bytes. */

@@ -1,0 +1,2 @@
+export const longest: readonly string[];
+export function longestFirst(files: readonly string[]): string[];
