@@ -8,7 +8,7 @@ import { ClientError } from '../errors/failure.ts';
 import { parseForward, parseListen, parseSocket } from '../local-proxy/listen-address.ts';
 import type { LocalListenAddress } from '../local-proxy/listen-address.ts';
 import { ConnectionLimiter } from '../local-proxy/connection-limiter.ts';
-import { TunnelOpener } from '../local-proxy/tunnel-opener.ts';
+import { TunnelOpener } from '../connect/tunnel-opener.ts';
 import { Reporter } from '../local-proxy/reporter.ts';
 import { PeerUser } from '../local-proxy/peer-user.ts';
 import { openListener } from '../local-proxy/listener.ts';
@@ -53,7 +53,10 @@ export async function listen(
   const ended = new AbortController();
   setMaxListeners(0, ended.signal);
   const peerUser = listenOptions.isForAll ? undefined : new PeerUser();
-  const opener = new TunnelOpener(tunnelOptions, reporter);
+  const opener = new TunnelOpener(tunnelOptions, {
+    onNotice: (line, target) => reporter.tunnelNotice(line, target),
+    onFailure: (error) => reporter.failed(error),
+  });
   const limiter = new ConnectionLimiter(listenOptions.limit, {
     password: listenOptions.password,
     peerUser,

@@ -103,7 +103,7 @@ async function negotiate(
       answer = await line.requestTunnel(socket, next);
     }
     if (answer.status >= 200 && answer.status < 300) {
-      signIn.succeeded();
+      signIn.recordSuccess();
       return socket;
     }
     // tinyproxy answers 401 to a wrong password.

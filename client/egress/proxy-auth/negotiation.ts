@@ -84,7 +84,7 @@ export class Negotiation {
   }
 
   /** Records that the proxy accepted the sign-in. */
-  succeeded(): void {
+  recordSuccess(): void {
     if (this.#current === undefined) return;
     const { memory } = this.#parts;
     memory.worked = this.#current.name;

@@ -101,7 +101,7 @@ function formatPairs(pairs: readonly Pair[]): Buffer {
   );
 }
 
-/** Who signs in. */
+/** The identity to sign in with. */
 export interface NtlmUser {
   readonly domain: string;
   readonly name: string;

@@ -25,7 +25,7 @@ describe('summarize()', () => {
     assert.deepEqual(summarize(findings, box, false), {
       works: false,
       exit: 77,
-      words: 'ssh to box:22 cannot work. What comes first: sign-in.',
+      words: 'ssh to box:22 cannot work. Fix this first: sign-in.',
     });
   });
 

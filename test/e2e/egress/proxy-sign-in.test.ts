@@ -198,7 +198,7 @@ describe('a corporate proxy that wants a sign-in', needsNetwork(clientBundle, ..
       const { code, stderr } = await ask({ ...env, KRB5CCNAME: `FILE:${scratch.path('none')}` });
       assert.equal(code, 77);
       const [first, second] = stderr.toString().split('\n');
-      assert.match(first!, /^postern: corporate proxy: .*wants a sign-in and offers .*\(PROXY_SIGN_IN\)$/);
+      assert.match(first!, /^postern: corporate proxy: .*requires a sign-in and offers .*\(PROXY_SIGN_IN\)$/);
       assert.match(second!, wantedHints[name]);
     });
   }
@@ -238,7 +238,7 @@ describe('a corporate proxy that wants a sign-in', needsNetwork(clientBundle, ..
     assert.equal(await terminal.ended, 0, terminal.shown());
     assert.doesNotMatch(terminal.shown(), /horse/);
     assert.equal(terminal.shown().match(/password of/g)?.length, 1);
-    assert.match(terminal.shown(), /to be asked no more, keep the password: secret-tool store/);
+    assert.match(terminal.shown(), /to avoid this prompt, store the password: secret-tool store/);
   });
 
   it('a user who breaks off at the prompt is not prompted again', async () => {

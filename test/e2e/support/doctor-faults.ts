@@ -48,7 +48,7 @@ export const faults: readonly Fault[] = [
     stage: (setup) => throughProxy(setup, setup.proxy.urlWithoutPassword),
     check: 'proxy',
     code: 'PROXY_SIGN_IN',
-    says: /wants to know who you are/,
+    says: /requires a sign-in before/,
   },
   {
     what: 'a proxy that rejects the password (407)',
@@ -94,7 +94,7 @@ export const faults: readonly Fault[] = [
     stage: (setup, own) => tlsServer(setup, own, { issuer: 'Zscaler Inc.', name: 'localhost', days: 2 }),
     check: 'tls',
     code: 'TLS_FAILED',
-    says: /a proxy of this network \("Zscaler Inc\."\) opens the encryption/,
+    says: /a proxy of this network \("Zscaler Inc\."\) decrypts and inspects/,
   },
   {
     what: 'a certificate that has expired',
@@ -115,7 +115,7 @@ export const faults: readonly Fault[] = [
     stage: (setup) => ({ env: gatewayAt('localhost', setup.world.gateway.port) }),
     check: 'tls',
     code: 'TLS_FAILED',
-    says: /no web server with https/,
+    says: /not a web server with https/,
   },
   {
     what: 'a server that accepts the connection and sends nothing',
@@ -174,7 +174,7 @@ export const faults: readonly Fault[] = [
       ]),
     check: 'gateway',
     code: 'HTTP_UNEXPECTED',
-    says: /redirection to portal\.example,.*captive portal/s,
+    says: /redirect to portal\.example,.*captive portal/s,
   },
   {
     what: 'a user without a sign-in',
@@ -226,7 +226,7 @@ export const faults: readonly Fault[] = [
     stage: () => ({ args: ['secret.example'] }),
     check: 'policy',
     code: 'TARGET_DENIED',
-    says: /no rule allows you secret\.example:22; you may reach box/,
+    says: /no rule allows you secret\.example:22; you can reach box/,
   },
   {
     what: 'a host on which no SSH server runs',

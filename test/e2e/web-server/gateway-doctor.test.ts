@@ -42,14 +42,14 @@ const faults: readonly Fault[] = [
     replacing: [/proxy_pass http:[^;]*;/g, 'proxy_pass http://127.0.0.1:9;'],
     check: 'prefix',
     verdict: 'failed',
-    says: /answers 502.*looks at another address.*nginx: location \/ssh\//s,
+    says: /answers 502.*forwards to another address.*nginx: location \/ssh\//s,
   },
   {
     what: 'a name that no name server knows',
     args: () => ['https://nowhere.invalid/ssh/'],
     check: 'name',
     verdict: 'failed',
-    says: /name service/,
+    says: /DNS/,
   },
   {
     what: 'a port on which no process listens',
@@ -63,7 +63,7 @@ const faults: readonly Fault[] = [
     args: (port) => [`https://localhost:${port}/ssh/`, '--ca-file', '/etc/ssl/certs/ca-certificates.crt'],
     check: 'tls',
     verdict: 'failed',
-    says: /whole chain/,
+    says: /full chain/,
   },
   {
     what: 'a path that is not forwarded',
@@ -84,7 +84,7 @@ const faults: readonly Fault[] = [
     replacing: [/^ *proxy_set_header (?:Upgrade|Connection) .*$/gm, ''],
     check: 'entry-websocket',
     verdict: 'failed',
-    says: /without its field Upgrade.*nginx: proxy_http_version 1\.1; proxy_set_header Upgrade/s,
+    says: /without its Upgrade field.*nginx: proxy_http_version 1\.1; proxy_set_header Upgrade/s,
   },
   {
     what: 'nginx that forwards WebSockets only',
@@ -113,7 +113,7 @@ const faults: readonly Fault[] = [
     replacing: [/X-Forwarded-For .*;/g, 'X-Forwarded-For "";'],
     check: 'address',
     verdict: 'failed',
-    says: /that of every caller/,
+    says: /that of every client/,
   },
   {
     what: 'a gateway that does not trust its web server',
@@ -167,7 +167,7 @@ const faults: readonly Fault[] = [
     ],
     check: 'admin',
     verdict: 'failed',
-    says: /to anybody/,
+    says: /exposes/,
   },
 ];
 

@@ -53,7 +53,7 @@ describe('stepsOf()', () => {
   it('takes no more than a few', () => assert.equal(parsePacResult('PROXY a:1;'.repeat(1000)).length, 8));
 });
 
-describe('askPac()', () => {
+describe('evaluatePac()', () => {
   for (const [what, body, expected] of [
     ['a switch by host', `return dnsDomainIs(host, '.example') ? 'PROXY a:1' : 'DIRECT';`, 'http://a:1'],
     [
@@ -124,7 +124,7 @@ describe('askPac()', () => {
   }
 });
 
-describe('askPac() of a web server', () => {
+describe('evaluatePac() of a web server', () => {
   const script = answering(`return 'PROXY a:1'`);
   type Answer = (request: IncomingMessage, response: ServerResponse) => void;
 
@@ -204,10 +204,10 @@ describe('myIpAddress()', { skip: !isAble && 'no namespaces here' }, () => {
   /** What a PAC file says of the address in a namespace with these. */
   function said(t: TestContext, ...commands: readonly string[]): string {
     const path = pacFile(t, answering(`return 'PROXY ' + myIpAddress();`));
-    const ask = `const { askPac } = await import(${JSON.stringify(module)});
+    const ask = `const { evaluatePac } = await import(${JSON.stringify(module)});
       const gateway = { host: 'gw.example', port: 443 };
       const signal = new AbortController().signal;
-      console.log((await askPac(${JSON.stringify(path)}, { gateway, trust: {}, signal }))[0].address.host);`;
+      console.log((await evaluatePac(${JSON.stringify(path)}, { gateway, trust: {}, signal }))[0].address.host);`;
     const all = ['link add p0 type veth peer name p1', 'link set p0 up', 'link set p1 up', ...commands];
     const script = `${all.map((command) => `ip ${command}`).join(' && ')} && exec "$0" --input-type=module -e "$1"`;
     const argv = ['--net', 'sh', '-c', script, process.execPath, ask];

@@ -120,7 +120,7 @@ describe('loadKerberos()', () => {
   it('does not load what others could have put there', (t) => {
     const top = folderWith(t, 'throw new Error("loaded")');
     chmodSync(join(top, 'node_modules'), 0o777);
-    assert.throws(() => loadKerberos(join(top, 'postern.cjs')), /others could have put it there/);
+    assert.throws(() => loadKerberos(join(top, 'postern.cjs')), /other users could have put it there/);
   });
 
   it('says what is wrong with one that cannot be loaded', (t) => {
