@@ -6,7 +6,7 @@ import { onAbort } from '../../base/deadline.ts';
 import type { Egress } from '../egress/egress.ts';
 import { answerMs, withResponseTimeout, noAnswer } from '../http/exchange.ts';
 import { ClientError } from '../errors/failure.ts';
-import { version } from '../os/version.ts';
+import { userAgent } from '../os/version.ts';
 import { gatewayTarget } from '../http/gateway-url.ts';
 
 /** One connection for each direction: corporate proxies count connections. */
@@ -74,7 +74,7 @@ export class ConnectionPool {
         path,
         headers: {
           Host: host,
-          'User-Agent': `postern/${version}`,
+          'User-Agent': userAgent,
           'Cache-Control': 'no-store',
           'Accept-Encoding': 'identity',
           ...(body && { 'Content-Length': body.length }),

@@ -10,16 +10,16 @@ import { configureZeroCopy } from '../../stream/zero-copy/setting.ts';
 import { readSettings } from '../settings.ts';
 import type { Flags } from '../settings.ts';
 
-/** The arguments of `connect`: `host` and `port` as they were written. */
+/** The arguments of `connect`, unparsed. */
 export interface ConnectArguments {
   readonly flags: Flags;
   readonly host: string;
   readonly port?: string;
 }
 
-/** Runs `postern connect` to its exit code. Failures have been told when it returns. */
+/** Runs `postern connect` and resolves to its exit code. Failures have been reported by then. */
 export async function connect(args: readonly string[], env: Environment): Promise<number> {
-  let asked: string | undefined;
+  let host: string | undefined;
   try {
     const parsed = parseConnect(args);
     if (parsed === 'help') {
@@ -27,17 +27,17 @@ export async function connect(args: readonly string[], env: Environment): Promis
       process.stdout.write(help.connect);
       return 0;
     }
-    asked = parsed.host;
+    host = parsed.host;
     return await tunnel(parsed, env);
   } catch (error) {
     const failure = toFailure(error);
-    reportError(failure, userPaths(env).state, asked);
+    reportError(failure, userPaths(env).state, host);
     return failure.facts.exit;
   }
 }
 
 async function tunnel(parsed: ConnectArguments, env: Environment): Promise<number> {
-  const target = parseAsked(parsed);
+  const target = parseHost(parsed);
   const settings = readSettings(parsed.flags, env);
   configureZeroCopy(env.POSTERN_ZERO_COPY);
   const route = gatewayRoute(settings);
@@ -58,7 +58,7 @@ const valued = {
   '--token-file': 'tokenFile',
 } as const;
 
-/** Reads the arguments by hand: this is on the way of every ssh. Throws `USAGE`. */
+/** Parses the arguments without `parseArgs`: this runs before every ssh. Throws `USAGE`. */
 export function parseConnect(args: readonly string[]): ConnectArguments | 'help' {
   const flags: { -readonly [K in keyof Flags]: Flags[K] } = {};
   const words: string[] = [];
@@ -74,14 +74,14 @@ export function parseConnect(args: readonly string[]): ConnectArguments | 'help'
     }
     if (word === '-h' || word === '--help') return 'help';
     const [name, attached] = splitFlag(word);
-    if (!Object.hasOwn(valued, name)) throw usage(`connect knows no option ${name}`);
+    if (!Object.hasOwn(valued, name)) throw usage(`connect has no option ${name}`);
     const value = attached ?? args[++at];
     if (value === undefined || value === '') throw usage(`${name} needs a value`);
     flags[valued[name as keyof typeof valued]] = value;
   }
   const [host, port, ...rest] = words;
   if (host === undefined) throw usage('connect needs a host');
-  if (rest.length > 0) throw usage('connect takes a host and a port, nothing more');
+  if (rest.length > 0) throw usage('connect takes a host and a port at most');
   return { flags, host, ...(port === undefined ? {} : { port }) };
 }
 
@@ -90,8 +90,8 @@ function splitFlag(word: string): [name: string, value: string | undefined] {
   return equals === -1 ? [word, undefined] : [word.slice(0, equals), word.slice(equals + 1)];
 }
 
-/** ssh gives IPv6 addresses without brackets; by hand `box:2222` is handy. Throws `TARGET_INVALID`. */
-function parseAsked({ host, port }: ConnectArguments): Target {
+/** Parses the target: ssh passes IPv6 addresses without brackets, people write `box:2222`. Throws `TARGET_INVALID`. */
+function parseHost({ host, port }: ConnectArguments): Target {
   if (port !== undefined) return parseTargetParts(host, port);
   return /^[^[\]]*:[^[\]]*:/.test(host) ? parseTargetParts(host, '22') : parseTarget(host);
 }

@@ -1,10 +1,10 @@
 import { parseArgs } from 'node:util';
-import { findingStyle, formatFinding, plainer } from '../../diagnostics/finding.ts';
-import type { Finding } from '../../diagnostics/finding.ts';
+import { findingStyle, formatFinding, plainer, toJsonFinding } from '../../diagnostics/render.ts';
+import type { JsonFinding } from '../../diagnostics/render.ts';
 import { formatTarget, parseTarget, parseTargetParts } from '../../protocol/target.ts';
 import type { Target } from '../../protocol/target.ts';
-import type { DoctorContext } from '../doctor/check.ts';
-import { runChecks } from '../doctor/examine.ts';
+import type { ClientDoctorContext } from '../doctor/check.ts';
+import { examine } from '../doctor/examine.ts';
 import { summarize } from '../doctor/summary.ts';
 import { formatReport } from '../doctor/report.ts';
 import { writeStderr } from '../errors/report.ts';
@@ -14,21 +14,21 @@ import type { Environment } from '../os/xdg-paths.ts';
 import { egressFor } from '../connect/gateway-egress.ts';
 import { gatewayOptions, settingsWith } from './options.ts';
 
-/** What `postern doctor --json` prints; `version` counts changes of this shape. */
+/** The output of `postern doctor --json`; `version` counts changes of this shape. */
 export interface Diagnosis {
   readonly version: 1;
   readonly gateway: string;
   readonly host?: string;
-  /** Whether ssh would work, as far as it was examined. */
+  /** Whether ssh would work, as far as it was checked. */
   readonly works: boolean;
   readonly exit: number;
-  readonly findings: readonly Finding[];
+  readonly findings: readonly JsonFinding[];
 }
 
 /** How long connections are held idle with `--idle`. */
 const idleSeconds = [30, 60, 120, 300];
 
-/** Runs `postern doctor`: exits 0 when nothing keeps ssh from working, else as the first thing that does. */
+/** Runs `postern doctor`. Exits with 0 when ssh would work, else with the exit code of the first error. */
 export async function doctor(
   args: readonly string[],
   env: Environment,
@@ -39,7 +39,7 @@ export async function doctor(
     options: { ...gatewayOptions, idle: { type: 'boolean' }, report: { type: 'string' } },
     allowPositionals: true,
   });
-  const target = parseAsked(positionals);
+  const target = parseHost(positionals);
   const settings = settingsWith(values, env);
   const style = findingStyle(env, process.stdout.isTTY);
   const show = values.json === true ? (): void => {} : print;
@@ -48,24 +48,31 @@ export async function doctor(
 
   const stop = new AbortController();
   process.once('SIGINT', () => stop.abort());
-  const place: DoctorContext = {
+  const context: ClientDoctorContext = {
     settings,
-    // A proxy that cannot be used is one of the findings.
+    // A proxy setting that is not valid is one of the findings.
     egress: {
-      name: 'the way out',
+      name: 'the route',
       connect: async (gateway, signal) => egressFor(settings).connect(gateway, signal),
     },
     idleSeconds: values.idle === true ? idleSeconds : [],
     ...(target === undefined ? {} : { target }),
   };
-  const findings = await runChecks(place, stop.signal, (finding) => show(formatFinding(finding, style)));
+  const findings = await examine(context, stop.signal, (finding) => show(formatFinding(finding, style)));
   const { works, exit, words } = summarize(findings, target, stop.signal.aborted);
   show(plainer(`\n${words}\n`, style));
 
   const { gateway, paths } = settings;
   if (values.json === true) {
     const host = target === undefined ? {} : { host: formatTarget(target) };
-    const diagnosis: Diagnosis = { version: 1, gateway: gateway.href, ...host, works, exit, findings };
+    const diagnosis: Diagnosis = {
+      version: 1,
+      gateway: gateway.href,
+      ...host,
+      works,
+      exit,
+      findings: findings.map(toJsonFinding),
+    };
     print(`${JSON.stringify(diagnosis, undefined, 2)}\n`);
   }
   if (values.report !== undefined)
@@ -73,9 +80,9 @@ export async function doctor(
   return exit;
 }
 
-function parseAsked([host, port, ...rest]: readonly string[]): Target | undefined {
+function parseHost([host, port, ...rest]: readonly string[]): Target | undefined {
   if (rest.length > 0)
-    throw new ClientError('USAGE', 'doctor takes a host and a port, nothing more', {
+    throw new ClientError('USAGE', 'doctor takes a host and a port at most', {
       hint: 'postern doctor --help',
     });
   if (host === undefined) return undefined;
@@ -91,5 +98,5 @@ function writeReport(path: string, text: string): void {
       cause,
     });
   }
-  writeStderr(`postern: the report is in ${path}; it says at its top what is in it\n`);
+  writeStderr(`postern: the report is in ${path}; its first lines list its contents\n`);
 }

@@ -1,16 +1,16 @@
 import { requestAccess } from '../connect/gateway-api.ts';
 import type { Environment } from '../os/xdg-paths.ts';
-import { printable } from '../os/printable.ts';
+import { printable } from '../os/terminal.ts';
 import { readOptions } from './options.ts';
 
-/** What `postern hosts --json` prints; `version` counts changes of this shape. */
+/** The output of `postern hosts --json`; `version` counts changes of this shape. */
 export interface Hosts {
   readonly version: 1;
   readonly gateway: string;
   readonly hosts: readonly { readonly pattern: string }[];
 }
 
-/** Runs `postern hosts`: what you may reach, as the gateway has it now. */
+/** Runs `postern hosts`: prints the hosts that the user can reach, from the gateway. */
 export async function hosts(
   args: readonly string[],
   env: Environment,

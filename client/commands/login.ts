@@ -39,7 +39,7 @@ export async function login(args: readonly string[], env: Environment): Promise<
   return 0;
 }
 
-/** Settings as ever, but somebody without a gateway can name it here too. */
+/** Reads the settings; where no gateway is set, the hint is to name it in this command. */
 function readWithGateway(values: GatewayValues, env: Environment): ClientSettings {
   try {
     return settingsWith(values, env);
@@ -52,14 +52,14 @@ function readWithGateway(values: GatewayValues, env: Environment): ClientSetting
   }
 }
 
-/** The first gateway that somebody signs in at is theirs, as if `setup` had been told. */
+/** Makes the first gateway that the user signs in to the default, as `setup` would. */
 function remember({ gateway, caFile, paths }: ClientSettings): void {
   if (readConfigFile(paths) !== undefined) return;
   const config = { gateway: gateway.href, ...(caFile === undefined ? {} : { caFile }) };
   try {
     writePrivate(configPath(paths), `${JSON.stringify(config, undefined, 2)}\n`);
   } catch {
-    // The sign-in counts; the gateway has to be named again next time.
+    // The sign-in is what matters; the gateway has to be named again next time.
   }
 }
 

@@ -13,7 +13,7 @@ import { settingsWith } from './options.ts';
 
 const logoutMs = 30_000;
 
-/** Runs `postern logout`: forgets the sign-in here whatever happens, and has the gateway end it. */
+/** Runs `postern logout`: deletes the sign-in here in any case, and ends it at the gateway. */
 export async function logout(args: readonly string[], env: Environment): Promise<number> {
   const { values, positionals } = parseArgs({
     args: [...args],
@@ -26,7 +26,7 @@ export async function logout(args: readonly string[], env: Environment): Promise
   const { gateway, paths } = settings;
   const directory = signInDirectory(paths.state, gateway);
   const signal = AbortSignal.timeout(logoutMs);
-  // Where nobody has ever signed in there need not even be a place for it.
+  // Without any sign-in so far the directory does not exist.
   const signIn = existsSync(directory)
     ? await withRenewalLock(directory, signal, async () => {
         const found = readUsable(paths.state, gateway);
@@ -42,16 +42,16 @@ export async function logout(args: readonly string[], env: Environment): Promise
     await revoke(signIn, egressFor(settings), signal);
   } catch (error) {
     const { code, message } = toFailure(error);
-    throw new ClientError(code, `signed out here, but the gateway could not be told: ${message}`, {
+    throw new ClientError(code, `signed out on this machine, but not at the gateway: ${message}`, {
       cause: error,
       hint: '',
     });
   }
-  writeStderr(`postern: signed out at ${gateway.href}\n`);
+  writeStderr(`postern: signed out of ${gateway.href}\n`);
   return 0;
 }
 
-/** Whatever state the files are in, they can be removed. */
+/** Undefined for files that cannot be read: they can be removed in any state. */
 function readUsable(state: string, gateway: URL): SavedSession | undefined {
   try {
     return readSignIn(state, gateway);
@@ -60,10 +60,10 @@ function readUsable(state: string, gateway: URL): SavedSession | undefined {
   }
 }
 
-/** RFC 7009. The gateway ends the whole sign-in with its refresh token. */
+/** Revokes the refresh token (RFC 7009), with which the gateway ends the whole sign-in. */
 async function revoke(signIn: SavedSession, egress: Egress, signal: AbortSignal): Promise<void> {
   const { revocationEndpoint: url, refreshToken, accessToken, clientId } = signIn;
-  if (url === undefined) throw new ClientError('HTTP_UNEXPECTED', 'it offers no way to');
+  if (url === undefined) throw new ClientError('HTTP_UNEXPECTED', 'it does not support revocation');
   const token = (refreshToken ?? accessToken).reveal();
   const hint = refreshToken === undefined ? 'access_token' : 'refresh_token';
   const form = { token, token_type_hint: hint, client_id: clientId };

@@ -3,7 +3,7 @@ import type { Environment } from '../os/xdg-paths.ts';
 import { readSettings } from '../settings.ts';
 import type { ClientSettings } from '../settings.ts';
 
-/** The options of the commands that ask a gateway, for `parseArgs`. */
+/** The options of commands that use a gateway, for `parseArgs`. */
 export const gatewayOptions = {
   json: { type: 'boolean' },
   gateway: { type: 'string' },
@@ -11,13 +11,13 @@ export const gatewayOptions = {
   'token-file': { type: 'string' },
 } as const;
 
-/** What stands in those options. */
+/** The values of those options. */
 export interface GatewayValues {
   readonly json?: boolean | undefined;
   readonly gateway?: string | undefined;
   readonly 'ca-file'?: string | undefined;
   readonly 'token-file'?: string | undefined;
-  /** Of those commands that open tunnels. */
+  /** Only in commands that open tunnels. */
   readonly via?: string | undefined;
 }
 
@@ -35,7 +35,7 @@ export function settingsWith(values: GatewayValues, env: Environment): ClientSet
   );
 }
 
-/** Reads the arguments of a command that has these options and nothing else. Throws as `parseArgs` and `readSettings`. */
+/** Parses the arguments of a command that has only these options. Throws as `parseArgs` and `readSettings`. */
 export function readOptions(
   args: readonly string[],
   env: Environment,

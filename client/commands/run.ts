@@ -3,7 +3,7 @@ import { ClientError, toFailure } from '../errors/failure.ts';
 import { help } from './help.ts';
 import type { HelpTopic } from './help.ts';
 import type { Environment } from '../os/xdg-paths.ts';
-import { printable } from '../os/printable.ts';
+import { printable } from '../os/terminal.ts';
 import { version } from '../os/version.ts';
 import { configureZeroCopy } from '../../stream/zero-copy/setting.ts';
 
@@ -21,7 +21,7 @@ const commands: Readonly<Record<Exclude<HelpTopic, '' | 'connect'>, () => Promis
   doctor: async () => (await import('./doctor.ts')).doctor,
 };
 
-/** Runs any command but `connect` to its exit code. */
+/** Runs any command but `connect` and resolves to its exit code. */
 export async function run(
   command: string | undefined,
   args: readonly string[],
@@ -67,7 +67,7 @@ function show(text: string): number {
   return 0;
 }
 
-/** What `parseArgs` of Node throws at arguments it does not know. */
+/** Whether `parseArgs` of Node.js threw this. */
 function isParseError(error: unknown): error is Error {
   const { code } = (error ?? {}) as NodeJS.ErrnoException;
   return error instanceof Error && code !== undefined && code.startsWith('ERR_PARSE_ARGS_');

@@ -5,7 +5,7 @@ import { ClientError } from '../errors/failure.ts';
 import { readSmall, reason, replaceFile, writePrivate } from '../os/files.ts';
 import { userPaths } from '../os/xdg-paths.ts';
 import type { Environment, UserPaths } from '../os/xdg-paths.ts';
-import { printable } from '../os/printable.ts';
+import { printable } from '../os/terminal.ts';
 import { configPath, readConfigFile } from '../settings.ts';
 import { parseGateway } from '../http/gateway-url.ts';
 import type { ConfigFile } from '../settings.ts';
@@ -14,7 +14,7 @@ import { findSshConfig, withInclude, withoutInclude } from './ssh-config.ts';
 import type { SshConfig } from './ssh-config.ts';
 import { checkPattern, hostBlock, includeLine } from './ssh-snippet.ts';
 
-/** One file to write or to remove; `undefined` bytes mean that there is none. */
+/** One file to write or to remove; undefined bytes mean no file. */
 interface Change {
   readonly path: string;
   readonly before: Buffer | undefined;
@@ -34,21 +34,21 @@ export function setup(args: readonly string[], env: Environment, print: (text: s
       remove: { type: 'boolean' },
     },
   });
-  const here = userPaths(env);
+  const paths = userPaths(env);
   const remove = values.remove === true;
   if (remove && (values.gateway ?? values.host ?? values['ca-file']) !== undefined) {
-    throw new ClientError('USAGE', '--remove takes everything away and goes with --dry-run only', {
+    throw new ClientError('USAGE', '--remove removes everything; it combines only with --dry-run', {
       hint: 'postern setup --remove',
     });
   }
-  const changes = remove ? removal(here) : addition(here, values, env);
+  const changes = remove ? removal(paths) : addition(paths, values, env);
   const wanted = changes.filter(({ before, after }) => !same(before, after));
   if (wanted.length === 0) print('nothing to change\n');
   for (const change of wanted) {
     if (values['dry-run'] !== true) apply(change);
     print(values['dry-run'] === true ? preview(change) : `${verb(change)} ${printable(change.path)}\n`);
   }
-  if (remove && values['dry-run'] !== true) removeEmpty(here.config);
+  if (remove && values['dry-run'] !== true) removeEmpty(paths.config);
   return 0;
 }
 
@@ -58,56 +58,56 @@ interface SetupOptions {
   readonly 'ca-file'?: string | undefined;
 }
 
-function addition(here: UserPaths, wishes: SetupOptions, env: Environment): Change[] {
-  const before = readConfigFile(here);
-  const gateway = wishes.gateway ?? before?.gateway ?? (env['POSTERN_GATEWAY'] || undefined);
-  if (gateway === undefined) throw new ClientError('GATEWAY_UNSET', 'which gateway? name it with --gateway');
-  const caFile = wishes['ca-file'] === undefined ? before?.caFile : resolve(wishes['ca-file']);
-  // Better a refusal now than in the middle of an ssh.
+function addition(paths: UserPaths, options: SetupOptions, env: Environment): Change[] {
+  const before = readConfigFile(paths);
+  const gateway = options.gateway ?? before?.gateway ?? (env['POSTERN_GATEWAY'] || undefined);
+  if (gateway === undefined) throw new ClientError('GATEWAY_UNSET', 'no gateway is given; use --gateway');
+  const caFile = options['ca-file'] === undefined ? before?.caFile : resolve(options['ca-file']);
+  // Fail now rather than in the middle of an ssh.
   loadTrust(caFile);
-  const hosts = (wishes.host ?? before?.hosts ?? []).map(checkPattern);
-  const ssh = hosts.length === 0 ? undefined : findSshConfig(here.home);
+  const hosts = (options.host ?? before?.hosts ?? []).map(checkPattern);
+  const ssh = hosts.length === 0 ? undefined : findSshConfig(paths.home);
   const config: ConfigFile = {
     gateway: parseGateway(gateway).href,
     ...(caFile === undefined ? {} : { caFile }),
     ...(hosts.length === 0 ? {} : { hosts }),
     ...(before?.createdSshConfig || (ssh && ssh.bytes === undefined) ? { createdSshConfig: true } : {}),
   };
-  const own = change(configPath(here), Buffer.from(`${JSON.stringify(config, null, 2)}\n`));
+  const own = change(configPath(paths), Buffer.from(`${JSON.stringify(config, null, 2)}\n`));
   if (ssh === undefined) return [own];
   const snippet = change(
-    snippetPath(here),
+    snippetPath(paths),
     Buffer.from(hostBlock(hosts, program(), process.platform === 'win32')),
   );
-  const line = includeLine(snippetPath(here));
+  const line = includeLine(snippetPath(paths));
   // The Include comes last: until then nothing has changed for ssh.
   return [own, snippet, sshChange(ssh, withInclude(ssh.bytes ?? Buffer.alloc(0), line))];
 }
 
-function removal(here: UserPaths): Change[] {
-  const created = configCreated(here);
-  const ssh = findSshConfig(here.home);
-  const rest = ssh.bytes && withoutInclude(ssh.bytes, includeLine(snippetPath(here)));
+function removal(paths: UserPaths): Change[] {
+  const created = configCreated(paths);
+  const ssh = findSshConfig(paths.home);
+  const rest = ssh.bytes && withoutInclude(ssh.bytes, includeLine(snippetPath(paths)));
   const after = created && rest?.length === 0 ? undefined : rest;
-  return [sshChange(ssh, after), change(snippetPath(here), undefined), change(configPath(here), undefined)];
+  return [sshChange(ssh, after), change(snippetPath(paths), undefined), change(configPath(paths), undefined)];
 }
 
-/** Removing has to work with a damaged file too. */
-function configCreated(here: UserPaths): boolean {
+/** False for a damaged file: removing has to work with one too. */
+function configCreated(paths: UserPaths): boolean {
   try {
-    return readConfigFile(here)?.createdSshConfig === true;
+    return readConfigFile(paths)?.createdSshConfig === true;
   } catch {
     return false;
   }
 }
 
-/** The two files that run this program, as they are called now. */
+/** The paths of Node.js and of this program. */
 function program(): readonly string[] {
   const script = resolve(process.argv[1] ?? '');
   if (/[/\\]_npx[/\\]/.test(script)) {
     throw new ClientError(
       'CONFIG_INVALID',
-      'npx keeps this program only for a while, and ssh has to find it later',
+      'npx keeps this program only temporarily, and ssh needs it later',
       {
         hint: 'npm install --global postern',
       },
@@ -116,8 +116,8 @@ function program(): readonly string[] {
   return [process.execPath, script];
 }
 
-function snippetPath(here: UserPaths): string {
-  return join(here.config, 'ssh_config');
+function snippetPath(paths: UserPaths): string {
+  return join(paths.config, 'ssh_config');
 }
 
 function sshChange(ssh: SshConfig, after: Buffer | undefined): Change {
@@ -156,7 +156,7 @@ function verb({ before, after }: Change): string {
   return before === undefined ? 'created' : 'changed';
 }
 
-/** What `--dry-run` shows: the lines that come and those that go. */
+/** The output of `--dry-run`: the lines to add and to remove. */
 function preview(wanted: Change): string {
   const before = linesOf(wanted.before);
   const after = linesOf(wanted.after);
@@ -178,6 +178,6 @@ function removeEmpty(directory: string): void {
   try {
     rmdirSync(directory);
   } catch {
-    // It was never there, or holds something else.
+    // It does not exist, or holds something else.
   }
 }

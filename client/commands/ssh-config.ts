@@ -26,21 +26,21 @@ export function findSshConfig(home: string): SshConfig {
   }
 }
 
-/** `bytes` with `line` at the very top, or as they are when it takes effect already. The rest keeps its bytes. */
+/** `bytes` with `line` at the top, or unchanged when the line is in effect already. The other bytes are kept. */
 export function withInclude(bytes: Buffer, line: string): Buffer {
   const at = findLine(bytes, line);
   if (at !== undefined && !insideBlock(bytes.subarray(0, at))) return bytes;
   return Buffer.concat([Buffer.from(line), withoutInclude(bytes, line)]);
 }
 
-/** `bytes` without `line`; the rest keeps its bytes. */
+/** `bytes` without `line`; the other bytes are kept. */
 export function withoutInclude(bytes: Buffer, line: string): Buffer {
   const at = findLine(bytes, line);
   if (at === undefined) return bytes;
   return Buffer.concat([bytes.subarray(0, at), bytes.subarray(at + Buffer.byteLength(line))]);
 }
 
-/** Where `line` stands as a line of its own. */
+/** The offset of `line` as a line of its own. */
 function findLine(bytes: Buffer, line: string): number | undefined {
   for (let at = bytes.indexOf(line); at !== -1; at = bytes.indexOf(line, at + 1)) {
     if (at === 0 || bytes[at - 1] === 0x0a) return at;
@@ -48,17 +48,17 @@ function findLine(bytes: Buffer, line: string): number | undefined {
   return undefined;
 }
 
-/** Whether a line after `head` holds only for some hosts. */
+/** Whether a line after `head` applies only to some hosts. */
 function insideBlock(head: Buffer): boolean {
   return /^[ \t]*(?:host|match)[ \t=]/im.test(head.toString('latin1'));
 }
 
-/** The file behind symbolic links, also when the last of them leads to nothing yet. */
+/** The file behind symbolic links, also when the last of them is dangling. */
 function realPath(path: string): string {
   try {
     return realpathSync(path);
   } catch {
-    // It is not there, or leads to nothing.
+    // It does not exist, or is a dangling link.
   }
   try {
     if (!lstatSync(path).isSymbolicLink()) return path;

@@ -13,7 +13,7 @@ export function checkPattern(pattern: string): string {
   );
 }
 
-/** The file for ssh that sends `hosts` through `program`: the paths of Node and of this script. */
+/** The ssh configuration that sends `hosts` through `program`: the paths of Node.js and of this script. */
 export function hostBlock(hosts: readonly string[], program: readonly string[], isWindows: boolean): string {
   const command = program.map((path) => quotePath(path, isWindows)).join(' ');
   // A host name of an old ssh may hold anything; on Windows no shell reads the line. `--` ends the options.
@@ -26,11 +26,11 @@ Host ${hosts.join(' ')}
 `;
 }
 
-/** The line in the user's own configuration. Throws `CONFIG_INVALID` for a path that ssh would read differently. */
+/** The Include line for the user's own configuration. Throws `CONFIG_INVALID` for a path that ssh would interpret differently. */
 export function includeLine(path: string): string {
-  const shown = process.platform === 'win32' ? path.replaceAll('\\', '/') : path;
+  const escaped = process.platform === 'win32' ? path.replaceAll('\\', '/') : path;
   // oxlint-disable-next-line no-control-regex
-  if (/[\x00-\x1f\x7f"'*?[\]\\%$]/.test(shown)) {
+  if (/[\x00-\x1f\x7f"'*?[\]\\%$]/.test(escaped)) {
     throw new ClientError(
       'CONFIG_INVALID',
       `ssh cannot include ${quote(path)}: its name has special characters`,
@@ -39,7 +39,7 @@ export function includeLine(path: string): string {
       },
     );
   }
-  return `Include "${shown}"\n`;
+  return `Include "${escaped}"\n`;
 }
 
 /** One word for the shell (or, on Windows, for the program start) that ssh runs, after ssh's own percent expansion. */

@@ -5,7 +5,7 @@ import { readLastError } from '../errors/report.ts';
 import type { LastError } from '../errors/report.ts';
 import { ClientError, toFailure } from '../errors/failure.ts';
 import type { Environment } from '../os/xdg-paths.ts';
-import { printable } from '../os/printable.ts';
+import { printable } from '../os/terminal.ts';
 import { tunnelsHere } from '../resume/tunnel-status-file.ts';
 import type { LocalTunnel } from '../resume/tunnel-status-file.ts';
 import type { ClientSettings } from '../settings.ts';
@@ -16,32 +16,32 @@ import { givenToken } from '../credentials/static-token.ts';
 import type { FoundToken } from '../credentials/static-token.ts';
 import { gatewayOptions, settingsWith } from './options.ts';
 
-/** What `postern status --json` prints; `version` counts changes of this shape. */
+/** The output of `postern status --json`; `version` counts changes of this shape. */
 export interface Status {
   readonly version: 1;
   readonly gateway: string;
   readonly signedIn: boolean;
-  /** Whether the gateway has said so, or only the token. */
+  /** Whether the gateway has confirmed it, or only the token says so. */
   readonly confirmed: boolean;
   readonly subject?: string;
   readonly issuer?: string;
   readonly groups?: readonly string[];
-  /** When the token ends; that of a sign-in is renewed before. */
+  /** When the token expires; that of a sign-in is renewed before. */
   readonly expiresAt?: string;
-  /** When the gateway ends what this person has. */
+  /** When the gateway ends the user's sign-in. */
   readonly until?: string;
   /** Where the token came from: a file, or the name of a variable. */
   readonly tokenFrom?: string;
-  /** The tunnels of this person that are open now, from wherever. */
+  /** The user's open tunnels, from any machine. */
   readonly sessions?: readonly ListedSession[];
-  /** The resumable tunnels of this user on this machine, through whatever gateway. */
+  /** The user's resumable tunnels on this machine, through any gateway. */
   readonly tunnels?: readonly LocalTunnel[];
-  /** Why there is no usable token, or why the gateway has not said anything. */
+  /** Why there is no usable token, or why the gateway did not answer. */
   readonly problem?: { readonly code: string; readonly message: string };
   readonly lastError?: LastError;
 }
 
-/** Runs `postern status`. Exits 77 when there is no token that could work, else as the failure to ask the gateway. */
+/** Runs `postern status`. Exits with 77 when there is no usable token, else with the code of the failed request to the gateway. */
 export async function status(
   args: readonly string[],
   env: Environment,
@@ -53,7 +53,7 @@ export async function status(
   });
   const settings = settingsWith(values, env);
   const lastError = readLastError(settings.paths.state);
-  const { facts, exit } = await look(settings, values.offline === true);
+  const { facts, exit } = await readStatus(settings, values.offline === true);
   const found: Status = {
     version: 1,
     gateway: settings.gateway.href,
@@ -65,21 +65,24 @@ export async function status(
   return exit;
 }
 
-type Facts = Omit<Status, 'version' | 'gateway' | 'tunnels' | 'lastError'>;
+type StatusFacts = Omit<Status, 'version' | 'gateway' | 'tunnels' | 'lastError'>;
 
-async function look(settings: ClientSettings, isOffline: boolean): Promise<{ facts: Facts; exit: number }> {
+async function readStatus(
+  settings: ClientSettings,
+  isOffline: boolean,
+): Promise<{ facts: StatusFacts; exit: number }> {
   const local = readLocal(settings);
   if (isOffline || !local.signedIn) return { facts: local, exit: local.signedIn ? 0 : 77 };
   try {
     const { subject, groups, until, sessions } = await requestAccess(settings);
-    const said = {
+    const answered = {
       groups,
       sessions,
       ...(subject === undefined ? {} : { subject }),
       ...(until === undefined ? {} : { until }),
     };
-    // A renewal on the way has changed what is here.
-    return { facts: { ...readLocal(settings), ...said, confirmed: true }, exit: 0 };
+    // A renewal during the request may have changed the local state.
+    return { facts: { ...readLocal(settings), ...answered, confirmed: true }, exit: 0 };
   } catch (error) {
     const { code, message, facts } = toFailure(error);
     const problem = { code, message };
@@ -88,8 +91,8 @@ async function look(settings: ClientSettings, isOffline: boolean): Promise<{ fac
   }
 }
 
-/** What the files here say. */
-function readLocal({ token: sources, gateway, paths }: ClientSettings): Facts {
+/** The status by the local files. */
+function readLocal({ token: sources, gateway, paths }: ClientSettings): StatusFacts {
   try {
     const found = givenToken(sources, new Date()) ?? kept(paths.state, gateway);
     const { subject, issuer, expiresAt } = readClaims(found.token) ?? {};
@@ -120,12 +123,12 @@ export function describe(status: Status): string {
   const unconfirmed = status.signedIn && problem;
   const lines: [label: string, value: string | undefined][] = [
     ['gateway', status.gateway],
-    ['you', status.signedIn ? (subject ?? 'the token does not say') : notSignedIn(problem)],
+    ['you', status.signedIn ? (subject ?? 'unknown') : notSignedIn(problem)],
     ['groups', groups.length === 0 ? undefined : groups.join(', ')],
     ['issuer', issuer],
-    ['until', status.signedIn ? (until ?? expiresAt ?? 'the token does not say') : undefined],
+    ['until', status.signedIn ? (until ?? expiresAt ?? 'unknown') : undefined],
     ['token', status.tokenFrom],
-    ['not asked', unconfirmed ? `${unconfirmed.message} (${unconfirmed.code})` : undefined],
+    ['not checked', unconfirmed ? `${unconfirmed.message} (${unconfirmed.code})` : undefined],
     ...sessions.map(({ target, since, id }): [string, string] => [
       'open',
       [target, since && `since ${since}`, id].filter((part) => part !== undefined).join(', '),

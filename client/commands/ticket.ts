@@ -8,7 +8,7 @@ import { gatewayOptions, settingsWith } from './options.ts';
 
 const unitSeconds: Readonly<Record<string, number>> = { s: 1, m: 60, h: 3600 };
 
-/** Runs `postern ticket`: prints a ticket for clients that know nothing but a password. */
+/** Runs `postern ticket`: prints a ticket for programs that can only send a password. */
 export async function ticket(
   args: readonly string[],
   env: Environment,
@@ -19,22 +19,22 @@ export async function ticket(
     options: { ...gatewayOptions, ttl: { type: 'string' }, uses: { type: 'string' } },
     allowPositionals: true,
   });
-  if (positionals.length === 0) throw usage('ticket needs a host that it is for');
+  if (positionals.length === 0) throw usage('ticket needs a host');
   const targets = positionals.map((text) => formatTarget(parseTarget(text)));
   const [ttlSeconds, uses] = [parseSeconds(values.ttl ?? '5m'), parseUses(values.uses ?? '1')];
   const answer = await requestApi(settingsWith(values, env), 'api/tickets', { targets, ttlSeconds, uses });
   const { ticket: text, expiresAt } = answer;
-  // It goes to a terminal and from there into other programs.
+  // It is printed to a terminal and copied into other programs.
   if (typeof text !== 'string' || !/^[\w.~+/-]{1,64}$/.test(text) || typeof expiresAt !== 'string')
-    throw new ClientError('HTTP_UNEXPECTED', 'the gateway answered with something that is no ticket');
+    throw new ClientError('HTTP_UNEXPECTED', 'the gateway did not answer with a ticket');
   const until = new Date(expiresAt);
-  if (Number.isNaN(until.getTime())) throw new ClientError('HTTP_UNEXPECTED', 'the ticket has no end');
+  if (Number.isNaN(until.getTime())) throw new ClientError('HTTP_UNEXPECTED', 'the ticket has no expiry');
   if (values.json === true) {
     print(`${JSON.stringify({ version: 1, ticket: text, expiresAt: until.toISOString() }, undefined, 2)}\n`);
     return 0;
   }
   print(`${text}\n`);
-  writeStderr(`postern: good ${uses === 1 ? 'once' : `${uses} times`} until ${until.toISOString()}\n`);
+  writeStderr(`postern: valid ${uses === 1 ? 'once' : `${uses} times`} until ${until.toISOString()}\n`);
   return 0;
 }
 

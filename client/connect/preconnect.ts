@@ -35,6 +35,6 @@ export function preconnect(
 ): EarlyConnection | undefined {
   const { file, text, state } = token;
   if (file === undefined && text === undefined && !hasSignInAt(state, gateway)) return undefined;
-  const [hop, ...more] = route?.steps ?? [];
+  const [hop, ...more] = route?.hops ?? [];
   return hop === 'direct' && more.length === 0 ? connectEarly(request.gateway) : undefined;
 }

@@ -1,15 +1,15 @@
 import { X509Certificate } from 'node:crypto';
 import { rootCertificates } from 'node:tls';
 import type { DetailedPeerCertificate, PeerCertificate, TLSSocket } from 'node:tls';
-import { printable } from '../os/printable.ts';
+import { printable } from '../os/terminal.ts';
 
-/** What there is to say about a certificate. */
+/** Facts about a certificate. */
 export interface CertificateFacts {
   readonly issuer: string;
-  /** Until it ends. */
+  /** Time until it expires. */
   readonly leftMs: number;
   readonly lifetimeMs: number;
-  /** Its root is one that every browser has. Without that, a company, or its proxy, vouches for it. */
+  /** Its root is one that every browser trusts. Otherwise a company, or its proxy, has issued it. */
   readonly isPublic: boolean;
 }
 
@@ -41,14 +41,14 @@ function isPublicRoot(fingerprint: string): boolean {
 }
 
 function nameOf({ O, CN }: PeerCertificate['issuer']): string {
-  return printable([O ?? CN ?? 'nobody'].flat()[0]!).slice(0, 100);
+  return printable([O ?? CN ?? 'unnamed issuer'].flat()[0]!).slice(0, 100);
 }
 
-/** Makers of proxies that look into TLS, as they call themselves in certificates. */
+/** Makers of proxies that inspect TLS, by their names in certificates. */
 const inspectors =
   /\b(?:zscaler|netskope|palo alto|forti(?:net|gate|proxy)|blue ?coat|symantec proxy|proxysg|mcafee|skyhigh|trellix|sophos|check ?point|barracuda|cisco (?:umbrella|secure)|umbrella|websense|forcepoint|watchguard|sonicwall|smoothwall|iboss|menlo|squid|mitmproxy|burp|charles|fiddler|kaspersky|eset|avast|avg|bitdefender|norton)\b/i;
 
-/** What kind of product has this name in its certificates, if it is one that looks into TLS. */
+/** Whether this issuer is a product that inspects TLS. */
 export function inspectorIn(issuer: string): boolean {
   return inspectors.test(issuer);
 }

@@ -1,31 +1,30 @@
-import { check, costly, good, unchecked } from './check.ts';
+import { check, warning, ok, skip } from './check.ts';
 
-const speaker = { check: 'clock', title: 'clock' };
+const id = { check: 'clock', title: 'clock' };
 
-/** What a gateway tolerates. */
+/** The difference that a gateway tolerates. */
 const toleratedMs = 30_000;
 
-/** Whether the clock here agrees with the web server's. */
+/** Whether the local clock agrees with the web server's. */
 export const clock = check({
   name: 'clock',
   title: 'clock',
   needs: ['page', 'gateway'],
   limitMs: 1000,
   run({ page }) {
-    const { date, askedAt } = page;
-    if (date === undefined)
-      return { findings: [unchecked(speaker, 'the web server does not say what time it is')] };
-    const offMs = askedAt - date;
-    // It says whole seconds.
+    const { date, requestedAt } = page;
+    if (date === undefined) return { findings: [skip(id, 'the web server does not send its time')] };
+    const offMs = requestedAt - date;
+    // The Date field has whole seconds.
     if (Math.abs(offMs) < toleratedMs)
-      return { findings: [good(speaker, "this machine's clock agrees with the gateway's")] };
+      return { findings: [ok(id, "this machine's clock agrees with the gateway's")] };
     const what = `this machine's clock is ${duration(Math.abs(offMs))} ${offMs > 0 ? 'ahead of' : 'behind'} the gateway's`;
     return {
       findings: [
-        costly(speaker, what, {
+        warning(id, what, {
           meaning:
-            'certificates and tokens have a beginning and an end. A sign-in with the browser copes with it; a token in a file may seem to have ended, or not to have begun.',
-          advice: 'let the system set the clock. On Linux: timedatectl set-ntp true',
+            'certificates and tokens are valid for a limited time. A browser sign-in tolerates the difference; a token in a file can seem to have expired, or not to be valid yet.',
+          advice: 'let the system synchronize the clock. On Linux: timedatectl set-ntp true',
         }),
       ],
     };

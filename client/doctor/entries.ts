@@ -1,7 +1,7 @@
 import type { Duplex } from 'node:stream';
 import type { TunnelError } from '../../protocol/errors.ts';
 import { Secret } from '../../protocol/secret.ts';
-import type { Finding } from '../../diagnostics/finding.ts';
+import type { Explanation, Finding } from '../../diagnostics/finding.ts';
 import type { Target } from '../../protocol/target.ts';
 import { loadEntry } from '../entry/choose.ts';
 import { entryFacts, entryNames } from '../../protocol/entries.ts';
@@ -10,72 +10,72 @@ import type { PresentedCredential } from '../credentials/with-credential.ts';
 import { sanitize } from '../errors/report.ts';
 import { toFailure } from '../errors/failure.ts';
 import { withCredential } from '../credentials/with-credential.ts';
-import { check, costly, failed, good, readUntil, unchecked } from './check.ts';
-import type { Facts, Outcome, DoctorContext, Probe, Explanation } from './check.ts';
+import { check, warning, failed, ok, readUntil, skip } from './check.ts';
+import type { ClientFacts, ClientOutcome, ClientDoctorContext, Probe } from './check.ts';
 import { identificationIn } from './greeting.ts';
 import { deadlineSignal } from '../../base/deadline.ts';
 
-/** Which ways in pass, each tried to the end: to the target's first words where one is named. */
+/** Which entries get through, each tried to the end: to the target's first bytes where a target is named. */
 export const entries = check({
   name: 'entries',
-  title: 'ways in',
+  title: 'entries',
   needs: ['gateway'],
   limitMs: 25_000,
-  async run(found, place, signal): Promise<Outcome> {
+  async run(found, context, signal): Promise<ClientOutcome> {
     const tried: Tried[] = [];
     const waiting = [...entryNames];
-    // Some proxies mind more connections at a time.
+    // Some proxies object to more connections at a time.
     await Promise.all(
       [1, 2].map(async () => {
         for (let name = waiting.shift(); name !== undefined; name = waiting.shift())
-          tried.push(await tryEntry(name, { found, place, signal }));
+          tried.push(await tryEntry(name, { found, context, signal }));
       }),
     );
     const inOrder = entryNames.map((name) => tried.find(({ entry }) => entry === name)!);
     const probes = inOrder.flatMap(({ probe }) => (probe === undefined ? [] : [probe]));
     const entry = probes.find(({ state }) => state !== 'blocked')?.entry;
     return {
-      findings: withoutEchoes(inOrder.map((each) => findingOf(each, entry, place))),
+      findings: withoutEchoes(inOrder.map((each) => findingOf(each, entry, context))),
       found: { probes, ...(entry === undefined ? {} : { entry }) },
     };
   },
 });
 
-/** What became of one: a probe, or why there is none. */
+/** The result for one entry: a probe, or why there is none. */
 type Tried =
   | { readonly entry: EntryName; readonly probe: Probe; readonly why?: undefined }
   | { readonly entry: EntryName; readonly probe?: undefined; readonly why: string };
 
 interface Circumstances {
-  readonly found: Partial<Facts> & Pick<Facts, 'gateway'>;
-  readonly place: DoctorContext;
+  readonly found: Partial<ClientFacts> & Pick<ClientFacts, 'gateway'>;
+  readonly context: ClientDoctorContext;
   readonly signal: AbortSignal;
 }
 
-/** The gateway thinks 10 s about a target at most; but what does not answer a stranger in this time never will. */
+/** The gateway takes 10 s for a target at most; without credentials, no answer within this time means none at all. */
 const entryMs = 6000;
 /** With a target to dial first. */
 const dialledMs = 11_500;
 const greetingMs = 4000;
 
-/** No name of anybody's: reserved (RFC 6761 §6.4), so that the gateway says no and dials nothing. */
-const nobody: Target = { host: 'postern-doctor.invalid', port: 22 };
+/** A reserved name (RFC 6761 §6.4): the gateway refuses it and dials nothing. */
+const unusedTarget: Target = { host: 'postern-doctor.invalid', port: 22 };
 
-async function tryEntry(entry: EntryName, { found, place, signal }: Circumstances): Promise<Tried> {
-  const { settings, egress, target } = place;
+async function tryEntry(entry: EntryName, { found, context, signal }: Circumstances): Promise<Tried> {
+  const { settings, egress, target } = context;
   const { gateway, token: sources } = settings;
   if (!found.gateway.entries.includes(entry)) return { entry, why: 'this gateway does not offer it' };
   if (signal.aborted) return { entry, why: 'there was no time left' };
-  const way = await loadEntry(entry);
+  const clientEntry = await loadEntry(entry);
   const isKnown = found.access !== undefined;
   const limit = deadlineSignal(signal, isKnown && target ? dialledMs : entryMs);
   let isBound = false;
   const use = (pass: PresentedCredential): Promise<Duplex> => {
     isBound = pass.createProof !== undefined;
-    return way.open({ gateway, target: target ?? nobody, ...pass }, egress, limit);
+    return clientEntry.open({ gateway, target: target ?? unusedTarget, ...pass }, egress, limit);
   };
   try {
-    // Who has not signed in asks all the same: a refusal by the gateway shows that the question has arrived.
+    // The request is made without a sign-in too: a refusal by the gateway shows that it has arrived.
     const stream = isKnown
       ? await withCredential({ sources, gateway, egress, signal: limit }, use)
       : await use({ token: new Secret('postern-doctor') });
@@ -86,7 +86,7 @@ async function tryEntry(entry: EntryName, { found, place, signal }: Circumstance
   } catch (error) {
     const failure = toFailure(error);
     if (entry === 'connect' && isBound)
-      return { entry, why: 'it takes tokens and tickets, not a sign-in with the browser' };
+      return { entry, why: 'it accepts tokens and tickets, not a browser sign-in' };
     return { entry, probe: { entry, state: isAnswer(failure) ? 'answered' : 'blocked', failure } };
   }
 }
@@ -97,7 +97,7 @@ function isGreeting(bytes: Buffer): boolean {
   return bytes.length > maxGreetingBytes || identificationIn(bytes) !== undefined;
 }
 
-/** Whether the gateway itself has said it; all else has been said, or kept silent, by something before it. */
+/** Whether the failure comes from the gateway itself; all others come from something before it. */
 function isAnswer({ facts }: Pick<TunnelError, 'facts'>): boolean {
   return !['http', 'upgrade', 'network', 'tls', 'proxy', 'configuration'].includes(facts.layer);
 }
@@ -105,34 +105,34 @@ function isAnswer({ facts }: Pick<TunnelError, 'facts'>): boolean {
 function findingOf(
   { entry, probe, why }: Tried,
   chosen: EntryName | undefined,
-  { target }: DoctorContext,
+  { target }: ClientDoctorContext,
 ): Finding {
-  const speaker = { check: `entry-${entry}`, title: entry };
-  if (probe === undefined) return unchecked(speaker, why);
+  const id = { check: `entry-${entry}`, title: entry };
+  if (probe === undefined) return skip(id, why);
   if (probe.state === 'open' && probe.greeting!.length === 0 && target !== undefined)
-    return good(speaker, 'a tunnel opens; nothing has come through it');
+    return ok(id, 'a tunnel opens; nothing has come through it');
   if (probe.state !== 'blocked') {
     const how = probe.state === 'open' ? 'a tunnel opens, and bytes come through' : 'the gateway answers';
-    return good(speaker, `${how}${entry === chosen ? '; ssh takes this one' : ''}`);
+    return ok(id, `${how}${entry === chosen ? '; ssh uses this one' : ''}`);
   }
   const failure = probe.failure!;
   const isStripped = failure.code === 'UPGRADE_REQUIRED';
-  const said = isStripped ? 'the gateway got the request without its field Upgrade' : failure.message;
+  const problem = isStripped ? 'the gateway received the request without its Upgrade field' : failure.message;
   if (chosen === undefined)
     return {
-      ...failed(speaker, failure, blockedWords(entry, failure)),
-      ...(isStripped ? { what: said } : {}),
+      ...failed(id, failure, blockedWords(entry, failure)),
+      ...(isStripped ? { what: problem } : {}),
     };
-  // Hardly any web server can forward it, and nobody misses it.
+  // Hardly any web server can forward it, and the other entries do the same.
   if (entry === 'connect')
     return {
-      ...unchecked(speaker, ''),
-      what: sanitize(`not needed, since ${chosen} works: ${said}`),
+      ...skip(id, ''),
+      what: sanitize(`not needed, since ${chosen} works: ${problem}`),
     };
-  return costly(speaker, `${said}; ${chosen} works in its place`, costsOf(entry, chosen));
+  return warning(id, `${problem}; ${chosen} works instead`, costsOf(entry, chosen));
 }
 
-/** What was said of one way in need not be said of the next. */
+/** Advice that was given for one entry is not repeated for the next. */
 function withoutEchoes(findings: readonly Finding[]): readonly Finding[] {
   const isEcho = ({ advice }: Finding, at: number): boolean =>
     advice !== undefined && findings.findIndex((each) => each.advice === advice) < at;
@@ -143,15 +143,15 @@ function withoutEchoes(findings: readonly Finding[]): readonly Finding[] {
   });
 }
 
-/** What is lost when `entry` does not pass and `chosen` is taken in its place. */
+/** What is lost when `entry` does not pass and `chosen` is used instead. */
 function costsOf(entry: EntryName, chosen: EntryName): Explanation {
   if (entry !== 'relay') return {};
-  const advice = 'tell those who run the gateway, or the proxy, that WebSockets at v4/connect do not pass.';
+  const advice = 'tell the operators of the gateway, or of the proxy, that WebSockets at v4/connect do not get through.';
   if (entryFacts(chosen).upgrade === undefined)
-    return { meaning: 'sessions work, by ordinary requests and answers, which is slower.', advice };
+    return { meaning: 'sessions work over ordinary requests and responses, which is slower.', advice };
   return {
     meaning:
-      'sessions work, but end with their connection: they do not survive a change of network or a sleep.',
+      'sessions work, but end with their connection: they do not survive a change of network or suspend.',
     advice,
   };
 }
@@ -159,26 +159,26 @@ function costsOf(entry: EntryName, chosen: EntryName): Explanation {
 function blockedWords(entry: EntryName, failure: Pick<TunnelError, 'message'>): Explanation {
   if (entry === 'connect') {
     return {
-      meaning: 'most web servers cannot forward CONNECT to a gateway. One of the other ways has to pass.',
+      meaning: 'most web servers cannot forward CONNECT to a gateway. One of the other entries has to get through.',
     };
   }
   const wanted = entryFacts(entry).upgrade;
   if (wanted === undefined) {
     return {
-      meaning: 'requests and answers do not get through as they were sent.',
-      advice: 'tell those who run the gateway; on its machine this says more: postern-gateway doctor',
+      meaning: 'requests and responses do not get through as they were sent.',
+      advice: 'tell the operators of the gateway; for details, run on its machine: postern-gateway doctor',
     };
   }
   if (/did not answer/.test(failure.message)) {
     return {
-      meaning: `something on the way swallows requests to switch to another protocol (Upgrade: ${wanted}).`,
+      meaning: `an intermediary drops requests to switch to another protocol (Upgrade: ${wanted}).`,
       advice:
-        'if there is a proxy, ask for the gateway to be exempted from inspection; else tell those who run the gateway.',
+        'if there is a proxy, ask for the gateway to be exempted from inspection; else tell the operators of the gateway.',
     };
   }
   return {
-    meaning: `the request arrived without its wish to switch to another protocol (Upgrade: ${wanted}), or was turned away for it. The web server before the gateway, or a proxy on the way, does not forward it.`,
+    meaning: `the request to switch to another protocol (Upgrade: ${wanted}) was stripped or rejected. The web server before the gateway, or a proxy, does not forward it.`,
     advice:
-      'tell those who run the gateway; on its machine this says which line is missing: postern-gateway doctor',
+      'tell the operators of the gateway; this prints the missing line, on its machine: postern-gateway doctor',
   };
 }

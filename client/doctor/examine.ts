@@ -1,8 +1,8 @@
-import { setTimeout as delay } from 'node:timers/promises';
 import type { Finding } from '../../diagnostics/finding.ts';
+import { idOf, runChecks } from '../../diagnostics/run-checks.ts';
 import { ClientError, toFailure } from '../errors/failure.ts';
-import { failed, unchecked } from './check.ts';
-import type { Check, Facts, Outcome, DoctorContext } from './check.ts';
+import { failed, skip } from './check.ts';
+import type { ClientCheck, ClientDoctorContext, ClientFacts } from './check.ts';
 import { clock } from './clock.ts';
 import { connection } from './connection.ts';
 import { entries } from './entries.ts';
@@ -20,10 +20,9 @@ import { target } from './target.ts';
 import { throughput } from './throughput.ts';
 import { egress } from './egress.ts';
 import { web } from './web.ts';
-import { deadlineSignal } from '../../base/deadline.ts';
 
 /** The path, in the order in which a connection takes it. */
-const path: readonly Check[] = [
+const path: readonly ClientCheck[] = [
   egress,
   name,
   connection,
@@ -37,15 +36,15 @@ const path: readonly Check[] = [
   sshBanner,
 ];
 
-/** What ssh works without. */
-const measurements: readonly Check[] = [clock, halfClose, headers, latency, throughput, idle];
+/** Measurements, without which ssh works. */
+const measurements: readonly ClientCheck[] = [clock, halfClose, headers, latency, throughput, idle];
 
 /** All checks but the one that takes minutes. */
 const totalMs = 30_000;
 
-/** Why a check does not run: what it needs is missing because of this one. */
-const providers: Readonly<Record<keyof Facts, string>> = {
-  way: 'the way out',
+/** What provides each fact, as the reason why a check that needs it is skipped. */
+const providers: Readonly<Record<keyof ClientFacts, string>> = {
+  route: 'the route',
   addresses: 'the name',
   isReached: 'the connection',
   reachedMs: 'the connection',
@@ -53,92 +52,40 @@ const providers: Readonly<Record<keyof Facts, string>> = {
   page: 'HTTP',
   gateway: 'the gateway',
   access: 'the sign-in',
-  probes: 'a way in',
-  entry: 'a way in',
+  probes: 'an entry',
+  entry: 'an entry',
   isDialled: 'the target',
   isSsh: 'the SSH server',
   roundTripMs: 'the end of input',
 };
 
-/**
- * Runs the checks, each with what the ones before have found, and tells each finding when it is there. After `signal`
- * the rest is told as unchecked. Never rejects.
- */
-export async function runChecks(
-  place: DoctorContext,
+/** Examines the path from here to the gateway and the target. Calls `onFinding` with each finding. Never rejects. */
+export function examine(
+  context: ClientDoctorContext,
   signal: AbortSignal,
-  tell: (finding: Finding) => void,
+  onFinding: (finding: Finding) => void,
 ): Promise<readonly Finding[]> {
-  const hurried = deadlineSignal(signal, totalMs);
-  const findings: Finding[] = [];
-  let found: Partial<Facts> = {};
-  // The limits do not keep the process alive, and what is waited for may not either.
-  const alive = setInterval(() => {}, totalMs);
-  for (const each of [...path, ...measurements]) {
-    const limit = each === idle ? signal : hurried;
-    const outcome = await runCheck(each, { found, place, limit, isStopped: () => signal.aborted });
-    found = { ...found, ...outcome.found };
-    for (const finding of outcome.findings) {
-      findings.push(finding);
-      tell(finding);
-    }
-  }
-  clearInterval(alive);
-  return findings;
-}
-
-interface Circumstances {
-  readonly found: Partial<Facts>;
-  readonly place: DoctorContext;
-  readonly limit: AbortSignal;
-  readonly isStopped: () => boolean;
-}
-
-async function runCheck(each: Check, { found, place, limit, isStopped }: Circumstances): Promise<Outcome> {
-  const speaker = { check: each.name, title: each.title };
-  const stopped = (): Outcome => ({
-    findings: [unchecked(speaker, isStopped() ? 'you stopped it' : 'the 30 seconds for all of it were over')],
+  return runChecks([...path, ...measurements], {
+    context,
+    signal,
+    onFinding,
+    providers,
+    total: { ms: totalMs, unlimited: idle },
+    onError(check, error) {
+      const failure = toFailure(error);
+      return isMeasurement(check) ? skip(idOf(check), failure.message) : failed(idOf(check), failure);
+    },
+    onTimeout(check) {
+      const what = `no answer within ${check.limitMs / 1000} s`;
+      if (isMeasurement(check)) return skip(idOf(check), what);
+      return failed(idOf(check), new ClientError('GATEWAY_TIMEOUT', what), {
+        meaning: 'an intermediary accepts the connection but never answers.',
+        advice: "try again in a minute; if it persists, contact the operators of the gateway.",
+      });
+    },
   });
-  if (limit.aborted) return stopped();
-  const missing = each.needs.find((need) => found[need] === undefined);
-  if (missing !== undefined) return { findings: [unchecked(speaker, `${providers[missing]} comes first`)] };
-  const own = deadlineSignal(limit, each.limitMs);
-  try {
-    const settled = await Promise.race([each.run(found, place, own), afterwards(own)]);
-    // What fails because it was stopped says nothing.
-    const isTelling = settled?.findings.every(({ verdict }) => verdict !== 'failed') === true;
-    if (limit.aborted && !isTelling) return stopped();
-    return settled ?? tooLate(each);
-  } catch (error) {
-    if (limit.aborted) return stopped();
-    const failure = toFailure(error);
-    const finding = measurements.includes(each)
-      ? unchecked(speaker, failure.message)
-      : failed(speaker, failure);
-    return { findings: [finding] };
-  }
 }
 
-/** A check that has been told to stop has a moment to say what it knows. */
-async function afterwards(signal: AbortSignal): Promise<undefined> {
-  if (!signal.aborted) {
-    await new Promise<void>((resolve) => signal.addEventListener('abort', () => resolve(), { once: true }));
-  }
-  return delay(graceMs, undefined, { ref: false });
-}
-
-const graceMs = 500;
-
-function tooLate(each: Check): Outcome {
-  const speaker = { check: each.name, title: each.title };
-  const what = `no answer within ${each.limitMs / 1000} s`;
-  if (measurements.includes(each)) return { findings: [unchecked(speaker, what)] };
-  return {
-    findings: [
-      failed(speaker, new ClientError('GATEWAY_TIMEOUT', what), {
-        meaning: 'somebody on the way takes what is sent and says nothing.',
-        advice: 'try again in a minute; then tell those who run the gateway.',
-      }),
-    ],
-  };
+function isMeasurement(check: ClientCheck): boolean {
+  return measurements.includes(check);
 }

@@ -1,37 +1,38 @@
+import type { Explanation } from '../../diagnostics/finding.ts';
 import { ClientError } from '../errors/failure.ts';
-import { check, costly, failed, good } from './check.ts';
-import type { GatewayFacts, Outcome, FetchedPage, Explanation } from './check.ts';
+import { check, warning, failed, ok } from './check.ts';
+import type { DiscoveryFacts, ClientOutcome, FetchedPage } from './check.ts';
 
-const speaker = { check: 'gateway', title: 'gateway' };
+const id = { check: 'gateway', title: 'gateway' };
 
-/** Whether it is a gateway of Postern that answers, by its discovery document. */
+/** Whether a Postern gateway answers, recognized by its discovery document. */
 export const gateway = check({
   name: 'gateway',
   title: 'gateway',
   needs: ['page'],
   limitMs: 1000,
-  run({ page }, { settings }): Outcome {
+  run({ page }, { settings }): ClientOutcome {
     const document = readDocument(page);
     if (document === undefined) {
-      const what = `${page.who} answered ${page.status} with ${kindOf(page)}, not with what a gateway says of itself`;
-      return { findings: [failed(speaker, new ClientError('HTTP_UNEXPECTED', what), wordsFor(page))] };
+      const what = `${page.server} answered ${page.status} with ${kindOf(page)}, not with a gateway's discovery document`;
+      return { findings: [failed(id, new ClientError('HTTP_UNEXPECTED', what), wordsFor(page))] };
     }
     const { version, entries, publicUrl } = document;
     const found = { gateway: { version, entries } };
-    const what = `postern-gateway ${version}; ways in: ${entries.join(', ')}`;
+    const what = `postern-gateway ${version}; entries: ${entries.join(', ')}`;
     if (publicUrl !== settings.gateway.href) {
       const words = {
-        meaning: 'signing in with the browser works only at the URL that the gateway knows itself by.',
-        advice: 'take that one, if you can reach it:',
+        meaning: 'browser sign-in works only at the URL that the gateway is configured with.',
+        advice: 'use that URL, if you can reach it:',
         lines: [`postern setup --gateway ${publicUrl}`],
       };
-      return { findings: [costly(speaker, `${what}; it calls itself ${publicUrl}`, words)], found };
+      return { findings: [warning(id, `${what}; it calls itself ${publicUrl}`, words)], found };
     }
-    return { findings: [good(speaker, what)], found };
+    return { findings: [ok(id, what)], found };
   },
 });
 
-interface Document extends GatewayFacts {
+interface Document extends DiscoveryFacts {
   readonly publicUrl: string;
 }
 
@@ -52,12 +53,12 @@ function readDocument({ status, body }: FetchedPage): Document | undefined {
 }
 
 function kindOf({ type, location }: FetchedPage): string {
-  if (location !== undefined) return `a redirection to ${hostOf(location)}`;
+  if (location !== undefined) return `a redirect to ${hostOf(location)}`;
   if (/html/i.test(type)) return 'a web page';
   return type === '' ? 'nothing' : type;
 }
 
-/** The rest of it may hold what is nobody's business. */
+/** The host only: the rest of the URL can hold something private. */
 function hostOf(location: string): string {
   return URL.canParse(location) ? new URL(location).host : 'another path';
 }
@@ -66,13 +67,13 @@ function wordsFor({ type, location }: FetchedPage): Explanation {
   if (location !== undefined || /html/i.test(type)) {
     return {
       meaning:
-        'somebody else answers in the place of the gateway: the sign-in page of a hotel, a guest network or a company (a captive portal), or a web server with another page at this path.',
+        'something else answers instead of the gateway: the sign-in page of a hotel, a guest network or a company (a captive portal), or a web server with another page at this path.',
       advice:
         'open any page in a browser, sign in where you are asked to, and try again. If that changes nothing, check the gateway URL.',
     };
   }
   return {
-    meaning: 'the web server has something else at this path.',
-    advice: 'check the gateway URL; if it is right, tell those who run the gateway.',
+    meaning: 'the web server serves something else at this path.',
+    advice: 'check the gateway URL; if it is right, tell the operators of the gateway.',
   };
 }

@@ -1,10 +1,10 @@
 import { formatTarget } from '../../protocol/target.ts';
 import { ClientError } from '../errors/failure.ts';
-import { check, failed, good } from './check.ts';
-import type { Outcome } from './check.ts';
+import { check, failed, ok } from './check.ts';
+import type { ClientOutcome } from './check.ts';
 import { noTarget } from './policy.ts';
 
-const speaker = { check: 'ssh', title: 'SSH server' };
+const id = { check: 'ssh', title: 'SSH server' };
 
 /** Whether an SSH server greets through the tunnel. */
 export const sshBanner = check({
@@ -12,28 +12,27 @@ export const sshBanner = check({
   title: 'SSH server',
   needs: ['probes', 'isDialled'],
   limitMs: 1000,
-  run({ probes }, { target }): Outcome {
-    if (target === undefined) return noTarget(speaker);
+  run({ probes }, { target }): ClientOutcome {
+    if (target === undefined) return noTarget(id);
     const greetings = probes.flatMap((probe) => (probe.greeting === undefined ? [] : [probe.greeting]));
     const line = greetings.map(identificationIn).find((text) => text !== undefined);
-    if (line !== undefined)
-      return { findings: [good(speaker, `it greets: ${line}`)], found: { isSsh: true } };
+    if (line !== undefined) return { findings: [ok(id, `its greeting: ${line}`)], found: { isSsh: true } };
     const first = greetings.find(({ length }) => length > 0);
     const name = formatTarget(target);
     const failure = new ClientError(
       'TARGET_NOT_SSH',
       first === undefined
-        ? `${name} takes the connection and says nothing`
-        : `${name} says something that is not SSH: ${JSON.stringify(first.subarray(0, 40).toString('latin1'))}`,
+        ? `${name} accepts the connection and says nothing`
+        : `${name} sends something other than SSH: ${JSON.stringify(first.subarray(0, 40).toString('latin1'))}`,
     );
     return {
       findings: [
-        failed(speaker, failure, {
+        failed(id, failure, {
           meaning:
             first === undefined
-              ? 'the SSH server is stuck or overloaded, or something else listens on this port.'
+              ? 'the SSH server is stuck or overloaded, or another program listens on this port.'
               : 'another program listens on this port.',
-          advice: `check the port; if it is right, tell those who run ${target.host}.`,
+          advice: `check the port; if it is right, tell the operators of ${target.host}.`,
         }),
       ],
     };

@@ -1,44 +1,44 @@
 import { requestJson } from '../http/json-request.ts';
 import { describeServer } from '../http/refusal.ts';
 import { toFailure } from '../errors/failure.ts';
-import { check, costly, good, unchecked } from './check.ts';
-import type { Outcome, DoctorContext } from './check.ts';
+import { check, warning, ok, skip } from './check.ts';
+import type { ClientOutcome, ClientDoctorContext } from './check.ts';
 
-const speaker = { check: 'headers', title: 'large headers' };
+const id = { check: 'headers', title: 'large headers' };
 
-/** What the largest token takes with its name and its scheme, and what lesser tokens take. */
+/** Sizes of header fields in bytes: the largest token with its field name and scheme, and smaller ones. */
 const sizes = [8 * 1024 + 64, 4096, 2048, 1024];
 
-/** Whether the request of somebody with a large token would arrive. */
+/** Whether a request with a large token would arrive. */
 export const headers = check({
   name: 'headers',
   title: 'large headers',
   needs: ['gateway'],
   limitMs: 10_000,
-  async run(_found, place, signal): Promise<Outcome> {
+  async run(_found, context, signal): Promise<ClientOutcome> {
     let refusedBy = '';
     for (const size of sizes) {
-      const refusal = await refusalOf(size, place, signal);
+      const refusal = await refusalOf(size, context, signal);
       if (refusal === undefined) return { findings: [outcome(size, refusedBy)] };
       refusedBy = refusal;
     }
-    return { findings: [unchecked(speaker, refusedBy)] };
+    return { findings: [skip(id, refusedBy)] };
   },
 });
 
-function outcome(size: number, refusedBy: string): ReturnType<typeof good> {
-  if (size === sizes[0]) return good(speaker, 'tokens of up to 8 KiB arrive');
-  return costly(speaker, `headers of ${size / 1024} KiB arrive, of more not: ${refusedBy}`, {
-    meaning: 'who is in many groups has a large token, and would be turned away.',
+function outcome(size: number, refusedBy: string): ReturnType<typeof ok> {
+  if (size === sizes[0]) return ok(id, 'tokens of up to 8 KiB arrive');
+  return warning(id, `headers of ${size / 1024} KiB arrive, larger ones do not: ${refusedBy}`, {
+    meaning: 'users in many groups have large tokens, and would be rejected.',
     advice:
-      'tell those who run the web server. For nginx: large_client_header_buffers 4 16k; for Apache: LimitRequestFieldSize 16380',
+      'tell the operators of the web server. For nginx: large_client_header_buffers 4 16k; for Apache: LimitRequestFieldSize 16380',
   });
 }
 
-/** Who refused it, and how; undefined when it has arrived. */
+/** Describes the refusal; undefined when the request has arrived. */
 async function refusalOf(
   size: number,
-  { settings, egress }: DoctorContext,
+  { settings, egress }: ClientDoctorContext,
   signal: AbortSignal,
 ): Promise<string | undefined> {
   const url = new URL('.well-known/postern', settings.gateway);

@@ -1,15 +1,16 @@
+import { onAbort } from '../../base/deadline.ts';
 import { gatewayTarget } from '../http/gateway-url.ts';
 import { sendRequest } from '../http/exchange.ts';
 import type { HttpResponse } from '../http/exchange.ts';
 import { authHeaders, withCredential } from '../credentials/with-credential.ts';
-import type { DoctorContext } from './check.ts';
+import type { ClientDoctorContext } from './check.ts';
 
 /**
- * Asks the gateway for `api/measure`, which sends bytes, takes bytes or keeps silent as it is asked. Undefined when
- * this gateway does not know it. The caller destroys the response, and the connection with it.
+ * Calls `api/measure` of the gateway, which sends bytes, receives bytes or keeps silent as requested. Undefined when
+ * this gateway does not have it. The caller destroys the response, and the connection with it.
  */
 export async function measure(
-  { settings, egress }: DoctorContext,
+  { settings, egress }: ClientDoctorContext,
   { query, body, answerMs }: Measurement,
   signal: AbortSignal,
 ): Promise<HttpResponse | undefined> {
@@ -19,7 +20,7 @@ export async function measure(
   const method = body === undefined ? 'GET' : 'POST';
   return withCredential({ sources, gateway, egress, signal }, async (pass) => {
     const socket = await egress.connect(gatewayTarget(gateway), signal);
-    signal.addEventListener('abort', () => socket.destroy(), { once: true });
+    onAbort(signal, () => socket.destroy());
     const headers = {
       Host: gateway.host,
       ...authHeaders(pass, method, url),
@@ -40,10 +41,10 @@ export async function measure(
   });
 }
 
-/** One request for it. */
+/** One measurement. */
 export interface Measurement {
   readonly query: Readonly<Record<string, string>>;
-  /** What is sent to it; absent: it sends. */
+  /** The bytes to send; absent: the gateway sends. */
   readonly body?: string;
   readonly answerMs?: number;
 }

@@ -3,18 +3,18 @@ import type { Target } from '../../protocol/target.ts';
 import { loadEntry } from '../entry/choose.ts';
 import type { EntryName } from '../../protocol/entries.ts';
 import { withCredential } from '../credentials/with-credential.ts';
-import type { DoctorContext } from './check.ts';
+import type { ClientDoctorContext } from './check.ts';
 
-/** One more tunnel to the target, by an entry that has been tried. The caller owns it. Throws as `ClientEntry.open`. */
+/** Opens another tunnel to the target by an entry that works. The caller owns it. Throws as `ClientEntry.open`. */
 export async function openTunnel(
   entry: EntryName,
-  { settings, egress, target }: DoctorContext & { readonly target: Target },
+  { settings, egress, target }: ClientDoctorContext & { readonly target: Target },
   signal: AbortSignal,
 ): Promise<Duplex> {
   const { gateway, token: sources } = settings;
-  const way = await loadEntry(entry);
+  const clientEntry = await loadEntry(entry);
   return withCredential({ sources, gateway, egress, signal }, ({ token, createProof: prove }) =>
-    way.open(
+    clientEntry.open(
       { gateway, target, token, ...(prove === undefined ? {} : { createProof: prove }) },
       egress,
       signal,

@@ -1,12 +1,12 @@
 import { arch, platform, release } from 'node:os';
-import { formatFinding } from '../../diagnostics/finding.ts';
+import { formatFinding } from '../../diagnostics/render.ts';
 import type { Finding } from '../../diagnostics/finding.ts';
 import { formatTarget } from '../../protocol/target.ts';
 import type { Target } from '../../protocol/target.ts';
 import { sanitize } from '../errors/report.ts';
 import { version } from '../os/version.ts';
 
-/** What a report is about. */
+/** The content of a report. */
 export interface ReportFacts {
   readonly gateway: URL;
   readonly target?: Target | undefined;
@@ -16,13 +16,13 @@ export interface ReportFacts {
   readonly home: string;
 }
 
-const preface = `A report of "postern doctor", to be sent to whoever helps.
-In it: the names and addresses of the gateway, of the proxy and of the host that was asked for, who issued the
-certificate, what each answered, and the versions of the programs.
-Not in it: tokens, passwords, cookies, your user name, the list of hosts that you may reach.
+const preface = `A report of "postern doctor", to share with those helping.
+It has: names and addresses of the gateway, the proxy and the requested host, the issuer of the certificate,
+responses, and versions of the programs.
+It has no tokens, passwords or cookies, nor your user name or the list of hosts that you can reach.
 `;
 
-/** A text for others, in which no secret can be: findings hold none, and what might be personal is left out. */
+/** A report for others. It cannot contain secrets: findings hold none, and personal data is left out. */
 export function formatReport({ gateway, target, findings, words, home }: ReportFacts): string {
   const about = [
     `time      ${new Date().toISOString()}`,

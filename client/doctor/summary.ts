@@ -1,12 +1,12 @@
 import { tunnelErrors } from '../../protocol/errors.ts';
-import { firstFailure } from '../../diagnostics/finding.ts';
+import { firstError } from '../../diagnostics/finding.ts';
 import type { Finding } from '../../diagnostics/finding.ts';
 import { formatTarget } from '../../protocol/target.ts';
 import type { Target } from '../../protocol/target.ts';
 
-/** What all findings together come to. */
+/** The summary of all findings. */
 export interface Judgement {
-  /** Whether ssh would work; without a host, whether the way to the gateway is free. */
+  /** Whether ssh would work; without a host, whether the gateway can be reached. */
   readonly works: boolean;
   readonly exit: number;
   /** One or two sentences for people. */
@@ -17,28 +17,28 @@ export interface Judgement {
 const interrupted = 130;
 const temporary = 75;
 
-/** Judges by the first failure; where there is none, by whether the last step was reached. */
+/** Summarizes by the first error; where there is none, by whether the last step was reached. */
 export function summarize(
   findings: readonly Finding[],
   target: Target | undefined,
   isInterrupted: boolean,
 ): Judgement {
-  const asked = target === undefined ? 'ssh' : `ssh to ${formatTarget(target)}`;
-  const first = firstFailure(findings);
+  const subject = target === undefined ? 'ssh' : `ssh to ${formatTarget(target)}`;
+  const first = firstError(findings);
   if (first !== undefined) {
     const { exit } = tunnelErrors[first.code ?? 'INTERNAL'];
-    return { works: false, exit, words: `${asked} cannot work. What comes first: ${first.title}.` };
+    return { works: false, exit, words: `${subject} cannot work. Fix this first: ${first.title}.` };
   }
   const last = target === undefined ? 'policy' : 'ssh';
-  if (!findings.some(({ check, verdict }) => check === last && verdict === 'good')) {
-    const words = `Nothing was found that keeps ${asked} from working, but not everything was checked.`;
+  if (!findings.some(({ check, status }) => check === last && status === 'ok')) {
+    const words = `No problem was found that stops ${subject}, but not everything was checked.`;
     return { works: false, exit: isInterrupted ? interrupted : temporary, words };
   }
-  const costs = findings.filter(({ verdict }) => verdict === 'costly').map(({ title }) => title);
+  const costs = findings.filter(({ status }) => status === 'warning').map(({ title }) => title);
   const besides = costs.length === 0 ? '' : ` Worth a look: ${costs.join(', ')}.`;
   const words =
     target === undefined
-      ? `The path to the gateway is good.${besides} To go on to a host: postern doctor HOST`
-      : `${asked} works.${besides}`;
+      ? `The path to the gateway works.${besides} To check a host as well: postern doctor HOST`
+      : `${subject} works.${besides}`;
   return { works: true, exit: isInterrupted ? interrupted : 0, words };
 }

@@ -1,4 +1,5 @@
 import type { LookupFunction, Socket } from 'node:net';
+import { onAbort } from '../../base/deadline.ts';
 import { formatTarget, isAddress } from '../../protocol/target.ts';
 import type { Target } from '../../protocol/target.ts';
 import type { Egress } from './egress.ts';
@@ -6,7 +7,7 @@ import { cachedLookup } from './tcp/dns-cache.ts';
 import { openTcp } from './tcp/tcp.ts';
 import type { Peer } from './tcp/tcp.ts';
 
-/** Straight to the gateway. */
+/** A direct connection to the gateway. */
 export const direct: Egress = {
   name: 'direct',
   connect: (gateway, signal) => takePreconnected(gateway, signal) ?? openTcp(peerOf(gateway), signal),
@@ -21,21 +22,21 @@ interface Early {
 
 let early: Early | undefined;
 
-/** After this time the gateway may be about to give up on whoever says nothing. */
+/** An unused connection is dropped after this time: the gateway closes idle ones soon afterwards. */
 const earlyMs = 5000;
 
-/** A connection that was begun, and perhaps for nothing. */
+/** A connection that was started early and may not be needed. */
 export interface EarlyConnection {
-  /** The first packet has been sent, or the name takes long to be looked up. Never rejects. */
+  /** Settles when the first packet has been sent, or when name resolution takes long. Never rejects. */
   readonly begun: Promise<void>;
-  /** Ends it when nobody has taken it. */
+  /** Closes it if it has not been used. */
   stop(): void;
 }
 
-/** Longer than a name takes that was asked for a moment ago. */
+/** Longer than it takes to resolve a name that was resolved a moment ago. */
 const lookupMs = 10;
 
-/** Begins a connection, which the next one to the same place is then. */
+/** Starts a connection, which the next `direct.connect` to the same gateway uses. */
 export function connectEarly(gateway: Target): EarlyConnection {
   const peer = peerOf(gateway);
   const abort = new AbortController();
@@ -47,7 +48,7 @@ export function connectEarly(gateway: Target): EarlyConnection {
         resolve();
       });
     opened = openTcp({ ...peer, lookup }, abort.signal);
-    // Told to who takes it.
+    // The failure is reported to the caller that uses the connection.
     opened.catch(() => {});
     setTimeout(resolve, isAddress(gateway.host) ? 0 : lookupMs);
   });
@@ -68,10 +69,8 @@ function takePreconnected(gateway: Target, signal: AbortSignal): Promise<Socket>
   const { opened, abort, unwanted } = early;
   early = undefined;
   clearTimeout(unwanted);
-  const stop = (): void => abort.abort();
-  signal.addEventListener('abort', stop, { once: true });
-  if (signal.aborted) stop();
-  return opened.finally(() => signal.removeEventListener('abort', stop));
+  const removeListener = onAbort(signal, () => abort.abort());
+  return opened.finally(removeListener);
 }
 
 function peerOf(gateway: Target): Peer {

@@ -2,9 +2,9 @@ import type { Socket } from 'node:net';
 import type { Target } from '../../protocol/target.ts';
 import type { ProxySignIn } from './proxy-auth/credentials.ts';
 
-/** The way out of this network. */
+/** How connections leave this network. */
 export interface Egress {
-  /** What a message calls it: `direct`, or the proxy without its password. */
+  /** The name in messages: `direct`, or the proxy without its password. */
   readonly name: string;
   /**
    * Connects to the gateway. The caller owns the socket, which has an `error` listener already.
@@ -14,29 +14,29 @@ export interface Egress {
   connect(gateway: Target, signal: AbortSignal): Promise<Socket>;
 }
 
-/** What environment and configuration say about proxies, unread. */
+/** The proxy settings of environment and configuration, unparsed. */
 export interface ProxySettings {
   readonly https?: string;
   readonly all?: string;
-  /** Said of plain http only, so that it is no more than a hint. */
+  /** Applies to plain http only, and is no more than a hint here. */
   readonly http?: string;
   readonly except?: string;
-  /** Who signs in at a proxy that asks, where its URL does not say. */
+  /** The credentials for a proxy that requires a sign-in, where its URL has none. */
   readonly signIn?: ProxySignIn;
   readonly pac?: PacSetting;
-  /** Absent: the system is not asked. */
+  /** Absent: the system's settings are ignored. */
   readonly system?: SystemHints;
 }
 
-/** A PAC file that was named to us. */
+/** A configured PAC file. */
 export interface PacSetting {
   /** A URL or a path. */
   readonly location: string;
-  /** `POSTERN_PAC` goes before the other variables, `config.json` after them. */
+  /** `POSTERN_PAC` has precedence over the other variables, `config.json` has not. */
   readonly from: 'POSTERN_PAC' | 'config.json';
 }
 
-/** What is known of the system before it is asked for its proxy. */
+/** What is known of the system before its proxy settings are read. */
 export interface SystemHints {
   readonly platform: NodeJS.Platform;
   /** `XDG_CURRENT_DESKTOP`. */

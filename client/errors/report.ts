@@ -4,7 +4,7 @@ import { isatty } from 'node:tty';
 import type { Layer, TunnelError } from '../../protocol/errors.ts';
 import { ClientError } from './failure.ts';
 import { readSmall, writePrivate } from '../os/files.ts';
-import { printable } from '../os/printable.ts';
+import { printable } from '../os/terminal.ts';
 
 /** The name of each layer in messages; the client's own arguments and files need none. */
 const layerNames: Record<Layer, string> = {

@@ -4,8 +4,8 @@ import type { Socket } from 'node:net';
 import type { Readable } from 'node:stream';
 import { onAbort } from '../../base/deadline.ts';
 import { ClientError } from '../errors/failure.ts';
-import { printable } from '../os/printable.ts';
-import { version } from '../os/version.ts';
+import { printable } from '../os/terminal.ts';
+import { userAgent } from '../os/version.ts';
 
 /** Limit for the head of a response; the gateway itself gives up on a target after 10 s. */
 export const answerMs = 16_000;
@@ -47,7 +47,7 @@ export function sendRequest(
     const request = httpRequest({
       method,
       path,
-      headers: { 'User-Agent': `postern/${version}`, ...headers },
+      headers: { 'User-Agent': userAgent, ...headers },
       createConnection: () => socket,
     });
     const stopWaiting = withResponseTimeout(options, signal, (failure) => request.destroy(failure));

@@ -2,8 +2,8 @@ import type { IncomingMessage } from 'node:http';
 import type { Socket } from 'node:net';
 import { WebSocket } from 'ws';
 import { ClientError } from '../errors/failure.ts';
-import { printable } from '../os/printable.ts';
-import { version } from '../os/version.ts';
+import { printable } from '../os/terminal.ts';
+import { userAgent } from '../os/version.ts';
 import { noAnswer, withResponseTimeout } from './exchange.ts';
 import { describeServer, refusal } from './refusal.ts';
 
@@ -30,7 +30,7 @@ export async function openWebSocket<T>(
   try {
     const webSocket = new WebSocket(url, [subprotocol], {
       createConnection: () => socket,
-      headers: { ...headers, 'User-Agent': `postern/${version}` },
+      headers: { ...headers, 'User-Agent': userAgent },
       maxPayload: maxMessageBytes,
       perMessageDeflate: false,
     });

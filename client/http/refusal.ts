@@ -5,7 +5,7 @@ import type { TunnelError, TunnelErrorCode } from '../../protocol/errors.ts';
 import type { HttpResponse } from './exchange.ts';
 import { ClientError } from '../errors/failure.ts';
 import type { GatewayChallenge } from '../errors/failure.ts';
-import { printable } from '../os/printable.ts';
+import { printable } from '../os/terminal.ts';
 
 const maxProblemBytes = 64 * 1024;
 const problemMs = 1000;

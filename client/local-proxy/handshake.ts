@@ -1,33 +1,33 @@
 import type { TunnelError } from '../../protocol/errors.ts';
 import type { Target } from '../../protocol/target.ts';
 
-/** What a dialogue wants next: some bytes of the program, or to say some. */
+/** The next step of a handshake: receive some bytes from the program, or send some. */
 export type HandshakeStep =
   | { readonly kind: 'bytes'; readonly count: number }
-  | { readonly kind: 'until'; readonly mark: string; readonly most: number }
+  | { readonly kind: 'until'; readonly mark: string; readonly maxBytes: number }
   | { readonly kind: 'say'; readonly bytes: Buffer };
 
-/** One protocol, from its first byte to what is asked for. Pure; throws `Refusal`. */
+/** The exchange of one protocol, from its first byte to the request. Pure; throws `Refusal`. */
 export type Handshake<Result = ConnectRequest> = Generator<HandshakeStep, Result, Buffer>;
 
-/** What a program asks for, and how it is told what has become of it. */
+/** A program's request, and the replies to it. */
 export interface ConnectRequest {
   /** The protocol, for people. */
   readonly protocol: string;
   readonly target: Target;
-  /** Says that the tunnel is open. */
+  /** The reply when the tunnel is open. */
   readonly granted: Buffer;
-  /** Says why there is none. */
+  /** The reply when there is none. */
   refused(error: TunnelError): Buffer;
 }
 
-/** The end of a dialogue that leads to no tunnel. */
+/** A handshake that ended without a request for a tunnel. */
 export class Refusal extends Error {
   override readonly name = 'Refusal';
   readonly error: TunnelError;
-  /** What the program is told; absent: nothing. */
+  /** The reply to the program; absent: none. */
   readonly answer: Buffer | undefined;
-  /** Whether it has tried a password, which it might have guessed. */
+  /** Whether the program sent a wrong password, which may be a guess. */
   readonly isGuess: boolean;
 
   constructor(error: TunnelError, answer?: Buffer, { isGuess = false } = {}) {
@@ -39,64 +39,64 @@ export class Refusal extends Error {
 }
 
 /** The next `count` bytes. */
-export function* take(count: number): Handshake<Buffer> {
+export function* receive(count: number): Handshake<Buffer> {
   return yield { kind: 'bytes', count };
 }
 
-/** Everything up to `mark`, which is taken too. Undefined when it does not come within `most` bytes. */
-export function* takeUntil(mark: string, most: number): Handshake<Buffer | undefined> {
-  const bytes = yield { kind: 'until', mark, most };
+/** Everything up to and including `mark`. Undefined when it does not arrive within `maxBytes`. */
+export function* receiveUntil(mark: string, maxBytes: number): Handshake<Buffer | undefined> {
+  const bytes = yield { kind: 'until', mark, maxBytes };
   return bytes.subarray(-mark.length).toString('latin1') === mark ? bytes : undefined;
 }
 
-export function* say(bytes: Buffer): Handshake<void> {
+export function* sendBytes(bytes: Buffer): Handshake<void> {
   yield { kind: 'say', bytes };
 }
 
-/** What a dialogue has come to with the bytes so far. */
+/** The state of a handshake with the bytes so far. */
 export interface HandshakeTurn<Result> {
-  readonly said: readonly Buffer[];
-  /** Set when it is over: its result, and the bytes that came after it. */
-  readonly over?: { readonly result: Result; readonly rest: Buffer };
-  /** Set when it is over without one. */
+  readonly replies: readonly Buffer[];
+  /** Set when it has succeeded: its result, and the bytes after it. */
+  readonly done?: { readonly result: Result; readonly rest: Buffer };
+  /** Set when it has failed. */
   readonly refusal?: Refusal;
 }
 
-/** Leads a dialogue with bytes as they come. */
+/** Runs a handshake with bytes as they arrive. */
 export class HandshakeRun<Result> {
   readonly #dialogue: Handshake<Result>;
   #pending: Buffer = Buffer.alloc(0);
   #next: IteratorResult<HandshakeStep, Result>;
 
-  constructor(dialogue: Handshake<Result>) {
-    this.#dialogue = dialogue;
-    this.#next = dialogue.next();
+  constructor(handshake: Handshake<Result>) {
+    this.#dialogue = handshake;
+    this.#next = handshake.next();
   }
 
-  /** Goes on with `chunk`. Not to be called any more once it is over. */
+  /** Continues with `chunk`. Must not be called again once the handshake has ended. */
   push(chunk: Buffer): HandshakeTurn<Result> {
     this.#pending = Buffer.concat([this.#pending, chunk]);
-    const said: Buffer[] = [];
+    const replies: Buffer[] = [];
     try {
       while (this.#next.done !== true) {
-        const bytes = this.#fulfil(this.#next.value, said);
-        if (bytes === undefined) return { said };
+        const bytes = this.#perform(this.#next.value, replies);
+        if (bytes === undefined) return { replies };
         this.#next = this.#dialogue.next(bytes);
       }
     } catch (error) {
-      if (error instanceof Refusal) return { said, refusal: error };
+      if (error instanceof Refusal) return { replies, refusal: error };
       throw error;
     }
-    return { said, over: { result: this.#next.value, rest: this.#pending } };
+    return { replies, done: { result: this.#next.value, rest: this.#pending } };
   }
 
-  /** What a want is answered with, or undefined while that has not come. */
-  #fulfil(want: HandshakeStep, said: Buffer[]): Buffer | undefined {
-    if (want.kind === 'say') {
-      said.push(want.bytes);
+  /** The result of a step, or undefined while its bytes have not arrived. */
+  #perform(step: HandshakeStep, replies: Buffer[]): Buffer | undefined {
+    if (step.kind === 'say') {
+      replies.push(step.bytes);
       return Buffer.alloc(0);
     }
-    const length = lengthOf(want, this.#pending);
+    const length = lengthOf(step, this.#pending);
     if (length === undefined) return undefined;
     const bytes = this.#pending.subarray(0, length);
     this.#pending = this.#pending.subarray(length);
@@ -104,10 +104,10 @@ export class HandshakeRun<Result> {
   }
 }
 
-/** How many of the pending bytes a want takes, or undefined while there are too few. */
-function lengthOf(want: Exclude<HandshakeStep, { kind: 'say' }>, pending: Buffer): number | undefined {
-  if (want.kind === 'bytes') return pending.length >= want.count ? want.count : undefined;
-  const at = pending.subarray(0, want.most).indexOf(want.mark, 0, 'latin1');
-  if (at !== -1) return at + want.mark.length;
-  return pending.length >= want.most ? want.most : undefined;
+/** How many of the pending bytes a step consumes, or undefined while there are too few. */
+function lengthOf(step: Exclude<HandshakeStep, { kind: 'say' }>, pending: Buffer): number | undefined {
+  if (step.kind === 'bytes') return pending.length >= step.count ? step.count : undefined;
+  const at = pending.subarray(0, step.maxBytes).indexOf(step.mark, 0, 'latin1');
+  if (at !== -1) return at + step.mark.length;
+  return pending.length >= step.maxBytes ? step.maxBytes : undefined;
 }

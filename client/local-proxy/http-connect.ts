@@ -4,8 +4,8 @@ import { formatResponseHead } from '../../protocol/http-head.ts';
 import { formatTarget, parseTarget } from '../../protocol/target.ts';
 import type { Target } from '../../protocol/target.ts';
 import { ClientError, toFailure } from '../errors/failure.ts';
-import { printable } from '../os/printable.ts';
-import { Refusal, takeUntil } from './handshake.ts';
+import { printable } from '../os/terminal.ts';
+import { Refusal, receiveUntil } from './handshake.ts';
 import type { Handshake } from './handshake.ts';
 import type { Password } from './password.ts';
 
@@ -13,33 +13,35 @@ const maxHeadBytes = 16 * 1024;
 const granted = Buffer.from(formatResponseHead(200, 'Connection established', []));
 
 /**
- * `CONNECT host:port` (RFC 9110 §9.3.6), after its first byte. Nothing else is answered: a page that a browser has from
- * elsewhere can make it send requests here, also under a name of that page's own (DNS rebinding), and is to learn nothing.
+ * `CONNECT host:port` (RFC 9110 §9.3.6), after its first byte. Other requests get no response: a web page can make a
+ * browser send requests here, also under a name of its own (DNS rebinding), and must not learn anything.
  */
 export function* httpConnect(first: Buffer, password: Password | undefined): Handshake {
-  const rest = yield* takeUntil('\r\n\r\n', maxHeadBytes - 1);
+  const rest = yield* receiveUntil('\r\n\r\n', maxHeadBytes - 1);
   if (rest === undefined)
-    throw new Refusal(new ClientError('HEADERS_TOO_LARGE', 'the head of a request has no end'));
+    throw new Refusal(new ClientError('HEADERS_TOO_LARGE', 'the request head has no end'));
   const [line = '', ...lines] = Buffer.concat([first, rest]).toString('latin1').slice(0, -4).split('\r\n');
   const [, method, uri] = /^([A-Z]+) (\S+) HTTP\/1\.[01]$/.exec(line) ?? [];
-  if (uri === undefined) throw new Refusal(malformed('the first line of a request is none'));
+  if (uri === undefined) throw new Refusal(malformed('malformed request line'));
   if (method !== 'CONNECT') throw notConnect(uri);
   const fields = parseFields(lines);
   if (fields.has('origin'))
-    throw refuse(new ClientError('ORIGIN_DENIED', 'a web page asked for a tunnel, and no page may'));
+    throw refuse(
+      new ClientError('ORIGIN_DENIED', 'a web page requested a tunnel, which no page is allowed to'),
+    );
   const target = targetOf(uri);
   checkHost(fields.get('host'), target);
   if (fields.has('transfer-encoding') || (fields.get('content-length') ?? '0') !== '0')
-    throw refuse(malformed('a CONNECT has a body'));
+    throw refuse(malformed('the CONNECT request has a body'));
   if (password !== undefined) checkPassword(fields.get('proxy-authorization'), password);
   return { protocol: 'HTTP CONNECT', target, granted, refused: (error) => answer(error) };
 }
 
-/** Whoever takes us for a web server gets no answer; whoever takes us for a proxy is told that this is not the kind. */
+/** A request meant for a web server gets no response; one meant for another kind of proxy gets a 405. */
 function notConnect(uri: string): Refusal {
   if (uri.startsWith('/') || uri === '*')
-    return new Refusal(malformed('a request as to a web server came; only CONNECT is known'));
-  return refuse(malformed('only CONNECT is known here'), 405, [['Allow', 'CONNECT']]);
+    return new Refusal(malformed('the request is for a web server; only CONNECT is supported'));
+  return refuse(malformed('only CONNECT is supported'), 405, [['Allow', 'CONNECT']]);
 }
 
 function parseFields(lines: readonly string[]): ReadonlyMap<string, string> {
@@ -47,8 +49,8 @@ function parseFields(lines: readonly string[]): ReadonlyMap<string, string> {
   for (const line of lines) {
     const [, name, value] = /^([\w!#$%&'*+.^`|~-]+):[ \t]*(.*?)[ \t]*$/.exec(line) ?? [];
     const key = name?.toLowerCase();
-    if (key === undefined) throw refuse(malformed('a line of a request is no header'));
-    if (single.has(key) && fields.has(key)) throw refuse(malformed(`a request has ${key} twice`));
+    if (key === undefined) throw refuse(malformed('malformed header line'));
+    if (single.has(key) && fields.has(key)) throw refuse(malformed(`the request has ${key} twice`));
     fields.set(key, value!);
   }
   return fields;
@@ -69,13 +71,13 @@ function targetOf(uri: string): Target {
   }
 }
 
-/** It names the target (RFC 9112 §3.2.3), or, from some programs, the proxy by an address of this machine. */
+/** Checks Host: it names the target (RFC 9112 §3.2.3), or, in some programs, the proxy by an address of this machine. */
 function checkHost(host: string | undefined, target: Target): void {
   if (host === undefined || /^(?:localhost|127(?:\.\d{1,3}){3}|\[::1\])(?::\d{1,5})?$/i.test(host)) return;
   const wanted = formatTarget(target);
   const named = host.toLowerCase();
   if (named !== wanted && `${named}:${target.port}` !== wanted)
-    throw refuse(malformed('Host names something other than the target'));
+    throw refuse(malformed('the Host field does not match the target'));
 }
 
 function checkPassword(credentials: string | undefined, password: Password): void {
@@ -86,7 +88,7 @@ function checkPassword(credentials: string | undefined, password: Password): voi
   const isGuess = credentials !== undefined;
   const error = new ClientError(
     'LISTENER_DENIED',
-    isGuess ? 'a wrong password came with CONNECT' : 'a CONNECT came without the password',
+    isGuess ? 'a program sent a wrong password with CONNECT' : 'a program sent CONNECT without the password',
   );
   const challenge = ['Proxy-Authenticate', 'Basic realm="postern listen", charset="UTF-8"'] as const;
   throw new Refusal(error, answer(error, 407, [challenge]), { isGuess });
@@ -98,7 +100,7 @@ function refuse(error: TunnelError, status?: number, fields?: Fields): Refusal {
 
 type Fields = readonly (readonly [name: string, value: string])[];
 
-/** Some programs show nothing but the reason phrase, so the code is in it. The body is a problem document (RFC 9457). */
+/** Formats a response. Some programs show only the reason phrase, so it has the code. The body is a problem document (RFC 9457). */
 function answer(error: TunnelError, status = statusOf(error), fields: Fields = []): Buffer {
   const { requestId, hint } = error instanceof ClientError ? error : {};
   const title = STATUS_CODES[status]!;
@@ -122,7 +124,7 @@ function answer(error: TunnelError, status = statusOf(error), fields: Fields = [
   return Buffer.from(head + body);
 }
 
-/** A sign-in that is missing is not the program's: a 401 would make it ask for a password. */
+/** A missing sign-in is not the program's: a 401 would make it prompt for a password. */
 function statusOf({ code, facts: { status } }: TunnelError): number {
   if (code === 'GATEWAY_TIMEOUT') return 504;
   if (status === 0) return 502;

@@ -6,14 +6,14 @@ import { dirname } from 'node:path';
 import { formatHost } from '../../protocol/target.ts';
 import { ClientError } from '../errors/failure.ts';
 import { reason } from '../os/files.ts';
-import type { LocalListenAddress, DoorAddress } from './listen-address.ts';
+import type { LocalListenAddress, LocalAddress } from './listen-address.ts';
 
-/** A door at which a process listens. */
-export interface OpenDoor {
-  readonly door: LocalListenAddress;
+/** An open listener of the local proxy. */
+export interface LocalListener {
+  readonly address: LocalListenAddress;
   /** `127.0.0.1:1080`, or the path. */
   readonly name: string;
-  /** Takes nobody any more; who is in stays. A unix socket goes away. */
+  /** Stops accepting connections; open ones continue. Removes a unix socket. */
   close(): void;
 }
 
@@ -21,27 +21,27 @@ export interface OpenDoor {
  * Listens. `onSocket` owns each socket, which has an `error` listener already and keeps its half-open state. Throws
  * `CONFIG_INVALID`.
  */
-export async function openDoor(
-  door: LocalListenAddress,
+export async function openListener(
+  address: LocalListenAddress,
   onSocket: (socket: Socket) => void,
-): Promise<OpenDoor> {
+): Promise<LocalListener> {
   const server = createServer({ allowHalfOpen: true, noDelay: true }, (socket) => {
     // Stays for good: a reset between two owners of the socket must not end the process.
     socket.on('error', () => {});
     onSocket(socket);
   });
-  const { at } = door;
+  const { at } = address;
   try {
     await (at.kind === 'tcp' ? listenTcp(server, at) : listenUnix(server, at.path));
   } catch (cause) {
     const [where, code] = [at.kind === 'tcp' ? `${formatHost(at.host)}:${at.port}` : at.path, reason(cause)];
-    const what = code === 'EADDRINUSE' ? 'another program does' : code;
-    throw new ClientError('CONFIG_INVALID', `cannot listen at ${where}: ${what}`, { cause });
+    const what = code === 'EADDRINUSE' ? 'another program uses it' : code;
+    throw new ClientError('CONFIG_INVALID', `cannot listen on ${where}: ${what}`, { cause });
   }
-  // Too many open files, for example: those who could not be taken see a reset or wait, and others go on.
+  // Too many open files, for example: connections that could not be accepted are reset or wait, and others continue.
   server.on('error', () => {});
   const name = at.kind === 'unix' ? at.path : nameOf(server.address() as AddressInfo);
-  return { door, name, close: () => void server.close() };
+  return { address, name, close: () => void server.close() };
 }
 
 function nameOf({ address, port }: AddressInfo): string {
@@ -50,7 +50,7 @@ function nameOf({ address, port }: AddressInfo): string {
 
 async function listenTcp(
   server: Server,
-  { host, port }: Extract<DoorAddress, { kind: 'tcp' }>,
+  { host, port }: Extract<LocalAddress, { kind: 'tcp' }>,
 ): Promise<void> {
   server.listen({ host, port });
   await once(server, 'listening');
@@ -67,7 +67,7 @@ async function listenUnix(server: Server, path: string): Promise<void> {
   }
 }
 
-/** Nobody else may enter from the first moment: a mode that is set afterwards comes too late. */
+/** Only this user can connect, from the first moment: a mode that is set afterwards comes too late. */
 async function bind(server: Server, path: string): Promise<void> {
   const umask = process.umask(0o177);
   try {
@@ -79,7 +79,7 @@ async function bind(server: Server, path: string): Promise<void> {
   await once(server, 'listening');
 }
 
-/** Whether a process that was killed has left this socket. */
+/** Whether this socket was left behind by a process that was killed. */
 async function isAbandoned(path: string): Promise<boolean> {
   const stats = lstatSync(path);
   if (!stats.isSocket() || stats.uid !== process.getuid!()) return false;

@@ -3,7 +3,7 @@ import { Secret } from '../../protocol/secret.ts';
 import { ClientError } from '../errors/failure.ts';
 import { readSmall, reason, writePrivate } from '../os/files.ts';
 
-/** SOCKS knows no longer ones (RFC 1929). */
+/** The maximum of SOCKS5 (RFC 1929). */
 const maxBytes = 255;
 
 /** The password of a listener. */
@@ -14,7 +14,7 @@ export class Password {
     this.#hash = hashOf(text.reveal());
   }
 
-  /** Takes the same time whatever is wrong with `candidate`. */
+  /** Compares in constant time. */
   matches(candidate: string): boolean {
     return timingSafeEqual(hashOf(candidate), this.#hash);
   }
@@ -24,7 +24,7 @@ function hashOf(text: string): Buffer {
   return createHash('sha256').update(text).digest();
 }
 
-/** The password in `path`; where there is no file yet, one with a new password is written. Throws `CONFIG_INVALID`. */
+/** Reads the password in `path`; creates the file with a new password if it does not exist. Throws `CONFIG_INVALID`. */
 export function passwordInFile(path: string): { readonly password: Password; readonly isNew: boolean } {
   try {
     const { bytes, stats } = readSmall(path, 4096);

@@ -3,15 +3,15 @@ import type { Socket } from 'node:net';
 import { endianness } from 'node:os';
 import { setImmediate as nextTurn, setTimeout as delay } from 'node:timers/promises';
 
-/** Who is at the other end of a loopback connection: this user or root, somebody else, or nobody can say. */
-export type Neighbour = 'own' | 'other' | 'unknown';
+/** The owner of the other end of a loopback connection: this user or root, another user, or unknown. */
+export type PeerOwner = 'own' | 'other' | 'unknown';
 
-/** In the long run readings take no more than this part of the time, but some at once are free, and nobody waits for long. */
+/** The share of time that readings take in the long run; a burst of `freeMs` is free, and no wait is longer than `maxPauseMs`. */
 const share = 0.2;
 const freeMs = 30;
 const maxPauseMs = 100;
 
-/** Tells by the kernel's tables of sockets (proc(5), /proc/net/tcp) whose program has connected. Only Linux has them. */
+/** Finds the user of a connected program in the kernel's socket tables (proc(5), /proc/net/tcp). Only Linux has them. */
 export class PeerUser {
   readonly #paths: readonly string[];
   #next: Promise<readonly Table[]> | undefined;
@@ -21,12 +21,12 @@ export class PeerUser {
     this.#paths = paths;
   }
 
-  /** Whether there is anything to tell by. */
-  async canTell(): Promise<boolean> {
+  /** Whether the tables can be read. */
+  async isSupported(): Promise<boolean> {
     return process.getuid !== undefined && (await this.#tables()).some((table) => table().length > 0);
   }
 
-  async ownerOf(socket: Socket): Promise<Neighbour> {
+  async ownerOf(socket: Socket): Promise<PeerOwner> {
     const ends = endsOf(socket);
     if (process.getuid === undefined || ends === undefined) return 'unknown';
     let isKnown = false;
@@ -39,13 +39,13 @@ export class PeerUser {
     return isKnown ? 'other' : 'unknown';
   }
 
-  /** The tables as they are after this call; one reading serves all who have come in the meantime. */
+  /** The tables as they are after this call; one reading serves all connections that arrive in the meantime. */
   #tables(): Promise<readonly Table[]> {
     this.#next ??= this.#begin();
     return this.#next;
   }
 
-  /** With thousands of connections on the machine a reading takes milliseconds: hundreds who come at once share some. */
+  /** With thousands of connections on the machine a reading takes milliseconds: hundreds of new ones share a few readings. */
   async #begin(): Promise<readonly Table[]> {
     const pauseMs = (this.#owedMs() - freeMs) / share;
     await (pauseMs > 0 ? delay(Math.min(pauseMs, maxPauseMs)) : nextTurn());
@@ -68,17 +68,17 @@ export class PeerUser {
     }
   }
 
-  /** How much more time readings have taken than they may. */
+  /** Time that readings have taken beyond their share, in milliseconds. */
   #owedMs(): number {
     const { ms, at } = this.#spent;
     return Math.max(0, ms - (performance.now() - at) * share);
   }
 }
 
-/** Reads a table when it is asked for the first time. */
+/** Reads a table at the first call. */
 type Table = () => Buffer;
 
-/** The kernel gives a page at a time: asking for each from another thread takes longer than to wait for it. */
+/** Reads synchronously: the kernel returns a page at a time, and a thread switch per page takes longer than the read. */
 function readAll(path: string): Buffer {
   const file = openSync(path, 'r');
   try {
@@ -94,7 +94,7 @@ function readAll(path: string): Buffer {
   }
 }
 
-/** Both ends of a connection as the other side has them. */
+/** Both ends of a connection as the other side sees them. */
 interface Ends {
   readonly local: readonly [address: string, port: number];
   readonly remote: readonly [address: string, port: number];
@@ -111,21 +111,21 @@ function endsOf({ remoteAddress, remotePort, localAddress, localPort }: Socket):
  */
 export function ownerOf(rows: Buffer, { local, remote }: Ends): number | undefined {
   const [from, to] = [local, remote].map(([address, port]) => {
-    const shown = port.toString(16).toUpperCase().padStart(4, '0');
-    return words(address).map((each) => `${each}:${shown}`);
+    const hexPort = port.toString(16).toUpperCase().padStart(4, '0');
+    return words(address).map((each) => `${each}:${hexPort}`);
   });
   for (const [at, each] of from!.entries()) {
     const found = rows.indexOf(` ${each} ${to![at]!} `, 0, 'latin1');
     if (found === -1) continue;
     const fields = rows.toString('latin1', found + 1, rows.indexOf('\n', found)).split(/ +/);
     const [uid, inode] = [fields[6], fields[8]];
-    // A socket that no process has any more belongs to nobody, and its row says 0.
+    // A socket that no process holds any more has inode 0 and no owner.
     return /^\d+$/.test(uid ?? '') && inode !== '0' ? Number(uid) : undefined;
   }
   return undefined;
 }
 
-/** An address as the tables may have it: in the words of the processor, and IPv4 also in the clothes of IPv6. */
+/** The notations of an address in the tables: in the byte order of the processor, and IPv4 also as IPv4-mapped IPv6. */
 function words(address: string): readonly string[] {
   if (address === '::1') return [`${'0'.repeat(24)}${word([0, 0, 0, 1])}`];
   const ipv4 = word(

@@ -1,6 +1,7 @@
 import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { setTimeout as delay } from 'node:timers/promises';
+import { onAbort } from '../../base/deadline.ts';
 import type { TunnelError } from '../../protocol/errors.ts';
 import { formatTarget } from '../../protocol/target.ts';
 import type { Target } from '../../protocol/target.ts';
@@ -17,98 +18,101 @@ import { detectProtocol } from './detect-protocol.ts';
 import type { PeerUser } from './peer-user.ts';
 import type { Password } from './password.ts';
 
-/** A program says at once what it wants. */
-const sayMs = 10_000;
-/** Who guesses passwords waits for each. */
+/** Time limit of a handshake: programs send their request at once. */
+const handshakeMs = 10_000;
+/** Delay after each wrong password, against guessing. */
 const wrongPasswordMs = 1000;
 
-/** What all connections of a listener have in common. */
+/** The context of all connections of a listener. */
 export interface ListenerContext {
   readonly password: Password | undefined;
-  /** Absent: programs of other users may come in. */
-  readonly neighbours: PeerUser | undefined;
-  /** Opens a tunnel; the signal is aborted when the program has gone. The caller owns the stream. */
+  /** Absent: programs of other users are accepted. */
+  readonly peerUser: PeerUser | undefined;
+  /** Opens a tunnel; the signal aborts when the program closes the connection. The caller owns the stream. */
   readonly open: (target: Target, signal: AbortSignal) => Promise<Duplex>;
-  /** Told of everything that people should know. */
+  /** Called with each failure that people should see. */
   readonly onFailure: (error: TunnelError, target?: Target) => void;
   /** Aborted when the listener ends. */
   readonly signal: AbortSignal;
 }
 
 /**
- * The life of a connection: who comes in, what is asked for, the tunnel, bytes both ways. Takes the socket over. Never
- * rejects.
+ * Serves a connection to its end: owner check, handshake, tunnel, bytes in both directions. Takes ownership of the
+ * socket. Never rejects.
  */
-export async function serve(socket: Socket, door: LocalListenAddress, house: ListenerContext): Promise<void> {
-  const { signal, onFailure } = house;
-  const stop = (): void => abort(socket);
-  signal.addEventListener('abort', stop, { once: true });
+export async function serveConnection(
+  socket: Socket,
+  address: LocalListenAddress,
+  context: ListenerContext,
+): Promise<void> {
+  const { signal, onFailure } = context;
+  const removeListener = onAbort(signal, () => abort(socket));
   let target: Target | undefined;
   try {
-    await checkNeighbour(socket, door, house);
-    const heard = await whatIsAsked(socket, door, house);
-    if (heard === undefined) return void socket.destroy();
-    ({ target } = heard.result);
-    const tunnel = await openFor(socket, heard.result, house);
-    signal.removeEventListener('abort', stop);
-    if (tunnel !== undefined) await carry(socket, tunnel, heard, house);
+    await checkPeerUser(socket, address, context);
+    const detected = await receiveRequest(socket, address, context);
+    if (detected === undefined) return void socket.destroy();
+    ({ target } = detected.result);
+    const tunnel = await openFor(socket, detected.result, context);
+    removeListener();
+    if (tunnel !== undefined) await bridgeTunnel(socket, tunnel, detected, context);
   } catch (cause) {
     const refusal = cause instanceof Refusal ? cause : new Refusal(toFailure(cause));
     onFailure(refusal.error, target);
-    await refuse(socket, refusal, signal);
+    await reject(socket, refusal, signal);
   } finally {
-    signal.removeEventListener('abort', stop);
+    removeListener();
   }
 }
 
-async function checkNeighbour(
+async function checkPeerUser(
   socket: Socket,
   { at }: LocalListenAddress,
-  { neighbours }: ListenerContext,
+  { peerUser }: ListenerContext,
 ): Promise<void> {
-  // A unix socket lets nobody else in by itself.
-  if (neighbours === undefined || at.kind === 'unix') return;
-  if ((await neighbours.ownerOf(socket)) !== 'other' || socket.closed) return;
-  throw new Refusal(new ClientError('LISTENER_DENIED', 'a program of another user wanted to come in'));
+  // The mode of a unix socket keeps other users out.
+  if (peerUser === undefined || at.kind === 'unix') return;
+  if ((await peerUser.ownerOf(socket)) !== 'other' || socket.closed) return;
+  throw new Refusal(new ClientError('LISTENER_DENIED', 'a program of another user tried to connect'));
 }
 
-async function whatIsAsked(
+async function receiveRequest(
   socket: Socket,
   { forward }: LocalListenAddress,
   { password }: ListenerContext,
 ): Promise<DetectedProtocol<ConnectRequest> | undefined> {
-  if (forward === undefined) return runHandshake(socket, detectProtocol(password), sayMs);
+  if (forward === undefined) return runHandshake(socket, detectProtocol(password), handshakeMs);
   const nothing = Buffer.alloc(0);
   const result = { protocol: 'forward', target: forward, granted: nothing, refused: () => nothing };
   return { result, early: nothing };
 }
 
-/** Undefined when the program has gone in the meantime. Throws `Refusal`. */
+/** Opens the tunnel. Undefined when the program has closed the connection in the meantime. Throws `Refusal`. */
 async function openFor(
   socket: Socket,
-  asked: ConnectRequest,
-  house: ListenerContext,
+  request: ConnectRequest,
+  context: ListenerContext,
 ): Promise<Duplex | undefined> {
-  const gone = new AbortController();
-  const leave = (): void => gone.abort();
-  socket.once('close', leave);
+  const closed = new AbortController();
+  const onClose = (): void => closed.abort();
+  socket.once('close', onClose);
   if (socket.closed) return undefined;
   try {
-    const tunnel = await house.open(asked.target, gone.signal);
-    if (!gone.signal.aborted) return tunnel;
+    const tunnel = await context.open(request.target, closed.signal);
+    if (!closed.signal.aborted) return tunnel;
     tunnel.on('error', () => {}).destroy();
     return undefined;
   } catch (cause) {
-    if (gone.signal.aborted) return undefined;
+    if (closed.signal.aborted) return undefined;
     const error = toFailure(cause);
-    throw new Refusal(error, asked.refused(error));
+    throw new Refusal(error, request.refused(error));
   } finally {
-    socket.off('close', leave);
+    socket.off('close', onClose);
   }
 }
 
-/** Copies both ways until both have ended, and tells why when the tunnel breaks. */
-async function carry(
+/** Copies in both directions until both have ended, and reports why when the tunnel breaks. */
+async function bridgeTunnel(
   socket: Socket,
   tunnel: Duplex,
   { result: { granted, target }, early }: DetectedProtocol<ConnectRequest>,
@@ -119,14 +123,14 @@ async function carry(
   socket.write(granted);
   if (early.length > 0) tunnel.write(early);
   const bridged = bridge(socket, tunnel, signal);
-  // It was stopped after what it had asked for.
+  // It was paused after the handshake.
   socket.resume();
   const end = await bridged;
-  if (end === 'TARGET_LOST') onFailure(lossOf(cause, target), target);
+  if (end === 'TARGET_LOST') onFailure(lostTunnelError(cause, target), target);
 }
 
-/** Why a tunnel broke that was open. */
-function lossOf(cause: Error | undefined, target: Target): TunnelError {
+/** The error for an open tunnel that broke. */
+function lostTunnelError(cause: Error | undefined, target: Target): TunnelError {
   if (cause instanceof ClientError) return cause;
   if (cause instanceof TunnelEnded) return new ClientError(cause.code, cause.message, { cause });
   return new ClientError('TUNNEL_LOST', `the connection for ${formatTarget(target)} was cut before its end`, {
@@ -134,7 +138,7 @@ function lossOf(cause: Error | undefined, target: Target): TunnelError {
   });
 }
 
-async function refuse(socket: Socket, { answer, isGuess }: Refusal, signal: AbortSignal): Promise<void> {
+async function reject(socket: Socket, { answer, isGuess }: Refusal, signal: AbortSignal): Promise<void> {
   if (answer === undefined || answer.length === 0) return abort(socket);
   if (isGuess) await delay(wrongPasswordMs, undefined, { signal }).catch(() => {});
   closeAfter(socket, answer);

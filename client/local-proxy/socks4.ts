@@ -1,6 +1,6 @@
 import { parseTargetParts } from '../../protocol/target.ts';
 import { ClientError, toFailure } from '../errors/failure.ts';
-import { Refusal, take, takeUntil } from './handshake.ts';
+import { Refusal, receive, receiveUntil } from './handshake.ts';
 import type { ConnectRequest, Handshake } from './handshake.ts';
 import type { Password } from './password.ts';
 
@@ -11,15 +11,15 @@ const maxTextBytes = 256;
 
 /** SOCKS4 and SOCKS4a, after the first byte. They have no passwords. */
 export function* socks4(password: Password | undefined): Handshake {
-  const head = yield* take(7);
+  const head = yield* receive(7);
   yield* text();
   // SOCKS4a: 0.0.0.x stands for a name that follows.
   const hasName = head.readUInt32BE(3) > 0 && head.readUInt32BE(3) < 256;
   const host = hasName ? yield* text() : head.subarray(3).join('.');
   if (password !== undefined)
-    throw new Refusal(new ClientError('LISTENER_DENIED', 'SOCKS4 knows no passwords; use SOCKS5'), refused);
+    throw new Refusal(new ClientError('LISTENER_DENIED', 'SOCKS4 has no passwords; use SOCKS5'), refused);
   if (head[0] !== connectCommand)
-    throw new Refusal(new ClientError('REQUEST_INVALID', 'SOCKS4 is for connections only'), refused);
+    throw new Refusal(new ClientError('REQUEST_INVALID', 'only CONNECT is supported in SOCKS4'), refused);
   try {
     const target = parseTargetParts(host, String(head.readUInt16BE(1)));
     return { protocol: 'SOCKS4', target, granted, refused: () => refused } satisfies ConnectRequest;
@@ -30,9 +30,9 @@ export function* socks4(password: Password | undefined): Handshake {
 
 /** A text up to the 0 that ends it. */
 function* text(): Handshake<string> {
-  const bytes = yield* takeUntil('\0', maxTextBytes);
+  const bytes = yield* receiveUntil('\0', maxTextBytes);
   if (bytes === undefined)
-    throw new Refusal(new ClientError('REQUEST_INVALID', 'a text in SOCKS4 has no end'), refused);
+    throw new Refusal(new ClientError('REQUEST_INVALID', 'a string in a SOCKS4 request has no end'), refused);
   return bytes.subarray(0, -1).toString('latin1');
 }
 

@@ -2,7 +2,7 @@ import type { TunnelError, TunnelErrorCode } from '../../protocol/errors.ts';
 import { parseTargetParts } from '../../protocol/target.ts';
 import type { Target } from '../../protocol/target.ts';
 import { ClientError, toFailure } from '../errors/failure.ts';
-import { Refusal, say, take } from './handshake.ts';
+import { Refusal, sendBytes, receive } from './handshake.ts';
 import type { ConnectRequest, Handshake } from './handshake.ts';
 import type { Password } from './password.ts';
 
@@ -10,7 +10,7 @@ const [noSignIn, byPassword, noneFits] = [0, 2, 255];
 const connectCommand = 1;
 const [ipv4, name, ipv6] = [1, 3, 4];
 
-/** What RFC 1928 §6 has words for. */
+/** Reply codes of RFC 1928 §6. */
 const replies = {
   GRANTED: 0,
   FAILED: 1,
@@ -43,59 +43,61 @@ const replyOfLayer: Partial<Record<TunnelError['facts']['layer'], keyof typeof r
 /** SOCKS5 (RFC 1928, with the passwords of RFC 1929), after its first byte. */
 export function* socks5(password: Password | undefined): Handshake {
   yield* signIn(password);
-  const [version, command, , kind] = yield* take(4);
-  if (version !== 5) throw new Refusal(malformed('a SOCKS5 request of another version'));
+  const [version, command, , kind] = yield* receive(4);
+  if (version !== 5) throw new Refusal(malformed('wrong version in a SOCKS5 request'));
   const target = yield* address(kind!);
   if (command !== connectCommand)
-    throw new Refusal(malformed('SOCKS5 is for connections only'), reply('COMMAND_UNKNOWN'));
+    throw new Refusal(malformed('only CONNECT is supported in SOCKS5'), reply('COMMAND_UNKNOWN'));
   try {
-    return asked(parseTargetParts(...target));
+    return connectRequest(parseTargetParts(...target));
   } catch (error) {
     throw new Refusal(toFailure(error), reply('ADDRESS_UNKNOWN'));
   }
 }
 
 function* signIn(password: Password | undefined): Handshake<void> {
-  const [count] = yield* take(1);
-  const methods = yield* take(count!);
+  const [count] = yield* receive(1);
+  const methods = yield* receive(count!);
   // Some programs offer nothing but a password; without one here, any will do.
   const method = password === undefined && methods.includes(noSignIn) ? noSignIn : byPassword;
   if (!methods.includes(method)) {
-    const what = password === undefined ? 'no way to sign in that is known' : 'no password';
+    const what = password === undefined ? 'no supported authentication method' : 'no password';
     throw new Refusal(denied(`a program offered ${what}`), Buffer.of(5, noneFits));
   }
-  yield* say(Buffer.of(5, method));
+  yield* sendBytes(Buffer.of(5, method));
   if (method === noSignIn) return;
-  const [version] = yield* take(1);
+  const [version] = yield* receive(1);
   // The user name does not matter.
   yield* text();
   const candidate = yield* text();
   if (version !== 1 || (password !== undefined && !password.matches(candidate.toString())))
-    throw new Refusal(denied('a wrong password came with SOCKS5'), Buffer.of(1, 1), { isGuess: true });
-  yield* say(Buffer.of(1, 0));
+    throw new Refusal(denied('a program sent a wrong password with SOCKS5'), Buffer.of(1, 1), {
+      isGuess: true,
+    });
+  yield* sendBytes(Buffer.of(1, 0));
 }
 
 /** A text after its length. */
 function* text(): Handshake<Buffer> {
-  const [length] = yield* take(1);
-  return yield* take(length!);
+  const [length] = yield* receive(1);
+  return yield* receive(length!);
 }
 
 function* address(kind: number): Handshake<readonly [host: string, port: string]> {
   const host = yield* hostOf(kind);
-  return [host, String((yield* take(2)).readUInt16BE())];
+  return [host, String((yield* receive(2)).readUInt16BE())];
 }
 
 function* hostOf(kind: number): Handshake<string> {
-  if (kind === ipv4) return (yield* take(4)).join('.');
+  if (kind === ipv4) return (yield* receive(4)).join('.');
   if (kind === name) return (yield* text()).toString('latin1');
   if (kind !== ipv6)
-    throw new Refusal(malformed('a kind of address that SOCKS5 does not have'), reply('ADDRESS_UNKNOWN'));
-  const groups = (yield* take(16)).toString('hex').match(/.{4}/g);
+    throw new Refusal(malformed('unknown address type in a SOCKS5 request'), reply('ADDRESS_UNKNOWN'));
+  const groups = (yield* receive(16)).toString('hex').match(/.{4}/g);
   return groups!.join(':');
 }
 
-function asked(target: Target): ConnectRequest {
+function connectRequest(target: Target): ConnectRequest {
   return {
     protocol: 'SOCKS5',
     target,
@@ -104,7 +106,7 @@ function asked(target: Target): ConnectRequest {
   };
 }
 
-/** The address that is bound at the far side is the gateway's secret: zeros, as RFC 1928 lets firewalls do. */
+/** A reply with zeros as the bound address, which the gateway does not reveal; RFC 1928 allows firewalls to do so. */
 function reply(what: keyof typeof replies): Buffer {
   return Buffer.of(5, replies[what], 0, ipv4, 0, 0, 0, 0, 0, 0);
 }

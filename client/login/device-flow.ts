@@ -2,7 +2,7 @@ import { hostname } from 'node:os';
 import { setTimeout as delay } from 'node:timers/promises';
 import { requestJson, readObject, unexpected } from '../http/json-request.ts';
 import { ClientError } from '../errors/failure.ts';
-import { version } from '../os/version.ts';
+import { userAgent } from '../os/version.ts';
 import type { AuthorizationServerMetadata } from '../oauth/authorization-server.ts';
 import type { LoginFlowOptions } from './authorization-code-flow.ts';
 import { requestTokens } from '../oauth/token-request.ts';
@@ -68,7 +68,7 @@ async function startDevice(
     form: { client_id: clientId, scope },
     // The page where the code is typed shows this.
     headers: {
-      'User-Agent': `postern/${version} (${hostname()
+      'User-Agent': `${userAgent} (${hostname()
         .replaceAll(/[^\w.-]/g, '')
         .slice(0, 64)})`,
     },

@@ -7,7 +7,7 @@ import { writeStderr } from '../errors/report.ts';
 import { ClientError } from '../errors/failure.ts';
 import { reason, writePrivate } from '../os/files.ts';
 import { LockFile } from '../os/lock-file.ts';
-import { printable } from '../os/printable.ts';
+import { printable } from '../os/terminal.ts';
 import { findAuthorizationServer } from '../oauth/authorization-server.ts';
 import type { AuthorizationServerMetadata } from '../oauth/authorization-server.ts';
 import { openBrowser } from './open-browser.ts';

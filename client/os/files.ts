@@ -19,14 +19,14 @@ export function writePrivate(path: string, content: string | Buffer): void {
   replaceFile(path, content, 0o600);
 }
 
-/** Puts a new file in the place of `path` in one step: readers see the old bytes or the new, never a part. */
+/** Replaces `path` atomically: readers see the old content or the new, never a part. */
 export function replaceFile(path: string, content: string | Buffer, mode: number): void {
   const temporary = `${path}.${process.pid}.${Math.random().toString(36).slice(2)}.tmp`;
   const file = openSync(temporary, 'wx', mode);
   try {
     try {
       writeFileSync(file, content);
-      // The umask has had its say in `openSync`.
+      // `openSync` has applied the umask.
       fchmodSync(file, mode);
     } finally {
       closeSync(file);
@@ -38,10 +38,10 @@ export function replaceFile(path: string, content: string | Buffer, mode: number
   }
 }
 
-/** Room for what a file gets while it is read, and for those that do not tell their size. */
+/** Extra room for a file that grows while it is read, or that does not report its size. */
 const usualBytes = 1024;
 
-/** A file that has been read, and what is known of it. */
+/** A file's content and metadata. */
 export interface SmallFile {
   readonly bytes: Buffer;
   readonly stats: Stats;
@@ -55,7 +55,7 @@ export function readSmall(path: string, limit: number, options: { follow?: boole
   const noFollow = options.follow === false ? (constants.O_NOFOLLOW ?? 0) : 0;
   const file = openSync(path, constants.O_RDONLY | noFollow);
   try {
-    // What says that it is empty may not be: a pipe, or a file of the kernel.
+    // The size can be reported as 0 for a pipe or a file of the kernel.
     let buffer = Buffer.alloc(Math.min(limit, fstatSync(file).size + usualBytes) + 1);
     let length = 0;
     while (length <= limit) {
@@ -70,13 +70,13 @@ export function readSmall(path: string, limit: number, options: { follow?: boole
   }
 }
 
-/** The system's name for what went wrong (`ENOENT`), or the message where there is none. */
+/** The system's error code (`ENOENT`), or the message where there is none. */
 export function reason(error: unknown): string {
   const { code, message } = error as NodeJS.ErrnoException;
   return code ?? message;
 }
 
-/** Whether others than this user and root could have written the file; ssh refuses such files too. */
+/** Whether other users than this one and root can write the file; ssh refuses such files too. */
 export function othersCanWrite(stats: Stats): boolean {
   if (process.getuid === undefined) return false;
   return (stats.uid !== 0 && stats.uid !== process.getuid()) || (stats.mode & 0o022) !== 0;

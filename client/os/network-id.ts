@@ -2,20 +2,20 @@ import { createHash } from 'node:crypto';
 import { networkInterfaces } from 'node:os';
 import { readSmall } from './files.ts';
 
-/** More routes than a laptop has; a router with all of the internet is no client. */
+/** More routes than a laptop has; a router with a full table is not a client. */
 const maxRoutesBytes = 64 * 1024;
 
 /**
- * Names the network this machine is in, to remember by it what worked there: the same text in the same network, another
- * one nearly always in another. Made of the networks of its interfaces and, on Linux, of the default gateway. Says
- * nothing about the network to a reader.
+ * Identifies the network this machine is in, as a key for what worked there: the same text in the same network, nearly
+ * always another one in another. A hash of the networks of its interfaces and, on Linux, of the default gateway, which
+ * reveals nothing about the network.
  */
 export function networkId(): string {
   const parts = [...networks(), ...defaultGateways()].toSorted();
   return createHash('sha256').update(parts.join(' ')).digest('base64url').slice(0, 16);
 }
 
-/** Without the part that a new lease or a privacy address changes. */
+/** The networks of the interfaces, without the part that a new lease or a privacy address changes. */
 function networks(): string[] {
   try {
     return Object.values(networkInterfaces())
@@ -23,7 +23,7 @@ function networks(): string[] {
       .filter(({ internal, family }) => !internal && family === 'IPv4')
       .map(({ address, netmask }) => masked(address, netmask));
   } catch {
-    // Some sandboxes do not tell.
+    // Some sandboxes do not allow it.
     return [];
   }
 }
@@ -36,7 +36,7 @@ function masked(address: string, netmask: string): string {
     .join('.');
 }
 
-/** In the hexadecimal of `/proc/net/route`; none elsewhere. */
+/** The default gateways in the hexadecimal of `/proc/net/route`; none on other systems. */
 function defaultGateways(): string[] {
   try {
     const routes = readSmall('/proc/net/route', maxRoutesBytes).bytes.toString();

@@ -4,12 +4,12 @@ import { isAbsolute, join } from 'node:path';
 /** The variables of the environment, as in `process.env`. */
 export type Environment = Readonly<Record<string, string | undefined>>;
 
-/** Where this user's files are. All absolute. */
+/** The folders of this user's files. All absolute. */
 export interface UserPaths {
   readonly home: string;
   /** `config.json`, and the `ssh_config` that `setup` generates. */
   readonly config: string;
-  /** Sign-in, last error, what worked where. */
+  /** Sign-in, last error, caches of what worked in which network. */
   readonly state: string;
 }
 
@@ -23,7 +23,7 @@ export function userPaths(env: Environment): UserPaths {
   };
 }
 
-/** Where nothing can be, for a user without a home, as in a container: a token and a gateway can be given all the same. */
+/** A path where no file can be, for a user without a home, as in a container: a token and a gateway can be given nevertheless. */
 const nowhere = '/dev/null';
 
 function homeOfUser(): string {

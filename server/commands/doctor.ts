@@ -1,15 +1,16 @@
 import { X509Certificate } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import { parseArgs } from 'node:util';
-import { findingStyle, firstFailure, formatFinding, plainer } from '../../diagnostics/finding.ts';
+import { findingStyle, formatFinding, plainer, toJsonFinding } from '../../diagnostics/render.ts';
+import { firstError } from '../../diagnostics/finding.ts';
 import { formatTarget, parseTarget } from '../../protocol/target.ts';
 import type { Target } from '../../protocol/target.ts';
 import { issueToken, loadKeyFile, ownAudience } from '../auth/gateway-key.ts';
 import type { Config } from '../config/config.ts';
 import { ownIssuer } from '../config/issuer-urls.ts';
 import { defaultConfigFile, loadConfig } from '../config/load.ts';
-import type { DoctorContext } from '../doctor/check.ts';
-import { runChecks } from '../doctor/examine.ts';
+import type { GatewayDoctorContext } from '../doctor/check.ts';
+import { examine } from '../doctor/examine.ts';
 import { UsageError, exits, runCommand } from './command.ts';
 import type { CommandIo } from './command.ts';
 
@@ -39,7 +40,7 @@ export function doctor(args: string[], io: CommandIo): Promise<number> {
     const config = await loadConfig(values.config, io.env);
     const host = values.host === undefined ? undefined : parseTarget(values.host);
     const token = await makeToken(config, host);
-    const context: DoctorContext = {
+    const context: GatewayDoctorContext = {
       config,
       url: positionals[0] === undefined ? config.publicUrl : parseUrl(positionals[0]),
       authorities: await readAuthorities(values['ca-file']),
@@ -51,7 +52,11 @@ export function doctor(args: string[], io: CommandIo): Promise<number> {
   });
 }
 
-async function report(context: DoctorContext, { stdout, env }: CommandIo, isJson: boolean): Promise<number> {
+async function report(
+  context: GatewayDoctorContext,
+  { stdout, env }: CommandIo,
+  isJson: boolean,
+): Promise<number> {
   const style = findingStyle(env, (stdout as { isTTY?: boolean }).isTTY === true);
   const show = (text: string): void => {
     if (!isJson) stdout.write(text);
@@ -59,16 +64,18 @@ async function report(context: DoctorContext, { stdout, env }: CommandIo, isJson
   const stop = new AbortController();
   process.once('SIGINT', () => stop.abort());
   show(plainer(`The way in at ${context.url.href}\n\n`, style));
-  const findings = await runChecks(context, stop.signal, (finding) => show(formatFinding(finding, style)));
-  const first = firstFailure(findings);
+  const findings = await examine(context, stop.signal, (finding) => show(formatFinding(finding, style)));
+  const first = firstError(findings);
   const exit = first === undefined && !stop.signal.aborted ? exits.ok : exits.failure;
-  const costs = findings.filter(({ verdict }) => verdict === 'costly').map(({ title }) => title);
+  const costs = findings.filter(({ status }) => status === 'warning').map(({ title }) => title);
   const besides = costs.length === 0 ? '' : ` Worth a look: ${costs.join(', ')}.`;
   const words =
     first === undefined ? `The gateway can be reached.${besides}` : `Fix this first: ${first.title}.`;
   show(plainer(`\n${stop.signal.aborted ? 'You stopped it.' : words}\n`, style));
   if (isJson)
-    stdout.write(`${JSON.stringify({ version: 1, url: context.url.href, exit, findings }, undefined, 2)}\n`);
+    stdout.write(
+      `${JSON.stringify({ version: 1, url: context.url.href, exit, findings: findings.map(toJsonFinding) }, undefined, 2)}\n`,
+    );
   return exit;
 }
 

@@ -1,26 +1,26 @@
 import { connect } from 'node:net';
-import { finding, unchecked } from './check.ts';
-import type { Check, DoctorContext } from './check.ts';
+import { finding, skip } from './check.ts';
+import type { GatewayCheck, GatewayDoctorContext } from './check.ts';
 import { probe } from './probe.ts';
 import type { ProbeResponse } from './probe.ts';
 
-/** Whether what is for operators can be had from outside. */
-export const admin: Check = {
+/** Whether endpoints for operators are reachable from outside. */
+export const admin: GatewayCheck = {
   name: 'admin',
-  title: 'admin door',
+  title: 'admin',
   needs: ['isSecure', 'addresses'],
   limitMs: 10_000,
-  async run({ addresses = [] }, place, signal) {
-    for (const path of ['/metrics', '/readyz', '/healthz', `${place.url.pathname}metrics`]) {
-      const answer = await probe(place, { path }, signal);
+  async run({ addresses = [] }, context, signal) {
+    for (const path of ['/metrics', '/readyz', '/healthz', `${context.url.pathname}metrics`]) {
+      const answer = await probe(context, { path }, signal);
       if (!isAdmin(answer, path)) continue;
-      return finding(admin, 'failed', {
-        what: `the web server gives ${path} of the gateway to anybody`,
-        meaning: 'strangers can watch the gateway.',
-        advice: `let the web server forward ${place.config.publicUrl.pathname} and /.well-known/masque/tcp/, and nothing else to the port of admin.`,
+      return finding(admin, 'error', {
+        what: `the web server exposes ${path} of the gateway`,
+        meaning: 'anyone can monitor the gateway.',
+        advice: `let the web server forward ${context.config.publicUrl.pathname} and /.well-known/masque/tcp/, and nothing else to the port of admin.`,
       });
     }
-    return directly(addresses, place, signal);
+    return checkDirectAccess(addresses, context, signal);
   },
 };
 
@@ -30,26 +30,26 @@ function isAdmin({ status, body }: ProbeResponse, path: string): boolean {
   return path.endsWith('metrics') ? /^postern_/m.test(body) : /^(?:ok|ready)\n$/.test(body);
 }
 
-async function directly(addresses: readonly string[], { config }: DoctorContext, signal: AbortSignal) {
-  const { admin: door } = config;
-  const closed = 'strangers cannot reach it through the web server';
-  if (door.kind === 'unix') return finding(admin, 'good', { what: `${closed}, and it is a unix socket` });
-  if (door.host.startsWith('127.') || door.host === '::1')
-    return finding(admin, 'good', { what: `${closed}, and it listens on this machine only` });
+async function checkDirectAccess(addresses: readonly string[], { config }: GatewayDoctorContext, signal: AbortSignal) {
+  const { admin: address } = config;
+  const closed = 'not reachable through the web server';
+  if (address.kind === 'unix') return finding(admin, 'ok', { what: `${closed}, and on a unix socket` });
+  if (address.host.startsWith('127.') || address.host === '::1')
+    return finding(admin, 'ok', { what: `${closed}, and listens on this machine only` });
   const outside = addresses.filter((each) => !each.startsWith('127.') && each !== '::1');
-  if (outside.length === 0) return unchecked(admin, 'the public name leads to this machine itself');
-  const open = await Promise.all(outside.map((host) => takes(host, door.port, signal)));
+  if (outside.length === 0) return skip(admin, 'the public name resolves to this machine itself');
+  const open = await Promise.all(outside.map((host) => accepts(host, address.port, signal)));
   if (!open.includes(true))
-    return finding(admin, 'good', { what: `${closed}, nor at port ${door.port} of the public address` });
-  return finding(admin, 'failed', {
-    what: `port ${door.port} of the public address takes connections, and admin listens on ${door.host}`,
-    meaning: 'whoever reaches this address can watch the gateway, unless a firewall is before it.',
+    return finding(admin, 'ok', { what: `${closed}, nor at port ${address.port} of the public address` });
+  return finding(admin, 'error', {
+    what: `port ${address.port} of the public address accepts connections, and admin listens on ${address.host}`,
+    meaning: 'anyone who can reach this address can monitor the gateway, unless a firewall blocks it.',
     advice: 'in postern.yaml:',
-    lines: [`admin: 127.0.0.1:${door.port}`],
+    lines: [`admin: 127.0.0.1:${address.port}`],
   });
 }
 
-function takes(host: string, port: number, signal: AbortSignal): Promise<boolean> {
+function accepts(host: string, port: number, signal: AbortSignal): Promise<boolean> {
   return new Promise((resolve) => {
     const socket = connect({ host, port, signal });
     socket.once('connect', () => {

@@ -1,65 +1,53 @@
-import type { Finding, CheckStatus } from '../../diagnostics/finding.ts';
+import { skipped } from '../../diagnostics/finding.ts';
+import type { CheckStatus, Explanation } from '../../diagnostics/finding.ts';
+import { idOf } from '../../diagnostics/run-checks.ts';
+import type { Check, Outcome } from '../../diagnostics/run-checks.ts';
 import type { Target } from '../../protocol/target.ts';
 import type { Config } from '../config/config.ts';
 import type { FrontName } from './fronts.ts';
 
-/** What is examined: the gateway of a configuration, as it is seen from outside. */
-export interface DoctorContext {
+/** What the doctor examines: the gateway of a configuration, seen from outside. */
+export interface GatewayDoctorContext {
   readonly config: Config;
-  /** Where people reach it. */
+  /** The URL by which clients reach it. */
   readonly url: URL;
-  /** Believed besides the usual authorities, in PEM. */
+  /** Trusted besides the authorities of Node.js, in PEM. */
   readonly authorities: readonly string[];
-  /** A token of the gateway's own key, for this examination; undefined where the key cannot be read. */
+  /** A token signed with the gateway's own key, for this examination; absent where the key cannot be read. */
   readonly token?: string;
-  /** To open a tunnel to. */
+  /** The target of a test tunnel; absent: none is opened. */
   readonly host?: Target;
   readonly idleSeconds: number;
 }
 
-/** What checks have found, for those after them. A check runs only when what it needs is there. */
-export interface Facts {
+/** What checks have found, for the checks after them. */
+export interface GatewayFacts {
   readonly isRunning: true;
   readonly addresses: readonly string[];
   readonly isConnected: true;
-  /** TLS, where it is wanted. */
+  /** The TLS handshake succeeds, where `url` is https. */
   readonly isSecure: true;
   /** Requests below the prefix arrive at this gateway. */
   readonly isForwarded: true;
-  /** What stands before the gateway, as far as it says so. */
+  /** The web server before the gateway, as far as it identifies itself. */
   readonly front: FrontName | undefined;
   /** Entries whose requests arrive. */
   readonly passing: readonly string[];
 }
 
-/** What a check comes to. */
-export interface Outcome {
-  readonly findings: readonly Finding[];
-  readonly found?: Partial<Facts>;
-}
+export type GatewayCheck = Check<GatewayDoctorContext, GatewayFacts>;
+export type GatewayOutcome = Outcome<GatewayFacts>;
 
-/** One step of the way in. */
-export interface Check {
-  readonly name: string;
-  readonly title: string;
-  readonly needs: readonly (keyof Facts)[];
-  readonly limitMs: number;
-  run(found: Partial<Facts>, place: DoctorContext, signal: AbortSignal): Promise<Outcome>;
-}
-
-/** What a finding may have besides its first line. */
-export type Explanation = Pick<Finding, 'meaning' | 'advice' | 'lines' | 'code'>;
-
-/** What a check says. */
+/** The outcome of a check that has one finding. */
 export function finding(
-  { name, title }: Pick<Check, 'name' | 'title'>,
-  verdict: CheckStatus,
+  check: Pick<GatewayCheck, 'name' | 'title'>,
+  status: CheckStatus,
   words: Explanation & { readonly what: string },
-): Outcome {
-  return { findings: [{ check: name, title, verdict, ...words }] };
+): GatewayOutcome {
+  return { findings: [{ ...idOf(check), status, ...words }] };
 }
 
-/** Why a check has nothing to say. */
-export function unchecked(speaker: Pick<Check, 'name' | 'title'>, why: string): Outcome {
-  return finding(speaker, 'unchecked', { what: `not checked: ${why}` });
+/** The outcome of a check that could not be carried out. */
+export function skip(check: Pick<GatewayCheck, 'name' | 'title'>, why: string): GatewayOutcome {
+  return { findings: [skipped(idOf(check), why)] };
 }

@@ -1,9 +1,8 @@
 import type { Finding } from '../../diagnostics/finding.ts';
-import { deadlineSignal } from '../../base/deadline.ts';
+import { idOf, runChecks } from '../../diagnostics/run-checks.ts';
 import { address } from './address.ts';
 import { admin } from './admin.ts';
-import { finding, unchecked } from './check.ts';
-import type { Check, Facts, Outcome, DoctorContext } from './check.ts';
+import type { GatewayCheck, GatewayDoctorContext, GatewayFacts } from './check.ts';
 import { connection, name, tls } from './reachability.ts';
 import { halfClose } from './half-close.ts';
 import { headers } from './headers.ts';
@@ -15,7 +14,7 @@ import { tunnel } from './tunnel.ts';
 import { upgrades } from './upgrades.ts';
 
 /** From the outside in. */
-const checks: readonly Check[] = [
+const checks: readonly GatewayCheck[] = [
   running,
   name,
   connection,
@@ -31,75 +30,50 @@ const checks: readonly Check[] = [
   admin,
 ];
 
-/** Which check brings what others need. */
-const providers: Readonly<Record<keyof Facts, Check>> = {
-  isRunning: running,
-  addresses: name,
-  isConnected: connection,
-  isSecure: tls,
-  isForwarded: prefix,
-  front: prefix,
-  passing: upgrades,
+/** What provides each fact, as the reason why a check that needs it is skipped. */
+const providers: Readonly<Record<keyof GatewayFacts, string>> = {
+  isRunning: running.title,
+  addresses: name.title,
+  isConnected: connection.title,
+  isSecure: tls.title,
+  isForwarded: prefix.title,
+  front: prefix.title,
+  passing: upgrades.title,
 };
 
-/** Runs the checks in turn and tells each finding when it is there; after `signal`, that the rest was not checked. */
-export async function runChecks(
-  place: DoctorContext,
+/** Examines the gateway from outside. Calls `onFinding` with each finding. Never rejects. */
+export function examine(
+  context: GatewayDoctorContext,
   signal: AbortSignal,
-  tell: (finding: Finding) => void,
+  onFinding: (finding: Finding) => void,
 ): Promise<readonly Finding[]> {
-  const findings: Finding[] = [];
-  let found: Partial<Facts> = {};
-  for (const check of checks) {
-    const outcome = await runCheck(check, { found, place, signal });
-    found = { ...found, ...outcome.found };
-    findings.push(...outcome.findings);
-    for (const finding of outcome.findings) tell(finding);
-  }
-  return findings;
-}
-
-async function runCheck(
-  check: Check,
-  {
-    found,
-    place,
+  return runChecks(checks, {
+    context,
     signal,
-  }: { readonly found: Partial<Facts>; readonly place: DoctorContext; readonly signal: AbortSignal },
-): Promise<Outcome> {
-  if (signal.aborted) return unchecked(check, 'you stopped it');
-  const missing = check.needs.find((need) => found[need] === undefined);
-  if (missing !== undefined) return unchecked(check, `${providers[missing].title} comes first`);
-  const limit = deadlineSignal(signal, check.limitMs);
-  const over = new Promise<undefined>((resolve) =>
-    limit.addEventListener('abort', () => setTimeout(() => resolve(undefined), graceMs).unref(), {
-      once: true,
-    }),
-  );
-  try {
-    const outcome = await Promise.race([check.run(found, place, limit), over]);
-    if (outcome !== undefined) return outcome;
-  } catch (error) {
-    if (!limit.aborted) return broken(check, error as NodeJS.ErrnoException);
-  }
-  return signal.aborted ? unchecked(check, 'you stopped it') : silent(check);
+    onFinding,
+    providers,
+    onError: (check, error, isTimedOut) =>
+      isTimedOut ? noAnswer(check) : brokenConnection(check, error as NodeJS.ErrnoException),
+    onTimeout: noAnswer,
+  });
 }
 
-/** A check that has been told to stop has a moment to say what it knows. */
-const graceMs = 500;
-
-function broken(check: Check, { code, message }: NodeJS.ErrnoException): Outcome {
-  return finding(check, 'failed', {
+function brokenConnection(check: GatewayCheck, { code, message }: NodeJS.ErrnoException): Finding {
+  return {
+    ...idOf(check),
+    status: 'error',
     what: `the connection breaks (${code ?? message})`,
-    meaning: 'the web server closes the connection without an answer, or gives one that is no HTTP.',
-    advice: 'its error log has the reason.',
-  });
+    meaning: 'the web server closes the connection without a response, or its response is not HTTP.',
+    advice: 'see its error log for the reason.',
+  };
 }
 
-function silent(check: Check): Outcome {
-  return finding(check, 'failed', {
+function noAnswer(check: GatewayCheck): Finding {
+  return {
+    ...idOf(check),
+    status: 'error',
     what: `no answer within ${check.limitMs / 1000} s`,
-    meaning: 'the web server, or the gateway behind it, is stuck, or a firewall swallows packets.',
-    advice: 'look whether it answers on this machine, then into its error log.',
-  });
+    meaning: 'the web server, or the gateway behind it, is stuck, or a firewall drops packets.',
+    advice: 'check whether it answers on this machine, then see its error log.',
+  };
 }

@@ -1,17 +1,17 @@
 import type { Config } from '../config/config.ts';
 import { formatTarget } from '../../protocol/target.ts';
 
-/** What may stand before a gateway. */
+/** Web servers and proxies that can be in front of a gateway. */
 export type FrontName = 'nginx' | 'haproxy' | 'caddy' | 'apache';
 
 const all: readonly FrontName[] = ['nginx', 'haproxy', 'caddy', 'apache'];
 
-/** What a configuration may lack. */
+/** Settings that a configuration can lack. */
 export type Topic = 'prefix' | 'upgrade' | 'connect-tcp' | 'idle' | 'address' | 'headers' | 'buffering';
 
-type Lines = (place: Pick<Config, 'publicUrl' | 'listen'>) => string;
+type Lines = (context: Pick<Config, 'publicUrl' | 'listen'>) => string;
 
-/** The line that puts it right, for each; the whole is what `print-config` prints. */
+/** The line that fixes it, for each; `print-config` prints the whole configuration. */
 const lines: Readonly<Record<Topic, Readonly<Record<FrontName, Lines>>>> = {
   prefix: {
     nginx: (config) => `location ${config.publicUrl.pathname} { proxy_pass ${upstreamOf(config)}; … }`,
@@ -60,7 +60,7 @@ const lines: Readonly<Record<Topic, Readonly<Record<FrontName, Lines>>>> = {
   },
 };
 
-/** What to write into the configuration of `front`, or of any, where nobody knows which it is. */
+/** The lines for the configuration of `front`, or of each server where it is unknown. */
 export function linesFor(
   topic: Topic,
   front: FrontName | undefined,
@@ -70,7 +70,7 @@ export function linesFor(
   return named.map((name) => `${name}: ${lines[topic][name](config)}`);
 }
 
-/** Who answers by this `Server` field. HAProxy says nothing of itself. */
+/** The server that this `Server` field names. HAProxy does not identify itself. */
 export function frontIn(server: string | undefined): FrontName | undefined {
   return all.find((name) => server?.toLowerCase().includes(name));
 }

@@ -1,29 +1,29 @@
 import { finding } from './check.ts';
-import type { Check } from './check.ts';
+import type { GatewayCheck } from './check.ts';
 import { frontIn, linesFor } from './fronts.ts';
 import { codeIn, probe } from './probe.ts';
 import type { ProbeResponse } from './probe.ts';
 
-/** Whether requests below the prefix arrive at this gateway, at the path that it has itself. */
-export const prefix: Check = {
+/** Whether requests below the prefix arrive at this gateway with their path unchanged. */
+export const prefix: GatewayCheck = {
   name: 'prefix',
   title: 'prefix',
   needs: ['isSecure'],
   limitMs: 8000,
-  async run({ isRunning }, place, signal) {
-    const { config, url } = place;
-    const answer = await probe(place, { path: '.well-known/postern' }, signal);
+  async run({ isRunning }, context, signal) {
+    const { config, url } = context;
+    const answer = await probe(context, { path: '.well-known/postern' }, signal);
     const front = frontIn([answer.headers.server].flat()[0]);
     const publicUrl = publicUrlIn(answer);
     if (publicUrl === config.publicUrl.href) {
       const what = `${front ?? 'the web server'} forwards ${url.pathname} to the gateway`;
-      return { ...finding(prefix, 'good', { what }), found: { isForwarded: true, front } };
+      return { ...finding(prefix, 'ok', { what }), found: { isForwarded: true, front } };
     }
     const lines = linesFor('prefix', front, config);
-    const whole = 'the whole of it: postern-gateway print-config nginx|haproxy|caddy|apache';
+    const whole = 'for all of it, run: postern-gateway print-config nginx|haproxy|caddy|apache';
     if (publicUrl !== undefined) {
-      return finding(prefix, 'failed', {
-        what: `another gateway answers there: one with the publicUrl ${publicUrl.slice(0, 200)}`,
+      return finding(prefix, 'error', {
+        what: `another gateway answers there, with the publicUrl ${publicUrl.slice(0, 200)}`,
         meaning:
           'the web server forwards to a gateway with another configuration, or this is not its configuration.',
         advice: `correct the address that it forwards to; ${whole}`,
@@ -31,28 +31,28 @@ export const prefix: Check = {
       });
     }
     if (answer.status >= 500) {
-      return finding(prefix, 'failed', {
+      return finding(prefix, 'error', {
         what: `the web server answers ${answer.status}`,
         meaning: isRunning
-          ? 'the gateway runs, but the web server does not reach it: it looks at another address, or may not connect (SELinux: setsebool -P httpd_can_network_connect 1).'
-          : 'the web server does not reach the gateway, which does not run.',
-        advice: `let it forward to where the gateway listens; ${whole}`,
+          ? 'the gateway runs, but the web server does not reach it: it forwards to another address, or is not allowed to connect (SELinux: setsebool -P httpd_can_network_connect 1).'
+          : 'the web server does not reach the gateway, which is not running.',
+        advice: `let it forward to the address where the gateway listens; ${whole}`,
         lines,
       });
     }
     const isOurs = codeIn(answer) !== undefined || isFastify(answer);
-    return finding(prefix, 'failed', {
-      what: `the web server answers ${answer.status} at ${url.pathname}${isOurs ? ', and it is the gateway that says so' : ''}`,
+    return finding(prefix, 'error', {
+      what: `the web server answers ${answer.status} at ${url.pathname}${isOurs ? ', and the response comes from the gateway' : ''}`,
       meaning: isOurs
-        ? 'the web server changes the path on the way. It has to arrive as it was written.'
+        ? 'the web server changes the path. It has to arrive unchanged.'
         : 'the web server does not forward this path.',
-      advice: `put this in; ${whole}`,
+      advice: `add this; ${whole}`,
       lines,
     });
   },
 };
 
-/** How the gateway answers outside of its prefix. */
+/** The gateway's response outside its prefix. */
 function isFastify({ status, body }: ProbeResponse): boolean {
   return status === 404 && body.startsWith('{"message":"Route GET:');
 }

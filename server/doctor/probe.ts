@@ -3,45 +3,49 @@ import type { IncomingHttpHeaders, IncomingMessage, OutgoingHttpHeaders, Request
 import { request as tlsRequest } from 'node:https';
 import { rootCertificates } from 'node:tls';
 import { isAddress } from '../../protocol/target.ts';
-import type { DoctorContext } from './check.ts';
+import type { GatewayDoctorContext } from './check.ts';
 
-/** A request from outside. */
-export interface Knock {
+/** A request as a client outside would make it. */
+export interface ProbeRequest {
   readonly method?: 'GET' | 'CONNECT';
   /** Below the prefix, unless it begins with a slash; an authority for CONNECT. */
   readonly path: string;
   readonly headers?: OutgoingHttpHeaders;
   /** The address it comes from. */
   readonly from?: string;
-  /** We say right away that nothing more comes. */
+  /** End the sending direction right after the request. */
   readonly endsEarly?: boolean;
 }
 
-/** What came back. */
+/** The response. */
 export interface ProbeResponse {
   readonly status: number;
   readonly headers: IncomingHttpHeaders;
   readonly body: string;
-  /** Whether all of it has come. */
+  /** Whether the body is complete. */
   readonly isWhole: boolean;
-  /** From the first byte of the body to its end, or to the cut. */
+  /** From the first byte of the body to its end, or to the cut, in milliseconds. */
   readonly spreadMs: number;
-  /** The address it was asked from. */
+  /** The local address of the request. */
   readonly from: string;
 }
 
 const maxBytes = 256 * 1024;
 
-/** Asks as anybody could, through whatever stands before the gateway. Rejects with the error of the connection. */
-export function probe(place: DoctorContext, question: Knock, signal: AbortSignal): Promise<ProbeResponse> {
-  const { url, authorities } = place;
-  const { method = 'GET', path, headers = {}, from, endsEarly } = question;
+/** Sends a request as any client can, through the web server before the gateway. Rejects with the error of the connection. */
+export function probe(
+  context: GatewayDoctorContext,
+  request: ProbeRequest,
+  signal: AbortSignal,
+): Promise<ProbeResponse> {
+  const { url, authorities } = context;
+  const { method = 'GET', path, headers = {}, from, endsEarly } = request;
   const whole = method === 'CONNECT' || path.startsWith('/') ? path : `${url.pathname}${path}`;
   const host = url.hostname.replaceAll(/^\[|\]$/g, '');
   const options: RequestOptions & { ca?: string[]; servername?: string } = {
     method,
     host,
-    // The field Host of a CONNECT names somebody else.
+    // The Host field of a CONNECT names the target.
     ...(isAddress(host) ? {} : { servername: host }),
     port: url.port || (url.protocol === 'https:' ? 443 : 80),
     path: whole,
@@ -52,23 +56,23 @@ export function probe(place: DoctorContext, question: Knock, signal: AbortSignal
   };
   if (authorities.length > 0) options.ca = [...rootCertificates, ...authorities];
   return new Promise((resolve, reject) => {
-    const asking = (url.protocol === 'https:' ? tlsRequest : plainRequest)(options);
-    let askedFrom = '';
-    asking.once('socket', (socket) => {
-      socket.once('connect', () => (askedFrom = socket.localAddress ?? ''));
-      if (endsEarly === true) asking.once('finish', () => socket.end());
+    const outgoing = (url.protocol === 'https:' ? tlsRequest : plainRequest)(options);
+    let localAddress = '';
+    outgoing.once('socket', (socket) => {
+      socket.once('connect', () => (localAddress = socket.localAddress ?? ''));
+      if (endsEarly === true) outgoing.once('finish', () => socket.end());
     });
-    asking.once('error', reject);
-    asking.once('response', (response) => {
-      void readBody(response).then((read) => resolve({ ...headOf(response), from: askedFrom, ...read }));
+    outgoing.once('error', reject);
+    outgoing.once('response', (response) => {
+      void readBody(response).then((read) => resolve({ ...headOf(response), from: localAddress, ...read }));
     });
-    // The refusal of a CONNECT has a body too, which nobody needs.
+    // The refusal of a CONNECT has a body too, which is not needed.
     const switched = (response: IncomingMessage, socket: { destroy(): unknown }): void => {
       socket.destroy();
-      resolve({ ...headOf(response), from: askedFrom, body: '', isWhole: true, spreadMs: 0 });
+      resolve({ ...headOf(response), from: localAddress, body: '', isWhole: true, spreadMs: 0 });
     };
-    asking.once('upgrade', switched).once('connect', switched);
-    asking.end();
+    outgoing.once('upgrade', switched).once('connect', switched);
+    outgoing.end();
   });
 }
 
@@ -90,13 +94,13 @@ async function readBody(
       if (size > maxBytes) break;
     }
   } catch {
-    // What has come is told.
+    // The result has what arrived.
   }
   const spreadMs = firstAt === undefined ? 0 : performance.now() - firstAt;
   return { body: Buffer.concat(chunks).toString(), isWhole: response.complete, spreadMs };
 }
 
-/** The code in a refusal of the gateway itself; undefined for anybody else's. */
+/** The error code in a refusal of the gateway itself; undefined for a response of another server. */
 export function codeIn({ headers, body }: ProbeResponse): string | undefined {
   if (headers['content-type']?.startsWith('application/problem+json') !== true) return undefined;
   try {

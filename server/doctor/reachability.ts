@@ -2,12 +2,13 @@ import { lookup } from 'node:dns/promises';
 import { connect } from 'node:net';
 import { connect as connectTls, rootCertificates } from 'node:tls';
 import type { TLSSocket } from 'node:tls';
+import { onAbort } from '../../base/deadline.ts';
 import { isAddress } from '../../protocol/target.ts';
-import { finding, unchecked } from './check.ts';
-import type { Check, Outcome, DoctorContext } from './check.ts';
+import { finding, skip } from './check.ts';
+import type { GatewayCheck, GatewayOutcome, GatewayDoctorContext } from './check.ts';
 
-/** Whether the public name leads anywhere. */
-export const name: Check = {
+/** Whether the public name resolves. */
+export const name: GatewayCheck = {
   name: 'name',
   title: 'name',
   needs: [],
@@ -16,28 +17,28 @@ export const name: Check = {
     const host = hostOf(url);
     if (isAddress(host))
       return {
-        ...finding(name, 'good', { what: `${host} is an address, no name` }),
+        ...finding(name, 'ok', { what: `${host} is an address, not a name` }),
         found: { addresses: [host] },
       };
     try {
       const addresses = (await lookup(host, { all: true })).map(({ address }) => address);
       return {
-        ...finding(name, 'good', { what: `${host} is ${addresses.join(', ')}` }),
+        ...finding(name, 'ok', { what: `${host} is ${addresses.join(', ')}` }),
         found: { addresses },
       };
     } catch (error) {
       const { code } = error as NodeJS.ErrnoException;
-      return finding(name, 'failed', {
-        what: `the name ${host} of publicUrl cannot be looked up here (${code})`,
-        meaning: 'nobody finds the gateway by this name, or only people elsewhere do.',
-        advice: 'enter it into your name service, or correct publicUrl.',
+      return finding(name, 'error', {
+        what: `the name ${host} of publicUrl does not resolve here (${code})`,
+        meaning: 'clients cannot resolve this name, or only clients outside this network can.',
+        advice: 'add it to your DNS, or correct publicUrl.',
       });
     }
   },
 };
 
-/** Whether somebody listens there. */
-export const connection: Check = {
+/** Whether the port accepts connections. */
+export const connection: GatewayCheck = {
   name: 'connection',
   title: 'connection',
   needs: ['addresses'],
@@ -47,15 +48,15 @@ export const connection: Check = {
     const problem = await reach(hostOf(url), port, signal);
     if (problem === undefined)
       return {
-        ...finding(connection, 'good', { what: `port ${port} answers` }),
+        ...finding(connection, 'ok', { what: `port ${port} answers` }),
         found: { isConnected: true },
       };
-    return finding(connection, 'failed', {
-      what: `port ${port} does not take connections (${problem})`,
+    return finding(connection, 'error', {
+      what: `port ${port} does not accept connections (${problem})`,
       meaning:
         problem === 'ECONNREFUSED'
           ? 'the web server is not running, or listens on another port or address.'
-          : 'a firewall is before it, or the address is another machine.',
+          : 'a firewall blocks it, or the address belongs to another machine.',
       advice: 'start the web server, open the port, or correct publicUrl.',
     });
   },
@@ -74,20 +75,20 @@ function reach(host: string, port: number, signal: AbortSignal): Promise<string 
   });
 }
 
-/** Whether the certificate is good, and for how long. */
-export const tls: Check = {
+/** Whether the certificate is valid, and for how long. */
+export const tls: GatewayCheck = {
   name: 'tls',
   title: 'TLS',
   needs: ['isConnected'],
   limitMs: 8000,
-  async run(_found, place, signal) {
+  async run(_found, context, signal) {
     const found = { isSecure: true } as const;
-    if (place.url.protocol !== 'https:') return { ...unchecked(tls, 'publicUrl has no TLS'), found };
+    if (context.url.protocol !== 'https:') return { ...skip(tls, 'publicUrl has no TLS'), found };
     let socket: TLSSocket;
     try {
-      socket = await handshake(place, signal);
+      socket = await handshake(context, signal);
     } catch (error) {
-      return badCertificate(place, error as NodeJS.ErrnoException);
+      return badCertificate(context, error as NodeJS.ErrnoException);
     }
     const { valid_to: end, valid_from: start } = socket.getPeerCertificate();
     const protocol = socket.getProtocol() ?? 'TLS';
@@ -97,13 +98,13 @@ export const tls: Check = {
       leftMs < 2 * dayMs ? `${Math.floor(leftMs / 3_600_000)} hours` : `${Math.floor(leftMs / dayMs)} days`;
     if (leftMs > soon * (Date.parse(end) - Date.parse(start)))
       return {
-        ...finding(tls, 'good', { what: `the certificate is good, ${left} left (${protocol})` }),
+        ...finding(tls, 'ok', { what: `the certificate is valid, ${left} left (${protocol})` }),
         found,
       };
     return {
-      ...finding(tls, 'costly', {
-        what: `the certificate ends soon: ${left} left`,
-        meaning: 'its renewal does not work, or nobody has thought of it. When it has ended, nobody gets in.',
+      ...finding(tls, 'warning', {
+        what: `the certificate expires soon: ${left} left`,
+        meaning: 'it is not renewed automatically, or renewal fails. Once it has expired, no client can connect.',
         advice: 'renew it, and reload the web server.',
       }),
       found,
@@ -112,10 +113,10 @@ export const tls: Check = {
 };
 
 const dayMs = 24 * 3_600_000;
-/** What is left, of the whole, when a renewal is overdue: it is due at a third. */
+/** The share of its lifetime that is left when renewal is overdue: it is due at a third. */
 const soon = 0.15;
 
-function handshake({ url, authorities }: DoctorContext, signal: AbortSignal): Promise<TLSSocket> {
+function handshake({ url, authorities }: GatewayDoctorContext, signal: AbortSignal): Promise<TLSSocket> {
   const host = hostOf(url);
   return new Promise((resolve, reject) => {
     const socket = connectTls({
@@ -125,9 +126,7 @@ function handshake({ url, authorities }: DoctorContext, signal: AbortSignal): Pr
       ALPNProtocols: ['http/1.1'],
       ...(authorities.length > 0 ? { ca: [...rootCertificates, ...authorities] } : {}),
     });
-    const late = (): void =>
-      void socket.destroy(Object.assign(new Error('no answer'), { code: 'ETIMEDOUT' }));
-    signal.addEventListener('abort', late, { once: true });
+    onAbort(signal, () => void socket.destroy(Object.assign(new Error('no answer'), { code: 'ETIMEDOUT' })));
     socket.once('secureConnect', () => resolve(socket));
     socket.on('error', reject);
     socket.once('close', () => reject(Object.assign(new Error('closed'), { code: 'ECONNRESET' })));
@@ -135,25 +134,25 @@ function handshake({ url, authorities }: DoctorContext, signal: AbortSignal): Pr
 }
 
 const meanings: Readonly<Record<string, string>> = {
-  CERT_HAS_EXPIRED: 'the certificate has ended: nobody gets in.',
-  CERT_NOT_YET_VALID: 'the certificate has not begun, or the clock of this machine is wrong.',
-  ERR_TLS_CERT_ALTNAME_INVALID: 'the certificate is for other names than that of publicUrl.',
-  ERR_SSL_WRONG_VERSION_NUMBER: 'what listens there does not speak TLS.',
-  ERR_SSL_PACKET_LENGTH_TOO_LONG: 'what listens there does not speak TLS.',
+  CERT_HAS_EXPIRED: 'the certificate has expired: no client can connect.',
+  CERT_NOT_YET_VALID: 'the certificate is not valid yet, or the clock of this machine is wrong.',
+  ERR_TLS_CERT_ALTNAME_INVALID: 'the certificate is for other names than the one in publicUrl.',
+  ERR_SSL_WRONG_VERSION_NUMBER: 'the program that listens there does not speak TLS.',
+  ERR_SSL_PACKET_LENGTH_TOO_LONG: 'the program that listens there does not speak TLS.',
 };
 
 const untrusted =
-  'it is issued by an authority that this machine does not know, or the web server does not send the certificates between. Clients fail the same way, unless they are told of the authority.';
+  'it is issued by an authority that this machine does not trust, or the web server does not send the intermediate certificates. Clients fail the same way, unless they are set up to trust the authority.';
 
-function badCertificate({ url }: DoctorContext, error: NodeJS.ErrnoException): Outcome {
+function badCertificate({ url }: GatewayDoctorContext, error: NodeJS.ErrnoException): GatewayOutcome {
   const { code = error.message } = error;
   const isUnknown = /SELF_SIGNED|UNABLE_TO|CERT_UNTRUSTED/.test(code);
-  return finding(tls, 'failed', {
-    what: `the certificate of ${hostOf(url)} is not good (${code})`,
+  return finding(tls, 'error', {
+    what: `the certificate of ${hostOf(url)} is not valid (${code})`,
     meaning: meanings[code] ?? (isUnknown ? untrusted : 'the handshake fails.'),
     advice: isUnknown
-      ? 'give the web server the whole chain; for an authority of your own, name it here with --ca-file and to clients with'
-      : 'put it right in the web server.',
+      ? 'configure the full chain in the web server; for an authority of your own, use --ca-file here, and on clients'
+      : 'fix it in the web server.',
     ...(isUnknown ? { lines: ['postern setup --ca-file FILE'] } : {}),
   });
 }

@@ -1,38 +1,39 @@
 import { WebSocket } from 'ws';
 import { rootCertificates } from 'node:tls';
+import { onAbort } from '../../base/deadline.ts';
 import { formatTarget } from '../../protocol/target.ts';
-import { finding, unchecked } from './check.ts';
-import type { Check, DoctorContext } from './check.ts';
+import { finding, skip } from './check.ts';
+import type { GatewayCheck, GatewayDoctorContext } from './check.ts';
 import { cutTooSoon } from './idle.ts';
 
-/** Whether a tunnel opens through everything, and lives when nothing is said in it. */
-export const tunnel: Check = {
+/** Whether a tunnel opens end to end, and survives idle time. */
+export const tunnel: GatewayCheck = {
   name: 'tunnel',
   title: 'tunnel',
   needs: ['passing'],
   limitMs: 60_000,
-  async run({ passing, front }, place, signal) {
-    const { token, host, config, idleSeconds } = place;
-    if (host === undefined) return unchecked(tunnel, 'no host was named (--host HOST opens a tunnel to it)');
-    if (token === undefined) return unchecked(tunnel, `the key ${config.keyFile} cannot be read here`);
-    if (passing?.includes('websocket') !== true) return unchecked(tunnel, 'no WebSocket arrives');
+  async run({ passing, front }, context, signal) {
+    const { token, host, config, idleSeconds } = context;
+    if (host === undefined) return skip(tunnel, 'no host was named (--host HOST opens a tunnel to it)');
+    if (token === undefined) return skip(tunnel, `the key ${config.keyFile} cannot be read here`);
+    if (passing?.includes('websocket') !== true) return skip(tunnel, 'no WebSocket arrives');
     const held = await hold(
-      place,
+      context,
       { token, path: `tcp/${encodeURIComponent(host.host)}/${host.port}/` },
       signal,
     );
     if (held.kind === 'refused') {
-      return finding(tunnel, 'failed', {
+      return finding(tunnel, 'error', {
         what: `no tunnel to ${formatTarget(host)} opens: ${held.why}`,
-        meaning: 'the way in is good; what is behind it, or the rules, are not.',
-        advice: 'the log of the gateway has the reason; a rule is explained by',
+        meaning: 'requests reach the gateway, but the rules, the network policy or the target refuse.',
+        advice: 'see the log of the gateway for the reason; to explain a rule, run',
         lines: [`postern-gateway explain --as CLAIMS.json ${formatTarget(host)}`],
       });
     }
-    const greeting = held.greeting === '' ? 'it says nothing' : `it says ${JSON.stringify(held.greeting)}`;
+    const greeting = held.greeting === '' ? 'it says nothing' : `its greeting: ${JSON.stringify(held.greeting)}`;
     const opened = `a tunnel to ${formatTarget(host)} opens, ${greeting}`;
-    if (held.kind === 'cut' && !signal.aborted) return cutTooSoon(tunnel, held.afterMs, { place, front });
-    return finding(tunnel, 'good', { what: `${opened}, and lives through ${idleSeconds} s without a word` });
+    if (held.kind === 'cut' && !signal.aborted) return cutTooSoon(tunnel, held.afterMs, { context, front });
+    return finding(tunnel, 'ok', { what: `${opened}, and survives ${idleSeconds} s of silence` });
   },
 };
 
@@ -41,9 +42,9 @@ type Held =
   | { readonly kind: 'cut'; readonly greeting: string; readonly afterMs: number }
   | { readonly kind: 'alive'; readonly greeting: string };
 
-/** Opens a tunnel and says nothing in it, not even pings: only what the gateway sends keeps it. */
+/** Opens a tunnel and sends nothing in it, not even pings: only what the gateway sends keeps it alive. */
 function hold(
-  { url, authorities, idleSeconds }: DoctorContext,
+  { url, authorities, idleSeconds }: GatewayDoctorContext,
   { token, path }: { readonly token: string; readonly path: string },
   signal: AbortSignal,
 ): Promise<Held> {
@@ -56,17 +57,17 @@ function hold(
     });
     let greeting = '';
     let silentSince: number | undefined;
-    const settle = (held: Held): void => {
+    const finish = (held: Held): void => {
       resolve(held);
       clearTimeout(timer);
       socket.terminate();
     };
     let timer: NodeJS.Timeout | undefined;
-    const lived = (): void => settle({ kind: 'alive', greeting });
+    const onEnd = (): void => finish({ kind: 'alive', greeting });
     socket.once('open', () => {
       silentSince = performance.now();
-      timer = setTimeout(lived, idleSeconds * 1000);
-      signal.addEventListener('abort', lived, { once: true });
+      timer = setTimeout(onEnd, idleSeconds * 1000);
+      if (!signal.aborted) onAbort(signal, onEnd);
     });
     socket.on('message', (data: Buffer) => {
       silentSince = performance.now();
@@ -75,13 +76,13 @@ function hold(
     socket.on('ping', () => (silentSince = performance.now()));
     socket.once('unexpected-response', (_request, response) => {
       response.resume();
-      settle({ kind: 'refused', why: `the answer is ${response.statusCode}` });
+      finish({ kind: 'refused', why: `the answer is ${response.statusCode}` });
     });
     socket.on('error', (error) => {
-      if (silentSince === undefined) settle({ kind: 'refused', why: error.message });
+      if (silentSince === undefined) finish({ kind: 'refused', why: error.message });
     });
     socket.once('close', () =>
-      settle({ kind: 'cut', greeting, afterMs: performance.now() - (silentSince ?? performance.now()) }),
+      finish({ kind: 'cut', greeting, afterMs: performance.now() - (silentSince ?? performance.now()) }),
     );
   });
 }

@@ -2,11 +2,11 @@ import { randomBytes } from 'node:crypto';
 import type { Finding } from '../../diagnostics/finding.ts';
 import { entryFacts } from '../../protocol/entries.ts';
 import type { EntryName } from '../../protocol/entries.ts';
-import type { Check, Facts, DoctorContext } from './check.ts';
+import type { GatewayCheck, GatewayFacts, GatewayDoctorContext } from './check.ts';
 import { linesFor } from './fronts.ts';
 import type { Topic } from './fronts.ts';
 import { codeIn, probe } from './probe.ts';
-import type { ProbeResponse, Knock } from './probe.ts';
+import type { ProbeResponse, ProbeRequest } from './probe.ts';
 
 const target = { host: 'postern-doctor.invalid', port: '22' };
 
@@ -14,7 +14,7 @@ const target = { host: 'postern-doctor.invalid', port: '22' };
  * A request for a tunnel by this entry without credentials, which the gateway refuses with a 401; undefined for an entry
  * that needs nothing but ordinary requests.
  */
-function tunnelRequest(entry: EntryName): Knock | undefined {
+function tunnelRequest(entry: EntryName): ProbeRequest | undefined {
   const { method, path, upgrade, subprotocol } = entryFacts(entry);
   if (method === 'CONNECT') {
     const authority = `${target.host}:${target.port}`;
@@ -31,33 +31,33 @@ function tunnelRequest(entry: EntryName): Knock | undefined {
 }
 
 /** Whether requests for tunnels arrive as such, for each entry of the configuration. */
-export const upgrades: Check = {
+export const upgrades: GatewayCheck = {
   name: 'upgrades',
-  title: 'ways in',
+  title: 'entries',
   needs: ['isForwarded'],
   limitMs: 20_000,
-  async run(found, place, signal) {
+  async run(found, context, signal) {
     const findings: Finding[] = [];
     const passing: string[] = [];
-    for (const entry of place.config.entries) {
-      const question = tunnelRequest(entry);
-      if (question === undefined) {
+    for (const entry of context.config.entries) {
+      const request = tunnelRequest(entry);
+      if (request === undefined) {
         passing.push(entry);
-        const speaker = { check: `entry-${entry}`, title: entry };
+        const id = { check: `entry-${entry}`, title: entry };
         findings.push({
-          ...speaker,
-          verdict: 'good',
+          ...id,
+          status: 'ok',
           what: 'ordinary requests arrive, and it needs no others',
         });
         continue;
       }
-      const answer = await probe(place, question, signal);
+      const answer = await probe(context, request, signal);
       if (arrived(answer)) passing.push(entry);
-      findings.push(findingOf(entry, answer, { place, front: found.front }));
+      findings.push(findingOf(entry, answer, { context, front: found.front }));
     }
     const isAnyPassing = passing.length > 0;
     return {
-      findings: findings.map((finding) => (isAnyPassing ? lighter(finding) : finding)),
+      findings: findings.map((finding) => (isAnyPassing ? asWarning(finding) : finding)),
       found: { passing },
     };
   },
@@ -73,7 +73,7 @@ function upgradeHeaders(token: string): Record<string, string> {
   };
 }
 
-/** It is the gateway that asks to sign in, and it does so only for a tunnel. */
+/** Whether the gateway itself answered, which requires a sign-in only for tunnels. */
 function arrived(answer: ProbeResponse): boolean {
   return codeIn(answer) === 'TOKEN_INVALID' || isRefusedConnect(answer);
 }
@@ -86,31 +86,31 @@ function isRefusedConnect({ status, headers }: ProbeResponse): boolean {
 function findingOf(
   entry: EntryName,
   answer: ProbeResponse,
-  { place, front }: { readonly place: DoctorContext; readonly front: Facts['front'] },
+  { context, front }: { readonly context: GatewayDoctorContext; readonly front: GatewayFacts['front'] },
 ): Finding {
-  const speaker = { check: `entry-${entry}`, title: entry };
-  if (arrived(answer)) return { ...speaker, verdict: 'good', what: 'a request for a tunnel arrives' };
+  const id = { check: `entry-${entry}`, title: entry };
+  if (arrived(answer)) return { ...id, status: 'ok', what: 'a request for a tunnel arrives' };
   if (entry === 'connect') {
     const what = `not checked: ${front ?? 'the web server'} answers ${answer.status} to CONNECT, as most do`;
-    return { ...speaker, verdict: 'unchecked', what };
+    return { ...id, status: 'skipped', what };
   }
   const topic: Topic = entryFacts(entry).upgrade === 'websocket' ? 'upgrade' : 'connect-tcp';
   const isStripped = codeIn(answer) === 'UPGRADE_REQUIRED';
   return {
-    ...speaker,
-    verdict: 'failed',
+    ...id,
+    status: 'error',
     what: isStripped
-      ? 'the request arrives without its field Upgrade'
+      ? 'the request arrives without its Upgrade field'
       : `the web server answers ${answer.status} itself`,
-    meaning: 'clients cannot open a tunnel this way.',
-    advice: 'put this in:',
-    lines: linesFor(topic, front, place.config),
+    meaning: 'clients cannot open a tunnel by this entry.',
+    advice: 'add this:',
+    lines: linesFor(topic, front, context.config),
   };
 }
 
-/** Clients take another way, as long as there is one. */
-function lighter(finding: Finding): Finding {
-  if (finding.verdict !== 'failed') return finding;
-  const meaning = 'clients cannot open a tunnel this way, and take another.';
-  return { ...finding, verdict: 'costly', meaning };
+/** A warning as long as clients have another entry. */
+function asWarning(finding: Finding): Finding {
+  if (finding.status !== 'error') return finding;
+  const meaning = 'clients cannot open a tunnel by this entry, and use another.';
+  return { ...finding, status: 'warning', meaning };
 }

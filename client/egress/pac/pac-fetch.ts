@@ -1,3 +1,4 @@
+import { deadlineSignal } from '../../../base/deadline.ts';
 import { requestJson } from '../../http/json-request.ts';
 import type { JsonResponse } from '../../http/json-request.ts';
 import { ClientError, toFailure } from '../../errors/failure.ts';
@@ -9,17 +10,12 @@ const fetchMs = 5000;
 const maxBytes = 1024 * 1024;
 const maxRedirections = 3;
 
-/** Fetches a PAC file, straight and within 5 s. Throws `PAC_FAILED`. */
+/** Fetches a PAC file by a direct connection, within 5 s. Throws `PAC_FAILED`. */
 export async function fetchPac(url: URL, trust: TrustSources, signal: AbortSignal): Promise<string> {
-  const limit = new AbortController();
-  const stop = (): void => limit.abort();
-  const timer = setTimeout(stop, fetchMs);
-  signal.addEventListener('abort', stop, { once: true });
-  if (signal.aborted) stop();
   try {
-    return await follow(url, trust, limit.signal);
+    return await follow(url, trust, deadlineSignal(signal, fetchMs));
   } catch (cause) {
-    // The path may hold a secret.
+    // Without the path, which can hold a secret.
     throw new ClientError(
       'PAC_FAILED',
       `cannot fetch the PAC file of ${url.host}: ${toFailure(cause).message}`,
@@ -27,9 +23,6 @@ export async function fetchPac(url: URL, trust: TrustSources, signal: AbortSigna
         cause,
       },
     );
-  } finally {
-    clearTimeout(timer);
-    signal.removeEventListener('abort', stop);
   }
 }
 
@@ -47,10 +40,10 @@ async function follow(url: URL, trust: TrustSources, signal: AbortSignal): Promi
     if (!isMoved || !URL.canParse(location, at)) throw new ClientError('PAC_FAILED', `it answered ${status}`);
     const next = new URL(location, at);
     if (next.protocol !== 'https:' && (next.protocol !== 'http:' || at.protocol === 'https:'))
-      throw new ClientError('PAC_FAILED', 'it sends us to a place that is less safe');
+      throw new ClientError('PAC_FAILED', 'it redirects from https to an insecure URL');
     at = next;
   }
-  throw new ClientError('PAC_FAILED', 'it sends us around in a circle');
+  throw new ClientError('PAC_FAILED', 'it redirects too often');
 }
 
 async function readText({ answer: { response } }: JsonResponse): Promise<string> {

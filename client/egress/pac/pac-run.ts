@@ -2,34 +2,35 @@ import { existsSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { Worker } from 'node:worker_threads';
+import { onAbort } from '../../../base/deadline.ts';
 import { ClientError } from '../../errors/failure.ts';
-import { printable } from '../../os/printable.ts';
+import { printable } from '../../os/terminal.ts';
 
-/** The question to a PAC file. */
-export interface PacQuestion {
+/** A request to a PAC file. */
+export interface PacRequest {
   readonly script: string;
   readonly url: string;
   readonly host: string;
 }
 
-/** What the thread that runs it says. */
-export type PacAnswer = { readonly said: string } | { readonly failed: string };
+/** The response of the thread that runs it. */
+export type PacResponse = { readonly result: string } | { readonly failed: string };
 
-/** With the names that it looks up. */
+/** Time limit including name lookups. */
 const runMs = 5000;
 const maxHeapMiB = 128;
 
 /** Runs a PAC file in a sandbox in a thread of its own, within 5 s. Throws `PAC_FAILED`. */
-export async function runPac(question: PacQuestion, signal: AbortSignal): Promise<string> {
+export async function runPac(request: PacRequest, signal: AbortSignal): Promise<string> {
   const path = workerPath();
-  // Somebody may have copied the one file only.
+  // Only the main file may have been copied.
   if (!existsSync(path))
-    throw new ClientError('PAC_FAILED', `PAC files need ${path}, which came with postern and is not there`);
+    throw new ClientError('PAC_FAILED', `PAC files need ${path}, a part of postern that is missing`);
   const worker = new Worker(path, {
-    workerData: question,
+    workerData: request,
     env: {},
     execArgv: [],
-    // Its outputs are not ours: stdout carries SSH.
+    // Its output must not get into ours: stdout carries SSH.
     stdout: true,
     stderr: true,
     resourceLimits: { maxOldGenerationSizeMb: maxHeapMiB },
@@ -45,33 +46,32 @@ function answerOf(worker: Worker, signal: AbortSignal): Promise<string> {
   return new Promise((resolve, reject) => {
     const stop = (): void => {
       clearTimeout(timer);
-      signal.removeEventListener('abort', late);
+      removeListener();
     };
     const fail = (what: string, cause?: unknown): void => {
       stop();
       reject(new ClientError('PAC_FAILED', `the PAC file ${what}`, { cause }));
     };
-    const late = (): void => fail('does not come to an end');
-    const timer = setTimeout(late, runMs);
-    signal.addEventListener('abort', late, { once: true });
-    if (signal.aborted) late();
-    worker.once('message', (answer: PacAnswer) => {
-      if ('failed' in answer) return fail(`does not run: ${shown(answer.failed)}`);
+    const onTimeout = (): void => fail('does not finish');
+    const timer = setTimeout(onTimeout, runMs);
+    const removeListener = onAbort(signal, onTimeout);
+    worker.once('message', (answer: PacResponse) => {
+      if ('failed' in answer) return fail(`does not run: ${excerpt(answer.failed)}`);
       stop();
-      resolve(answer.said);
+      resolve(answer.result);
     });
-    worker.on('error', (error: Error) => fail(`does not run: ${shown(error.message)}`, error));
-    worker.once('exit', () => fail('ended without an answer'));
+    worker.on('error', (error: Error) => fail(`does not run: ${excerpt(error.message)}`, error));
+    worker.once('exit', () => fail('ended without a result'));
   });
 }
 
-function shown(text: string): string {
+function excerpt(text: string): string {
   return printable(text).slice(0, 200);
 }
 
 declare const __filename: string | undefined;
 
-/** Beside the bundle there is a second file, so that those who have no PAC file need not read it. */
+/** The worker is a second file beside the bundle, so that it is not loaded without a PAC file. */
 function workerPath(): string {
   if (typeof __filename === 'string') return join(dirname(__filename), 'postern-pac.cjs');
   return fileURLToPath(new URL('pac-worker.ts', import.meta.url));

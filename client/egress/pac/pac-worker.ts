@@ -8,15 +8,15 @@ import { parentPort, workerData } from 'node:worker_threads';
 import { brotliDecompressSync } from 'node:zlib';
 import { createPacResolver } from 'pac-resolver';
 import { QuickJS } from 'quickjs-wasi';
-import type { PacAnswer, PacQuestion } from './pac-run.ts';
+import type { PacResponse, PacRequest } from './pac-run.ts';
 
-/** Put in by the build: the WebAssembly of QuickJS, packed. The sources read it from its package. */
+/** Defined by the build: the WebAssembly of QuickJS, compressed. The sources read it from its package. */
 declare const POSTERN_QUICKJS: string | undefined;
 
 const memoryBytes = 64 * 1024 * 1024;
 const pageBytes = 64 * 1024;
 
-/** PAC files look up what only the company's own servers know; elsewhere that must not take all the time there is. */
+/** PAC files look up names that only the company's own DNS has; elsewhere that must not use up all the time. */
 const lookupMs = 1500;
 
 function address4(host: string): Promise<string | null> {
@@ -33,7 +33,7 @@ function number4(address: string): number {
   return address.split('.').reduce((sum, byte) => sum * 256 + Number(byte), 0);
 }
 
-/** Functions of a PAC file that the package would let wait for ever, print, or ask a public server. */
+/** Functions of a PAC file that in the package could wait for ever, print, or query a public server. */
 const own = {
   alert(): void {},
   async dnsResolve(host: unknown): Promise<string | null> {
@@ -62,7 +62,7 @@ function routedAddress(): Promise<string | undefined> {
       resolve(address);
     };
     socket.once('error', () => give(undefined));
-    // A public address that stands for none (RFC 5737).
+    // A public address for documentation (RFC 5737).
     socket.once('connect', () => give(socket.address().address));
     socket.connect(53, '192.0.2.1');
   });
@@ -73,7 +73,7 @@ function firstAddress(): string {
   return all.find(({ internal, family }) => !internal && family === 'IPv4')?.address ?? '127.0.0.1';
 }
 
-async function answer({ script, url, host }: PacQuestion): Promise<PacAnswer> {
+async function evaluate({ script, url, host }: PacRequest): Promise<PacResponse> {
   try {
     const packed = typeof POSTERN_QUICKJS === 'string' ? POSTERN_QUICKJS : undefined;
     // The sandbox's own limit does not count large blocks.
@@ -82,11 +82,11 @@ async function answer({ script, url, host }: PacQuestion): Promise<PacAnswer> {
       memoryLimit: memoryBytes,
       ...(packed === undefined ? {} : { wasm: brotliDecompressSync(Buffer.from(packed, 'base64')) }),
     });
-    const said: unknown = await createPacResolver(sandbox, script, { sandbox: own })(url, host);
-    return { said: typeof said === 'string' ? said : '' };
+    const result: unknown = await createPacResolver(sandbox, script, { sandbox: own })(url, host);
+    return { result: typeof result === 'string' ? result : '' };
   } catch (error) {
     return { failed: error instanceof Error ? error.message : String(error) };
   }
 }
 
-void answer(workerData as PacQuestion).then((said) => parentPort!.postMessage(said, []));
+void evaluate(workerData as PacRequest).then((result) => parentPort!.postMessage(result, []));

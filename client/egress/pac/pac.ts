@@ -10,14 +10,14 @@ import { parseProxy } from '../proxy/proxy-url.ts';
 import type { Proxy, ProxyScheme, Hop } from '../proxy/proxy-url.ts';
 import type { TrustSources } from '../tls/tls.ts';
 
-/** The largest of big companies have some 100 KiB. */
+/** Those of large companies have some 100 KiB. */
 export const maxPacBytes = 1024 * 1024;
 
-/** More would only be tried when all before them are dead. */
-const maxSteps = 8;
+/** Further hops would be tried only when all of these fail. */
+const maxHops = 8;
 
-/** What the PAC file at a URL or an absolute path says about the gateway. Throws `PAC_FAILED`. */
-export async function askPac(
+/** Evaluates the PAC file at a URL or an absolute path for the gateway. Throws `PAC_FAILED`. */
+export async function evaluatePac(
   location: string,
   {
     gateway,
@@ -27,15 +27,15 @@ export async function askPac(
 ): Promise<readonly Hop[]> {
   const script = await readPac(location, trust, signal);
   const host = isIP(gateway.host) === 6 ? `[${gateway.host}]` : gateway.host;
-  // Browsers show no more of an https URL than this.
+  // Browsers pass no more of an https URL than this.
   const url = `https://${host}${gateway.port === 443 ? '' : `:${gateway.port}`}/`;
-  const said = await runPac({ script, url, host: gateway.host }, signal);
-  return stepsOf(said);
+  const result = await runPac({ script, url, host: gateway.host }, signal);
+  return parsePacResult(result);
 }
 
 async function readPac(location: string, trust: TrustSources, signal: AbortSignal): Promise<string> {
   if (/^https?:\/\//i.test(location)) {
-    if (!URL.canParse(location)) throw new ClientError('PAC_FAILED', 'the URL of the PAC file is none');
+    if (!URL.canParse(location)) throw new ClientError('PAC_FAILED', 'the PAC file URL is not valid');
     return fetchPac(new URL(location), trust, signal);
   }
   try {
@@ -56,20 +56,20 @@ const schemes: Readonly<Record<string, ProxyScheme>> = {
   SOCKS5: 'socks5h',
 };
 
-/** Reads `PROXY a:3128; SOCKS b; DIRECT`. Nothing at all means straight on. Throws `PAC_FAILED` when nothing in it can be used. */
-export function stepsOf(said: string): readonly Hop[] {
-  const directives = said.split(';').flatMap((each) => each.trim() || []);
+/** Parses `PROXY a:3128; SOCKS b; DIRECT`. An empty text means direct. Throws `PAC_FAILED` when no directive is usable. */
+export function parsePacResult(result: string): readonly Hop[] {
+  const directives = result.split(';').flatMap((each) => each.trim() || []);
   if (directives.length === 0) return ['direct'];
-  const steps = directives.slice(0, maxSteps).flatMap((directive) => stepOf(directive) ?? []);
-  if (steps.length > 0) return steps;
-  throw new ClientError('PAC_FAILED', 'the PAC file names no proxy that is known here');
+  const hops = directives.slice(0, maxHops).flatMap((directive) => parseDirective(directive) ?? []);
+  if (hops.length > 0) return hops;
+  throw new ClientError('PAC_FAILED', 'the PAC file names no supported proxy');
 }
 
-function stepOf(directive: string): Hop | undefined {
+function parseDirective(directive: string): Hop | undefined {
   const [kind = '', address, ...more] = directive.split(/\s+/);
   if (kind.toUpperCase() === 'DIRECT') return 'direct';
   const scheme = schemes[kind.toUpperCase()];
-  // A PAC file comes from the network: it has no business with passwords.
+  // A PAC file comes from the network: it must not set passwords.
   if (scheme === undefined || address === undefined || more.length > 0 || address.includes('@'))
     return undefined;
   try {

@@ -2,19 +2,18 @@ import type { ProxyCredentials } from './credentials.ts';
 import type { AuthExchange } from './scheme.ts';
 import { SchemeUnavailable } from './scheme.ts';
 
-/** RFC 7617, in UTF-8: the password itself, to whoever listens on the way to the proxy. */
+/** Basic (RFC 7617), in UTF-8: sends the password itself, readable for an eavesdropper before the proxy. */
 export function basic({ user, password }: ProxyCredentials): AuthExchange {
-  let isSaid = false;
+  let isSent = false;
   return {
     isInProgress: false,
     get hasSentCredential() {
-      return isSaid;
+      return isSent;
     },
     answer() {
-      if (isSaid) return undefined;
-      if (user.includes(':'))
-        throw new SchemeUnavailable('Basic has no way to write a user name with a colon');
-      isSaid = true;
+      if (isSent) return undefined;
+      if (user.includes(':')) throw new SchemeUnavailable('Basic does not allow a colon in the user name');
+      isSent = true;
       return `Basic ${Buffer.from(`${user}:${password.reveal()}`).toString('base64')}`;
     },
   };

@@ -1,10 +1,10 @@
-/** One offer of a `Proxy-Authenticate` header (RFC 9110 §11.3). */
+/** One challenge of a `Proxy-Authenticate` header (RFC 9110 §11.3). */
 export interface ProxyChallenge {
   /** In lower case. */
   readonly scheme: string;
   /** The bare token of NTLM and Negotiate. */
   readonly token?: string;
-  /** By their names in lower case; of two with the same name the first counts. */
+  /** By name in lower case; of two with the same name the first one is used. */
   readonly params: ReadonlyMap<string, string>;
 }
 
@@ -13,11 +13,11 @@ const bareToken = /[ \t]+([A-Za-z0-9._~+/-]+=*)(?=[ \t]*(?:,|$))/y;
 const param = /[ \t]*([A-Za-z0-9!#$%&'*+.^_`|~-]+)[ \t]*=[ \t]*(?:"((?:[^"\\]|\\.)*)"|([^\s",]+))/y;
 const junk = /(?:"(?:[^"\\]|\\.)*"?|[^,"])*/y;
 const separators = /[ \t,]*/y;
-const most = 32;
+const maxChallenges = 32;
 
-/** Reads `Proxy-Authenticate`, one line or several; what is no challenge is skipped. */
+/** Parses `Proxy-Authenticate`, one line or several; malformed parts are skipped. */
 export function parseChallenges(header: string | readonly string[]): ProxyChallenge[] {
-  return [header].flat().flatMap(parseLine).slice(0, most);
+  return [header].flat().flatMap(parseLine).slice(0, maxChallenges);
 }
 
 function parseLine(line: string): ProxyChallenge[] {

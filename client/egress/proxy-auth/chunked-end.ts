@@ -1,4 +1,4 @@
-/** A chunk or a trailer that is longer than this is none. */
+/** Maximum length of a chunk header or trailer line. */
 const maxLineBytes = 4096;
 
 /** Finds the end of a chunked body (RFC 9112 §7.1) without keeping it. */

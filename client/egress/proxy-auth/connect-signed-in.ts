@@ -5,19 +5,19 @@ import type { Target } from '../../../protocol/target.ts';
 import { parseChallenges } from './challenge.ts';
 import type { ProxyChallenge } from './challenge.ts';
 import { drain } from './drain.ts';
-import { dropCredentials, findCredentials, formatHint } from './find-credentials.ts';
+import { dropCredentials, findCredentials, printStoringHint } from './find-credentials.ts';
 import type { ProxyCredentialSources } from './find-credentials.ts';
 import { loadKerberos } from './kerberos-package.ts';
 import type { ProxyMemory } from './proxy-state.ts';
 import { Refusals } from './rejected-passwords.ts';
 import { Negotiation } from './negotiation.ts';
 
-/** How many refusals with 407 are answered. NTLM needs two, a scheme that does not work before it the third. */
+/** How many 407 responses are answered. NTLM needs two, and a scheme that fails before it the third. */
 const maxRounds = 3;
 
-/** The conversation with one proxy about one CONNECT. */
-export interface ProxyLine {
-  /** What a message calls the proxy. */
+/** Opens connections to one proxy and sends CONNECT on them. */
+export interface ProxyConnector {
+  /** The proxy's name in messages. */
   readonly name: string;
   readonly proxy: Target;
   readonly tls: boolean;
@@ -25,32 +25,32 @@ export interface ProxyLine {
   readonly authority: string;
   readonly signal: AbortSignal;
   open(): Promise<Socket>;
-  /** Asks for the tunnel; the socket is destroyed when it throws. */
-  ask(socket: Socket, authorization: string | undefined): Promise<HttpResponse>;
-  /** What an answer means that is neither yes nor 407. */
+  /** Sends the CONNECT request; the socket is destroyed when it throws. */
+  requestTunnel(socket: Socket, authorization: string | undefined): Promise<HttpResponse>;
+  /** The error for a response that is neither a success nor a 407. */
   refusal(answer: HttpResponse): ClientError;
 }
 
-/** A connection, and the 407 that has come by it. */
+/** A connection, and the 407 response received on it. */
 export interface ChallengedResponse {
   readonly socket: Socket;
   readonly answer: HttpResponse;
 }
 
 /**
- * Gets through a proxy that wants a sign-in. `first` is the 407 that said so; without it the proxy is known. Few at a
- * time sign in at one proxy. The caller owns the socket. Throws `PROXY_SIGN_IN` and what `line` throws.
+ * Connects through a proxy that requires a sign-in. `first` is the 407 response that said so; without it the proxy is
+ * known. Only a few sign in to one proxy at a time. The caller owns the socket. Throws `PROXY_SIGN_IN` and what `line` throws.
  */
 export async function connectSignedIn(
-  line: ProxyLine,
+  line: ProxyConnector,
   sources: ProxyCredentialSources,
   { memory, first }: { readonly memory: ProxyMemory; readonly first?: ChallengedResponse },
 ): Promise<Socket> {
   const isReusable = first !== undefined && (await drain(first.answer.response, first.socket));
   if (!isReusable) first?.socket.destroy();
-  const endTurn = await memory.turns.acquire(line.signal).catch((cause: unknown) => {
+  const release = await memory.signIns.acquire(line.signal).catch((cause: unknown) => {
     first?.socket.destroy();
-    throw new ClientError('GATEWAY_TIMEOUT', `${line.name} takes too long over other sign-ins`, { cause });
+    throw new ClientError('GATEWAY_TIMEOUT', `${line.name} takes too long for other sign-ins`, { cause });
   });
   try {
     let known = first && { offers: offersOf(first.answer), socket: isReusable ? first.socket : undefined };
@@ -58,7 +58,7 @@ export async function connectSignedIn(
       const signIn = signInOf(line, sources, memory);
       try {
         const socket = await negotiate(line, signIn, known);
-        formatHint(memory);
+        printStoringHint(memory);
         return socket;
       } catch (error) {
         if (!signIn.mayTryAgain) throw error;
@@ -66,17 +66,21 @@ export async function connectSignedIn(
       }
     }
   } finally {
-    endTurn();
+    release();
   }
 }
 
-/** What a proxy has offered, and the connection on which it did, where that can be used again. */
+/** The challenges of a proxy, and the connection they came by, where that can be used again. */
 interface Known {
   readonly offers: readonly ProxyChallenge[];
   readonly socket: Socket | undefined;
 }
 
-async function negotiate(line: ProxyLine, signIn: Negotiation, known: Known | undefined): Promise<Socket> {
+async function negotiate(
+  line: ProxyConnector,
+  signIn: Negotiation,
+  known: Known | undefined,
+): Promise<Socket> {
   let next = known === undefined ? await signIn.preemptive() : undefined;
   let now = known;
   for (let rounds = known === undefined ? 0 : 1; ; rounds++) {
@@ -91,18 +95,18 @@ async function negotiate(line: ProxyLine, signIn: Negotiation, known: Known | un
     socket ??= await line.open();
     let answer;
     try {
-      answer = await line.ask(socket, next);
+      answer = await line.requestTunnel(socket, next);
     } catch (error) {
       if (isFresh || continues || !isClosing(error)) throw error;
-      // It said that the connection would stay, and closed it all the same.
+      // The proxy announced a persistent connection, and closed it nevertheless.
       socket = await line.open();
-      answer = await line.ask(socket, next);
+      answer = await line.requestTunnel(socket, next);
     }
     if (answer.status >= 200 && answer.status < 300) {
       signIn.succeeded();
       return socket;
     }
-    // What tinyproxy says to a wrong password.
+    // tinyproxy answers 401 to a wrong password.
     const isAsking = answer.status === 407 || (answer.status === 401 && next !== undefined);
     if (!isAsking) {
       socket.destroy();
@@ -135,7 +139,7 @@ function offersOf({ response }: HttpResponse): readonly ProxyChallenge[] {
   return parseChallenges(ofProxy ?? ofServer ?? []);
 }
 
-/** While somebody thinks about a password, a proxy may lose its patience. */
+/** Whether the connection is still usable: while a person types a password, a proxy can time out. */
 function isOpen(socket: Socket): boolean {
   return !socket.destroyed && !socket.readableEnded && socket.writable;
 }
@@ -147,18 +151,18 @@ function isClosing(error: unknown): boolean {
   return false;
 }
 
-function brokenOff({ name }: ProxyLine): ClientError {
+function brokenOff({ name }: ProxyConnector): ClientError {
   return new ClientError(
     'PROXY_REFUSED',
-    `${name} closed the connection in the middle of a sign-in, which needs one connection from its start to its end`,
+    `${name} closed the connection during a sign-in that needs a single connection`,
   );
 }
 
-function signInOf(line: ProxyLine, sources: ProxyCredentialSources, memory: ProxyMemory): Negotiation {
+function signInOf(line: ProxyConnector, sources: ProxyCredentialSources, memory: ProxyMemory): Negotiation {
   const { name, proxy, tls, authority, signal } = line;
   return new Negotiation({
     name,
-    asking: { proxyHost: proxy.host, authority },
+    request: { proxyHost: proxy.host, authority },
     memory,
     ...(sources.given && { given: sources.given }),
     find: (wanted) => findCredentials({ name, proxy, tls }, sources, { memory, wanted, signal }),

@@ -17,30 +17,30 @@ export interface Nonce {
   count: number;
 }
 
-/** Lets `digest` go on with the nonce of the last time. */
+/** Lets `digest` reuse the last nonce. */
 export interface NonceMemory {
   nonce?: Nonce;
 }
 
-/** RFC 7616 with qop=auth, or without a qop as in RFC 2069. Nonces are used again until the proxy says they are stale. */
+/** RFC 7616 with qop=auth, or without a qop as in RFC 2069. Nonces are reused until the proxy reports them as stale. */
 export function digest(
   credentials: ProxyCredentials,
   asking: CredentialRequest,
   memory: NonceMemory = {},
 ): AuthExchange {
-  let isSaid = false;
+  let isSent = false;
   return {
     isInProgress: false,
     get hasSentCredential() {
-      return isSaid;
+      return isSent;
     },
     answer(challenges) {
       const isStale = challenges.some(({ params }) => params.get('stale')?.toLowerCase() === 'true');
-      if (isSaid && !isStale) return undefined;
+      if (isSent && !isStale) return undefined;
       if (challenges.length > 0) memory.nonce = { challenge: strongest(challenges), count: 0 };
       const { nonce } = memory;
       if (nonce === undefined) throw new SchemeUnavailable('there is no nonce yet');
-      isSaid = true;
+      isSent = true;
       nonce.count++;
       const request = { ...asking, count: nonce.count, clientNonce: randomBytes(16).toString('base64url') };
       return digestAnswer(nonce.challenge, credentials, request);
@@ -53,7 +53,7 @@ function strongest(challenges: readonly ProxyChallenge[]): ProxyChallenge {
     const found = challenges.find((challenge) => algorithmOf(challenge) === algorithm && isWhole(challenge));
     if (found) return found;
   }
-  throw new SchemeUnavailable('its Digest is of a kind that is not known');
+  throw new SchemeUnavailable('it offers no supported kind of Digest');
 }
 
 /** Without `-sess`. */
@@ -73,7 +73,7 @@ function qops(params: ProxyChallenge['params']): string[] | undefined {
     .map((each) => each.trim().toLowerCase());
 }
 
-/** What an answer is computed from, besides the challenge. */
+/** The input of a response besides the challenge. */
 export interface DigestRequest {
   readonly authority: string;
   readonly count: number;
@@ -96,7 +96,7 @@ export function digestAnswer(
   const hasQop = qops(params) !== undefined;
   const count = request.count.toString(16).padStart(8, '0');
 
-  // A header is read as Latin-1 here; what the proxy hashes are its bytes.
+  // Node.js decodes headers as Latin-1; the proxy hashes the bytes.
   const secret = hash([user, ':', latin1(realm), ':', password.reveal()]);
   const a1 = isSession ? hash([secret, ':', latin1(nonce), ':', clientNonce]) : secret;
   const a2 = hash([`${method}:${authority}`]);
@@ -126,7 +126,7 @@ function hashWith(algorithm: string): (parts: readonly (string | Buffer)[]) => s
     try {
       hash = createHash(name);
     } catch (cause) {
-      // As where only the algorithms of FIPS 140 are allowed.
+      // For example where only the algorithms of FIPS 140 are allowed.
       throw new SchemeUnavailable(`${algorithm} is not allowed on this machine`, undefined, { cause });
     }
     for (const part of parts) hash.update(part);

@@ -2,13 +2,13 @@ import type { IncomingMessage } from 'node:http';
 import type { Socket } from 'node:net';
 import { ChunkedEnd } from './chunked-end.ts';
 
-/** Pages about a sign-in have pictures at times; a new connection is cheaper than more than that. */
+/** Error pages can contain images; beyond this size a new connection is cheaper. */
 const maxBodyBytes = 256 * 1024;
 const drainMs = 3000;
 
 /**
- * Reads the body of a refusal off the connection. Whether the connection can be used for another request afterwards:
- * not when either end says otherwise, when the body has no end, is too large, slow or damaged, or when something follows it.
+ * Reads the body of a refusal off the connection. Resolves to whether the connection can be used for another request:
+ * not when either end announces its end, when the body has no end, is too large, slow or malformed, or is followed by data.
  */
 export function drain(response: IncomingMessage, socket: Socket): Promise<boolean> {
   const end = endOfBody(response);
@@ -41,10 +41,11 @@ export function drain(response: IncomingMessage, socket: Socket): Promise<boolea
 
 type FindEnd = (chunk: Buffer) => number | undefined;
 
-/** What finds the end of the body in the chunks of it, or undefined when the connection ends with this answer. */
+/** A function that finds the end of the body in its chunks, or undefined when the connection ends with this response. */
 function endOfBody({ headers, httpVersion }: IncomingMessage): FindEnd | undefined {
-  const said = `${headers.connection ?? ''},${String(headers['proxy-connection'] ?? '')}`.toLowerCase();
-  const words = said.split(',').map((word) => word.trim());
+  const connectionOptions =
+    `${headers.connection ?? ''},${String(headers['proxy-connection'] ?? '')}`.toLowerCase();
+  const words = connectionOptions.split(',').map((word) => word.trim());
   const stays = httpVersion === '1.1' || words.includes('keep-alive');
   if (words.includes('close') || !stays) return undefined;
   if (headers['transfer-encoding'] !== undefined) {

@@ -6,28 +6,28 @@ import { promptForCredentials } from './prompt.ts';
 import type { ProxyMemory } from './proxy-state.ts';
 import type { Wanted } from './negotiation.ts';
 
-/** Who signs in, in the order in which it counts. */
+/** Sources of credentials, in order of precedence. */
 export interface ProxyCredentialSources {
-  /** Of the proxy's URL or the environment. */
+  /** From the proxy's URL or the environment. */
   readonly given?: ProxyCredentials;
-  /** Of whom only the name is known. */
+  /** The user name, where only that is known. */
   readonly user?: string;
   readonly signIn: ProxySignIn;
 }
 
-/** Name and password for a proxy: given, or out of the keychain, or typed; each is asked for once in this process. */
+/** Finds user name and password for a proxy: given, from the keychain, or by a prompt; keychain and prompt are used once in a process. */
 export async function findCredentials(
   proxy: { readonly name: string; readonly proxy: Target; readonly tls: boolean },
-  { given, user, signIn: { isPromptAllowed: mayAsk } }: ProxyCredentialSources,
+  { given, user, signIn: { isPromptAllowed } }: ProxyCredentialSources,
   options: { readonly memory: ProxyMemory; readonly wanted: Wanted; readonly signal: AbortSignal },
 ): Promise<ProxyCredentials | undefined> {
   if (given !== undefined) return given;
   const { memory, wanted, signal } = options;
   const named = user === undefined ? {} : { user };
-  memory.kept ??= readKeychain({ ...proxy, ...named, mayAsk }, signal);
+  memory.kept ??= readKeychain({ ...proxy, ...named, isPromptAllowed }, signal);
   const kept = await memory.kept;
   if (kept !== undefined) return kept;
-  if (wanted.mayPrompt && mayAsk) {
+  if (wanted.mayPrompt && isPromptAllowed) {
     memory.typed ??= promptForCredentials(
       { proxy: proxy.name, ...named, wantsDomain: wanted.domain },
       signal,
@@ -35,15 +35,15 @@ export async function findCredentials(
   }
   const typed = await memory.typed;
   if (typed === undefined) {
-    // Who had no time may have it at the next connection; who has broken off is not asked again.
+    // After a timeout the next connection prompts again; after a cancelled prompt it does not.
     if (signal.aborted) memory.typed = undefined;
     return undefined;
   }
-  memory.tip ??= keychainReader({ ...proxy, user: typed.user, mayAsk })?.storing;
+  memory.storingCommand ??= keychainReader({ ...proxy, user: typed.user, isPromptAllowed })?.storing;
   return typed;
 }
 
-/** Forgets what was refused. Whether others may be had now: a password in a keychain may be an old one. */
+/** Drops refused credentials. Resolves to whether others can be found now: a password in a keychain can be outdated. */
 export async function dropCredentials(
   refused: ProxyCredentials,
   { signIn }: ProxyCredentialSources,
@@ -55,9 +55,9 @@ export async function dropCredentials(
   return true;
 }
 
-/** Says, once and after a password that was typed has turned out to be right, how to be asked no more. */
-export function formatHint(memory: ProxyMemory): void {
-  if (memory.tip === undefined || memory.hasTipped) return;
-  memory.hasTipped = true;
-  writeStderr(`postern: to be asked no more, keep the password: ${memory.tip}\n`);
+/** Prints, once and after a typed password was accepted, how to store it. */
+export function printStoringHint(memory: ProxyMemory): void {
+  if (memory.storingCommand === undefined || memory.hasPrintedHint) return;
+  memory.hasPrintedHint = true;
+  writeStderr(`postern: to avoid this prompt, store the password: ${memory.storingCommand}\n`);
 }

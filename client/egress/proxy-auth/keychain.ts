@@ -5,47 +5,47 @@ import type { Target } from '../../../protocol/target.ts';
 import { deadlineSignal } from '../../../base/deadline.ts';
 import type { ProxyCredentials } from './credentials.ts';
 
-/** A proxy as a keychain knows it. */
-export interface KeychainQuestion {
+/** A query to a keychain. */
+export interface KeychainQuery {
   readonly proxy: Target;
   readonly tls: boolean;
-  /** Of several entries, that of this user. */
+  /** Selects one of several entries. */
   readonly user?: string;
-  /** Whether the keychain may ask somebody to unlock it. */
-  readonly mayAsk: boolean;
+  /** Whether the keychain is allowed to prompt for unlocking. */
+  readonly isPromptAllowed: boolean;
 }
 
-/** A program that reads the keychain of a system, and what its output means. */
+/** A program that reads the keychain of a system, and the parser of its output. */
 export interface KeychainReader {
-  /** What a message calls it. */
+  /** Its name in messages. */
   readonly name: string;
-  /** No secret is in it: others on this machine can see it. */
+  /** Contains no secret: other users of this machine can see it. */
   readonly argv: readonly [program: string, ...args: string[]];
-  /** Name and password, from both outputs in one. */
+  /** Parses user name and password from the combined output. */
   parse(output: string): { readonly user: string; readonly password: string } | undefined;
-  /** The command by which a person puts a password there; it asks for it. */
+  /** The command that stores a password there, by a prompt. */
   readonly storing: string;
 }
 
 /** The reader for a system; undefined where there is none. */
 export function keychainReader(
-  question: KeychainQuestion,
+  query: KeychainQuery,
   platform: NodeJS.Platform = process.platform,
 ): KeychainReader | undefined {
-  if (platform === 'darwin') return macos(question);
-  if (platform === 'win32') return windows(question);
-  return platform === 'linux' || platform === 'freebsd' ? secretService(question) : undefined;
+  if (platform === 'darwin') return macos(query);
+  if (platform === 'win32') return windows(query);
+  return platform === 'linux' || platform === 'freebsd' ? secretService(query) : undefined;
 }
 
 const quiet = (text: string): string => `'${text.replaceAll("'", String.raw`'\''`)}'`;
 
 /** The entries that macOS itself keeps for proxies: `htpx` and `htsx`. */
-function macos({ proxy, tls, user }: KeychainQuestion): KeychainReader {
+function macos({ proxy, tls, user }: KeychainQuery): KeychainReader {
   const where = ['-s', proxy.host, '-P', String(proxy.port), '-r', tls ? 'htsx' : 'htpx'];
-  const whose = user === undefined ? [] : ['-a', user];
+  const account = user === undefined ? [] : ['-a', user];
   return {
     name: 'the keychain',
-    argv: ['/usr/bin/security', 'find-internet-password', ...where, ...whose, '-g'],
+    argv: ['/usr/bin/security', 'find-internet-password', ...where, ...account, '-g'],
     parse(output) {
       const account = quotedValue(/^\s*"acct"<blob>=(.*)$/m.exec(output)?.[1]);
       const password = quotedValue(/^password: (.*)$/m.exec(output)?.[1]);
@@ -62,14 +62,14 @@ function quotedValue(text = ''): string | undefined {
   return /^"(.*)"$/.exec(text.trim())?.[1];
 }
 
-/** The Secret Service of GNOME, KDE and others, by `secret-tool` of libsecret. */
-function secretService({ proxy, tls, user, mayAsk }: KeychainQuestion): KeychainReader {
+/** The Secret Service of GNOME, KDE and others, read by `secret-tool` of libsecret. */
+function secretService({ proxy, tls, user, isPromptAllowed }: KeychainQuery): KeychainReader {
   const attributes = ['protocol', tls ? 'https' : 'http', 'server', proxy.host, 'port', String(proxy.port)];
-  const whose = user === undefined ? [] : ['user', user];
-  const unlock = mayAsk ? ['--unlock'] : [];
+  const account = user === undefined ? [] : ['user', user];
+  const unlock = isPromptAllowed ? ['--unlock'] : [];
   return {
     name: 'the keyring',
-    argv: ['secret-tool', 'search', ...unlock, ...attributes, ...whose],
+    argv: ['secret-tool', 'search', ...unlock, ...attributes, ...account],
     parse(output) {
       const found = /^attribute\.user = (.*)$/m.exec(output)?.[1];
       const password = /^secret = (.*)$/m.exec(output)?.[1];
@@ -80,10 +80,10 @@ function secretService({ proxy, tls, user, mayAsk }: KeychainQuestion): Keychain
 }
 
 /**
- * The generic credential `postern:HOST:PORT` of the Credential Manager. `cmdkey` writes them and does not read them, so
- * that PowerShell has to; where it may not call the system (Constrained Language Mode), nothing is found.
+ * The generic credential `postern:HOST:PORT` of the Credential Manager. `cmdkey` writes but cannot read credentials, so
+ * PowerShell does; where it is not allowed to call the system (Constrained Language Mode), nothing is found.
  */
-function windows({ proxy }: KeychainQuestion): KeychainReader {
+function windows({ proxy }: KeychainQuery): KeychainReader {
   const target = `postern:${proxy.host}:${proxy.port}`;
   const script = `
 $ErrorActionPreference = 'Stop'
@@ -134,25 +134,25 @@ if ($found) { $found | ForEach-Object { [Convert]::ToBase64String([Text.Encoding
   };
 }
 
-/** A keychain that has to be unlocked asks a person. */
+/** Time for a person to unlock the keychain. */
 const unlockMs = 60_000;
 const lockedMs = 3000;
 const maxOutputBytes = 64 * 1024;
 
-/** What the keychain has for a proxy. Never throws: without an answer it is as if there were none. */
+/** Reads the credentials for a proxy from the keychain. Never throws: undefined where there are none. */
 export async function readKeychain(
-  question: KeychainQuestion,
+  query: KeychainQuery,
   signal: AbortSignal,
 ): Promise<ProxyCredentials | undefined> {
-  const reader = keychainReader(question);
+  const reader = keychainReader(query);
   if (reader === undefined) return undefined;
-  const limit = deadlineSignal(signal, question.mayAsk ? unlockMs : lockedMs);
+  const limit = deadlineSignal(signal, query.isPromptAllowed ? unlockMs : lockedMs);
   const found = reader.parse(await outputsOf(reader.argv, limit));
   if (found === undefined || found.password === '') return undefined;
   return { user: found.user, password: new Secret(found.password), source: reader.name };
 }
 
-/** Both outputs of a program; what it has printed so far when it fails or has to be ended. */
+/** Stdout and stderr of a program; partial output when it fails or is stopped. */
 function outputsOf([program, ...args]: KeychainReader['argv'], signal: AbortSignal): Promise<string> {
   return new Promise((resolve) => {
     const chunks: Buffer[] = [];
@@ -173,7 +173,7 @@ function outputsOf([program, ...args]: KeychainReader['argv'], signal: AbortSign
   });
 }
 
-/** Windows looks into the current directory first. */
+/** The absolute path on Windows, which would search the current directory first. */
 function systemPath(program: string): string {
   if (process.platform !== 'win32') return program;
   return join('C:\\Windows\\System32\\WindowsPowerShell\\v1.0', program);

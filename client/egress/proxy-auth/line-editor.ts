@@ -1,4 +1,4 @@
-/** Keys of a terminal in raw mode → a line. Knows Backspace, Ctrl-U, Enter, and Ctrl-C and Ctrl-D as a way out. */
+/** Edits a line from the keys of a terminal in raw mode: Backspace, Ctrl-U, Enter, and Ctrl-C and Ctrl-D to cancel. */
 export class LineEditor {
   readonly #echo: (text: string) => void;
   #characters: string[] = [];
@@ -8,7 +8,7 @@ export class LineEditor {
     this.#echo = echo;
   }
 
-  /** The line, once it has ended; what comes after its end is dropped. */
+  /** Returns the line once it has ended; keys after its end are dropped. */
   push(bytes: Buffer): { readonly text: string } | 'broken off' | undefined {
     for (const key of this.#decoder.decode(bytes, { stream: true })) {
       if (key === '\r' || key === '\n') return { text: this.#characters.join('') };
@@ -28,7 +28,7 @@ export class LineEditor {
   }
 
   #erase(count: number): void {
-    const gone = this.#characters.splice(Math.max(0, this.#characters.length - count), count);
-    this.#echo('\b \b'.repeat(gone.length));
+    const erased = this.#characters.splice(Math.max(0, this.#characters.length - count), count);
+    this.#echo('\b \b'.repeat(erased.length));
   }
 }

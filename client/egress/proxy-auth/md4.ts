@@ -18,35 +18,35 @@ const rounds: readonly {
   mixer: Mixer;
   added: number;
   words: readonly number[];
-  turns: readonly number[];
+  shifts: readonly number[];
 }[] = [
   {
     mixer: (x, y, z) => (x & y) | (~x & z),
     added: 0,
     words: [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15],
-    turns: [3, 7, 11, 19],
+    shifts: [3, 7, 11, 19],
   },
   {
     mixer: (x, y, z) => (x & y) | (x & z) | (y & z),
     added: 0x5a827999,
     words: [0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15],
-    turns: [3, 5, 9, 13],
+    shifts: [3, 5, 9, 13],
   },
   {
     mixer: (x, y, z) => x ^ y ^ z,
     added: 0x6ed9eba1,
     words: [0, 8, 4, 12, 2, 10, 6, 14, 1, 9, 5, 13, 3, 11, 7, 15],
-    turns: [3, 9, 11, 15],
+    shifts: [3, 9, 11, 15],
   },
 ];
 
 function mix(state: Uint32Array, block: Buffer): void {
   let [a, b, c, d] = [...state] as [number, number, number, number];
-  for (const { mixer, added, words, turns } of rounds) {
+  for (const { mixer, added, words, shifts } of rounds) {
     words.forEach((word, step) => {
       const sum = (a + mixer(b, c, d) + block.readUInt32LE(word * 4) + added) >>> 0;
-      const turn = turns[step % 4]!;
-      [a, b, c, d] = [d, ((sum << turn) | (sum >>> (32 - turn))) >>> 0, b, c];
+      const shift = shifts[step % 4]!;
+      [a, b, c, d] = [d, ((sum << shift) | (sum >>> (32 - shift))) >>> 0, b, c];
     });
   }
   [a, b, c, d].forEach((word, index) => (state[index] = state[index]! + word));

@@ -1,23 +1,23 @@
 import { isAddress } from '../../../protocol/target.ts';
-import { printable } from '../../os/printable.ts';
+import { printable } from '../../os/terminal.ts';
 import { splitUser } from './credentials.ts';
 import type { ProxyCredentials } from './credentials.ts';
 import type { KerberosClient, LoadKerberos } from './kerberos-package.ts';
 import { SchemeUnavailable } from './scheme.ts';
 import type { CredentialRequest, AuthExchange } from './scheme.ts';
 
-/** Of a ticket nothing is handed on, and the proxy need not prove itself: this is no more than the way to TLS. */
+/** No delegation and no mutual authentication: the proxy only forwards TLS. */
 const noFlags = 0;
 
-/** How to begin. */
+/** How to start. */
 export interface NegotiateOptions {
   readonly load: LoadKerberos;
   readonly platform: NodeJS.Platform;
-  /** On Windows in place of whoever is logged on; elsewhere it is the ticket that counts. */
+  /** On Windows used instead of the logged-on user; on other systems the ticket is used. */
   readonly credentials?: ProxyCredentials;
 }
 
-/** RFC 4559 by the system's own Kerberos: GSSAPI with a ticket, or SSPI. As many legs as the two ends want. */
+/** Negotiate (RFC 4559) with the system's own Kerberos: GSSAPI with a ticket, or SSPI. Takes as many steps as both ends need. */
 export function negotiate({ proxyHost }: CredentialRequest, options: NegotiateOptions): AuthExchange {
   let client: KerberosClient | undefined;
   return {
@@ -47,7 +47,7 @@ async function begin(proxyHost: string, options: NegotiateOptions): Promise<Kerb
   const { load, platform, credentials } = options;
   const isWindows = platform === 'win32';
   if (isAddress(proxyHost) && !isWindows) {
-    throw new SchemeUnavailable('Kerberos knows proxies by name, and this one is given by address', '');
+    throw new SchemeUnavailable('Kerberos needs the name of the proxy, which is given by address', '');
   }
   const kerberos = load();
   const service = isWindows ? `HTTP/${proxyHost}` : `HTTP@${proxyHost}`;
@@ -64,5 +64,5 @@ async function begin(proxyHost: string, options: NegotiateOptions): Promise<Kerb
 
 function noTicket(cause: unknown, platform: NodeJS.Platform): SchemeUnavailable {
   const what = printable(cause instanceof Error ? cause.message : String(cause)).slice(0, 200);
-  return new SchemeUnavailable(`Kerberos says: ${what}`, platform === 'win32' ? 'klist' : 'kinit', { cause });
+  return new SchemeUnavailable(`Kerberos: ${what}`, platform === 'win32' ? 'klist' : 'kinit', { cause });
 }

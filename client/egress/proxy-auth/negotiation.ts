@@ -13,62 +13,62 @@ import type { Refusals } from './rejected-passwords.ts';
 import { SchemeUnavailable } from './scheme.ts';
 import type { CredentialRequest, AuthExchange } from './scheme.ts';
 
-/** What a sign-in is made with. */
+/** The input of a sign-in. */
 export interface NegotiationParts {
-  /** What a message calls the proxy. */
+  /** The proxy's name in messages. */
   readonly name: string;
-  readonly asking: CredentialRequest;
+  readonly request: CredentialRequest;
   readonly memory: ProxyMemory;
-  /** Those of the URL or the environment. */
+  /** From the URL or the environment. */
   readonly given?: ProxyCredentials;
-  /** All others too, those of a keychain or of a person; called when a scheme needs them. */
+  /** Finds credentials from any source, including keychain and prompt; called when a scheme needs them. */
   readonly find: (wanted: Wanted) => Promise<ProxyCredentials | undefined>;
-  /** Told of credentials that were refused: whether `find` has others now. */
+  /** Drops refused credentials; resolves to whether `find` has others now. */
   readonly drop: (refused: ProxyCredentials) => Promise<boolean>;
-  /** What was refused in other processes; absent: nobody knows. */
+  /** Passwords refused in other processes; absent: unknown. */
   readonly refusals?: Refusals;
   readonly loadKerberos: LoadKerberos;
   readonly platform: NodeJS.Platform;
 }
 
-/** Which credentials are wanted. */
+/** Requirements for credentials. */
 export interface Wanted {
-  /** A name like `DOMAIN\alice` may be needed. */
+  /** Whether a name like `DOMAIN\alice` may be needed. */
   readonly domain: boolean;
-  /** Whether it is worth asking a person. */
+  /** Whether a prompt is worthwhile. */
   readonly mayPrompt: boolean;
 }
 
-/** What to send, and whether that is only understood on the connection which the 407 came by. */
+/** The response to a challenge, and whether it is valid only on the connection of the 407. */
 export interface ProxyResponse {
   readonly authorization: string;
   readonly continues: boolean;
 }
 
-/** One sign-in at a proxy: goes through the schemes that it offers, the strongest first, until one is through or all have failed. */
+/** One sign-in at a proxy: tries the schemes that it offers, the strongest first, until one succeeds or all have failed. */
 export class Negotiation {
   readonly #parts: NegotiationParts;
   readonly #left: SchemeName[] = [...schemeOrder];
   readonly #troubles: SchemeUnavailable[] = [];
   #mayTryAgain = false;
   #offers: readonly ProxyChallenge[] = [];
-  #current: { readonly name: SchemeName; readonly talk: AuthExchange } | undefined;
+  #current: { readonly name: SchemeName; readonly startExchange: AuthExchange } | undefined;
 
   constructor(parts: NegotiationParts) {
     this.#parts = parts;
   }
 
-  /** What to say before anybody has asked, since it went well the last time; undefined: wait to be asked. */
+  /** The authorization to send before a challenge, by the scheme of the last success; undefined: wait for a challenge. */
   async preemptive(): Promise<string | undefined> {
     const { worked } = this.#parts.memory;
     return worked === undefined ? undefined : this.#begin(worked);
   }
 
-  /** What answers a 407 with these offers. Throws `PROXY_SIGN_IN`, `PROXY_REFUSED`. */
+  /** The response to a 407 with these challenges. Throws `PROXY_SIGN_IN`, `PROXY_REFUSED`. */
   async reply(offers: readonly ProxyChallenge[]): Promise<ProxyResponse> {
-    // A leg of a handshake may come without the others.
+    // A step of a handshake can come without the other challenges.
     if (offers.length > 1 || this.#offers.length === 0) this.#offers = offers;
-    const continued = await this.#goOn(offers);
+    const continued = await this.#continueExchange(offers);
     if (continued !== undefined) return continued;
     for (;;) {
       const name = this.#left.find((each) => this.#isOffered(each));
@@ -78,12 +78,12 @@ export class Negotiation {
     }
   }
 
-  /** Whether another sign-in could go better, after this one has been refused. */
+  /** Whether another sign-in can succeed after this one was refused. */
   get mayTryAgain(): boolean {
     return this.#mayTryAgain;
   }
 
-  /** That the proxy has let us through. */
+  /** Records that the proxy accepted the sign-in. */
   succeeded(): void {
     if (this.#current === undefined) return;
     const { memory } = this.#parts;
@@ -91,48 +91,51 @@ export class Negotiation {
     memory.knowsBetter ||= memory.worked !== 'basic';
   }
 
-  /** That the proxy asks again and again. */
+  /** The error for a proxy that keeps sending challenges. */
   tooManyChallenges(): ClientError {
     return new ClientError('PROXY_SIGN_IN', `${this.#parts.name} keeps asking for a sign-in`, { hint: '' });
   }
 
-  async #goOn(offers: readonly ProxyChallenge[]): Promise<ProxyResponse | undefined> {
+  async #continueExchange(offers: readonly ProxyChallenge[]): Promise<ProxyResponse | undefined> {
     if (this.#current === undefined) return undefined;
-    const { name, talk } = this.#current;
-    const { isInProgress: continues } = talk;
-    const authorization = await this.#ask(talk, of(name, offers));
+    const { name, startExchange: exchange } = this.#current;
+    const { isInProgress: continues } = exchange;
+    const authorization = await this.#answerChallenges(exchange, of(name, offers));
     if (authorization !== undefined) return { authorization, continues };
     this.#current = undefined;
-    if (talk.hasSentCredential) throw await this.#refused(name);
+    if (exchange.hasSentCredential) throw await this.#refused(name);
     return undefined;
   }
 
   async #begin(name: SchemeName): Promise<string | undefined> {
     this.#left.splice(this.#left.indexOf(name), 1);
-    const talk = await this.#exchange(name);
-    if (talk === undefined) return undefined;
-    this.#current = { name, talk };
-    const authorization = await this.#ask(talk, of(name, this.#offers));
+    const exchange = await this.#exchange(name);
+    if (exchange === undefined) return undefined;
+    this.#current = { name, startExchange: exchange };
+    const authorization = await this.#answerChallenges(exchange, of(name, this.#offers));
     if (authorization === undefined) this.#current = undefined;
     return authorization;
   }
 
   async #exchange(name: SchemeName): Promise<AuthExchange | undefined> {
-    const { asking, memory, loadKerberos: load, platform, given } = this.#parts;
+    const { request, memory, loadKerberos: load, platform, given } = this.#parts;
     if (name === 'negotiate')
-      return negotiate(asking, { load, platform, ...(given && { credentials: given }) });
+      return negotiate(request, { load, platform, ...(given && { credentials: given }) });
     const credentials = await this.#find(name !== 'negotiate-ntlm');
     if (memory.refusal !== undefined) throw memory.refusal;
     if (credentials === undefined) return undefined;
     this.#assertNotRefusedLately(credentials);
-    if (name === 'digest') return digest(credentials, asking, memory.nonces);
+    if (name === 'digest') return digest(credentials, request, memory.nonces);
     if (name === 'basic') return basic(credentials);
     return ntlm(credentials, name === 'ntlm' ? 'NTLM' : 'Negotiate');
   }
 
-  async #ask(talk: AuthExchange, offers: readonly ProxyChallenge[]): Promise<string | undefined> {
+  async #answerChallenges(
+    exchange: AuthExchange,
+    offers: readonly ProxyChallenge[],
+  ): Promise<string | undefined> {
     try {
-      return await talk.answer(offers);
+      return await exchange.answer(offers);
     } catch (error) {
       if (!(error instanceof SchemeUnavailable)) throw error;
       this.#troubles.push(error);
@@ -146,7 +149,7 @@ export class Negotiation {
 
   #isOffered(name: SchemeName): boolean {
     if (name === 'basic' && this.#parts.memory.knowsBetter) return false;
-    // NTLM under another name: only where it is not offered under its own.
+    // NTLM as Negotiate: only where it is not offered under its own name.
     if (name === 'negotiate-ntlm' && of('ntlm', this.#offers).length > 0) return false;
     return of(name, this.#offers).length > 0;
   }
@@ -158,14 +161,14 @@ export class Negotiation {
   async #refused(name: SchemeName): Promise<ClientError> {
     const { memory, drop } = this.#parts;
     const credentials = await this.#find();
-    // What was good a moment ago deserves another try: proxies refuse too many sign-ins at once in the same words.
+    // Credentials that were accepted before are tried again: proxies refuse too many sign-ins at once in the same way.
     const wasGood = memory.worked !== undefined;
     memory.worked = undefined;
     this.#mayTryAgain = wasGood || (credentials !== undefined && (await drop(credentials)));
     const what = `did not accept the user name and password from ${credentials?.source ?? 'here'}`;
     const failure = new ClientError(
       'PROXY_SIGN_IN',
-      `${this.#parts.name} ${what} (${schemeNames(of(name, this.#offers))[0] ?? name}); they are not tried again, for accounts get locked`,
+      `${this.#parts.name} ${what} (${schemeNames(of(name, this.#offers))[0] ?? name}); they are not tried again, so that the account is not locked`,
       { hint: this.#hintToSet(credentials) },
     );
     if (!this.#mayTryAgain) memory.refusal = failure;
@@ -181,7 +184,7 @@ export class Negotiation {
     const minutes = Math.max(1, Math.round(age / 60_000));
     throw new ClientError(
       'PROXY_SIGN_IN',
-      `${name} refused the password from ${credentials.source} ${minutes} min ago; it is not tried again yet, for accounts get locked`,
+      `${name} refused the password from ${credentials.source} ${minutes} min ago; it is not tried again yet, so that the account is not locked`,
       { hint: this.#parts.platform === 'win32' ? `del "${refusals!.path}"` : `rm '${refusals!.path}'` },
     );
   }
@@ -190,20 +193,22 @@ export class Negotiation {
     const { name } = this.#parts;
     const names = schemeNames(this.#offers);
     if (names.length === 0)
-      return new ClientError('PROXY_SIGN_IN', `${name} wants a sign-in and does not say how`, { hint: '' });
-    const start = `${name} wants a sign-in and offers ${names.join(', ')}`;
+      return new ClientError('PROXY_SIGN_IN', `${name} requires a sign-in and offers no scheme`, {
+        hint: '',
+      });
+    const start = `${name} requires a sign-in and offers ${names.join(', ')}`;
     if (!schemeOrder.some((each) => this.#isOffered(each)))
-      return new ClientError('PROXY_SIGN_IN', `${start}: nothing that is known here`, { hint: '' });
+      return new ClientError('PROXY_SIGN_IN', `${start}: none is supported`, { hint: '' });
     const isWithout = (await this.#find()) === undefined;
-    // Where only Kerberos is spoken of, a ticket is the surer way.
+    // Where only Kerberos is offered, a ticket is more likely to work.
     const takesPassword = names.some((each) => ['NTLM', 'Digest', 'Basic'].includes(each));
-    const troubles = [
+    const unavailable = [
       ...this.#troubles.map(({ message }) => message),
-      ...(isWithout && takesPassword ? ['no user name and password are known for it'] : []),
+      ...(isWithout && takesPassword ? ['no user name and password are set for it'] : []),
     ];
     const forKerberos = this.#troubles.find(({ hint }) => hint !== undefined && hint !== '')?.hint ?? '';
     const hint = isWithout && takesPassword ? this.#hintToSet(undefined) : forKerberos;
-    return new ClientError('PROXY_SIGN_IN', [start, troubles.join('; ')].filter(Boolean).join(': '), {
+    return new ClientError('PROXY_SIGN_IN', [start, unavailable.join('; ')].filter(Boolean).join(': '), {
       hint,
     });
   }
@@ -217,12 +222,12 @@ export class Negotiation {
   }
 }
 
-/** Whether the next process will have the same; what a person types is meant to be tried. */
+/** Whether the next process will use the same credentials; typed ones are always tried. */
 function isKept({ source }: ProxyCredentials): boolean {
   return source !== 'the prompt';
 }
 
-/** The offers of one scheme. */
+/** The challenges of one scheme. */
 function of(name: SchemeName, offers: readonly ProxyChallenge[]): readonly ProxyChallenge[] {
   const word = name === 'negotiate-ntlm' ? 'negotiate' : name;
   return offers.filter(({ scheme }) => scheme === word);

@@ -154,7 +154,7 @@ export function responses(
 
 /**
  * The third message, NTLMv2 only (§3.1.5.1.2). For a proxy that gives its time the three messages are signed, so that
- * nobody between can have changed what was agreed. Throws `RangeError`.
+ * no intermediary can have changed what was agreed. Throws `RangeError`.
  */
 export function authenticateMessage(
   challenge: NtlmChallenge,
@@ -202,7 +202,7 @@ function formatAuthenticate(flags: number, isSigned: boolean, fields: readonly B
     offset += field.length;
   });
   head.writeUInt32LE(flags, 60);
-  // Revision 15 of NTLMSSP; the version of Windows is nobody's.
+  // Revision 15 of NTLMSSP; the Windows version is zero.
   if (isSigned) head[71] = 15;
   return Buffer.concat([head, ...fields]);
 }

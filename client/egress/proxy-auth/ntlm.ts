@@ -7,28 +7,28 @@ import { SchemeUnavailable } from './scheme.ts';
 import type { AuthExchange } from './scheme.ts';
 
 /**
- * NTLMv2: three messages, all on one connection. `Negotiate` takes them too at most proxies of Windows, which helps
- * where only that is offered and there is no Kerberos here.
+ * NTLMv2: three messages on one connection. Most Windows proxies accept them as `Negotiate` too, which helps where only
+ * that is offered and there is no Kerberos here.
  */
 export function ntlm(credentials: ProxyCredentials, word: 'NTLM' | 'Negotiate' = 'NTLM'): AuthExchange {
-  let said: 'nothing' | 'hello' | 'proof' = 'nothing';
+  let sent: 'nothing' | 'hello' | 'proof' = 'nothing';
   return {
     get isInProgress() {
-      return said === 'hello';
+      return sent === 'hello';
     },
     get hasSentCredential() {
-      return said === 'proof';
+      return sent === 'proof';
     },
     answer(challenges) {
       const token = challenges.find((each) => each.token !== undefined)?.token;
-      if (said === 'proof') return undefined;
-      if (said === 'nothing') {
-        said = 'hello';
+      if (sent === 'proof') return undefined;
+      if (sent === 'nothing') {
+        sent = 'hello';
         return `${word} ${negotiateMessage().toString('base64')}`;
       }
-      // Nothing of the password has been said yet: whoever does not go on does not speak this.
-      if (token === undefined) throw new SchemeUnavailable(`it does not go on with ${word}`);
-      said = 'proof';
+      // No part of the password has been sent yet: a proxy that does not continue does not support NTLM.
+      if (token === undefined) throw new SchemeUnavailable(`it does not continue ${word}`);
+      sent = 'proof';
       return `${word} ${answerChallenge(token, credentials).toString('base64')}`;
     },
   };

@@ -1,13 +1,14 @@
 import { closeSync, constants, openSync, writeSync } from 'node:fs';
 import { ReadStream } from 'node:tty';
+import { onAbort } from '../../../base/deadline.ts';
 import { Secret } from '../../../protocol/secret.ts';
-import { printable } from '../../os/printable.ts';
+import { printable } from '../../os/terminal.ts';
 import type { ProxyCredentials } from './credentials.ts';
 import { LineEditor } from './line-editor.ts';
 
 /**
- * Asks for name and password on the terminal, whatever stdin and stderr are; the password is not shown. Undefined when
- * there is no terminal, when the person breaks off, or when `signal` aborts.
+ * Prompts for user name and password on the terminal, whatever stdin and stderr are; the password is not echoed.
+ * Undefined when there is no terminal, when the user cancels, or when `signal` aborts.
  */
 export async function promptForCredentials(
   question: { readonly proxy: string; readonly user?: string; readonly wantsDomain: boolean },
@@ -22,10 +23,10 @@ export async function promptForCredentials(
   try {
     const name = printable(question.proxy);
     const hint = question.wantsDomain ? ` (like DOMAIN\\user)` : '';
-    terminal.write(`postern: the proxy ${name} asks who you are\r\n`);
-    const user = question.user ?? (await terminal.ask(`postern: user name${hint}: `, 'shown', signal));
+    terminal.write(`postern: the proxy ${name} requires a sign-in\r\n`);
+    const user = question.user ?? (await terminal.prompt(`postern: user name${hint}: `, 'shown', signal));
     if (user === undefined || user === '') return undefined;
-    const password = await terminal.ask(`postern: password of ${printable(user)}: `, 'hidden', signal);
+    const password = await terminal.prompt(`postern: password of ${printable(user)}: `, 'hidden', signal);
     if (password === undefined || password === '') return undefined;
     return { user, password: new Secret(password), source: 'the prompt' };
   } finally {
@@ -35,7 +36,7 @@ export async function promptForCredentials(
 
 interface Terminal {
   write(text: string): void;
-  ask(prompt: string, how: 'shown' | 'hidden', signal: AbortSignal): Promise<string | undefined>;
+  prompt(prompt: string, how: 'shown' | 'hidden', signal: AbortSignal): Promise<string | undefined>;
   close(): void;
 }
 
@@ -55,7 +56,7 @@ function openTerminal(): Terminal {
   const write = (text: string): void => void writeSync(output, text);
   return {
     write,
-    ask: (prompt, how, signal) => askLine(input, write, { prompt, how, signal }),
+    prompt: (prompt, how, signal) => promptLine(input, write, { prompt, how, signal }),
     close() {
       input.destroy();
       closeSync(output);
@@ -63,8 +64,8 @@ function openTerminal(): Terminal {
   };
 }
 
-/** In raw mode, so that nothing is shown but what we write, and Ctrl-C reaches us with the terminal still to be put right. */
-function askLine(
+/** Prompts in raw mode: the terminal echoes nothing, and on Ctrl-C its mode can still be restored. */
+function promptLine(
   input: ReadStream,
   write: (text: string) => void,
   options: {
@@ -77,22 +78,22 @@ function askLine(
   const editor = new LineEditor(how === 'shown' ? write : () => {});
   return new Promise((resolve) => {
     const finish = (line: string | undefined): void => {
-      signal.removeEventListener('abort', leave);
-      input.off('data', read).off('error', leave).off('end', leave);
+      removeListener();
+      input.off('data', read).off('error', cancel).off('end', cancel);
       input.setRawMode(false);
       input.pause();
       write('\r\n');
       resolve(line);
     };
-    const leave = (): void => finish(undefined);
+    const cancel = (): void => finish(undefined);
     const read = (chunk: Buffer): void => {
       const line = editor.push(chunk);
       if (line !== undefined) finish(line === 'broken off' ? undefined : line.text);
     };
     if (signal.aborted) return resolve(undefined);
-    signal.addEventListener('abort', leave, { once: true });
+    const removeListener = onAbort(signal, cancel);
     input.setRawMode(true);
-    input.on('data', read).once('error', leave).once('end', leave);
+    input.on('data', read).once('error', cancel).once('end', cancel);
     input.resume();
     write(prompt);
   });

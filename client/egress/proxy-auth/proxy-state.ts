@@ -1,33 +1,33 @@
+import { Semaphore } from '../../../base/semaphore.ts';
 import type { ClientError } from '../../errors/failure.ts';
 import type { ProxyCredentials } from './credentials.ts';
 import type { NonceMemory } from './digest.ts';
-import { Semaphore } from './semaphore.ts';
 
-/** The ways to sign in, the strongest first. */
+/** The authentication schemes, the strongest first. */
 export const schemeOrder = ['negotiate', 'ntlm', 'digest', 'basic', 'negotiate-ntlm'] as const;
 export type SchemeName = (typeof schemeOrder)[number];
 
-/** Proxies that know NTLM answer 407 to too many sign-ins at once. */
+/** Proxies with NTLM answer 407 to too many sign-ins at once. */
 const maxAtOnce = 4;
 
-/** What this process knows of a proxy that wants a sign-in. */
+/** What this process knows of a proxy that requires a sign-in. */
 export class ProxyMemory {
-  /** How the last sign-in went well; the next one begins with it, without waiting to be asked. */
+  /** The scheme of the last successful sign-in; the next one starts with it, without waiting for a challenge. */
   worked: SchemeName | undefined;
-  /** Whether something better than Basic has gone well: who then asks for the password itself is not believed. */
+  /** Whether a stronger scheme than Basic has succeeded: a later challenge for the password itself is not trusted. */
   knowsBetter = false;
-  /** What the keychain has. */
+  /** The credentials from the keychain. */
   kept: Promise<ProxyCredentials | undefined> | undefined;
-  /** What a person has typed. */
+  /** The credentials from a prompt. */
   typed: Promise<ProxyCredentials | undefined> | undefined;
-  /** The command that keeps what was typed. */
-  tip: string | undefined;
-  hasTipped = false;
-  /** Set once the proxy has refused them: they are not tried again, for an account may be locked after a few times. */
+  /** The command that stores the typed password. */
+  storingCommand: string | undefined;
+  hasPrintedHint = false;
+  /** Set once the proxy has refused the credentials: they are not tried again, since a few failures can lock an account. */
   refusal: ClientError | undefined;
   readonly nonces: NonceMemory = {};
-  /** One at a time until one has gone well, so that a wrong password is tried once and not once for each tunnel. */
-  readonly turns = new Semaphore(() => (this.worked === undefined ? 1 : maxAtOnce));
+  /** One at a time until one has succeeded, so that a wrong password is tried once and not once for each tunnel. */
+  readonly signIns = new Semaphore(() => (this.worked === undefined ? 1 : maxAtOnce));
 }
 
 const memories = new Map<string, ProxyMemory>();

@@ -8,7 +8,7 @@ const keepMs = 10 * 60_000;
 const maxKept = 16;
 const maxFileBytes = 16 * 1024;
 
-/** A password that a proxy has refused, as it is kept. */
+/** A record of a refused password. */
 interface Refusal {
   readonly proxy: string;
   readonly user: string;
@@ -17,7 +17,7 @@ interface Refusal {
   readonly mark: number;
 }
 
-/** The refused passwords of all processes of this user: editors and scripts start the next one right away. */
+/** The refused passwords of all processes of this user: editors and scripts start the next process right away. */
 export class Refusals {
   readonly path: string;
   readonly #now: () => number;
@@ -27,7 +27,7 @@ export class Refusals {
     this.#now = now;
   }
 
-  /** How long ago the proxy has refused just this password, in milliseconds; undefined when it has not, or long ago. */
+  /** Time since the proxy refused this very password, in milliseconds; undefined when it did not, or long ago. */
   ageOf(proxy: string, credentials: ProxyCredentials): number | undefined {
     const found = this.#recent().find(
       (each) =>
@@ -38,7 +38,7 @@ export class Refusals {
     return found && this.#now() - found.at;
   }
 
-  /** Notes a refusal. Never throws: where it cannot be kept, only this process knows. */
+  /** Records a refusal. Never throws: where it cannot be written, only this process knows it. */
   keep(proxy: string, credentials: ProxyCredentials): void {
     const salt = randomBytes(16).toString('base64url');
     const refusal = {
@@ -70,7 +70,7 @@ export class Refusals {
 }
 
 /**
- * Enough to tell a password from another one, nearly always, and too little to find it: of a thousand guesses one fits.
+ * A mark that nearly always tells two passwords apart, and is too short to find one: one guess of a thousand matches.
  */
 function markOf({ user, password }: ProxyCredentials, salt: string): number {
   return scryptSync(`${user}\0${password.reveal()}`, salt, 2).readUInt16BE() % 1024;

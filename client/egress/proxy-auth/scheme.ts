@@ -1,7 +1,7 @@
 import type { ProxyChallenge } from './challenge.ts';
 import type { ProxyCredentials } from './credentials.ts';
 
-/** The request that has to be allowed. */
+/** The request to authenticate. */
 export interface CredentialRequest {
   /** The host of the proxy, without port. */
   readonly proxyHost: string;
@@ -10,20 +10,20 @@ export interface CredentialRequest {
 }
 
 /**
- * What is said in one sign-in. Takes the challenges of the scheme in the newest 407, none to speak first, and gives the
- * value of `Proxy-Authorization`; undefined: what was said before has been refused. Throws `SchemeUnavailable` and `ClientError`.
+ * One authentication exchange. Takes the challenges of the scheme in the newest 407, none for a preemptive start, and
+ * returns the value of `Proxy-Authorization`; undefined: the previous response was refused. Throws `SchemeUnavailable` and `ClientError`.
  */
 export interface AuthExchange {
   answer(challenges: readonly ProxyChallenge[]): Promise<string | undefined> | string | undefined;
-  /** Whether the next answer is part of what was said on this connection, and means nothing on another. */
+  /** Whether the next response belongs to an exchange on this connection, and is not valid on another. */
   readonly isInProgress: boolean;
-  /** Whether the password, or what proves to know it, has been sent. */
+  /** Whether the password, or a proof of it, has been sent. */
   readonly hasSentCredential: boolean;
 }
 
-/** Why a scheme cannot be used here although it is offered; another one may do. */
+/** The reason why an offered scheme cannot be used here; another one may work. */
 export class SchemeUnavailable extends Error {
-  /** What would make it usable, as a command to paste. */
+  /** A command to paste that would make it usable. */
   readonly hint: string | undefined;
 
   constructor(why: string, hint?: string, options?: ErrorOptions) {
@@ -32,5 +32,5 @@ export class SchemeUnavailable extends Error {
   }
 }
 
-/** Begins a conversation that shows name and password. */
+/** Starts an exchange with user name and password. */
 export type PasswordScheme = (credentials: ProxyCredentials, asking: CredentialRequest) => AuthExchange;

@@ -6,12 +6,13 @@ import type { Target } from '../../../protocol/target.ts';
 import { sendRequest } from '../../http/exchange.ts';
 import type { HttpResponse } from '../../http/exchange.ts';
 import { ClientError } from '../../errors/failure.ts';
-import { printable } from '../../os/printable.ts';
+import { printable } from '../../os/terminal.ts';
 import type { Egress } from '../egress.ts';
 import type { ProxySignIn } from '../proxy-auth/credentials.ts';
-import type { ChallengedResponse, ProxyLine } from '../proxy-auth/connect-signed-in.ts';
+import type { ChallengedResponse, ProxyConnector } from '../proxy-auth/connect-signed-in.ts';
 import type { ProxyCredentialSources } from '../proxy-auth/find-credentials.ts';
-import { currentNetworkLookup } from '../tcp/network-dns-cache.ts';
+import { networkId } from '../../os/network-id.ts';
+import { networkLookup } from '../tcp/dns-cache.ts';
 import { openTcp } from '../tcp/tcp.ts';
 import { openSecure, tunnelledBy } from '../tls/tls.ts';
 import type { TrustSources } from '../tls/tls.ts';
@@ -21,15 +22,15 @@ export interface HttpProxy {
   readonly address: Target;
   /** Whether the connection to the proxy itself is TLS. */
   readonly tls: boolean;
-  /** Those of its URL; either may be missing. */
+  /** From its URL; either can be missing. */
   readonly user?: string;
   readonly password?: Secret;
 }
 
-/** The proxies that have asked this process for a sign-in. */
-const asking = new Set<string>();
+/** The proxies that have required a sign-in from this process. */
+const requiringSignIn = new Set<string>();
 
-/** Through an HTTP proxy; `trust` is for an https:// one, `signIn` to what its URL says of the user. */
+/** The egress through an HTTP proxy; `trust` is for an https:// one, `signIn` complements the user in its URL. */
 export function httpProxy(
   proxy: HttpProxy,
   trust: TrustSources = {},
@@ -48,22 +49,23 @@ export function httpProxy(
 
   async function tunnel(gateway: Target, signal: AbortSignal): Promise<Socket> {
     const authority = formatTarget(gateway);
-    const line: ProxyLine = {
+    const line: ProxyConnector = {
       name,
       proxy: proxy.address,
       tls: proxy.tls,
       authority,
       signal,
       open: () => reach(proxy, { name, trust, signal }),
-      ask: (socket, authorization) => ask(socket, authorization, { authority, name, signal }),
+      requestTunnel: (socket, authorization) =>
+        requestTunnel(socket, authorization, { authority, name, signal }),
       refusal: (answer) => refusal(answer, { name, authority }),
     };
-    if (asking.has(name)) return signedIn(line, sources);
+    if (requiringSignIn.has(name)) return signedIn(line, sources);
     const socket = await line.open();
-    const answer = await line.ask(socket, undefined);
+    const answer = await line.requestTunnel(socket, undefined);
     if (answer.status >= 200 && answer.status < 300) return socket;
     if (answer.status === 407) {
-      asking.add(name);
+      requiringSignIn.add(name);
       return signedIn(line, sources, { socket, answer });
     }
     socket.destroy();
@@ -71,9 +73,9 @@ export function httpProxy(
   }
 }
 
-/** Not loaded before a proxy asks for it. */
+/** Loads the sign-in code only when a proxy requires it. */
 async function signedIn(
-  line: ProxyLine,
+  line: ProxyConnector,
   sources: ProxyCredentialSources,
   first?: ChallengedResponse,
 ): Promise<Socket> {
@@ -83,7 +85,7 @@ async function signedIn(
   return connectSignedIn(line, sources, { memory, ...(first && { first }) });
 }
 
-/** The URL of the proxy says more than the environment, which is for all proxies. */
+/** The proxy's URL has precedence over the environment, which is for all proxies. */
 function signInSources(proxy: HttpProxy, signIn: ProxySignIn): ProxyCredentialSources {
   const user = proxy.user || signIn.user;
   const ofUrl = proxy.password?.reveal() ? proxy.password : undefined;
@@ -94,7 +96,7 @@ function signInSources(proxy: HttpProxy, signIn: ProxySignIn): ProxyCredentialSo
   return { signIn, given: { user, password, source } };
 }
 
-async function ask(
+async function requestTunnel(
   socket: Socket,
   authorization: string | undefined,
   options: { readonly authority: string; readonly name: string; readonly signal: AbortSignal },
@@ -102,7 +104,7 @@ async function ask(
   const { authority, name, signal } = options;
   const headers = {
     Host: authority,
-    // Old proxies close after a refusal, and a sign-in of several legs needs the one connection.
+    // Old proxies close after a refusal, and a sign-in of several steps needs one connection.
     'Proxy-Connection': 'keep-alive',
     ...(authorization === undefined ? {} : { 'Proxy-Authorization': authorization }),
   };
@@ -122,7 +124,7 @@ async function reach(
     name,
     unreachable: 'PROXY_UNREACHABLE',
     timeout: 'PROXY_UNREACHABLE',
-    lookup: currentNetworkLookup,
+    lookup: networkLookup(networkId),
   } as const;
   if (!proxy.tls) return openTcp(peer, signal);
   return openSecure(() => openTcp(peer, signal), proxy.address.host, { ...trust, signal });
@@ -138,7 +140,7 @@ function refusal(
   );
 }
 
-/** The fault of a peer that cannot be the gateway: nothing of it has been reached yet. */
+/** Attributes a failure to the proxy: the gateway has not been reached yet. */
 function asProxyFailure(error: unknown): unknown {
   if (!(error instanceof ClientError) || error.code === 'GATEWAY_TIMEOUT') return error;
   return new ClientError('PROXY_REFUSED', error.message, { cause: error });

@@ -4,10 +4,10 @@ import { formatTarget } from '../../../protocol/target.ts';
 import type { Target } from '../../../protocol/target.ts';
 import { ClientError } from '../../errors/failure.ts';
 
-/** How a proxy is spoken to; as in curl, `socks4` and `socks5` want an address, which is looked up here. */
+/** The protocol of a proxy; as in curl, `socks4` and `socks5` resolve the name here, `socks4a` and `socks5h` at the proxy. */
 export type ProxyScheme = 'http' | 'https' | 'socks4' | 'socks4a' | 'socks5' | 'socks5h';
 
-/** A proxy, and who we are to it. */
+/** A proxy, with the credentials for it. */
 export interface Proxy {
   readonly scheme: ProxyScheme;
   readonly address: Target;
@@ -15,7 +15,7 @@ export interface Proxy {
   readonly password?: Secret;
 }
 
-/** One thing to try: a proxy, or no proxy. */
+/** One element of a route: a proxy, or a direct connection. */
 export type Hop = Proxy | 'direct';
 
 const defaultPorts: Readonly<Record<ProxyScheme, number>> = {
@@ -27,14 +27,14 @@ const defaultPorts: Readonly<Record<ProxyScheme, number>> = {
   socks5h: 1080,
 };
 
-/** What a message calls it, without user and password; `parseProxy` reads it again. */
-export function stepName(step: Hop): string {
-  return step === 'direct' ? 'direct' : `${step.scheme}://${formatTarget(step.address)}`;
+/** The name of a hop in messages, without user and password; `parseProxy` can parse it again. */
+export function hopName(hop: Hop): string {
+  return hop === 'direct' ? 'direct' : `${hop.scheme}://${formatTarget(hop.address)}`;
 }
 
 /**
- * Reads `[scheme://][user[:password]@]host[:port]`; without a scheme it is an HTTP proxy. Throws `CONFIG_INVALID`
- * naming `source`: the text itself may hold a password and is in no message.
+ * Parses `[scheme://][user[:password]@]host[:port]`; without a scheme it is an HTTP proxy. Throws `CONFIG_INVALID`
+ * naming `source`: the text itself can hold a password and is in no message.
  */
 export function parseProxy(text: string, source: string): Proxy {
   const invalid = (what: string): ClientError => new ClientError('CONFIG_INVALID', `${source} ${what}`);
@@ -42,14 +42,14 @@ export function parseProxy(text: string, source: string): Proxy {
   if (!URL.canParse(whole)) throw invalid('is not a URL like http://proxy.example:3128');
   const url = new URL(whole);
   const named = url.protocol.slice(0, -1);
-  // What desktops put into ALL_PROXY. A name that is looked up there needs no DNS here.
+  // Desktops set ALL_PROXY to `socks://`. The proxy resolves names, so no DNS is needed here.
   const scheme = named === 'socks' ? 'socks5h' : named;
   if (!isScheme(scheme))
-    throw invalid(`names a ${named} proxy; known are ${Object.keys(defaultPorts).join(', ')}`);
+    throw invalid(`names a ${named} proxy; supported are ${Object.keys(defaultPorts).join(', ')}`);
   const host = url.hostname.replace(/^\[|\]$/g, '').toLowerCase();
-  // The URL parser reads hosts of http and https only.
+  // The URL parser validates hosts of http and https only.
   if (isIP(host) === 0 && !/^[a-z0-9_](?:[a-z0-9._-]*[a-z0-9_.])?$/.test(host))
-    throw invalid('names no host');
+    throw invalid('has no valid host');
   const address = { host, port: Number(url.port || defaultPorts[scheme]) };
   try {
     const [user, password] = [decodeURIComponent(url.username), decodeURIComponent(url.password)];

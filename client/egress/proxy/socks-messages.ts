@@ -3,27 +3,27 @@ import type { Target } from '../../../protocol/target.ts';
 
 // SOCKS 4, 4a and 5 (RFC 1928, RFC 1929) as bytes.
 
-/** Says which sign-ins we can offer: none, and with a password also that of RFC 1929. */
+/** The method selection message: no authentication, and with a password also that of RFC 1929. */
 export function greeting5(hasPassword: boolean): Buffer {
   return Buffer.from(hasPassword ? [5, 2, 0, 2] : [5, 1, 0]);
 }
 
-/** What the proxy wants of those. Throws `RangeError` for what is no SOCKS 5. */
+/** The method that the proxy selected. Throws `RangeError` for a reply that is not SOCKS 5. */
 export function readChoice5(reply: Buffer): 'nothing' | 'password' | 'something else' {
   if (reply[0] !== 5) throw new RangeError('it does not speak SOCKS 5');
   if (reply[1] === 0) return 'nothing';
   return reply[1] === 2 ? 'password' : 'something else';
 }
 
-/** User and password (RFC 1929). Throws `RangeError` when one does not fit. */
+/** User name and password (RFC 1929). Throws `RangeError` when one is too long. */
 export function signIn5(user: string, password: string): Buffer {
   const parts = [user, password].map((text) => Buffer.from(text));
   if (parts.some(({ length }) => length < 1 || length > 255))
-    throw new RangeError('a user name and a password of SOCKS 5 have 1 to 255 bytes');
+    throw new RangeError('user names and passwords in SOCKS 5 have 1 to 255 bytes');
   return Buffer.concat([Buffer.from([1]), ...parts.flatMap((part) => [Buffer.from([part.length]), part])]);
 }
 
-/** Asks for a connection. A host that is no address is looked up by the proxy. */
+/** A CONNECT request. The proxy resolves a host name. */
 export function request5({ host, port }: Target): Buffer {
   return Buffer.concat([Buffer.from([5, 1, 0]), address5(host), portBytes(port)]);
 }
@@ -32,20 +32,20 @@ function address5(host: string): Buffer {
   if (isIPv4(host)) return Buffer.from([1, ...bytes4(host)]);
   if (isIPv6(host)) return Buffer.from([4, ...bytes6(host)]);
   const name = Buffer.from(host);
-  if (name.length > 255) throw new RangeError('a host name of SOCKS 5 has at most 255 bytes');
+  if (name.length > 255) throw new RangeError('host names in SOCKS 5 have at most 255 bytes');
   return Buffer.concat([Buffer.from([3, name.length]), name]);
 }
 
-/** How long the head of an answer is: as much as says how long the rest is. */
+/** Bytes of a reply up to the one that determines its length. */
 export const head5Bytes = 5;
 
-/** How many bytes follow that head. Throws `RangeError` for what is no SOCKS 5. */
+/** Bytes of a reply after its head. Throws `RangeError` for a reply that is not SOCKS 5. */
 export function rest5([, , , type, length = 0]: Buffer): number {
   // One byte of the address has been read with the head, or its length.
   if (type === 1) return 4 - 1 + 2;
   if (type === 4) return 16 - 1 + 2;
   if (type === 3) return length + 2;
-  throw new RangeError('it answers with an address of an unknown kind');
+  throw new RangeError('its reply has an unknown address type');
 }
 
 const words5: Readonly<Record<number, string>> = {
@@ -55,21 +55,21 @@ const words5: Readonly<Record<number, string>> = {
   4: 'it cannot reach the host',
   5: 'the connection was refused there',
   6: 'the host did not answer it',
-  7: 'it does not know CONNECT',
-  8: 'it does not know this kind of address',
+  7: 'it does not support CONNECT',
+  8: 'it does not support this address type',
 };
 
-/** Why the proxy says no, or undefined when it has connected; two bytes say so. Throws `RangeError` for what is no SOCKS 5. */
+/** The reason of a refusal, or undefined when the proxy has connected; two bytes suffice. Throws `RangeError` for a reply that is not SOCKS 5. */
 export function refusal5([version, code = 1]: Buffer): string | undefined {
   if (version !== 5) throw new RangeError('it does not speak SOCKS 5');
   return code === 0 ? undefined : (words5[code] ?? `code ${code}`);
 }
 
-/** Asks for a connection by SOCKS 4 to an IPv4 address, by 4a to any name. Throws `RangeError` for what cannot be said. */
+/** A SOCKS 4 request for an IPv4 address, or a SOCKS 4a request for a name. Throws `RangeError` for other targets. */
 export function request4({ host, port }: Target, user: string): Buffer {
-  if (isIPv6(host)) throw new RangeError('SOCKS 4 knows no IPv6');
-  if (`${user}${host}`.includes('\0')) throw new RangeError('a text of SOCKS 4 holds no zero byte');
-  // 0.0.0.x says that a name follows.
+  if (isIPv6(host)) throw new RangeError('SOCKS 4 does not support IPv6');
+  if (`${user}${host}`.includes('\0')) throw new RangeError('SOCKS 4 does not allow a zero byte');
+  // 0.0.0.x announces a name.
   const address = isIPv4(host) ? bytes4(host) : [0, 0, 0, 1];
   const name = isIPv4(host) ? [] : [Buffer.from(`${host}\0`)];
   return Buffer.concat([
@@ -81,7 +81,7 @@ export function request4({ host, port }: Target, user: string): Buffer {
   ]);
 }
 
-/** How long an answer of SOCKS 4 is. */
+/** Bytes of a SOCKS 4 reply. */
 export const reply4Bytes = 8;
 
 const words4: Readonly<Record<number, string>> = {
@@ -90,7 +90,7 @@ const words4: Readonly<Record<number, string>> = {
   93: 'identd here names another user',
 };
 
-/** Why the proxy says no, or undefined when it has connected. Throws `RangeError` for what is no SOCKS 4. */
+/** The reason of a refusal, or undefined when the proxy has connected. Throws `RangeError` for a reply that is not SOCKS 4. */
 export function refusal4(reply: Buffer): string | undefined {
   const [version, code] = reply;
   if (version !== 0) throw new RangeError('it does not speak SOCKS 4');

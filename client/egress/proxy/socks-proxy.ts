@@ -1,13 +1,14 @@
 import type { LookupAddress } from 'node:dns';
 import type { Socket } from 'node:net';
+import { onAbort } from '../../../base/deadline.ts';
 import { formatTarget, isAddress } from '../../../protocol/target.ts';
 import type { Target } from '../../../protocol/target.ts';
 import { answerMs } from '../../http/exchange.ts';
 import { ClientError, toFailure } from '../../errors/failure.ts';
 import { reason } from '../../os/files.ts';
-import { currentNetworkLookup } from '../tcp/network-dns-cache.ts';
-import { cachedLookup } from '../tcp/dns-cache.ts';
-import { stepName } from './proxy-url.ts';
+import { networkId } from '../../os/network-id.ts';
+import { cachedLookup, networkLookup } from '../tcp/dns-cache.ts';
+import { hopName } from './proxy-url.ts';
 import type { Proxy } from './proxy-url.ts';
 import {
   greeting5,
@@ -23,7 +24,7 @@ import {
 } from './socks-messages.ts';
 import { openTcp } from '../tcp/tcp.ts';
 
-/** Of a name with many addresses; each costs a connection to the proxy. */
+/** How many addresses of a name are tried; each takes a connection to the proxy. */
 const maxAddresses = 4;
 
 /**
@@ -44,7 +45,7 @@ export async function connectBySocks(proxy: Proxy, gateway: Target, signal: Abor
   throw failure;
 }
 
-/** What to ask the proxy for: the gateway by its name, or by the addresses it has here. */
+/** The targets to request: the gateway's name, or its addresses as resolved here. */
 async function targets(proxy: Proxy, gateway: Target, signal: AbortSignal): Promise<readonly Target[]> {
   const { scheme } = proxy;
   if (isAddress(gateway.host) || scheme === 'socks4a' || scheme === 'socks5h') return [gateway];
@@ -60,14 +61,13 @@ async function targets(proxy: Proxy, gateway: Target, signal: AbortSignal): Prom
 
 function lookUp(name: string, signal: AbortSignal): Promise<readonly LookupAddress[]> {
   return new Promise((resolve, reject) => {
-    const late = (): void =>
-      reject(new ClientError('GATEWAY_TIMEOUT', `${name} cannot be looked up in time`));
-    signal.addEventListener('abort', late, { once: true });
-    if (signal.aborted) late();
+    const removeListener = onAbort(signal, () =>
+      reject(new ClientError('GATEWAY_TIMEOUT', `the lookup of ${name} took too long`)),
+    );
     cachedLookup(name, { all: true }, (error, addresses) => {
-      signal.removeEventListener('abort', late);
+      removeListener();
       if (error === null) return resolve(addresses as LookupAddress[]);
-      const how = 'the proxy looks it up with socks5h:// or socks4a://';
+      const how = 'with socks5h:// or socks4a:// the proxy resolves it';
       const message = `cannot look up ${name} (${reason(error)}); ${how}`;
       reject(new ClientError('GATEWAY_UNREACHABLE', message, { cause: error }));
     });
@@ -75,19 +75,19 @@ function lookUp(name: string, signal: AbortSignal): Promise<readonly LookupAddre
 }
 
 async function connectOnce(proxy: Proxy, target: Target, signal: AbortSignal): Promise<Socket> {
-  const name = stepName(proxy);
+  const name = hopName(proxy);
   const { address } = proxy;
   const code = 'PROXY_UNREACHABLE';
-  const peer = { address, name, unreachable: code, timeout: code, lookup: currentNetworkLookup } as const;
+  const peer = { address, name, unreachable: code, timeout: code, lookup: networkLookup(networkId) } as const;
   const socket = await openTcp(peer, signal);
   const stopWaiting = withSocksTimeout(socket, name, signal);
   try {
-    await ask(socket, proxy, target);
+    await requestConnection(socket, proxy, target);
     return socket;
   } catch (error) {
     socket.destroy();
     if (error instanceof ClientError) throw error;
-    const what = error instanceof RangeError ? error.message : `the connection was cut (${reason(error)})`;
+    const what = error instanceof RangeError ? error.message : `the connection was closed (${reason(error)})`;
     throw new ClientError('PROXY_REFUSED', `${name}: ${what}`, { cause: error });
   } finally {
     stopWaiting();
@@ -95,67 +95,67 @@ async function connectOnce(proxy: Proxy, target: Target, signal: AbortSignal): P
 }
 
 function withSocksTimeout(socket: Socket, name: string, signal: AbortSignal): () => void {
-  const late = (): void =>
-    void socket.destroy(new ClientError('GATEWAY_TIMEOUT', `${name} did not answer in time`));
   const silent = (): void => void socket.destroy(new ClientError('PROXY_REFUSED', `${name} does not answer`));
   const timer = setTimeout(silent, answerMs);
-  signal.addEventListener('abort', late, { once: true });
-  if (signal.aborted) late();
+  const removeListener = onAbort(
+    signal,
+    () => void socket.destroy(new ClientError('GATEWAY_TIMEOUT', `${name} did not answer in time`)),
+  );
   return () => {
     clearTimeout(timer);
-    signal.removeEventListener('abort', late);
+    removeListener();
   };
 }
 
-async function ask(socket: Socket, proxy: Proxy, target: Target): Promise<void> {
+async function requestConnection(socket: Socket, proxy: Proxy, target: Target): Promise<void> {
   const { scheme, user } = proxy;
   const refused = (why: string): ClientError => {
-    const message = `${stepName(proxy)} does not connect to ${formatTarget(target)}: ${why}`;
+    const message = `${hopName(proxy)} does not connect to ${formatTarget(target)}: ${why}`;
     return new ClientError('PROXY_REFUSED', message);
   };
   if (scheme === 'socks4' || scheme === 'socks4a') {
     socket.write(request4(target, user ?? ''));
-    const why = refusal4(await take(socket, reply4Bytes));
+    const why = refusal4(await readExactly(socket, reply4Bytes));
     if (why !== undefined) throw refused(why);
     return;
   }
   await signIn(socket, proxy);
   socket.write(request5(target));
-  // Some end after these two bytes when they refuse.
-  const start = await take(socket, 2);
+  // Some proxies end after these two bytes when they refuse.
+  const start = await readExactly(socket, 2);
   const why = refusal5(start);
   if (why !== undefined) throw refused(why);
-  const head = Buffer.concat([start, await take(socket, head5Bytes - start.length)]);
-  // The address from which the proxy connects says nothing to us.
-  await take(socket, rest5(head));
+  const head = Buffer.concat([start, await readExactly(socket, head5Bytes - start.length)]);
+  // The address from which the proxy connects is not needed.
+  await readExactly(socket, rest5(head));
 }
 
 async function signIn(socket: Socket, proxy: Proxy): Promise<void> {
   const { user, password } = proxy;
-  const name = stepName(proxy);
+  const name = hopName(proxy);
   const refused = (what: string): ClientError =>
     new ClientError('PROXY_SIGN_IN', `${name} ${what}`, {
       hint: `export ALL_PROXY=${name.replace('://', '://USER:PASSWORD@')}`,
     });
   socket.write(greeting5(password !== undefined));
-  const wanted = readChoice5(await take(socket, 2));
+  const wanted = readChoice5(await readExactly(socket, 2));
   if (wanted === 'nothing') return;
-  if (user === undefined || password === undefined) throw refused('wants a user name and password');
-  if (wanted === 'something else') throw refused('takes no user name and password');
+  if (user === undefined || password === undefined) throw refused('requires a user name and password');
+  if (wanted === 'something else') throw refused('does not accept a user name and password');
   socket.write(signIn5(user, password.reveal()));
-  const [, status] = await take(socket, 2);
+  const [, status] = await readExactly(socket, 2);
   if (status !== 0) throw refused('did not accept the password');
 }
 
-/** Exactly so many bytes; what comes after them stays in the socket. Throws when it ends before. */
-function take(socket: Socket, length: number): Promise<Buffer> {
+/** Reads exactly `length` bytes; bytes after them stay in the socket. Throws when the connection ends before. */
+function readExactly(socket: Socket, length: number): Promise<Buffer> {
   return new Promise((resolve, reject) => {
     const look = (): void => {
       if (socket.destroyed) return ended();
       const bytes = socket.read(length) as Buffer | null;
       if (bytes === null) return;
       stop();
-      // At its end a stream gives what is left.
+      // At its end a stream returns the remaining bytes.
       if (bytes.length === length) resolve(bytes);
       else reject(new RangeError('it closed the connection'));
     };

@@ -11,28 +11,28 @@ export function planRoute(request: RouteRequest): PlannedRoute {
   return route === undefined ? { request } : { request, route };
 }
 
-/** What can be said without asking anybody, or undefined where somebody has to be asked. Throws `CONFIG_INVALID`. */
+/** The route as the environment determines it, or undefined where the system or a PAC file has to be queried. Throws `CONFIG_INVALID`. */
 export function routeFromEnvironment({ gateway, tls, proxy }: RouteRequest): Route | undefined {
   if (!tls) return straight('no TLS', 'a gateway without TLS is on this machine');
-  if (isExcepted(proxy.except ?? '', gateway)) return straight('NO_PROXY', 'it names the gateway');
+  if (isExcepted(proxy.except ?? '', gateway)) return straight('NO_PROXY', 'it has the gateway');
   if (proxy.pac?.from === 'POSTERN_PAC') return undefined;
   for (const [source, text] of [
     ['HTTPS_PROXY', proxy.https],
     ['ALL_PROXY', proxy.all],
   ] as const) {
     if (text === undefined) continue;
-    if (text.trim() === '') return straight(source, 'it is set to nothing');
-    return { source, why: 'it is set', steps: [parseProxy(text.trim(), source)] };
+    if (text.trim() === '') return straight(source, 'it is set to an empty value');
+    return { source, why: 'it is set', hops: [parseProxy(text.trim(), source)] };
   }
   if (proxy.pac !== undefined) return undefined;
   if (proxy.system !== undefined && !isThisMachine(gateway) && hasSettings(proxy.system)) return undefined;
   const hint = proxy.http?.trim() ?? '';
   if (hint === '') return straight('nothing', 'no proxy is set');
-  const why = 'it is set, and nothing says anything about https; straight if it does not help';
-  return { source: 'HTTP_PROXY', why, steps: [parseProxy(hint, 'HTTP_PROXY'), 'direct'] };
+  const why = 'it is set, and nothing is set for https; directly if it fails';
+  return { source: 'HTTP_PROXY', why, hops: [parseProxy(hint, 'HTTP_PROXY'), 'direct'] };
 }
 
-/** Whether this system keeps proxy settings where we know to look; on Linux, those of GNOME and its relatives. */
+/** Whether the proxy settings of this system can be read; on Linux, those of GNOME and related desktops. */
 function hasSettings({ platform, desktop = '' }: SystemHints): boolean {
   if (platform === 'darwin' || platform === 'win32') return true;
   return platform === 'linux' && /gnome|unity|cinnamon|mate|budgie|pantheon|pop/i.test(desktop);
@@ -47,5 +47,5 @@ function isLoopback4(host: string): boolean {
 }
 
 function straight(source: string, why: string): Route {
-  return { source, why, steps: ['direct'] };
+  return { source, why, hops: ['direct'] };
 }

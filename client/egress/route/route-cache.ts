@@ -1,62 +1,65 @@
 import { join } from 'node:path';
 import { readSmall, writePrivate } from '../../os/files.ts';
 import { networkId } from '../../os/network-id.ts';
-import { parseProxy, stepName } from '../proxy/proxy-url.ts';
+import { parseProxy, hopName } from '../proxy/proxy-url.ts';
 import type { Hop } from '../proxy/proxy-url.ts';
 import type { LastCaCache } from '../tls/last-ca.ts';
 import type { Route } from './route.ts';
 
-/** What was found out about the network this machine is in. Losing it costs time and nothing else. */
-export interface WayMemory {
-  /** What was said the last time to this question. */
-  recall(question: string): Route | undefined;
-  /** A verdict that holds a password is not written down. */
-  keep(question: string, verdict: Route, forMs: number): void;
-  isDead(step: Hop): boolean;
-  keepDead(step: Hop): void;
-  keepAlive(step: Hop): void;
-  /** Whether the certificates in this network are those of an authority that only the system knows. */
+/** What is known about the network this machine is in. Losing it costs time and nothing else. */
+export interface RouteCache {
+  /** The route that was found for this key the last time. */
+  recall(key: string): Route | undefined;
+  /** A route that holds a password is not written down. */
+  keep(key: string, route: Route, forMs: number): void;
+  isDead(hop: Hop): boolean;
+  keepDead(hop: Hop): void;
+  keepAlive(hop: Hop): void;
+  /** Whether certificates in this network are issued by an authority that only the system trusts. */
   readonly needsSystemTrust: boolean;
   keepSystemTrust(): void;
-  readonly vouchers: LastCaCache;
+  readonly lastCas: LastCaCache;
 }
 
-/** A proxy that was not there is tried last for so long. */
+/** How long a proxy that was unreachable is tried last. */
 const deadMs = 5 * 60_000;
 const trustMs = 30 * 24 * 3_600_000;
 const maxNetworks = 32;
-const maxVerdicts = 32;
+const maxEntries = 32;
 const maxBytes = 256 * 1024;
 
-interface StoredVerdict {
+/** The keys of the file, which processes of other versions read and write too. */
+const keys = { routes: 'verdicts', lastCas: 'vouchers', pacError: 'trouble' } as const;
+
+interface StoredRoute {
   readonly source: string;
   readonly why: string;
   readonly steps: readonly string[];
-  readonly trouble?: string;
+  readonly [keys.pacError]?: string;
   readonly until: number;
 }
 
 interface Network {
-  readonly verdicts?: Readonly<Record<string, StoredVerdict>>;
-  /** Until when, by the name of the proxy. */
+  readonly [keys.routes]?: Readonly<Record<string, StoredRoute>>;
+  /** Time of expiry by the name of the proxy, in milliseconds since the epoch. */
   readonly dead?: Readonly<Record<string, number>>;
   readonly systemTrustUntil?: number;
   /** By host. */
-  readonly vouchers?: Readonly<Record<string, StoredVoucher>>;
+  readonly [keys.lastCas]?: Readonly<Record<string, StoredCa>>;
 }
 
-interface StoredVoucher {
+interface StoredCa {
   readonly fingerprint: string;
   readonly until: number;
 }
 
 type Networks = Readonly<Record<string, Network>>;
 
-/** The memory in `ways.json` under the state directory. A file that cannot be read or written is as good as none. */
-export function routeCache(state: string | undefined, now: () => number = Date.now): WayMemory {
+/** The cache in `ways.json` under the state directory. A file that cannot be read or written is treated as absent. */
+export function routeCache(state: string | undefined, now: () => number = Date.now): RouteCache {
   const path = state === undefined ? undefined : join(state, 'ways.json');
-  /** Without a file, that is without anything to recall, the network needs no name. */
-  const here = (): Network => {
+  /** Without a file there is nothing to recall, and the network need not be identified. */
+  const currentNetwork = (): Network => {
     const networks = path === undefined ? undefined : load(path);
     return networks?.[networkId()] ?? {};
   };
@@ -69,59 +72,66 @@ export function routeCache(state: string | undefined, now: () => number = Date.n
     try {
       writePrivate(path, `${JSON.stringify({ version: 1, networks })}\n`);
     } catch {
-      // A home that cannot be written: it is found out again the next time.
+      // A home directory that cannot be written: the next process finds it out again.
     }
   };
-  // A clock that was wrong must not make it last for years.
+  // A wrong clock must not make an entry last for years.
   const isValid = (until: unknown, maxMs: number): boolean =>
     typeof until === 'number' && until > now() && until <= now() + maxMs;
   return {
-    recall(question) {
-      const stored = here().verdicts?.[question];
-      return stored !== undefined && isValid(stored.until, trustMs) ? restored(stored) : undefined;
+    recall(key) {
+      const stored = currentNetwork()[keys.routes]?.[key];
+      return stored !== undefined && isValid(stored.until, trustMs) ? restoreRoute(stored) : undefined;
     },
-    keep(question, verdict, forMs) {
-      if (verdict.steps.some((step) => step !== 'direct' && step.password !== undefined)) return;
-      const stored = { ...verdict, steps: verdict.steps.map(stepName), until: now() + forMs };
+    keep(key, route, forMs) {
+      if (route.hops.some((hop) => hop !== 'direct' && hop.password !== undefined)) return;
+      const { source, why, hops, pacError } = route;
+      const stored: StoredRoute = {
+        source,
+        why,
+        steps: hops.map(hopName),
+        ...(pacError === undefined ? {} : { [keys.pacError]: pacError }),
+        until: now() + forMs,
+      };
       change((network) => {
-        const { [question]: _before, ...others } = network.verdicts ?? {};
-        const kept = Object.entries(others).slice(1 - maxVerdicts);
-        return { ...network, verdicts: Object.fromEntries([...kept, [question, stored]]) };
+        const { [key]: _before, ...others } = network[keys.routes] ?? {};
+        const kept = Object.entries(others).slice(1 - maxEntries);
+        return { ...network, [keys.routes]: Object.fromEntries([...kept, [key, stored]]) };
       });
     },
-    isDead: (step) => isValid(here().dead?.[stepName(step)], deadMs),
-    keepDead(step) {
-      if (step === 'direct') return;
+    isDead: (hop) => isValid(currentNetwork().dead?.[hopName(hop)], deadMs),
+    keepDead(hop) {
+      if (hop === 'direct') return;
       change((network) => {
         const still = Object.entries(network.dead ?? {}).filter(([, until]) => isValid(until, deadMs));
-        const dead = { ...Object.fromEntries(still.slice(-maxVerdicts)), [stepName(step)]: now() + deadMs };
+        const dead = { ...Object.fromEntries(still.slice(-maxEntries)), [hopName(hop)]: now() + deadMs };
         return { ...network, dead };
       });
     },
-    keepAlive(step) {
-      if (here().dead?.[stepName(step)] === undefined) return;
+    keepAlive(hop) {
+      if (currentNetwork().dead?.[hopName(hop)] === undefined) return;
       change((network) => {
-        const { [stepName(step)]: _dead, ...dead } = network.dead ?? {};
+        const { [hopName(hop)]: _dead, ...dead } = network.dead ?? {};
         return { ...network, dead };
       });
     },
     get needsSystemTrust() {
-      return isValid(here().systemTrustUntil, trustMs);
+      return isValid(currentNetwork().systemTrustUntil, trustMs);
     },
     keepSystemTrust() {
       change((network) => ({ ...network, systemTrustUntil: now() + trustMs }));
     },
-    vouchers: {
+    lastCas: {
       recall(host) {
-        const stored = here().vouchers?.[host];
+        const stored = currentNetwork()[keys.lastCas]?.[host];
         return isValid(stored?.until, trustMs) ? stored!.fingerprint : undefined;
       },
       keep(host, fingerprint) {
         change((network) => {
-          const { [host]: _before, ...others } = network.vouchers ?? {};
-          const kept = Object.entries(others).slice(1 - maxVerdicts);
-          const vouchers = Object.fromEntries([...kept, [host, { fingerprint, until: now() + trustMs }]]);
-          return { ...network, vouchers };
+          const { [host]: _before, ...others } = network[keys.lastCas] ?? {};
+          const kept = Object.entries(others).slice(1 - maxEntries);
+          const lastCas = Object.fromEntries([...kept, [host, { fingerprint, until: now() + trustMs }]]);
+          return { ...network, [keys.lastCas]: lastCas };
         });
       },
     },
@@ -140,18 +150,18 @@ function load(path: string): Networks | undefined {
   }
 }
 
-/** What somebody has written into the file by hand may be anything. */
-function restored(stored: StoredVerdict): Route | undefined {
+/** Anything can be in the file when it was edited by hand. */
+function restoreRoute(stored: StoredRoute): Route | undefined {
   try {
-    const { source, why, steps, trouble } = stored;
+    const { source, why, steps, [keys.pacError]: pacError } = stored;
     if (!Array.isArray(steps) || steps.length === 0) return undefined;
-    const texts: readonly unknown[] = [source, why, trouble ?? '', ...steps];
+    const texts: readonly unknown[] = [source, why, pacError ?? '', ...steps];
     if (!texts.every((text) => typeof text === 'string')) return undefined;
     return {
       source,
       why,
-      steps: steps.map((step) => (step === 'direct' ? step : parseProxy(step, 'ways.json'))),
-      ...(trouble === undefined ? {} : { trouble }),
+      hops: steps.map((hop) => (hop === 'direct' ? hop : parseProxy(hop, 'ways.json'))),
+      ...(pacError === undefined ? {} : { pacError }),
     };
   } catch {
     return undefined;

@@ -2,18 +2,18 @@ import type { Target } from '../../../protocol/target.ts';
 import type { ProxySettings } from '../egress.ts';
 import type { Hop } from '../proxy/proxy-url.ts';
 
-/** Where a connection has to go and under which circumstances. */
+/** A request for a route to the gateway, with the settings that determine it. */
 export interface RouteRequest {
   readonly gateway: Target;
   /** Whether the gateway speaks TLS. One that does not is on this machine, and no proxy leads there. */
   readonly tls: boolean;
   readonly proxy: ProxySettings;
   readonly caFile?: string;
-  /** Where to remember what was found out; absent: nowhere. */
+  /** The state folder, for the route cache; absent: nothing is cached. */
   readonly state?: string;
-  /** `false`: the system's authorities are not asked. */
+  /** `false`: the system's authorities are ignored. */
   readonly trustsSystem?: boolean;
-  /** The file with the system's authorities, where that is said: `SSL_CERT_FILE`. */
+  /** `SSL_CERT_FILE`: the file with the system's authorities. */
   readonly systemCaFile?: string;
 }
 
@@ -24,13 +24,13 @@ export interface PlannedRoute {
   readonly route?: Route;
 }
 
-/** What is to be tried, in this order, and who said so. */
+/** The hops to try, in this order, and what determines them. */
 export interface Route {
   /** `HTTPS_PROXY`, `NO_PROXY`, `POSTERN_PAC`, `GNOME`, `macOS`, `Windows`, `WPAD` … */
   readonly source: string;
-  /** A clause for people: why this is so. */
+  /** The reason, as a clause for people. */
   readonly why: string;
-  readonly steps: readonly Hop[];
-  /** What kept a better answer from being had: a PAC file that cannot be fetched. */
-  readonly trouble?: string;
+  readonly hops: readonly Hop[];
+  /** Why a PAC file was not used. */
+  readonly pacError?: string;
 }

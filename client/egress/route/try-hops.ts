@@ -2,76 +2,76 @@ import type { Socket } from 'node:net';
 import type { TunnelErrorCode } from '../../../protocol/errors.ts';
 import type { Target } from '../../../protocol/target.ts';
 import { ClientError, toFailure } from '../../errors/failure.ts';
-import { stepName } from '../proxy/proxy-url.ts';
+import { hopName } from '../proxy/proxy-url.ts';
 import type { Hop } from '../proxy/proxy-url.ts';
-import { stepEgress } from './hop-egress.ts';
+import { hopEgress } from './hop-egress.ts';
 import { trustOf } from '../tls/trust.ts';
 import { routeCache } from './route-cache.ts';
-import type { WayMemory } from './route-cache.ts';
+import type { RouteCache } from './route-cache.ts';
 import type { Route, RouteRequest } from './route.ts';
 
-/** After these the next step may get through; a proxy that wants a sign-in is there, and means us. */
-const passOn: ReadonlySet<TunnelErrorCode> = new Set([
+/** After these errors the next hop is tried; not after a proxy's demand for a sign-in, which can be met. */
+const triesNextHop: ReadonlySet<TunnelErrorCode> = new Set([
   'PROXY_UNREACHABLE',
   'PROXY_REFUSED',
   'GATEWAY_UNREACHABLE',
   'GATEWAY_TIMEOUT',
 ]);
 
-/** Whether another way may get through after this failure. */
+/** Whether another hop may get through after this failure. */
 export function isRouteFailure(error: unknown): boolean {
-  return error instanceof ClientError && passOn.has(error.code);
+  return error instanceof ClientError && triesNextHop.has(error.code);
 }
 
-/** The steps as they are tried: those that were not there a short while ago come last. */
-export function orderByHealth(steps: readonly Hop[], memory: Pick<WayMemory, 'isDead'>): readonly Hop[] {
-  if (steps.length < 2) return steps;
-  const dead = new Set(steps.filter((step) => memory.isDead(step)));
-  return [...steps.filter((step) => !dead.has(step)), ...dead];
+/** The hops in the order in which they are tried: those that were unreachable a short while ago come last. */
+export function orderByHealth(hops: readonly Hop[], memory: Pick<RouteCache, 'isDead'>): readonly Hop[] {
+  if (hops.length < 2) return hops;
+  const dead = new Set(hops.filter((hop) => memory.isDead(hop)));
+  return [...hops.filter((hop) => !dead.has(hop)), ...dead];
 }
 
 /**
- * Connects by the first step that gets through. The caller owns the socket, which has an `error` listener already. When
+ * Connects by the first hop that gets through. The caller owns the socket, which has an `error` listener already. When
  * none does, the failure of the first is thrown, naming the others. Throws as `Egress.connect`.
  */
 export async function connectViaRoute(
-  verdict: Route,
+  route: Route,
   {
-    way,
+    request,
     gateway,
     signal,
-  }: { readonly way: RouteRequest; readonly gateway: Target; readonly signal: AbortSignal },
+  }: { readonly request: RouteRequest; readonly gateway: Target; readonly signal: AbortSignal },
 ): Promise<Socket> {
-  const memory = routeCache(way.state);
+  const memory = routeCache(request.state);
   const failures: ClientError[] = [];
-  const steps = orderByHealth(verdict.steps, memory);
-  for (const step of steps) {
+  const hops = orderByHealth(route.hops, memory);
+  for (const hop of hops) {
     try {
-      const socket = await stepEgress(step, trustOf(way), way.proxy.signIn).connect(gateway, signal);
-      if (steps.length > 1) memory.keepAlive(step);
+      const socket = await hopEgress(hop, trustOf(request), request.proxy.signIn).connect(gateway, signal);
+      if (hops.length > 1) memory.keepAlive(hop);
       return socket;
     } catch (error) {
       if (!isRouteFailure(error)) throw error;
       failures.push(error as ClientError);
-      if ((error as ClientError).code === 'PROXY_UNREACHABLE' && steps.length > 1) memory.keepDead(step);
+      if ((error as ClientError).code === 'PROXY_UNREACHABLE' && hops.length > 1) memory.keepDead(hop);
       if (signal.aborted) break;
     }
   }
-  throw ofAll(verdict, steps, failures);
+  throw combinedFailure(route, hops, failures);
 }
 
-/** What is said when nothing got through: the first failure, and who chose this way. */
-function ofAll(
-  { source, trouble }: Route,
-  steps: readonly Hop[],
+/** The error when no hop got through: the first failure, and what determined the route. */
+function combinedFailure(
+  { source, pacError }: Route,
+  hops: readonly Hop[],
   failures: readonly ClientError[],
 ): ClientError {
   const [first, ...others] = failures;
-  const also = others.length === 0 ? '' : `; nor did ${steps.slice(1).map(stepName).join(', ')} help`;
+  const also = others.length === 0 ? '' : `; nor did ${hops.slice(1).map(hopName).join(', ')} help`;
   const context = { cause: first, ...(first!.hint === undefined ? {} : { hint: first!.hint }) };
-  if (trouble !== undefined) {
-    return new ClientError('PAC_FAILED', `${trouble}, and without it: ${first!.message}${also}`, context);
+  if (pacError !== undefined) {
+    return new ClientError('PAC_FAILED', `${pacError}, and without it: ${first!.message}${also}`, context);
   }
-  const who = source === 'nothing' ? '' : ` (chosen by ${source}${also})`;
-  return new ClientError(toFailure(first).code, `${first!.message}${who}`, context);
+  const chosenBy = source === 'nothing' ? '' : ` (chosen by ${source}${also})`;
+  return new ClientError(toFailure(first).code, `${first!.message}${chosenBy}`, context);
 }

@@ -1,13 +1,13 @@
 import type { RunCommand } from './run-command.ts';
 import type { SystemProxy } from './system-proxy.ts';
 
-/** Reads the proxy settings that GNOME and its relatives keep. */
+/** Reads the proxy settings of GNOME and related desktops. */
 export async function readGnome(run: RunCommand, signal: AbortSignal): Promise<SystemProxy | undefined> {
   const text = await run(['gsettings', 'list-recursively', 'org.gnome.system.proxy'], signal);
   return text === undefined ? undefined : parseGsettings(text);
 }
 
-/** Reads what `gsettings list-recursively` prints; undefined when no proxy is set. */
+/** Parses the output of `gsettings list-recursively`; undefined when no proxy is set. */
 export function parseGsettings(text: string): SystemProxy | undefined {
   const values = new Map<string, string>();
   for (const [, path, key, value] of text.matchAll(/^org\.gnome\.system\.proxy(\S*) (\S+) (.*?)\s*$/gm)) {

@@ -1,13 +1,13 @@
 import type { RunCommand } from './run-command.ts';
 import type { SystemProxy } from './system-proxy.ts';
 
-/** Reads System Settings > Network > Proxies of the network in use. */
+/** Reads System Settings > Network > Proxies of the current network. */
 export async function readMacos(run: RunCommand, signal: AbortSignal): Promise<SystemProxy | undefined> {
   const text = await run(['/usr/sbin/scutil', '--proxy'], signal);
   return text === undefined ? undefined : parseScutil(text);
 }
 
-/** Reads the dictionary that `scutil --proxy` prints; undefined when nothing in it is on. */
+/** Parses the output of `scutil --proxy`; undefined when no proxy is on. */
 export function parseScutil(text: string): SystemProxy | undefined {
   const values = new Map<string, string>();
   const except: string[] = [];

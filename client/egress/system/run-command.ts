@@ -1,6 +1,7 @@
 import { execFile } from 'node:child_process';
+import { onAbort } from '../../../base/deadline.ts';
 
-/** What a program of the system printed. */
+/** Runs a program of the system and resolves to its output. */
 export type RunCommand = (
   argv: readonly [string, ...string[]],
   signal: AbortSignal,
@@ -9,16 +10,15 @@ export type RunCommand = (
 const commandMs = 5000;
 const maxOutputBytes = 16 * 1024 * 1024;
 
-/** Runs a program of the system, without a shell; undefined when it is not there, fails or takes longer than 5 s. */
+/** Runs a program of the system, without a shell; undefined when it is missing, fails or takes longer than 5 s. */
 export const runCommand: RunCommand = ([program, ...args], signal) =>
   new Promise((resolve) => {
     if (signal.aborted) return resolve(undefined);
     const options = { timeout: commandMs, maxBuffer: maxOutputBytes, windowsHide: true };
     const child = execFile(program, args, options, (error, stdout) => {
-      signal.removeEventListener('abort', stop);
+      removeListener();
       resolve(error === null ? stdout : undefined);
     });
-    const stop = (): void => void child.kill();
-    signal.addEventListener('abort', stop, { once: true });
+    const removeListener = onAbort(signal, () => void child.kill());
     child.stdin?.end();
   });

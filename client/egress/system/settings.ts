@@ -3,7 +3,7 @@ import { runCommand } from './run-command.ts';
 import type { RunCommand } from './run-command.ts';
 import type { SystemProxy } from './system-proxy.ts';
 
-/** Asks the system; undefined when it says nothing. Never throws. */
+/** Reads the proxy settings of the system; undefined when there are none. Never throws. */
 export async function readSystemProxy(
   { platform }: SystemHints,
   signal: AbortSignal,

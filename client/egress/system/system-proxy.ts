@@ -2,19 +2,19 @@ import { isIP } from 'node:net';
 import type { Target } from '../../../protocol/target.ts';
 import { isExcepted } from '../proxy/no-proxy.ts';
 
-/** What a system says about proxies. */
+/** The proxy settings of a system. */
 export interface SystemProxy {
-  /** Who says so, for people. */
+  /** The source, for people. */
   readonly source: 'macOS' | 'Windows' | 'GNOME';
-  /** Whether a PAC file is to be looked for in the network (WPAD). */
+  /** Whether to detect a PAC file in the network (WPAD). */
   readonly autoDetect: boolean;
   /** The URL of a PAC file. */
   readonly pac?: string;
   /** As in `HTTPS_PROXY`. */
   readonly proxy?: string;
-  /** Whom that proxy is not for. */
+  /** Hosts that are reached without that proxy. */
   readonly except: readonly string[];
-  /** It is not for names without a dot either. */
+  /** Whether names without a dot are exceptions too. */
   readonly exceptSimple: boolean;
 }
 
@@ -28,7 +28,7 @@ export function isExceptedBySystem({ source, except, exceptSimple }: SystemProxy
       .toLowerCase()
       .replace(/^[a-z]+:\/\//, '');
     if (rule === '<local>') return isSimple;
-    // Without an asterisk it means this one host, but in GNOME also what is under it, as in NO_PROXY.
+    // Without an asterisk it means this host only, but in GNOME also its subdomains, as in NO_PROXY.
     if (rule.includes('*')) return isLike(rule, gateway);
     const whole = wholeBlock(rule);
     const isName = isIP(gateway.host) === 0 && !rule.startsWith('.') && source !== 'GNOME';
@@ -37,7 +37,7 @@ export function isExceptedBySystem({ source, except, exceptSimple }: SystemProxy
   });
 }
 
-/** `169.254/16` as macOS writes it: with all of its numbers. */
+/** Completes `169.254/16`, as macOS writes it, to four numbers. */
 function wholeBlock(rule: string): string {
   const short = /^(\d+(?:\.\d+){0,2})\/(\d+)$/.exec(rule);
   if (!short) return rule;
@@ -53,7 +53,7 @@ function isLike(rule: string, { host, port }: Target): boolean {
   if (parts.length === 1) return pattern === host;
   if (!host.startsWith(first) || !host.endsWith(last) || host.length < first.length + last.length)
     return false;
-  // The parts between have to follow each other; no regular expression of somebody else's making.
+  // The parts between have to follow each other. Not a regular expression, which the settings could make slow.
   let at = first.length;
   for (const part of parts.slice(1, -1)) {
     const found = host.indexOf(part, at);

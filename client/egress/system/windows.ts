@@ -3,7 +3,7 @@ import type { SystemProxy } from './system-proxy.ts';
 
 const settings = 'Software\\Microsoft\\Windows\\CurrentVersion\\Internet Settings';
 
-/** Reads the settings of the user, which browsers follow, else those of the machine (WinHTTP). */
+/** Reads the settings of the user, which browsers use, else those of the machine (WinHTTP). */
 export async function readWindows(run: RunCommand, signal: AbortSignal): Promise<SystemProxy | undefined> {
   const [user, connections] = await Promise.all([
     run(['reg', 'query', `HKCU\\${settings}`], signal),
@@ -17,7 +17,7 @@ export async function readWindows(run: RunCommand, signal: AbortSignal): Promise
 /** Bits of the ninth byte of `DefaultConnectionSettings`. */
 const autoDetectBit = 0x08;
 
-/** Reads what `reg query` prints for both keys; undefined when nothing in them is on. */
+/** Parses the output of `reg query` for both keys; undefined when no proxy is on. */
 export function parseInternetSettings(user: string, connections: string): SystemProxy | undefined {
   const values = new Map<string, string>();
   for (const [, name, value] of user.matchAll(/^ {4}(\S.*?) {4}REG_\w+ {4}(.*?)\s*$/gm)) {
@@ -39,7 +39,7 @@ export function parseInternetSettings(user: string, connections: string): System
   };
 }
 
-/** Reads what `netsh winhttp show proxy` prints in any language: the first value is the proxy, the second whom it is not for. */
+/** Parses the output of `netsh winhttp show proxy` in any language: the first value is the proxy, the second its exceptions. */
 export function parseWinHttp(text: string): SystemProxy | undefined {
   const [servers = '', except = ''] = [
     ...text.matchAll(/^[ \t]+[^\s:][^:\r\n]*:[ \t]+(\S.*?)[ \t\r]*$/gm),
@@ -55,7 +55,7 @@ export function parseWinHttp(text: string): SystemProxy | undefined {
   };
 }
 
-/** Reads `p:3128`, or `http=p:80;https=p:3128;socks=q:1080`. */
+/** Parses `p:3128`, or `http=p:80;https=p:3128;socks=q:1080`. */
 function proxyOf(text: string): string | undefined {
   const parts = text.split(/[;\s]+/).filter(Boolean);
   const named = new Map<string, string>();

@@ -4,39 +4,38 @@ import type { LookupFunction } from 'node:net';
 
 type Answer = (error: NodeJS.ErrnoException | null, addresses: LookupAddress[]) => void;
 
-/** What names stood for the last time: a session that comes back should not have to wait for DNS. */
+/** The last addresses of names: resuming a session should not have to wait for DNS. */
 const known = new Map<string, LookupAddress[]>();
 const running = new Map<string, Answer[]>();
 
-/** How long DNS may take when the answer of the last time is there. */
+/** How long DNS can take when the last addresses are known. */
 const freshMs = 500;
 
 /**
- * Looks a name up as Node does; where that fails or takes long, what the name stood for the last time is good enough.
- * While the network is down the resolver blocks one of few threads for each question, so there is never more than one
- * question for a name.
+ * Resolves a name as Node.js does; where that fails or takes long, the last addresses are used. While the network is
+ * down the resolver blocks one of few threads for each lookup, so there is never more than one lookup of a name.
  */
 export const cachedLookup: LookupFunction = (name, options, callback) =>
   find({ name, key: name }, options, callback);
 
-/** The same, remembered together with `place`. */
+/** `cachedLookup` with a cache for each `network`: a proxy's name can mean another machine in another network. */
 export const networkLookup =
-  (place: () => string): LookupFunction =>
+  (network: () => string): LookupFunction =>
   (name, options, callback) =>
-    find({ name, key: `${name} in ${place()}` }, options, callback);
+    find({ name, key: `${name} in ${network()}` }, options, callback);
 
-interface Question {
+interface LookupRequest {
   readonly name: string;
-  /** What it is remembered by. */
+  /** The key of the cache. */
   readonly key: string;
 }
 
 function find(
-  question: Question,
+  request: LookupRequest,
   options: Parameters<LookupFunction>[1],
   callback: Parameters<LookupFunction>[2],
 ): void {
-  const before = known.get(question.key);
+  const before = known.get(request.key);
   let isAnswered = false;
   const answer: Answer = (error, addresses) => {
     if (isAnswered) return;
@@ -46,13 +45,13 @@ function find(
     else callback(null, addresses[0]!.address, addresses[0]!.family);
   };
   const timer = before && setTimeout(() => answer(null, before), freshMs);
-  ask(question, (error, addresses) => {
+  query(request, (error, addresses) => {
     if (error !== null && before) answer(null, before);
     else answer(error, addresses);
   });
 }
 
-function ask({ name, key }: Question, answer: Answer): void {
+function query({ name, key }: LookupRequest, answer: Answer): void {
   const waiting = running.get(key);
   if (waiting !== undefined) return void waiting.push(answer);
   const all = [answer];

@@ -1,5 +1,6 @@
 import { connect } from 'node:net';
 import type { LookupFunction, Socket } from 'node:net';
+import { onAbort } from '../../../base/deadline.ts';
 import type { TunnelErrorCode } from '../../../protocol/errors.ts';
 import type { Target } from '../../../protocol/target.ts';
 import { ClientError } from '../../errors/failure.ts';
@@ -7,25 +8,25 @@ import { cachedLookup } from './dns-cache.ts';
 
 export const connectMs = 10_000;
 
-/** Whom a connection is made to, and what it is called when it fails. */
+/** The peer of a connection, and its errors. */
 export interface Peer {
   readonly address: Target;
   readonly name: string;
   readonly unreachable: TunnelErrorCode;
   readonly timeout: TunnelErrorCode;
-  /** What may help when nothing answers at all. */
+  /** A command that may help when nothing answers. */
   readonly hint?: string;
-  /** How its name is looked up; absent: as what is known by it everywhere. */
+  /** Resolves its name; absent: `cachedLookup`, for names that mean the same in every network. */
   readonly lookup?: LookupFunction;
 }
 
 const words: Readonly<Record<string, string>> = {
-  ENOTFOUND: 'its name is not known here',
-  EAI_AGAIN: 'its name cannot be looked up',
+  ENOTFOUND: 'the name does not resolve',
+  EAI_AGAIN: 'the name cannot be resolved at the moment',
   ECONNREFUSED: 'it refuses connections',
   ECONNRESET: 'the connection was reset',
-  EHOSTUNREACH: 'there is no route to it',
-  ENETUNREACH: 'there is no route to it',
+  EHOSTUNREACH: 'no route to host',
+  ENETUNREACH: 'no route to host',
   ETIMEDOUT: 'it does not answer',
 };
 
@@ -38,20 +39,19 @@ export function openTcp(peer: Peer, signal: AbortSignal): Promise<Socket> {
       allowHalfOpen: true,
       noDelay: true,
       lookup: peer.lookup ?? cachedLookup,
-      // Said aloud, or NODE_OPTIONS could turn it off.
+      // Explicit, or NODE_OPTIONS could turn it off.
       autoSelectFamily: true,
-      // Of several addresses Node gives up one for the next after 250 ms, less than a round trip by satellite.
+      // By default Node.js tries the next address after 250 ms, less than a round trip by satellite.
       autoSelectFamilyAttemptTimeout: 1000,
     });
-    const late = (): void =>
+    const onTimeout = (): void =>
       void socket.destroy(new ClientError(peer.timeout, `${peer.name} does not answer`, hintOf(peer)));
-    const timer = setTimeout(late, connectMs);
+    const timer = setTimeout(onTimeout, connectMs);
+    const removeListener = onAbort(signal, onTimeout);
     const stop = (): void => {
       clearTimeout(timer);
-      signal.removeEventListener('abort', late);
+      removeListener();
     };
-    signal.addEventListener('abort', late, { once: true });
-    if (signal.aborted) late();
     socket.once('connect', () => {
       stop();
       resolve(socket);
@@ -67,7 +67,7 @@ export function openTcp(peer: Peer, signal: AbortSignal): Promise<Socket> {
 function unreachable(peer: Peer, cause: NodeJS.ErrnoException): ClientError {
   const code = cause.code ?? 'unknown error';
   const what = words[code];
-  // Who refuses has been reached: another way there would end at the same door.
+  // A peer that refuses has been reached: another route would lead to the same port.
   const context = code === 'ECONNREFUSED' ? { cause } : { cause, ...hintOf(peer) };
   return new ClientError(
     code === 'ETIMEDOUT' ? peer.timeout : peer.unreachable,

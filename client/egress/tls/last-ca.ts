@@ -2,8 +2,8 @@ import { createHash } from 'node:crypto';
 import type { TLSSocket } from 'node:tls';
 
 /**
- * Which authority vouched for a host in this network the last time, by the SHA-256 of its certificate. Says which of
- * those that are trusted anyway to load first, and never whom to trust.
+ * The authority that issued a host's certificate in this network the last time, by the SHA-256 of its certificate. It
+ * decides which of the trusted authorities is loaded first, and never which are trusted.
  */
 export interface LastCaCache {
   recall(host: string): string | undefined;
@@ -23,12 +23,12 @@ function fingerprintOf(pem: string): string {
 const maxChainLength = 20;
 
 /** The fingerprint of the authority at the end of the peer's chain, where it has signed itself. */
-export function voucherOf(tls: TLSSocket): string | undefined {
+export function rootFingerprint(tls: TLSSocket): string | undefined {
   let certificate = tls.getPeerCertificate(true);
   for (let depth = 0; depth < maxChainLength; depth++) {
     const issuer = certificate.issuerCertificate;
     if (issuer === certificate) return certificate.fingerprint256.replaceAll(':', '').toLowerCase();
-    // Nothing is said about those above.
+    // The chain is incomplete.
     if (issuer === undefined) return undefined;
     certificate = issuer;
   }

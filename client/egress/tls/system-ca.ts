@@ -5,7 +5,7 @@ import { isCertificate } from './tls.ts';
 
 const maxBundleBytes = 4 * 1024 * 1024;
 
-/** Where the distributions keep all of them in one file; the first one counts. */
+/** The CA bundles of the distributions; the first one that exists is used. */
 const bundles = [
   '/etc/ssl/certs/ca-certificates.crt', // Debian, Ubuntu, Arch, Alpine
   '/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem', // Fedora, RHEL
@@ -22,7 +22,7 @@ export async function systemAuthorities(
   signal: AbortSignal,
 ): Promise<readonly string[]> {
   const found = await (known ??= read(file, signal));
-  // An administrator may install one while `postern listen` runs.
+  // An administrator can install one while `postern listen` runs.
   if (found.length === 0) known = undefined;
   return found;
 }
@@ -34,13 +34,13 @@ async function read(file: string | undefined, signal: AbortSignal): Promise<read
       if (found.length > 0) return found;
     }
   }
-  // Came with Node 22.15 and 23.9.
-  const told = (getCACertificates as typeof getCACertificates | undefined)?.('system') ?? [];
-  if (told.length > 0 || process.platform !== 'darwin') return [...new Set(told)];
+  // Since Node.js 22.15 and 23.9.
+  const fromNode = (getCACertificates as typeof getCACertificates | undefined)?.('system') ?? [];
+  if (fromNode.length > 0 || process.platform !== 'darwin') return [...new Set(fromNode)];
   return certificatesIn((await runCommand(keychains, signal)) ?? '');
 }
 
-/** Those that administrators and the user have added; the ones of Apple are in Node as well. */
+/** The authorities added by administrators and the user; those of Apple are in Node.js as well. */
 const keychains = ['/usr/bin/security', 'find-certificate', '-a', '-p'] as const;
 
 function inFile(path: string): readonly string[] {
@@ -51,7 +51,7 @@ function inFile(path: string): readonly string[] {
   }
 }
 
-/** The certificates in a text, without those that cannot be read: one of them must not spoil the rest. */
+/** The certificates in a text, without those that cannot be parsed: one of them must not invalidate the rest. */
 export function certificatesIn(text: string): readonly string[] {
   const all = text.match(/-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----/g) ?? [];
   return [...new Set(all)].filter(isCertificate);

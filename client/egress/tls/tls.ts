@@ -2,20 +2,21 @@ import { X509Certificate } from 'node:crypto';
 import type { Socket } from 'node:net';
 import { connect, createSecureContext, getCACertificates, rootCertificates } from 'node:tls';
 import type { PeerCertificate, SecureContext, TLSSocket } from 'node:tls';
+import { onAbort } from '../../../base/deadline.ts';
 import { isAddress } from '../../../protocol/target.ts';
 import { ClientError } from '../../errors/failure.ts';
 import { readSmall, reason } from '../../os/files.ts';
-import { printable } from '../../os/printable.ts';
+import { printable } from '../../os/terminal.ts';
 import type { Egress } from '../egress.ts';
-import { findAuthority, voucherOf } from './last-ca.ts';
+import { findAuthority, rootFingerprint } from './last-ca.ts';
 import type { LastCaCache } from './last-ca.ts';
 
-/** Whose certificates are believed: `undefined` means those that came with Node. */
+/** The trusted authorities: `undefined` means those of Node.js. */
 export type Trust = readonly string[] | undefined;
 
 const maxCaFileBytes = 4 * 1024 * 1024;
 
-/** The trust of Node plus the certificates in `caFile`. Throws `CONFIG_INVALID`. */
+/** The authorities of Node.js and the certificates in `caFile`. Throws `CONFIG_INVALID`. */
 export function loadTrust(caFile: string | undefined): Trust {
   return trustWith(readCaFile(caFile));
 }
@@ -39,30 +40,30 @@ function readCaFile(caFile: string | undefined): readonly string[] {
   return added;
 }
 
-/** The function came with Node 22.15; before it, NODE_EXTRA_CA_CERTS is not heard together with other files. */
+/** `getCACertificates` exists since Node.js 22.15; before, NODE_EXTRA_CA_CERTS is ignored when there are other files. */
 function usualAuthorities(): readonly string[] {
   return authoritiesOfNode() ?? rootCertificates;
 }
 
-/** Those that Node trusts as it was started, where it tells. */
+/** The authorities that Node.js trusts as it was started; undefined where it does not list them. */
 function authoritiesOfNode(): readonly string[] | undefined {
   return (getCACertificates as typeof getCACertificates | undefined)?.('default');
 }
 
-/** The authorities that this computer trusts besides those of Node: a company has its inspecting proxies trusted there. */
+/** The authorities that this system trusts besides those of Node.js; companies install that of their inspecting proxy there. */
 export interface SystemTrust {
-  /** Whether they were needed in this network before. */
+  /** Whether they have been needed in this network before. */
   readonly isNeeded: boolean;
   keepNeeded(): void;
-  /** Never throws; none where they cannot be had. */
+  /** Never throws; empty where they cannot be read. */
   load(signal: AbortSignal): Promise<readonly string[]>;
 }
 
-/** Where trust comes from besides the authorities of Node. */
+/** Sources of trust besides the authorities of Node.js. */
 export interface TrustSources {
   readonly caFile?: string;
   readonly system?: SystemTrust;
-  readonly vouchers?: LastCaCache;
+  readonly lastCas?: LastCaCache;
 }
 
 /** `egress` with TLS to the gateway on top. */
@@ -74,40 +75,40 @@ export function secureEgress(egress: Egress, sources: TrustSources): Egress {
   };
 }
 
-/** The proxy that says of a connection that it leads to the gateway now. */
+/** The proxy of a connection that, by its response, leads to the gateway now. */
 export const tunnelledBy = new WeakMap<Socket, string>();
 
 /**
- * TLS to `host` on a connection that `open` makes. When nobody whom Node trusts vouches for the certificate, it is made
- * a second time with the trust of the system as well, which is remembered if that helps. Throws as `open` and `secure`.
+ * Opens TLS to `host` on a connection from `open`. When Node.js does not trust the issuer of the certificate, it connects
+ * a second time with the system's authorities as well, and remembers it if that helps. Throws as `open` and `secure`.
  */
 export async function openSecure(
   open: () => Promise<Socket>,
   host: string,
-  { caFile, system, vouchers, signal }: TrustSources & { readonly signal: AbortSignal },
+  { caFile, system, lastCas, signal }: TrustSources & { readonly signal: AbortSignal },
 ): Promise<TLSSocket> {
   const added = readCaFile(caFile);
   const attempt = async (trusted: () => Trust): Promise<TLSSocket> => {
     const opening = open();
     opening.catch(() => {});
-    // Takes its time, while the packets are on their way.
+    // Takes its time, while the packets travel.
     const trust = trusted();
     contextFor(trust);
     return secure(await opening, host, { trust, signal });
   };
-  const last = vouchers && lastVoucher(vouchers.recall(host), added);
+  const last = lastCas && lastCaIn(lastCas.recall(host), added);
   if (last !== undefined) {
     try {
       return await attempt(() => [last]);
     } catch (error) {
-      if (!mayBeOtherAuthority(error)) throw error;
+      if (!isPossiblyNewIssuer(error)) throw error;
     }
   }
   const isFirst = system === undefined || !system.isNeeded;
   if (isFirst) {
     try {
       const tls = await attempt(() => trustWith(added));
-      if (vouchers) keepVoucher(vouchers, tls, { host, added });
+      if (lastCas) keepLastCa(lastCas, tls, { host, added });
       return tls;
     } catch (error) {
       if (system === undefined || !isDistrust(error)) throw error;
@@ -119,19 +120,19 @@ export async function openSecure(
   return tls;
 }
 
-/** Reading one certificate in the place of all that are trusted saves ten milliseconds and two megabytes. */
-function lastVoucher(fingerprint: string | undefined, added: readonly string[]): string | undefined {
+/** The last authority, if it is trusted: loading one certificate instead of all saves ten milliseconds and two megabytes. */
+function lastCaIn(fingerprint: string | undefined, added: readonly string[]): string | undefined {
   if (fingerprint === undefined) return undefined;
   return findAuthority(fingerprint, added) ?? findAuthority(fingerprint, authoritiesOfNode() ?? []);
 }
 
-function keepVoucher(
-  vouchers: LastCaCache,
+function keepLastCa(
+  lastCas: LastCaCache,
   tls: TLSSocket,
   { host, added }: { readonly host: string; readonly added: readonly string[] },
 ): void {
-  const fingerprint = voucherOf(tls);
-  if (fingerprint !== undefined && lastVoucher(fingerprint, added)) vouchers.keep(host, fingerprint);
+  const fingerprint = rootFingerprint(tls);
+  if (fingerprint !== undefined && lastCaIn(fingerprint, added)) lastCas.keep(host, fingerprint);
 }
 
 /**
@@ -151,23 +152,21 @@ export function secure(
       host,
       ...(isAddress(host) ? {} : { servername: host }),
       ALPNProtocols: ['http/1.1'],
-      // Said aloud, or NODE_TLS_REJECT_UNAUTHORIZED could turn it off.
+      // Explicit, or NODE_TLS_REJECT_UNAUTHORIZED could turn it off.
       rejectUnauthorized: true,
       secureContext: contextFor(trust),
     });
-    const late = (): void =>
+    const onAborted = (): void =>
       void tls.destroy(new ClientError('GATEWAY_TIMEOUT', `${host} does not finish the handshake`));
-    signal.addEventListener('abort', late, { once: true });
-    if (signal.aborted) late();
-    const stop = (): void => signal.removeEventListener('abort', late);
-    // Before Node's own listener, which closes the connection when it does not trust the certificate.
+    const removeListener = onAbort(signal, onAborted);
+    // Before Node.js's own listener, which closes the connection when it does not trust the certificate.
     tls.prependListener('secure', () => (seen = tls.getPeerCertificate()));
     tls.once('secureConnect', () => {
-      stop();
+      removeListener();
       resolve(tls);
     });
     tls.on('error', (error) => {
-      stop();
+      removeListener();
       socket.destroy();
       const proxy = tunnelledBy.get(socket);
       if (error instanceof ClientError) reject(error);
@@ -175,27 +174,27 @@ export function secure(
       else reject(handshakeFailure(error, host, seen));
     });
     tls.once('close', () => {
-      stop();
+      removeListener();
       reject(new ClientError('TLS_FAILED', `${host} closed the connection during the handshake`));
     });
   });
 }
 
-/** Whether a handshake failed because nobody who is trusted vouches for the certificate. */
+/** Whether a handshake failed because the issuer of the certificate is not trusted. */
 function isDistrust(error: unknown): boolean {
   const { cause } = error as ClientError;
   return untrusted.has((cause as NodeJS.ErrnoException | undefined)?.code ?? '');
 }
 
-/** Whether the server may only have moved on to a certificate of somebody else. */
-function mayBeOtherAuthority(error: unknown): boolean {
+/** Whether the failure may only mean that the server has a certificate of another issuer now. */
+function isPossiblyNewIssuer(error: unknown): boolean {
   const { cause } = error as ClientError;
   return isDistrust(error) || (cause as NodeJS.ErrnoException | undefined)?.code === 'CERT_HAS_EXPIRED';
 }
 
 let lastContext: { readonly trust: Trust; readonly context: SecureContext } | undefined;
 
-/** Reading all those certificates takes tens of milliseconds and a megabyte: the tunnels of a process share what it gives. */
+/** The context for `trust`, shared by the tunnels of a process: loading all certificates takes tens of milliseconds and a megabyte. */
 function contextFor(trust: Trust): SecureContext {
   const before = lastContext;
   if (before !== undefined && isSame(before.trust, trust)) return before.context;
@@ -229,7 +228,7 @@ function handshakeFailure(
     const by = issuer === undefined ? 'someone' : `"${issuer}"`;
     return new ClientError(
       'TLS_FAILED',
-      `the certificate of ${host} is issued by ${by}, trusted neither by Node nor by this system (${code}): something on the way may read along`,
+      `the certificate of ${host} is issued by ${by}, trusted neither by Node.js nor by this system (${code}): an intermediary may be intercepting the connection`,
       {
         cause,
         hint: 'postern setup --ca-file /path/to/company-ca.pem',
@@ -238,7 +237,7 @@ function handshakeFailure(
   }
   if (code === 'ERR_TLS_CERT_ALTNAME_INVALID') {
     const by = issuer === undefined ? '' : `, issued by "${issuer}"`;
-    return new ClientError('TLS_FAILED', `${host} showed a certificate for other names${by}`, { cause });
+    return new ClientError('TLS_FAILED', `${host} presented a certificate for other names${by}`, { cause });
   }
   if (code === 'CERT_HAS_EXPIRED') {
     return new ClientError(
@@ -268,9 +267,9 @@ function isNoTls({ code }: NodeJS.ErrnoException): boolean {
   return code === 'ERR_SSL_WRONG_VERSION_NUMBER' || code === 'ERR_SSL_PACKET_LENGTH_TOO_LONG';
 }
 
-/** What answers is the proxy itself. */
+/** The error for a proxy that answers itself. */
 function noTunnel(proxy: string, cause: Error): ClientError {
-  const what = 'said that the tunnel is open, and sent something else than TLS: a page of its own?';
+  const what = 'reported an open tunnel, and then sent something other than TLS: a page of its own?';
   return new ClientError('PROXY_REFUSED', `${proxy} ${what}`, { cause });
 }
 
@@ -281,7 +280,7 @@ function nameOf(name: PeerCertificate['issuer'] | undefined): string | undefined
   return typeof first === 'string' ? printable(first).slice(0, 100) : undefined;
 }
 
-/** Whether this text is a certificate that can be used. */
+/** Whether this text is a valid certificate. */
 export function isCertificate(pem: string): boolean {
   try {
     return new X509Certificate(pem).raw.length > 0;

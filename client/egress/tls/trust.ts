@@ -2,19 +2,19 @@ import type { SystemTrust, TrustSources } from './tls.ts';
 import { routeCache } from '../route/route-cache.ts';
 import type { RouteRequest } from '../route/route.ts';
 
-/** Whom a way trusts: the authorities of Node and of its CA file at first, and then those of the system. */
+/** The trust for a route: the authorities of Node.js and of its CA file first, then those of the system. */
 export function trustOf({ caFile, state, trustsSystem = true, systemCaFile }: RouteRequest): TrustSources {
-  const memory = routeCache(state);
+  const cache = routeCache(state);
   const added = {
     ...(caFile !== undefined && { caFile }),
-    ...(state !== undefined && { vouchers: memory.vouchers }),
+    ...(state !== undefined && { lastCas: cache.lastCas }),
   };
   if (!trustsSystem) return added;
   const system: SystemTrust = {
     get isNeeded() {
-      return memory.needsSystemTrust;
+      return cache.needsSystemTrust;
     },
-    keepNeeded: () => memory.keepSystemTrust(),
+    keepNeeded: () => cache.keepSystemTrust(),
     load: async (signal) => {
       const { systemAuthorities } = await import('./system-ca.ts');
       return systemAuthorities(systemCaFile, signal);

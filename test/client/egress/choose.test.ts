@@ -3,7 +3,7 @@ import { describe, it } from 'node:test';
 import { chooseEgress } from '../../../client/egress/choose.ts';
 import { planRoute, routeFromEnvironment } from '../../../client/egress/route/environment.ts';
 import type { ProxySettings, SystemHints } from '../../../client/egress/egress.ts';
-import { stepName } from '../../../client/egress/proxy/proxy-url.ts';
+import { hopName } from '../../../client/egress/proxy/proxy-url.ts';
 
 const gateway = { host: 'gw.example', port: 443 };
 const gnome: SystemHints = { platform: 'linux', desktop: 'ubuntu:GNOME' };
@@ -35,7 +35,7 @@ describe('routeFromEnvironment()', () => {
   for (const [what, proxy, source, steps] of said) {
     it(`follows ${what}`, () => {
       const verdict = routeFromEnvironment({ gateway, tls: true, proxy });
-      assert.deepEqual([verdict?.source, verdict?.steps.map(stepName).join(' ')], [source, steps]);
+      assert.deepEqual([verdict?.source, verdict?.hops.map(hopName).join(' ')], [source, steps]);
     });
   }
 
@@ -58,13 +58,13 @@ describe('routeFromEnvironment()', () => {
         tls: true,
         proxy: { system: gnome },
       });
-      assert.deepEqual(verdict?.steps, ['direct']);
+      assert.deepEqual(verdict?.hops, ['direct']);
     });
   }
 
   it('asks no desktop where there is none', () => {
     const proxy = { system: { platform: 'linux' } } as const;
-    assert.deepEqual(routeFromEnvironment({ gateway, tls: true, proxy })?.steps, ['direct']);
+    assert.deepEqual(routeFromEnvironment({ gateway, tls: true, proxy })?.hops, ['direct']);
   });
 });
 

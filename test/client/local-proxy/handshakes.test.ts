@@ -30,12 +30,12 @@ function lead(chunks: readonly Buffer[], wanted?: Password): End {
       continue;
     }
     const turn = run.push(chunk);
-    said += Buffer.concat(turn.said).toString('hex');
+    said += Buffer.concat(turn.replies).toString('hex');
     if (turn.refusal !== undefined) {
       const { error, answer } = turn.refusal;
       return { said, code: error.code, answer: answer?.toString('latin1') ?? '' };
     }
-    end = turn.over;
+    end = turn.done;
   }
   if (end === undefined) return { said };
   return { said, target: formatTarget(end.result.target), rest: end.rest.toString('latin1') };
@@ -239,7 +239,7 @@ describe('hear()', () => {
 });
 
 function asked(sent: Buffer): ConnectRequest {
-  return new HandshakeRun(detectProtocol(undefined)).push(sent).over!.result;
+  return new HandshakeRun(detectProtocol(undefined)).push(sent).done!.result;
 }
 
 describe('what a tunnel that does not open is in the words of each protocol', () => {

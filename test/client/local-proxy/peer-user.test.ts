@@ -50,7 +50,7 @@ describe('Neighbours', () => {
     { skip: process.platform !== 'linux' },
     async (t) => {
       const neighbours = new PeerUser();
-      assert.equal(await neighbours.canTell(), true);
+      assert.equal(await neighbours.isSupported(), true);
       const sockets = await Promise.all(Array.from({ length: 20 }, () => connected(t)));
       assert.deepEqual(
         new Set(await Promise.all(sockets.map((socket) => neighbours.ownerOf(socket)))),
@@ -61,7 +61,7 @@ describe('Neighbours', () => {
 
   it('says so where there are no tables', async (t) => {
     const neighbours = new PeerUser(['/nonexistent']);
-    assert.equal(await neighbours.canTell(), false);
+    assert.equal(await neighbours.isSupported(), false);
     assert.equal(await neighbours.ownerOf(await connected(t)), 'unknown');
   });
 });

@@ -1,4 +1,4 @@
-import type { CheckStatus } from '../../../diagnostics/finding.ts';
+import type { JsonStatus } from '../../../diagnostics/render.ts';
 import type { TunnelErrorCode } from '../../../protocol/errors.ts';
 import { unsignedToken } from '../../client/support.ts';
 import {
@@ -23,7 +23,7 @@ export interface Fault {
   stage(setup: DoctorSetup, scratch: Scratch): Promise<Staged> | Staged;
   /** The check that names it. Absent verdict: it keeps ssh from working, and nothing before it does. */
   readonly check: string;
-  readonly verdict?: CheckStatus;
+  readonly verdict?: JsonStatus;
   readonly code?: TunnelErrorCode;
   /** What the words have to mention. */
   readonly says?: RegExp;

@@ -1,6 +1,6 @@
 import { strict as assert } from 'node:assert';
 import type { Diagnosis } from '../../../client/commands/doctor.ts';
-import type { Finding } from '../../../diagnostics/finding.ts';
+import type { JsonFinding } from '../../../diagnostics/render.ts';
 import { clientCommand } from './ssh.ts';
 import type { Environment, Outcome } from './process.ts';
 import type { World } from './world.ts';
@@ -8,9 +8,9 @@ import type { World } from './world.ts';
 /** What a doctor run has come to. */
 export interface Examined extends Diagnosis {
   readonly outcome: Outcome;
-  finding(check: string): Finding;
+  finding(check: string): JsonFinding;
   /** The first that keeps ssh from working. */
-  readonly first: Finding | undefined;
+  readonly first: JsonFinding | undefined;
 }
 
 /** Runs `postern doctor --json` as a process of its own. */

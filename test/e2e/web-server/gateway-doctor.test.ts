@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { before, describe, it } from 'node:test';
-import type { Finding, CheckStatus } from '../../../diagnostics/finding.ts';
+import type { JsonFinding, JsonStatus } from '../../../diagnostics/render.ts';
 import { makeCertificates } from '../support/certificates.ts';
 import type { Certificates } from '../support/certificates.ts';
 import { gatewayCommand, startGateway } from '../support/gateway.ts';
@@ -25,7 +25,7 @@ interface Fault {
   readonly args?: (port: number) => readonly string[];
   readonly isStopped?: true;
   readonly check: string;
-  readonly verdict: CheckStatus;
+  readonly verdict: JsonStatus;
   readonly says: RegExp;
 }
 
@@ -210,7 +210,7 @@ describe('postern-gateway doctor', { ...lacking, concurrency: 4 }, () => {
     const command = [...gatewayCommand, 'doctor', '--json', '--config', gateway.configFile, ...authority];
     const { code, stdout, stderr } = await run([...command, ...args], { timeoutMs: 60_000 });
     assert.notEqual(stdout.length, 0, stderr.toString());
-    const { findings } = JSON.parse(stdout.toString()) as { findings: readonly Finding[] };
+    const { findings } = JSON.parse(stdout.toString()) as { findings: readonly JsonFinding[] };
     return { code, findings, story: JSON.stringify(findings, undefined, 1) };
   }
 

@@ -9,8 +9,8 @@ import { join } from 'node:path';
 import { describe, it } from 'node:test';
 import type { TestContext } from 'node:test';
 import { pathToFileURL } from 'node:url';
-import { askPac, stepsOf } from '../../../../client/egress/pac/pac.ts';
-import { stepName } from '../../../../client/egress/proxy/proxy-url.ts';
+import { evaluatePac, parsePacResult } from '../../../../client/egress/pac/pac.ts';
+import { hopName } from '../../../../client/egress/proxy/proxy-url.ts';
 import { authority, certificate, key } from '../../certificates.ts';
 import { closedPort, listen, temporaryDirectory } from '../../support.ts';
 
@@ -41,15 +41,16 @@ describe('stepsOf()', () => {
     ['PROXY a b; DIRECT', 'direct'],
   ] as const) {
     it(`reads ${JSON.stringify(said)}`, () => {
-      assert.equal(stepsOf(said).map(stepName).join(' '), expected);
+      assert.equal(parsePacResult(said).map(hopName).join(' '), expected);
     });
   }
 
   for (const said of ['QUIC a:1', 'PROXY', '<html>', 'PROXY a:99999']) {
-    it(`refuses ${JSON.stringify(said)}`, () => assert.throws(() => stepsOf(said), { code: 'PAC_FAILED' }));
+    it(`refuses ${JSON.stringify(said)}`, () =>
+      assert.throws(() => parsePacResult(said), { code: 'PAC_FAILED' }));
   }
 
-  it('takes no more than a few', () => assert.equal(stepsOf('PROXY a:1;'.repeat(1000)).length, 8));
+  it('takes no more than a few', () => assert.equal(parsePacResult('PROXY a:1;'.repeat(1000)).length, 8));
 });
 
 describe('askPac()', () => {
@@ -80,14 +81,14 @@ describe('askPac()', () => {
     ['no answer', `return null;`, 'direct'],
   ] as const) {
     it(`knows ${what}`, async (t) => {
-      const steps = await askPac(pacFile(t, answering(body)), asked);
-      assert.equal(steps.map(stepName).join(' '), expected);
+      const steps = await evaluatePac(pacFile(t, answering(body)), asked);
+      assert.equal(steps.map(hopName).join(' '), expected);
     });
   }
 
   it('takes a file by its URL', async (t) => {
     const url = pathToFileURL(pacFile(t, answering(`return 'PROXY a:1'`))).href;
-    assert.equal(stepName((await askPac(url, asked))[0]!), 'http://a:1');
+    assert.equal(hopName((await evaluatePac(url, asked))[0]!), 'http://a:1');
   });
 
   for (const [what, script] of [
@@ -106,19 +107,19 @@ describe('askPac()', () => {
     ],
   ] as const) {
     it(`ends in good time with a file that ${what}`, async (t) => {
-      await assert.rejects(askPac(pacFile(t, script), asked), { code: 'PAC_FAILED' });
+      await assert.rejects(evaluatePac(pacFile(t, script), asked), { code: 'PAC_FAILED' });
     });
   }
 
   it('ends when time is up', async (t) => {
     const signal = AbortSignal.timeout(50);
     const path = pacFile(t, 'for (;;);');
-    await assert.rejects(askPac(path, { gateway, trust: {}, signal }), { code: 'PAC_FAILED' });
+    await assert.rejects(evaluatePac(path, { gateway, trust: {}, signal }), { code: 'PAC_FAILED' });
   });
 
   for (const location of ['/does/not/exist', 'proxy.pac', 'ftp://a/proxy.pac', '/dev/zero']) {
     it(`cannot read ${location}`, async () => {
-      await assert.rejects(askPac(location, asked), { code: 'PAC_FAILED' });
+      await assert.rejects(evaluatePac(location, asked), { code: 'PAC_FAILED' });
     });
   }
 });
@@ -129,7 +130,7 @@ describe('askPac() of a web server', () => {
 
   async function steps(t: TestContext, answer: Answer, path = '/proxy.pac?secret'): Promise<string> {
     const port = await listen(t, createServer(answer));
-    return (await askPac(`http://127.0.0.1:${port}${path}`, asked)).map(stepName).join(' ');
+    return (await evaluatePac(`http://127.0.0.1:${port}${path}`, asked)).map(hopName).join(' ');
   }
 
   it('takes it whatever it is called', async (t) => {
@@ -152,9 +153,9 @@ describe('askPac() of a web server', () => {
       createTlsServer({ key, cert: certificate }, (_, response) => response.end(script)),
     );
     const url = `https://localhost:${port}/`;
-    const found = await askPac(url, { gateway, trust: { caFile }, signal: never });
-    assert.equal(stepName(found[0]!), 'http://a:1');
-    await assert.rejects(askPac(url, asked), { code: 'PAC_FAILED' });
+    const found = await evaluatePac(url, { gateway, trust: { caFile }, signal: never });
+    assert.equal(hopName(found[0]!), 'http://a:1');
+    await assert.rejects(evaluatePac(url, asked), { code: 'PAC_FAILED' });
   });
 
   for (const [what, answer] of [
@@ -183,13 +184,15 @@ describe('askPac() of a web server', () => {
   it('ends when a server never answers', async (t) => {
     const port = await listen(t, createRawServer());
     const signal = AbortSignal.timeout(50);
-    await assert.rejects(askPac(`http://127.0.0.1:${port}/`, { gateway, trust: {}, signal }), {
+    await assert.rejects(evaluatePac(`http://127.0.0.1:${port}/`, { gateway, trust: {}, signal }), {
       code: 'PAC_FAILED',
     });
   });
 
   it('ends when nothing listens', async () => {
-    await assert.rejects(askPac(`http://127.0.0.1:${await closedPort()}/`, asked), { code: 'PAC_FAILED' });
+    await assert.rejects(evaluatePac(`http://127.0.0.1:${await closedPort()}/`, asked), {
+      code: 'PAC_FAILED',
+    });
   });
 });
 

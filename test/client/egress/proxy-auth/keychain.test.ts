@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { keychainReader } from '../../../../client/egress/proxy-auth/keychain.ts';
 
-const question = { proxy: { host: 'proxy.example', port: 3128 }, tls: false, mayAsk: true };
+const question = { proxy: { host: 'proxy.example', port: 3128 }, tls: false, isPromptAllowed: true };
 
 // What `security find-internet-password -g` prints: attributes, and on stderr the password.
 const macos = `keychain: "/Users/alice/Library/Keychains/login.keychain-db"
@@ -34,8 +34,8 @@ attribute.user = CORP\\alice
 
 const encoded = (text: string): string => Buffer.from(text).toString('base64');
 
-function askedOnLinux(mayAsk: boolean): string {
-  return keychainReader({ ...question, mayAsk }, 'linux')!.argv.join(' ');
+function askedOnLinux(isPromptAllowed: boolean): string {
+  return keychainReader({ ...question, isPromptAllowed: isPromptAllowed }, 'linux')!.argv.join(' ');
 }
 
 describe('keychainReader()', () => {

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { parseProxy, stepName } from '../../../../client/egress/proxy/proxy-url.ts';
+import { parseProxy, hopName } from '../../../../client/egress/proxy/proxy-url.ts';
 
 const named: readonly [text: string, name: string][] = [
   ['http://p:3128', 'http://p:3128'],
@@ -21,8 +21,8 @@ const named: readonly [text: string, name: string][] = [
 describe('parseProxy()', () => {
   for (const [text, name] of named) {
     it(`reads ${text}`, () => {
-      assert.equal(stepName(parseProxy(text, 'here')), name);
-      assert.equal(stepName(parseProxy(name, 'here')), name);
+      assert.equal(hopName(parseProxy(text, 'here')), name);
+      assert.equal(hopName(parseProxy(name, 'here')), name);
     });
   }
 

@@ -90,7 +90,7 @@ describe('describe()', () => {
     assert.deepEqual(said, {
       source: 'HTTPS_PROXY',
       why: 'it is set',
-      steps: ['http://p:1'],
+      hops: ['http://p:1'],
       dead: [],
       isRemembered: false,
       needsSystemTrust: false,
@@ -103,7 +103,7 @@ describe('describe()', () => {
     const way = wayBy(t, path);
     const first = await describeRoute(planRoute(way), never);
     assert.deepEqual(
-      [first.source, first.steps, first.isRemembered],
+      [first.source, first.hops, first.isRemembered],
       ['POSTERN_PAC', ['http://p:1', 'socks5h://q:1080', 'direct'], false],
     );
     assert.equal((await describeRoute(planRoute(way), never)).isRemembered, true);
@@ -111,7 +111,7 @@ describe('describe()', () => {
 
   it('tells why a PAC file is not followed', async (t) => {
     const said = await describeRoute(planRoute(wayBy(t, '/does/not/exist')), never);
-    assert.deepEqual(said.steps, ['direct']);
-    assert.match(said.trouble!, /cannot read the PAC file/);
+    assert.deepEqual(said.hops, ['direct']);
+    assert.match(said.pacError!, /cannot read the PAC file/);
   });
 });

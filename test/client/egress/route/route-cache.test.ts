@@ -2,12 +2,12 @@ import assert from 'node:assert/strict';
 import { readFileSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
-import { parseProxy, stepName } from '../../../../client/egress/proxy/proxy-url.ts';
+import { parseProxy, hopName } from '../../../../client/egress/proxy/proxy-url.ts';
 import { routeCache } from '../../../../client/egress/route/route-cache.ts';
 import { temporaryDirectory } from '../../support.ts';
 
 const proxy = parseProxy('http://p:3128', 'here');
-const verdict = { source: 'GNOME', why: 'it is set there', steps: [proxy, 'direct'] as const };
+const verdict = { source: 'GNOME', why: 'it is set there', hops: [proxy, 'direct'] as const };
 const minute = 60_000;
 
 describe('routeCache()', () => {
@@ -17,7 +17,7 @@ describe('routeCache()', () => {
     const memory = routeCache(state, () => now);
     assert.equal(memory.recall('q'), undefined);
     memory.keep('q', verdict, minute);
-    assert.deepEqual(memory.recall('q')?.steps.map(stepName), ['http://p:3128', 'direct']);
+    assert.deepEqual(memory.recall('q')?.hops.map(hopName), ['http://p:3128', 'direct']);
     assert.deepEqual(routeCache(state, () => now).recall('q')?.source, 'GNOME');
     assert.equal(memory.recall('another'), undefined);
     assert.equal(statSync(join(state, 'ways.json')).mode & 0o777, 0o600);
@@ -28,7 +28,7 @@ describe('routeCache()', () => {
   it('writes no password down', (t) => {
     const state = temporaryDirectory(t);
     const memory = routeCache(state);
-    memory.keep('q', { ...verdict, steps: [parseProxy('http://u:canary@p', 'here')] }, minute);
+    memory.keep('q', { ...verdict, hops: [parseProxy('http://u:canary@p', 'here')] }, minute);
     assert.equal(memory.recall('q'), undefined);
     memory.keepDead(parseProxy('http://u:canary@p', 'here'));
     assert.ok(!readFileSync(join(state, 'ways.json'), 'utf8').includes('canary'));

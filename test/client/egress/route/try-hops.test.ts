@@ -34,11 +34,11 @@ async function dead(): Promise<Hop> {
 }
 
 /** What comes through the way that is taken, or the code of the failure. */
-async function along(steps: readonly Hop[], { state, gateway }: Place, trouble?: string): Promise<string> {
-  const verdict = { source: 'GNOME', why: '', steps, ...(trouble === undefined ? {} : { trouble }) };
+async function along(hops: readonly Hop[], { state, gateway }: Place, pacError?: string): Promise<string> {
+  const verdict = { source: 'GNOME', why: '', hops, ...(pacError === undefined ? {} : { pacError }) };
   const way = { gateway, tls: true, proxy: {}, state };
   try {
-    const socket = await connectViaRoute(verdict, { way, gateway, signal: never });
+    const socket = await connectViaRoute(verdict, { request: way, gateway, signal: never });
     const [bytes] = (await socket.toArray()) as Buffer[];
     return String(bytes);
   } catch (error) {
@@ -84,8 +84,8 @@ describe('connectViaRoute()', () => {
 
   it('tells of the first when none gets through, and who chose them', async (t) => {
     const here = await place(t);
-    const steps = [await proxy(t, 'HTTP/1.1 403 No\r\n\r\n'), await dead()];
-    assert.match(await along(steps, here), /^PROXY_REFUSED: .*403.*GNOME.*nor did http/);
+    const hops = [await proxy(t, 'HTTP/1.1 403 No\r\n\r\n'), await dead()];
+    assert.match(await along(hops, here), /^PROXY_REFUSED: .*403.*GNOME.*nor did http/);
   });
 
   it('tells of the PAC file when it is of no use and there is no way without it', async (t) => {
@@ -98,9 +98,9 @@ describe('connectViaRoute()', () => {
   it('does not go on when time is up', async (t) => {
     const here = await place(t);
     const way = { ...here, tls: true, proxy: {} };
-    const verdict = { source: 'GNOME', why: '', steps: ['direct', 'direct'] as const };
+    const verdict = { source: 'GNOME', why: '', hops: ['direct', 'direct'] as const };
     const signal = AbortSignal.abort();
-    await assert.rejects(connectViaRoute(verdict, { way, gateway: here.gateway, signal }), {
+    await assert.rejects(connectViaRoute(verdict, { request: way, gateway: here.gateway, signal }), {
       code: 'GATEWAY_TIMEOUT',
     });
   });

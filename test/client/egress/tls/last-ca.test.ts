@@ -45,7 +45,7 @@ describe('the authority that vouched the last time', () => {
   it('is remembered, and enough the next time', async (t) => {
     const { way, count } = await gatewayWith(t);
     assert.equal(await read(way), 'hello');
-    assert.equal(routeCache(way.state).vouchers.recall('localhost'), ours);
+    assert.equal(routeCache(way.state).lastCas.recall('localhost'), ours);
     assert.equal(await read(way), 'hello');
     assert.equal(count(), 2);
   });
@@ -53,22 +53,22 @@ describe('the authority that vouched the last time', () => {
   it('is not trusted for having been written down', async (t) => {
     const { way } = await gatewayWith(t);
     const { caFile: _caFile, ...withoutCaFile } = way;
-    routeCache(way.state).vouchers.keep('localhost', ours);
+    routeCache(way.state).lastCas.keep('localhost', ours);
     await assert.rejects(read(withoutCaFile), { code: 'TLS_FAILED' });
   });
 
   it('is asked first and not alone: when another vouches now, that one is remembered', async (t) => {
     const { way, count } = await gatewayWith(t);
-    routeCache(way.state).vouchers.keep('localhost', fingerprintOf(rootCertificates[0]!));
+    routeCache(way.state).lastCas.keep('localhost', fingerprintOf(rootCertificates[0]!));
     assert.equal(await read(way), 'hello');
-    assert.equal(routeCache(way.state).vouchers.recall('localhost'), ours);
+    assert.equal(routeCache(way.state).lastCas.recall('localhost'), ours);
     // Older Node.js does not tell whom it trusts, and is not asked for one of them.
     assert.ok(count() <= 2);
   });
 
   it('does not make a certificate for another name good', async (t) => {
     const { way, count } = await gatewayWith(t, otherCertificate);
-    routeCache(way.state).vouchers.keep('localhost', ours);
+    routeCache(way.state).lastCas.keep('localhost', ours);
     await assert.rejects(read(way), { code: 'TLS_FAILED' });
     assert.equal(count(), 1);
   });

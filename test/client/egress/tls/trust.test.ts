@@ -7,7 +7,7 @@ import type { TestContext } from 'node:test';
 import { createServer as createTlsServer } from 'node:tls';
 import { chooseEgress } from '../../../../client/egress/choose.ts';
 import { planRoute } from '../../../../client/egress/route/environment.ts';
-import { stepEgress } from '../../../../client/egress/route/hop-egress.ts';
+import { hopEgress } from '../../../../client/egress/route/hop-egress.ts';
 import { trustOf } from '../../../../client/egress/tls/trust.ts';
 import { routeCache } from '../../../../client/egress/route/route-cache.ts';
 import type { RouteRequest } from '../../../../client/egress/route/route.ts';
@@ -82,7 +82,7 @@ describe('the authorities of the system', { concurrency: 1 }, () => {
     const { way, count } = await inspected(t, certificate, false);
     const { host, port } = way.gateway;
     const step = { scheme: 'https', address: { host, port } } as const;
-    const connecting = stepEgress(step, trustOf(way)).connect({ host: 'gw.example', port: 443 }, never);
+    const connecting = hopEgress(step, trustOf(way)).connect({ host: 'gw.example', port: 443 }, never);
     await assert.rejects(connecting, { code: 'TLS_FAILED' });
     assert.equal(count(), 2);
   });
