@@ -33,7 +33,7 @@ export const proxySignIns = {
   measure: run,
 } as const satisfies Figure<keyof SignInRow['values']>;
 
-/** A variant through squid: its port, what the client is told, and who says the same without the client. */
+/** A variant through squid: its port, the environment of the client, and the same authentication without the client. */
 interface SchemeVariant {
   readonly name: string;
   readonly port: number;

@@ -18,7 +18,7 @@ type SlowRow = Row<'offeredGib' | 'takenMib' | 'growthMib' | 'aloneP99Ms' | 'flo
 
 const readers = 200;
 const offeredBytes = 10 * 1024 ** 3;
-/** Of those who read at all. */
+/** Of the clients that read at all. */
 const readBytesPerSecond = 10 * 1024;
 const tickMs = 250;
 const typistCount = 10;
@@ -57,7 +57,7 @@ interface Times {
   readonly besideMs: number;
 }
 
-/** A target that echoes to those who type. */
+/** A target that echoes, for the clients that type. */
 async function startEcho(): Promise<{ readonly port: number; close(): void }> {
   const server = createServer({ noDelay: true }, (socket) => {
     socket.on('error', () => {});

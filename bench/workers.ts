@@ -39,7 +39,7 @@ async function run({ quick, folder }: Effort): Promise<readonly WorkersRow[]> {
   const [measureMs, rounds] = quick ? [1800, 2] : [6000, 4];
   const target = createServer((socket) => {
     socket.on('error', () => {});
-    // Who says anything wants bytes without end; others want a tunnel only.
+    // A client that sends anything wants bytes without end; the others want only a tunnel.
     socket.once('data', () => pour(socket));
   });
   target.listen(0, '127.0.0.1');

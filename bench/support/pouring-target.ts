@@ -3,7 +3,7 @@ import { createServer } from 'node:net';
 import type { AddressInfo, Socket } from 'node:net';
 import { parentPort, workerData } from 'node:worker_threads';
 
-// A thread of its own, so that who types elsewhere does not wait for it.
+// A thread of its own, so that a client that types elsewhere does not wait for it.
 const { eachBytes } = workerData as { eachBytes: number };
 const chunk = Buffer.alloc(64 * 1024, 'x');
 let taken = 0;

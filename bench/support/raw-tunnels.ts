@@ -9,7 +9,7 @@ export interface RawRequest {
   readonly byte: Buffer;
 }
 
-/** Who shows what to be let in: `Bearer …`, or `DPoP …` with a proof in a line of its own. */
+/** The value of `Authorization`: `Bearer …`, or `DPoP …` with a proof in a header of its own. */
 type Credentials = string;
 
 /** The entries whose requests can be written here, by hand: a client of ours costs more than the gateway that it is to load. */

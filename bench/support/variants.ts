@@ -58,7 +58,10 @@ export async function unlessBroken<T>(
 
 let running: { readonly variants: Variants; readonly stop: () => Promise<void> } | undefined;
 
-/** All variants to the target. They go on for the next figure, until `stopVariants`. A variant that is not available is printed, and left out. */
+/**
+ * All variants to the target. They go on for the next figure, until `stopVariants`. A variant that is not available is
+ * printed, and left out.
+ */
 export async function startVariants({ profiles }: Effort): Promise<Variants> {
   running ??= await startAll(profiles);
   return running.variants;

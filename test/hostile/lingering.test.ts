@@ -186,7 +186,7 @@ describe('a stream over a WebSocket', () => {
     assert.match((await failed)[0].code!, /^(ECONNRESET|EPIPE)$/);
   });
 
-  it('whose peer stops reading for a while, as a stopped process does, is not taken for dead', async () => {
+  it('whose peer stops reading for a while, as a stopped process does, is not declared dead', async () => {
     const [stream, peer] = await pair({ eof: 'message', keepAliveMs: 50 });
     peer.pause();
     const bytes = Buffer.alloc(32 * 1024 * 1024);

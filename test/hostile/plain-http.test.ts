@@ -242,7 +242,7 @@ describe('the plain transport', () => {
     flood.close();
   });
 
-  it('goes on with a tunnel whose carrier was lost, for who knows its secret', async () => {
+  it('goes on with a tunnel whose carrier was lost, for a client that knows its secret', async () => {
     const [, sid, secret] = /sid=(\S+) secret=(\S+)/.exec(carried.greeting)!;
     await wire.up(carried, 0, record(data, 'before'));
     const known = { sid: sid!, secret: secret! };

@@ -134,7 +134,7 @@ describe('postern listen, through nginx', needs(clientBundle, ...programs), () =
     }
   });
 
-  describe('says no in the words of the protocol', () => {
+  describe('refuses in the terms of the protocol', () => {
     it('to SOCKS5: not allowed', async () => {
       const codes = await open.failures(async () => {
         const { code, stderr } = await curl(['--socks5-hostname', `127.0.0.1:${open.port()}`], 'db');
@@ -209,7 +209,7 @@ describe('postern listen, through nginx', needs(clientBundle, ...programs), () =
         'REQUEST_INVALID',
       ],
     ] as const) {
-      it(`answers ${status} to who takes it for ${what}`, async () => {
+      it(`answers ${status} to a client that takes it for ${what}`, async () => {
         const answer = await answerTo(open.port(), request);
         assert.match(answer.toString(), new RegExp(`^HTTP/1\\.1 ${status} .*\\(${code}\\)`));
       });

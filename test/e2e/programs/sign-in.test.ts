@@ -33,7 +33,7 @@ async function signIn(page: Page): Promise<void> {
   await page.getByRole('button', { name: 'Sign in' }).click();
 }
 
-/** What listens on the person's own machine, as the client does. */
+/** A server on the user's own machine, as the client has one. */
 async function startProgram(): Promise<{ redirectUri: string; arrival: Promise<URL> }> {
   const arrived = Promise.withResolvers<URL>();
   const server = createServer((request, response) => {
@@ -119,7 +119,7 @@ describe('signing in with Chromium, through nginx', needs('chromium', 'nginx', '
     return browser.newContext({ ignoreHTTPSErrors: true, ...options });
   }
 
-  it('shows one its access after signing in with an account', async () => {
+  it('shows users their access after they have signed in with an account', async () => {
     const context = await freshContext();
     const page = await context.newPage();
     await page.goto(`${url}access`);
@@ -129,7 +129,7 @@ describe('signing in with Chromium, through nginx', needs('chromium', 'nginx', '
     await context.close();
   });
 
-  it('says no to a wrong password, and keeps the name', async () => {
+  it('rejects a wrong password, and keeps the name', async () => {
     const context = await freshContext();
     const page = await context.newPage();
     await page.goto(`${url}access`);
@@ -162,7 +162,7 @@ describe('signing in with Chromium, through nginx', needs('chromium', 'nginx', '
     await context.close();
   });
 
-  it('brings a program its code, and the program a token that opens a tunnel and no other program can use', async () => {
+  it('gives a program its code, and with it a token that opens a tunnel and that no other program can use', async () => {
     const context = await freshContext();
     const page = await context.newPage();
     const [key, program] = [await makeKey(), await startProgram()];
@@ -189,7 +189,7 @@ describe('signing in with Chromium, through nginx', needs('chromium', 'nginx', '
     await context.close();
   });
 
-  it('asks a browser that is signed in before it lets a program in, and ends it by its button', async () => {
+  it('asks a signed-in user for consent before a program gets access, and ends the access by its button', async () => {
     const context = await freshContext();
     const page = await context.newPage();
     await page.goto(`${url}access`);
@@ -222,7 +222,7 @@ describe('signing in with Chromium, through nginx', needs('chromium', 'nginx', '
     await context.close();
   });
 
-  it('ends what a provider’s session has brought forth when that is over', async () => {
+  it('ends every sign-in of a provider’s session when that session is over', async () => {
     const context = await freshContext();
     const page = await context.newPage();
     await page.goto(`${url}access`);
@@ -238,7 +238,7 @@ describe('signing in with Chromium, through nginx', needs('chromium', 'nginx', '
     await context.close();
   });
 
-  it('says so when the provider is down, and keeps signed in who is', async () => {
+  it('reports a provider that is down, and keeps existing sign-ins', async () => {
     const [signedIn, fresh] = [await freshContext(), await freshContext()];
     const page = await signedIn.newPage();
     await page.goto(`${url}access`);
@@ -257,7 +257,7 @@ describe('signing in with Chromium, through nginx', needs('chromium', 'nginx', '
     await Promise.all([signedIn.close(), fresh.close()]);
   });
 
-  it('lets another machine in by its code', async () => {
+  it('signs in another machine by its code', async () => {
     const context = await freshContext();
     const page = await context.newPage();
     const key = await makeKey();
@@ -332,7 +332,7 @@ describe('signing in with Chromium, through nginx', needs('chromium', 'nginx', '
     });
   });
 
-  it('has cookies that no script and no plain HTTP gets, below its prefix only', async () => {
+  it('has cookies out of reach of scripts and of plain HTTP, below its prefix only', async () => {
     const context = await freshContext();
     const page = await context.newPage();
     await page.goto(`${url}access`);

@@ -159,7 +159,7 @@ const clients: readonly StockClient[] = [
   },
 ];
 
-describe('without a program of ours on the way in', lacking, () => {
+describe('clients that are not ours', lacking, () => {
   before(openDoors);
 
   describe('stock clients at the CONNECT entry', () => {

@@ -16,7 +16,7 @@ import { openWorld, type World } from '../support/world.ts';
 
 const lacking = needs(clientBundle, 'ssh', 'sshd', 'ssh-keygen', 'openssl', 'script', 'nginx', 'pgrep');
 
-/** A session whose way to the gateway is gone, and the exit code of its client when it is over. */
+/** A session whose connection to the gateway is cut, and the exit code of its client when it is over. */
 interface CutSession {
   readonly world: World;
   readonly terminal: Terminal;
@@ -79,7 +79,10 @@ const endings: readonly {
   },
 ];
 
-describe('a session that cannot go on', lacking, () => {
+// Each has a world of its own, and waits for most of its time.
+const sideBySide = { ...lacking, concurrency: 2 };
+
+describe('a session that cannot go on', sideBySide, () => {
   for (const { what, code, happens } of endings) {
     it(`ends at once when ${what}, and says so: ${code}`, async (t) => {
       const { world, terminal, exitFile } = await cutSession(t, code);
@@ -87,7 +90,7 @@ describe('a session that cannot go on', lacking, () => {
       await world.front!.start();
       const startedAt = performance.now();
       assert.equal(await terminal.ended, 255);
-      t.diagnostic(`told ${Math.round(performance.now() - startedAt)} ms after the way was there again`);
+      t.diagnostic(`told ${Math.round(performance.now() - startedAt)} ms after the web server was back`);
       await eventually(() => existsSync(exitFile));
       assert.equal(Number(readFileSync(exitFile, 'utf8')), tunnelErrors[code].exit);
       const lines = terminal.shown().split('\r\n');
@@ -114,7 +117,7 @@ describe('a session that the operator ends', lacking, () => {
   });
 });
 
-describe('a session during a long cut', lacking, () => {
+describe('a session during a long cut', sideBySide, () => {
   it('tells its user, in lines of their own, what it waits for and when it goes on', async (t) => {
     const world = await openWorld(scratchOf(t), 'nginx');
     const terminal = await openSession(world, world.ssh());

@@ -71,7 +71,7 @@ export async function codeFrom(parts: Parts, path: string, options: WireOptions)
   return 'accepted';
 }
 
-/** That the tunnel is still there, whole, for whom it belongs to. */
+/** Asserts that the tunnel is still there, whole, for its owner. */
 export async function assertWhole({ parts, known }: Cut, count: number): Promise<void> {
   const wire = await rejoinTunnel(parts.port, known, { count });
   assert.ok(wire instanceof Wire, JSON.stringify(wire));
