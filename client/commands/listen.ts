@@ -130,7 +130,7 @@ async function openAll(
   const open: LocalListener[] = [];
   try {
     for (const address of addresses)
-      open.push(await openListener(address, (socket) => limiter.acquire(socket, address)));
+      open.push(await openListener(address, (socket) => limiter.serve(socket, address)));
     return open;
   } catch (error) {
     for (const listener of open) listener.close();

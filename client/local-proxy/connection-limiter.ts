@@ -17,7 +17,7 @@ export class ConnectionLimiter {
   }
 
   /** Serves `socket`, or aborts it when the limit is reached. Takes ownership of the socket. */
-  acquire(socket: Socket, address: LocalListenAddress): void {
+  serve(socket: Socket, address: LocalListenAddress): void {
     if (this.#context.signal.aborted) return abort(socket);
     if (this.#served.size >= this.#limit) {
       abort(socket);

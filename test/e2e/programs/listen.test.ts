@@ -267,7 +267,7 @@ describe('postern listen, through nginx', needs(clientBundle, ...programs), () =
   it('takes over the socket of a killed listener, but not one on which a process listens', async () => {
     const path = scratch.path('left.sock');
     const first = await startListener(scratch, ['--socket', path], env);
-    await assert.rejects(startListener(scratch, ['--socket', path], env), /another program does/);
+    await assert.rejects(startListener(scratch, ['--socket', path], env), /another program uses it/);
     first.signal('SIGKILL');
     await first.ended;
     assert.ok(existsSync(path));
