@@ -112,7 +112,7 @@ interface MappedAddress {
 }
 
 function evaluateAddress(named: TargetConfig | undefined, target: Target): MappedAddress {
-  if (!named) return { at: target, why: 'not in targets: used as it is' };
+  if (!named) return { at: target, why: `${target.host} is not in targets, so it is used as it is` };
   const at = { host: named.host, port: named.port ?? target.port };
   // A name with a port of its own stands for one SSH server. A request for another port means another service.
   if (named.port !== undefined && target.port !== sshPort) {
