@@ -162,7 +162,7 @@ Usage: postern doctor [options] [<host> [<port>]]
 
 Checks the path to the gateway and on to the host, layer by layer. Explains each
 problem and how to fix it:
-  \u2713 works   ! works, with losses   \u2717 broken   \u2013 not checked
+  \u2713 works   ! works, but something is lost   \u2717 broken   \u2013 not checked
 
 Without a sign-in, it checks as much as it can. Takes half a minute at most;
 Ctrl-C prints the results so far.
