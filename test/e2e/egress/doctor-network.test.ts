@@ -46,7 +46,7 @@ describe('postern doctor in a network', needsNetwork('nginx', 'sshd', 'ssh', cli
       env: () => ({ POSTERN_GATEWAY: `https://gww.example:${port}/ssh/` }),
       check: 'name',
       code: 'GATEWAY_UNREACHABLE',
-      says: /mistyped/,
+      says: /misspelled/,
     },
     {
       what: 'a proxy whose name no name server knows',
@@ -89,7 +89,7 @@ describe('postern doctor in a network', needsNetwork('nginx', 'sshd', 'ssh', cli
       stage: () => rule('udp dport 53 drop'),
       check: 'name',
       code: 'GATEWAY_TIMEOUT',
-      says: /cannot turn names into addresses/,
+      says: /cannot resolve names/,
     },
     {
       what: 'a cable that is pulled',
@@ -124,6 +124,6 @@ describe('postern doctor in a network', needsNetwork('nginx', 'sshd', 'ssh', cli
     const examined = await runDoctor(world, [box]);
     assert.equal(examined.outcome.code, 0, JSON.stringify(examined.findings, undefined, 1));
     assert.match(examined.finding('name').what, /gw\.example is 10\.77\.0\.1/);
-    assert.match(examined.finding('sign-in').what, /the gateway sees you at 10\.77\.0\.2/);
+    assert.match(examined.finding('sign-in').what, /the gateway sees you connect from 10\.77\.0\.2/);
   });
 });
