@@ -340,7 +340,7 @@ describe('a gateway of several workers', () => {
     const good = readFileSync(gateway.configFile, 'utf8');
     writeFileSync(gateway.configFile, good.replace('"rules":[]', '"rules":[{"groups":["dev"]}]'));
     gateway.running.signal('SIGHUP');
-    await logs(gateway.running, 'configuration not reloaded; the old one stays');
+    await logs(gateway.running, 'the configuration was not reloaded; the old one stays in effect');
     // What replaces a worker has the settings of the others, not those of the file.
     const [victim] = await childrenOf(gateway.running.pid);
     process.kill(victim!, 'SIGKILL');
