@@ -10,7 +10,7 @@ import {
   internalsHaveOneRoom,
   namesAreCurrent,
   retiredWords,
-  signalsHaveOneListener,
+  helpersHaveOneHome,
   topsImportDown,
   typeNamesAreUnique,
 } from './support/architecture-rules.ts';
@@ -113,10 +113,13 @@ const rules: Readonly<
     planted: { 'server/dial/planted.ts': 'socket._handle.readStop();' },
     says: /^server\/dial\/planted\.ts: \._handle$/,
   },
-  'signals are listened to by base/deadline.ts only': {
-    rule: signalsHaveOneListener,
-    planted: { 'server/dial/planted.ts': "signal.addEventListener('abort', stop);" },
-    says: /^server\/dial\/planted\.ts$/,
+  'deadlines, abort listeners and constant-time comparisons have one home each': {
+    rule: helpersHaveOneHome,
+    planted: {
+      'server/dial/planted.ts': "signal.addEventListener('abort', stop);",
+      'client/os/planted.ts': 'timingSafeEqual(a, b);',
+    },
+    says: /^(?:server\/dial\/planted\.ts: see base\/deadline|client\/os\/planted\.ts: see base\/constant-time)\.ts$/,
   },
   'comments name their actors': {
     rule: actorsHaveNames,

@@ -1,4 +1,5 @@
-import { createHash, randomBytes, timingSafeEqual } from 'node:crypto';
+import { createHash, randomBytes } from 'node:crypto';
+import { equalInConstantTime } from '../../base/constant-time.ts';
 import { Secret } from '../../protocol/secret.ts';
 import { ClientError } from '../errors/failure.ts';
 import { readSmall, reason, writePrivate } from '../os/files.ts';
@@ -16,7 +17,7 @@ export class Password {
 
   /** Compares in constant time. */
   matches(candidate: string): boolean {
-    return timingSafeEqual(hashOf(candidate), this.#hash);
+    return equalInConstantTime(hashOf(candidate), this.#hash);
   }
 }
 

@@ -1,6 +1,7 @@
 import fastify from 'fastify';
 import type { FastifyInstance } from 'fastify';
 import { z } from 'zod';
+import { withDeadline } from '../../base/deadline.ts';
 import { definedOnly } from '../../base/defined-only.ts';
 import { formatTarget } from '../../protocol/target.ts';
 import type { SessionRecord } from '../session/sessions.ts';
@@ -41,6 +42,9 @@ export interface PeerControl {
   kill(request: KillRequest): Promise<{ readonly ended: number; readonly silent: number }>;
 }
 
+/** The revocation of a kill waits this long for the peers to end their sessions. */
+const peersFirstMs = 250;
+
 const text = z.string().min(1).max(300);
 /**
  * A field that is not known is refused, from other processes too: it could be a condition, and to leave out a condition
@@ -80,7 +84,10 @@ export function controlApp(sessions: SessionControl, peers?: PeerControl): Fasti
   app.post('/kill', async (request, reply) => {
     const { data, error } = killRequest.safeParse(request.body);
     if (data === undefined) return reply.code(400).send({ error: error?.issues[0]?.message });
-    const [here, there] = await Promise.all([sessions.kill(data), peers?.kill(data)]);
+    const others = peers?.kill(data);
+    // A revocation that reaches a peer before this request would end sessions there that nothing counts.
+    await withDeadline(undefined, peersFirstMs, () => others).catch(() => {});
+    const [here, there] = await Promise.all([sessions.kill(data), others]);
     return reply.send({ ended: here + (there?.ended ?? 0), silent: there?.silent ?? 0 });
   });
   return app;

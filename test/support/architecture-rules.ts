@@ -164,11 +164,19 @@ export const internalsHaveOneRoom: Rule = (files) =>
       return found ? [`${file}: ${found[0]}`] : [];
     });
 
-/** Rule 7: one deadline helper; nothing else listens to signals. */
-export const signalsHaveOneListener: Rule = (files) =>
-  files
-    .filter(({ file, code }) => file !== 'base/deadline.ts' && /addEventListener\(\s*'abort'/.test(code))
-    .map(({ file }) => file);
+/** Each of these has one home: what must be called instead of written again. */
+const homes: readonly (readonly [found: RegExp, home: string])[] = [
+  [/addEventListener\(\s*'abort'/, 'base/deadline.ts'],
+  [/\btimingSafeEqual\b/, 'base/constant-time.ts'],
+];
+
+/** Rule 7: one deadline helper, nothing else listens to signals; one comparison in constant time. */
+export const helpersHaveOneHome: Rule = (files) =>
+  files.flatMap(({ file, code }) =>
+    homes
+      .filter(([found, home]) => file !== home && found.test(code))
+      .map(([, home]) => `${file}: see ${home}`),
+  );
 
 /** Rule 8: actors have names. */
 export const actorsHaveNames: Rule = (files) =>

@@ -170,52 +170,80 @@ describe('a gateway of several workers', () => {
     return gateway;
   };
 
-  it('divides tunnels among them, and is one gateway to its operator', async () => {
-    const gateway = await started();
-    const conversations = await open(gateway, 40);
-    for (const each of conversations) each.send();
-    await Promise.all(conversations.map((each) => each.echoed()));
-    const counts = openedBy(gateway);
-    assert.deepEqual(
-      [...counts.keys()].toSorted((a, b) => a - b),
-      [1, 2],
-    );
-    assert.ok(
-      [...counts.values()].every((count) => count > 5),
-      JSON.stringify([...counts]),
-    );
-    assert.equal((await sessionsOf(gateway)).length, 40);
-    assert.equal(await figure(gateway, 'postern_tunnels_active'), 40);
-    assert.equal(await figure(gateway, 'postern_tunnels_opened_total'), 40);
-    assert.equal(await figure(gateway, 'postern_workers'), 2);
-    const { text } = await admin(gateway, '/metrics');
-    for (const worker of [0, 1, 2])
-      assert.match(text, new RegExp(`^process_resident_memory_bytes\\{worker="${worker}"\\}`, 'm'));
-    assert.equal((await admin(gateway, '/readyz')).status, 200);
+  describe('with forty tunnels', () => {
+    let gateway: Gateway;
+    let conversations: readonly Conversation[];
+    before(async () => {
+      gateway = await started();
+      conversations = await open(gateway, 40);
+      for (const each of conversations) each.send();
+      await Promise.all(conversations.map((each) => each.echoed()));
+    });
 
-    await Promise.all(conversations.slice(0, 10).map((each) => each.finish()));
-    await audited(gateway, 10, ({ event }) => event === 'end');
-    assert.match(await command(gateway, 'kill', '--subject', 'tester', '--revoke'), /^30 sessions ended/);
-    await eventually(() => conversations.slice(10).every(({ error }) => error?.code === 'TUNNEL_KILLED'));
-    // The workers hear of it within a quarter of a second; what opens in between ends then.
-    const refusal = async (): Promise<string | undefined> =>
-      Conversation.open(gateway).then(
-        () => undefined,
-        (error: { code?: string }) => error.code,
+    it('divides them among its workers', () => {
+      const counts = openedBy(gateway);
+      assert.deepEqual(
+        [...counts.keys()].toSorted((a, b) => a - b),
+        [1, 2],
       );
-    await eventually(async () => (await refusal()) === 'TOKEN_INVALID');
-    gateway.running.signal('SIGTERM');
-    assert.equal(await gateway.running.ended, 0);
-    await assertWholeAudit(gateway.auditFile);
-    assert.equal(auditOf(gateway).filter(({ event }) => event === 'revoke').length, 1);
-    const of = (event: string): number => auditOf(gateway).filter((each) => each['event'] === event).length;
-    assert.ok(of('open') >= 40);
-    assert.equal(of('end'), of('open'));
-    const control = (JSON.parse(readFileSync(gateway.configFile, 'utf8')) as { control: string }).control;
-    assert.deepEqual(
-      readdirSync(`${control.slice(5)}.d`).filter((name) => !name.endsWith('.lock')),
-      [],
-    );
+      assert.ok(
+        [...counts.values()].every((count) => count > 5),
+        JSON.stringify([...counts]),
+      );
+    });
+
+    it('lists all of them to its operator', async () => assert.equal((await sessionsOf(gateway)).length, 40));
+
+    for (const [name, value] of [
+      ['postern_tunnels_active', 40],
+      ['postern_tunnels_opened_total', 40],
+      ['postern_workers', 2],
+    ] as const) {
+      it(`adds up ${name} over its processes`, async () => assert.equal(await figure(gateway, name), value));
+    }
+
+    it('has the metrics of each process', async () => {
+      const { text } = await admin(gateway, '/metrics');
+      for (const worker of [0, 1, 2])
+        assert.match(text, new RegExp(`^process_resident_memory_bytes\\{worker="${worker}"\\}`, 'm'));
+    });
+
+    it('is ready', async () => assert.equal((await admin(gateway, '/readyz')).status, 200));
+
+    it('kill ends those of every worker, and counts them', async () => {
+      await Promise.all(conversations.slice(0, 10).map((each) => each.finish()));
+      await audited(gateway, 10, ({ event }) => event === 'end');
+      assert.match(await command(gateway, 'kill', '--subject', 'tester', '--revoke'), /^30 sessions ended/);
+      await eventually(() => conversations.slice(10).every(({ error }) => error?.code === 'TUNNEL_KILLED'));
+    });
+
+    it('a revocation reaches every worker within a moment', async () => {
+      // The workers learn of it within a quarter of a second; what opens in between ends then.
+      const refusal = async (): Promise<string | undefined> =>
+        Conversation.open(gateway).then(
+          () => undefined,
+          (error: { code?: string }) => error.code,
+        );
+      await eventually(async () => (await refusal()) === 'TOKEN_INVALID');
+    });
+
+    it('stops with a whole audit that has an end for each open, and one revocation', async () => {
+      gateway.running.signal('SIGTERM');
+      assert.equal(await gateway.running.ended, 0);
+      await assertWholeAudit(gateway.auditFile);
+      assert.equal(auditOf(gateway).filter(({ event }) => event === 'revoke').length, 1);
+      const of = (event: string): number => auditOf(gateway).filter((each) => each['event'] === event).length;
+      assert.ok(of('open') >= 40);
+      assert.equal(of('end'), of('open'));
+    });
+
+    it('leaves no socket behind', () => {
+      const { control } = JSON.parse(readFileSync(gateway.configFile, 'utf8')) as { control: string };
+      assert.deepEqual(
+        readdirSync(`${control.slice(5)}.d`).filter((name) => !name.endsWith('.lock')),
+        [],
+      );
+    });
   });
 
   it('counts to its limits over all of them', async () => {

@@ -1,0 +1,52 @@
+import assert from 'node:assert/strict';
+import { setTimeout as delay } from 'node:timers/promises';
+import { describe, it } from 'node:test';
+import { controlApp } from '../../../server/admin/control.ts';
+import type { PeerControl } from '../../../server/admin/control.ts';
+
+/** What happens to a kill, in its order; peers answer after `peerMs`, or never. */
+async function kill(
+  peerMs: number | undefined,
+): Promise<{ readonly body: unknown; readonly order: readonly string[] }> {
+  const order: string[] = [];
+  const peers: PeerControl = {
+    sessions: async () => [],
+    async kill() {
+      order.push('peers are requested');
+      await delay(peerMs ?? 800);
+      order.push('peers have answered');
+      return peerMs === undefined ? { ended: 0, silent: 1 } : { ended: 18, silent: 0 };
+    },
+  };
+  const app = controlApp(
+    {
+      sessions: () => [],
+      async kill() {
+        order.push('revoked');
+        return 12;
+      },
+    },
+    peers,
+  );
+  const response = await app.inject({
+    method: 'POST',
+    url: '/kill',
+    payload: { subject: 'alice', revoke: true },
+  });
+  await app.close();
+  return { body: response.json<unknown>(), order };
+}
+
+describe('controlApp(): kill', () => {
+  it('revokes after the peers have ended and counted their sessions', async () => {
+    const { body, order } = await kill(50);
+    assert.deepEqual(body, { ended: 30, silent: 0 });
+    assert.deepEqual(order, ['peers are requested', 'peers have answered', 'revoked']);
+  });
+
+  it('does not wait for a silent peer before it revokes', async () => {
+    const { body, order } = await kill(undefined);
+    assert.deepEqual(body, { ended: 12, silent: 1 });
+    assert.deepEqual(order, ['peers are requested', 'revoked', 'peers have answered']);
+  });
+});
