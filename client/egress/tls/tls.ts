@@ -269,7 +269,7 @@ function isNoTls({ code }: NodeJS.ErrnoException): boolean {
 
 /** The error for a proxy that answers itself. */
 function noTunnel(proxy: string, cause: Error): ClientError {
-  const what = 'reported an open tunnel, and then sent something other than TLS: a page of its own?';
+  const what = 'reported an open tunnel, but then sent something other than TLS, perhaps a page of its own';
   return new ClientError('PROXY_REFUSED', `${proxy} ${what}`, { cause });
 }
 
