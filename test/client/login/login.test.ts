@@ -281,7 +281,7 @@ describe('postern logout', () => {
     await gateway.stop();
     const done = await home.run('logout');
     assert.equal(done.status, 69);
-    assert.match(done.stderr, /signed out here, but .*\(GATEWAY_UNREACHABLE\)\n$/);
+    assert.match(done.stderr, /signed out on this machine, but .*\(GATEWAY_UNREACHABLE\)\n$/);
     assert.deepEqual(readdirSync(home.directory(gateway.url)), []);
     assert.equal((await home.run('logout')).status, 0);
   });
