@@ -135,7 +135,13 @@ describe('postern doctor', needs('nginx', 'haproxy', 'squid', 'openssl', 'sshd',
     assert.equal(outcome.code, 0, outcome.stdout.toString());
     const text = readFileSync(file, 'utf8');
     assert.equal(statSync(file).mode & 0o777, 0o600);
-    for (const part of ['It contains:', 'It contains no', 'gw.example', 'box:22', 'through the proxy http://127.0.0.1'])
+    for (const part of [
+      'It contains:',
+      'It contains no',
+      'gw.example',
+      'box:22',
+      'through the proxy http://127.0.0.1',
+    ])
       assert.ok(text.includes(part), part);
     const token = readFileSync(world.gateway.tokenFile, 'utf8').trim();
     const home = world.ssh().env['HOME']!;
