@@ -63,7 +63,7 @@ const maxConfigBytes = 64 * 1024;
 export function readSettings(flags: Flags, env: Environment): ClientSettings {
   const paths = userPaths(env);
   if (flags.via !== undefined && !isEntryName(flags.via)) {
-    throw new ClientError('USAGE', `--via is one of ${entryNames.join(', ')}, not ${quote(flags.via)}`);
+    throw new ClientError('USAGE', `--via must be one of ${entryNames.join(', ')}, not ${quote(flags.via)}`);
   }
   const config = readConfigFile(paths);
   const gateway = flags.gateway ?? nonEmpty(env['POSTERN_GATEWAY']) ?? config?.gateway;

@@ -27,7 +27,7 @@ export interface RunOptions<Context, Facts> {
   readonly signal: AbortSignal;
   /** Called with each finding as soon as it is there. */
   readonly onFinding: (finding: Finding) => void;
-  /** What provides each fact, for the reason "… comes first". */
+  /** What provides each fact, for the reason "… has to work first". */
   readonly providers: Readonly<Record<keyof Facts, string>>;
   /** The limit for all checks but `unlimited`, in milliseconds. */
   readonly total?: { readonly ms: number; readonly unlimited: Check<Context, Facts> };
@@ -88,12 +88,13 @@ async function runCheck<Context, Facts>(
   const { signal, context, providers, total, onError, onTimeout } = options;
   const stopped = (): Outcome<Facts> => {
     const isByUser = signal.aborted || total === undefined;
-    const why = isByUser ? 'you stopped it' : `the ${total.ms / 1000} seconds for all checks were over`;
+    const why = isByUser ? 'you stopped it' : `the ${total.ms / 1000} seconds for all checks had passed`;
     return { findings: [skipped(idOf(check), why)] };
   };
   if (limit.aborted) return stopped();
   const missing = check.needs.find((need) => found[need] === undefined);
-  if (missing !== undefined) return { findings: [skipped(idOf(check), `${providers[missing]} comes first`)] };
+  if (missing !== undefined)
+    return { findings: [skipped(idOf(check), `${providers[missing]} has to work first`)] };
   const own = deadlineSignal(limit, check.limitMs);
   try {
     const outcome = await Promise.race([check.run(found, context, own), graceAfter(own)]);

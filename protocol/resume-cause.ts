@@ -3,12 +3,12 @@ export const resumeCauses = {
   reset: 'the connection broke',
   dropped: 'the connection ended without a Close frame',
   closed: 'an intermediary closed the WebSocket',
-  silent: 'nothing arrived any more',
+  silent: 'nothing more arrived',
   network: 'the network has changed',
   wake: 'the machine was asleep',
   move: 'the gateway requested it',
   age: 'connections of this age are cut here',
-  better: 'a better kind of carrier is tried',
+  better: 'a better kind of connection is being tried',
 } as const;
 
 export type ResumeCause = keyof typeof resumeCauses;

@@ -13,7 +13,7 @@ Usage: postern-gateway <command> [options]
       SIGHUP reloads, SIGTERM stops, SIGUSR2 starts the program again and lets it take over
       --init            write a configuration with safe defaults first, if there is none
   check
-      report every problem of the configuration, with file and line
+      report every problem in the configuration, with file and line
   explain --as CLAIMS.json <host[:port]>
       show which rule decides for a person and a host, and why
       --as CLAIMS.json  a file with the claims of a token, for example {"sub": "alice", "groups": ["dev"]}
@@ -26,28 +26,28 @@ Usage: postern-gateway <command> [options]
   user add NAME [--group G]... | passwd NAME | groups NAME [--group G]... | disable NAME | enable NAME | list
       manage accounts of the gateway itself, for users without an identity provider
       --group G         a group of the account; can be repeated
-      --totp            with a one-time code; prints the URL for an authenticator app
-      --no-totp         without a one-time code from now on
+      --totp            require a one-time code; prints the URL for an authenticator app
+      --no-totp         no longer require a one-time code
       --password-stdin  read the password from the first line of stdin, not from the terminal
-      --json            list as JSON
+      --json            print the list as JSON
   sessions [--json]
       list the sessions of the running gateway
   kill SESSION... | --subject S [--revoke] | --target T | --token ID | --key THUMBPRINT [--reason TEXT]
       end sessions of the running gateway
       --subject S       all sessions of that subject
-      --revoke          and revoke every token issued to that subject so far
+      --revoke          also revoke every token issued to that subject so far
       --target T        all sessions to that host, or host:port
-      --token ID        all sessions of that token (jti), and revoke it
-      --key THUMBPRINT  all sessions of tokens bound to that key, and revoke these
+      --token ID        all sessions of that token (jti); also revokes it
+      --key THUMBPRINT  all sessions of tokens bound to that key; also revokes these tokens
       --reason TEXT     for the log and the audit
   doctor [--host HOST] [--idle] [--json] [--ca-file FILE] [URL]
-      check the gateway and the web server in front of it from outside, and show what to change in its configuration
-      --host HOST       also open a tunnel to it, with a token of the gateway's own key
+      check the gateway and the web server in front of it from outside, and show what to change in the web server
+      --host HOST       also open a tunnel to it, with a token signed with the gateway's own key
       --idle            hold connections longer than client and gateway stay silent (35 s instead of 2 s)
-      --ca-file FILE    trust these certificates too, PEM
-      --json            the findings as JSON
+      --ca-file FILE    additional CA certificates to trust, in PEM
+      --json            print the findings as JSON
   print-config nginx|haproxy|caddy|apache|systemd
-      print a configuration for the program in front of the gateway, filled in
+      print a configuration for the web server or systemd, filled in from this one
   verify-audit FILE
       check that no line of the audit log was changed or removed
 
@@ -55,7 +55,7 @@ Options of every command but verify-audit:
   --config FILE         the configuration (default: ./postern.yaml)
 
   -h, --help            this text
-  --version             the version
+  --version             print the version
 
 Environment: POSTERN__SECTION__KEY overrides a setting, for example POSTERN__LIMITS__TUNNELS=100.
 Exit codes: 0 done, 1 failure, 2 usage or a configuration with problems, 77 denied (explain), 78 this Node.js is too old.

@@ -169,7 +169,7 @@ function reauthorize(
     const grant = policy.decide(principal, tunnel.target);
     const { allowed, why } = evaluateAddress(tunnel.address.host, tunnel.address.port);
     if (!allowed)
-      throw new TunnelError('ADDRESS_DENIED', 'the network policy no longer allows its address', {
+      throw new TunnelError('ADDRESS_DENIED', "the network policy no longer allows the target's address", {
         cause: new Error(why),
       });
     return grant;

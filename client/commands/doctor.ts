@@ -82,7 +82,7 @@ export async function doctor(
 
 function parseHost([host, port, ...rest]: readonly string[]): Target | undefined {
   if (rest.length > 0)
-    throw new ClientError('USAGE', 'doctor takes a host and a port at most', {
+    throw new ClientError('USAGE', 'doctor takes at most a host and a port', {
       hint: 'postern doctor --help',
     });
   if (host === undefined) return undefined;

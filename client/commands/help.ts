@@ -16,7 +16,7 @@ Commands:
   logout [<gateway>]        sign out
   status                    your sign-in, its expiry and your open tunnels
   hosts                     the hosts that you can reach
-  doctor [<host>]           check the connection step by step, and how to fix it
+  doctor [<host>]           check the connection step by step, and explain fixes
   ticket <host>...          a one-time password for programs that cannot sign in
   connect <host> [<port>]   open a tunnel; stdin and stdout are the SSH stream
   listen                    a local SOCKS and HTTP proxy, and forwarded
@@ -53,7 +53,7 @@ Without a terminal, that is an error; sign in beforehand: postern login
 Options:
   --gateway URL      the gateway, like https://gw.example/ssh/
   --via ENTRY        ${entryList}. Without it
-                     each is tried, first the one that worked here last time
+                     all are tried, first the one that worked here last time
   --token-file FILE  file with a token
   --ca-file FILE     additional CA certificates to trust, in PEM
   -h, --help         this text
@@ -129,8 +129,8 @@ be reached, 78 configuration.
 
 Usage: postern hosts [options]
 
-Prints the hosts that you can reach, one host:port per line, as the gateway's
-rules are now. A * stands for any name.
+Prints the hosts that the gateway's rules allow you to reach now, one host:port
+per line. A * stands for any name.
 
 Options:
   --json             output for programs
@@ -162,7 +162,7 @@ Usage: postern doctor [options] [<host> [<port>]]
 
 Checks the path to the gateway and on to the host, layer by layer. Explains each
 problem and how to fix it:
-  \u2713 works   ! works, with a loss   \u2717 broken   \u2013 not checked
+  \u2713 works   ! works, but something is lost   \u2717 broken   \u2013 not checked
 
 Without a sign-in, it checks as much as it can. Takes half a minute at most;
 Ctrl-C prints the results so far.
@@ -178,8 +178,8 @@ Options:
   --ca-file FILE     additional CA certificates to trust, in PEM
   -h, --help         this text
 
-Exit codes: 0 ssh would work, else that of the first problem, as of "postern
-connect": 69, 75, 77, 78; 130 after Ctrl-C.
+Exit codes: 0 ssh would work; otherwise the code of the first problem, as in
+"postern connect": 69, 75, 77, 78; 130 after Ctrl-C.
 `,
   listen: `postern listen -L 2222:box:22 --listen 1080
 
@@ -200,7 +200,7 @@ Options:
   --password-file FILE
                      require this password from programs, with any user name.
                      If the file does not exist, it is created
-  --any-user         accept programs of other users as well
+  --any-user         also accept programs of other users
   --most-connections N
                      maximum number of connections (default: 1000)
   --json             events on stdout, one JSON object per line
@@ -212,7 +212,7 @@ Options:
 
 Every user of a machine can connect to its loopback ports. On Linux, postern
 accepts only your own programs and root's. Elsewhere, use --socket or a
-password; -L on a port cannot require one.
+password; -L with a port cannot require one.
 
 Environment:
   POSTERN_LISTEN_PASSWORD
@@ -240,7 +240,7 @@ Options:
 
 Other programs:
   git, hg, rsync, scp, sftp   use ssh and its configuration: nothing to do
-  VS Code Remote-SSH          the same; sign in first, it shows no prompts
+  VS Code Remote-SSH          the same; sign in first: it shows no prompts
   Ansible                     the same; for other hosts:
                               ansible_ssh_common_args: >-
                                 -o ProxyCommand="postern connect %h %p"
@@ -254,7 +254,7 @@ On Windows, write both full paths, in double quotes, with doubled backslashes:
 "C:\\\\Program Files\\\\nodejs\\\\node.exe" "C:\\\\tools\\\\postern.cjs" connect %host %port
 
 The Host block sets ConnectTimeout 45: postern gives up after 30 seconds and
-names the layer that failed, which a shorter limit of ssh would hide.
+names the layer that failed, which a shorter timeout of ssh would hide.
 `,
 } as const satisfies Record<string, string>;
 

@@ -105,7 +105,7 @@ function readListenOptions(values: Values, env: Environment): ListenOptions {
     ...forwards.map((text) => parseForward(text)),
   ];
   const limit = values['most-connections'] ?? String(maxConnections);
-  if (!/^[1-9]\d{0,5}$/.test(limit)) throw new ClientError('USAGE', '--most-connections is a number');
+  if (!/^[1-9]\d{0,5}$/.test(limit)) throw new ClientError('USAGE', '--most-connections must be a number');
   return {
     addresses: addresses.length === 0 ? [defaultAddress] : addresses,
     password: readPassword(values['password-file'], env['POSTERN_LISTEN_PASSWORD']),

@@ -107,7 +107,7 @@ function program(): readonly string[] {
   if (/[/\\]_npx[/\\]/.test(script)) {
     throw new ClientError(
       'CONFIG_INVALID',
-      'npx keeps this program only temporarily, and ssh needs it later',
+      'npx keeps this program only temporarily, but ssh needs it later',
       {
         hint: 'npm install --global postern',
       },

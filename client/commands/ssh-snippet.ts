@@ -21,7 +21,7 @@ export function hostBlock(hosts: readonly string[], program: readonly string[], 
   return `# Written by "postern setup"; change it by running that again.
 Host ${hosts.join(' ')}
   ProxyCommand ${command} connect -- ${arguments_}
-  # postern gives up after 30 seconds and says why; ssh should not give up before.
+  # postern gives up after 30 seconds and gives the reason; ssh must not give up first.
   ConnectTimeout 45
 `;
 }

@@ -41,13 +41,13 @@ export async function ticket(
 /** `90s`, `5m` or `1h` in seconds. Throws `USAGE`. */
 export function parseSeconds(text: string): number {
   const [, count, unit] = /^([1-9]\d{0,5})([smh])$/.exec(text) ?? [];
-  if (count === undefined) throw usage('--ttl is a time like 90s, 5m or 1h');
+  if (count === undefined) throw usage('--ttl must be a time like 90s, 5m or 1h');
   return Number(count) * unitSeconds[unit!]!;
 }
 
 function parseUses(text: string): number {
   if (/^[1-9]\d{0,3}$/.test(text)) return Number(text);
-  throw usage('--uses is a number');
+  throw usage('--uses must be a number');
 }
 
 function usage(what: string): ClientError {

@@ -82,7 +82,7 @@ export async function withRenewalLock<T>(
     if (signal.aborted)
       throw new ClientError(
         'SIGN_IN_TIMEOUT',
-        'another postern process does not finish renewing the sign-in',
+        'another postern process takes too long to renew the sign-in',
         {
           cause,
         },

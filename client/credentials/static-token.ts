@@ -65,7 +65,7 @@ function checkShape({ token, from }: FoundToken): void {
   if (!/^[A-Za-z0-9\-._~+/]+=*$/.test(text)) {
     throw new ClientError(
       'TOKEN_INVALID',
-      `${from} does not contain a token: it has characters that are not allowed in one`,
+      `${from} does not contain a token: it has characters that a token cannot have`,
     );
   }
 }

@@ -110,7 +110,7 @@ function findingOf(
   const id = { check: `entry-${entry}`, title: entry };
   if (probe === undefined) return skip(id, why);
   if (probe.state === 'open' && probe.greeting!.length === 0 && target !== undefined)
-    return ok(id, 'a tunnel opens; nothing has come through it');
+    return ok(id, 'a tunnel opens, but no bytes have come through it');
   if (probe.state !== 'blocked') {
     const how = probe.state === 'open' ? 'a tunnel opens, and bytes come through' : 'the gateway answers';
     return ok(id, `${how}${entry === chosen ? '; ssh uses this one' : ''}`);
@@ -146,7 +146,8 @@ function withoutEchoes(findings: readonly Finding[]): readonly Finding[] {
 /** What is lost when `entry` does not pass and `chosen` is used instead. */
 function costsOf(entry: EntryName, chosen: EntryName): Explanation {
   if (entry !== 'relay') return {};
-  const advice = 'tell the operators of the gateway, or of the proxy, that WebSockets at v4/connect do not get through.';
+  const advice =
+    'tell the operators of the gateway, or of the proxy, that WebSockets at v4/connect do not get through.';
   if (entryFacts(chosen).upgrade === undefined)
     return { meaning: 'sessions work over ordinary requests and responses, which is slower.', advice };
   return {
@@ -159,7 +160,8 @@ function costsOf(entry: EntryName, chosen: EntryName): Explanation {
 function blockedWords(entry: EntryName, failure: Pick<TunnelError, 'message'>): Explanation {
   if (entry === 'connect') {
     return {
-      meaning: 'most web servers cannot forward CONNECT to a gateway. One of the other entries has to get through.',
+      meaning:
+        'most web servers cannot forward CONNECT to a gateway. One of the other entries has to get through.',
     };
   }
   const wanted = entryFacts(entry).upgrade;
@@ -173,12 +175,12 @@ function blockedWords(entry: EntryName, failure: Pick<TunnelError, 'message'>): 
     return {
       meaning: `an intermediary drops requests to switch to another protocol (Upgrade: ${wanted}).`,
       advice:
-        'if there is a proxy, ask for the gateway to be exempted from inspection; else tell the operators of the gateway.',
+        'if there is a proxy, ask its administrators to exempt the gateway from inspection; otherwise tell the operators of the gateway.',
     };
   }
   return {
-    meaning: `the request to switch to another protocol (Upgrade: ${wanted}) was stripped or rejected. The web server before the gateway, or a proxy, does not forward it.`,
+    meaning: `the request to switch to another protocol (Upgrade: ${wanted}) was stripped or rejected. The web server in front of the gateway, or a proxy, does not forward it.`,
     advice:
-      'tell the operators of the gateway; this prints the missing line, on its machine: postern-gateway doctor',
+      'tell the operators of the gateway. On its machine, this prints the missing line: postern-gateway doctor',
   };
 }

@@ -22,7 +22,7 @@ export const sshBanner = check({
     const failure = new ClientError(
       'TARGET_NOT_SSH',
       first === undefined
-        ? `${name} accepts the connection and says nothing`
+        ? `${name} accepts the connection, but sends nothing`
         : `${name} sends something other than SSH: ${JSON.stringify(first.subarray(0, 40).toString('latin1'))}`,
     );
     return {

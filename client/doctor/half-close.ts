@@ -64,7 +64,7 @@ async function listenAfterEnd(stream: Duplex, signal: AbortSignal): Promise<Clie
         meaning:
           'an intermediary ends both directions when one ends. Terminal sessions are not affected; ssh box sort < file loses its output.',
         advice:
-          "use an entry that carries the end of input itself, any but connect; if this was one, tell the operators of the gateway.",
+          'use an entry other than connect: all others carry the end of input themselves. If this was such an entry, tell the operators of the gateway.',
       }),
     ],
   };

@@ -28,7 +28,7 @@ export const headers = check({
 
 function outcome(size: number, refusedBy: string): ReturnType<typeof ok> {
   if (size === sizes[0]) return ok(id, 'tokens of up to 8 KiB arrive');
-  return warning(id, `headers of ${size / 1024} KiB arrive, larger ones do not: ${refusedBy}`, {
+  return warning(id, `headers of up to ${size / 1024} KiB arrive, but larger ones do not: ${refusedBy}`, {
     meaning: 'users in many groups have large tokens, and would be rejected.',
     advice:
       'tell the operators of the web server. For nginx: large_client_header_buffers 4 16k; for Apache: LimitRequestFieldSize 16380',

@@ -45,7 +45,7 @@ function outcome(cuts: readonly number[], maxSeconds: number): ReturnType<typeof
 
 const words: Explanation = {
   meaning:
-    'that is sooner than Postern sends something by itself (20 to 25 s). Sessions over relay resume by themselves; others end when they are idle.',
+    'the cut comes before Postern sends something by itself (after 20 to 25 s). Sessions over relay resume by themselves; others end when they are idle.',
   advice:
     'tell the operators of the web server or the proxy. For nginx: proxy_read_timeout 1h; for HAProxy: timeout tunnel 1h',
 };

@@ -13,7 +13,8 @@ export const policy = check({
   run({ access, probes }, { target }: ClientDoctorContext): ClientOutcome {
     const reach = access.hosts.map(({ pattern }) => pattern);
     const list = `${reach.slice(0, maxNamed).join(', ')}${reach.length > maxNamed ? ` and ${reach.length - maxNamed} more` : ''}`;
-    const reachable = reach.length === 0 ? 'the rules allow you no host' : `you can reach ${list}`;
+    const reachable =
+      reach.length === 0 ? 'the rules do not allow you to reach any host' : `you can reach ${list}`;
     if (target === undefined) {
       const finding = ok(id, `no host was named; ${reachable}`, { shared: 'no host was named' });
       return { findings: [finding] };
@@ -21,7 +22,7 @@ export const policy = check({
     const name = formatTarget(target);
     const refused = refusalOf(probes);
     if (refused === undefined || refused.failure!.facts.layer === 'target')
-      return { findings: [ok(id, `the rules allow you ${name}`)] };
+      return { findings: [ok(id, `the rules allow you to reach ${name}`)] };
     const failure = refused.failure!;
     if (failure.facts.layer !== 'policy') {
       const advice = failure.facts.retry
@@ -34,9 +35,10 @@ export const policy = check({
         failed(id, failure, {
           meaning:
             failure.code === 'TARGET_DENIED'
-              ? `you are signed in, but no rule allows you ${name}; ${reachable}.`
+              ? `you are signed in, but no rule allows you to reach ${name}; ${reachable}.`
               : 'you are signed in, but the gateway does not open this tunnel.',
-          advice: 'check the name and the port; then ask the operators of the gateway, and quote the request.',
+          advice:
+            'check the name and the port; then ask the operators of the gateway, and quote the request.',
         }),
       ],
     };

@@ -16,10 +16,10 @@ export interface ReportFacts {
   readonly home: string;
 }
 
-const preface = `A report of "postern doctor", to share with those helping.
-It has: names and addresses of the gateway, the proxy and the requested host, the issuer of the certificate,
+const preface = `A report of "postern doctor", to share with people who help you.
+It contains: names and addresses of the gateway, the proxy and the requested host, the issuer of the certificate,
 responses, and versions of the programs.
-It has no tokens, passwords or cookies, nor your user name or the list of hosts that you can reach.
+It contains no tokens, passwords or cookies, and neither your user name nor the list of hosts that you can reach.
 `;
 
 /** A report for others. It cannot contain secrets: findings hold none, and personal data is left out. */

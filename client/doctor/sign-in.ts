@@ -17,9 +17,9 @@ export const signIn = check({
     try {
       const access = await requestAccess(settings, signal);
       const until = access.until === undefined ? '' : `, until ${access.until}`;
-      const seen = access.client === undefined ? '' : `; the gateway sees you at ${access.client}`;
+      const seen = access.client === undefined ? '' : `; the gateway sees you connect from ${access.client}`;
       const what = `the gateway knows you as ${access.subject ?? 'a user without a name'}${until}${seen}`;
-      const shared = `the gateway knows the sign-in${until}`;
+      const shared = `the gateway accepts the sign-in${until}`;
       return { findings: [ok(id, what, { shared })], found: { access } };
     } catch (error) {
       const failure = toFailure(error);

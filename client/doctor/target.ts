@@ -31,7 +31,8 @@ export const target = check({
         found: { isDialled: true },
       };
     const { failure } = refused;
-    if (failure!.facts.layer !== 'target') return { findings: [skip(id, 'the permission comes first')] };
+    if (failure!.facts.layer !== 'target')
+      return { findings: [skip(id, 'the permission has to work first')] };
     const meaning = meanings[failure!.code];
     return {
       findings: [

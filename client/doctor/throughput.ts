@@ -29,7 +29,7 @@ export const throughput = check({
 
 function outcome(down: number, up: number | undefined): Finding {
   const parts = [`from the gateway ${formatRate(down)}`];
-  parts.push(up === undefined ? 'to it too slow to measure' : `to it ${formatRate(up)}`);
+  parts.push(up === undefined ? 'to the gateway too slow to measure' : `to the gateway ${formatRate(up)}`);
   const what = parts.join(', ');
   if (down >= slowMebibytes && up !== undefined && up >= slowMebibytes) return ok(id, what);
   return warning(id, what, { meaning: 'copying files will take long. Typing does not need more.' });

@@ -43,8 +43,7 @@ function proxyPasses({ proxy, hasOthers }: EgressFacts): Finding[] {
 
 function secured(socket: Socket, { settings }: ClientDoctorContext): Finding {
   const { gateway, caFile } = settings;
-  if (!(socket instanceof TLSSocket))
-    return skip(tlsId, 'the gateway is on this machine, and has no TLS');
+  if (!(socket instanceof TLSSocket)) return skip(tlsId, 'the gateway is on this machine, and has no TLS');
   const facts = certificateOf(socket);
   if (facts === undefined) return ok(tlsId, `the connection to ${gateway.host} is encrypted`);
   const { issuer, leftMs, lifetimeMs, isPublic } = facts;
@@ -81,21 +80,23 @@ function notThrough(route: EgressFacts, context: ClientDoctorContext, failure: T
     return { findings: [...proxyPasses(route), failed(tlsId, failure, tlsWords(failure, context))] };
   const id = route.proxy === undefined ? tlsId : proxyId;
   const words = layer === 'proxy' ? proxyWords(failure, context) : silentWords;
-  const rest = id === tlsId ? [] : [skip(tlsId, 'the proxy comes first')];
+  const rest = id === tlsId ? [] : [skip(tlsId, 'the proxy has to work first')];
   return { findings: [failed(id, failure, words), ...rest] };
 }
 
 const silentWords: Explanation = {
   meaning:
     'the connection is open, but the other side does not answer: it is overloaded or stuck, or an intermediary blocks encrypted connections.',
-  advice: 'try again in a minute; then ask your network administrators, or tell the operators of the gateway.',
+  advice:
+    'try again in a minute; then ask your network administrators, or tell the operators of the gateway.',
 };
 
 function proxyWords(failure: TunnelError, { settings }: ClientDoctorContext): Explanation {
   const { host } = settings.gateway;
   if (failure.code === 'PROXY_SIGN_IN') {
     return {
-      meaning: 'the proxy requires a sign-in before it lets anything out, and has none from you yet.',
+      meaning:
+        'the proxy requires a sign-in before it lets anything out, and you have not signed in to it yet.',
       ...(/did not accept/.test(failure.message)
         ? {
             advice:
@@ -107,7 +108,7 @@ function proxyWords(failure: TunnelError, { settings }: ClientDoctorContext): Ex
   const [, status = ''] = /answered (\d{3})\b/.exec(failure.message) ?? [];
   if (status === '403' || status === '405') {
     return {
-      meaning: `the proxy is up and forbids connections to ${host}.`,
+      meaning: `the proxy is up, but forbids connections to ${host}.`,
       advice: `ask your network administrators to allow CONNECT to ${host}.`,
     };
   }

@@ -67,7 +67,7 @@ async function fetchPage(
 }
 
 const timeoutWords: Explanation = {
-  meaning: 'the connection is open, but the web server says nothing: it is overloaded or stuck.',
+  meaning: 'the connection is open, but the web server sends nothing: it is overloaded or stuck.',
   advice: 'try again in a minute; then tell the operators of the gateway.',
 };
 
@@ -98,9 +98,10 @@ function statusWords({ status, type }: FetchedPage, gateway: URL): Explanation {
   }
   if (status === 401 || status === 403 || status === 407) {
     return {
-      meaning: 'something before the gateway requires a sign-in of its own, or does not allow this address.',
+      meaning:
+        'something in front of the gateway requires a sign-in of its own, or does not allow this address.',
       advice:
-        'ask the operators of the gateway whether its web server, or a proxy on the way, is meant to do that.',
+        'ask the operators of the gateway whether its web server, or a proxy on the path, is meant to do that.',
     };
   }
   return {

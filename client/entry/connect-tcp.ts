@@ -35,7 +35,7 @@ export const connectTcp: ClientEntry = {
     const failure = answer.switched
       ? new ClientError(
           'UPGRADE_REFUSED',
-          `${describeServer(answer.response, peer)} switched to another protocol than ${token}`,
+          `${describeServer(answer.response, peer)} switched to a protocol other than ${token}`,
         )
       : await refusal(answer, peer);
     socket.destroy();

@@ -19,7 +19,7 @@ const granted = Buffer.from(formatResponseHead(200, 'Connection established', []
 export function* httpConnect(first: Buffer, password: Password | undefined): Handshake {
   const rest = yield* receiveUntil('\r\n\r\n', maxHeadBytes - 1);
   if (rest === undefined)
-    throw new Refusal(new ClientError('HEADERS_TOO_LARGE', 'the request head has no end'));
+    throw new Refusal(new ClientError('HEADERS_TOO_LARGE', 'the request head is too large'));
   const [line = '', ...lines] = Buffer.concat([first, rest]).toString('latin1').slice(0, -4).split('\r\n');
   const [, method, uri] = /^([A-Z]+) (\S+) HTTP\/1\.[01]$/.exec(line) ?? [];
   if (uri === undefined) throw new Refusal(malformed('malformed request line'));
@@ -27,7 +27,10 @@ export function* httpConnect(first: Buffer, password: Password | undefined): Han
   const fields = parseFields(lines);
   if (fields.has('origin'))
     throw refuse(
-      new ClientError('ORIGIN_DENIED', 'a web page requested a tunnel, which no page is allowed to'),
+      new ClientError(
+        'ORIGIN_DENIED',
+        'a web page requested a tunnel, which web pages are not allowed to do',
+      ),
     );
   const target = targetOf(uri);
   checkHost(fields.get('host'), target);

@@ -133,9 +133,13 @@ async function bridgeTunnel(
 function lostTunnelError(cause: Error | undefined, target: Target): TunnelError {
   if (cause instanceof ClientError) return cause;
   if (cause instanceof TunnelEnded) return new ClientError(cause.code, cause.message, { cause });
-  return new ClientError('TUNNEL_LOST', `the connection for ${formatTarget(target)} was cut before its end`, {
-    cause,
-  });
+  return new ClientError(
+    'TUNNEL_LOST',
+    `the connection for ${formatTarget(target)} was cut while the tunnel was open`,
+    {
+      cause,
+    },
+  );
 }
 
 async function reject(socket: Socket, { answer, isGuess }: Refusal, signal: AbortSignal): Promise<void> {

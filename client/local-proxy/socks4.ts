@@ -32,7 +32,10 @@ export function* socks4(password: Password | undefined): Handshake {
 function* text(): Handshake<string> {
   const bytes = yield* receiveUntil('\0', maxTextBytes);
   if (bytes === undefined)
-    throw new Refusal(new ClientError('REQUEST_INVALID', 'a string in a SOCKS4 request has no end'), refused);
+    throw new Refusal(
+      new ClientError('REQUEST_INVALID', 'a string in a SOCKS4 request is too long'),
+      refused,
+    );
   return bytes.subarray(0, -1).toString('latin1');
 }
 

@@ -163,7 +163,7 @@ class LoginLock {
       waited = true;
       lastUrl = this.#showUrl(lastUrl);
       await this.#lock.pause(signal).catch((cause: unknown) => {
-        throw new ClientError('SIGN_IN_TIMEOUT', 'another postern process does not finish signing in', {
+        throw new ClientError('SIGN_IN_TIMEOUT', 'another postern process takes too long to sign in', {
           cause,
         });
       });

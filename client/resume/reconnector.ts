@@ -272,7 +272,9 @@ export class Reconnector {
       this.#stream.attach(carrier, { peerReceived: joined.received, from: joined.from ?? 0 });
     } catch (cause) {
       carrier.drop();
-      throw new ClientError('TUNNEL_LOST', 'the gateway resumes the session at another position', { cause });
+      throw new ClientError('TUNNEL_LOST', 'the gateway resumed the session at the wrong position', {
+        cause,
+      });
     }
     this.#onAttached(isSecondBest);
     this.#options.watch?.resumed();

@@ -30,6 +30,6 @@ export async function requestGateway(
 function describeFailure(code: string | undefined, path: string): string {
   if (code === 'ENOENT' || code === 'ECONNREFUSED')
     return `no gateway is running with this configuration (${path})`;
-  if (code === 'EACCES') return `${path} is only for the user that runs the gateway, and for root`;
+  if (code === 'EACCES') return `only the user that runs the gateway, and root, can use ${path}`;
   return `the gateway cannot be reached (${code ?? 'its response cannot be read'})`;
 }

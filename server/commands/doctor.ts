@@ -36,7 +36,7 @@ export function doctor(args: string[], io: CommandIo): Promise<number> {
       },
     });
     if (positionals.length > 1)
-      throw new UsageError('name one URL, or none: then it is publicUrl of the configuration');
+      throw new UsageError('name one URL, or none to check publicUrl of the configuration');
     const config = await loadConfig(values.config, io.env);
     const host = values.host === undefined ? undefined : parseTarget(values.host);
     const token = await makeToken(config, host);
@@ -63,7 +63,7 @@ async function report(
   };
   const stop = new AbortController();
   process.once('SIGINT', () => stop.abort());
-  show(plainer(`The way in at ${context.url.href}\n\n`, style));
+  show(plainer(`The path to the gateway at ${context.url.href}\n\n`, style));
   const findings = await examine(context, stop.signal, (finding) => show(formatFinding(finding, style)));
   const first = firstError(findings);
   const exit = first === undefined && !stop.signal.aborted ? exits.ok : exits.failure;

@@ -200,10 +200,10 @@ export class GatewayProcess {
       if (waiting.length > 0)
         this.#log.warn(
           { keys: waiting },
-          'these settings have changed, but take effect after a restart only',
+          'these settings have changed, but take effect only after a restart',
         );
     } catch (error) {
-      this.#log.error({ err: error }, 'configuration not reloaded; the old one stays');
+      this.#log.error({ err: error }, 'the configuration was not reloaded; the old one stays in effect');
     }
   }
 

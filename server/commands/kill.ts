@@ -41,7 +41,7 @@ export function kill(args: string[], io: CommandIo): Promise<number> {
     if (silent > 0) {
       const processes = silent === 1 ? 'a process' : `${silent} processes`;
       io.stderr.write(
-        `postern-gateway: ${processes} of the gateway did not answer, and can have more of them\n`,
+        `postern-gateway: ${processes} of the gateway did not answer, and can have more of these sessions\n`,
       );
       return exits.failure;
     }

@@ -61,7 +61,7 @@ export async function printConfigCommand(
   const config = await loadConfig(request.configFile, env);
   if (config.tls && request.name !== 'systemd') {
     stderr.write(
-      'postern-gateway: tls is set: this gateway serves TLS itself, and no web proxy forwards to it\n',
+      'postern-gateway: tls is set: this gateway serves TLS itself, without a web proxy in front of it\n',
     );
     return 2;
   }

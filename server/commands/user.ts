@@ -48,7 +48,7 @@ export function user(args: string[], io: CommandIo): Promise<number> {
     if (!act)
       throw new UsageError(
         action === ''
-          ? 'say what to do: add, passwd, groups, disable, enable or list'
+          ? 'name an action: add, passwd, groups, disable, enable or list'
           : `${JSON.stringify(action)} is not an action of user; use add, passwd, groups, disable, enable or list`,
       );
     const { values, positionals } = parseArgs({

@@ -57,10 +57,10 @@ function checkIssuers({ issuers = [], publicUrl }: SoundSettings): readonly Sett
       problems.push({ path, message: `${issuer.issuer} is listed twice` });
     }
     if (publicUrl && issuer.issuer === ownIssuer(publicUrl)) {
-      problems.push({ path, message: "this is the gateway's own issuer, which it trusts already" });
+      problems.push({ path, message: "this is the gateway's own issuer, which is always trusted" });
     }
     if (publicUrl && issuer.issuer === signInIssuer(publicUrl)) {
-      problems.push({ path, message: "this is the gateway's own sign-in, which it trusts already" });
+      problems.push({ path, message: "this is the gateway's own sign-in, which is always trusted" });
     }
     return problems;
   });
@@ -125,7 +125,7 @@ function checkPattern(
 ): string | undefined {
   const named = targets.get(pattern.host);
   if (named?.port !== undefined && pattern.port !== '*' && pattern.port !== sshPort) {
-    return `${formatPattern(pattern)} never matches: targets.${pattern.host} names a port itself, and serves port ${sshPort} only`;
+    return `${formatPattern(pattern)} never matches: targets.${pattern.host} has a port in its address, and serves port ${sshPort} only`;
   }
   const isSingle = pattern.host !== '*' && !pattern.host.includes('.') && !isAddress(pattern.host);
   return isSingle && !named

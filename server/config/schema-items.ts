@@ -98,7 +98,7 @@ export function providerSchema(file: FileSetting) {
       .record(plain, plain)
       .transform((names) => new Map(Object.entries(names)))
       .exactOptional()
-      .describe("Maps the provider's groups to ours, others are dropped; default: groups keep their names"),
+      .describe("Maps the provider's groups to ours; others are dropped. Default: groups keep their names"),
     recheck: z
       .boolean()
       .prefault(false)

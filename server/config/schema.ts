@@ -58,7 +58,7 @@ export function settingsSchema({ resolvePath, locate }: SettingsOrigin) {
       .min(1)
       .max(32)
       .prefault(1)
-      .describe('Number of processes that take tunnels: one for each core that they can use')
+      .describe('Number of processes that carry tunnels: one for each core that they can use')
       .meta({ reload: false }),
     publicUrl: text(readPublicUrl)
       .exactOptional()
@@ -165,11 +165,11 @@ export function settingsSchema({ resolvePath, locate }: SettingsOrigin) {
         .describe('How long a tunnel without a connection is kept'),
       windowKiB: kib(z.int().min(64).max(4096))
         .prefault(1024)
-        .describe('The most that one tunnel keeps for retransmission, each way'),
+        .describe('Maximum that one tunnel keeps for retransmission, in each direction'),
       totalMiB: mib(z.int().min(1).max(1_000_000))
         .prefault(256)
         .describe(
-          'The most that all of them together keep; then those without a connection end, the oldest first',
+          'Maximum that all tunnels together keep; above it, those without a connection end, the oldest first',
         ),
       carrierMinutes: minutes(z.number().positive().max(10_000))
         .transform((age) => Math.round(age))

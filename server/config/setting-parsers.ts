@@ -107,7 +107,7 @@ export function readSecureUrl(text: string): URL {
   const url = new URL(text);
   if (url.username !== '' || url.password !== '')
     throw new RangeError('a URL here must not have a user name or password');
-  if (!isSecureUrl(url)) throw new RangeError('use https; http is for this machine only');
+  if (!isSecureUrl(url)) throw new RangeError('use https; http is allowed for this machine only');
   return url;
 }
 

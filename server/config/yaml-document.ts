@@ -64,8 +64,8 @@ function unreadable(problems: readonly ConfigProblem[]): ConfigDocument {
 
 /** Better words for the parser's commonest errors. */
 const messages: Readonly<Record<string, string>> = {
-  DUPLICATE_KEY: 'this key is here twice',
-  TAB_AS_INDENT: 'this line begins with a tab; YAML wants spaces',
+  DUPLICATE_KEY: 'this key occurs twice',
+  TAB_AS_INDENT: 'this line begins with a tab; YAML requires spaces',
 };
 
 interface TextProblem {

@@ -39,7 +39,7 @@ export function tcpDialer({ network, limits, ownAddresses, resolver }: TcpDialer
     const allowed = checked.filter((decision) => decision.allowed).map(({ each }) => each);
     if (allowed.length > 0) return interleave(allowed);
     const reasons = checked.map(({ each, why }) => `${each}: ${why}`).join('; ');
-    throw new TunnelError('ADDRESS_DENIED', 'the network policy does not allow its address', {
+    throw new TunnelError('ADDRESS_DENIED', "the network policy does not allow the target's address", {
       cause: new Error(reasons),
     });
   }

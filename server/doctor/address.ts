@@ -34,8 +34,8 @@ export const address: GatewayCheck = {
       return finding(address, 'error', {
         what: 'clients can choose the address that the gateway sees',
         meaning:
-          'the web server forwards X-Forwarded-For as clients send it. Limits and the audit can be deceived.',
-        advice: 'let it replace the field:',
+          'the web server forwards X-Forwarded-For as clients send it. A client can evade limits and falsify its address in the audit.',
+        advice: 'make the web server replace the field:',
         lines: linesFor('address', front, config),
       });
     }
@@ -52,7 +52,7 @@ function hidden(seen: string, { config }: GatewayDoctorContext, front: Parameter
     what: `the gateway takes the web server's address, ${seen}, for that of every client`,
     meaning:
       'limits per address count all clients together, and the audit does not show where a client connects from.',
-    advice: `let the web server forward the client's address, and trust the web server in postern.yaml: trustedProxies: [${seen}]. The current value is [${config.trustedProxies.join(', ')}]`,
+    advice: `make the web server forward the client's address, and trust the web server in postern.yaml: trustedProxies: [${seen}]. The current value is [${config.trustedProxies.join(', ')}]`,
     lines: linesFor('address', front, config),
   });
 }

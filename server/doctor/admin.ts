@@ -17,7 +17,7 @@ export const admin: GatewayCheck = {
       return finding(admin, 'error', {
         what: `the web server exposes ${path} of the gateway`,
         meaning: 'anyone can monitor the gateway.',
-        advice: `let the web server forward ${context.config.publicUrl.pathname} and /.well-known/masque/tcp/, and nothing else to the port of admin.`,
+        advice: `make the web server forward ${context.config.publicUrl.pathname} and /.well-known/masque/tcp/ to the gateway, and nothing to the port of admin.`,
       });
     }
     return checkDirectAccess(addresses, context, signal);
@@ -30,17 +30,21 @@ function isAdmin({ status, body }: ProbeResponse, path: string): boolean {
   return path.endsWith('metrics') ? /^postern_/m.test(body) : /^(?:ok|ready)\n$/.test(body);
 }
 
-async function checkDirectAccess(addresses: readonly string[], { config }: GatewayDoctorContext, signal: AbortSignal) {
+async function checkDirectAccess(
+  addresses: readonly string[],
+  { config }: GatewayDoctorContext,
+  signal: AbortSignal,
+) {
   const { admin: address } = config;
   const closed = 'not reachable through the web server';
-  if (address.kind === 'unix') return finding(admin, 'ok', { what: `${closed}, and on a unix socket` });
+  if (address.kind === 'unix') return finding(admin, 'ok', { what: `${closed}; it is on a unix socket` });
   if (address.host.startsWith('127.') || address.host === '::1')
-    return finding(admin, 'ok', { what: `${closed}, and listens on this machine only` });
+    return finding(admin, 'ok', { what: `${closed}; it listens on this machine only` });
   const outside = addresses.filter((each) => !each.startsWith('127.') && each !== '::1');
   if (outside.length === 0) return skip(admin, 'the public name resolves to this machine itself');
   const open = await Promise.all(outside.map((host) => accepts(host, address.port, signal)));
   if (!open.includes(true))
-    return finding(admin, 'ok', { what: `${closed}, nor at port ${address.port} of the public address` });
+    return finding(admin, 'ok', { what: `${closed}, or at port ${address.port} of the public address` });
   return finding(admin, 'error', {
     what: `port ${address.port} of the public address accepts connections, and admin listens on ${address.host}`,
     meaning: 'anyone who can reach this address can monitor the gateway, unless a firewall blocks it.',

@@ -20,12 +20,12 @@ export const prefix: GatewayCheck = {
       return { ...finding(prefix, 'ok', { what }), found: { isForwarded: true, front } };
     }
     const lines = linesFor('prefix', front, config);
-    const whole = 'for all of it, run: postern-gateway print-config nginx|haproxy|caddy|apache';
+    const whole = 'for the whole file, run: postern-gateway print-config nginx|haproxy|caddy|apache';
     if (publicUrl !== undefined) {
       return finding(prefix, 'error', {
         what: `another gateway answers there, with the publicUrl ${publicUrl.slice(0, 200)}`,
         meaning:
-          'the web server forwards to a gateway with another configuration, or this is not its configuration.',
+          'the web server forwards to another gateway, or this is not the configuration of the gateway behind it.',
         advice: `correct the address that it forwards to; ${whole}`,
         lines,
       });
@@ -35,8 +35,8 @@ export const prefix: GatewayCheck = {
         what: `the web server answers ${answer.status}`,
         meaning: isRunning
           ? 'the gateway runs, but the web server does not reach it: it forwards to another address, or is not allowed to connect (SELinux: setsebool -P httpd_can_network_connect 1).'
-          : 'the web server does not reach the gateway, which is not running.',
-        advice: `let it forward to the address where the gateway listens; ${whole}`,
+          : 'the gateway is not running, so the web server cannot reach it.',
+        advice: `make it forward to the address where the gateway listens; ${whole}`,
         lines,
       });
     }

@@ -24,7 +24,7 @@ export const running: GatewayCheck = {
       return finding(running, 'error', {
         what: `no answer from admin at ${formatAddress(config.admin)}`,
         meaning: 'the gateway is not running, or runs with another configuration.',
-        advice: 'start it, or give its configuration with --config:',
+        advice: 'start it, or name its configuration with --config:',
         lines: ['systemctl start postern-gateway', 'postern-gateway serve'],
       });
     }

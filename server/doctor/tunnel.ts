@@ -16,7 +16,7 @@ export const tunnel: GatewayCheck = {
     const { token, host, config, idleSeconds } = context;
     if (host === undefined) return skip(tunnel, 'no host was named (--host HOST opens a tunnel to it)');
     if (token === undefined) return skip(tunnel, `the key ${config.keyFile} cannot be read here`);
-    if (passing?.includes('websocket') !== true) return skip(tunnel, 'no WebSocket arrives');
+    if (passing?.includes('websocket') !== true) return skip(tunnel, 'WebSocket requests do not arrive');
     const held = await hold(
       context,
       { token, path: `tcp/${encodeURIComponent(host.host)}/${host.port}/` },
@@ -25,13 +25,14 @@ export const tunnel: GatewayCheck = {
     if (held.kind === 'refused') {
       return finding(tunnel, 'error', {
         what: `no tunnel to ${formatTarget(host)} opens: ${held.why}`,
-        meaning: 'requests reach the gateway, but the rules, the network policy or the target refuse.',
-        advice: 'see the log of the gateway for the reason; to explain a rule, run',
+        meaning: 'requests reach the gateway, but the rules, the network policy or the target refuses them.',
+        advice: 'see the log of the gateway for the reason; to see which rule decides, run',
         lines: [`postern-gateway explain --as CLAIMS.json ${formatTarget(host)}`],
       });
     }
-    const greeting = held.greeting === '' ? 'it says nothing' : `its greeting: ${JSON.stringify(held.greeting)}`;
-    const opened = `a tunnel to ${formatTarget(host)} opens, ${greeting}`;
+    const greeting =
+      held.greeting === '' ? 'it sends nothing' : `its greeting: ${JSON.stringify(held.greeting)}`;
+    const opened = `a tunnel to ${formatTarget(host)} opens (${greeting})`;
     if (held.kind === 'cut' && !signal.aborted) return cutTooSoon(tunnel, held.afterMs, { context, front });
     return finding(tunnel, 'ok', { what: `${opened}, and survives ${idleSeconds} s of silence` });
   },

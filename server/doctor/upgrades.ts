@@ -47,7 +47,7 @@ export const upgrades: GatewayCheck = {
         findings.push({
           ...id,
           status: 'ok',
-          what: 'ordinary requests arrive, and it needs no others',
+          what: 'ordinary requests arrive; it needs no upgrade',
         });
         continue;
       }
@@ -102,7 +102,7 @@ function findingOf(
     what: isStripped
       ? 'the request arrives without its Upgrade field'
       : `the web server answers ${answer.status} itself`,
-    meaning: 'clients cannot open a tunnel by this entry.',
+    meaning: 'clients cannot open a tunnel through this entry.',
     advice: 'add this:',
     lines: linesFor(topic, front, context.config),
   };
@@ -111,6 +111,6 @@ function findingOf(
 /** A warning as long as clients have another entry. */
 function asWarning(finding: Finding): Finding {
   if (finding.status !== 'error') return finding;
-  const meaning = 'clients cannot open a tunnel by this entry, and use another.';
+  const meaning = 'clients cannot open a tunnel through this entry, and use another one.';
   return { ...finding, status: 'warning', meaning };
 }

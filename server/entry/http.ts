@@ -120,7 +120,11 @@ function receive(request: IncomingMessage, { response, id }: Exchange, carriers:
   carrier.read(request).then(
     () => response.writeHead(204, { 'Cache-Control': 'no-store' }).end(),
     (cause: unknown) =>
-      refuseRequest(response, new TunnelError('REQUEST_INVALID', 'its body cannot be read', { cause }), id),
+      refuseRequest(
+        response,
+        new TunnelError('REQUEST_INVALID', 'the body of the request cannot be read', { cause }),
+        id,
+      ),
   );
 }
 
@@ -154,5 +158,5 @@ function readCarrierField({ headers }: IncomingMessage): {
 
 /** The refusal of a request that an intermediary has repeated or reordered. The carrier lives on. */
 function outOfTurn(): TunnelError {
-  return new TunnelError('REJOIN_INVALID', 'this number was used before, or is not due');
+  return new TunnelError('REJOIN_INVALID', 'this sequence number was used before, or is not the next one');
 }

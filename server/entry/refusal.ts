@@ -29,7 +29,7 @@ const retryAfterSeconds = 5;
 /** The error in the form that a caller is allowed to see: whether a token was missing or bad, and why, is for the audit alone. */
 export function errorForCaller(error: TunnelError): TunnelError {
   if (error.facts.status === 401)
-    return new TunnelError('TOKEN_INVALID', 'sign in: the request brought no valid token');
+    return new TunnelError('TOKEN_INVALID', 'sign in: the request has no valid token');
   if (error.facts.status === 0)
     return new TunnelError('INTERNAL', 'the gateway failed; its log has the cause');
   return error;

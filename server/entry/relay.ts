@@ -80,6 +80,6 @@ function chooseSubprotocol(offered: ReadonlySet<string>): string | undefined {
 function codecOf(request: IncomingMessage): RelayCodec {
   const chosen = chooseSubprotocol(new Set(subprotocols(request)));
   if (chosen === undefined)
-    throw new TunnelError('REQUEST_INVALID', `the relay speaks ${relayV1Subprotocol} and relay v4`);
+    throw new TunnelError('REQUEST_INVALID', `the relay supports ${relayV1Subprotocol} and relay v4`);
   return chosen === relayV1Subprotocol ? relayV1 : relayV4;
 }

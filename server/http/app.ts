@@ -59,7 +59,7 @@ function refuseUnreadable(error: NodeJS.ErrnoException, socket: Socket): void {
   socket.on('error', () => {});
   if (error.code === 'ECONNRESET' || !socket.writable) return void socket.destroy();
   const code = parserCodes[error.code ?? ''] ?? 'REQUEST_INVALID';
-  refuse(socket, new TunnelError(code, 'not a readable HTTP request'), newRequestId(), {
+  refuse(socket, new TunnelError(code, 'this is not a valid HTTP request'), newRequestId(), {
     speaksAs: 'origin',
   });
 }

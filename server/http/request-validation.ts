@@ -29,7 +29,7 @@ export function checkRequest(request: IncomingMessage, origins: readonly string[
   if (httpVersion === '1.1' ? !seen.has('host') : method !== 'CONNECT' || httpVersion !== '1.0') {
     throw invalid(httpVersion === '1.1' ? 'it has no Host field' : 'it is not HTTP/1.1');
   }
-  if (method !== 'CONNECT' && method !== 'GET') throw invalid('an upgrade is a GET');
+  if (method !== 'CONNECT' && method !== 'GET') throw invalid('an upgrade must use GET');
   checkCaller(request, seen, origins);
 }
 

@@ -51,7 +51,8 @@ export class TunnelLimiter {
     let count: number;
     try {
       count = await withDeadline(signal, countingMs, () => counting, {
-        onTimeout: () => new TunnelError('STORE_UNAVAILABLE', 'the count of your tunnels does not answer'),
+        onTimeout: () =>
+          new TunnelError('STORE_UNAVAILABLE', 'the gateway could not count your tunnels in time'),
       });
     } catch (error) {
       void counting.then(release, () => {});

@@ -85,7 +85,7 @@ function evaluateRule(rule: RuleConfig, principal: Principal, target: Target): E
   if (rule.issuers.length > 0 && !rule.issuers.includes(principal.issuer))
     return no('it is for other issuers');
   const match = evaluatePrincipal(rule, principal);
-  if (!match) return no('neither the subject nor a group is in it');
+  if (!match) return no('it names neither the subject nor any of the groups');
   const pattern = findMatch(rule.targets, target);
   if (!pattern) return no(`${match}, but no pattern matches ${formatTarget(target)}`);
   return yes(`${match}, pattern ${formatPattern(pattern)}`);
@@ -98,7 +98,7 @@ function evaluatePrincipal(rule: RuleConfig, principal: Principal): string | und
 }
 
 function evaluateClaim(principal: Principal, target: Target): Evaluation {
-  if (!principal.targets) return yes('the token does not narrow');
+  if (!principal.targets) return yes('the token restricts no targets');
   // The authenticator has refused tokens with unreadable patterns; one that came here would throw, and nothing would open.
   const pattern = findMatch(principal.targets.map(parsePattern), target);
   return pattern
@@ -112,11 +112,11 @@ interface MappedAddress {
 }
 
 function evaluateAddress(named: TargetConfig | undefined, target: Target): MappedAddress {
-  if (!named) return { at: target, why: 'not in targets: used as it is' };
+  if (!named) return { at: target, why: `${target.host} is not in targets, so it is used as it is` };
   const at = { host: named.host, port: named.port ?? target.port };
   // A name with a port of its own stands for one SSH server. A request for another port means another service.
   if (named.port !== undefined && target.port !== sshPort) {
-    return { why: `targets.${named.name} has a port of its own and serves port ${sshPort} only` };
+    return { why: `targets.${named.name} has a port in its address, and serves port ${sshPort} only` };
   }
   return { at, why: `targets.${named.name} is ${formatTarget(at)}` };
 }

@@ -234,10 +234,10 @@ class ResumableTunnel {
     if (this.#secret !== undefined) {
       if (proof === undefined || !isProven(this.#secret, { sid, received, proof })) throw tunnelNotFound();
       if (proof.count <= this.#count)
-        throw new TunnelError('REJOIN_INVALID', 'resume request was replayed or is out of date');
+        throw new TunnelError('REJOIN_INVALID', 'the resume request was replayed or is out of date');
     } else if (proof !== undefined) throw tunnelNotFound();
     if (!this.#isReplayable(received))
-      throw new TunnelError('REJOIN_INVALID', 'the position to resume from is not possible');
+      throw new TunnelError('REJOIN_INVALID', 'the tunnel cannot be resumed from this position');
   }
 
   /** Attaches the carrier for an offer that was checked. Returns how many bytes are sent again. */

@@ -21,28 +21,29 @@ const explanations: Readonly<Record<string, ErrorPageText>> = {
   expired: {
     title: 'This sign-in has ended',
     advice:
-      'It took too long, was already completed, or was started in another browser. Start again: run postern login, or open your access.',
+      'It took too long, was already completed, or was started in another browser. Start again: run postern login, or open the page “Your access”.',
   },
   cookies: {
     title: 'Your browser does not accept cookies here',
-    advice: 'Signing in requires one. Allow cookies for this address, then open your access again.',
+    advice:
+      'Signing in requires one. Allow cookies for this address, then open the page “Your access” again.',
   },
   form_stale: {
     title: 'This page is out of date',
-    advice: 'Nothing was changed. Open your access again and repeat the action there.',
+    advice: 'Nothing was changed. Open the page “Your access” again and repeat the action there.',
   },
   invalid_client: {
     title: 'Unknown program',
     advice: 'This gateway signs people in only for its own client.',
   },
   invalid_redirect_uri: {
-    title: 'This link leads somewhere else',
+    title: 'This link is not safe',
     advice:
       'It would have sent your sign-in somewhere other than the postern client on your machine. Do not use it again.',
   },
   invalid_request: {
     title: 'This link is incomplete',
-    advice: 'Start again: run postern login, or open your access.',
+    advice: 'Start again: run postern login, or open the page “Your access”.',
   },
   not_found: { title: 'Page not found', advice: 'Check the address, or go to the start page.' },
   provider_down: {

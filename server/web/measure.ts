@@ -68,7 +68,7 @@ function readQuery(request: FastifyRequest): { readonly bytes: number; readonly 
 
 function readNumber(text: unknown, max: number): number {
   if (typeof text === 'string' && /^\d{1,7}$/.test(text) && Number(text) <= max) return Number(text);
-  throw new TunnelError('REQUEST_INVALID', `not a number up to ${max}`);
+  throw new TunnelError('REQUEST_INVALID', `this is not a number up to ${max}`);
 }
 
 async function send(reply: FastifyReply, { bytes, waitSeconds, running }: Sending): Promise<void> {

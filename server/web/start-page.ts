@@ -17,7 +17,7 @@ export function startPage({ publicUrl }: Pick<Config, 'publicUrl'>): string {
       <h2>Set up once</h2>
       <p>Install the <code>postern</code> client, then name the hosts to reach through this gateway:</p>
       ${command(`postern setup --gateway ${url} --host box --host '*.example'`)}
-      <p class="soft">Your access shows this command with the hosts you can reach.</p>
+      <p class="soft">The page “Your access” shows this command with the hosts you can reach.</p>
 
       <h2>Sign in</h2>
       ${command(`postern login ${url}`)}

@@ -52,9 +52,9 @@ describe('runChecks()', () => {
     assert.deepEqual(reported, findings);
   });
 
-  it('skips a check whose facts are missing, and names what comes first', async () => {
+  it('skips a check whose facts are missing, and names what has to work first', async () => {
     assert.deepEqual(summaryOf(await runChecks([needing], options())), [
-      'needing skipped: not checked: the name comes first',
+      'needing skipped: not checked: the name has to work first',
     ]);
   });
 
@@ -88,9 +88,9 @@ describe('runChecks()', () => {
         ),
     );
     assert.deepEqual(summaryOf(await runChecks([slow, found, needing], options({ total }))), [
-      'slow skipped: not checked: the 0.001 seconds for all checks were over',
+      'slow skipped: not checked: the 0.001 seconds for all checks had passed',
       'found ok: it is there',
-      'needing skipped: not checked: the 0.001 seconds for all checks were over',
+      'needing skipped: not checked: the 0.001 seconds for all checks had passed',
     ]);
   });
 });

@@ -52,7 +52,7 @@ function answerOf(worker: Worker, signal: AbortSignal): Promise<string> {
       stop();
       reject(new ClientError('PAC_FAILED', `the PAC file ${what}`, { cause }));
     };
-    const onTimeout = (): void => fail('does not finish');
+    const onTimeout = (): void => fail('took too long');
     const timer = setTimeout(onTimeout, runMs);
     const removeListener = onAbort(signal, onTimeout);
     worker.once('message', (answer: PacResponse) => {

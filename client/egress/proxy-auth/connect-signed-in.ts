@@ -50,7 +50,7 @@ export async function connectSignedIn(
   if (!isReusable) first?.socket.destroy();
   const release = await memory.signIns.acquire(line.signal).catch((cause: unknown) => {
     first?.socket.destroy();
-    throw new ClientError('GATEWAY_TIMEOUT', `${line.name} takes too long for other sign-ins`, { cause });
+    throw new ClientError('GATEWAY_TIMEOUT', `other sign-ins to ${line.name} take too long`, { cause });
   });
   try {
     let known = first && { offers: offersOf(first.answer), socket: isReusable ? first.socket : undefined };

@@ -193,7 +193,7 @@ export class Negotiation {
     const { name } = this.#parts;
     const names = schemeNames(this.#offers);
     if (names.length === 0)
-      return new ClientError('PROXY_SIGN_IN', `${name} requires a sign-in and offers no scheme`, {
+      return new ClientError('PROXY_SIGN_IN', `${name} requires a sign-in, but offers no scheme for it`, {
         hint: '',
       });
     const start = `${name} requires a sign-in and offers ${names.join(', ')}`;

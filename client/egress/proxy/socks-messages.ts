@@ -54,7 +54,7 @@ const words5: Readonly<Record<number, string>> = {
   3: 'it has no route there',
   4: 'it cannot reach the host',
   5: 'the connection was refused there',
-  6: 'the host did not answer it',
+  6: 'the host did not answer',
   7: 'it does not support CONNECT',
   8: 'it does not support this address type',
 };

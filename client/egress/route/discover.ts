@@ -132,7 +132,7 @@ async function bySystem(
   if (proxy === undefined)
     return { ...withoutSystemProxy(request), ...(pacError === undefined ? {} : { pacError }) };
   if (isExceptedBySystem(systemProxy, context.gateway))
-    return { source, why: 'its list of exceptions has the gateway', hops: ['direct'] };
+    return { source, why: 'its exceptions include the gateway', hops: ['direct'] };
   const hops = [parseProxy(proxy, `the proxy setting of ${source}`)];
   return { source, why: 'it is set there', hops, ...(pacError === undefined ? {} : { pacError }) };
 }
@@ -140,7 +140,7 @@ async function bySystem(
 function withoutSystemProxy({ proxy }: RouteRequest): Route {
   const hint = proxy.http?.trim() ?? '';
   if (hint === '') return { source: 'nothing', why: 'no proxy is set', hops: ['direct'] };
-  const why = 'it is set, and nothing is set for https; directly if it fails';
+  const why = 'it is set, and no proxy for https is; if it fails, the connection is direct';
   return { source: 'HTTP_PROXY', why, hops: [parseProxy(hint, 'HTTP_PROXY'), 'direct'] };
 }
 

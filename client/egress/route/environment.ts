@@ -14,7 +14,7 @@ export function planRoute(request: RouteRequest): PlannedRoute {
 /** The route as the environment determines it, or undefined where the system or a PAC file has to be queried. Throws `CONFIG_INVALID`. */
 export function routeFromEnvironment({ gateway, tls, proxy }: RouteRequest): Route | undefined {
   if (!tls) return straight('no TLS', 'a gateway without TLS is on this machine');
-  if (isExcepted(proxy.except ?? '', gateway)) return straight('NO_PROXY', 'it has the gateway');
+  if (isExcepted(proxy.except ?? '', gateway)) return straight('NO_PROXY', 'it lists the gateway');
   if (proxy.pac?.from === 'POSTERN_PAC') return undefined;
   for (const [source, text] of [
     ['HTTPS_PROXY', proxy.https],
@@ -28,7 +28,7 @@ export function routeFromEnvironment({ gateway, tls, proxy }: RouteRequest): Rou
   if (proxy.system !== undefined && !isThisMachine(gateway) && hasSettings(proxy.system)) return undefined;
   const hint = proxy.http?.trim() ?? '';
   if (hint === '') return straight('nothing', 'no proxy is set');
-  const why = 'it is set, and nothing is set for https; directly if it fails';
+  const why = 'it is set, and no proxy for https is; if it fails, the connection is direct';
   return { source: 'HTTP_PROXY', why, hops: [parseProxy(hint, 'HTTP_PROXY'), 'direct'] };
 }
 

@@ -60,6 +60,10 @@ export async function connectViaRoute(
   throw combinedFailure(route, hops, failures);
 }
 
+function nameInText(hop: Hop): string {
+  return hop === 'direct' ? 'a direct connection' : hopName(hop);
+}
+
 /** The error when no hop got through: the first failure, and what determined the route. */
 function combinedFailure(
   { source, pacError }: Route,
@@ -67,7 +71,7 @@ function combinedFailure(
   failures: readonly ClientError[],
 ): ClientError {
   const [first, ...others] = failures;
-  const also = others.length === 0 ? '' : `; nor did ${hops.slice(1).map(hopName).join(', ')} help`;
+  const also = others.length === 0 ? '' : `; ${hops.slice(1).map(nameInText).join(', ')} failed too`;
   const context = { cause: first, ...(first!.hint === undefined ? {} : { hint: first!.hint }) };
   if (pacError !== undefined) {
     return new ClientError('PAC_FAILED', `${pacError}, and without it: ${first!.message}${also}`, context);

@@ -35,7 +35,7 @@ function readCaFile(caFile: string | undefined): readonly string[] {
   }
   const added = text.match(/-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----/g) ?? [];
   if (added.length === 0 || !added.every(isCertificate)) {
-    throw new ClientError('CONFIG_INVALID', `the CA file ${caFile} does not hold PEM certificates`);
+    throw new ClientError('CONFIG_INVALID', `the CA file ${caFile} contains no PEM certificates`);
   }
   return added;
 }
@@ -157,7 +157,7 @@ export function secure(
       secureContext: contextFor(trust),
     });
     const onAborted = (): void =>
-      void tls.destroy(new ClientError('GATEWAY_TIMEOUT', `${host} does not finish the handshake`));
+      void tls.destroy(new ClientError('GATEWAY_TIMEOUT', `${host} did not finish the handshake in time`));
     const removeListener = onAbort(signal, onAborted);
     // Before Node.js's own listener, which closes the connection when it does not trust the certificate.
     tls.prependListener('secure', () => (seen = tls.getPeerCertificate()));
@@ -269,7 +269,7 @@ function isNoTls({ code }: NodeJS.ErrnoException): boolean {
 
 /** The error for a proxy that answers itself. */
 function noTunnel(proxy: string, cause: Error): ClientError {
-  const what = 'reported an open tunnel, and then sent something other than TLS: a page of its own?';
+  const what = 'reported an open tunnel, but then sent something other than TLS, perhaps a page of its own';
   return new ClientError('PROXY_REFUSED', `${proxy} ${what}`, { cause });
 }
 

@@ -180,8 +180,8 @@ function ticketForm({ publicUrl, token, hosts }: AccessPage): Html {
 function ticketBox({ text, target, minutes }: NonNullable<AccessPage['ticket']>): Html {
   return html`<div class="notice" role="status">
     <p>
-      Your ticket for <strong>${target}</strong> is valid for one session within ${minutes} minutes. It will
-      not be shown again:
+      Your ticket for <strong>${target}</strong> is valid for one session within ${minutes} minutes. Copy it
+      now; it will not be shown again:
     </p>
     ${command(text)}
   </div>`;

@@ -96,8 +96,8 @@ export function deviceDonePage(publicUrl: URL): string {
     narrow: true,
     body: html`<h1>The other machine is signed in</h1>
       <p>
-        You can close this page. To see or end its sign-in, open
-        <a href="${new URL('access', publicUrl).href}">your access</a>.
+        You can close this page. To see or end the sign-in of that machine, open
+        <a href="${new URL('access', publicUrl).href}">Your access</a>.
       </p>`,
   });
 }

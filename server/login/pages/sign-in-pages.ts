@@ -134,8 +134,9 @@ export function signedOutPage(publicUrl: URL): string {
     narrow: true,
     body: html`<h1>You are signed out</h1>
       <p>
-        Signing out of this browser does not sign out programs: they are listed on
-        <a href="${new URL('access', publicUrl).href}">your access</a>, where you can end them.
+        Signing out of this browser does not sign out programs. The page
+        <a href="${new URL('access', publicUrl).href}">Your access</a> lists them; you can sign them out
+        there.
       </p>
       <p><a href="${publicUrl.href}">Start page</a></p>`,
   });

@@ -78,7 +78,7 @@ export class IdentityProvider {
       if (refreshToken === undefined)
         throw new ProviderRefusal(
           'provider_refused',
-          `${config.name} gives no refresh token to recheck with`,
+          `${config.name} issued no refresh token to recheck with`,
         );
       return { ...login, refreshToken };
     });

@@ -124,6 +124,6 @@ describe('postern doctor in a network', needsNetwork('nginx', 'sshd', 'ssh', cli
     const examined = await runDoctor(world, [box]);
     assert.equal(examined.outcome.code, 0, JSON.stringify(examined.findings, undefined, 1));
     assert.match(examined.finding('name').what, /gw\.example is 10\.77\.0\.1/);
-    assert.match(examined.finding('sign-in').what, /the gateway sees you at 10\.77\.0\.2/);
+    assert.match(examined.finding('sign-in').what, /the gateway sees you connect from 10\.77\.0\.2/);
   });
 });

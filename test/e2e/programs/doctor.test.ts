@@ -136,8 +136,8 @@ describe('postern doctor', needs('nginx', 'haproxy', 'squid', 'openssl', 'sshd',
     const text = readFileSync(file, 'utf8');
     assert.equal(statSync(file).mode & 0o777, 0o600);
     for (const part of [
-      'It has:',
-      'It has no tokens',
+      'It contains:',
+      'It contains no',
       'gw.example',
       'box:22',
       'through the proxy http://127.0.0.1',

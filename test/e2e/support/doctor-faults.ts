@@ -131,7 +131,7 @@ export const faults: readonly Fault[] = [
       changedFront(setup, own, 'nginx', undefined, await listen(own, (socket) => socket.resume())),
     check: 'http',
     code: 'GATEWAY_TIMEOUT',
-    says: /says nothing/,
+    says: /sends nothing/,
   },
   {
     what: 'a path that the web server does not forward (404)',
@@ -226,7 +226,7 @@ export const faults: readonly Fault[] = [
     stage: () => ({ args: ['secret.example'] }),
     check: 'policy',
     code: 'TARGET_DENIED',
-    says: /no rule allows you secret\.example:22; you can reach box/,
+    says: /no rule allows you to reach secret\.example:22; you can reach box/,
   },
   {
     what: 'a host on which no SSH server runs',

@@ -151,6 +151,14 @@ function change(gateway: Gateway, more: object): void {
   writeFileSync(gateway.configFile, JSON.stringify({ ...settings, ...more }));
 }
 
+/** The code with which a new tunnel is refused; undefined where it opens. */
+async function refusalAt(gateway: Gateway): Promise<string | undefined> {
+  return Conversation.open(gateway).then(
+    () => undefined,
+    (error: { code?: string }) => error.code,
+  );
+}
+
 describe('a gateway of several workers', () => {
   let echo: Awaited<ReturnType<typeof startEcho>>;
   before(async () => (echo = await startEcho()));
@@ -219,12 +227,7 @@ describe('a gateway of several workers', () => {
 
     it('a revocation reaches every worker within a moment', async () => {
       // The workers learn of it within a quarter of a second; what opens in between ends then.
-      const refusal = async (): Promise<string | undefined> =>
-        Conversation.open(gateway).then(
-          () => undefined,
-          (error: { code?: string }) => error.code,
-        );
-      await eventually(async () => (await refusal()) === 'TOKEN_INVALID');
+      await eventually(async () => (await refusalAt(gateway)) === 'TOKEN_INVALID');
     });
 
     it('stops with a whole audit that has an end for each open, and one revocation', async () => {
@@ -368,7 +371,7 @@ describe('a gateway of several workers', () => {
     const good = readFileSync(gateway.configFile, 'utf8');
     writeFileSync(gateway.configFile, good.replace('"rules":[]', '"rules":[{"groups":["dev"]}]'));
     gateway.running.signal('SIGHUP');
-    await logs(gateway.running, 'configuration not reloaded; the old one stays');
+    await logs(gateway.running, 'the configuration was not reloaded; the old one stays in effect');
     // What replaces a worker has the settings of the others, not those of the file.
     const [victim] = await childrenOf(gateway.running.pid);
     process.kill(victim!, 'SIGKILL');

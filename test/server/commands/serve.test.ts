@@ -93,7 +93,7 @@ describe('postern-gateway serve', () => {
     const settings = JSON.parse(readFileSync(gateway.configFile, 'utf8')) as { rules: unknown };
     writeFileSync(gateway.configFile, JSON.stringify({ ...settings, rules: 'none' }));
     gateway.running.signal('SIGHUP');
-    await eventually(() => gateway.running.log().includes('configuration not reloaded'));
+    await eventually(() => gateway.running.log().includes('the configuration was not reloaded'));
     (await open(gateway)).destroy();
     writeFileSync(gateway.configFile, JSON.stringify({ ...settings, rules: [] }));
     gateway.running.signal('SIGHUP');

@@ -85,7 +85,7 @@ describe('connectViaRoute()', () => {
   it('tells of the first when none gets through, and who chose them', async (t) => {
     const here = await place(t);
     const hops = [await proxy(t, 'HTTP/1.1 403 No\r\n\r\n'), await dead()];
-    assert.match(await along(hops, here), /^PROXY_REFUSED: .*403.*GNOME.*nor did http/);
+    assert.match(await along(hops, here), /^PROXY_REFUSED: .*403.*GNOME.*; http.* failed too/);
   });
 
   it('tells of the PAC file when it is of no use and there is no way without it', async (t) => {
