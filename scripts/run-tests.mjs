@@ -6,11 +6,16 @@ import { spec } from 'node:test/reporters';
 import { longestFirst } from './test-order.mjs';
 
 const [concurrency, timeout, ...patterns] = process.argv.slice(2);
-const files = longestFirst([...new Set(patterns.flatMap((pattern) => globSync(pattern)))]);
-if (files.length === 0) {
-  console.error(`postern: no test file is called ${patterns.join(' or ')}`);
+const found = patterns.map((pattern) => globSync(pattern));
+const missing = patterns.filter((_, at) => found[at].length === 0);
+if (missing.length > 0) {
+  console.error(`postern: no test file is called ${missing.join(' or ')}`);
   process.exit(1);
 }
+const files = longestFirst([...new Set(found.flat())]);
+
+/** The time for interrupted files to end, and for the summary. */
+const endMs = 3000;
 
 const interruption = new AbortController();
 const running = new Set();
@@ -37,8 +42,9 @@ for (const [signal, code] of [
   process.once(signal, () => {
     console.error(`\nInterrupted while running:\n${[...running].join('\n')}\n`);
     process.once('exit', () => (process.exitCode = code));
-    // Ends the files that run, and reports what there is.
+    // Ends the files that run, and reports what there is. A file can ignore that, or be stopped: it is left behind.
     interruption.abort();
+    setTimeout(() => process.exit(code), endMs).unref();
   });
 }
 events.compose(spec).pipe(process.stdout);

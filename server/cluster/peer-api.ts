@@ -60,7 +60,7 @@ export function instanceApp(source: InstanceSource, options: InstanceAppOptions 
   });
   app.post('/revoke', (request, reply) => {
     const { sessionId } = revokeRequest.parse(request.body);
-    source.live.find(sessionId)?.abort('REVOKED', 'the rules do not allow it any more');
+    source.live.find(sessionId)?.abort('REVOKED', 'the rules no longer allow it');
     return reply.send({});
   });
   app.post('/succeeded', (request, reply) => {

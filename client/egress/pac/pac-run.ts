@@ -44,9 +44,10 @@ export async function runPac(request: PacRequest, signal: AbortSignal): Promise<
 
 function answerOf(worker: Worker, signal: AbortSignal): Promise<string> {
   return new Promise((resolve, reject) => {
+    let removeListener: (() => void) | undefined;
     const stop = (): void => {
       clearTimeout(timer);
-      removeListener();
+      removeListener?.();
     };
     const fail = (what: string, cause?: unknown): void => {
       stop();
@@ -54,7 +55,6 @@ function answerOf(worker: Worker, signal: AbortSignal): Promise<string> {
     };
     const onTimeout = (): void => fail('took too long');
     const timer = setTimeout(onTimeout, runMs);
-    const removeListener = onAbort(signal, onTimeout);
     worker.once('message', (answer: PacResponse) => {
       if ('failed' in answer) return fail(`does not run: ${excerpt(answer.failed)}`);
       stop();
@@ -62,6 +62,8 @@ function answerOf(worker: Worker, signal: AbortSignal): Promise<string> {
     });
     worker.on('error', (error: Error) => fail(`does not run: ${excerpt(error.message)}`, error));
     worker.once('exit', () => fail('ended without a result'));
+    // Can fail at once.
+    removeListener = onAbort(signal, onTimeout);
   });
 }
 

@@ -117,6 +117,12 @@ describe('evaluatePac()', () => {
     await assert.rejects(evaluatePac(path, { gateway, trust: {}, signal }), { code: 'PAC_FAILED' });
   });
 
+  it('ends when time was up before', async (t) => {
+    const path = pacFile(t, answering(`return 'PROXY a:1'`));
+    const signal = AbortSignal.abort();
+    await assert.rejects(evaluatePac(path, { gateway, trust: {}, signal }), { code: 'PAC_FAILED' });
+  });
+
   for (const location of ['/does/not/exist', 'proxy.pac', 'ftp://a/proxy.pac', '/dev/zero']) {
     it(`cannot read ${location}`, async () => {
       await assert.rejects(evaluatePac(location, asked), { code: 'PAC_FAILED' });
