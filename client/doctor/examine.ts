@@ -80,7 +80,7 @@ export function examine(
       if (isMeasurement(check)) return skip(idOf(check), what);
       return failed(idOf(check), new ClientError('GATEWAY_TIMEOUT', what), {
         meaning: 'an intermediary accepts the connection but never answers.',
-        advice: "try again in a minute; if it persists, contact the operators of the gateway.",
+        advice: 'try again in a minute; if it persists, contact the operators of the gateway.',
       });
     },
   });

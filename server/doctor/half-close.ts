@@ -27,8 +27,7 @@ export const halfClose: GatewayCheck = {
       });
     return finding(halfClose, 'warning', {
       what,
-      meaning:
-        'tunnels over CONNECT lose output after the end of input. The other entries are not affected.',
+      meaning: 'tunnels over CONNECT lose output after the end of input. The other entries are not affected.',
       advice:
         'remove connect from entries in postern.yaml, or use a web server that keeps half-closed connections open (HAProxy).',
     });

@@ -104,7 +104,8 @@ export const tls: GatewayCheck = {
     return {
       ...finding(tls, 'warning', {
         what: `the certificate expires soon: ${left} left`,
-        meaning: 'it is not renewed automatically, or renewal fails. Once it has expired, no client can connect.',
+        meaning:
+          'it is not renewed automatically, or renewal fails. Once it has expired, no client can connect.',
         advice: 'renew it, and reload the web server.',
       }),
       found,

@@ -22,7 +22,8 @@ export const streaming: GatewayCheck = {
     if (spreadMs > waitMs / 2) return finding(streaming, 'ok', { what: 'responses arrive piece by piece' });
     return finding(streaming, 'warning', {
       what: 'responses are buffered until they are complete',
-      meaning: 'tunnels over WebSocket, connect-tcp and CONNECT are not affected; those over plain HTTP are slow.',
+      meaning:
+        'tunnels over WebSocket, connect-tcp and CONNECT are not affected; those over plain HTTP are slow.',
       advice: 'add this:',
       lines: linesFor('buffering', front, config),
     });

@@ -78,10 +78,12 @@ export function routeCache(state: string | undefined, now: () => number = Date.n
   };
 }
 
-function lastCaCache(
-  file: NetworkFile,
-  { isValid, now }: { isValid(until: unknown, maxMs: number): boolean; now(): number },
-): LastCaCache {
+interface Validity {
+  readonly isValid: (until: unknown, maxMs: number) => boolean;
+  readonly now: () => number;
+}
+
+function lastCaCache(file: NetworkFile, { isValid, now }: Validity): LastCaCache {
   return {
     recall(host) {
       const stored = file.current()[keys.lastCas]?.[host];
