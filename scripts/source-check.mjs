@@ -5,7 +5,11 @@ import { installPackages, root } from './bootstrap.mjs';
 const [name, ...files] = process.argv.slice(2);
 const some = files.length > 0 ? files : ['.'];
 const tools = {
-  typecheck: [['tsc', '-p', '.']],
+  typecheck: [
+    ['tsc', '-p', '.'],
+    // The declarations of what is published.
+    ['tsc', '-p', 'tsconfig.build.json', '--noEmit'],
+  ],
   lint: [
     ['oxlint', '--type-aware', ...files],
     ['prettier', '--check', '--log-level=warn', ...some],

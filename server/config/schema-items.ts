@@ -129,7 +129,7 @@ export const ruleSchema = section({
 });
 
 /** A name that users connect to, and the host it stands for; without a port, the requested one is dialled. */
-interface NamedTarget extends ReturnType<typeof readTargetAddress> {
+export interface NamedTarget extends ReturnType<typeof readTargetAddress> {
   readonly name: string;
 }
 
