@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { performance } from 'node:perf_hooks';
-import { describe, it } from 'node:test';
+import { after, before, describe, it } from 'node:test';
 import { TunnelError } from '../../protocol/errors.ts';
 import type { TunnelErrorCode } from '../../protocol/errors.ts';
 import type { TunnelHandle } from '../../server/resume/tunnel-locator.ts';
@@ -75,6 +75,11 @@ const refusals: Readonly<Record<string, { readonly options: WorldOptions; readon
       code: 'AUDIT_UNAVAILABLE',
     },
   };
+
+// The doubles hold nothing open, and the timers of the pipeline do not either.
+let keepAlive: NodeJS.Timeout;
+before(() => (keepAlive = setInterval(() => {}, 1000)));
+after(() => clearInterval(keepAlive));
 
 describe('openTunnel() refuses', () => {
   for (const [name, { options, code }] of Object.entries(refusals)) {

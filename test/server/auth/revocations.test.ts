@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { after, describe, it } from 'node:test';
+import { after, before, describe, it } from 'node:test';
 import { appliesTo, openRevocations } from '../../../server/auth/revocations.ts';
 import type { Revocable, Revocation } from '../../../server/auth/revocations.ts';
 import { openSqliteStore } from '../../../server/store/open-store.ts';
@@ -39,6 +39,11 @@ const table: [revocation: Revocation, isAbout: boolean][] = [
 ];
 
 describe('revocations', () => {
+  // The store looks for changes of other processes by a timer that keeps no process alive.
+  let keepAlive: NodeJS.Timeout;
+  before(() => (keepAlive = setInterval(() => {}, 1000)));
+  after(() => clearInterval(keepAlive));
+
   for (const [revocation, isAbout] of table) {
     it(`${JSON.stringify(revocation)} ${isAbout ? 'is' : 'is not'} about alice`, async () => {
       const store = await openSqliteStore(newFile());
