@@ -81,7 +81,10 @@ export function withResponseTimeout(
   // An intermediary that swallows an upgrade looks like this; another entry can pass where this one did not.
   const onSilence = (): void =>
     fail(new ClientError('UPGRADE_REFUSED', `${peer} did not answer the request`));
-  const onAborted = (): void => fail(new ClientError('GATEWAY_TIMEOUT', `${peer} did not answer in time`));
+  const onAborted = (): void => {
+    clearTimeout(timer);
+    fail(new ClientError('GATEWAY_TIMEOUT', `${peer} did not answer in time`));
+  };
   const timer = setTimeout(onSilence, limitMs);
   // Never called before this function has returned.
   if (signal.aborted) process.nextTick(onAborted);

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { describe, it } from 'node:test';
 import { direct } from '../../../client/egress/direct.ts';
-import { sendRequest } from '../../../client/http/exchange.ts';
+import { sendRequest, withResponseTimeout } from '../../../client/http/exchange.ts';
 import { answering, listen, rawServer } from '../support.ts';
 
 const never = new AbortController().signal;
@@ -51,4 +51,25 @@ describe('exchange()', () => {
     assert.match(seen, /^CONNECT box:22 HTTP\/1\.1\r\nUser-Agent: postern\/[\d.]+\r\nHost: box:22\r\n\r\n$/);
     socket.destroy();
   });
+});
+
+describe('withResponseTimeout()', () => {
+  const timers = (): number => process.getActiveResourcesInfo().filter((name) => name === 'Timeout').length;
+
+  for (const [when, wait] of [
+    ['aborts', (stop: AbortController): void => stop.abort()],
+    ['has aborted', (): void => {}],
+  ] as const) {
+    it(`leaves no timer behind where its signal ${when}`, async () => {
+      const before = timers();
+      const stop = new AbortController();
+      if (when === 'has aborted') stop.abort();
+      const failed = new Promise<{ code?: string }>((resolve) => {
+        withResponseTimeout({ peer: 'x' }, stop.signal, resolve);
+      });
+      wait(stop);
+      assert.equal((await failed).code, 'GATEWAY_TIMEOUT');
+      assert.equal(timers(), before);
+    });
+  }
 });
