@@ -53,9 +53,11 @@ describe('exchange()', () => {
   });
 });
 
-describe('withResponseTimeout()', () => {
-  const timers = (): number => process.getActiveResourcesInfo().filter((name) => name === 'Timeout').length;
+function timers(): number {
+  return process.getActiveResourcesInfo().filter((name) => name === 'Timeout').length;
+}
 
+describe('withResponseTimeout()', () => {
   for (const [when, wait] of [
     ['aborts', (stop: AbortController): void => stop.abort()],
     ['has aborted', (): void => {}],
