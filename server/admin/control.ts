@@ -86,11 +86,16 @@ export function controlApp(sessions: SessionControl, peers?: PeerControl): Fasti
     if (data === undefined) return reply.code(400).send({ error: error?.issues[0]?.message });
     const others = peers?.kill(data);
     // A revocation that reaches a peer before this request would end sessions there that nothing counts.
-    await withDeadline(undefined, peersFirstMs, () => others).catch(() => {});
+    if (revokes(data)) await withDeadline(undefined, peersFirstMs, () => others).catch(() => {});
     const [here, there] = await Promise.all([sessions.kill(data), others]);
     return reply.send({ ended: here + (there?.ended ?? 0), silent: there?.silent ?? 0 });
   });
   return app;
+}
+
+/** Whether the request also revokes what the sessions were opened with. */
+function revokes({ revoke, tokenId, keyThumbprint }: KillRequest): boolean {
+  return revoke || tokenId !== undefined || keyThumbprint !== undefined;
 }
 
 /** Whether a session is among those to end. */
