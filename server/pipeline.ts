@@ -87,6 +87,7 @@ async function establish(
     session.granted(grant);
     releases.push(await limiter.acquireForPrincipal(principal, limits, offer.signal));
     session.signal.throwIfAborted();
+    offer.allowed?.();
     target = await dial(offer, grant, session, settings);
     await recordOpening(offer, session);
     accepted = true;
