@@ -97,7 +97,10 @@ export class GatewayProcess {
     const listeners = publicListeners(config.listen, passedSockets(env));
     let supervisor: Supervisor | undefined;
     if (config.workers > 1) {
-      const { replaced } = gateway.metrics.countWorkers(() => supervisor?.alive ?? 0);
+      const { replaced } = gateway.metrics.countWorkers({
+        alive: () => supervisor?.alive ?? 0,
+        silent: () => supervisor?.silent ?? 0,
+      });
       supervisor = new Supervisor({
         count: config.workers,
         listeners,
@@ -228,7 +231,9 @@ export class GatewayProcess {
   }
 
   #controlApp(): FastifyInstance {
-    const control = controlOf(this.#gateway, this.#cluster.peers);
+    const { peers, supervisor } = this.#cluster;
+    peers.describeBy((name) => supervisor?.describe(name) ?? `process ${name}`);
+    const control = controlOf(this.#gateway, peers);
     takeoverRoutes(control, {
       publicUrl: this.#config.publicUrl,
       stopAccepting: () => this.#listeners.stopAccepting(),
@@ -241,7 +246,7 @@ export class GatewayProcess {
     return adminApp({
       notReadyReasons: async () => [
         ...this.#gateway.notReadyReasons,
-        ...((await supervisor?.notReadyReasons()) ?? []),
+        ...(supervisor?.notReadyReasons() ?? []),
       ],
       metrics: { contentType: this.#gateway.metrics.contentType, text: () => this.#metricsText() },
     });
@@ -257,13 +262,11 @@ export class GatewayProcess {
   /** The metrics of all processes of the gateway, those of old generations too. */
   async #metricsText(): Promise<string> {
     const { instance, peers, supervisor, metrics } = this.#cluster;
-    const { answers, living } = await peers.metrics();
-    const numberOf = (name: string): string | undefined => supervisor?.numbers.get(name)?.toString();
-    return metrics.text(
-      { instance, worker: supervisor && '0', figures: await this.#gateway.metrics.snapshot() },
-      answers.map((answer) => ({ ...answer, worker: numberOf(answer.instance) })),
-      living,
+    const living = await peers.metrics((answer) =>
+      metrics.keep({ ...answer, worker: supervisor?.numbers.get(answer.instance)?.toString() }),
     );
+    const figures = await this.#gateway.metrics.snapshot();
+    return metrics.text({ instance, worker: supervisor && '0', figures }, [], living);
   }
 }
 
