@@ -94,7 +94,10 @@ export const reloadRequest = z.union([
   z.object({ step: z.enum(['commit', 'drop']) }),
 ]);
 
-/** Why a worker has not prepared the settings. */
+/** `POST /recheck`: the text of the config file that the process that answers for the gateway has in force. */
+export const recheckRequest = z.object({ text: z.string() });
+
+/** Why a worker has not prepared the settings, or a process has not read them. */
 export const reloadRefusal = z.object({ detail: z.string() });
 
 /** The first message of a supervisor to its worker. A worker of version 0 refuses it with any field more. */

@@ -98,6 +98,11 @@ export class Peers implements TunnelLocator, PeerCarriers {
     };
   }
 
+  /** Has them end the tunnels that the settings of this text no longer allow. Those of an older version do not. */
+  async recheck(text: string): Promise<void> {
+    await this.#requestAll('/recheck', { text });
+  }
+
   /** Has messages for people name the processes by more than their instance names. */
   describeBy(describe: (instance: string) => string): void {
     this.#describe = describe;

@@ -137,6 +137,7 @@ export class GatewayProcess {
     }
     this.#logListening();
     await this.#notify('READY=1');
+    await peers.recheck(this.#settings.text);
 
     const cause = await Promise.race([signal, this.#listeners.stoppedAccepting.then(() => 'takeover')]);
     await this.#end(cause);
@@ -148,7 +149,7 @@ export class GatewayProcess {
   }
 
   get #stopMs(): number {
-    return this.#config.limits.graceMs + marginMs;
+    return this.#gateway.config.limits.graceMs + marginMs;
   }
 
   /** Waits for the open tunnels, here and in older processes where no process takes over, and closes everything. */
@@ -192,19 +193,21 @@ export class GatewayProcess {
   async #reload(): Promise<void> {
     try {
       let waiting: readonly string[] = [];
-      await this.#settings.reload(async (config, text) => {
+      const changes = await this.#settings.reload(async (config, text) => {
         waiting = reloadConfig(this.#gateway.config, config).needsRestart;
         const commit = await prepareReload(this.#gateway, this.#app, config);
         const commitWorkers = await this.#cluster.supervisor?.prepare(text);
         commit();
         await commitWorkers?.();
       });
-      this.#log.info('configuration reloaded');
+      this.#log.info(changes, 'configuration reloaded');
       if (waiting.length > 0)
         this.#log.warn(
           { keys: waiting },
           'these settings have changed, but take effect only after a restart',
         );
+      // Tunnels of processes that were taken over from follow the settings that are in force.
+      await this.#cluster.peers.recheck(this.#settings.text);
     } catch (error) {
       this.#log.error({ err: error }, 'the configuration was not reloaded; the old one stays in effect');
     }
@@ -256,6 +259,7 @@ export class GatewayProcess {
     return instanceApp(this.#lifecycle, {
       carriers: this.#gateway.carriers,
       onFinalMetrics: (metrics) => this.#cluster.metrics.keep(metrics),
+      recheck: (text) => this.#gateway.recheck(this.#settings.parse(text)),
     });
   }
 

@@ -103,7 +103,10 @@ async function openWorker(
     sockets.map(({ name, fd }) => ({ name, spec: { kind: 'passed', fd } })),
   );
   const lifecycle = new ProcessLifecycle(gateway, context.generation);
-  const own = instanceApp(lifecycle, { carriers: gateway.carriers });
+  const own = instanceApp(lifecycle, {
+    carriers: gateway.carriers,
+    recheck: (text) => gateway.recheck(read(text)),
+  });
   const stopped = Promise.withResolvers<'yield'>();
   workerRoutes(own, {
     get notReadyReasons() {
