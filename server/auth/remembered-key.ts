@@ -19,10 +19,7 @@ export async function openRememberedKey(
   const known = await table.get(keyFile);
   const present = await loadKeyFile(keyFile);
   if (!present && known)
-    throw new TunnelError(
-      'CONFIG_INVALID',
-      `keyFile ${keyFile} is missing, and the store ${storeFile} remembers a key (${known.kid}): put the file back. To begin with a new key, which makes every token of the old one invalid: postern-gateway token --new-key --subject NAME`,
-    );
+    throw new TunnelError('CONFIG_INVALID', `keyFile ${missingKeyMessage(keyFile, storeFile, known.kid)}`);
   const key = present ?? (await openKeyFile(keyFile));
   if (known?.kid !== key.kid) await table.put(keyFile, { kid: key.kid });
   return key;
@@ -33,4 +30,10 @@ export async function reloadKeyFile(keyFile: string): Promise<SigningKey> {
   const key = await loadKeyFile(keyFile);
   if (key) return key;
   throw new TunnelError('CONFIG_INVALID', `keyFile ${keyFile} is missing; put it back`);
+}
+
+/** What to do about a key file that is missing beside a store that remembers its key. */
+export function missingKeyMessage(keyFile: string, storeFile: string, kid?: string): string {
+  const key = kid === undefined ? 'a key' : `a key (${kid})`;
+  return `${keyFile} is missing, and the store ${storeFile} remembers ${key} of it: put the file back. To begin with a new key, which makes every token of the old one invalid: postern-gateway token --new-key --subject NAME`;
 }

@@ -203,7 +203,7 @@ describe('a reload', () => {
     for (const command of [['serve'], ['token', '--subject', 'x']]) {
       const { code, stderr } = await run([...gatewayCommand, ...command, ...config]);
       assert.equal(code, 2);
-      assert.match(String(stderr), /is missing, and the store .* remembers a key .*--new-key/s);
+      assert.match(String(stderr), /is missing, and the store .* remembers a key.*--new-key/s);
       assert.throws(() => readFileSync(keyFile), { code: 'ENOENT' });
     }
     renameSync(away, keyFile);
