@@ -3,7 +3,8 @@ import type { FastifyInstance } from 'fastify';
 import type { Logger } from 'pino';
 import type { Config } from '../config/config.ts';
 import type { Gateway } from '../gateway.ts';
-import { certificateOf, publicApp } from '../http/app.ts';
+import { publicApp } from '../http/app.ts';
+import { certificateOf } from '../http/certificate.ts';
 import { mount } from '../plugin.ts';
 
 /** The public app of a process that carries tunnels; it closes the gateway when it is closed. */

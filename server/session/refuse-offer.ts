@@ -51,6 +51,8 @@ function needsMinimumDelay({ code, facts }: TunnelError): boolean {
 function endedBeforeAnswer(reason: EndReason): TunnelError {
   if (reason === 'REVOKED') return revokedError();
   if (reason === 'KILLED') return new TunnelError('TUNNEL_KILLED', 'the operator has ended this session');
+  if (reason === 'POLICY')
+    return new TunnelError('TARGET_DENIED', 'you are not allowed to reach this target');
   return drainingError();
 }
 

@@ -10,7 +10,8 @@ const watchMs = 250;
 const sweepMs = 60_000;
 /** Writes of another process are short; this is for a slow disk. */
 const busyMs = 5000;
-const layout = 1;
+/** The layout of the file; a higher one is of a later version. */
+export const layout = 1;
 
 /**
  * Opens the engine of one machine: a file of SQLite, made with mode 0600 where there is none. Several processes can have it

@@ -136,13 +136,21 @@ export class Metrics implements SessionObserver {
     return this.#registry.getMetricsAsJSON();
   }
 
-  /** Adds what a supervisor counts: the workers that are alive, and how often one had to be replaced. */
-  countWorkers(alive: () => number): { readonly replaced: () => void } {
+  /** Adds what a supervisor counts: the workers that are alive, those that do not answer, and how often one had to be replaced. */
+  countWorkers({ alive, silent }: { readonly alive: () => number; readonly silent: () => number }): {
+    readonly replaced: () => void;
+  } {
     const workers: Gauge = new Gauge({
       name: 'postern_workers',
       help: 'Processes that carry tunnels',
       registers: [this.#registry],
       collect: (): void => workers.set(alive()),
+    });
+    const silentWorkers: Gauge = new Gauge({
+      name: 'postern_workers_silent',
+      help: 'Workers that have not answered for 10 seconds: others take their callers, and their figures are those of their last answer',
+      registers: [this.#registry],
+      collect: (): void => silentWorkers.set(silent()),
     });
     const replaced = this.#counter(
       'workers_replaced_total',
