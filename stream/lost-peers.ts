@@ -1,6 +1,8 @@
 import { Buffer } from 'node:buffer';
 import { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
+import { connectionReset } from './close.ts';
+import { isDisconnected } from './zero-copy/connection-state.ts';
 
 /** How often the connections are looked at. Eight thousand tunnels take about a millisecond. */
 const checkMs = 2000;
@@ -30,8 +32,8 @@ let timer: NodeJS.Timeout | undefined;
  * Notices that a peer of a tunnel is gone after its FIN. Node.js stops polling a connection whose FIN it has read, and one
  * that it does not read from for back-pressure: neither a reset nor an unanswered keep-alive makes an event there. So an
  * empty write is made now and then: it puts nothing on the wire, and fails with the error that the kernel keeps for the
- * connection (EPIPE, ECONNRESET, ETIMEDOUT), which then arrives as an `error` event. A peer that has only ended its
- * direction answers keep-alives and stays, silent or not, for as long as it likes.
+ * connection (EPIPE, ECONNRESET, ETIMEDOUT), which then arrives as an `error` event. Below TLS the kernel is asked instead.
+ * A peer that has only ended its direction answers keep-alives and stays, silent or not, for as long as it likes.
  *
  * What a side has sent before it left is delivered first: a lost target is noticed when `client` has received everything,
  * and a lost client when `target` has, or when that has taken nothing for a quarter of an hour.
@@ -81,7 +83,8 @@ function check(side: Side, now: number): void {
     side.isHalfClosed = true;
     if (!other.writableFinished && !isStalled(side, now)) return;
   } else if (!isStalled(side, now)) return;
-  socket.write(nothing);
+  if (!('encrypted' in socket)) socket.write(nothing);
+  else if (isDisconnected(socket)) socket.destroy(connectionReset());
 }
 
 const nothing = Buffer.alloc(0);
