@@ -16,6 +16,7 @@ const endMessages: Readonly<Record<EndReason, string>> = {
   REVOKED: 'the sign-in was revoked',
   KILLED: 'the operator ended this session',
   SHED: 'the gateway had no room to keep the session while its connection was lost',
+  DISPLACED: 'the session waited for its connection, and had to make room for newer ones',
   SESSION_EXPIRED: 'the session has reached its maximum duration',
   GATEWAY_STOPPED: 'the gateway has stopped',
 };

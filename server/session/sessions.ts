@@ -70,11 +70,19 @@ export interface Resume {
 /** The part of an offer that its record begins with. */
 export type SessionOrigin = Pick<PendingRequest, 'id' | 'entry' | 'requested' | 'remoteAddress'>;
 
+/** Counts a tunnel with a connection, and without one. */
+export interface ConnectionCount {
+  detach(): void;
+  attach(remoteAddress: string): void;
+}
+
 /** One offer, from its arrival to its end. */
 export interface Session {
   readonly record: SessionRecord;
   /** Aborted by expiry, revocation, kill and stop; the reason is an `EndReason`. */
   readonly signal: AbortSignal;
+  /** Its tunnel counts among the detached ones while it has no connection. */
+  countedBy(count: ConnectionCount): void;
   identified(principal: Principal): void;
   granted(grant: Grant): void;
   dialled(address: Target, dialMs: number): void;
@@ -151,6 +159,7 @@ class LiveSession implements Session {
   readonly #remove: (id: string) => void;
   readonly #abort = new AbortController();
   #why: string | undefined;
+  #count: ConnectionCount | undefined;
 
   constructor(offer: SessionOrigin, observers: readonly SessionObserver[], remove: (id: string) => void) {
     this.#observers = observers;
@@ -177,6 +186,10 @@ class LiveSession implements Session {
     this.#abort.abort(reason);
   }
 
+  countedBy(count: ConnectionCount): void {
+    this.#count = count;
+  }
+
   identified(principal: Principal): void {
     this.record.principal = principal;
   }
@@ -201,6 +214,7 @@ class LiveSession implements Session {
 
   detached(how: CarrierEnd['how']): void {
     this.record.detachedAt = Date.now();
+    this.#count?.detach();
     for (const observer of this.#observers) observer.detached?.(this.record, how);
   }
 
@@ -211,6 +225,7 @@ class LiveSession implements Session {
     this.record.detachedAt = undefined;
     this.record.resumes++;
     this.record.remoteAddress = what.remoteAddress;
+    this.#count?.attach(what.remoteAddress);
     for (const observer of this.#observers) observer.resumed?.(this.record, { ...what, wasDetached, awayMs });
   }
 

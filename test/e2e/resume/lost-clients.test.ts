@@ -63,7 +63,7 @@ describe('clients that are gone after their end of input', needsNetwork(clientBu
     );
     await eventually(() => audited('open').length > before, 'the tunnel');
     scratch.onEnd(() => void child.kill('SIGKILL'));
-    if (isHalfClosed) child.stdin!.end();
+    if (isHalfClosed) child.stdin.end();
     return child;
   }
 
