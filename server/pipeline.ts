@@ -209,9 +209,16 @@ async function dial(
   { dialer }: PipelineSettings,
 ): Promise<TargetStream> {
   const startedAt = performance.now();
-  const target = await dialer.dial(grant, [signal, session.signal]);
-  session.dialled({ host: target.remoteAddress!, port: target.remotePort! }, performance.now() - startedAt);
-  return target;
+  try {
+    const target = await dialer.dial(grant, [signal, session.signal]);
+    session.dialled({ host: target.remoteAddress!, port: target.remotePort! }, performance.now() - startedAt);
+    return target;
+  } catch (error) {
+    const ended = session.signal.aborted ? (session.signal.reason as EndReason) : undefined;
+    const code = signal.aborted ? 'CLIENT_GONE' : (ended ?? toTunnelError(error).code);
+    session.notDialled(code, performance.now() - startedAt);
+    throw error;
+  }
 }
 
 /** Bridges for at most `sessionMs`; a reason to end early is given instead of `ENDED`. */

@@ -43,6 +43,8 @@ export interface SessionRecord {
 export interface SessionObserver {
   /** Resolves when the record is safe; a rejection refuses the tunnel. Called before the first byte can pass. */
   opening?(record: SessionRecord): Promise<void>;
+  /** A target was reached, or could not be. */
+  dialled?(record: SessionRecord, dial: DialResult): void;
   opened?(record: SessionRecord): void;
   /** A resumable tunnel has lost its connection and waits to be resumed. */
   detached?(record: SessionRecord, how: CarrierEnd['how']): void;
@@ -50,6 +52,12 @@ export interface SessionObserver {
   resumed?(record: SessionRecord, resume: Resume): void;
   /** Called once for every offer, refused ones too. */
   ended(record: SessionRecord): void;
+}
+
+/** How a dial ended, and after how many milliseconds. `code`: `OK`, or why it failed. */
+export interface DialResult {
+  readonly code: 'OK' | TunnelErrorCode | 'CLIENT_GONE' | EndReason;
+  readonly dialMs: number;
 }
 
 /** How a resumable tunnel was resumed. */
@@ -86,6 +94,7 @@ export interface Session {
   identified(principal: Principal): void;
   granted(grant: Grant): void;
   dialled(address: Target, dialMs: number): void;
+  notDialled(code: Exclude<DialResult['code'], 'OK'>, dialMs: number): void;
   /** Rejects with `AUDIT_UNAVAILABLE` when the opening cannot be recorded. */
   opening(): Promise<void>;
   opened(): void;
@@ -201,6 +210,11 @@ class LiveSession implements Session {
   dialled(dialled: Target, dialMs: number): void {
     this.record.dialled = dialled;
     this.record.dialMs = dialMs;
+    for (const observer of this.#observers) observer.dialled?.(this.record, { code: 'OK', dialMs });
+  }
+
+  notDialled(code: Exclude<DialResult['code'], 'OK'>, dialMs: number): void {
+    for (const observer of this.#observers) observer.dialled?.(this.record, { code, dialMs });
   }
 
   async opening(): Promise<void> {
