@@ -13,6 +13,7 @@ import type { Revocations } from './auth/revocations.ts';
 import type { Limits } from './config/config.ts';
 import type { AddressCheck } from './dial/address-policy.ts';
 import type { Dialer, TargetStream } from './dial/dialer.ts';
+import { ownerName } from './policy/limits.ts';
 import type { TunnelCount, TunnelLimiter } from './policy/limits.ts';
 import type { Grant, Policy } from './policy/policy.ts';
 import type { TunnelHandle, TunnelLocator } from './resume/tunnel-locator.ts';
@@ -209,8 +210,10 @@ async function dial(
   { dialer }: PipelineSettings,
 ): Promise<TargetStream> {
   const startedAt = performance.now();
+  const { principal } = session.record;
+  const caller = principal && ownerName(principal);
   try {
-    const target = await dialer.dial(grant, [signal, session.signal]);
+    const target = await dialer.dial(grant, [signal, session.signal], caller);
     session.dialled({ host: target.remoteAddress!, port: target.remotePort! }, performance.now() - startedAt);
     return target;
   } catch (error) {

@@ -247,7 +247,8 @@ const refusals = {
   target: () => new TunnelError('LIMIT_TARGET', 'the target has all the tunnels that the gateway allows it'),
 };
 
-function ownerName({ issuer, subject }: CountedOwner): string {
+/** Names a person or service, in counts and queues. */
+export function ownerName({ issuer, subject }: CountedOwner): string {
   return JSON.stringify([issuer, subject]);
 }
 
