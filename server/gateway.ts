@@ -14,6 +14,7 @@ import type { Config } from './config/config.ts';
 import { HttpCarriers } from './entry/http-carrier.ts';
 import { plainEntries, requestEntries } from './entry/index.ts';
 import type { ClusterContext } from './gateway/cluster-context.ts';
+import { openLimiter } from './gateway/limiter.ts';
 import { closeParts, openParts } from './gateway/parts.ts';
 import type { GatewayParts } from './gateway/parts.ts';
 import { reloadConfig } from './config/reload.ts';
@@ -29,7 +30,6 @@ import type { Login } from './login/login.ts';
 import { openTunnel, resumeTunnel } from './pipeline.ts';
 import type { TunnelContext } from './pipeline.ts';
 import type { Counter } from './policy/counter.ts';
-import { TunnelLimiter } from './policy/limits.ts';
 import { localLocator } from './resume/local-locator.ts';
 import { ResumableTunnels } from './resume/resumable-tunnels.ts';
 import type { TunnelLocator } from './resume/tunnel-locator.ts';
@@ -285,7 +285,7 @@ export class Gateway {
     return {
       sessions: this.sessions,
       tunnels,
-      limiter: new TunnelLimiter(this.#counter),
+      limiter: openLimiter({ counter: this.#counter, sessions: this.sessions, peers: this.#peers }),
       revocations: this.#state.revocations,
       draining: () => this.#draining,
       minimumDelayMs,
