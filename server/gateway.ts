@@ -123,6 +123,7 @@ export class Gateway {
     return [
       ...(this.#draining ? ['draining'] : []),
       ...(this.#audit.failure && this.config.audit.required ? ['audit log cannot be written'] : []),
+      ...this.#state.notReadyReasons(),
     ];
   }
 
@@ -199,8 +200,7 @@ export class Gateway {
   /**
    * Puts rules, targets, issuers, limits and the network policy of `config` in place of the old ones, for new tunnels.
    * Where to listen, the prefix, the entries, the audit file, the store, the times of sign-ins and the device flow stay
-   * until a restart. Throws and changes nothing when the
-   * new ones cannot be used.
+   * until a restart. Throws and changes nothing when the new ones cannot be used.
    */
   async reload(config: Config): Promise<void> {
     const commit = await this.prepare(config);
