@@ -126,6 +126,7 @@ export class Gateway {
     return [
       ...(this.#draining ? ['draining'] : []),
       ...(this.#audit.failure && this.config.audit.required ? ['audit log cannot be written'] : []),
+      ...this.#state.notReadyReasons(),
     ];
   }
 

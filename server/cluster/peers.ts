@@ -116,7 +116,7 @@ export class Peers implements TunnelLocator, PeerCarriers {
     const sockets = await this.#directory.others(this.#name);
     const request = { path: '/detached', body: scope, timeoutMs: requestMs };
     const responses = await this.#requestEach(sockets, request);
-    return responses.flatMap((response, at) =>
+    return responses.flatMap(({ response }, at) =>
       (readBody(detachedSessions, response) ?? []).map(({ sessionId, since }) => ({
         sessionId,
         since,
