@@ -15,12 +15,14 @@ import type { Incoming } from './entry/entry.ts';
 import { HttpCarriers } from './entry/http-carrier.ts';
 import { plainEntries, requestEntries } from './entry/index.ts';
 import type { ClusterContext } from './gateway/cluster-context.ts';
+import { loginLog } from './gateway/login-log.ts';
 import { closeParts, openParts } from './gateway/parts.ts';
 import type { GatewayParts } from './gateway/parts.ts';
 import { reloadConfig } from './config/reload.ts';
 import { buildSettings } from './gateway/settings.ts';
 import type { GatewaySettings } from './gateway/settings.ts';
 import type { GatewayState } from './gateway/state.ts';
+import type { RemoteAddress } from './http/client-address.ts';
 import { plainRoutes } from './http/plain-routes.ts';
 import type { PlainRouteOptions } from './http/plain-routes.ts';
 import { handleTunnelRequests } from './http/upgrade-dispatcher.ts';
@@ -109,6 +111,9 @@ export class Gateway {
     });
   }
 
+  /** By the proxies that are trusted now. */
+  readonly remoteAddress: RemoteAddress = (request) => this.#settings.remoteAddress(request);
+
   get config(): Config {
     return this.#settings.config;
   }
@@ -128,16 +133,13 @@ export class Gateway {
 
   /** Registers the routes of browsers and clients, tunnels by plain requests included; `app` must be mounted at the prefix. */
   routes(app: FastifyInstance): void {
-    webRoutes(
-      app,
-      () => this.config,
-      () => this.#settings.tokens.challenge,
-    );
-    this.#login?.routes(app);
     const authority = {
       authenticator: () => this.#settings.tokens,
       revocations: this.#state.revocations,
+      remoteAddress: this.remoteAddress,
     };
+    webRoutes(app, { ...authority, config: () => this.config, log: this.#log });
+    this.#login?.routes(app);
     measureRoutes(app, (request) => authenticate(request, authority));
     apiRoutes(app, {
       ...authority,
@@ -169,11 +171,8 @@ export class Gateway {
       peers: this.#peers,
       config: () => this.config,
       onTicket: (made) => this.#audit.appendEventually(ticketFields(made)),
-      remoteAddress: (request) => this.#settings.remoteAddress(request),
-      onError: (err) => this.#log.error({ err }, 'a sign-in failed'),
-      onSignIn: ({ id, subject, kind, remoteAddress }) =>
-        this.#log.info({ signIn: id, subject, kind, client: remoteAddress }, 'signed in'),
-      onRefused: (refused) => this.#log.warn(refused, 'sign-in refused'),
+      remoteAddress: this.remoteAddress,
+      ...loginLog(this.#log),
     });
   }
 
@@ -190,7 +189,7 @@ export class Gateway {
   #tunnelRequestHandlers(): Omit<PlainRouteOptions, 'entries'> {
     return {
       origins: () => this.config.origins,
-      remoteAddress: (request) => this.#settings.remoteAddress(request),
+      remoteAddress: this.remoteAddress,
       onOffer: (offer) => void this.#handleOffer(offer),
       onMalformed: (incoming, path, error) => this.#recordMalformed(incoming, path, error),
     };
@@ -199,8 +198,7 @@ export class Gateway {
   /**
    * Puts rules, targets, issuers, limits and the network policy of `config` in place of the old ones, for new tunnels.
    * Where to listen, the prefix, the entries, the audit file, the store, the times of sign-ins and the device flow stay
-   * until a restart. Throws and changes nothing when the
-   * new ones cannot be used.
+   * until a restart. Throws and changes nothing when the new ones cannot be used.
    */
   async reload(config: Config): Promise<void> {
     const commit = await this.prepare(config);

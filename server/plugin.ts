@@ -4,6 +4,7 @@ import { loadConfig } from './config/load.ts';
 import { Gateway } from './gateway.ts';
 import { controlApp } from './admin/control.ts';
 import type { PeerControl, KillRequest } from './admin/control.ts';
+import { guardPaths } from './http/path-guard.ts';
 import { listen } from './listener/listen.ts';
 
 export interface PosternOptions {
@@ -47,6 +48,7 @@ export function controlOf(gateway: Gateway, peers?: PeerControl): FastifyInstanc
 
 /** Serves an open gateway in an app that is mounted at its prefix, and closes it with the app. */
 export function mount(app: FastifyInstance, gateway: Gateway): void {
+  guardPaths(app);
   gateway.routes(app);
   let attached: { release(): void } | undefined;
   app.addHook('onReady', async () => {

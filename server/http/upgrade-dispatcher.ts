@@ -7,6 +7,7 @@ import type { Incoming, OnOffer, RequestEntry } from '../entry/entry.ts';
 import { refuse } from '../entry/refusal.ts';
 import { connectionPeer } from './client-address.ts';
 import type { RemoteAddress } from './client-address.ts';
+import { readRequestTarget } from './request-path.ts';
 import { checkRequest } from './request-validation.ts';
 
 export interface RequestListenerOptions {
@@ -72,6 +73,7 @@ function handleUpgrade(request: IncomingMessage, head: Buffer, options: RequestL
   // A query is no part of a target, and can contain a secret.
   const [path = ''] = (request.url ?? '').split('?');
   try {
+    if (request.method !== 'CONNECT') readRequestTarget(request.url ?? '');
     checkRequest(request, options.origins());
     const token = request.method === 'CONNECT' ? undefined : request.headers.upgrade!.toLowerCase();
     chooseEntry(request, token, options).handle(request, incoming, options.onOffer);

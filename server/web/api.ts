@@ -10,6 +10,7 @@ import type { MadeTicket, Tickets } from '../auth/tickets.ts';
 import type { RuleConfig } from '../config/config.ts';
 import { readProvenCredentials } from '../entry/credentials.ts';
 import { connectionPeer } from '../http/client-address.ts';
+import type { RemoteAddress } from '../http/client-address.ts';
 import { toSessionView } from '../admin/control.ts';
 import type { PeerControl } from '../admin/control.ts';
 import { formatPattern, parsePattern } from '../../protocol/target-pattern.ts';
@@ -26,6 +27,7 @@ export interface ApiParts {
   /** The other processes of the gateway, where there can be any. */
   readonly peers?: Pick<PeerControl, 'sessions'> | undefined;
   readonly tickets: Pick<Tickets, 'issue'>;
+  readonly remoteAddress: RemoteAddress;
   /** Called for each ticket that is made. */
   readonly onTicket: (made: MadeTicket) => void;
 }
@@ -76,7 +78,10 @@ const ticketRequest = z.strictObject({
 export function apiRoutes(app: FastifyInstance, parts: ApiParts): void {
   app.get('/api/access', async (request, reply) => {
     const principal = await authenticate(request, parts);
-    const access: AccessView = { ...(await accessOf(principal, parts)), client: request.ip };
+    const access: AccessView = {
+      ...(await accessOf(principal, parts)),
+      client: parts.remoteAddress(request.raw),
+    };
     return reply.headers(headers).send(access);
   });
   app.post('/api/tickets', async (request, reply) => {
@@ -93,7 +98,7 @@ export function apiRoutes(app: FastifyInstance, parts: ApiParts): void {
       ttlMs: ttlSeconds * 1000,
       uses,
     });
-    parts.onTicket({ principal, client: request.ip, targets, uses, expiresAt });
+    parts.onTicket({ principal, client: parts.remoteAddress(request.raw), targets, uses, expiresAt });
     const issued: IssuedTicket = { ticket, expiresAt: expiresAt.toISOString() };
     return reply.code(201).headers(headers).send(issued);
   });
