@@ -189,6 +189,7 @@ export class Gateway {
   #tunnelRequestHandlers(): Omit<PlainRouteOptions, 'entries'> {
     return {
       origins: () => this.config.origins,
+      ownOrigin: this.config.publicUrl.origin,
       remoteAddress: this.remoteAddress,
       onOffer: (offer) => void this.#handleOffer(offer),
       onMalformed: (incoming, path, error) => this.#recordMalformed(incoming, path, error),

@@ -15,6 +15,8 @@ export interface RequestListenerOptions {
   /** Paths below it belong to the gateway, whether or not an entry matches them. */
   readonly prefix: string;
   readonly origins: () => readonly string[];
+  /** The origin of the gateway's own URL. */
+  readonly ownOrigin?: string;
   readonly remoteAddress: RemoteAddress;
   readonly onOffer: OnOffer;
   /** Called for a request that was refused before it became an offer; `path` is without its query. */
@@ -74,7 +76,7 @@ function handleUpgrade(request: IncomingMessage, head: Buffer, options: RequestL
   const [path = ''] = (request.url ?? '').split('?');
   try {
     if (request.method !== 'CONNECT') readRequestTarget(request.url ?? '');
-    checkRequest(request, options.origins());
+    checkRequest(request, options.origins(), options.ownOrigin);
     const token = request.method === 'CONNECT' ? undefined : request.headers.upgrade!.toLowerCase();
     chooseEntry(request, token, options).handle(request, incoming, options.onOffer);
   } catch (error) {

@@ -97,7 +97,9 @@ const refusals: Readonly<Record<number, ErrorPageText>> = {
 
 /** The text for a refusal; for one without a text of its own, what the refusal itself says. */
 export function explainRefusal({ message, facts: { status } }: TunnelError): ErrorPageText {
-  return refusals[status || 500] ?? { title: 'The gateway refused this request', advice: `It says: ${message}.` };
+  return (
+    refusals[status || 500] ?? { title: 'The gateway refused this request', advice: `It says: ${message}.` }
+  );
 }
 
 /** A page with an error, and links to go on from there. `requestId` is in the log and the audit too. */

@@ -30,6 +30,7 @@ export function registerErrorPages(
     if (status >= 500 || error instanceof ProviderRefusal) onError(error);
     return reply
       .code(status)
+      .header('X-Request-Id', request.id)
       .headers(pageHeaders())
       .type('text/html; charset=utf-8')
       .send(errorPage(text, publicUrl, request.id));

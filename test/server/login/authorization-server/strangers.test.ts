@@ -140,16 +140,16 @@ async function post(
   return browser.post(`${gateway.url}oauth/device`, fields, headers);
 }
 
+async function works(): Promise<void> {
+  const browser = new Browser();
+  const xsrf = hidden((await browser.get(`${gateway.url}oauth/device`)).text, 'xsrf');
+  const answer = await post(browser, { xsrf, user_code: await askForCode() });
+  assert.equal(answer.status, 200);
+  assert.match(answer.text, /name="confirm"/);
+}
+
 describe('the form for a code', () => {
   withGateway();
-
-  async function works(): Promise<void> {
-    const browser = new Browser();
-    const xsrf = hidden((await browser.get(`${gateway.url}oauth/device`)).text, 'xsrf');
-    const answer = await post(browser, { xsrf, user_code: await askForCode() });
-    assert.equal(answer.status, 200);
-    assert.match(answer.text, /name="confirm"/);
-  }
 
   const strangers: readonly (readonly [
     what: string,
