@@ -15,6 +15,7 @@ import { HttpCarriers } from './entry/http-carrier.ts';
 import { plainEntries, requestEntries } from './entry/index.ts';
 import type { ClusterContext } from './gateway/cluster-context.ts';
 import { openLimiter } from './gateway/limiter.ts';
+import { loginLog } from './gateway/login-log.ts';
 import { closeParts, openParts } from './gateway/parts.ts';
 import type { GatewayParts } from './gateway/parts.ts';
 import { reloadConfig } from './config/reload.ts';
@@ -22,6 +23,7 @@ import { PolicyRecheck } from './gateway/recheck.ts';
 import { buildSettings } from './gateway/settings.ts';
 import type { GatewaySettings } from './gateway/settings.ts';
 import type { GatewayState } from './gateway/state.ts';
+import type { RemoteAddress } from './http/client-address.ts';
 import { plainRoutes } from './http/plain-routes.ts';
 import type { PlainRouteOptions } from './http/plain-routes.ts';
 import { handleTunnelRequests } from './http/upgrade-dispatcher.ts';
@@ -112,6 +114,9 @@ export class Gateway {
     });
   }
 
+  /** By the proxies that are trusted now. */
+  readonly remoteAddress: RemoteAddress = (request) => this.#settings.remoteAddress(request);
+
   get config(): Config {
     return this.#settings.config;
   }
@@ -132,16 +137,13 @@ export class Gateway {
 
   /** Registers the routes of browsers and clients, tunnels by plain requests included; `app` must be mounted at the prefix. */
   routes(app: FastifyInstance): void {
-    webRoutes(
-      app,
-      () => this.config,
-      () => this.#settings.tokens.challenge,
-    );
-    this.#login?.routes(app);
     const authority = {
       authenticator: () => this.#settings.tokens,
       revocations: this.#state.revocations,
+      remoteAddress: this.remoteAddress,
     };
+    webRoutes(app, { ...authority, config: () => this.config, log: this.#log });
+    this.#login?.routes(app);
     measureRoutes(app, (request) => authenticate(request, authority));
     apiRoutes(app, {
       ...authority,
@@ -173,11 +175,8 @@ export class Gateway {
       peers: this.#peers,
       config: () => this.config,
       onTicket: (made) => this.#audit.appendEventually(ticketFields(made)),
-      remoteAddress: (request) => this.#settings.remoteAddress(request),
-      onError: (err) => this.#log.error({ err }, 'a sign-in failed'),
-      onSignIn: ({ id, subject, kind, remoteAddress }) =>
-        this.#log.info({ signIn: id, subject, kind, client: remoteAddress }, 'signed in'),
-      onRefused: (refused) => this.#log.warn(refused, 'sign-in refused'),
+      remoteAddress: this.remoteAddress,
+      ...loginLog(this.#log),
     });
   }
 
@@ -194,7 +193,8 @@ export class Gateway {
   #tunnelRequestHandlers(): Omit<PlainRouteOptions, 'entries'> {
     return {
       origins: () => this.config.origins,
-      remoteAddress: (request) => this.#settings.remoteAddress(request),
+      ownOrigin: this.config.publicUrl.origin,
+      remoteAddress: this.remoteAddress,
       onOffer: (offer) => void this.#handleOffer(offer),
       onMalformed: ({ id, remoteAddress }, requested, { code, message: reason }) =>
         this.sessions.begin({ entry: 'none', id, requested, remoteAddress }).end(code, { reason }),

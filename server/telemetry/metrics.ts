@@ -1,5 +1,6 @@
 import { Counter, Gauge, Histogram, Registry, collectDefaultMetrics } from '@prometheus-io/client';
 import { isTunnelErrorCode } from '../../protocol/errors.ts';
+import type { TunnelErrorCode } from '../../protocol/errors.ts';
 import type { CarrierEnd } from '../../stream/carrier.ts';
 import type { SessionObserver } from '../session/sessions.ts';
 import { version } from '../runtime/version.ts';
@@ -76,6 +77,11 @@ export class Metrics implements SessionObserver {
     'replayed_bytes_total',
     'Bytes that were sent to clients once more',
   );
+  readonly #unreadable = this.#counter(
+    'requests_unreadable_total',
+    'Requests that were refused by the HTTP parser, by code (docs/errors.md)',
+    ['code'],
+  );
   readonly #auditFailures = this.#counter('audit_failures_total', 'Times the audit log began to fail');
   readonly #auditLost = this.#counter('audit_records_lost_total', 'Audit records that could not be kept');
 
@@ -125,6 +131,10 @@ export class Metrics implements SessionObserver {
     this.#bytes.inc({ direction: 'from_target' }, record.bytesFromTarget);
     this.#tunnelSeconds.observe((endedAt! - openedAt) / 1000);
   };
+
+  unreadable(code: TunnelErrorCode): void {
+    this.#unreadable.inc({ code });
+  }
 
   auditFailed(): void {
     this.#auditFailures.inc();
