@@ -3,6 +3,7 @@ import type { Target } from '../../protocol/target.ts';
 import { reportError } from '../errors/report.ts';
 import { ClientError, toFailure } from '../errors/failure.ts';
 import { gatewayRoute } from '../connect/gateway-route.ts';
+import { CallerWatch } from '../connect/caller-watch.ts';
 import { preconnect } from '../connect/preconnect.ts';
 import { userPaths } from '../os/xdg-paths.ts';
 import type { Environment } from '../os/xdg-paths.ts';
@@ -22,11 +23,7 @@ export async function connect(args: readonly string[], env: Environment): Promis
   let host: string | undefined;
   try {
     const parsed = parseConnect(args);
-    if (parsed === 'help') {
-      const { help } = await import('./help.ts');
-      process.stdout.write(help.connect);
-      return 0;
-    }
+    if (parsed === 'help') return (await import('./run.ts')).run('help', ['connect'], env);
     host = parsed.host;
     return await tunnel(parsed, env);
   } catch (error) {
@@ -41,13 +38,15 @@ async function tunnel(parsed: ConnectArguments, env: Environment): Promise<numbe
   const settings = readSettings(parsed.flags, env);
   configureZeroCopy(env.POSTERN_ZERO_COPY);
   const route = gatewayRoute(settings);
+  const caller = new CallerWatch();
   const early = preconnect(settings, route);
   try {
     await early?.begun;
     const { runTunnel } = await import('../connect/run-tunnel.ts');
-    return await runTunnel(target, settings, route);
+    return await runTunnel(target, settings, route, caller);
   } finally {
     early?.stop();
+    caller.stop();
   }
 }
 
