@@ -1,3 +1,4 @@
+import { nearestName } from '../../base/nearest-name.ts';
 import { parseTarget, parseTargetParts } from '../../protocol/target.ts';
 import type { Target } from '../../protocol/target.ts';
 import { reportError } from '../errors/report.ts';
@@ -73,7 +74,7 @@ export function parseConnect(args: readonly string[]): ConnectArguments | 'help'
     }
     if (word === '-h' || word === '--help') return 'help';
     const [name, attached] = splitFlag(word);
-    if (!Object.hasOwn(valued, name)) throw usage(`connect has no option ${name}`);
+    if (!Object.hasOwn(valued, name)) throw unknownOption(name);
     const value = attached ?? args[++at];
     if (value === undefined || value === '') throw usage(`${name} needs a value`);
     flags[valued[name as keyof typeof valued]] = value;
@@ -93,6 +94,11 @@ function splitFlag(word: string): [name: string, value: string | undefined] {
 function parseHost({ host, port }: ConnectArguments): Target {
   if (port !== undefined) return parseTargetParts(host, port);
   return /^[^[\]]*:[^[\]]*:/.test(host) ? parseTargetParts(host, '22') : parseTarget(host);
+}
+
+function unknownOption(name: string): ClientError {
+  const near = name.length > 2 ? nearestName(name, [...Object.keys(valued), '--help']) : undefined;
+  return usage(`connect has no option ${name}${near === undefined ? '' : `; did you mean ${near}?`}`);
 }
 
 function usage(what: string): ClientError {

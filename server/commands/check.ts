@@ -1,4 +1,4 @@
-import { parseArgs } from 'node:util';
+import { parseArgs } from '../../base/parse-args.ts';
 import { defaultConfigFile, loadConfig } from '../config/load.ts';
 import { findWarnings } from './preflight.ts';
 import { exits, runCommand } from './command.ts';

@@ -1,5 +1,5 @@
 import { writeFile } from 'node:fs/promises';
-import { parseArgs } from 'node:util';
+import { parseArgs } from '../../base/parse-args.ts';
 import { standardLog } from '../telemetry/log.ts';
 import { defaultConfigText } from '../config/sample.ts';
 import { defaultConfigFile } from '../config/load.ts';

@@ -1,4 +1,4 @@
-import { parseArgs } from 'node:util';
+import { parseArgs } from '../../base/parse-args.ts';
 import { InvalidTokenError, readIdentity } from '../auth/jwt/claims.ts';
 import { issueToken, openKeyFile, ownAudience, ownMaxLifetimeMs } from '../auth/gateway-key.ts';
 import { ownIssuer } from '../config/issuer-urls.ts';
