@@ -1,9 +1,11 @@
 import type { IncomingMessage } from 'node:http';
 import type { Socket } from 'node:net';
+import { definedOnly } from '../../../base/defined-only.ts';
 import { Secret } from '../../../protocol/secret.ts';
 import { formatTarget } from '../../../protocol/target.ts';
 import type { Target } from '../../../protocol/target.ts';
 import { sendRequest } from '../../http/exchange.ts';
+import { unavailability } from '../../http/refusal.ts';
 import type { HttpResponse } from '../../http/exchange.ts';
 import { ClientError } from '../../errors/failure.ts';
 import { printable } from '../../os/terminal.ts';
@@ -110,7 +112,7 @@ async function requestTunnel(
   };
   const question = { method: 'CONNECT', path: authority, headers, peer: name } as const;
   return sendRequest(socket, question, signal).catch((error: unknown) => {
-    throw asProxyFailure(error);
+    throw asProxyFailure(error, authorization !== undefined);
   });
 }
 
@@ -137,13 +139,20 @@ function refusal(
   return new ClientError(
     'PROXY_REFUSED',
     `${name}${signature(response)} answered ${status} to CONNECT ${authority}`,
+    unavailability(response, status),
   );
 }
 
 /** Attributes a failure to the proxy: the gateway has not been reached yet. */
-function asProxyFailure(error: unknown): unknown {
+function asProxyFailure(error: unknown, isSignedIn: boolean): unknown {
   if (!(error instanceof ClientError) || error.code === 'GATEWAY_TIMEOUT') return error;
-  return new ClientError('PROXY_REFUSED', error.message, { cause: error });
+  const { interruption } = error;
+  // A proxy that closes after a wrong password must not be sent it until the account is locked.
+  const repeatable = isSignedIn && interruption ? { ...interruption, repeats: 1 } : interruption;
+  return new ClientError('PROXY_REFUSED', error.message, {
+    cause: error,
+    ...definedOnly({ interruption: repeatable }),
+  });
 }
 
 function signature({ headers }: IncomingMessage): string {
