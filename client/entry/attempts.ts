@@ -79,6 +79,7 @@ export class Attempts {
       event = { kind: 'failed', name, failure: toFailure(error) };
     }
     removeListener();
+    if (this.#isNewest(abort)) clearTimeout(this.#silenceTimer);
     this.#running.delete(abort);
     this.#push(event);
   }
@@ -90,14 +91,17 @@ export class Attempts {
       name: egress.name,
       connect: async (gateway, signal) => {
         const socket = await egress.connect(gateway, signal);
-        const isNewest = [...this.#running.keys()].at(-1) === abort;
-        if (isNewest && !this.#isOver) {
+        if (this.#isNewest(abort) && !this.#isOver) {
           clearTimeout(this.#silenceTimer);
           this.#silenceTimer = setTimeout(() => this.#push({ kind: 'silent', name }), silentMs);
         }
         return socket;
       },
     };
+  }
+
+  #isNewest(abort: AbortController): boolean {
+    return [...this.#running.keys()].at(-1) === abort;
   }
 
   /** Makes a `due` event after this time. */

@@ -99,7 +99,7 @@ function whenAvailable(response: IncomingMessage): { readonly interruption: Inte
 export function retryAfterOf({ headers }: Pick<IncomingMessage, 'headers'>): number | undefined {
   const value = headers['retry-after'] ?? '';
   if (/^\d{1,9}$/.test(value)) return Number(value) * 1000;
-  const at = Date.parse(value);
+  const at = /^[A-Z][a-z]{2}, /.test(value) ? Date.parse(value) : Number.NaN;
   return Number.isNaN(at) ? undefined : Math.max(0, at - Date.now());
 }
 

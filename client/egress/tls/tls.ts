@@ -160,12 +160,12 @@ export function secure(
       rejectUnauthorized: true,
       secureContext: contextFor(trust),
     });
-    const failLate = (context: FailureContext): void => {
+    const failWith = (context: FailureContext): void => {
       const what = `${host} did not finish the handshake in time`;
       tls.destroy(new ClientError('GATEWAY_TIMEOUT', what, context));
     };
-    const timer = setTimeout(() => failLate({ interruption: { how: 'silent' } }), handshakeMs);
-    const stopWaiting = onAbort(signal, () => failLate({}));
+    const timer = setTimeout(() => failWith({ interruption: { how: 'silent' } }), handshakeMs);
+    const stopWaiting = onAbort(signal, () => failWith({}));
     const removeListener = (): void => {
       clearTimeout(timer);
       stopWaiting();
