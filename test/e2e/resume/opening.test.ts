@@ -1,10 +1,12 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
+import type { ChildProcessWithoutNullStreams } from 'node:child_process';
 import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { describe, it } from 'node:test';
+import type { TestContext } from 'node:test';
 import { startFaultProxy } from '../../support/fault-proxy.ts';
 import { clientBundle, needs } from '../support/needs.ts';
 import { own } from '../support/process.ts';
@@ -70,26 +72,26 @@ describe('a session that is opened while the way breaks', needs(clientBundle, ..
   });
 });
 
-describe('`postern connect` where nothing answers', needs(clientBundle), () => {
-  const start = async (t: Parameters<typeof scratchOf>[0]) => {
-    const scratch = scratchOf(t);
-    const [command, ...args] = clientCommand('connect', box, '22');
-    return own(
-      spawn(command!, args, {
-        stdio: ['pipe', 'pipe', 'pipe'],
-        env: {
-          ...process.env,
-          XDG_STATE_HOME: scratch.path('state'),
-          XDG_CONFIG_HOME: scratch.path('config'),
-          POSTERN_GATEWAY: `http://127.0.0.1:${await closedPort()}/ssh/`,
-          POSTERN_TOKEN: 'token',
-        },
-      }),
-    );
-  };
+async function startClient(t: TestContext): Promise<ChildProcessWithoutNullStreams> {
+  const scratch = scratchOf(t);
+  const [command, ...args] = clientCommand('connect', box, '22');
+  return own(
+    spawn(command!, args, {
+      stdio: ['pipe', 'pipe', 'pipe'],
+      env: {
+        ...process.env,
+        XDG_STATE_HOME: scratch.path('state'),
+        XDG_CONFIG_HOME: scratch.path('config'),
+        POSTERN_GATEWAY: `http://127.0.0.1:${await closedPort()}/ssh/`,
+        POSTERN_TOKEN: 'token',
+      },
+    }),
+  );
+}
 
+describe('`postern connect` where nothing answers', needs(clientBundle), () => {
   it('gives up after a few seconds, and says why', async (t) => {
-    const client = await start(t);
+    const client = await startClient(t);
     let stderr = '';
     client.stderr.on('data', (chunk: Buffer) => (stderr += chunk.toString()));
     const startedAt = performance.now();
@@ -102,7 +104,7 @@ describe('`postern connect` where nothing answers', needs(clientBundle), () => {
 
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
     it(`ends with ${signal} while it tries`, async (t) => {
-      const client = await start(t);
+      const client = await startClient(t);
       await delay(1500);
       assert.equal(client.exitCode, null);
       client.kill(signal);
