@@ -5,6 +5,7 @@ import { Gateway } from './gateway.ts';
 import { controlApp } from './admin/control.ts';
 import type { PeerControl, KillRequest } from './admin/control.ts';
 import { guardPaths } from './http/path-guard.ts';
+import { operatorKillReason } from './session/end-words.ts';
 import { listen } from './listener/listen.ts';
 
 export interface PosternOptions {
@@ -41,9 +42,17 @@ export async function postern(app: FastifyInstance, options: PosternOptions): Pr
 export function controlOf(gateway: Gateway, peers?: PeerControl): FastifyInstance {
   const here = {
     sessions: () => gateway.sessions.records(),
-    kill: (request: KillRequest) => gateway.kill(request),
+    kill: (request: KillRequest) => gateway.kill(byOperator(request)),
   };
-  return controlApp(here, peers);
+  const there = peers && {
+    sessions: () => peers.sessions(),
+    kill: (request: KillRequest) => peers.kill(byOperator(request)),
+  };
+  return controlApp(here, there);
+}
+
+function byOperator(request: KillRequest): KillRequest {
+  return { ...request, reason: operatorKillReason(request.reason) };
 }
 
 /** Serves an open gateway in an app that is mounted at its prefix, and closes it with the app. */

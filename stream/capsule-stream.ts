@@ -10,7 +10,7 @@ import type { DirectReadable } from './zero-copy/direct-reads.ts';
 import { everyInterval, keepAliveMs } from './keep-alive.ts';
 import { joined } from './zero-copy/pooled-reads.ts';
 import type { Sink } from './zero-copy/pooled-reads.ts';
-import { TunnelEnded, tunnelEnded } from './tunnel-ended.ts';
+import { TunnelEnded, endText, receivedEnd } from './tunnel-ended.ts';
 
 /**
  * The tunnel inside a connection that carries capsules (RFC 9297): EOF travels as FINAL_DATA, so each direction ends by
@@ -82,7 +82,7 @@ class CapsuleStream extends Duplex implements DirectReadable {
 
   override _destroy(error: Error | null, callback: Release): void {
     this.#stopBeating();
-    if (error instanceof TunnelEnded) abortAfter(reasonCapsule(error.reason), this.#socket);
+    if (error instanceof TunnelEnded) abortAfter(reasonCapsule(error.reason, endText(error)), this.#socket);
     else if (error || !this.#decoder.ended || !this.writableFinished) abort(this.#socket);
     else closeGently(this.#socket);
     callback(error);
@@ -105,7 +105,7 @@ class CapsuleStream extends Duplex implements DirectReadable {
           if (event.bytes.length === 0) continue;
           bytes = joined(bytes, event.bytes);
           useful += event.bytes.length;
-        } else if (event.kind === 'reason') this.destroy(tunnelEnded(event.reason));
+        } else if (event.kind === 'reason') this.destroy(receivedEnd(event.reason, event.text));
         else {
           if (bytes) this.#pass(bytes, noRelease);
           bytes = undefined;

@@ -75,6 +75,8 @@ export interface Session {
   readonly record: SessionRecord;
   /** Aborted by expiry, revocation, kill and stop; the reason is an `EndReason`. */
   readonly signal: AbortSignal;
+  /** Why it was aborted, for the log and the audit. */
+  readonly why: string | undefined;
   identified(principal: Principal): void;
   granted(grant: Grant): void;
   dialled(address: Target, dialMs: number): void;
@@ -169,6 +171,10 @@ class LiveSession implements Session {
 
   get signal(): AbortSignal {
     return this.#abort.signal;
+  }
+
+  get why(): string | undefined {
+    return this.#why;
   }
 
   abort(reason: EndReason, why?: string): void {
