@@ -14,7 +14,8 @@ import { refuseRevoked } from './auth/token-refusal.ts';
 import type { Limits } from './config/config.ts';
 import type { AddressCheck } from './dial/address-policy.ts';
 import type { Dialer, TargetStream } from './dial/dialer.ts';
-import type { TunnelLimiter } from './policy/limits.ts';
+import { ownerName } from './policy/limits.ts';
+import type { TunnelCount, TunnelLimiter } from './policy/limits.ts';
 import type { Grant, Policy } from './policy/policy.ts';
 import type { TunnelHandle, TunnelLocator } from './resume/tunnel-locator.ts';
 import type { Offer, PendingRequest, ResumeOffer } from './session/offer.ts';
@@ -61,8 +62,8 @@ interface OpenTunnel {
   readonly session: Session;
   readonly client: Duplex;
   readonly target: TargetStream;
-  /** Called when it has ended: they give its limits back. */
-  readonly releases: readonly (() => void)[];
+  /** What it counts for, until it has ended. */
+  readonly count: TunnelCount;
 }
 
 /** From the offer to the open tunnel; resolves to undefined when the offer was refused. */
@@ -74,12 +75,13 @@ async function establish(
   const { authenticator, policy, limits } = settings;
   const session = sessions.begin(offer);
   const minimumDelay = startMinimumDelay(minimumDelayMs);
-  const releases: (() => void)[] = [];
+  let count: TunnelCount | undefined;
   let target: TargetStream | undefined;
   let accepted = false;
   try {
     if (draining()) throw drainingError();
-    releases.push(limiter.acquireForAddress(offer.remoteAddress, limits));
+    count = limiter.countOffer(offer.remoteAddress, limits);
+    session.countedBy(count);
     const requested = parseTarget(offer.requested, 'required');
     const principal = await authenticate(offer, settings);
     session.identified(principal);
@@ -87,19 +89,21 @@ async function establish(
     refuseRevoked(principal, revocations);
     const grant = policy.decide(principal, requested);
     session.granted(grant);
-    releases.push(await limiter.acquireForPrincipal(principal, limits, offer.signal));
+    await count.addPrincipal(principal, offer.signal);
+    count.addTarget(grant.target);
     session.signal.throwIfAborted();
+    offer.allowed?.();
     target = await dial(offer, grant, session, settings);
     await recordOpening(offer, session);
     accepted = true;
     const client = await offer.accept();
     session.opened();
-    return { session, client, target, releases };
+    return { session, client, target, count };
   } catch (error) {
     if (target) abandon(target);
     if (accepted) session.end('CLIENT_GONE');
     else await refuseOffer(offer, error, { session, minimumDelay, challenge: authenticator.challenge });
-    for (const release of releases) release();
+    count?.release();
     return undefined;
   } finally {
     minimumDelay.drop();
@@ -107,10 +111,7 @@ async function establish(
 }
 
 /** Copies bytes until the tunnel ends, for at most `sessionMs`, and accounts for them. */
-async function runTunnel(
-  { session, client, target, releases }: OpenTunnel,
-  sessionMs: number,
-): Promise<void> {
+async function runTunnel({ session, client, target, count }: OpenTunnel, sessionMs: number): Promise<void> {
   const end = await bridgeFor(sessionMs, session, () =>
     bridge(client, target, session.signal, (reason) => endForClient(reason, session.why)),
   );
@@ -120,7 +121,7 @@ async function runTunnel(
     bytesFromTarget: target.bytesRead,
     ...(lost !== undefined && { reason: lost }),
   });
-  for (const release of releases) release();
+  count.release();
 }
 
 /**
@@ -214,9 +215,18 @@ async function dial(
   { dialer }: PipelineSettings,
 ): Promise<TargetStream> {
   const startedAt = performance.now();
-  const target = await dialer.dial(grant, [signal, session.signal]);
-  session.dialled({ host: target.remoteAddress!, port: target.remotePort! }, performance.now() - startedAt);
-  return target;
+  const { principal } = session.record;
+  const caller = principal && ownerName(principal);
+  try {
+    const target = await dialer.dial(grant, [signal, session.signal], caller);
+    session.dialled({ host: target.remoteAddress!, port: target.remotePort! }, performance.now() - startedAt);
+    return target;
+  } catch (error) {
+    const ended = session.signal.aborted ? (session.signal.reason as EndReason) : undefined;
+    const code = signal.aborted ? 'CLIENT_GONE' : (ended ?? toTunnelError(error).code);
+    session.notDialled(code, performance.now() - startedAt);
+    throw error;
+  }
 }
 
 /** Bridges for at most `sessionMs`; a reason to end early is given instead of `ENDED`. */

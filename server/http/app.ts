@@ -1,4 +1,3 @@
-import { readFileSync } from 'node:fs';
 import type { Socket } from 'node:net';
 import fastify, { LogController } from 'fastify';
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
@@ -7,6 +6,7 @@ import { TunnelError } from '../../protocol/errors.ts';
 import type { TunnelErrorCode } from '../../protocol/errors.ts';
 import type { Config } from '../config/config.ts';
 import { refuse } from '../entry/refusal.ts';
+import { certificateOf } from './certificate.ts';
 import { newRequestId } from './upgrade-dispatcher.ts';
 
 const maxHeaderBytes = 16 * 1024;
@@ -96,9 +96,4 @@ function refuseUnreadable(
   refuse(socket, new TunnelError(code, 'this is not a valid HTTP request'), requestId, {
     speaksAs: 'origin',
   });
-}
-
-/** The files that `tls` of the configuration names, read now. */
-export function certificateOf(tls: NonNullable<Config['tls']>): { cert: Buffer; key: Buffer } {
-  return { cert: readFileSync(tls.certFile), key: readFileSync(tls.keyFile) };
 }

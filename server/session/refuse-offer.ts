@@ -46,6 +46,8 @@ function needsMinimumDelay({ code, facts }: TunnelError): boolean {
 function endedBeforeAnswer(reason: EndReason, why: string | undefined): TunnelError {
   if (reason === 'REVOKED') return revokedError();
   if (reason === 'KILLED') return new TunnelError('TUNNEL_KILLED', endForClient(reason, why).message);
+  if (reason === 'POLICY')
+    return new TunnelError('TARGET_DENIED', 'you are not allowed to reach this target');
   return drainingError();
 }
 

@@ -39,6 +39,10 @@ export interface OwnSession {
   readonly entry: string;
   readonly client: string;
   readonly since: string;
+  /** `detached`: it waits for its client, and has no connection. */
+  readonly state: 'open' | 'detached';
+  /** Since when it is detached. */
+  readonly detachedSince?: string;
 }
 
 /** `GET api/access`: the caller's identity, and the hosts that they can reach. */
@@ -159,10 +163,12 @@ export async function ownSessions(
   peers?: Pick<PeerControl, 'sessions'>,
 ): Promise<readonly OwnSession[]> {
   const all = [...[...sessions.records()].map(toSessionView), ...((await peers?.sessions()) ?? [])];
-  return all.flatMap(({ id, state, entry, client, target, since, ...owner }) => {
-    if (owner.issuer !== issuer || owner.subject !== subject || target === undefined || state !== 'open')
+  return all.flatMap(({ id, state, entry, client, target, since, detachedSince, ...owner }) => {
+    if (owner.issuer !== issuer || owner.subject !== subject || target === undefined || state === 'opening')
       return [];
-    return [{ id, target, entry, client, since: new Date(since).toISOString() }];
+    const waiting =
+      detachedSince === undefined ? {} : { detachedSince: new Date(detachedSince).toISOString() };
+    return [{ id, target, entry, client, since: new Date(since).toISOString(), state, ...waiting }];
   });
 }
 

@@ -17,6 +17,8 @@ export interface AccessPage {
     readonly target: string;
     readonly client: string;
     readonly since: number;
+    /** Since when it waits for its client, without a connection. */
+    readonly detachedSince?: number;
   }[];
   readonly signIns: readonly {
     readonly id: string;
@@ -115,11 +117,17 @@ function howTo({ publicUrl, hosts }: AccessPage): Html {
     ${command(block)}`;
 }
 
-function sessionRow(page: AccessPage, { id, target, client, since }: AccessPage['sessions'][number]): Html {
+function sessionRow(
+  page: AccessPage,
+  { id, target, client, since, detachedSince }: AccessPage['sessions'][number],
+): Html {
   return html`<li>
     <span
       ><strong>${withoutUsualPort(target)}</strong>
-      <span class="soft">from ${client}, opened ${moment(since, page.now)}</span></span
+      <span class="soft"
+        >from ${client}, opened
+        ${moment(since, page.now)}${detachedSince !== undefined && html`; not connected: waits for its client since ${moment(detachedSince, page.now)}`}</span
+      ></span
     >${button(page, 'access/end-session', 'End', 'second small', {
       id,
       label: `End the session to ${target}`,

@@ -96,9 +96,10 @@ class AccessContext {
       groups: [...principal.groups].toSorted(),
       until: principal.expiresAt.getTime(),
       hosts: reachablePatterns(rules(), principal).map(formatPattern),
-      sessions: (await ownSessions(sessions, principal, peers)).map((session) => ({
+      sessions: (await ownSessions(sessions, principal, peers)).map(({ detachedSince, ...session }) => ({
         ...session,
         since: Date.parse(session.since),
+        ...(detachedSince !== undefined && { detachedSince: Date.parse(detachedSince) }),
       })),
       signIns: await signIns.of(principal.subject),
       signInId: principal.signInId,
