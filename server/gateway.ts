@@ -13,6 +13,8 @@ import type { Config } from './config/config.ts';
 import { HttpCarriers } from './entry/http-carrier.ts';
 import { plainEntries, requestEntries } from './entry/index.ts';
 import type { ClusterContext } from './gateway/cluster-context.ts';
+import { openLimiter } from './gateway/limiter.ts';
+import { loginLog } from './gateway/login-log.ts';
 import { closeParts, openParts } from './gateway/parts.ts';
 import type { GatewayParts } from './gateway/parts.ts';
 import { reloadConfig } from './config/reload.ts';
@@ -20,6 +22,7 @@ import { PolicyRecheck } from './gateway/recheck.ts';
 import { buildSettings } from './gateway/settings.ts';
 import type { GatewaySettings } from './gateway/settings.ts';
 import type { GatewayState } from './gateway/state.ts';
+import type { RemoteAddress } from './http/client-address.ts';
 import { plainRoutes } from './http/plain-routes.ts';
 import type { PlainRouteOptions } from './http/plain-routes.ts';
 import { handleTunnelRequests } from './http/upgrade-dispatcher.ts';
@@ -28,7 +31,6 @@ import type { Login } from './login/login.ts';
 import { openTunnel, resumeTunnel } from './pipeline.ts';
 import type { TunnelContext } from './pipeline.ts';
 import type { Counter } from './policy/counter.ts';
-import { TunnelLimiter } from './policy/limits.ts';
 import { localLocator } from './resume/local-locator.ts';
 import { ResumableTunnels } from './resume/resumable-tunnels.ts';
 import type { TunnelLocator } from './resume/tunnel-locator.ts';
@@ -111,6 +113,9 @@ export class Gateway {
     });
   }
 
+  /** By the proxies that are trusted now. */
+  readonly remoteAddress: RemoteAddress = (request) => this.#settings.remoteAddress(request);
+
   get config(): Config {
     return this.#settings.config;
   }
@@ -125,21 +130,19 @@ export class Gateway {
     return [
       ...(this.#draining ? ['draining'] : []),
       ...(this.#audit.failure && this.config.audit.required ? ['audit log cannot be written'] : []),
+      ...this.#state.notReadyReasons(),
     ];
   }
 
   /** Registers the routes of browsers and clients, tunnels by plain requests included; `app` must be mounted at the prefix. */
   routes(app: FastifyInstance): void {
-    webRoutes(
-      app,
-      () => this.config,
-      () => this.#settings.tokens.challenge,
-    );
-    this.#login?.routes(app);
     const authority = {
       authenticator: () => this.#settings.tokens,
       revocations: this.#state.revocations,
+      remoteAddress: this.remoteAddress,
     };
+    webRoutes(app, { ...authority, config: () => this.config, log: this.#log });
+    this.#login?.routes(app);
     measureRoutes(app, (request) => authenticate(request, authority));
     apiRoutes(app, {
       ...authority,
@@ -171,11 +174,8 @@ export class Gateway {
       peers: this.#peers,
       config: () => this.config,
       onTicket: (made) => this.#audit.appendEventually(ticketFields(made)),
-      remoteAddress: (request) => this.#settings.remoteAddress(request),
-      onError: (err) => this.#log.error({ err }, 'a sign-in failed'),
-      onSignIn: ({ id, subject, kind, remoteAddress }) =>
-        this.#log.info({ signIn: id, subject, kind, client: remoteAddress }, 'signed in'),
-      onRefused: (refused) => this.#log.warn(refused, 'sign-in refused'),
+      remoteAddress: this.remoteAddress,
+      ...loginLog(this.#log),
     });
   }
 
@@ -192,7 +192,8 @@ export class Gateway {
   #tunnelRequestHandlers(): Omit<PlainRouteOptions, 'entries'> {
     return {
       origins: () => this.config.origins,
-      remoteAddress: (request) => this.#settings.remoteAddress(request),
+      ownOrigin: this.config.publicUrl.origin,
+      remoteAddress: this.remoteAddress,
       onOffer: (offer) => void this.#handleOffer(offer),
       onMalformed: ({ id, remoteAddress }, requested, { code, message: reason }) =>
         this.sessions.begin({ entry: 'none', id, requested, remoteAddress }).end(code, { reason }),
@@ -284,7 +285,7 @@ export class Gateway {
     return {
       sessions: this.sessions,
       tunnels,
-      limiter: new TunnelLimiter(this.#counter),
+      limiter: openLimiter({ counter: this.#counter, sessions: this.sessions, peers: this.#peers }),
       revocations: this.#state.revocations,
       draining: () => this.#draining,
       minimumDelayMs,

@@ -5,6 +5,7 @@ import { Gateway } from './gateway.ts';
 import { controlApp } from './admin/control.ts';
 import type { PeerControl, KillRequest } from './admin/control.ts';
 import { listen, removeSocketFile } from './listener/listen.ts';
+import { guardPaths } from './http/path-guard.ts';
 
 export interface PosternOptions {
   /** The path of a `postern.yaml`, or its content as an object. */
@@ -50,6 +51,7 @@ export function controlOf(gateway: Gateway, peers?: PeerControl): FastifyInstanc
 
 /** Serves an open gateway in an app that is mounted at its prefix, and closes it with the app. */
 export function mount(app: FastifyInstance, gateway: Gateway): void {
+  guardPaths(app);
   gateway.routes(app);
   let attached: { release(): void } | undefined;
   app.addHook('onReady', async () => {

@@ -9,7 +9,8 @@ import type { SessionRecord } from '../session/sessions.ts';
 /** A session as `postern-gateway sessions` shows it. Times are milliseconds since the epoch. */
 export interface SessionView {
   readonly id: string;
-  readonly state: 'opening' | 'open';
+  /** `detached`: it waits for its client, and has no connection. */
+  readonly state: 'opening' | 'open' | 'detached';
   readonly entry: string;
   readonly client: string;
   readonly issuer?: string;
@@ -20,6 +21,8 @@ export interface SessionView {
   readonly target?: string;
   readonly address?: string;
   readonly since: number;
+  /** Since when it is detached. */
+  readonly detachedSince?: number;
 }
 
 /** Which sessions to end; of several conditions all must hold. */
@@ -149,10 +152,11 @@ export function toSessionView({
   dialled,
   offeredAt,
   openedAt,
+  detachedAt,
 }: SessionRecord): SessionView {
   return {
     id,
-    state: openedAt === undefined ? 'opening' : 'open',
+    state: stateOf(openedAt, detachedAt),
     entry,
     client: remoteAddress,
     ...(principal && { issuer: principal.issuer, subject: principal.subject }),
@@ -162,7 +166,13 @@ export function toSessionView({
       keyThumbprint: principal?.keyThumbprint,
       target: grant && formatTarget(grant.target),
       address: dialled && formatTarget(dialled),
+      detachedSince: detachedAt,
     }),
     since: openedAt ?? offeredAt,
   };
+}
+
+function stateOf(openedAt: number | undefined, detachedAt: number | undefined): SessionView['state'] {
+  if (detachedAt !== undefined) return 'detached';
+  return openedAt === undefined ? 'opening' : 'open';
 }

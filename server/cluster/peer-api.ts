@@ -7,10 +7,13 @@ import { controlApp } from '../admin/control.ts';
 import type { SessionControl } from '../admin/control.ts';
 import { localLocator } from '../resume/local-locator.ts';
 import type { ResumableTunnels } from '../resume/resumable-tunnels.ts';
+import { detachedTunnels, displace } from '../resume/displacement.ts';
 import type { Sessions } from '../session/sessions.ts';
 import { acceptPassedRequests } from './handoff/http-carrier.ts';
 import { acceptHandoffs } from './handoff/receiver.ts';
 import {
+  detachedRequest,
+  displaceRequest,
   finalMetrics,
   findRequest,
   notice,
@@ -22,7 +25,7 @@ import {
 
 /** The requests that a process answers for the others. */
 export interface InstanceSource extends SessionControl {
-  readonly live: Pick<Sessions, 'find'>;
+  readonly live: Pick<Sessions, 'find' | 'records'>;
   readonly relays: ResumableTunnels;
   metrics(): Promise<MetricsSnapshot>;
   /**
@@ -66,6 +69,14 @@ export function instanceApp(source: InstanceSource, options: InstanceAppOptions 
   app.post('/revoke', (request, reply) => {
     const { sessionId } = revokeRequest.parse(request.body);
     source.live.find(sessionId)?.abort('REVOKED', 'the rules no longer allow it');
+    return reply.send({});
+  });
+  app.post('/detached', (request, reply) => {
+    const found = detachedTunnels(source.live, detachedRequest.parse(request.body));
+    return reply.send(found.map(({ sessionId, since }) => ({ sessionId, since })));
+  });
+  app.post('/displace', (request, reply) => {
+    displace(source.live, displaceRequest.parse(request.body).sessionId);
     return reply.send({});
   });
   app.post('/succeeded', (request, reply) => {

@@ -1,6 +1,7 @@
 import type { IncomingHttpHeaders } from 'node:http';
 import { z } from 'zod';
 import type { SessionView } from '../admin/control.ts';
+import type { DetachedScope } from '../policy/limits.ts';
 import type { TunnelOwner } from '../resume/tunnel-locator.ts';
 import type { MetricsSnapshot } from '../telemetry/metrics.ts';
 
@@ -46,6 +47,19 @@ export const refusalMessage = z.object({ code: z.string(), detail: z.string() })
 /** `POST /revoke`: the session to end. */
 export const revokeRequest = z.object({ sessionId: z.string() });
 
+/** `POST /detached`: which detached tunnels are asked for. A process of an older version has no answer. */
+export const detachedRequest: z.ZodType<DetachedScope> = z.union([
+  z.object({ owner: z.object({ issuer: z.string(), subject: z.string() }) }),
+  z.object({ target: z.string() }),
+  z.object({ all: z.literal(true) }),
+]);
+
+/** The response to `POST /detached`: sessions, and the time since when they have no connection. */
+export const detachedSessions = z.array(z.object({ sessionId: z.string(), since: z.number() }));
+
+/** `POST /displace`: the session to end if it still has no connection. */
+export const displaceRequest = z.object({ sessionId: z.string() });
+
 /** `POST /succeeded`, `POST /stop`: the name of the sender, which processes of version 0 need not give. */
 export const notice = z.object({ by: z.string().optional() });
 
@@ -53,7 +67,8 @@ export const notice = z.object({ by: z.string().optional() });
 export const sessionViews: z.ZodType<readonly SessionView[]> = z.array(
   z.looseObject({
     id: z.string(),
-    state: z.enum(['opening', 'open']).catch('open'),
+    state: z.enum(['opening', 'open', 'detached']).catch('open'),
+    detachedSince: z.number().exactOptional(),
     entry: z.string(),
     client: z.string(),
     issuer: z.string().exactOptional(),

@@ -7,11 +7,14 @@ import type { Carried, PeerCarriers } from '../entry/http.ts';
 import type { KillRequest, ListedSessions, PeersKilled, SessionView } from '../admin/control.ts';
 import { instanceOf } from '../resume/instance-history.ts';
 import type { InstanceHistory } from '../resume/instance-history.ts';
+import type { DetachedScope } from '../policy/limits.ts';
+import type { DetachedTunnel } from '../resume/displacement.ts';
 import { tunnelNotFound } from '../resume/tunnel-locator.ts';
 import type { TunnelOwner, TunnelHandle, TunnelLocator } from '../resume/tunnel-locator.ts';
 import { requestJson } from './peer-client.ts';
 import type { PeerResponse, PeerRequest } from './peer-client.ts';
 import {
+  detachedSessions,
   foundTunnel,
   killed,
   metricsSnapshot,
@@ -116,6 +119,20 @@ export class Peers implements TunnelLocator, PeerCarriers {
   /** Has messages for people name the processes by more than their instance names. */
   describeBy(describe: (instance: string) => string): void {
     this.#describe = describe;
+  }
+
+  /** Their detached tunnels of a scope; processes that do not answer, or are too old to understand, have none. */
+  async detached(scope: DetachedScope): Promise<readonly DetachedTunnel[]> {
+    const sockets = await this.#directory.others(this.#name);
+    const request = { path: '/detached', body: scope, timeoutMs: requestMs };
+    const responses = await this.#requestEach(sockets, request);
+    return responses.flatMap(({ response }, at) =>
+      (readBody(detachedSessions, response) ?? []).map(({ sessionId, since }) => ({
+        sessionId,
+        since,
+        displace: () => void this.#request(sockets[at]!, '/displace', { sessionId }).catch(() => {}),
+      })),
+    );
   }
 
   /** Resolves when all of them have done what the notice asks for, or `limitMs` is over. */

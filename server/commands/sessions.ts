@@ -39,13 +39,15 @@ async function listSessions(config: Config): Promise<ListedSessions> {
 }
 
 function table(found: readonly SessionView[]): readonly string[] {
-  const rows = found.map(({ id, subject, target, client, entry, state, since }) => [
+  const rows = found.map(({ id, subject, target, client, entry, state, since, detachedSince }) => [
     id,
     plain(subject ?? '-'),
     plain(target ?? '-'),
     client,
     entry,
-    state,
+    detachedSince === undefined
+      ? state
+      : `waits for its client since ${new Date(detachedSince).toISOString()}`,
     new Date(since).toISOString(),
   ]);
   const all = [['SESSION', 'SUBJECT', 'TARGET', 'CLIENT', 'ENTRY', 'STATE', 'SINCE'], ...rows];

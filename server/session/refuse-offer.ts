@@ -1,8 +1,8 @@
 import type { EndReason } from '../../protocol/end-reason.ts';
 import { TunnelError, toTunnelError } from '../../protocol/errors.ts';
 import type { Challenge } from '../auth/authenticator.ts';
-import { InvalidTokenError } from '../auth/jwt/claims.ts';
 import type { MinimumDelay } from '../auth/minimum-delay.ts';
+import { revokedError } from '../auth/token-refusal.ts';
 import type { PendingRequest } from './offer.ts';
 import type { Session } from './sessions.ts';
 
@@ -28,12 +28,6 @@ export async function refuseOffer(
   if (needsMinimumDelay(refusal)) await minimumDelay.over;
   offer.reject(refusal, challenge);
   session.end(refusal.code, { reason: reasonOf(refusal) });
-}
-
-/** The refusal of a principal that is revoked; to the caller it is the same as that of any token that is not accepted. */
-export function revokedError(): TunnelError {
-  const cause = new InvalidTokenError('revoked');
-  return new TunnelError('TOKEN_INVALID', 'the token was not accepted; sign in again', { cause });
 }
 
 /** The message of an error with that of its cause, for the log and the audit. */

@@ -1,6 +1,6 @@
 import { statSync } from 'node:fs';
 import { TunnelError } from '../../protocol/errors.ts';
-import { layout } from './sqlite-engine.ts';
+import { layout } from './sqlite-connection.ts';
 import { locationOf } from './sqlite-layout.ts';
 import { DamagedError, NewerError, sqlite, translateSqliteError } from './sqlite.ts';
 
