@@ -1,4 +1,5 @@
 import { TunnelError } from './errors.ts';
+import { maskSecrets } from './secret-forms.ts';
 
 /** A host and port in canonical spelling, for policy, log, DNS and dial: lower case, no brackets. */
 export interface Target {
@@ -86,9 +87,11 @@ function invalid(text: string, why: string): TunnelError {
   return new TunnelError('TARGET_INVALID', `${quote(text)} is not a target: ${why}`);
 }
 
-/** At most 80 characters of `text`, with everything unprintable escaped, safe for a terminal or a log. */
+/** At most 80 characters of `text` without secrets, everything unprintable escaped, safe for a terminal or a log. */
 export function quote(text: string): string {
-  const excerpt = text.length > 80 ? `${text.slice(0, 80)}…` : text;
+  // Before it is cut: half a secret has no form, and is still one.
+  const masked = maskSecrets(text);
+  const excerpt = masked.length > 80 ? `${masked.slice(0, 80)}…` : masked;
   return JSON.stringify(excerpt).replace(
     /[^\x20-\x7e…]/g,
     (c) => `\\u${c.charCodeAt(0).toString(16).padStart(4, '0')}`,
