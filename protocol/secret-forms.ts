@@ -25,7 +25,8 @@ const forms: readonly SecretForm[] = [
   // `Authorization` and `Proxy-Authorization`: the scheme stays.
   {
     pattern: /\b((?:Basic|Bearer|DPoP|Digest|Negotiate|NTLM) +)([\w+/.~-]{8,}=*)(?![\w="])/gi,
-    replace: (found, scheme, value) => (/[0-9=+/]|[a-z][A-Z]/.test(value!) ? `${scheme}[secret]` : found),
+    replace: (found, scheme = '', value = '') =>
+      /[0-9=+/]|[a-z][A-Z]/.test(value) ? `${scheme}[secret]` : found,
   },
   // Cookies of ours, by their names.
   { pattern: /((?:__Host-|__Secure-)?postern-[a-z.-]{1,40}=)[^;\s"\\]+/g, replace: maskAfter },

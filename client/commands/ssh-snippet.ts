@@ -3,10 +3,10 @@ import { ClientError } from '../errors/failure.ts';
 
 /** `pattern` itself when it can stand in a Host line and mean nothing else. Throws `USAGE`. */
 export function checkPattern(pattern: string): string {
-  if (/^[A-Za-z0-9.*?][A-Za-z0-9.*?-]{0,252}$/.test(pattern)) return pattern;
+  if (/^[\w.*?][\w.*?-]{0,252}$/.test(pattern)) return pattern;
   throw new ClientError(
     'USAGE',
-    `${quote(pattern)} is not a host pattern: use letters, digits, - . * and ?`,
+    `${quote(pattern)} is not a host pattern: use letters, digits, - _ . * and ?`,
     {
       hint: 'postern setup --help',
     },
