@@ -15,6 +15,7 @@ const packages = [
   'dante-server',
   'dbus-daemon',
   'dnsmasq-base',
+  'faketime',
   'g++',
   'git',
   'gnome-keyring',

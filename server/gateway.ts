@@ -149,6 +149,7 @@ export class Gateway {
       sessions: this.sessions,
       peers: this.#peers,
       tickets: this.#state.tickets,
+      signInEnd: async (id) => this.#login?.signInEnd(id),
       onTicket: (made) => this.#audit.appendEventually(ticketFields(made)),
     });
     plainRoutes(app, {

@@ -1,3 +1,4 @@
+import { printableJson } from '../../base/printable-json.ts';
 import { parseArgs } from '../../base/parse-args.ts';
 import { findingStyle, formatFinding, plainer, toJsonFinding } from '../../diagnostics/render.ts';
 import type { JsonFinding } from '../../diagnostics/render.ts';
@@ -73,7 +74,7 @@ export async function doctor(
       exit,
       findings: findings.map(toJsonFinding),
     };
-    print(`${JSON.stringify(diagnosis, undefined, 2)}\n`);
+    print(`${printableJson(diagnosis, 2)}\n`);
   }
   if (values.report !== undefined)
     writeReport(values.report, formatReport({ gateway, target, findings, words, home: paths.home }));

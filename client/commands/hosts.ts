@@ -1,3 +1,4 @@
+import { printableJson } from '../../base/printable-json.ts';
 import { requestAccess } from '../connect/gateway-api.ts';
 import type { Environment } from '../os/xdg-paths.ts';
 import { printable } from '../os/terminal.ts';
@@ -19,7 +20,7 @@ export async function hosts(
   const { settings, json } = readOptions(args, env);
   const access = await requestAccess(settings);
   const found: Hosts = { version: 1, gateway: settings.gateway.href, hosts: access.hosts };
-  if (json) print(`${JSON.stringify(found, undefined, 2)}\n`);
+  if (json) print(`${printableJson(found, 2)}\n`);
   else print(access.hosts.map(({ pattern }) => `${printable(pattern)}\n`).join(''));
   return 0;
 }

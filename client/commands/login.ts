@@ -1,5 +1,6 @@
 import { parseArgs } from '../../base/parse-args.ts';
 import { ClientError } from '../errors/failure.ts';
+import { clearLastError } from '../errors/report.ts';
 import { writePrivate } from '../os/files.ts';
 import type { Environment } from '../os/xdg-paths.ts';
 import { configPath, readConfigFile } from '../settings.ts';
@@ -36,6 +37,7 @@ export async function login(args: readonly string[], env: Environment): Promise<
     wanted: 'a new sign-in',
   });
   remember(settings);
+  clearLastError(paths.state);
   return 0;
 }
 

@@ -3,6 +3,7 @@ import { join, resolve } from 'node:path';
 import { parseArgs } from '../../base/parse-args.ts';
 import { absolutePath } from '../errors/absolute-path.ts';
 import { ClientError } from '../errors/failure.ts';
+import { clearLastError } from '../errors/report.ts';
 import { readSmall, reason, replaceFile, writePrivate } from '../os/files.ts';
 import { userPaths } from '../os/xdg-paths.ts';
 import type { Environment, UserPaths } from '../os/xdg-paths.ts';
@@ -49,7 +50,10 @@ export function setup(args: readonly string[], env: Environment, print: (text: s
     if (values['dry-run'] !== true) apply(change);
     print(values['dry-run'] === true ? preview(change) : `${verb(change)} ${printable(change.path)}\n`);
   }
-  if (remove && values['dry-run'] !== true) removeEmpty(paths.config);
+  if (values['dry-run'] === true) return 0;
+  // What went wrong with other settings is of no use any more.
+  if (wanted.length > 0) clearLastError(paths.state);
+  if (remove) removeEmpty(paths.config);
   return 0;
 }
 

@@ -1,3 +1,5 @@
+import { printableJson } from '../../base/printable-json.ts';
+import { definedOnly } from '../../base/defined-only.ts';
 import { parseArgs } from '../../base/parse-args.ts';
 import { requestAccess } from '../connect/gateway-api.ts';
 import type { ListedSession } from '../connect/gateway-api.ts';
@@ -12,7 +14,7 @@ import type { ClientSettings } from '../settings.ts';
 import { readClaims } from '../oauth/unverified-claims.ts';
 import { readSignIn, signInDirectory } from '../credentials/session-store.ts';
 import { signInPath } from '../credentials/session-path.ts';
-import { givenToken } from '../credentials/static-token.ts';
+import { expiryError, givenToken } from '../credentials/static-token.ts';
 import type { FoundToken } from '../credentials/static-token.ts';
 import { gatewayOptions, settingsWith } from './options.ts';
 
@@ -28,7 +30,7 @@ export interface Status {
   readonly groups?: readonly string[];
   /** When the token expires; that of a sign-in is renewed before. */
   readonly expiresAt?: string;
-  /** When the gateway ends the user's sign-in. */
+  /** When the gateway ends the user's sign-in, or a token that belongs to none. */
   readonly until?: string;
   /** Where the token came from: a file, or the name of a variable. */
   readonly tokenFrom?: string;
@@ -53,15 +55,18 @@ export async function status(
   });
   const settings = settingsWith(values, env);
   const lastError = readLastError(settings.paths.state);
-  const { facts, exit } = await readStatus(settings, values.offline === true);
+  const { facts, exit, isSignIn } = await readStatus(settings, values.offline === true);
   const found: Status = {
     version: 1,
     gateway: settings.gateway.href,
     ...facts,
     tunnels: tunnelsHere(settings.paths.state),
-    ...(lastError === undefined ? {} : { lastError }),
+    // A failed sign-in that has succeeded since is over.
+    ...(lastError === undefined || (facts.confirmed && facts.signedIn && lastError.layer === 'sign-in')
+      ? {}
+      : { lastError }),
   };
-  print(values.json ? `${JSON.stringify(found, null, 2)}\n` : describe(found));
+  print(values.json ? `${printableJson(found, 2)}\n` : describe(found, isSignIn));
   return exit;
 }
 
@@ -70,33 +75,39 @@ type StatusFacts = Omit<Status, 'version' | 'gateway' | 'tunnels' | 'lastError'>
 async function readStatus(
   settings: ClientSettings,
   isOffline: boolean,
-): Promise<{ facts: StatusFacts; exit: number }> {
-  const local = readLocal(settings);
-  if (isOffline || !local.signedIn) return { facts: local, exit: local.signedIn ? 0 : 77 };
+): Promise<{ facts: StatusFacts; exit: number; isSignIn: boolean }> {
+  const { isSignIn, ...local } = readLocal(settings, isOffline);
+  if (isOffline || !local.signedIn) return { facts: local, exit: local.signedIn ? 0 : 77, isSignIn };
   try {
-    const { subject, groups, until, sessions } = await requestAccess(settings);
-    const answered = {
-      groups,
-      sessions,
-      ...(subject === undefined ? {} : { subject }),
-      ...(until === undefined ? {} : { until }),
-    };
+    const { subject, groups, until: tokenEnd, signedInUntil, sessions } = await requestAccess(settings);
     // A renewal during the request may have changed the local state.
-    return { facts: { ...readLocal(settings), ...answered, confirmed: true }, exit: 0 };
+    const { isSignIn: isStillSignIn, ...rest } = readLocal(settings, isOffline);
+    // The token of a sign-in lasts for minutes: its end would tell nothing.
+    const until = signedInUntil ?? (isStillSignIn ? undefined : tokenEnd);
+    const facts = { ...rest, groups, sessions, ...definedOnly({ subject, until }), confirmed: true };
+    return { facts, exit: 0, isSignIn };
   } catch (error) {
     const { code, message, facts } = toFailure(error);
     const problem = { code, message };
-    if (facts.layer !== 'sign-in' || facts.retry) return { facts: { ...local, problem }, exit: facts.exit };
-    return { facts: { signedIn: false, confirmed: true, problem }, exit: facts.exit };
+    const isRefused = facts.layer === 'sign-in' && !facts.retry;
+    const known = isRefused ? { signedIn: false, confirmed: true } : local;
+    return { facts: { ...known, problem }, exit: facts.exit, isSignIn };
   }
 }
 
-/** The status by the local files. */
-function readLocal({ token: sources, gateway, paths }: ClientSettings): StatusFacts {
+/** The status by the local files, and whether it is that of a sign-in. Only without the gateway the clock here counts. */
+function readLocal(
+  { token: sources, gateway, paths }: ClientSettings,
+  isOffline: boolean,
+): StatusFacts & { isSignIn: boolean } {
   try {
-    const found = givenToken(sources, new Date()) ?? kept(paths.state, gateway);
+    const given = givenToken(sources);
+    const expired = isOffline && given ? expiryError(given, new Date()) : undefined;
+    if (expired !== undefined) throw expired;
+    const found = given ?? kept(paths.state, gateway);
     const { subject, issuer, expiresAt } = readClaims(found.token) ?? {};
     return {
+      isSignIn: given === undefined,
       signedIn: true,
       confirmed: false,
       ...(subject === undefined ? {} : { subject }),
@@ -106,7 +117,8 @@ function readLocal({ token: sources, gateway, paths }: ClientSettings): StatusFa
     };
   } catch (error) {
     if (!(error instanceof ClientError) || error.facts.layer !== 'sign-in') throw error;
-    return { signedIn: false, confirmed: false, problem: { code: error.code, message: error.message } };
+    const problem = { code: error.code, message: error.message };
+    return { isSignIn: false, signedIn: false, confirmed: false, problem };
   }
 }
 
@@ -117,8 +129,8 @@ function kept(state: string, gateway: URL): FoundToken {
   return { token: signIn.accessToken, from: signInPath(signInDirectory(state, gateway)) };
 }
 
-/** The status as lines for people. */
-export function describe(status: Status): string {
+/** The status as lines for people. The end of a sign-in's token is left out: it is renewed before that. */
+export function describe(status: Status, isSignIn = false): string {
   const { subject, issuer, groups = [], sessions = [], expiresAt, until, problem, lastError } = status;
   const unconfirmed = status.signedIn && problem;
   const lines: [label: string, value: string | undefined][] = [
@@ -126,7 +138,7 @@ export function describe(status: Status): string {
     ['you', status.signedIn ? (subject ?? 'unknown') : notSignedIn(problem)],
     ['groups', groups.length === 0 ? undefined : groups.join(', ')],
     ['issuer', issuer],
-    ['until', status.signedIn ? (until ?? expiresAt ?? 'unknown') : undefined],
+    ['until', status.signedIn ? untilText(until ?? (isSignIn ? undefined : expiresAt)) : undefined],
     ['token', status.tokenFrom],
     ['not checked', unconfirmed ? `${unconfirmed.message} (${unconfirmed.code})` : undefined],
     ...sessions.map(({ target, since, id, state, detachedSince }): [string, string] => [
@@ -140,11 +152,31 @@ export function describe(status: Status): string {
       tunnelLine(tunnel, status.gateway),
     ]),
     ['last error', lastError && lastErrorLine(lastError)],
-    ['hint', lastError?.hint],
+    // What to do now comes before what to do about something that is past.
+    ['hint', status.problem?.code === 'TOKEN_MISSING' ? 'postern login' : lastError?.hint],
   ];
   return lines
     .flatMap(([label, value]) => (value === undefined ? [] : [`${label.padEnd(12)}${printable(value)}\n`]))
     .join('');
+}
+
+/** A time by the clock on the wall, and how far it is off. */
+function untilText(time: string | undefined): string | undefined {
+  if (time === undefined) return undefined;
+  const at = new Date(time);
+  const minutes = Math.floor((at.getTime() - Date.now()) / 60_000);
+  const two = (number: number): string => String(number).padStart(2, '0');
+  const day = `${at.getFullYear()}-${two(at.getMonth() + 1)}-${two(at.getDate())}`;
+  const [days, hours] = [Math.floor(minutes / 1440), Math.floor(minutes / 60)];
+  const left =
+    minutes < 0
+      ? 'over'
+      : days > 1
+        ? `${days} days`
+        : hours > 0
+          ? `${hours} h ${minutes % 60} min`
+          : `${minutes} min`;
+  return `${day} ${two(at.getHours())}:${two(at.getMinutes())} (${left})`;
 }
 
 /** What the gateway knows of a tunnel that has lost its connection. */

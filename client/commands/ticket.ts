@@ -1,3 +1,4 @@
+import { printableJson } from '../../base/printable-json.ts';
 import { parseArgs } from '../../base/parse-args.ts';
 import { formatTarget, parseTarget } from '../../protocol/target.ts';
 import { requestApi } from '../connect/gateway-api.ts';
@@ -30,7 +31,7 @@ export async function ticket(
   const until = new Date(expiresAt);
   if (Number.isNaN(until.getTime())) throw new ClientError('HTTP_UNEXPECTED', 'the ticket has no expiry');
   if (values.json === true) {
-    print(`${JSON.stringify({ version: 1, ticket: text, expiresAt: until.toISOString() }, undefined, 2)}\n`);
+    print(`${printableJson({ version: 1, ticket: text, expiresAt: until.toISOString() }, 2)}\n`);
     return 0;
   }
   print(`${text}\n`);

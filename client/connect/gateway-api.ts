@@ -36,7 +36,10 @@ export async function requestApi(
 export interface AccessResponse {
   readonly subject?: string;
   readonly groups: readonly string[];
+  /** When the gateway ends the token. */
   readonly until?: string;
+  /** When the gateway ends the sign-in; absent for a token without one, and from a gateway before 0.2. */
+  readonly signedInUntil?: string;
   readonly hosts: readonly { readonly pattern: string }[];
   readonly sessions: readonly ListedSession[];
   /** The client's address as the gateway sees it. */
@@ -57,12 +60,13 @@ export interface ListedSession {
 /** Requests the user's identity, reachable hosts and open tunnels. Throws as `requestApi`. */
 export async function requestAccess(settings: ClientSettings, signal?: AbortSignal): Promise<AccessResponse> {
   const answer = await requestApi(settings, 'api/access', undefined, signal);
-  const { subject, groups, until, hosts, sessions, client } = answer;
+  const { subject, groups, until, signedInUntil, hosts, sessions, client } = answer;
   return {
     ...(typeof subject === 'string' ? { subject } : {}),
     ...(typeof client === 'string' ? { client } : {}),
     groups: list(groups).filter((group) => typeof group === 'string'),
     ...timeOf('until', until),
+    ...timeOf('signedInUntil', signedInUntil),
     hosts: list(hosts).flatMap((host) => {
       const { pattern } = (host ?? {}) as Readonly<Record<string, unknown>>;
       return typeof pattern === 'string' ? [{ pattern }] : [];

@@ -10,6 +10,7 @@ import { loadEntry, openTunnel } from '../entry/choose.ts';
 import type { ReconnectSupport } from '../entry/entry.ts';
 import { entryCache } from '../entry/entry-cache.ts';
 import { toFailure } from '../errors/failure.ts';
+import { clearLastError } from '../errors/report.ts';
 import { Patience } from '../http/patience.ts';
 import { isOfEntry } from '../http/refusal.ts';
 import { hasTerminal } from '../os/terminal.ts';
@@ -33,7 +34,7 @@ export interface OpenTunnelOptions {
 }
 
 /** Opens a tunnel to `target` as the settings define it, within 30 s. The caller owns the stream. Throws as `withCredential` and `openTunnel`. */
-export function openTunnelTo(target: Target, options: OpenTunnelOptions): Promise<Duplex> {
+export async function openTunnelTo(target: Target, options: OpenTunnelOptions): Promise<Duplex> {
   const { settings, egress } = options;
   const { gateway, via, token: sources, paths } = settings;
   const signal =
@@ -41,7 +42,7 @@ export function openTunnelTo(target: Target, options: OpenTunnelOptions): Promis
   const memory = entryCache(paths.state);
   const later = reconnectSupport(target, options, memory);
   const patience = new Patience();
-  return withPatience(patience, signal, (onCredential) =>
+  const stream = await withPatience(patience, signal, (onCredential) =>
     withCredential({ sources, gateway, egress, signal }, ({ token, createProof }) => {
       onCredential();
       return openTunnel({ gateway, target, token, later, ...definedOnly({ createProof }) }, egress, {
@@ -53,6 +54,8 @@ export function openTunnelTo(target: Target, options: OpenTunnelOptions): Promis
       });
     }),
   );
+  clearLastError(paths.state);
+  return stream;
 }
 
 /**

@@ -1,3 +1,4 @@
+import { definedOnly } from '../../base/defined-only.ts';
 import { Secret } from '../../protocol/secret.ts';
 import { ClientError } from '../errors/failure.ts';
 import { readSmall, reason } from '../os/files.ts';
@@ -25,20 +26,26 @@ const maxTokenBytes = 8 * 1024;
 /** The clock error that the gateway tolerates too. */
 const skewMs = 30_000;
 
-/**
- * The token that was given, or undefined. Throws `TOKEN_INVALID` for an expired or malformed one, and `CONFIG_INVALID` for
- * a file that cannot be read.
- */
-export function givenToken(sources: Omit<TokenSources, 'state'>, now: Date): FoundToken | undefined {
+/** The token that was given, or undefined. Throws `TOKEN_INVALID` for a malformed one, and `CONFIG_INVALID` for a file that cannot be read. */
+export function givenToken(sources: Omit<TokenSources, 'state'>): FoundToken | undefined {
   const found = fromFile(sources.file) ?? fromText(sources.text);
   if (found === undefined) return undefined;
   checkShape(found);
-  const expiresAt = readClaims(found.token)?.expiresAt;
-  if (expiresAt !== undefined && expiresAt.getTime() + skewMs <= now.getTime()) {
-    const what = `the token from ${found.from} expired at ${expiresAt.toISOString()}`;
-    throw new ClientError('TOKEN_INVALID', what, { hint: 'export POSTERN_TOKEN_FILE=/path/to/new-token' });
-  }
   return found;
+}
+
+/** The error of a token that has expired at `now`, or undefined. */
+export function expiryError(
+  { token, from }: FoundToken,
+  now: Date,
+  cause?: ClientError,
+): ClientError | undefined {
+  const expiresAt = readClaims(token)?.expiresAt;
+  if (expiresAt === undefined || expiresAt.getTime() + skewMs > now.getTime()) return undefined;
+  return new ClientError('TOKEN_INVALID', `the token from ${from} expired at ${expiresAt.toISOString()}`, {
+    hint: 'export POSTERN_TOKEN_FILE=/path/to/new-token',
+    ...definedOnly({ cause, requestId: cause?.requestId }),
+  });
 }
 
 function fromFile(path: string | undefined): FoundToken | undefined {

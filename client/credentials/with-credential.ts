@@ -1,13 +1,13 @@
 import type { Secret } from '../../protocol/secret.ts';
 import type { Egress } from '../egress/egress.ts';
 import { ClientError } from '../errors/failure.ts';
-import { createDpopProof } from '../oauth/dpop.ts';
+import { clockOffset, createDpopProof, isClockOff } from '../oauth/dpop.ts';
 import type { Prove } from '../oauth/dpop.ts';
 import { readSignIn, signInDirectory } from './session-store.ts';
 import { signInPath } from './session-path.ts';
 import type { SavedSession } from './session-store.ts';
-import { givenToken } from './static-token.ts';
-import type { TokenSources } from './static-token.ts';
+import { expiryError, givenToken } from './static-token.ts';
+import type { FoundToken, TokenSources } from './static-token.ts';
 
 /** What authenticates the client to the gateway. */
 export interface Credential {
@@ -28,9 +28,6 @@ export interface CredentialSource {
   readonly egress: Egress;
   readonly signal: AbortSignal;
 }
-
-/** A larger clock error is corrected; the gateway accepts proofs that are off by a minute. */
-const maxClockErrorMs = 45_000;
 
 /** The header fields that carry a credential (RFC 6750 §2.1, RFC 9449 §7.1). */
 export function authHeaders(
@@ -53,8 +50,8 @@ export async function withCredential<T>(
   source: CredentialSource,
   use: (credential: Credential) => Promise<T>,
 ): Promise<T> {
-  const given = givenToken(source.sources, new Date());
-  if (given !== undefined) return use(given);
+  const given = givenToken(source.sources);
+  if (given !== undefined) return useGiven(given, use);
   let signIn = await currentSignIn(source);
   let offset = signIn.clockOffsetMs;
   let nonce: string | undefined;
@@ -64,13 +61,23 @@ export async function withCredential<T>(
       return await use(credentialOf(signIn, source, { offset, nonce }));
     } catch (error) {
       if (!(error instanceof ClientError) || error.code !== 'TOKEN_INVALID') throw error;
-      const { nonce: requestedNonce, date } = error.challenge ?? {};
-      const isOff = date !== undefined && Math.abs(date - (Date.now() + offset)) > maxClockErrorMs;
+      const challenge = error.challenge ?? {};
+      const { nonce: requestedNonce } = challenge;
       if (requestedNonce !== undefined && remedies.delete('nonce')) nonce = requestedNonce;
-      else if (isOff && remedies.delete('clock')) offset = date - Date.now();
+      else if (isClockOff(challenge, offset) && remedies.delete('clock')) offset = clockOffset(challenge);
       else if (remedies.delete('renewal')) signIn = await renewed(source, signIn, offset);
       else throw rejected(error);
     }
+  }
+}
+
+/** Whether a given token has expired is for the gateway to say, whose clock counts; the reason for its refusal is known here. */
+async function useGiven<T>(given: FoundToken, use: (credential: Credential) => Promise<T>): Promise<T> {
+  try {
+    return await use(given);
+  } catch (error) {
+    if (!(error instanceof ClientError) || error.code !== 'TOKEN_INVALID') throw error;
+    throw expiryError(given, new Date(error.challenge?.date ?? Date.now()), error) ?? error;
   }
 }
 

@@ -13,6 +13,9 @@ export interface Judgement {
   readonly words: string;
 }
 
+/** The entries that carry a tunnel on one connection. */
+const fastEntries = ['relay', 'websocket', 'connect-tcp'] as const;
+
 /** Ctrl-C, as a shell has it. */
 const interrupted = 130;
 const temporary = 75;
@@ -33,6 +36,14 @@ export function summarize(
   if (!findings.some(({ check, status }) => check === last && status === 'ok')) {
     const words = `No problem was found that stops ${subject}, but not everything was checked.`;
     return { works: false, exit: isInterrupted ? interrupted : temporary, words };
+  }
+  if (
+    fastEntries.every((entry) =>
+      findings.some((each) => each.check === `entry-${entry}` && each.status === 'warning'),
+    )
+  ) {
+    const words = `${subject} works, but slowly: nothing but plain requests gets through. Fix: ${fastEntries.join(', ')}.`;
+    return { works: true, exit: isInterrupted ? interrupted : 0, words };
   }
   const costs = findings.filter(({ status }) => status === 'warning').map(({ title }) => title);
   const besides = costs.length === 0 ? '' : ` Worth a look: ${costs.join(', ')}.`;

@@ -1,4 +1,4 @@
-import { closeSync, constants, fstatSync, openSync, statSync, writeSync } from 'node:fs';
+import { closeSync, constants, fstatSync, openSync, statSync, unlinkSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
 import { isatty } from 'node:tty';
 import type { Layer, TunnelError } from '../../protocol/errors.ts';
@@ -61,6 +61,8 @@ export function reportError(error: TunnelError, state: string, target?: string):
     ...(hint ? { hint: sanitize(hint) } : {}),
     ...(target === undefined ? {} : { target: sanitize(target) }),
   };
+  // A mistyped command says nothing about connections.
+  if (error.facts.layer === 'usage') return;
   try {
     writePrivate(lastErrorFile(state), `${JSON.stringify(entry)}\n`);
   } catch {
@@ -76,6 +78,15 @@ export function readLastError(state: string): LastError | undefined {
     return complete ? entry : undefined;
   } catch {
     return undefined;
+  }
+}
+
+/** Forgets the last failure, which a success has made out of date. Never throws. */
+export function clearLastError(state: string): void {
+  try {
+    unlinkSync(lastErrorFile(state));
+  } catch {
+    // There is none, or it cannot be removed.
   }
 }
 

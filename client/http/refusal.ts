@@ -98,9 +98,11 @@ function whenAvailable(response: Pick<IncomingMessage, 'headers'>): { readonly i
 /** The field `Retry-After` in milliseconds (RFC 9110 §10.2.3); undefined where it is missing or invalid. */
 export function retryAfterOf({ headers }: Pick<IncomingMessage, 'headers'>): number | undefined {
   const value = headers['retry-after'] ?? '';
+  // By the clock of that server, where it says what that is.
+  const sentAt = Date.parse(headers.date ?? '');
   if (/^\d{1,9}$/.test(value)) return Number(value) * 1000;
   const at = /^[A-Z][a-z]{2}, /.test(value) ? Date.parse(value) : Number.NaN;
-  return Number.isNaN(at) ? undefined : Math.max(0, at - Date.now());
+  return Number.isNaN(at) ? undefined : Math.max(0, at - (Number.isNaN(sentAt) ? Date.now() : sentAt));
 }
 
 /** Reads the fields of a response that matter for the next DPoP proof. */

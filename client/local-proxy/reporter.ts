@@ -1,3 +1,4 @@
+import { printableJson } from '../../base/printable-json.ts';
 import type { TunnelError } from '../../protocol/errors.ts';
 import { formatTarget } from '../../protocol/target.ts';
 import type { Target } from '../../protocol/target.ts';
@@ -91,6 +92,6 @@ export class Reporter {
   }
 
   #event(event: object): void {
-    this.#options.print(`${JSON.stringify({ time: new Date().toISOString(), ...event })}\n`);
+    this.#options.print(`${printableJson({ time: new Date().toISOString(), ...event })}\n`);
   }
 }

@@ -81,6 +81,14 @@ function encode(value: object): string {
 /** A smaller offset is not corrected: the gateway accepts proofs that are up to a minute off, and a slow response looks the same. */
 const minOffsetMs = 10_000;
 
+/** A larger error can be the reason for a refusal: the gateway accepts proofs that are off by a minute. */
+const maxClockErrorMs = 45_000;
+
+/** Whether the time that proofs were made with, the local one plus `offsetMs`, is far from that of the response. */
+export function isClockOff({ date }: GatewayChallenge, offsetMs: number): boolean {
+  return date !== undefined && Math.abs(date - (Date.now() + offsetMs)) > maxClockErrorMs;
+}
+
 /** How far the gateway's clock is ahead of the local one, in milliseconds, from the `Date` of a response; 0 for a small offset. */
 export function clockOffset({ date }: GatewayChallenge, now = Date.now()): number {
   if (date === undefined) return 0;

@@ -3,7 +3,8 @@ import { Secret } from '../../protocol/secret.ts';
 import { requestJson, readObject, unexpected } from '../http/json-request.ts';
 import type { Egress } from '../egress/egress.ts';
 import { challengeOf } from '../http/refusal.ts';
-import { clockOffset, createDpopProof } from './dpop.ts';
+import type { GatewayChallenge } from '../errors/failure.ts';
+import { clockOffset, createDpopProof, isClockOff } from './dpop.ts';
 import type { ProofKey } from './dpop.ts';
 
 /** An access token with less time left is renewed before it is used. */
@@ -41,8 +42,8 @@ export interface TokenEndpointError {
 }
 
 /**
- * Sends a request to the token endpoint with a DPoP proof, and once more with a nonce when the endpoint asks for one
- * (RFC 9449 §8). Throws as `requestJson`, and `HTTP_UNEXPECTED` for a response that is neither tokens nor an error, or tokens
+ * Sends a request to the token endpoint with a DPoP proof. When the endpoint rejects the proof, sends it again with each
+ * possible remedy once: the nonce that the endpoint asks for (RFC 9449 §8), the endpoint's time. Throws as `requestJson`, and `HTTP_UNEXPECTED` for a response that is neither tokens nor an error, or tokens
  * that are not bound to the key.
  */
 export async function requestTokens(
@@ -50,15 +51,28 @@ export async function requestTokens(
   form: Readonly<Record<string, string>>,
   egressRequest: { readonly egress: Egress; readonly signal: AbortSignal },
 ): Promise<TokenAnswer> {
-  const first = await requestOnce(request, form, egressRequest);
-  if (
-    first.answer.kind === 'issued' ||
-    first.nonce === undefined ||
-    first.answer.error !== 'use_dpop_nonce'
-  ) {
-    return first.answer;
+  let { clockOffsetMs } = request;
+  let nonce: string | undefined;
+  const remedies = new Set(['nonce', 'clock']);
+  for (;;) {
+    const attempt = { ...request, clockOffsetMs };
+    const { answer, challenge } = await requestOnce(attempt, form, {
+      ...egressRequest,
+      ...definedOnly({ nonce }),
+    });
+    if (answer.kind === 'issued') return answer;
+    if (answer.error === 'use_dpop_nonce' && challenge.nonce !== undefined && remedies.delete('nonce')) {
+      ({ nonce } = challenge);
+    } else if (
+      answer.error === 'invalid_dpop_proof' &&
+      isClockOff(challenge, clockOffsetMs) &&
+      remedies.delete('clock')
+    ) {
+      // The clock was set since the last response. A nonce that the endpoint sends with the refusal is newer.
+      clockOffsetMs = clockOffset(challenge);
+      nonce = challenge.nonce ?? nonce;
+    } else return answer;
   }
-  return (await requestOnce(request, form, { ...egressRequest, nonce: first.nonce })).answer;
 }
 
 async function requestOnce(
@@ -69,7 +83,7 @@ async function requestOnce(
     signal,
     nonce,
   }: { readonly egress: Egress; readonly signal: AbortSignal; readonly nonce?: string },
-): Promise<{ readonly answer: TokenAnswer; readonly nonce?: string }> {
+): Promise<{ readonly answer: TokenAnswer; readonly challenge: GatewayChallenge }> {
   const proof = createDpopProof(key, {
     method: 'POST',
     url: endpoint,
@@ -85,7 +99,7 @@ async function requestOnce(
   const body = await readObject(reply);
   if (reply.answer.status === 200) {
     const issued = readTokens(body, clockOffset(challenge));
-    if (issued !== undefined) return { answer: issued };
+    if (issued !== undefined) return { answer: issued, challenge };
     throw unexpected(reply, 'issued tokens that are not bound to the key of this sign-in');
   }
   const { error, error_description: description } = body;
@@ -93,7 +107,7 @@ async function requestOnce(
     throw unexpected(reply, `answered ${reply.answer.status} to a token request`);
   return {
     answer: { kind: 'refused', error, ...(typeof description === 'string' ? { description } : {}) },
-    ...definedOnly({ nonce: challenge.nonce }),
+    challenge,
   };
 }
 

@@ -1,3 +1,4 @@
+import { printableJson } from '../../base/printable-json.ts';
 import { X509Certificate } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import { parseArgs } from '../../base/parse-args.ts';
@@ -76,7 +77,7 @@ async function report(
   show(plainer(`\n${stop.signal.aborted ? 'You stopped it.' : words}\n`, style));
   if (isJson)
     stdout.write(
-      `${JSON.stringify({ version: 1, url: context.url.href, exit, findings: findings.map(toJsonFinding) }, undefined, 2)}\n`,
+      `${printableJson({ version: 1, url: context.url.href, exit, findings: findings.map(toJsonFinding) }, 2)}\n`,
     );
   return exit;
 }

@@ -1,3 +1,4 @@
+import { printableJson } from '../../base/printable-json.ts';
 import { parseArgs } from '../../base/parse-args.ts';
 import { quote } from '../../protocol/target.ts';
 import { defaultConfigFile, loadConfig } from '../config/load.ts';
@@ -20,7 +21,7 @@ export function sessions(args: string[], io: CommandIo): Promise<number> {
       },
     });
     const { sessions: found, silent } = await listSessions(await loadConfig(values.config, io.env));
-    if (values.json) io.stdout.write(`${JSON.stringify(found, undefined, 2)}\n`);
+    if (values.json) io.stdout.write(`${printableJson(found, 2)}\n`);
     else for (const line of table(found)) io.stdout.write(`${line}\n`);
     if (silent.length === 0) return exits.ok;
     io.stderr.write(`postern-gateway: ${silent.join(', ')} did not answer; its sessions are missing above\n`);

@@ -1,3 +1,4 @@
+import { printableJson } from '../../base/printable-json.ts';
 import { nearestName } from '../../base/nearest-name.ts';
 import { parseArgs } from '../../base/parse-args.ts';
 import { openRevocations } from '../auth/revocations.ts';
@@ -151,7 +152,7 @@ const actions: Readonly<Record<string, (name: string, work: Work) => Promise<voi
 
   async list(_name, { store, io, values }) {
     const accounts = await listAccounts(store);
-    if (values.json) io.stdout.write(`${JSON.stringify(accounts, undefined, 2)}\n`);
+    if (values.json) io.stdout.write(`${printableJson(accounts, 2)}\n`);
     else for (const account of accounts) io.stdout.write(`${lineOf(account)}\n`);
   },
 };

@@ -44,6 +44,8 @@ export interface LoginParts extends Pick<
 export interface Login {
   /** `app` must be mounted at the prefix. */
   routes(app: FastifyInstance): void;
+  /** When a sign-in ends, in milliseconds since the epoch; undefined for one that has ended. */
+  signInEnd(signInId: string): Promise<number | undefined>;
   close(): void;
 }
 
@@ -101,6 +103,7 @@ export async function openLogin(parts: LoginParts): Promise<Login> {
         logoutRoutes(pages, { ...common, providers: () => config().signIn.providers });
       });
     },
+    signInEnd: async (id) => (await signIns.find(id))?.expiresAt,
     close: () => clearInterval(refreshing),
   };
 }

@@ -28,6 +28,8 @@ export interface ApiParts {
   readonly peers?: Pick<PeerControl, 'sessions'> | undefined;
   readonly tickets: Pick<Tickets, 'issue'>;
   readonly remoteAddress: RemoteAddress;
+  /** When the gateway ends a sign-in, in milliseconds since the epoch; undefined: it has ended. */
+  readonly signInEnd: (signInId: string) => Promise<number | undefined>;
   /** Called for each ticket that is made. */
   readonly onTicket: (made: MadeTicket) => void;
 }
@@ -52,6 +54,8 @@ export interface AccessView {
   readonly groups: readonly string[];
   /** The end of this token; a client renews it before that. */
   readonly until: string;
+  /** When the gateway ends the sign-in that the token belongs to; absent for a token that belongs to none. */
+  readonly signedInUntil?: string;
   /** Target patterns, each with its port. */
   readonly hosts: readonly { readonly pattern: string }[];
   readonly sessions: readonly OwnSession[];
@@ -143,14 +147,16 @@ export async function authenticate(
 
 async function accessOf(
   principal: Principal,
-  { rules, sessions, peers }: ApiParts,
+  { rules, sessions, peers, signInEnd }: ApiParts,
 ): Promise<Omit<AccessView, 'client'>> {
-  const { issuer, subject, groups, expiresAt } = principal;
+  const { issuer, subject, groups, expiresAt, signInId } = principal;
+  const endsAt = signInId === undefined ? undefined : await signInEnd(signInId);
   return {
     issuer,
     subject,
     groups: [...groups],
     until: expiresAt.toISOString(),
+    ...(endsAt !== undefined && { signedInUntil: new Date(endsAt).toISOString() }),
     hosts: reachablePatterns(rules(), principal).map((pattern) => ({ pattern: formatPattern(pattern) })),
     sessions: await ownSessions(sessions, principal, peers),
   };

@@ -202,7 +202,8 @@ async function answer(request: IncomingMessage, response: ServerResponse): Promi
     return json(response, {
       subject: sub,
       groups,
-      until: '2026-11-24T00:00:00Z',
+      until: '2026-11-23T00:10:00Z',
+      signedInUntil: '2026-11-24T00:00:00Z',
       hosts: [{ pattern: 'box:22' }],
       sessions,
     });
