@@ -1,6 +1,6 @@
 import { isEndReason } from './end-reason.ts';
 import type { EndReason } from './end-reason.ts';
-import { decodeVarint, encodeVarint } from './varint.ts';
+import { decodeLargeVarint, decodeVarint, encodeVarint } from './varint.ts';
 
 /** The two capsule types that carry a TCP byte stream (draft-ietf-httpbis-connect-tcp, "Capsule types"). */
 export interface CapsuleCodes {
@@ -119,7 +119,7 @@ export class CapsuleDecoder {
     const kept = this.#head.length;
     const bytes = kept === 0 ? chunk : Buffer.concat([this.#head, chunk.subarray(at, at + maxHeadBytes)]);
     const start = kept === 0 ? at : 0;
-    const type = decodeVarint(bytes, start);
+    const type = decodeLargeVarint(bytes, start);
     const length = type && decodeVarint(bytes, start + type.length);
     if (!type || !length) {
       this.#head = Buffer.from(bytes.subarray(start));
@@ -130,7 +130,7 @@ export class CapsuleDecoder {
     return at + type.length + length.length - kept;
   }
 
-  #carries(type: number, length: number): Carries {
+  #carries(type: number | bigint, length: number): Carries {
     if (type === reasonType) return length <= maxReasonBytes ? 'reason' : 'nothing';
     const carries =
       type === this.#codes.data ? 'data' : type === this.#codes.finalData ? 'finalData' : 'nothing';

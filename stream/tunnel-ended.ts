@@ -14,8 +14,10 @@ export class TunnelEnded extends TunnelError {
 
 const endMessages: Readonly<Record<EndReason, string>> = {
   REVOKED: 'the sign-in was revoked',
+  POLICY: "the gateway's new configuration no longer allows this session",
   KILLED: 'the operator ended this session',
   SHED: 'the gateway had no room to keep the session while its connection was lost',
+  DISPLACED: 'the session waited for its connection, and had to make room for newer ones',
   SESSION_EXPIRED: 'the session has reached its maximum duration',
   GATEWAY_STOPPED: 'the gateway has stopped',
 };

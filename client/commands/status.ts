@@ -129,9 +129,11 @@ export function describe(status: Status): string {
     ['until', status.signedIn ? (until ?? expiresAt ?? 'unknown') : undefined],
     ['token', status.tokenFrom],
     ['not checked', unconfirmed ? `${unconfirmed.message} (${unconfirmed.code})` : undefined],
-    ...sessions.map(({ target, since, id }): [string, string] => [
-      'open',
-      [target, since && `since ${since}`, id].filter((part) => part !== undefined).join(', '),
+    ...sessions.map(({ target, since, id, state, detachedSince }): [string, string] => [
+      state === 'detached' ? 'waiting' : 'open',
+      [target, since && `since ${since}`, id, state === 'detached' && waitingText(detachedSince)]
+        .filter((part) => part)
+        .join(', '),
     ]),
     ...(status.tunnels ?? []).map((tunnel): [string, string] => [
       'from here',
@@ -143,6 +145,11 @@ export function describe(status: Status): string {
   return lines
     .flatMap(([label, value]) => (value === undefined ? [] : [`${label.padEnd(12)}${printable(value)}\n`]))
     .join('');
+}
+
+/** What the gateway knows of a tunnel that has lost its connection. */
+function waitingText(since: string | undefined): string {
+  return `waits for its client${since === undefined ? '' : ` since ${since}`}`;
 }
 
 function notSignedIn(problem: Status['problem']): string {

@@ -98,6 +98,7 @@ export class Reconnector {
     this.#options = options;
     this.#planned = new PlannedReconnects((cause) => this.#onPlanDue(cause), options);
     this.#stream = new RelayStream({
+      hearsReasons: true,
       isV4: false,
       windowBytes: options.windowBytes,
       onDetached: (end) => this.#onLost(end),

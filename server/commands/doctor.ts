@@ -1,6 +1,7 @@
 import { X509Certificate } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import { parseArgs } from 'node:util';
+import { pemCertificates } from '../../base/pem.ts';
 import { findingStyle, formatFinding, plainer, toJsonFinding } from '../../diagnostics/render.ts';
 import { firstError } from '../../diagnostics/finding.ts';
 import { formatTarget, parseTarget } from '../../protocol/target.ts';
@@ -111,7 +112,7 @@ async function readAuthorities(file: string | undefined): Promise<readonly strin
   if (file === undefined) return [];
   try {
     const text = await readFile(file, 'latin1');
-    const found = text.match(/-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----/g) ?? [];
+    const found = pemCertificates(text);
     if (found.length === 0) throw new TypeError('no certificate');
     for (const pem of found) void new X509Certificate(pem);
     return found;

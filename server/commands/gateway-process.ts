@@ -97,7 +97,10 @@ export class GatewayProcess {
     const listeners = publicListeners(config.listen, passedSockets(env));
     let supervisor: Supervisor | undefined;
     if (config.workers > 1) {
-      const { replaced } = gateway.metrics.countWorkers(() => supervisor?.alive ?? 0);
+      const { replaced } = gateway.metrics.countWorkers({
+        alive: () => supervisor?.alive ?? 0,
+        silent: () => supervisor?.silent ?? 0,
+      });
       supervisor = new Supervisor({
         count: config.workers,
         listeners,
@@ -134,6 +137,7 @@ export class GatewayProcess {
     }
     this.#logListening();
     await this.#notify('READY=1');
+    await peers.recheck(this.#settings.text);
 
     const cause = await Promise.race([signal, this.#listeners.stoppedAccepting.then(() => 'takeover')]);
     await this.#end(cause);
@@ -145,7 +149,7 @@ export class GatewayProcess {
   }
 
   get #stopMs(): number {
-    return this.#config.limits.graceMs + marginMs;
+    return this.#gateway.config.limits.graceMs + marginMs;
   }
 
   /** Waits for the open tunnels, here and in older processes where no process takes over, and closes everything. */
@@ -189,19 +193,21 @@ export class GatewayProcess {
   async #reload(): Promise<void> {
     try {
       let waiting: readonly string[] = [];
-      await this.#settings.reload(async (config, text) => {
+      const changes = await this.#settings.reload(async (config, text) => {
         waiting = reloadConfig(this.#gateway.config, config).needsRestart;
         const commit = await prepareReload(this.#gateway, this.#app, config);
         const commitWorkers = await this.#cluster.supervisor?.prepare(text);
         commit();
         await commitWorkers?.();
       });
-      this.#log.info('configuration reloaded');
+      this.#log.info(changes, 'configuration reloaded');
       if (waiting.length > 0)
         this.#log.warn(
           { keys: waiting },
           'these settings have changed, but take effect only after a restart',
         );
+      // Tunnels of processes that were taken over from follow the settings that are in force.
+      await this.#cluster.peers.recheck(this.#settings.text);
     } catch (error) {
       this.#log.error({ err: error }, 'the configuration was not reloaded; the old one stays in effect');
     }
@@ -228,7 +234,9 @@ export class GatewayProcess {
   }
 
   #controlApp(): FastifyInstance {
-    const control = controlOf(this.#gateway, this.#cluster.peers);
+    const { peers, supervisor } = this.#cluster;
+    peers.describeBy((name) => supervisor?.describe(name) ?? `process ${name}`);
+    const control = controlOf(this.#gateway, peers);
     takeoverRoutes(control, {
       publicUrl: this.#config.publicUrl,
       stopAccepting: () => this.#listeners.stopAccepting(),
@@ -241,7 +249,7 @@ export class GatewayProcess {
     return adminApp({
       notReadyReasons: async () => [
         ...this.#gateway.notReadyReasons,
-        ...((await supervisor?.notReadyReasons()) ?? []),
+        ...(supervisor?.notReadyReasons() ?? []),
       ],
       metrics: { contentType: this.#gateway.metrics.contentType, text: () => this.#metricsText() },
     });
@@ -251,19 +259,18 @@ export class GatewayProcess {
     return instanceApp(this.#lifecycle, {
       carriers: this.#gateway.carriers,
       onFinalMetrics: (metrics) => this.#cluster.metrics.keep(metrics),
+      recheck: (text) => this.#gateway.recheck(this.#settings.parse(text)),
     });
   }
 
   /** The metrics of all processes of the gateway, those of old generations too. */
   async #metricsText(): Promise<string> {
     const { instance, peers, supervisor, metrics } = this.#cluster;
-    const { answers, living } = await peers.metrics();
-    const numberOf = (name: string): string | undefined => supervisor?.numbers.get(name)?.toString();
-    return metrics.text(
-      { instance, worker: supervisor && '0', figures: await this.#gateway.metrics.snapshot() },
-      answers.map((answer) => ({ ...answer, worker: numberOf(answer.instance) })),
-      living,
+    const living = await peers.metrics((answer) =>
+      metrics.keep({ ...answer, worker: supervisor?.numbers.get(answer.instance)?.toString() }),
     );
+    const figures = await this.#gateway.metrics.snapshot();
+    return metrics.text({ instance, worker: supervisor && '0', figures }, [], living);
   }
 }
 

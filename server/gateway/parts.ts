@@ -1,4 +1,6 @@
 import { AuditLog } from '../audit/audit-log.ts';
+import type { SigningKey } from '../auth/gateway-key.ts';
+import { openRememberedKey } from '../auth/remembered-key.ts';
 import type { Config } from '../config/config.ts';
 import { FileLock } from '../store/file-lock.ts';
 import type { Log } from '../telemetry/log.ts';
@@ -25,7 +27,9 @@ export async function openParts(config: Config, log: Log): Promise<GatewayParts>
   try {
     audit = openAudit(config, log, metrics);
     await audit.start();
-    return { settings: await buildSettings(config, state, log), state, log, audit, metrics };
+    const openKey = (): Promise<SigningKey> =>
+      openRememberedKey({ keyFile: config.keyFile, storeFile: config.store.file }, state.store);
+    return { settings: await buildSettings(config, state, { log, openKey }), state, log, audit, metrics };
   } catch (error) {
     await closeParts({ state, audit });
     throw error;

@@ -1,8 +1,8 @@
 import type { EndReason } from '../../protocol/end-reason.ts';
 import { TunnelError, toTunnelError } from '../../protocol/errors.ts';
 import type { Challenge } from '../auth/authenticator.ts';
-import { InvalidTokenError } from '../auth/jwt/claims.ts';
 import type { MinimumDelay } from '../auth/minimum-delay.ts';
+import { revokedError } from '../auth/token-refusal.ts';
 import type { PendingRequest } from './offer.ts';
 import type { Session } from './sessions.ts';
 
@@ -30,12 +30,6 @@ export async function refuseOffer(
   session.end(refusal.code, { reason: reasonOf(refusal) });
 }
 
-/** The refusal of a principal that is revoked; to the caller it is the same as that of any token that is not accepted. */
-export function revokedError(): TunnelError {
-  const cause = new InvalidTokenError('revoked');
-  return new TunnelError('TOKEN_INVALID', 'the token was not accepted; sign in again', { cause });
-}
-
 /** The message of an error with that of its cause, for the log and the audit. */
 export function reasonOf(error: TunnelError): string {
   const { cause } = error;
@@ -51,6 +45,8 @@ function needsMinimumDelay({ code, facts }: TunnelError): boolean {
 function endedBeforeAnswer(reason: EndReason): TunnelError {
   if (reason === 'REVOKED') return revokedError();
   if (reason === 'KILLED') return new TunnelError('TUNNEL_KILLED', 'the operator has ended this session');
+  if (reason === 'POLICY')
+    return new TunnelError('TARGET_DENIED', 'you are not allowed to reach this target');
   return drainingError();
 }
 

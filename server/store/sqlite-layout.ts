@@ -11,6 +11,7 @@ const locations: Readonly<Record<Exclude<TableName, `oidc.${string}`>, Location>
   accounts: { name: 'accounts', prefix: '' },
   revocations: { name: 'revocations', prefix: '' },
   tickets: { name: 'tickets', prefix: '' },
+  gatewayKey: { name: 'gatewayKey', prefix: '' },
   signingKeys: { name: 'signingKeys', prefix: 'oauth:' },
   loginAttempts: { name: 'signInAttempts', prefix: '' },
   deviceCodeAttempts: { name: 'signInAttempts', prefix: 'device:' },

@@ -95,6 +95,13 @@ export function logObserver(log: Log): SessionObserver {
   };
 }
 
+/** `text` without its last word, which stood before an `@`. */
+function withoutUser(text: string): string {
+  let end = text.length;
+  while (end > 0 && !/[/\s"]/.test(text[end - 1]!)) end--;
+  return text.slice(0, end);
+}
+
 /**
  * Untrusted text for the log and the audit: its first 300 characters, without what stands before an `@` and without
  * anything in the form of a token. Tokens do end up in URLs, however often people are told that they must not.
@@ -103,5 +110,7 @@ export function redact(text: string): string {
   return text
     .slice(0, maxRedactedCharacters)
     .replaceAll(/eyJ[\w-]{8,}[\w.-]*/g, '[token]')
-    .replaceAll(/[^/@\s"]*@/g, '[secret]@');
+    .split('@')
+    .map((part, at, { length }) => (at === length - 1 ? part : `${withoutUser(part)}[secret]`))
+    .join('@');
 }

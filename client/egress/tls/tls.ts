@@ -3,6 +3,7 @@ import type { Socket } from 'node:net';
 import { connect, createSecureContext, getCACertificates, rootCertificates } from 'node:tls';
 import type { PeerCertificate, SecureContext, TLSSocket } from 'node:tls';
 import { onAbort } from '../../../base/deadline.ts';
+import { pemCertificates } from '../../../base/pem.ts';
 import { isAddress } from '../../../protocol/target.ts';
 import { ClientError } from '../../errors/failure.ts';
 import type { FailureContext } from '../../errors/failure.ts';
@@ -37,7 +38,7 @@ function readCaFile(caFile: string | undefined): readonly string[] {
   } catch (cause) {
     throw new ClientError('CONFIG_INVALID', `cannot read the CA file ${caFile}: ${reason(cause)}`, { cause });
   }
-  const added = text.match(/-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----/g) ?? [];
+  const added = pemCertificates(text);
   if (added.length === 0 || !added.every(isCertificate)) {
     throw new ClientError('CONFIG_INVALID', `the CA file ${caFile} contains no PEM certificates`);
   }

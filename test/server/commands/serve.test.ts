@@ -87,8 +87,8 @@ describe('postern-gateway serve', () => {
     assert.equal(await gateway.running.ended, 'SIGKILL');
   });
 
-  it('takes new rules on SIGHUP, keeps its tunnels, and keeps the old rules when the new ones are bad', async () => {
-    const gateway = await gatewayWith();
+  it('takes new rules on SIGHUP, keeps its tunnels if it is to, and keeps the old rules when the new ones are bad', async () => {
+    const gateway = await gatewayWith({ reload: { recheck: 'keep' } });
     const tunnel = await open(gateway);
     const settings = JSON.parse(readFileSync(gateway.configFile, 'utf8')) as { rules: unknown };
     writeFileSync(gateway.configFile, JSON.stringify({ ...settings, rules: 'none' }));
