@@ -1,4 +1,4 @@
-import type { Server } from 'node:http';
+import type { IncomingMessage, Server } from 'node:http';
 import type { FastifyInstance } from 'fastify';
 import type { KillRequest } from './admin/control.ts';
 import { endSessions, killSessions } from './admin/kill.ts';
@@ -9,7 +9,6 @@ import { reloadKeyFile } from './auth/remembered-key.ts';
 import { appliesTo } from './auth/revocations.ts';
 import { locateTunnel } from './cluster/peers.ts';
 import type { Peers } from './cluster/peers.ts';
-import { newInstanceName } from './cluster/runtime-directory.ts';
 import type { Config } from './config/config.ts';
 import { HttpCarriers } from './entry/http-carrier.ts';
 import { plainEntries, requestEntries } from './entry/index.ts';
@@ -23,7 +22,6 @@ import { PolicyRecheck } from './gateway/recheck.ts';
 import { buildSettings } from './gateway/settings.ts';
 import type { GatewaySettings } from './gateway/settings.ts';
 import type { GatewayState } from './gateway/state.ts';
-import type { RemoteAddress } from './http/client-address.ts';
 import { plainRoutes } from './http/plain-routes.ts';
 import type { PlainRouteOptions } from './http/plain-routes.ts';
 import { handleTunnelRequests } from './http/upgrade-dispatcher.ts';
@@ -68,7 +66,7 @@ export class Gateway {
 
   /** Rejects when the audit file, the store or the key cannot be used; nothing is left open then. */
   static async open(config: Config, log: Log, cluster?: ClusterContext): Promise<Gateway> {
-    const parts = await openParts(config, log);
+    const parts = await openParts(config, log, cluster);
     try {
       const gateway = new Gateway(parts, cluster);
       gateway.#login = await gateway.#openLogin();
@@ -80,7 +78,7 @@ export class Gateway {
   }
 
   private constructor(
-    { settings, state, log, audit, metrics }: GatewayParts,
+    { settings, state, log, audit, metrics, instance, others }: GatewayParts,
     cluster: ClusterContext | undefined,
   ) {
     this.#settings = settings;
@@ -95,14 +93,14 @@ export class Gateway {
       logObserver(log),
       this.#recheck,
     ]);
-    const { instance = newInstanceName(), counter, isWorker = false, peers } = cluster ?? {};
+    const { counter, isWorker = false, peers } = cluster ?? {};
     this.carriers = new HttpCarriers(instance);
     this.#counter = counter;
     this.#peers = peers;
     const { sessions } = this;
     this.resumableTunnels = new ResumableTunnels({ sessions, instance, ...this.config.resume });
     const local = localLocator(this.resumableTunnels);
-    this.#tunnelContext = this.#createTunnelContext(peers ? locateTunnel(instance, local, peers) : local);
+    this.#tunnelContext = this.#createTunnelContext(locateTunnel(instance, local, others));
     state.revocations.onRevoked((revocation, reason) => {
       // The process that has taken over records it, or the supervisor.
       if (!this.#isSuperseded && !isWorker) audit.appendEventually(revocationFields(revocation, reason));
@@ -115,7 +113,7 @@ export class Gateway {
   }
 
   /** By the proxies that are trusted now. */
-  readonly remoteAddress: RemoteAddress = (request) => this.#settings.remoteAddress(request);
+  readonly remoteAddress = (request: IncomingMessage): string => this.#settings.remoteAddress(request);
 
   get config(): Config {
     return this.#settings.config;

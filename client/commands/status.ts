@@ -1,4 +1,4 @@
-import { parseArgs } from 'node:util';
+import { parseArgs } from '../../base/parse-args.ts';
 import { requestAccess } from '../connect/gateway-api.ts';
 import type { ListedSession } from '../connect/gateway-api.ts';
 import { readLastError } from '../errors/report.ts';

@@ -28,6 +28,8 @@ export interface OpenTunnelOptions {
   readonly notify: (line: string) => void;
   /** Aborted when the tunnel is no longer wanted, before it is open. */
   readonly signal?: AbortSignal;
+  /** Called at a SIGHUP during a sign-in, which that does not stop. */
+  readonly onHangup?: () => void;
 }
 
 /** Opens a tunnel to `target` as the settings define it, within 30 s. The caller owns the stream. Throws as `withCredential` and `openTunnel`. */
@@ -108,7 +110,7 @@ export function canSignIn({ asking }: ClientSettings): boolean {
  * Signs in with the browser, or waits for another process that does. A hangup (ssh has lost patience) does not stop the
  * sign-in: the next ssh finds it. Throws as `signInOnce`.
  */
-export async function signInFirst({ settings, egress }: OpenTunnelOptions): Promise<void> {
+export async function signInFirst({ settings, egress, onHangup }: OpenTunnelOptions): Promise<void> {
   const { gateway, asking, paths } = settings;
   const { signInOnce } = await import('../login/login-once.ts');
   await signInOnce({
@@ -118,6 +120,7 @@ export async function signInFirst({ settings, egress }: OpenTunnelOptions): Prom
     device: false,
     browser: asking.browser,
     hangup: 'finish',
+    ...definedOnly({ onHangup }),
     wanted: 'a sign-in',
   });
 }

@@ -50,9 +50,25 @@ export class ClientError extends TunnelError {
   }
 }
 
-/** `error` itself when it is a `TunnelError`, else an `INTERNAL` error of the client. */
+/** What the system can refuse to a program that has no fault: space, files, permissions, or a directory that is gone. */
+const surroundings = new Set(
+  (
+    'EACCES EDQUOT EFBIG EIO EISDIR ELOOP EMFILE ENAMETOOLONG ENFILE ENODEV ENOENT ENOMEM ENOSPC ENOTDIR ENOTEMPTY EPERM ' +
+    'EROFS ESTALE ETXTBSY'
+  ).split(' '),
+);
+
+/**
+ * `error` itself when it is a `TunnelError`; `CONFIG_INVALID` for a refusal of the system that no other code reports; else an
+ * `INTERNAL` error of the client.
+ */
 export function toFailure(error: unknown): TunnelError {
   if (error instanceof TunnelError) return error;
+  const { code, syscall } = (error ?? {}) as NodeJS.ErrnoException;
+  if (error instanceof Error && syscall !== undefined && surroundings.has(code ?? ''))
+    return new ClientError('CONFIG_INVALID', `the system refuses something: ${error.message}`, {
+      cause: error,
+    });
   const what = error instanceof Error ? error.message : String(error);
   return new ClientError('INTERNAL', `this is a bug in postern: ${what}`, { cause: error });
 }
