@@ -36,7 +36,7 @@ export interface RelayStreamOptions extends RelayPeerOptions {
 /**
  * A tunnel that outlives its connections. Carriers are attached and lost; bytes continue where they stopped. Bytes that
  * were written are kept until the peer has acknowledged them; beyond the window, writing waits. The stream finishes when
- * the peer has acknowledged everything, the EOF too. Destroying it with a `TunnelEnded` tells the peer the reason, if there
+ * the peer has acknowledged everything, the EOF too; `endWritten` says that the EOF is in the window. Destroying it with a `TunnelEnded` tells the peer the reason, if there
  * is a carrier to send it on. Errors: `TunnelEnded` where the peer has given a reason, `RelayViolation` where it broke
  * the rules, `ECONNRESET` where it aborted.
  */
@@ -64,8 +64,7 @@ export class RelayStream extends Duplex implements DirectReadable {
     this.#options = options;
     this.#peer = relayPeer(options);
     const { windowBytes, ackThresholdBytes, answersPings, hasEof, throttle } = this.#peer;
-    const relay = new Relay({ windowBytes, peerWindowBytes: windowBytes });
-    this.#relay = relay;
+    const relay = (this.#relay = new Relay({ windowBytes, peerWindowBytes: windowBytes }));
     const maxUnackedBytes = (): number => throttle?.maxUnackedBytes ?? windowBytes;
     this.#writeSide = new WriteSide({ relay, maxUnackedBytes, budget: options.budget });
     this.#acks = new AckScheduler({
@@ -208,6 +207,7 @@ export class RelayStream extends Duplex implements DirectReadable {
   override _final(callback: Release): void {
     if (this.#phase !== 'open') return callback();
     this.#writeSide.end(callback);
+    this.emit('endWritten');
     this.#flush();
     this.#writeSide.finishIfDelivered();
   }
