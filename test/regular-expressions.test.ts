@@ -10,7 +10,7 @@ const exceptions: Readonly<Record<string, string>> = {
   "scripts/unit-tests.mjs /^(?:import|export)(?! type)(?: [^;'\"]*? from)? '([^']+)'|\\bimport\\('([^']+)'\\)/gm":
     'reads the test files of this project',
   'client/egress/pac/pac-functions.ts new RegExp(`^${expression}$`)':
-    'runs in the sandbox of a PAC file, whose own code is no better and is cut off at its deadline',
+    'runs in the sandbox of the PAC file that gives the pattern, within its time limit',
   'server/commands/fill-in.ts new RegExp(':
     'made of the names in our own example files, each escaped; replaces them in files of ours',
 };
