@@ -9,6 +9,21 @@ export interface FailureContext extends ErrorOptions {
   readonly requestId?: string;
   /** What the gateway wants to see in the next request. */
   readonly challenge?: GatewayChallenge;
+  /** Present: nothing has decided about the request, and the same request can succeed in a moment. */
+  readonly interruption?: Interruption;
+}
+
+/** How a request was lost. It says nothing about what the network lets through. */
+export interface Interruption {
+  /**
+   * `lost`: the connection broke, or none came about. `silent`: nothing answered for as long as is waited for an answer.
+   * `unavailable`: a server answered that it cannot answer now, as servers do while the one behind them restarts.
+   */
+  readonly how: 'lost' | 'silent' | 'unavailable';
+  /** How often the request can be repeated at most; absent: as time allows. */
+  readonly repeats?: number;
+  /** The field `Retry-After`, in milliseconds. */
+  readonly retryAfterMs?: number;
 }
 
 /** The fields of a response that matter for the next DPoP proof. */
@@ -24,12 +39,14 @@ export class ClientError extends TunnelError {
   readonly hint: string | undefined;
   readonly requestId: string | undefined;
   readonly challenge: GatewayChallenge | undefined;
+  readonly interruption: Interruption | undefined;
 
   constructor(code: TunnelErrorCode, message: string, context: FailureContext = {}) {
     super(code, message, context);
     this.hint = context.hint;
     this.requestId = context.requestId;
     this.challenge = context.challenge;
+    this.interruption = context.interruption;
   }
 }
 
