@@ -40,8 +40,9 @@ async function echo(
   mkdirSync(join(directory, 'empty'));
   writeFileSync(join(directory, 'file'), '');
   const argv = [process.execPath, main, 'connect', `--gateway=http://127.0.0.1:${port}/ssh/`, 'box'];
-  const [program, ...args] = asRoot && uid === undefined ? ['unshare', '-m', 'sh'] : ['sh'];
-  const child = spawn(program!, [...args, '-c', `${shell} && exec "$@"`, 'sh', ...argv], {
+  const [program, ...args] =
+    asRoot && uid === undefined ? (['unshare', '-m', 'sh'] as const) : (['sh'] as const);
+  const child = spawn(program, [...args, '-c', `${shell} && exec "$@"`, 'sh', ...argv], {
     cwd: directory,
     env: {
       PATH: process.env['PATH'],
@@ -72,7 +73,7 @@ describe('postern connect', { concurrency: 3 }, () => {
       { skip },
       async (t) => {
         const { code, stdout, stderr } = await echo(t, name);
-        if (isRefused) assert.match(`${code} ${stderr}`, /^78 .*ENAMETOOLONG \(CONFIG_INVALID\)/);
+        if (isRefused) assert.match(`${String(code)} ${stderr}`, /^78 .*ENAMETOOLONG \(CONFIG_INVALID\)/);
         else assert.deepEqual([code, stdout, stderr], [0, 'hello', '']);
       },
     );
