@@ -67,7 +67,8 @@ user name and password come from the proxy URL, from POSTERN_PROXY_USER and
 POSTERN_PROXY_PASSWORD, from the system keychain, or from a prompt.
 
 Exit codes: 0 the session has ended, 2 usage, 69 gateway or target unavailable,
-75 temporary, 77 not signed in or denied, 78 configuration, 1 anything else.
+74 the output cannot be written, 75 temporary, 77 not signed in or denied,
+78 configuration, 1 anything else.
 `,
   login: `postern login https://gw.example/ssh/
 
