@@ -74,21 +74,22 @@ class Balancer {
   }
 }
 
+function open(port: number, tokenFile: string): Promise<Duplex> {
+  return relay.open(
+    {
+      gateway: new URL(`http://127.0.0.1:${port}/ssh/`),
+      target: { host: 'echo', port: 22 },
+      token: new Secret(readFileSync(tokenFile, 'utf8').trim()),
+    },
+    direct,
+    AbortSignal.timeout(60_000),
+  );
+}
+
 describe('two gateways behind one balancer', () => {
   let echo: Awaited<ReturnType<typeof startEcho>>;
   before(async () => (echo = await startEcho()));
   after(() => echo.close());
-
-  const open = (port: number, tokenFile: string): Promise<Duplex> =>
-    relay.open(
-      {
-        gateway: new URL(`http://127.0.0.1:${port}/ssh/`),
-        target: { host: 'echo', port: 22 },
-        token: new Secret(readFileSync(tokenFile, 'utf8').trim()),
-      },
-      direct,
-      AbortSignal.timeout(60_000),
-    );
 
   it('keep a session whose client comes back to the other one first', async () => {
     const targets = { echo: `127.0.0.1:${echo.port}` };
