@@ -1,4 +1,4 @@
-import type { Server } from 'node:http';
+import type { IncomingMessage, Server } from 'node:http';
 import type { FastifyInstance } from 'fastify';
 import type { KillRequest } from './admin/control.ts';
 import { endSessions, killSessions } from './admin/kill.ts';
@@ -22,7 +22,6 @@ import { PolicyRecheck } from './gateway/recheck.ts';
 import { buildSettings } from './gateway/settings.ts';
 import type { GatewaySettings } from './gateway/settings.ts';
 import type { GatewayState } from './gateway/state.ts';
-import type { RemoteAddress } from './http/client-address.ts';
 import { plainRoutes } from './http/plain-routes.ts';
 import type { PlainRouteOptions } from './http/plain-routes.ts';
 import { handleTunnelRequests } from './http/upgrade-dispatcher.ts';
@@ -114,7 +113,7 @@ export class Gateway {
   }
 
   /** By the proxies that are trusted now. */
-  readonly remoteAddress: RemoteAddress = (request) => this.#settings.remoteAddress(request);
+  readonly remoteAddress = (request: IncomingMessage): string => this.#settings.remoteAddress(request);
 
   get config(): Config {
     return this.#settings.config;

@@ -19,6 +19,7 @@ import type { TunnelCount, TunnelLimiter } from './policy/limits.ts';
 import type { Grant, Policy } from './policy/policy.ts';
 import type { TunnelHandle, TunnelLocator } from './resume/tunnel-locator.ts';
 import type { Offer, PendingRequest, ResumeOffer } from './session/offer.ts';
+import { endForClient } from './session/end-words.ts';
 import { drainingError, reasonOf, refuseOffer } from './session/refuse-offer.ts';
 import type { Session, Sessions } from './session/sessions.ts';
 
@@ -111,7 +112,9 @@ async function establish(
 
 /** Copies bytes until the tunnel ends, for at most `sessionMs`, and accounts for them. */
 async function runTunnel({ session, client, target, count }: OpenTunnel, sessionMs: number): Promise<void> {
-  const end = await bridgeFor(sessionMs, session, () => bridge(client, target, session.signal));
+  const end = await bridgeFor(sessionMs, session, () =>
+    bridge(client, target, session.signal, (reason) => endForClient(reason, session.why)),
+  );
   const lost = end === 'CLIENT_LOST' ? client.errored?.message : undefined;
   session.end(end, {
     bytesFromClient: target.bytesWritten,

@@ -6,6 +6,7 @@ import { controlApp } from './admin/control.ts';
 import type { PeerControl, KillRequest } from './admin/control.ts';
 import { listen, removeSocketFile } from './listener/listen.ts';
 import { guardPaths } from './http/path-guard.ts';
+import { operatorKillReason } from './session/end-words.ts';
 
 export interface PosternOptions {
   /** The path of a `postern.yaml`, or its content as an object. */
@@ -44,9 +45,17 @@ export async function postern(app: FastifyInstance, options: PosternOptions): Pr
 export function controlOf(gateway: Gateway, peers?: PeerControl): FastifyInstance {
   const here = {
     sessions: () => gateway.sessions.records(),
-    kill: (request: KillRequest) => gateway.kill(request),
+    kill: (request: KillRequest) => gateway.kill(byOperator(request)),
   };
-  return controlApp(here, peers);
+  const there = peers && {
+    sessions: () => peers.sessions(),
+    kill: (request: KillRequest) => peers.kill(byOperator(request)),
+  };
+  return controlApp(here, there);
+}
+
+function byOperator(request: KillRequest): KillRequest {
+  return { ...request, reason: operatorKillReason(request.reason) };
 }
 
 /** Serves an open gateway in an app that is mounted at its prefix, and closes it with the app. */

@@ -10,7 +10,7 @@ import type { DirectReadable } from './zero-copy/direct-reads.ts';
 import { everyInterval, keepAliveMs } from './keep-alive.ts';
 import { joined } from './zero-copy/pooled-reads.ts';
 import type { Sink } from './zero-copy/pooled-reads.ts';
-import { TunnelEnded, tunnelEnded } from './tunnel-ended.ts';
+import { TunnelEnded, endText, receivedEnd } from './tunnel-ended.ts';
 
 export interface CapsuleStreamOptions {
   readonly keepAliveMs?: number;
@@ -90,7 +90,7 @@ class CapsuleStream extends Duplex implements DirectReadable {
 
   override _destroy(error: Error | null, callback: Release): void {
     this.#stopBeating();
-    if (error instanceof TunnelEnded) abortAfter(reasonCapsule(error.reason), this.#socket);
+    if (error instanceof TunnelEnded) abortAfter(reasonCapsule(error.reason, endText(error)), this.#socket);
     else if (error || !this.#decoder.ended || !this.writableFinished) abort(this.#socket);
     else closeGently(this.#socket);
     callback(error);
@@ -114,7 +114,7 @@ class CapsuleStream extends Duplex implements DirectReadable {
           bytes = joined(bytes, event.bytes);
           useful += event.bytes.length;
         } else if (event.kind === 'reason') {
-          if (this.#hearsReasons) this.destroy(tunnelEnded(event.reason));
+          if (this.#hearsReasons) this.destroy(receivedEnd(event.reason, event.text));
         } else {
           if (bytes) this.#pass(bytes, noRelease);
           bytes = undefined;

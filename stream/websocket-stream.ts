@@ -11,7 +11,7 @@ import { joined } from './zero-copy/pooled-reads.ts';
 import { usesZeroCopy } from './zero-copy/setting.ts';
 import { maxMessageBytes, readMessages, writeMessages } from './zero-copy/websocket-data.ts';
 import type { Sink } from './zero-copy/pooled-reads.ts';
-import { TunnelEnded, tunnelEnded } from './tunnel-ended.ts';
+import { TunnelEnded, endText, receivedEnd } from './tunnel-ended.ts';
 import { isOfPrograms, onceClosed } from './websocket-close.ts';
 
 /** The subprotocol in which an empty binary message is the sender's EOF. */
@@ -71,9 +71,9 @@ class WebSocketStream extends Duplex implements DirectReadable {
     socket.on('message', (data: Buffer, isBinary: boolean) => this.#receive(data, isBinary));
     socket.on('pong', () => (this.#unanswered = 0));
     socket.on('error', (error) => this.destroy(error));
-    onceClosed(socket, isOfPrograms, (code) => {
+    onceClosed(socket, isOfPrograms, (code, text) => {
       this.#peerHasClosed = code !== 1006;
-      this.#connectionEnded(code);
+      this.#connectionEnded(code, text);
     });
     socket.pause();
   }
@@ -130,8 +130,8 @@ class WebSocketStream extends Duplex implements DirectReadable {
     callback(error);
   }
 
-  #closeBecause({ reason }: TunnelEnded): void {
-    this.#socket.close(endReasons[reason].closeCode, reason);
+  #closeBecause(end: TunnelEnded): void {
+    this.#socket.close(endReasons[end.reason].closeCode, endText(end));
     afterReason(this.#socket, () => this.#socket.terminate());
   }
 
@@ -169,13 +169,13 @@ class WebSocketStream extends Duplex implements DirectReadable {
     this.destroy(new Error(`the peer sent ${what}`));
   }
 
-  #connectionEnded(code: number): void {
+  #connectionEnded(code: number, text: string): void {
     // 1005: a Close frame without a code.
     const isOrderly =
       this.#reading === 'ended' || (this.#eof === 'close' && (code === 1000 || code === 1005));
     if (!isOrderly) {
       const reason = this.#hearsReasons ? reasonOfCloseCode(code) : undefined;
-      return void this.destroy(reason ? tunnelEnded(reason) : connectionReset());
+      return void this.destroy(reason ? receivedEnd(reason, text) : connectionReset());
     }
     this.#stopBeating();
     this.#receiveEnd();

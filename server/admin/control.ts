@@ -4,6 +4,7 @@ import { z } from 'zod';
 import { withDeadline } from '../../base/deadline.ts';
 import { definedOnly } from '../../base/defined-only.ts';
 import { formatTarget } from '../../protocol/target.ts';
+import { defaultKillReason } from '../session/end-words.ts';
 import type { SessionRecord } from '../session/sessions.ts';
 
 /** A session as `postern-gateway sessions` shows it. Times are milliseconds since the epoch. */
@@ -80,7 +81,7 @@ const killRequest = z
     keyThumbprint: text.optional(),
     /** Nothing that was issued to the subject before now is trusted any more. */
     revoke: z.boolean().default(false),
-    reason: z.string().max(300).default('ended by the operator'),
+    reason: z.string().max(300).default(defaultKillReason),
   })
   .refine(
     ({ sessions, subject, target, tokenId, keyThumbprint }) =>

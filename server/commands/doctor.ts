@@ -1,6 +1,6 @@
 import { X509Certificate } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
-import { parseArgs } from 'node:util';
+import { parseArgs } from '../../base/parse-args.ts';
 import { pemCertificates } from '../../base/pem.ts';
 import { findingStyle, formatFinding, plainer, toJsonFinding } from '../../diagnostics/render.ts';
 import { firstError } from '../../diagnostics/finding.ts';

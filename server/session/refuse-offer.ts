@@ -3,6 +3,7 @@ import { TunnelError, toTunnelError } from '../../protocol/errors.ts';
 import type { Challenge } from '../auth/authenticator.ts';
 import type { MinimumDelay } from '../auth/minimum-delay.ts';
 import { revokedError } from '../auth/token-refusal.ts';
+import { endForClient } from './end-words.ts';
 import type { PendingRequest } from './offer.ts';
 import type { Session } from './sessions.ts';
 
@@ -23,7 +24,7 @@ export async function refuseOffer(
 ): Promise<void> {
   if (offer.signal.aborted) return session.end('CLIENT_GONE');
   const refusal = session.signal.aborted
-    ? endedBeforeAnswer(session.signal.reason as EndReason)
+    ? endedBeforeAnswer(session.signal.reason as EndReason, session.why)
     : toTunnelError(error);
   if (needsMinimumDelay(refusal)) await minimumDelay.over;
   offer.reject(refusal, challenge);
@@ -42,9 +43,9 @@ function needsMinimumDelay({ code, facts }: TunnelError): boolean {
 }
 
 /** The refusal of an offer whose session the gateway has ended before the answer. */
-function endedBeforeAnswer(reason: EndReason): TunnelError {
+function endedBeforeAnswer(reason: EndReason, why: string | undefined): TunnelError {
   if (reason === 'REVOKED') return revokedError();
-  if (reason === 'KILLED') return new TunnelError('TUNNEL_KILLED', 'the operator has ended this session');
+  if (reason === 'KILLED') return new TunnelError('TUNNEL_KILLED', endForClient(reason, why).message);
   if (reason === 'POLICY')
     return new TunnelError('TARGET_DENIED', 'you are not allowed to reach this target');
   return drainingError();

@@ -2,7 +2,7 @@ import { endReasons, reasonOfCloseCode } from '../../protocol/end-reason.ts';
 import { relayCloseCodes } from '../../protocol/relay-frame.ts';
 import type { Carrier, CarrierEnd } from '../carrier.ts';
 import { connectionReset } from '../close.ts';
-import { TunnelEnded, tunnelEnded } from '../tunnel-ended.ts';
+import { TunnelEnded, endText, receivedEnd } from '../tunnel-ended.ts';
 
 /** The close code of `postern.relay.v1` for a tunnel that was aborted and must not be resumed. */
 export const abortedCloseCode = 4410;
@@ -68,7 +68,7 @@ export function closeReasonFor(
   error: Error | null,
   { isOrderly, peer }: { readonly isOrderly: boolean; readonly peer: RelayPeer },
 ): CloseReason {
-  if (error instanceof TunnelEnded) return [endReasons[error.reason].closeCode, error.reason];
+  if (error instanceof TunnelEnded) return [endReasons[error.reason].closeCode, endText(error)];
   return isOrderly ? [1000, ''] : peer.abortReason;
 }
 
@@ -78,7 +78,7 @@ export function outcomeOf(end: CarrierEnd, peer: RelayPeer): Error | 'peerClosed
   if (end.how !== 'closed') return 'detached';
   if (!peer.hasEof) return 'peerClosed';
   const reason = reasonOfCloseCode(end.code);
-  if (reason) return peer.givesReasons ? tunnelEnded(reason) : connectionReset();
+  if (reason) return peer.givesReasons ? receivedEnd(reason, end.reason) : connectionReset();
   return isFinal(end.code) ? connectionReset() : 'detached';
 }
 

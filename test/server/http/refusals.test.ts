@@ -8,13 +8,14 @@ import type { RunningGateway } from '../support/gateway-app.ts';
 import { codeOf, dial, exchange, statusOf } from '../support/gateway-parts.ts';
 import { upgradeHead, webSocketFields } from '../support/peers.ts';
 
+const head = (target: string, fields = ''): string =>
+  `GET ${target} HTTP/1.1\r\nHost: gw.example\r\nConnection: close\r\n${fields}\r\n`;
+
 describe('the public server', () => {
   let gateway: RunningGateway;
   before(async () => (gateway = await startGatewayApp()));
   after(() => gateway.close());
 
-  const head = (target: string, fields = ''): string =>
-    `GET ${target} HTTP/1.1\r\nHost: gw.example\r\nConnection: close\r\n${fields}\r\n`;
   const browser = 'Accept: text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8\r\n';
 
   for (const [target, status, words] of [

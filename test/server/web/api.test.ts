@@ -26,6 +26,21 @@ interface Reply {
   readonly body: Record<string, unknown>;
 }
 
+/** A token with these claims, signed with the sign-in's own key as an access token. */
+async function signed(storeFile: string, claims: JWTPayload): Promise<string> {
+  const store = await openSqliteStore(storeFile);
+  try {
+    const keys = await openSigningKeys(store);
+    keys.close();
+    const [jwk] = keys.current;
+    return await new SignJWT(claims)
+      .setProtectedHeader({ alg: 'ES256', typ: 'at+jwt', kid: jwk.kid! })
+      .sign(createPrivateKey({ key: jwk, format: 'jwk' }));
+  } finally {
+    await store.close();
+  }
+}
+
 describe('the API', () => {
   let gateway: TestGateway;
   let key: TestKey;
@@ -67,8 +82,8 @@ describe('the API', () => {
 
   function audited(event: string): Record<string, unknown>[] {
     return readFileSync(join(gateway.folder, 'audit.jsonl'), 'utf8')
-      .trim()
       .split('\n')
+      .filter((line) => line !== '')
       .map((line) => JSON.parse(line) as Record<string, unknown>)
       .filter((record) => record['event'] === event);
   }
@@ -127,21 +142,6 @@ describe('the API', () => {
   });
 
   describe('takes access tokens only:', () => {
-    /** A token with these claims, signed with the sign-in's own key as an access token. */
-    async function signed(claims: JWTPayload): Promise<string> {
-      const store = await openSqliteStore(gateway.storeFile);
-      try {
-        const { current, close } = await openSigningKeys(store);
-        close();
-        const [jwk] = current;
-        return await new SignJWT(claims)
-          .setProtectedHeader({ alg: 'ES256', typ: 'at+jwt', kid: jwk.kid! })
-          .sign(createPrivateKey({ key: jwk as never, format: 'jwk' }));
-      } finally {
-        await store.close();
-      }
-    }
-
     it('an ID token is none', async () => {
       assert.equal((await ask('api/access')).status, 200);
       assert.equal((await ask('api/access', { token: tokens.id_token! })).status, 401);
@@ -149,9 +149,13 @@ describe('the API', () => {
 
     it('neither is one with the type of an access token', async () => {
       const access = decodeJwt(tokens.access_token);
-      assert.equal((await ask('api/access', { token: await signed(access) })).status, 200);
+      assert.equal((await ask('api/access', { token: await signed(gateway.storeFile, access) })).status, 200);
       const id = { ...decodeJwt(tokens.id_token!), cnf: access['cnf'], sid: access['sid'] };
-      const token = await signed({ ...id, auth_time: access['auth_time'], groups: ['dev'] });
+      const token = await signed(gateway.storeFile, {
+        ...id,
+        auth_time: access['auth_time'],
+        groups: ['dev'],
+      });
       const { status, body } = await ask('api/access', { token });
       assert.deepEqual([status, body['code']], [401, 'TOKEN_INVALID']);
     });
