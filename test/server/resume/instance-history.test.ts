@@ -19,14 +19,16 @@ import { startEcho } from '../support/gateway-parts.ts';
 
 const scratch = openScratch();
 
+async function codeFor(history: InstanceHistory, name: string): Promise<string> {
+  return (await history.refusal(name)).code;
+}
+
 describe('InstanceHistory', () => {
   it('tells the processes of one gateway from those of others, and of no gateway', async () => {
     const store = await openSqliteStore(scratch.path('history.db'));
     const [one, other] = [new InstanceHistory(store, '/one.sock'), new InstanceHistory(store, '/other.sock')];
     await one.remember(['aaaaaaaa', 'bbbbbbbb']);
     await other.remember(['cccccccc']);
-    const codeFor = async (history: InstanceHistory, name: string): Promise<string> =>
-      (await history.refusal(name)).code;
     assert.equal(await codeFor(one, 'aaaaaaaa'), 'TUNNEL_GONE');
     assert.equal(await codeFor(one, 'bbbbbbbb'), 'TUNNEL_GONE');
     assert.equal(await codeFor(one, 'cccccccc'), 'TUNNEL_UNREACHABLE');
