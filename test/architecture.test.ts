@@ -118,8 +118,9 @@ const rules: Readonly<
     planted: {
       'server/dial/planted.ts': "signal.addEventListener('abort', stop);",
       'client/os/planted.ts': 'timingSafeEqual(a, b);',
+      'server/web/planted.ts': 'log.info({ client: request.ip });',
     },
-    says: /^(?:server\/dial\/planted\.ts: see base\/deadline|client\/os\/planted\.ts: see base\/constant-time)\.ts$/,
+    says: /^(?:server\/dial\/planted\.ts: see base\/deadline|client\/os\/planted\.ts: see base\/constant-time|server\/web\/planted\.ts: see server\/http\/client-address)\.ts$/,
   },
   'comments name their actors': {
     rule: actorsHaveNames,

@@ -168,9 +168,11 @@ export const internalsHaveOneRoom: Rule = (files) =>
 const homes: readonly (readonly [found: RegExp, home: string])[] = [
   [/addEventListener\(\s*'abort'/, 'base/deadline.ts'],
   [/\btimingSafeEqual\b/, 'base/constant-time.ts'],
+  // Fastify's reading of the client's address is another one than that of tunnels.
+  [/\brequest\.ips?\b|\btrustProxy\b/, 'server/http/client-address.ts'],
 ];
 
-/** Rule 7: one deadline helper, nothing else listens to signals; one comparison in constant time. */
+/** Rule 7: one deadline helper, nothing else listens to signals; one comparison in constant time; one reading of a client's address. */
 export const helpersHaveOneHome: Rule = (files) =>
   files.flatMap(({ file, code }) =>
     homes
