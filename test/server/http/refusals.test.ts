@@ -1,6 +1,7 @@
 // How the public server refuses what is no request for a tunnel: for people, for programs, and in its own records.
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
+import { request } from 'node:http';
 import { after, before, describe, it } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 import { startGatewayApp } from '../support/gateway-app.ts';
@@ -148,5 +149,40 @@ describe('the public server', () => {
         assert.equal(codeOf(await exchange(gateway.port, request)), 'ORIGIN_DENIED');
       });
     }
+  });
+});
+
+describe('the client of a request', () => {
+  /** The client that the log names for a request that is refused, which comes from a proxy. */
+  async function clientOf(gateway: RunningGateway, forwarded: string): Promise<unknown> {
+    const where = gateway.port === 0 ? { socketPath: gateway.socketFile } : { port: gateway.port };
+    const asking = request({
+      ...where,
+      path: '/ssh/api/access',
+      agent: false,
+      headers: { host: 'gw.example', 'x-forwarded-for': forwarded },
+    }).end();
+    const [response] = (await once(asking, 'response')) as [import('node:http').IncomingMessage];
+    response.resume();
+    const id = response.headers['x-request-id'];
+    return gateway.lines.find((line) => line['request'] === id)?.['client'];
+  }
+
+  it('follows the list of trusted proxies, also when a reload changes it', async () => {
+    const gateway = await startGatewayApp();
+    assert.equal(await clientOf(gateway, '203.0.113.5'), '127.0.0.1');
+    await gateway.reload({ trustedProxies: ['127.0.0.0/8'] });
+    assert.equal(await clientOf(gateway, '203.0.113.5'), '203.0.113.5');
+    assert.equal(await clientOf(gateway, '203.0.113.5, nonsense'), '127.0.0.1');
+    await gateway.reload({ trustedProxies: ['10.0.0.0/8'] });
+    assert.equal(await clientOf(gateway, '203.0.113.5'), '127.0.0.1');
+    await gateway.close();
+  });
+
+  it('is known on a unix socket too', async () => {
+    const gateway = await startGatewayApp({ trustedProxies: ['127.0.0.0/8'] }, undefined, { isUnix: true });
+    assert.equal(await clientOf(gateway, '203.0.113.5'), '203.0.113.5');
+    assert.equal(await clientOf(gateway, 'nonsense'), '127.0.0.1');
+    await gateway.close();
   });
 });
