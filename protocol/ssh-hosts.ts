@@ -12,7 +12,7 @@ const defaultPort = 22;
  */
 export function readSshHost(text: string): SshHost | undefined {
   const [, name, address, port] =
-    /^(?:([A-Za-z0-9.*?][A-Za-z0-9.*?-]{0,252})|\[([0-9A-Fa-f:.]{2,45})\])(?::(\d{1,5}|\*))?$/.exec(text) ??
+    /^(?:([\w.*?][\w.*?-]{0,252})|\[([0-9A-Fa-f:.]{2,45})\])(?::(\d{1,5}|\*))?$/.exec(text) ??
     [];
   const host = name ?? address;
   const number = port === undefined || port === '*' ? defaultPort : Number(port);

@@ -9,7 +9,6 @@ import { reloadKeyFile } from './auth/remembered-key.ts';
 import { appliesTo } from './auth/revocations.ts';
 import { locateTunnel } from './cluster/peers.ts';
 import type { Peers } from './cluster/peers.ts';
-import { newInstanceName } from './cluster/runtime-directory.ts';
 import type { Config } from './config/config.ts';
 import { HttpCarriers } from './entry/http-carrier.ts';
 import { plainEntries, requestEntries } from './entry/index.ts';
@@ -67,7 +66,7 @@ export class Gateway {
 
   /** Rejects when the audit file, the store or the key cannot be used; nothing is left open then. */
   static async open(config: Config, log: Log, cluster?: ClusterContext): Promise<Gateway> {
-    const parts = await openParts(config, log);
+    const parts = await openParts(config, log, cluster);
     try {
       const gateway = new Gateway(parts, cluster);
       gateway.#login = await gateway.#openLogin();
@@ -79,7 +78,7 @@ export class Gateway {
   }
 
   private constructor(
-    { settings, state, log, audit, metrics }: GatewayParts,
+    { settings, state, log, audit, metrics, instance, others }: GatewayParts,
     cluster: ClusterContext | undefined,
   ) {
     this.#settings = settings;
@@ -94,14 +93,14 @@ export class Gateway {
       logObserver(log),
       this.#recheck,
     ]);
-    const { instance = newInstanceName(), counter, isWorker = false, peers } = cluster ?? {};
+    const { counter, isWorker = false, peers } = cluster ?? {};
     this.carriers = new HttpCarriers(instance);
     this.#counter = counter;
     this.#peers = peers;
     const { sessions } = this;
     this.resumableTunnels = new ResumableTunnels({ sessions, instance, ...this.config.resume });
     const local = localLocator(this.resumableTunnels);
-    this.#tunnelContext = this.#createTunnelContext(peers ? locateTunnel(instance, local, peers) : local);
+    this.#tunnelContext = this.#createTunnelContext(locateTunnel(instance, local, others));
     state.revocations.onRevoked((revocation, reason) => {
       // The process that has taken over records it, or the supervisor.
       if (!this.#isSuperseded && !isWorker) audit.appendEventually(revocationFields(revocation, reason));

@@ -113,14 +113,16 @@ const rules: Readonly<
     planted: { 'server/dial/planted.ts': 'socket._handle.readStop();' },
     says: /^server\/dial\/planted\.ts: \._handle$/,
   },
-  'deadlines, abort listeners and constant-time comparisons have one home each': {
+  'deadlines, abort listeners, constant-time comparisons, options and directories have one home each': {
     rule: helpersHaveOneHome,
     planted: {
       'server/dial/planted.ts': "signal.addEventListener('abort', stop);",
       'client/os/planted.ts': 'timingSafeEqual(a, b);',
       'server/web/planted.ts': 'log.info({ client: request.ip });',
+      'server/commands/planted.ts': "import { parseArgs } from 'node:util';",
+      'server/net/planted.ts': 'mkdirSync(a, { recursive: true });',
     },
-    says: /^(?:server\/dial\/planted\.ts: see base\/deadline|client\/os\/planted\.ts: see base\/constant-time|server\/web\/planted\.ts: see server\/http\/client-address)\.ts$/,
+    says: /^(?:server\/dial\/planted\.ts: see base\/deadline|client\/os\/planted\.ts: see base\/constant-time|server\/commands\/planted\.ts: see base\/parse-args|server\/net\/planted\.ts: see client\/os\/files|server\/web\/planted\.ts: see server\/http\/client-address)\.ts$/,
   },
   'comments name their actors': {
     rule: actorsHaveNames,

@@ -8,7 +8,7 @@ export function checkPattern(pattern: string): string {
   if (!pattern.startsWith('[') && readSshHost(pattern)) return pattern;
   throw new ClientError(
     'USAGE',
-    `${quote(pattern)} is not a host pattern: use letters, digits, - . * and ?, then nothing or :port`,
+    `${quote(pattern)} is not a host pattern: use letters, digits, - _ . * and ?, then nothing or :port`,
     {
       hint: 'postern setup --help',
     },

@@ -143,4 +143,8 @@ export const workerNotice = z.union([
 export type WorkerNotice = z.output<typeof workerNotice>;
 
 /** `GET /gateway` on the control socket: which gateway the process is of. */
-export const gatewayDescription = z.object({ publicUrl: z.string() });
+export const gatewayDescription = z.object({
+  publicUrl: z.string(),
+  /** Not of a process of an older version. */
+  generation: z.number().exactOptional(),
+});

@@ -5,6 +5,8 @@ import { TunnelError, isTunnelErrorCode } from '../../protocol/errors.ts';
 import type { ProcessMetrics } from '../telemetry/metrics-aggregator.ts';
 import type { Carried, PeerCarriers } from '../entry/http.ts';
 import type { KillRequest, ListedSessions, PeersKilled, SessionView } from '../admin/control.ts';
+import { instanceOf } from '../resume/instance-history.ts';
+import type { InstanceHistory } from '../resume/instance-history.ts';
 import type { DetachedScope } from '../policy/limits.ts';
 import type { DetachedTunnel } from '../resume/displacement.ts';
 import { tunnelNotFound } from '../resume/tunnel-locator.ts';
@@ -45,6 +47,7 @@ export class Peers implements TunnelLocator, PeerCarriers {
   readonly handoff = new ConnectionHandoff();
   readonly #directory: RuntimeDirectory;
   readonly #name: string;
+  #history: InstanceHistory | undefined;
   #describe = (instance: string): string => `process ${instance}`;
 
   /** `name`: the instance name of this process. */
@@ -55,10 +58,10 @@ export class Peers implements TunnelLocator, PeerCarriers {
 
   /**
    * The tunnel of another process, which the `sid` names. Rejects with the refusal of that process, with `TUNNEL_GONE`
-   * when there is no such process, and with `TUNNEL_UNREACHABLE` when it does not answer.
+   * when it has ended, and with `TUNNEL_UNREACHABLE` when it does not answer, or is not one of this gateway.
    */
   async find(sid: string, owner: TunnelOwner): Promise<TunnelHandle> {
-    const [name = ''] = sid.split('.', 1);
+    const name = instanceOf(sid);
     const socket = this.#directory.socketOf(name);
     if (socket === undefined || name === this.#name) throw tunnelNotFound();
     const response = await this.#request(socket, '/find', { sid, holder: toOwnerMessage(owner) });
@@ -104,6 +107,13 @@ export class Peers implements TunnelLocator, PeerCarriers {
   /** Has them end the tunnels that the settings of this text no longer allow. Those of an older version do not. */
   async recheck(text: string): Promise<void> {
     await this.#requestAll('/recheck', { text });
+  }
+
+  /** Has it know which processes were ones of this gateway, and adds to them itself and those that are there. */
+  async rememberIn(history: InstanceHistory): Promise<void> {
+    this.#history = history;
+    const others = await this.#directory.others(this.#name);
+    await history.remember([...others.map((socket) => this.#directory.nameOf(socket)), this.#name]);
   }
 
   /** Has messages for people name the processes by more than their instance names. */
@@ -186,7 +196,8 @@ export class Peers implements TunnelLocator, PeerCarriers {
     } catch (cause) {
       const { code } = cause as NodeJS.ErrnoException;
       if (code === 'ECONNREFUSED') await this.#directory.remove(socket);
-      if (code === 'ECONNREFUSED' || code === 'ENOENT') throw tunnelNotFound();
+      if (code === 'ECONNREFUSED' || code === 'ENOENT')
+        throw (await this.#history?.refusal(this.#directory.nameOf(socket))) ?? tunnelNotFound();
       throw unreachable(cause);
     }
   }

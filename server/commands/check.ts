@@ -1,4 +1,4 @@
-import { parseArgs } from 'node:util';
+import { parseArgs } from '../../base/parse-args.ts';
 import { requestJson } from '../cluster/peer-client.ts';
 import { gatewayDescription } from '../cluster/peer-messages.ts';
 import { loadKeyFile } from '../auth/gateway-key.ts';

@@ -63,6 +63,7 @@ export class GatewayProcess {
   readonly #app: FastifyInstance | undefined;
   readonly #public: PublicListener;
   readonly #listeners: Listeners;
+  #generation = 0;
 
   private constructor(parts: GatewayProcessParts) {
     const { log, gateway, cluster } = parts;
@@ -121,16 +122,18 @@ export class GatewayProcess {
   async run(): Promise<string> {
     const { supervisor, directory, peers } = this.#cluster;
     onHangUp(() => this.#onHangUp());
-    onUpgrade(this.#log, () =>
-      this.#listeners.areOpen ? startSuccessor(this.#public.sockets, this.#env) : undefined,
-    );
+    onUpgrade(this.#log, {
+      start: () => (this.#listeners.areOpen ? startSuccessor(this.#public.sockets, this.#env) : undefined),
+      takenOver: this.#listeners.stoppedAccepting,
+    });
     const signal = stopSignal(this.#log, () => supervisor?.kill());
     // Before all else: `/readyz` says so at once.
     void signal.then(() => this.#gateway.stop());
     // Workers of an old generation hear it from no other process.
     void signal.then(() => (this.#listeners.areOpen ? undefined : supervisor?.stop(this.#stopMs)));
     try {
-      await openOrTakeOver(this.#listeners, { config: this.#config, directory, peers });
+      this.#generation = await openOrTakeOver(this.#listeners, { config: this.#config, directory, peers });
+      this.#gateway.metrics.setGeneration(this.#generation);
     } catch (error) {
       await this.#close();
       throw error;
@@ -227,6 +230,7 @@ export class GatewayProcess {
         admin: describeListenSpec(admin),
         publicUrl: publicUrl.href,
         instance,
+        generation: this.#generation,
         ...(supervisor && { workers }),
       },
       'listening',
@@ -237,8 +241,12 @@ export class GatewayProcess {
     const { peers, supervisor } = this.#cluster;
     peers.describeBy((name) => supervisor?.describe(name) ?? `process ${name}`);
     const control = controlOf(this.#gateway, peers);
+    const generation = (): number => this.#generation;
     takeoverRoutes(control, {
       publicUrl: this.#config.publicUrl,
+      get generation() {
+        return generation();
+      },
       stopAccepting: () => this.#listeners.stopAccepting(),
     });
     return control;
@@ -247,6 +255,7 @@ export class GatewayProcess {
   #adminApp(): FastifyInstance {
     const { supervisor } = this.#cluster;
     return adminApp({
+      generation: () => this.#generation,
       notReadyReasons: async () => [
         ...this.#gateway.notReadyReasons,
         ...(supervisor?.notReadyReasons() ?? []),

@@ -104,7 +104,7 @@ async function folderProblem(folder: string): Promise<string | undefined> {
 
 async function controlProblem(path: string): Promise<string | undefined> {
   if (Buffer.byteLength(`${path}${instanceSocket}`) > maxSocketPathBytes)
-    return `${path} is too long: with ${instanceSocket} it has to be at most ${maxSocketPathBytes} bytes`;
+    return `${path} is too long: the sockets below it end in ${instanceSocket}, and the path of a unix socket is at most ${maxSocketPathBytes} bytes`;
   const folder = await folderProblem(dirname(path));
   if (folder !== undefined)
     return `cannot create ${path}.d: ${folder}. Under systemd set control: unix:/var/lib/postern/control.sock`;

@@ -1,4 +1,4 @@
-import { parseArgs } from 'node:util';
+import { parseArgs } from '../../base/parse-args.ts';
 import { quote } from '../../protocol/target.ts';
 import { defaultConfigFile, loadConfig } from '../config/load.ts';
 import type { ListedSessions, SessionView } from '../admin/control.ts';

@@ -1,5 +1,5 @@
 import { access } from 'node:fs/promises';
-import { parseArgs } from 'node:util';
+import { parseArgs } from '../../base/parse-args.ts';
 import { InvalidTokenError, readIdentity } from '../auth/jwt/claims.ts';
 import { issueToken, loadKeyFile, openKeyFile, ownAudience, ownMaxLifetimeMs } from '../auth/gateway-key.ts';
 import type { SigningKey } from '../auth/gateway-key.ts';

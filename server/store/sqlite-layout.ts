@@ -12,6 +12,7 @@ const locations: Readonly<Record<Exclude<TableName, `oidc.${string}`>, Location>
   revocations: { name: 'revocations', prefix: '' },
   tickets: { name: 'tickets', prefix: '' },
   gatewayKey: { name: 'gatewayKey', prefix: '' },
+  instances: { name: 'instances', prefix: '' },
   signingKeys: { name: 'signingKeys', prefix: 'oauth:' },
   loginAttempts: { name: 'signInAttempts', prefix: '' },
   deviceCodeAttempts: { name: 'signInAttempts', prefix: 'device:' },

@@ -7,6 +7,7 @@ export type TableName =
   | 'tickets'
   | 'signingKeys'
   | 'gatewayKey'
+  | 'instances'
   | 'loginAttempts'
   | 'deviceCodeAttempts'
   | 'signIn'

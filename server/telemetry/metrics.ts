@@ -85,15 +85,22 @@ export class Metrics implements SessionObserver {
   readonly #auditFailures = this.#counter('audit_failures_total', 'Times the audit log began to fail');
   readonly #auditLost = this.#counter('audit_records_lost_total', 'Audit records that could not be kept');
 
+  readonly #info = new Gauge({
+    name: 'postern_build_info',
+    help: 'Always 1; the labels say what runs. generation is that of the process that answers for the gateway: it rises by 1 with each upgrade',
+    labelNames: ['version', 'node', 'generation'],
+    aggregator: 'first',
+    registers: [this.#registry],
+  });
+
   constructor() {
-    const info = new Gauge({
-      name: 'postern_build_info',
-      help: 'Always 1; the labels say what runs',
-      labelNames: ['version', 'node'],
-      aggregator: 'first',
-      registers: [this.#registry],
-    });
-    info.set({ version, node: process.version }, 1);
+    this.#info.set({ version, node: process.version }, 1);
+  }
+
+  /** For the process that answers for the gateway. */
+  setGeneration(generation: number): void {
+    this.#info.reset();
+    this.#info.set({ version, node: process.version, generation: String(generation) }, 1);
   }
 
   readonly dialled: NonNullable<SessionObserver['dialled']> = (_record, { code, dialMs }) => {

@@ -170,9 +170,13 @@ const homes: readonly (readonly [found: RegExp, home: string])[] = [
   [/\btimingSafeEqual\b/, 'base/constant-time.ts'],
   // Fastify's reading of the client's address is another one than that of tunnels.
   [/\brequest\.ips?\b|\btrustProxy\b/, 'server/http/client-address.ts'],
+  // Its error names the option that was meant.
+  [/\bparseArgs\b[^;]*from 'node:util'/, 'base/parse-args.ts'],
+  // It never returns below a directory such as /proc.
+  [/\bmkdir(?:Sync)?\([^;]*\brecursive\b/, 'client/os/files.ts'],
 ];
 
-/** Rule 7: one deadline helper, nothing else listens to signals; one comparison in constant time; one reading of a client's address. */
+/** Rule 7: one deadline helper, nothing else listens to signals; one comparison in constant time; one reader of options; one way to make directories. */
 export const helpersHaveOneHome: Rule = (files) =>
   files.flatMap(({ file, code }) =>
     homes

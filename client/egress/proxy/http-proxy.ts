@@ -1,7 +1,9 @@
 import type { Socket } from 'node:net';
+import { definedOnly } from '../../../base/defined-only.ts';
 import { Secret } from '../../../protocol/secret.ts';
 import { formatTarget } from '../../../protocol/target.ts';
 import type { Target } from '../../../protocol/target.ts';
+import { unavailability } from '../../http/refusal.ts';
 import { ClientError } from '../../errors/failure.ts';
 import { printable } from '../../os/terminal.ts';
 import type { Egress } from '../egress.ts';
@@ -112,7 +114,7 @@ async function requestTunnel(
     'Proxy-Authorization': authorization,
   };
   return requestConnect(socket, { authority, fields, peer: name }, signal).catch((error: unknown) => {
-    throw asProxyFailure(error);
+    throw asProxyFailure(error, authorization !== undefined);
   });
 }
 
@@ -139,13 +141,20 @@ function refusal(
   return new ClientError(
     'PROXY_REFUSED',
     `${name}${signature(response)} answered ${response.status} to CONNECT ${authority}`,
+    unavailability({ headers: { 'retry-after': response.values('retry-after')[0] } }, response.status),
   );
 }
 
 /** Attributes a failure to the proxy: the gateway has not been reached yet. */
-function asProxyFailure(error: unknown): unknown {
+function asProxyFailure(error: unknown, isSignedIn: boolean): unknown {
   if (!(error instanceof ClientError) || error.code === 'GATEWAY_TIMEOUT') return error;
-  return new ClientError('PROXY_REFUSED', error.message, { cause: error });
+  const { interruption } = error;
+  // A proxy that closes after a wrong password must not be sent it until the account is locked.
+  const repeatable = isSignedIn && interruption ? { ...interruption, repeats: 1 } : interruption;
+  return new ClientError('PROXY_REFUSED', error.message, {
+    cause: error,
+    ...definedOnly({ interruption: repeatable }),
+  });
 }
 
 function signature(response: ConnectResponse): string {

@@ -152,22 +152,22 @@ describe('the public server', () => {
   });
 });
 
-describe('the client of a request', () => {
-  /** The client that the log names for a request that is refused, which comes from a proxy. */
-  async function clientOf(gateway: RunningGateway, forwarded: string): Promise<unknown> {
-    const where = gateway.port === 0 ? { socketPath: gateway.socketFile } : { port: gateway.port };
-    const asking = request({
-      ...where,
-      path: '/ssh/api/access',
-      agent: false,
-      headers: { host: 'gw.example', 'x-forwarded-for': forwarded },
-    }).end();
-    const [response] = (await once(asking, 'response')) as [import('node:http').IncomingMessage];
-    response.resume();
-    const id = response.headers['x-request-id'];
-    return gateway.lines.find((line) => line['request'] === id)?.['client'];
-  }
+/** The client that the log names for a request that is refused, which comes from a proxy. */
+async function clientOf(gateway: RunningGateway, forwarded: string): Promise<unknown> {
+  const where = gateway.port === 0 ? { socketPath: gateway.socketFile } : { port: gateway.port };
+  const asking = request({
+    ...where,
+    path: '/ssh/api/access',
+    agent: false,
+    headers: { host: 'gw.example', 'x-forwarded-for': forwarded },
+  }).end();
+  const [response] = (await once(asking, 'response')) as [import('node:http').IncomingMessage];
+  response.resume();
+  const id = response.headers['x-request-id'];
+  return gateway.lines.find((line) => line['request'] === id)?.['client'];
+}
 
+describe('the client of a request', () => {
   it('follows the list of trusted proxies, also when a reload changes it', async () => {
     const gateway = await startGatewayApp();
     assert.equal(await clientOf(gateway, '203.0.113.5'), '127.0.0.1');
