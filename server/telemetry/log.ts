@@ -4,6 +4,7 @@ import type { Logger } from 'pino';
 import { isTunnelErrorCode, tunnelErrors } from '../../protocol/errors.ts';
 import { maskPlainSecrets, maskSecrets } from '../../protocol/secret-forms.ts';
 import { formatTarget } from '../../protocol/target.ts';
+import { BoundedLog } from './bounded-log.ts';
 import type { SessionObserver } from '../session/sessions.ts';
 
 /** The part of a logger that the gateway uses: pino's, or that of the Fastify app it is mounted in. */
@@ -56,8 +57,12 @@ function logOutput(): ReturnType<typeof pino.destination> {
   return destination;
 }
 
-/** One line for each tunnel that opened and for each offer that is over. */
+/**
+ * One line for each tunnel that opened and for each offer that is over. Offers of clients that were not authenticated have
+ * as many lines as a `BoundedLog` allows, for each code.
+ */
 export function logObserver(log: Log): SessionObserver {
+  const bounded = new BoundedLog(log);
   return {
     opened({ id, entry, principal, grant, dialMs }) {
       log.info(
@@ -106,8 +111,9 @@ export function logObserver(log: Log): SessionObserver {
         subject: principal?.subject,
         reason: record.reason && redact(record.reason),
       };
-      if (tunnelErrors[end].layer === 'gateway') log.error(fields, 'offer refused');
-      else log.info(fields, 'offer refused');
+      const level = tunnelErrors[end].layer === 'gateway' ? 'error' : 'info';
+      if (principal) log[level](fields, 'offer refused');
+      else bounded.write(level, end, fields, 'offer refused');
     },
   };
 }

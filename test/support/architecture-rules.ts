@@ -168,6 +168,8 @@ export const internalsHaveOneRoom: Rule = (files) =>
 const homes: readonly (readonly [found: RegExp, home: string])[] = [
   [/addEventListener\(\s*'abort'/, 'base/deadline.ts'],
   [/\btimingSafeEqual\b/, 'base/constant-time.ts'],
+  // Fastify's reading of the client's address is another one than that of tunnels.
+  [/\brequest\.ips?\b|\btrustProxy\b/, 'server/http/client-address.ts'],
   // Its error names the option that was meant.
   [/\bparseArgs\b[^;]*from 'node:util'/, 'base/parse-args.ts'],
   // It never returns below a directory such as /proc.
