@@ -25,7 +25,8 @@ export function publicApp(config: Config, log: Logger): FastifyInstance {
     // Longer than the time for the head, so that a slow caller gets its 408.
     connectionTimeout: limits.preAuthMs + 5000,
     clientErrorHandler: refuseUnreadable,
-    keepAliveTimeout: 65_000,
+    // A web proxy keeps connections for its next caller: longer than it does. A caller of ours has no reason to.
+    keepAliveTimeout: trustedProxies.length > 0 ? 65_000 : 5000,
     bodyLimit: 64 * 1024,
     return503OnClosing: false,
     routerOptions: { maxParamLength: 300 },

@@ -76,6 +76,12 @@ export class Metrics implements SessionObserver {
     'replayed_bytes_total',
     'Bytes that were sent to clients once more',
   );
+  readonly #connectionsClosed = this.#counter(
+    'connections_refused_total',
+    'Connections that were closed because their address, or all together, had too many',
+    ['limit'],
+  );
+  readonly #acceptErrors = this.#counter('accept_errors_total', 'Connections that could not be accepted');
   readonly #auditFailures = this.#counter('audit_failures_total', 'Times the audit log began to fail');
   readonly #auditLost = this.#counter('audit_records_lost_total', 'Audit records that could not be kept');
 
@@ -125,6 +131,25 @@ export class Metrics implements SessionObserver {
     this.#bytes.inc({ direction: 'from_target' }, record.bytesFromTarget);
     this.#tunnelSeconds.observe((endedAt! - openedAt) / 1000);
   };
+
+  /** `limit`: `address`, or `total`. */
+  connectionRefused(limit: string): void {
+    this.#connectionsClosed.inc({ limit });
+  }
+
+  acceptFailed(): void {
+    this.#acceptErrors.inc();
+  }
+
+  /** Adds the connections of callers that are open. */
+  countConnections(open: () => number): void {
+    const connections: Gauge = new Gauge({
+      name: 'postern_connections',
+      help: 'Connections of callers and web proxies that are open, with and without a tunnel',
+      registers: [this.#registry],
+      collect: (): void => connections.set(open()),
+    });
+  }
 
   auditFailed(): void {
     this.#auditFailures.inc();
