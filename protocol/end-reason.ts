@@ -6,6 +6,7 @@ import type { TunnelErrorCode } from './errors.ts';
  */
 export const endReasons = {
   REVOKED: { closeCode: 4401, error: 'TUNNEL_REVOKED' },
+  POLICY: { closeCode: 4404, error: 'TARGET_DENIED' },
   KILLED: { closeCode: 4403, error: 'TUNNEL_KILLED' },
   SHED: { closeCode: 4429, error: 'TUNNEL_SHED' },
   DISPLACED: { closeCode: 4409, error: 'TUNNEL_DISPLACED' },

@@ -191,6 +191,7 @@ export const tunnelErrors = {
   HTTP_UNEXPECTED: { status: 0, retry: false, exit: 69, layer: 'http', side: 'path' },
   UPGRADE_REFUSED: { status: 0, retry: false, exit: 69, layer: 'upgrade', side: 'path' },
   TARGET_NOT_SSH: { status: 0, retry: false, exit: 69, layer: 'target', side: 'target' },
+  OUTPUT_FAILED: { status: 0, retry: false, exit: 74, layer: 'usage', side: 'caller' },
   // The gateway has ended a tunnel, and given the reason (protocol/end-reason.ts), on the tunnel or when its client resumes it.
   TUNNEL_REVOKED: { status: 410, retry: false, exit: 77, layer: 'sign-in', side: 'caller', final: true },
   TUNNEL_KILLED: { status: 403, retry: false, exit: 77, layer: 'policy', side: 'caller', final: true },

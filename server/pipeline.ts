@@ -10,6 +10,7 @@ import { abort } from '../stream/close.ts';
 import type { Authenticator, Principal } from './auth/authenticator.ts';
 import { startMinimumDelay } from './auth/minimum-delay.ts';
 import type { Revocations } from './auth/revocations.ts';
+import { refuseRevoked } from './auth/token-refusal.ts';
 import type { Limits } from './config/config.ts';
 import type { AddressCheck } from './dial/address-policy.ts';
 import type { Dialer, TargetStream } from './dial/dialer.ts';
@@ -18,7 +19,8 @@ import type { TunnelCount, TunnelLimiter } from './policy/limits.ts';
 import type { Grant, Policy } from './policy/policy.ts';
 import type { TunnelHandle, TunnelLocator } from './resume/tunnel-locator.ts';
 import type { Offer, PendingRequest, ResumeOffer } from './session/offer.ts';
-import { drainingError, reasonOf, refuseOffer, revokedError } from './session/refuse-offer.ts';
+import { endForClient } from './session/end-words.ts';
+import { drainingError, reasonOf, refuseOffer } from './session/refuse-offer.ts';
 import type { Session, Sessions } from './session/sessions.ts';
 
 /** The parts that decide about offers. A reload replaces them; open tunnels keep theirs. */
@@ -84,12 +86,13 @@ async function establish(
     const principal = await authenticate(offer, settings);
     session.identified(principal);
     // Synchronously after the line before: every later revocation finds the session by its principal.
-    if (revocations.isRevoked(principal)) throw revokedError();
+    refuseRevoked(principal, revocations);
     const grant = policy.decide(principal, requested);
     session.granted(grant);
     await count.addPrincipal(principal, offer.signal);
     count.addTarget(grant.target);
     session.signal.throwIfAborted();
+    offer.allowed?.();
     target = await dial(offer, grant, session, settings);
     await recordOpening(offer, session);
     accepted = true;
@@ -109,7 +112,9 @@ async function establish(
 
 /** Copies bytes until the tunnel ends, for at most `sessionMs`, and accounts for them. */
 async function runTunnel({ session, client, target, count }: OpenTunnel, sessionMs: number): Promise<void> {
-  const end = await bridgeFor(sessionMs, session, () => bridge(client, target, session.signal));
+  const end = await bridgeFor(sessionMs, session, () =>
+    bridge(client, target, session.signal, (reason) => endForClient(reason, session.why)),
+  );
   const lost = end === 'CLIENT_LOST' ? client.errored?.message : undefined;
   session.end(end, {
     bytesFromClient: target.bytesWritten,
@@ -138,7 +143,7 @@ export async function resumeTunnel(
     release = limiter.acquireForResume(offer.remoteAddress, settings.limits);
     const principal = await authenticate(offer, settings);
     session.identified(principal);
-    if (revocations.isRevoked(principal)) throw revokedError();
+    refuseRevoked(principal, revocations);
     const tunnel = await tunnels.find(offer.sid, principal);
     session.signal.throwIfAborted();
     session.granted(reauthorize(tunnel, principal, settings));

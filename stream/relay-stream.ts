@@ -10,7 +10,7 @@ import { KeepAlive, keepAliveMs } from './keep-alive.ts';
 import { AckScheduler } from './relay/ack-scheduler.ts';
 import { ReadSide, portionBytes } from './relay/read-side.ts';
 import { closeReasonFor, outcomeOf, relayPeer } from './relay/relay-peer.ts';
-import type { CloseReason, RelayPeer } from './relay/relay-peer.ts';
+import type { CloseReason, RelayPeer, RelayPeerOptions } from './relay/relay-peer.ts';
 import { Sender, maxWaitingBytes } from './relay/sender.ts';
 import { WriteSide } from './relay/write-side.ts';
 import type { ReplayBudget } from './relay/write-side.ts';
@@ -20,10 +20,7 @@ import type { Sink } from './zero-copy/pooled-reads.ts';
 /** After a peer of relay v4 has closed, the reader of its last bytes has this long to close too. */
 const closedLingerMs = 30_000;
 
-export interface RelayStreamOptions {
-  /** Whether the peer has windows, EOF and pings (`postern.relay.v1`), or none of them (relay v4). */
-  readonly isV4: boolean;
-  readonly windowBytes: number;
+export interface RelayStreamOptions extends RelayPeerOptions {
   readonly keepAliveMs?: number;
   readonly budget?: ReplayBudget;
   /** Called when a carrier has been lost and the tunnel waits for another one. */

@@ -1,4 +1,4 @@
-import { parseArgs } from 'node:util';
+import { parseArgs } from '../../base/parse-args.ts';
 import { requestAccess } from '../connect/gateway-api.ts';
 import type { ListedSession } from '../connect/gateway-api.ts';
 import { readLastError } from '../errors/report.ts';
@@ -34,7 +34,7 @@ export interface Status {
   readonly tokenFrom?: string;
   /** The user's open tunnels, from any machine. */
   readonly sessions?: readonly ListedSession[];
-  /** The user's resumable tunnels on this machine, through any gateway. */
+  /** The user's tunnels on this machine, through any gateway. */
   readonly tunnels?: readonly LocalTunnel[];
   /** Why there is no usable token, or why the gateway did not answer. */
   readonly problem?: { readonly code: string; readonly message: string };
@@ -159,11 +159,12 @@ function notSignedIn(problem: Status['problem']): string {
 }
 
 function tunnelLine(tunnel: LocalTunnel, gateway: string): string {
-  const { target, state, since, changed, resumes } = tunnel;
+  const { target, state, since, changed, resumable, resumes } = tunnel;
   const through = tunnel.gateway === gateway ? '' : ` through ${tunnel.gateway}`;
   const how = state === 'connected' ? state : `${state} since ${changed}`;
   const often = resumes === 0 ? '' : `, resumed ${resumes === 1 ? 'once' : `${resumes} times`}`;
-  return `${target}${through}, ${how}, open since ${since}${often}`;
+  const fate = resumable ? '' : ', cannot be resumed: it ends with its connection';
+  return `${target}${through}, ${how}, open since ${since}${often}${fate}`;
 }
 
 function lastErrorLine({ time, target, message, code, requestId }: LastError): string {

@@ -19,6 +19,7 @@ import {
   notice,
   peerVersion,
   peerVersionField,
+  recheckRequest,
   revokeRequest,
 } from './peer-messages.ts';
 
@@ -39,10 +40,14 @@ export interface InstanceSource extends SessionControl {
 export interface InstanceAppOptions {
   /** The carriers of this process, for requests that reach others. */
   readonly carriers?: HttpCarriers;
+  /** Ends the tunnels that the settings of this text no longer allow. Rejects when they cannot be read. */
+  readonly recheck?: (text: string) => Promise<void>;
   /** Called by the process that leads, with what one that is about to end has counted. */
   readonly onFinalMetrics?: (metrics: ProcessMetrics) => void;
 }
 
+/** More than a config file can be. */
+const maxTextBytes = 16 * 1024 * 1024;
 const maxMetricsBytes = 4 * 1024 * 1024;
 
 /** The listener of one process for the others of the same gateway: access to its socket is permission for all of it. */
@@ -86,6 +91,14 @@ export function instanceApp(source: InstanceSource, options: InstanceAppOptions 
   app.post('/last-figures', { bodyLimit: maxMetricsBytes }, (request, reply) => {
     options.onFinalMetrics?.(finalMetrics.parse(request.body));
     return reply.send({});
+  });
+  app.post('/recheck', { bodyLimit: maxTextBytes }, async (request, reply) => {
+    try {
+      await options.recheck?.(recheckRequest.parse(request.body).text);
+      return await reply.send({});
+    } catch (error) {
+      return reply.code(422).send({ detail: (error as Error).message });
+    }
   });
   acceptHandoffs(app.server, source.relays);
   if (options.carriers) acceptPassedRequests(app, source.relays, options.carriers);

@@ -1,13 +1,20 @@
 import { Server as TlsServer } from 'node:https';
 import type { FastifyInstance } from 'fastify';
 import type { Logger } from 'pino';
+import type { Challenge } from '../auth/authenticator.ts';
 import type { Config } from '../config/config.ts';
 import type { Gateway } from '../gateway.ts';
 import { ConnectionGuard } from '../http/connection-guard.ts';
 import { ownCounter } from '../policy/counter.ts';
 import type { Counter } from '../policy/counter.ts';
-import { certificateOf, publicApp } from '../http/app.ts';
+import { publicApp } from '../http/app.ts';
+import { certificateOf } from '../http/certificate.ts';
 import { mount } from '../plugin.ts';
+import { BoundedLog } from '../telemetry/bounded-log.ts';
+import { refusalSender, registerErrorReplies } from '../web/error-replies.ts';
+
+/** Nothing outside of the gateway's prefix can be authenticated for. */
+const noChallenge: Challenge = { origin: [], proxy: [] };
 
 /** Of many connections that are closed for a limit, or cannot be accepted, the log has the first and then one line in this time. */
 const reportIntervalMs = 10_000;
@@ -17,10 +24,21 @@ const reportIntervalMs = 10_000;
  * connections of each address, for several processes together if they share it.
  */
 export function gatewayApp(gateway: Gateway, log: Logger, counter: Counter = ownCounter()): FastifyInstance {
-  const app = publicApp(gateway.config, log);
+  const { config, prefix, metrics, remoteAddress } = gateway;
+  const parts = { publicUrl: config.publicUrl, challenge: () => noChallenge, remoteAddress, log };
+  const bounded = new BoundedLog(log);
+  const app = publicApp(config, log, {
+    onBadPath: refusalSender(parts),
+    onUnreadable({ requestId: request, ...what }) {
+      metrics.unreadable(what.code);
+      bounded.write('info', what.code, { request, ...what }, 'request refused: it cannot be read');
+    },
+  });
   guardConnections(app, gateway, { log, counter });
+  // What is not below the prefix; below it, the gateway's own answers apply.
+  if (prefix !== '/') registerErrorReplies(app, parts);
   // A plugin's prefix has no slash at its end.
-  app.register(async (mounted) => mount(mounted, gateway), { prefix: gateway.prefix.slice(0, -1) });
+  app.register(async (mounted) => mount(mounted, gateway), { prefix: prefix.slice(0, -1) });
   return app;
 }
 

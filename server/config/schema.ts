@@ -135,6 +135,16 @@ export function settingsSchema({ resolvePath, locate }: SettingsOrigin) {
       .prefault([])
       .describe('Which targets each principal can reach; everything else is denied')
       .meta({ reload: true }),
+    reload: section({
+      recheck: z
+        .enum(['close', 'keep'])
+        .prefault('close')
+        .describe(
+          'What a reload does to open tunnels that its rules, targets, issuers or network no longer allow',
+        ),
+    })
+      .prefault({})
+      .meta({ reload: true }),
     network: section({
       allow: z
         .array(text(readRange))

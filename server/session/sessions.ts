@@ -89,6 +89,8 @@ export interface Session {
   readonly record: SessionRecord;
   /** Aborted by expiry, revocation, kill and stop; the reason is an `EndReason`. */
   readonly signal: AbortSignal;
+  /** Why it was aborted, for the log and the audit. */
+  readonly why: string | undefined;
   /** Its tunnel counts among the detached ones while it has no connection. */
   countedBy(count: ConnectionCount): void;
   identified(principal: Principal): void;
@@ -187,6 +189,10 @@ class LiveSession implements Session {
 
   get signal(): AbortSignal {
     return this.#abort.signal;
+  }
+
+  get why(): string | undefined {
+    return this.#why;
   }
 
   abort(reason: EndReason, why?: string): void {

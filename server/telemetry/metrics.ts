@@ -1,5 +1,6 @@
 import { Counter, Gauge, Histogram, Registry, collectDefaultMetrics } from '@prometheus-io/client';
 import { isTunnelErrorCode } from '../../protocol/errors.ts';
+import type { TunnelErrorCode } from '../../protocol/errors.ts';
 import type { CarrierEnd } from '../../stream/carrier.ts';
 import type { SessionObserver } from '../session/sessions.ts';
 import { version } from '../runtime/version.ts';
@@ -82,18 +83,30 @@ export class Metrics implements SessionObserver {
     ['limit'],
   );
   readonly #acceptErrors = this.#counter('accept_errors_total', 'Connections that could not be accepted');
+  readonly #unreadable = this.#counter(
+    'requests_unreadable_total',
+    'Requests that were refused by the HTTP parser, by code (docs/errors.md)',
+    ['code'],
+  );
   readonly #auditFailures = this.#counter('audit_failures_total', 'Times the audit log began to fail');
   readonly #auditLost = this.#counter('audit_records_lost_total', 'Audit records that could not be kept');
 
+  readonly #info = new Gauge({
+    name: 'postern_build_info',
+    help: 'Always 1; the labels say what runs. generation is that of the process that answers for the gateway: it rises by 1 with each upgrade',
+    labelNames: ['version', 'node', 'generation'],
+    aggregator: 'first',
+    registers: [this.#registry],
+  });
+
   constructor() {
-    const info = new Gauge({
-      name: 'postern_build_info',
-      help: 'Always 1; the labels say what runs',
-      labelNames: ['version', 'node'],
-      aggregator: 'first',
-      registers: [this.#registry],
-    });
-    info.set({ version, node: process.version }, 1);
+    this.#info.set({ version, node: process.version }, 1);
+  }
+
+  /** For the process that answers for the gateway. */
+  setGeneration(generation: number): void {
+    this.#info.reset();
+    this.#info.set({ version, node: process.version, generation: String(generation) }, 1);
   }
 
   readonly dialled: NonNullable<SessionObserver['dialled']> = (_record, { code, dialMs }) => {
@@ -151,6 +164,10 @@ export class Metrics implements SessionObserver {
     });
   }
 
+  unreadable(code: TunnelErrorCode): void {
+    this.#unreadable.inc({ code });
+  }
+
   auditFailed(): void {
     this.#auditFailures.inc();
   }
@@ -172,13 +189,21 @@ export class Metrics implements SessionObserver {
     return this.#registry.getMetricsAsJSON();
   }
 
-  /** Adds what a supervisor counts: the workers that are alive, and how often one had to be replaced. */
-  countWorkers(alive: () => number): { readonly replaced: () => void } {
+  /** Adds what a supervisor counts: the workers that are alive, those that do not answer, and how often one had to be replaced. */
+  countWorkers({ alive, silent }: { readonly alive: () => number; readonly silent: () => number }): {
+    readonly replaced: () => void;
+  } {
     const workers: Gauge = new Gauge({
       name: 'postern_workers',
       help: 'Processes that carry tunnels',
       registers: [this.#registry],
       collect: (): void => workers.set(alive()),
+    });
+    const silentWorkers: Gauge = new Gauge({
+      name: 'postern_workers_silent',
+      help: 'Workers that have not answered for 10 seconds: others take their callers, and their figures are those of their last answer',
+      registers: [this.#registry],
+      collect: (): void => silentWorkers.set(silent()),
     });
     const replaced = this.#counter(
       'workers_replaced_total',

@@ -1,3 +1,4 @@
+import { portBlocks, readSshHost, uniqueSshHosts } from '../../../protocol/ssh-hosts.ts';
 import { command, html, renderPage } from '../../web/page.ts';
 import type { Html } from '../../web/page.ts';
 
@@ -97,10 +98,14 @@ export function accessPage(page: AccessPage): string {
 }
 
 function howTo({ publicUrl, hosts }: AccessPage): Html {
-  const names = hosts.map(hostOf);
-  const patterns = [...new Set(names)];
-  const setup = `postern setup --gateway ${publicUrl.href} ${patterns.map((name) => `--host ${quoted(name)}`).join(' ')}`;
-  const block = `Host ${patterns.join(' ')}\n  ProxyCommand postern connect --gateway ${publicUrl.href} -- '%h' '%p'`;
+  const sshHosts = uniqueSshHosts(hosts.flatMap((host) => readSshHost(host) ?? []));
+  // `postern setup` takes no IPv6 addresses.
+  const options = sshHosts
+    .filter(({ host }) => !host.includes(':'))
+    .map(({ host, port }) => `--host ${quoted(port === 22 ? host : `${host}:${port}`)}`);
+  const setup = `postern setup --gateway ${publicUrl.href} ${options.join(' ')}`;
+  const names = sshHosts.map(({ host }) => host);
+  const block = `${portBlocks(sshHosts)}Host ${names.join(' ')}\n  ProxyCommand postern connect --gateway ${publicUrl.href} -- '%h' '%p'`;
   const example = names.find((name) => !name.includes('*')) ?? 'HOST';
   return html`<h2>How to connect</h2>
     <p>Install the <code>postern</code> client, then run once:</p>
@@ -219,7 +224,7 @@ function hostOf(pattern: string): string {
 
 /** For a shell: patterns contain asterisks, and nothing else that is special to a shell. */
 function quoted(name: string): string {
-  return /^[\w.-]+$/.test(name) ? name : `'${name}'`;
+  return /^[\w.:-]+$/.test(name) ? name : `'${name}'`;
 }
 
 /** `in 11 h 40 min (18:30 UTC)`: a page without scripts does not know the person's time zone. */
