@@ -49,6 +49,7 @@ export function controlOf(gateway: Gateway, peers?: PeerControl): FastifyInstanc
   };
   const there = peers && {
     sessions: () => peers.sessions(),
+    listSessions: async () => peers.listSessions?.() ?? { sessions: await peers.sessions(), silent: [] },
     kill: (request: KillRequest) => peers.kill(byOperator(request)),
   };
   return controlApp(here, there);
