@@ -25,7 +25,7 @@ function isUnknownOption(error: unknown): error is UnknownOption {
 }
 
 function describe({ message }: Error, options: object): string {
-  const [, given = ''] = /^Unknown option '(-+[^']*)'/.exec(message) ?? [];
+  const [, given = ''] = message.split("'", 2);
   const name = given.replace(/^-+/, '');
   // A single letter is near to everything.
   const near = name.length > 1 ? nearestName(name, Object.keys(options)) : undefined;

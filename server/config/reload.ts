@@ -68,8 +68,8 @@ export function describeChanges(
   };
 }
 
-function ruleText({ name: _, ...rule }: Config['rules'][number]): string {
-  return JSON.stringify(rule);
+function ruleText(rule: Config['rules'][number]): string {
+  return JSON.stringify({ ...rule, name: undefined });
 }
 
 function compareLists<Item>(

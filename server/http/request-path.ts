@@ -16,7 +16,8 @@ export function readRequestTarget(url: string): RequestTarget {
   // Without the `#` that no client sends: routers disagree about what comes after it.
   if (!/^[!-~]+$/.test(url) || /[#\\"<>^`{|}]/.test(url.split('?', 1)[0]!) || url.includes('#'))
     throw new TunnelError('REQUEST_INVALID', 'this is not a valid request target');
-  const [, origin = '', rest = ''] = /^(https?:\/\/[^/?]*)?(.*)$/i.exec(url) ?? [];
+  const origin = /^https?:\/\/[^/?]*/i.exec(url)?.[0] ?? '';
+  const rest = url.slice(origin.length);
   const target = origin !== '' && !rest.startsWith('/') ? `/${rest}` : rest;
   const queryAt = target.indexOf('?');
   return queryAt === -1
