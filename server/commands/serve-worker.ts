@@ -97,7 +97,7 @@ async function openWorker(
   const { sockets, counts } = workerDescriptors(env);
   const counter = SharedCounts.passed(counts, context.columns).counter(context.column);
   const gateway = await Gateway.open(config, log, { instance, peers, counter, isWorker: true });
-  const app = gatewayApp(gateway, log);
+  const app = gatewayApp(gateway, log, counter);
   const listener = new OwnListener(
     app,
     sockets.map(({ name, fd }) => ({ name, spec: { kind: 'passed', fd } })),

@@ -77,6 +77,12 @@ export class Metrics implements SessionObserver {
     'replayed_bytes_total',
     'Bytes that were sent to clients once more',
   );
+  readonly #connectionsClosed = this.#counter(
+    'connections_refused_total',
+    'Connections that were closed because their address, or all together, had too many',
+    ['limit'],
+  );
+  readonly #acceptErrors = this.#counter('accept_errors_total', 'Connections that could not be accepted');
   readonly #unreadable = this.#counter(
     'requests_unreadable_total',
     'Requests that were refused by the HTTP parser, by code (docs/errors.md)',
@@ -138,6 +144,25 @@ export class Metrics implements SessionObserver {
     this.#bytes.inc({ direction: 'from_target' }, record.bytesFromTarget);
     this.#tunnelSeconds.observe((endedAt! - openedAt) / 1000);
   };
+
+  /** `limit`: `address`, or `total`. */
+  connectionRefused(limit: string): void {
+    this.#connectionsClosed.inc({ limit });
+  }
+
+  acceptFailed(): void {
+    this.#acceptErrors.inc();
+  }
+
+  /** Adds the connections of callers that are open. */
+  countConnections(open: () => number): void {
+    const connections: Gauge = new Gauge({
+      name: 'postern_connections',
+      help: 'Connections of callers and web proxies that are open, with and without a tunnel',
+      registers: [this.#registry],
+      collect: (): void => connections.set(open()),
+    });
+  }
 
   unreadable(code: TunnelErrorCode): void {
     this.#unreadable.inc({ code });
