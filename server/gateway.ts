@@ -48,11 +48,11 @@ const lastMessagesMs = 3000;
 /** All the parts of a gateway, put together from a configuration. It listens to nothing by itself. */
 export class Gateway {
   readonly metrics: Metrics;
+  readonly audit: AuditLog;
   readonly sessions: Sessions;
   readonly resumableTunnels: ResumableTunnels;
   readonly carriers: HttpCarriers;
   readonly #log: Log;
-  readonly #audit: AuditLog;
   readonly #state: GatewayState;
   readonly #counter: Counter | undefined;
   readonly #peers: Peers | undefined;
@@ -65,7 +65,7 @@ export class Gateway {
 
   /** Rejects when the audit file, the store or the key cannot be used; nothing is left open then. */
   static async open(config: Config, log: Log, cluster?: ClusterContext): Promise<Gateway> {
-    const parts = await openParts(config, log);
+    const parts = await openParts(config, log, cluster);
     try {
       const gateway = new Gateway(parts, cluster);
       gateway.#login = await gateway.#openLogin();
@@ -83,14 +83,11 @@ export class Gateway {
     this.#settings = settings;
     this.#state = state;
     this.#log = log;
-    this.#audit = audit;
+    this.audit = audit;
     this.metrics = metrics;
-    this.sessions = new Sessions([
-      auditObserver(audit, () => this.config.audit.required),
-      metrics,
-      logObserver(log),
-    ]);
     const { instance = newInstanceName(), counter, isWorker = false, peers } = cluster ?? {};
+    const audited = auditObserver(audit, () => this.config.audit.required, instance);
+    this.sessions = new Sessions([audited, metrics, logObserver(log)]);
     this.carriers = new HttpCarriers(instance);
     this.#counter = counter;
     const { sessions } = this;
@@ -122,7 +119,7 @@ export class Gateway {
   get notReadyReasons(): readonly string[] {
     return [
       ...(this.#draining ? ['draining'] : []),
-      ...(this.#audit.failure && this.config.audit.required ? ['audit log cannot be written'] : []),
+      ...(this.audit.failure && this.config.audit.required ? ['audit log cannot be written'] : []),
     ];
   }
 
@@ -145,7 +142,7 @@ export class Gateway {
       sessions: this.sessions,
       peers: this.#peers,
       tickets: this.#state.tickets,
-      onTicket: (made) => this.#audit.appendEventually(ticketFields(made)),
+      onTicket: (made) => this.audit.appendEventually(ticketFields(made)),
     });
     plainRoutes(app, {
       ...this.#tunnelRequestHandlers(),
@@ -168,7 +165,7 @@ export class Gateway {
       sessions: this.sessions,
       peers: this.#peers,
       config: () => this.config,
-      onTicket: (made) => this.#audit.appendEventually(ticketFields(made)),
+      onTicket: (made) => this.audit.appendEventually(ticketFields(made)),
       remoteAddress: (request) => this.#settings.remoteAddress(request),
       onError: (err) => this.#log.error({ err }, 'a sign-in failed'),
       onSignIn: ({ id, subject, kind, remoteAddress }) =>
@@ -227,7 +224,7 @@ export class Gateway {
 
   /** Continues in a new audit file of the same name, after rotation. */
   reopenAudit(): void {
-    this.#audit.reopen();
+    this.audit.reopen();
   }
 
   /** Refuses new tunnels from now on, and ends the open ones after the grace time. */
@@ -269,7 +266,7 @@ export class Gateway {
     this.#peers?.handoff.close();
     await this.empty();
     this.#login?.close();
-    await closeParts({ state: this.#state, audit: this.#audit });
+    await closeParts({ state: this.#state, audit: this.audit });
   }
 
   #createTunnelContext(tunnels: TunnelLocator): TunnelContext {

@@ -1,8 +1,11 @@
+import { AuditFile } from '../audit/audit-file.ts';
 import { AuditLog } from '../audit/audit-log.ts';
+import type { AuditSink } from '../audit/audit-sink.ts';
+import { changeMessages } from '../audit/file-change.ts';
 import type { Config } from '../config/config.ts';
-import { FileLock } from '../store/file-lock.ts';
 import type { Log } from '../telemetry/log.ts';
 import { Metrics } from '../telemetry/metrics.ts';
+import type { ClusterContext } from './cluster-context.ts';
 import { buildSettings } from './settings.ts';
 import type { GatewaySettings } from './settings.ts';
 import { closeState, openState } from './state.ts';
@@ -18,12 +21,12 @@ export interface GatewayParts {
 }
 
 /** Opens the parts. Rejects when the audit file, the store or the key cannot be used; nothing is left open then. */
-export async function openParts(config: Config, log: Log): Promise<GatewayParts> {
+export async function openParts(config: Config, log: Log, cluster?: ClusterContext): Promise<GatewayParts> {
   const metrics = new Metrics();
   const state = await openState(config, log);
   let audit: AuditLog | undefined;
   try {
-    audit = openAudit(config, log, metrics);
+    audit = openAudit(config, { log, metrics, cluster });
     await audit.start();
     return { settings: await buildSettings(config, state, log), state, log, audit, metrics };
   } catch (error) {
@@ -40,10 +43,17 @@ export async function closeParts({
   await audit?.close();
 }
 
-/** The audit log, not started yet. Every process of the gateway has the same store, and so the same lock. */
-function openAudit(config: Config, log: Log, metrics: Metrics): AuditLog {
-  return new AuditLog(config.audit.file, {
-    lock: new FileLock(`${config.store.file}-audit`),
+interface AuditParts {
+  readonly log: Log;
+  readonly metrics: Metrics;
+  readonly cluster: ClusterContext | undefined;
+}
+
+/** The audit log, not started yet. */
+function openAudit(config: Config, { log, metrics, cluster }: AuditParts): AuditLog {
+  const file = auditFile(config, { log, metrics });
+  const sink: AuditSink = cluster?.auditSink?.(file) ?? file;
+  return new AuditLog(sink, {
     onState(failure) {
       if (failure) metrics.auditFailed();
       if (failure) log.error({ err: failure }, 'the audit log cannot be written');
@@ -52,6 +62,17 @@ function openAudit(config: Config, log: Log, metrics: Metrics): AuditLog {
     onLost(count) {
       metrics.auditLost(count);
       log.error({ count }, 'audit records were lost');
+    },
+  });
+}
+
+/** Every process of the gateway has the same store, by which they know each other. */
+function auditFile(config: Config, { log, metrics }: Omit<AuditParts, 'cluster'>): AuditFile {
+  return new AuditFile(config.audit.file, {
+    store: config.store.file,
+    onChange({ how, path }) {
+      metrics.auditChanged(how);
+      log[how === 'tightened' ? 'warn' : 'error']({ path, how }, changeMessages[how]);
     },
   });
 }

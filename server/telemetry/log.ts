@@ -4,6 +4,7 @@ import type { Logger } from 'pino';
 import { isTunnelErrorCode, tunnelErrors } from '../../protocol/errors.ts';
 import { formatTarget } from '../../protocol/target.ts';
 import type { SessionObserver } from '../session/sessions.ts';
+import { RefusalDigest } from './refusal-digest.ts';
 
 /** The part of a logger that the gateway uses: pino's, or that of the Fastify app it is mounted in. */
 export type Log = Pick<Logger, 'info' | 'warn' | 'error'>;
@@ -39,8 +40,11 @@ export function standardLog(level: string, worker?: number): Logger {
   );
 }
 
-/** One line for each tunnel that opened and for each offer that is over. */
+/** One line for each tunnel that opened and for each offer that is over; refusals of strangers are counted above a rate. */
 export function logObserver(log: Log): SessionObserver {
+  const digest = new RefusalDigest(({ count, client, code }) =>
+    log.info({ count, client, code }, 'offers refused'),
+  );
   return {
     opened({ id, entry, principal, grant, dialMs }) {
       log.info(
@@ -81,6 +85,7 @@ export function logObserver(log: Log): SessionObserver {
         );
         return;
       }
+      if (!digest.isSingle(record)) return;
       const fields = {
         session: id,
         entry,
