@@ -98,6 +98,11 @@ export class AuditLog {
     this.#beforeClose.push(work);
   }
 
+  /** Resolves when nothing is being written. */
+  async idle(): Promise<void> {
+    while (this.#running) await this.#running;
+  }
+
   /** Writes what waits, as far as that is possible within ten seconds, and closes the file. */
   async close(): Promise<void> {
     clearInterval(this.#look);
@@ -111,7 +116,7 @@ export class AuditLog {
   }
 
   async #writeLast(): Promise<void> {
-    while (this.#running) await this.#running;
+    await this.idle();
     if (this.#queue.length > 0) await this.#run();
   }
 

@@ -18,6 +18,8 @@ export interface WorkerProcessOptions {
   /** The text of the config file that is in force. */
   readonly configText: string;
   readonly env: NodeJS.ProcessEnv;
+  /** Called with the child as soon as there is one. */
+  readonly onSpawned: (child: ChildProcess) => void;
   /** Called when the worker reports that it has failed and ends with its tunnels. */
   readonly onFailing: () => void;
   /** Called once when the process has ended, or could not be started. */
@@ -37,6 +39,7 @@ export class WorkerProcess {
     const { context } = options;
     this.column = context.column;
     this.#child = spawnWorker(options);
+    options.onSpawned(this.#child);
     const timeout = setTimeout(() => this.kill(), startMs);
     this.#child.on('message', (message) => {
       const { data } = workerNotice.safeParse(message);

@@ -1,4 +1,5 @@
 import { hostname } from 'node:os';
+import { setTimeout as delay } from 'node:timers/promises';
 import pino from 'pino';
 import type { Logger } from 'pino';
 import { isTunnelErrorCode, tunnelErrors } from '../../protocol/errors.ts';
@@ -14,6 +15,9 @@ const maxUnwrittenBytes = 4 * 1024 * 1024;
 
 /** Several processes write into one pipe; a write that is longer than PIPE_BUF can be split there (pipe(7)). */
 const maxWrittenBytes = 4096;
+
+/** A process that ends waits for the reader of its log for so long. */
+const flushMs = 2000;
 
 /** Untrusted text is cut at this length. */
 const maxRedactedCharacters = 300;
@@ -38,6 +42,12 @@ export function standardLog(level: string, worker?: number): Logger {
     },
     pino.destination({ dest: 1, sync: false, maxLength: maxUnwrittenBytes, maxWrite: maxWrittenBytes }),
   );
+}
+
+/** Resolves when all lines are written, or their reader has not read them for two seconds. */
+export async function flushLog(log: Pick<Logger, 'flush'>): Promise<void> {
+  const flushed = new Promise<void>((resolve) => log.flush(() => resolve()));
+  await Promise.race([flushed, delay(flushMs, undefined, { ref: false })]);
 }
 
 /** One line for each tunnel that opened and for each offer that is over; refusals of strangers are counted above a rate. */

@@ -6,6 +6,7 @@ import { createServer } from 'node:net';
 import type { AddressInfo, Socket } from 'node:net';
 import { after, before, describe, it } from 'node:test';
 import { gatewayCommand, startGateway } from '../../e2e/support/gateway.ts';
+import { auditOf } from '../../e2e/support/generations.ts';
 import type { Gateway } from '../../e2e/support/gateway.ts';
 import { eventually, freePort, own, run, start } from '../../e2e/support/process.ts';
 import { openScratch } from '../../e2e/support/scratch.ts';
@@ -36,11 +37,6 @@ function fetchFrom(socket: string, path: string): ReturnType<typeof run> {
 async function admin(gateway: Gateway, path: string): Promise<{ status: number; text: string }> {
   const response = await fetch(`http://127.0.0.1:${gateway.adminPort}${path}`);
   return { status: response.status, text: await response.text() };
-}
-
-function auditOf(gateway: Gateway): Record<string, unknown>[] {
-  const lines = readFileSync(gateway.auditFile, 'utf8').split('\n').slice(0, -1);
-  return lines.map((line) => JSON.parse(line) as Record<string, unknown>);
 }
 
 describe('postern-gateway serve', () => {
