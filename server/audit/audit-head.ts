@@ -1,4 +1,4 @@
-import { closeSync, constants, ftruncateSync, openSync, readFileSync, writeSync } from 'node:fs';
+import { chmodSync, closeSync, constants, ftruncateSync, openSync, readFileSync, writeSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import type { ChainEnd } from './audit-chain.ts';
 
@@ -40,6 +40,7 @@ export class AuditHead {
   /** Notes whose audit this is. Throws what the file system throws. */
   claim(store: string): void {
     this.write({ seq: 0, hash: '', dev: 0, ino: 0, ...this.read(), store });
+    chmodSync(this.#path, 0o600);
   }
 }
 
