@@ -109,3 +109,17 @@ export function jsonLine(fields: AuditFields): string {
     (c) => `\\u${c.charCodeAt(0).toString(16).padStart(4, '0')}`,
   );
 }
+
+/** The later of two ends. */
+export function later(a: ChainEnd, b: ChainEnd | undefined): ChainEnd {
+  return b && b.seq > a.seq ? { seq: b.seq, hash: b.hash } : a;
+}
+
+/** Does what only makes better what can also be left as it is. */
+export function attempt(work: () => void): void {
+  try {
+    work();
+  } catch {
+    // See above.
+  }
+}

@@ -12,7 +12,7 @@ import type { Stats } from 'node:fs';
 import { dirname, resolve } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { promisify } from 'node:util';
-import { auditNote, jsonLine, nextLink, readTail } from './audit-chain.ts';
+import { attempt, auditNote, jsonLine, later, nextLink, readTail } from './audit-chain.ts';
 import type { AuditFields, ChainEnd } from './audit-chain.ts';
 import { AuditHead } from './audit-head.ts';
 import { AuditLock } from './audit-lock.ts';
@@ -26,6 +26,8 @@ const synchronize = promisify(fdatasync);
 const lockMs = 5000;
 /** A file that was moved away is written for so long, unless a signal tells that this was rotation. */
 const movedMs = 10_000;
+/** How often the end of the chain is noted, at most. */
+const noteMs = 250;
 /** How far back a record is looked for that another process can have written. */
 const lookBackBytes = 8 * 1024 * 1024;
 
@@ -55,6 +57,8 @@ export class AuditFile implements AuditSink {
   #known = { dev: 0, ino: 0, size: 0, isFile: true };
   #reopen = false;
   #movedAt: number | undefined;
+  #notedAt = 0;
+  #noteTimer: NodeJS.Timeout | undefined;
   /** Notes of changes, until they are written. */
   #notes: AuditFields[] = [];
 
@@ -122,6 +126,7 @@ export class AuditFile implements AuditSink {
   }
 
   async close(): Promise<void> {
+    if (this.#noteTimer) await this.#locked(() => this.#noteNow()).catch(() => {});
     this.#closeFile();
     this.#lock?.close();
   }
@@ -196,13 +201,28 @@ export class AuditFile implements AuditSink {
     ftruncateSync(fd, from);
     this.#end = end;
     this.#known.size = from;
-    this.#noteEnd();
+    attempt(() =>
+      this.#head.write({ ...end, dev: this.#known.dev, ino: this.#known.ino, store: this.#store }),
+    );
   }
 
+  /** Notes the end of the chain beside the file, now and then: that is a change of another file, and the disk is busy. */
   #noteEnd(): void {
+    if (performance.now() - this.#notedAt >= noteMs) return this.#noteNow();
+    this.#noteTimer ??= setTimeout(
+      () => void this.#locked(() => this.#noteNow()).catch(() => {}),
+      noteMs,
+    ).unref();
+  }
+
+  #noteNow(): void {
+    clearTimeout(this.#noteTimer);
+    this.#noteTimer = undefined;
+    this.#notedAt = performance.now();
     const { dev, ino, isFile } = this.#known;
+    if (!isFile || (this.#head.read()?.seq ?? 0) > this.#end.seq) return;
     // The chain itself does not need it.
-    if (isFile) attempt(() => this.#head.write({ ...this.#end, dev, ino, store: this.#store }));
+    attempt(() => this.#head.write({ ...this.#end, dev, ino, store: this.#store }));
   }
 
   /** Opens the file that has the name now, and finds the end of the chain. Gives what has to be written first. */
@@ -236,6 +256,7 @@ export class AuditFile implements AuditSink {
   #closeDisplaced(fd: number, own: Stats, there: Stats | undefined): void {
     if (this.#known.isFile && own.size !== this.#known.size)
       this.#end = later(this.#end, readTail(fd, own.size).end);
+    if (this.#noteTimer) this.#noteNow();
     const noted = this.#head.read();
     const hadLastRecord = noted === undefined || isSameFile(noted, own);
     const how = describeChange(own, there);
@@ -271,17 +292,5 @@ export class AuditFile implements AuditSink {
     const { bytes, sha256, text, endsWithNewline } = torn;
     notes.unshift(auditNote('torn', { bytes, sha256, text }));
     return { newline: endsWithNewline ? '' : '\n', notes };
-  }
-}
-
-function later(a: ChainEnd, b: ChainEnd | undefined): ChainEnd {
-  return b && b.seq > a.seq ? { seq: b.seq, hash: b.hash } : a;
-}
-
-function attempt(work: () => void): void {
-  try {
-    work();
-  } catch {
-    // It only makes better what can also be left as it is.
   }
 }

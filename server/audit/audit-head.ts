@@ -1,4 +1,4 @@
-import { chmodSync, closeSync, constants, ftruncateSync, openSync, readFileSync, writeSync } from 'node:fs';
+import { chmodSync, closeSync, constants, openSync, readFileSync, writeSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import type { ChainEnd } from './audit-chain.ts';
 
@@ -31,7 +31,9 @@ export class AuditHead {
   write({ seq, hash, dev, ino, store }: NotedEnd): void {
     const fd = openSync(this.#path, O_WRONLY | O_CREAT | O_NOFOLLOW, 0o600);
     try {
-      ftruncateSync(fd, writeSync(fd, `${`${seq}:${hash}`.padEnd(64)} ${dev}:${ino}\n${store}\n`, 0));
+      // Always of the same length, for one store: a change of the size is work for the disk.
+      const text = `${`${seq}:${hash}`.padEnd(64)} ${dev}:${ino}`.padEnd(110);
+      writeSync(fd, `${text}\n${store}\n`, 0);
     } finally {
       closeSync(fd);
     }
@@ -57,7 +59,7 @@ export function readHead(path: string): NotedEnd | undefined {
   } catch {
     return undefined;
   }
-  const [, seq, hash, dev, ino, store] = /^(\d{1,16}):([\w-]{0,43}) *(\d+):(\d+)\n(.*)\n/.exec(text) ?? [];
+  const [, seq, hash, dev, ino, store] = /^(\d{1,16}):([\w-]{0,43}) *(\d+):(\d+) *\n(.*)\n/.exec(text) ?? [];
   if (store === undefined) return undefined;
   return { seq: Number(seq), hash: hash!, dev: Number(dev), ino: Number(ino), store };
 }

@@ -90,12 +90,12 @@ describe('the audit file', () => {
     assert.deepEqual(changes, ['removed']);
     assert.deepEqual(seqsOf(path), [2, 3]);
     assert.equal(statSync(dirname(path)).mode & 0o777, 0o700);
+    await file.close();
     assert.deepEqual(readdirSync(dirname(path)).toSorted(), [
       '.audit.jsonl.head',
       '.audit.jsonl.lock',
       'audit.jsonl',
     ]);
-    await file.close();
   });
 
   it('is found to be displaced without a record, and continued when it is looked after', async () => {
