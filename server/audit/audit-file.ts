@@ -18,7 +18,7 @@ import { AuditHead } from './audit-head.ts';
 import { AuditLock } from './audit-lock.ts';
 import type { AuditSink } from './audit-sink.ts';
 import { describeChange, isSameFile, openAuditFile } from './file-change.ts';
-import type { FileChange } from './file-change.ts';
+import type { AuditFileChange } from './file-change.ts';
 
 const synchronize = promisify(fdatasync);
 
@@ -35,7 +35,7 @@ export interface AuditFileOptions {
   /** The file of the gateway's store: processes with the same one write the audit together, others are refused. */
   readonly store?: string;
   /** Called when something was done to the file from outside. */
-  readonly onChange?: (change: FileChange) => void;
+  readonly onChange?: (change: AuditFileChange) => void;
 }
 
 /**
@@ -47,7 +47,7 @@ export interface AuditFileOptions {
 export class AuditFile implements AuditSink {
   readonly #path: string;
   readonly #store: string;
-  readonly #onChange: (change: FileChange) => void;
+  readonly #onChange: (change: AuditFileChange) => void;
   readonly #head: AuditHead;
   #lock: AuditLock | undefined;
   #hasBeenOpen = false;

@@ -2,13 +2,13 @@ import { closeSync, constants, fchmodSync, fstatSync, openSync } from 'node:fs';
 import type { Stats } from 'node:fs';
 
 /** What was done to the audit file from outside, or was found in it. */
-export interface FileChange {
+export interface AuditFileChange {
   readonly how: 'removed' | 'moved' | 'replaced' | 'truncated' | 'torn' | 'gap' | 'tightened';
   readonly path: string;
 }
 
 /** Each kind in words for the log. */
-export const changeMessages: Readonly<Record<FileChange['how'], string>> = {
+export const changeMessages: Readonly<Record<AuditFileChange['how'], string>> = {
   removed: 'the audit file was removed; it continues in a new one',
   moved: 'the audit file was moved away, and no SIGUSR1 followed; it continues in a new one',
   replaced:
@@ -24,7 +24,7 @@ const { O_APPEND, O_CREAT, O_RDWR, O_NONBLOCK, O_NOCTTY } = constants;
 const forbiddenBits = 0o037;
 
 /** Opens an audit file, or makes it with mode 0600. Throws what `open` throws, and for what is no file. The caller closes it. */
-export function openAuditFile(path: string, onChange: (change: FileChange) => void): number {
+export function openAuditFile(path: string, onChange: (change: AuditFileChange) => void): number {
   // Not blocking: a FIFO without a reader would be waited for.
   const fd = openSync(path, O_RDWR | O_APPEND | O_CREAT | O_NONBLOCK | O_NOCTTY, 0o600);
   try {
@@ -41,7 +41,7 @@ export function openAuditFile(path: string, onChange: (change: FileChange) => vo
 function checkAccess(
   fd: number,
   { uid, mode }: Stats,
-  { path, onChange }: { readonly path: string; readonly onChange: (change: FileChange) => void },
+  { path, onChange }: { readonly path: string; readonly onChange: (change: AuditFileChange) => void },
 ): void {
   const user = process.geteuid?.();
   if (user !== 0 && uid !== user && uid !== 0)

@@ -25,6 +25,7 @@ import { controlOf } from '../plugin.ts';
 import { flushLog } from '../telemetry/log.ts';
 import { MetricsAggregator } from '../telemetry/metrics-aggregator.ts';
 import { gatewayApp, prepareReload } from './gateway-app.ts';
+import type { ProcessCluster } from './process-cluster.ts';
 import type { ReloadableConfig } from './reloadable-config.ts';
 import { notifySystemd } from './systemd.ts';
 import { onHangUp, onReopen, onUpgrade, stopSignal } from './signals.ts';
@@ -32,24 +33,12 @@ import { onHangUp, onReopen, onUpgrade, stopSignal } from './signals.ts';
 /** Other processes that stop too can take this much longer than the grace time. */
 const marginMs = 5000;
 
-/** This process among those of its gateway. */
-interface Cluster {
-  /** Its name among them. */
-  readonly instance: string;
-  readonly directory: RuntimeDirectory;
-  readonly peers: Peers;
-  /** Absent where this process carries the tunnels itself. */
-  readonly supervisor: Supervisor | undefined;
-  /** Collects the metrics of all of them. */
-  readonly metrics: MetricsAggregator;
-}
-
 interface GatewayProcessParts {
   readonly settings: ReloadableConfig;
   readonly env: NodeJS.ProcessEnv;
   readonly log: Logger;
   readonly gateway: Gateway;
-  readonly cluster: Cluster;
+  readonly cluster: ProcessCluster;
   readonly publicListeners: readonly NamedListenSpec[];
 }
 
@@ -59,7 +48,7 @@ export class GatewayProcess {
   readonly #env: NodeJS.ProcessEnv;
   readonly #log: Logger;
   readonly #gateway: Gateway;
-  readonly #cluster: Cluster;
+  readonly #cluster: ProcessCluster;
   readonly #lifecycle: ProcessLifecycle;
   readonly #publicListeners: readonly NamedListenSpec[];
   /** Absent where workers carry the tunnels. */
@@ -67,6 +56,7 @@ export class GatewayProcess {
   readonly #public: PublicListener;
   readonly #listeners: Listeners;
   #cause = 'failure';
+  #generation = 0;
 
   private constructor(parts: GatewayProcessParts) {
     const { log, gateway, cluster } = parts;
@@ -101,7 +91,10 @@ export class GatewayProcess {
     const listeners = publicListeners(config.listen, passedSockets(env));
     let supervisor: Supervisor | undefined;
     if (config.workers > 1) {
-      const { replaced } = gateway.metrics.countWorkers(() => supervisor?.alive ?? 0);
+      const { replaced } = gateway.metrics.countWorkers({
+        alive: () => supervisor?.alive ?? 0,
+        silent: () => supervisor?.silent ?? 0,
+      });
       supervisor = new Supervisor({
         count: config.workers,
         listeners,
@@ -124,9 +117,10 @@ export class GatewayProcess {
     const { supervisor, directory, peers } = this.#cluster;
     onHangUp(() => this.#onHangUp());
     onReopen(() => void this.#reopenAudit());
-    onUpgrade(this.#log, () =>
-      this.#listeners.areOpen ? startSuccessor(this.#public.sockets, this.#env) : undefined,
-    );
+    onUpgrade(this.#log, {
+      start: () => (this.#listeners.areOpen ? startSuccessor(this.#public.sockets, this.#env) : undefined),
+      takenOver: this.#listeners.stoppedAccepting,
+    });
     const signal = stopSignal(this.#log, () => supervisor?.kill());
     // Before all else: `/readyz` says so at once.
     void signal.then(() => this.#gateway.stop());
@@ -134,13 +128,15 @@ export class GatewayProcess {
     void signal.then(() => (this.#listeners.areOpen ? undefined : supervisor?.stop(this.#stopMs)));
     await this.#recordStart();
     try {
-      await openOrTakeOver(this.#listeners, { config: this.#config, directory, peers });
+      this.#generation = await openOrTakeOver(this.#listeners, { config: this.#config, directory, peers });
+      this.#gateway.metrics.setGeneration(this.#generation);
     } catch (error) {
       await this.#close();
       throw error;
     }
     this.#logListening();
     await this.#notify('READY=1');
+    await peers.recheck(this.#settings.text);
 
     const cause = await Promise.race([signal, this.#listeners.stoppedAccepting.then(() => 'takeover')]);
     await this.#end(cause);
@@ -159,7 +155,7 @@ export class GatewayProcess {
   }
 
   get #stopMs(): number {
-    return this.#config.limits.graceMs + marginMs;
+    return this.#gateway.config.limits.graceMs + marginMs;
   }
 
   /** Waits for the open tunnels, here and in older processes where no process takes over, and closes everything. */
@@ -210,19 +206,21 @@ export class GatewayProcess {
   async #reload(): Promise<void> {
     try {
       let waiting: readonly string[] = [];
-      await this.#settings.reload(async (config, text) => {
+      const changes = await this.#settings.reload(async (config, text) => {
         waiting = reloadConfig(this.#gateway.config, config).needsRestart;
         const commit = await prepareReload(this.#gateway, this.#app, config);
         const commitWorkers = await this.#cluster.supervisor?.prepare(text);
         commit();
         await commitWorkers?.();
       });
-      this.#log.info('configuration reloaded');
+      this.#log.info(changes, 'configuration reloaded');
       if (waiting.length > 0)
         this.#log.warn(
           { keys: waiting },
           'these settings have changed, but take effect only after a restart',
         );
+      // Tunnels of processes that were taken over from follow the settings that are in force.
+      await this.#cluster.peers.recheck(this.#settings.text);
     } catch (error) {
       this.#log.error({ err: error }, 'the configuration was not reloaded; the old one stays in effect');
     }
@@ -242,6 +240,7 @@ export class GatewayProcess {
         admin: describeListenSpec(admin),
         publicUrl: publicUrl.href,
         instance,
+        generation: this.#generation,
         ...(supervisor && { workers }),
       },
       'listening',
@@ -249,9 +248,15 @@ export class GatewayProcess {
   }
 
   #controlApp(): FastifyInstance {
-    const control = controlOf(this.#gateway, this.#cluster.peers);
+    const { peers, supervisor } = this.#cluster;
+    peers.describeBy((name) => supervisor?.describe(name) ?? `process ${name}`);
+    const control = controlOf(this.#gateway, peers);
+    const generation = (): number => this.#generation;
     takeoverRoutes(control, {
       publicUrl: this.#config.publicUrl,
+      get generation() {
+        return generation();
+      },
       stopAccepting: () => this.#listeners.stopAccepting(),
     });
     return control;
@@ -260,9 +265,10 @@ export class GatewayProcess {
   #adminApp(): FastifyInstance {
     const { supervisor } = this.#cluster;
     return adminApp({
+      generation: () => this.#generation,
       notReadyReasons: async () => [
         ...this.#gateway.notReadyReasons,
-        ...((await supervisor?.notReadyReasons()) ?? []),
+        ...(supervisor?.notReadyReasons() ?? []),
       ],
       metrics: { contentType: this.#gateway.metrics.contentType, text: () => this.#metricsText() },
     });
@@ -272,18 +278,17 @@ export class GatewayProcess {
     return instanceApp(this.#lifecycle, {
       carriers: this.#gateway.carriers,
       onFinalMetrics: (metrics) => this.#cluster.metrics.keep(metrics),
+      recheck: (text) => this.#gateway.recheck(this.#settings.parse(text)),
     });
   }
 
   /** The metrics of all processes of the gateway, those of old generations too. */
   async #metricsText(): Promise<string> {
     const { instance, peers, supervisor, metrics } = this.#cluster;
-    const { answers, living } = await peers.metrics();
-    const numberOf = (name: string): string | undefined => supervisor?.numbers.get(name)?.toString();
-    return metrics.text(
-      { instance, worker: supervisor && '0', figures: await this.#gateway.metrics.snapshot() },
-      answers.map((answer) => ({ ...answer, worker: numberOf(answer.instance) })),
-      living,
+    const living = await peers.metrics((answer) =>
+      metrics.keep({ ...answer, worker: supervisor?.numbers.get(answer.instance)?.toString() }),
     );
+    const figures = await this.#gateway.metrics.snapshot();
+    return metrics.text({ instance, worker: supervisor && '0', figures }, [], living);
   }
 }

@@ -1,4 +1,4 @@
-import { parseArgs } from 'node:util';
+import { parseArgs } from '../../base/parse-args.ts';
 import { defaultConfigFile, loadConfig } from '../config/load.ts';
 import { UsageError, exits, runCommand } from './command.ts';
 import type { CommandIo } from './command.ts';
@@ -28,7 +28,11 @@ export function kill(args: string[], io: CommandIo): Promise<number> {
       throw new UsageError('name sessions, --subject, --target, --token or --key');
     if (revoke && (subject === undefined || target !== undefined || positionals.length > 0))
       throw new UsageError('--revoke needs --subject, and nothing else');
-    const { ended, silent = 0 } = (await requestGateway(await loadConfig(values.config, io.env), '/kill', {
+    const {
+      ended,
+      silent = 0,
+      processes,
+    } = (await requestGateway(await loadConfig(values.config, io.env), '/kill', {
       ...(positionals.length > 0 && { sessions: positionals }),
       subject,
       target,
@@ -36,12 +40,12 @@ export function kill(args: string[], io: CommandIo): Promise<number> {
       keyThumbprint: key,
       revoke,
       reason,
-    })) as { ended: number; silent?: number };
+    })) as { ended: number; silent?: number; processes?: readonly string[] };
     io.stdout.write(`${ended} ${ended === 1 ? 'session' : 'sessions'} ended\n`);
     if (silent > 0) {
-      const processes = silent === 1 ? 'a process' : `${silent} processes`;
+      const named = processes?.join(', ') ?? (silent === 1 ? 'a process' : `${silent} processes`);
       io.stderr.write(
-        `postern-gateway: ${processes} of the gateway did not answer, and can have more of these sessions\n`,
+        `postern-gateway: ${named} of the gateway did not answer, and can have more of these sessions\n`,
       );
       return exits.failure;
     }

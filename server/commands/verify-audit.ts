@@ -1,7 +1,7 @@
 import { createReadStream } from 'node:fs';
 import { open, readFile } from 'node:fs/promises';
 import { createGunzip } from 'node:zlib';
-import { parseArgs } from 'node:util';
+import { parseArgs } from '../../base/parse-args.ts';
 import { parseRecord } from '../audit/audit-chain.ts';
 import type { ChainEnd } from '../audit/audit-chain.ts';
 import { headFileOf, readHead } from '../audit/audit-head.ts';

@@ -2,7 +2,12 @@ import { AuditFile } from '../audit/audit-file.ts';
 import { AuditLog } from '../audit/audit-log.ts';
 import type { AuditSink } from '../audit/audit-sink.ts';
 import { changeMessages } from '../audit/file-change.ts';
+import type { SigningKey } from '../auth/gateway-key.ts';
+import { openRememberedKey } from '../auth/remembered-key.ts';
 import type { Config } from '../config/config.ts';
+import { newInstanceName } from '../cluster/runtime-directory.ts';
+import { InstanceHistory } from '../resume/instance-history.ts';
+import type { TunnelLocator } from '../resume/tunnel-locator.ts';
 import type { Log } from '../telemetry/log.ts';
 import { Metrics } from '../telemetry/metrics.ts';
 import type { ClusterContext } from './cluster-context.ts';
@@ -18,17 +23,31 @@ export interface GatewayParts {
   readonly log: Log;
   readonly audit: AuditLog;
   readonly metrics: Metrics;
+  /** Names this process in the ids of its tunnels. */
+  readonly instance: string;
+  /** The tunnels of the other processes. */
+  readonly others: TunnelLocator;
 }
 
 /** Opens the parts. Rejects when the audit file, the store or the key cannot be used; nothing is left open then. */
-export async function openParts(config: Config, log: Log, cluster?: ClusterContext): Promise<GatewayParts> {
+export async function openParts(
+  config: Config,
+  log: Log,
+  cluster: Partial<ClusterContext> = {},
+): Promise<GatewayParts> {
+  const { instance = newInstanceName(), peers } = cluster;
   const metrics = new Metrics();
   const state = await openState(config, log);
   let audit: AuditLog | undefined;
   try {
     audit = openAudit(config, { log, metrics, cluster });
     await audit.start();
-    return { settings: await buildSettings(config, state, log), state, log, audit, metrics };
+    const openKey = (): Promise<SigningKey> =>
+      openRememberedKey({ keyFile: config.keyFile, storeFile: config.store.file }, state.store);
+    const settings = await buildSettings(config, state, { log, openKey });
+    const history = new InstanceHistory(state.store, config.control.path);
+    await (peers ? peers.rememberIn(history) : history.remember([instance]));
+    return { settings, state, log, audit, metrics, instance, others: peers ?? history.locator };
   } catch (error) {
     await closeParts({ state, audit });
     throw error;
@@ -46,13 +65,13 @@ export async function closeParts({
 interface AuditParts {
   readonly log: Log;
   readonly metrics: Metrics;
-  readonly cluster: ClusterContext | undefined;
+  readonly cluster: Partial<ClusterContext>;
 }
 
 /** The audit log, not started yet. */
 function openAudit(config: Config, { log, metrics, cluster }: AuditParts): AuditLog {
   const file = auditFile(config, { log, metrics });
-  const sink: AuditSink = cluster?.auditSink?.(file) ?? file;
+  const sink: AuditSink = cluster.auditSink?.(file) ?? file;
   return new AuditLog(sink, {
     onState(failure) {
       if (failure) metrics.auditFailed();

@@ -1,6 +1,6 @@
 import { authenticatorChain } from '../auth/authenticator-chain.ts';
 import type { Authenticator } from '../auth/authenticator.ts';
-import { openKeyFile } from '../auth/gateway-key.ts';
+import type { SigningKey } from '../auth/gateway-key.ts';
 import { trustedIssuers } from '../auth/jwt/issuers.ts';
 import { jwtAuthenticator } from '../auth/jwt/jwt-authenticator.ts';
 import { ticketAuthenticator } from '../auth/ticket-authenticator.ts';
@@ -23,13 +23,13 @@ export interface GatewaySettings {
   readonly remoteAddress: RemoteAddress;
 }
 
-/** Builds the parts for a configuration. Rejects when the key file cannot be used. */
+/** Builds the parts for a configuration, with the key that `openKey` opens. Rejects when it does. */
 export async function buildSettings(
   config: Config,
   { tickets, proofs, signingKeys }: GatewayState,
-  log: Log,
+  { log, openKey }: { readonly log: Log; readonly openKey: () => Promise<SigningKey> },
 ): Promise<GatewaySettings> {
-  const issuers = trustedIssuers(config, await openKeyFile(config.keyFile), {
+  const issuers = trustedIssuers(config, await openKey(), {
     signInKeys: signingKeys.source,
     onError: (issuer, err) => log.warn({ issuer, err }, 'the keys of an issuer cannot be loaded'),
   });

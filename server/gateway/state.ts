@@ -1,3 +1,5 @@
+import { existsSync } from 'node:fs';
+import { stat } from 'node:fs/promises';
 import { proofChecker } from '../auth/dpop/dpop.ts';
 import type { ProofChecker } from '../auth/dpop/dpop.ts';
 import { sharedReplayMemory } from '../auth/dpop/replay-cache.ts';
@@ -23,11 +25,15 @@ export interface GatewayState {
   readonly tickets: Tickets;
   readonly proofs: ProofChecker;
   readonly signingKeys: SigningKeys;
+  /** Why these parts keep the gateway from being ready; empty when they do not. */
+  notReadyReasons(): readonly string[];
 }
 
 /** Opens the store and the parts that live in it. Rejects when they cannot be used; nothing is left open then. */
 export async function openState(config: Config, log: Log): Promise<GatewayState> {
-  const store = await openStore(config.store);
+  const isNew = !existsSync(config.store.file);
+  const store = await openStore(config.store, { onNotice: (text) => log.error(text) });
+  if (isNew) await warnOfOldCompanions(config, log);
   try {
     const lifetimes = config.issuers.map((issuer) => issuer.maxLifetimeMs);
     const replays = sharedReplayMemory(await store.seen());
@@ -39,10 +45,26 @@ export async function openState(config: Config, log: Log): Promise<GatewayState>
       onError: (err) => log.error({ err }, 'the list of revocations cannot be read'),
     });
     const proofs = proofChecker({ origin: config.publicUrl.origin, replays });
-    return { store, revocations, tickets: createTicketStore(store), proofs, signingKeys };
+    const notReadyReasons = (): readonly string[] =>
+      store.failure === undefined ? [] : [`the store cannot be written: ${store.failure}`];
+    return { store, revocations, tickets: createTicketStore(store), proofs, signingKeys, notReadyReasons };
   } catch (error) {
     await store.close();
     throw error;
+  }
+}
+
+/** A store that is made anew beside files of an earlier run was lost, or is at another path than it was. */
+async function warnOfOldCompanions({ store, keyFile, audit }: Config, log: Log): Promise<void> {
+  const startedAt = Date.now() - 1000;
+  for (const file of [keyFile, audit.file]) {
+    const found = await stat(file).catch(() => undefined);
+    if (!found?.isFile() || found.birthtimeMs > startedAt || found.size === 0) continue;
+    log.warn(
+      { store: store.file, older: file },
+      'the store is new, but other files of this gateway are older: accounts, sign-ins and revocations from before are not in it. If it was lost, stop the gateway and restore a backup',
+    );
+    return;
   }
 }
 

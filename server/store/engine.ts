@@ -2,7 +2,7 @@ import type { Seen, TableName } from './store.ts';
 
 /** A row as it is stored. */
 export interface Row {
-  /** JSON, which nothing has checked yet. */
+  /** JSON, which nothing has checked yet; undefined where it is not even that. */
   readonly value: unknown;
   /** The version of the schema that it was written with. */
   readonly version: number;
@@ -15,6 +15,8 @@ export interface Row {
  * of what is in a row. Expired rows do not exist for its callers. All methods reject with `STORE_UNAVAILABLE`.
  */
 export interface StoreEngine {
+  /** See `Store.failure`. */
+  readonly failure?: string | undefined;
   read(table: TableName, key: string): Promise<Row | undefined>;
   /**
    * Replaces a row by what `change` makes of it, `undefined` for none, durably and in one step; writes nothing when `change`

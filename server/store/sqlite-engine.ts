@@ -1,249 +1,245 @@
-import type { DatabaseSync, StatementSync } from 'node:sqlite';
+import { Worker } from 'node:worker_threads';
+import { TunnelError } from '../../protocol/errors.ts';
 import type { Row, StoreEngine } from './engine.ts';
 import { locationOf } from './sqlite-layout.ts';
-import { SqliteSeen } from './sqlite-seen.ts';
-import { DamagedError, NewerError, makePrivate, sqlite, translateSqliteError } from './sqlite.ts';
+import type { StoredRow } from './sqlite-rows.ts';
+import { unusable } from './sqlite.ts';
 import type { Seen, TableName } from './store.ts';
+import type { ThreadCall, ThreadData, ThreadMessage, ThreadRequest } from './thread-messages.ts';
 
-/** The longest time between a write of another process and the call of the watchers. */
-const watchMs = 250;
 const sweepMs = 60_000;
-/** Writes of another process are short; this is for a slow disk. */
-const busyMs = 5000;
-const layout = 1;
+/** Requests beyond this are refused at once. */
+const maxPending = 5000;
+/** The thread gives up a lock after 5 s; what takes longer is a disk that does not answer. */
+const answerMs = 8000;
+/** A write that takes longer than this is reported. */
+const slowMs = 2000;
+const lookMs = 500;
+const probeMs = 1000;
+const closeMs = 5000;
+
+export interface EngineOptions {
+  /** Called with a sentence for the log: the file has been replaced, or cannot be written. */
+  readonly onNotice?: ((text: string) => void) | undefined;
+}
+
+interface Pending {
+  readonly call: ThreadCall;
+  readonly since: number;
+  resolve(result: unknown): void;
+  reject(error: Error): void;
+}
 
 /**
  * Opens the engine of one machine: a file of SQLite, made with mode 0600 where there is none. Several processes can have it
- * open. Throws `STORE_UNAVAILABLE` when others can read it, it is damaged, or it cannot be written. `now` is the wall
- * clock, in milliseconds since 1970.
+ * open. All its methods reject with `STORE_UNAVAILABLE` when others can read it, it is damaged, or it cannot be written.
+ * `now` is the wall clock, in milliseconds since 1970.
  */
-export function openSqliteEngine(file: string, now: () => number = Date.now): StoreEngine {
-  makePrivate(file);
-  return translateSqliteError(file, () => {
-    const { DatabaseSync } = sqlite();
-    const database = new DatabaseSync(file);
-    try {
-      prepare(database);
-      return new SqliteEngine(database, file, now);
-    } catch (error) {
-      database.close();
-      throw error;
-    }
-  });
+export function openSqliteEngine(
+  file: string,
+  now: () => number = Date.now,
+  options: EngineOptions = {},
+): SqliteEngine {
+  return new SqliteEngine(file, now, options);
 }
 
-function prepare(database: DatabaseSync): void {
-  database.exec(`PRAGMA busy_timeout = ${busyMs}`);
-  // FULL: a write is on the disk when its call returns. What is deleted (refresh tokens) is also overwritten.
-  database.exec('PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA secure_delete = ON');
-  const [found] = database.prepare('PRAGMA integrity_check(1)').all();
-  if (found?.integrity_check !== 'ok') throw new DamagedError(String(found?.integrity_check));
-  const userVersion = Number(database.prepare('PRAGMA user_version').get()?.user_version);
-  if (userVersion > layout) throw new NewerError();
-  // One write now, so that a full or read-only disk shows before the first person signs in.
-  database.exec(`
-    BEGIN IMMEDIATE;
-    CREATE TABLE IF NOT EXISTS entries (
-      name TEXT NOT NULL, key TEXT NOT NULL, value TEXT NOT NULL, expiresAt INTEGER, PRIMARY KEY (name, key)
-    ) WITHOUT ROWID;
-    CREATE INDEX IF NOT EXISTS expiring ON entries (expiresAt) WHERE expiresAt IS NOT NULL;
-    CREATE TABLE IF NOT EXISTS changes (name TEXT PRIMARY KEY, count INTEGER NOT NULL) WITHOUT ROWID;
-    INSERT INTO changes VALUES ('', 1) ON CONFLICT DO UPDATE SET count = count + 1;
-    PRAGMA user_version = ${layout}`);
-  // Earlier gateways made no such column. They can go on beside this one: what they write gets the default.
-  const columns = database.prepare('SELECT name FROM pragma_table_info(?)').all('entries');
-  if (!columns.some(({ name }) => name === 'version'))
-    database.exec('ALTER TABLE entries ADD COLUMN version INTEGER NOT NULL DEFAULT 1');
-  database.exec('COMMIT');
-}
-
-/**
- * A write holds the event loop for a flush of the disk; a read takes microseconds. Both are over when the call returns, so
- * that the methods are asynchronous by their type only.
- */
+/** The file is open in a thread of its own, so that no disk and no lock of another process can hold the event loop. */
 class SqliteEngine implements StoreEngine {
-  readonly #database: DatabaseSync;
+  readonly opened: Promise<void>;
   readonly #file: string;
   readonly #now: () => number;
-  readonly #statements = new Map<string, StatementSync>();
+  readonly #options: EngineOptions;
+  readonly #thread: Worker;
+  readonly #pending = new Map<number, Pending>();
   /** By the name in SQLite, which several tables can share. */
   readonly #watchers = new Map<string, Set<() => void>>();
-  /** How many changes under each name are known here: those of this process, and those that watchers were called for. */
-  readonly #known = new Map<string, number>();
-  readonly #sweeping: NodeJS.Timeout;
-  #watching: NodeJS.Timeout | undefined;
-  #seen: SqliteSeen | undefined;
-  #dataVersion = 0;
+  readonly #timers: readonly NodeJS.Timeout[];
+  #ids = 0;
+  #failure: string | undefined;
+  #ended: Error | undefined;
+  #probedAt = -Infinity;
 
-  constructor(database: DatabaseSync, file: string, now: () => number) {
-    this.#database = database;
+  constructor(file: string, now: () => number, options: EngineOptions) {
     this.#file = file;
     this.#now = now;
-    this.#sweep();
-    this.#sweeping = setInterval(() => this.#sweepQuietly(), sweepMs).unref();
+    this.#options = options;
+    // A test has a clock of its own.
+    const workerData: ThreadData = now === Date.now ? { file } : { file, now: now() };
+    // Built, it is a file of JavaScript; what this process was started with is not for it.
+    const entry = new URL(import.meta.url.replace(/sqlite-engine(\.[jt]s)$/, 'sqlite-thread$1'));
+    this.#thread = new Worker(entry, { workerData, execArgv: [], name: 'store' });
+    const opened = Promise.withResolvers<void>();
+    this.opened = opened.promise;
+    // Reported by each request too.
+    opened.promise.catch(() => {});
+    this.#thread.on('message', (message: ThreadMessage) => {
+      if (message.kind === 'open') opened.resolve();
+      else if (message.kind === 'notOpen') opened.reject(this.#end(message.message));
+      else this.#receive(message);
+    });
+    this.#thread.on('error', (cause) => opened.reject(this.#end(undefined, cause)));
+    this.#thread.on('exit', () => opened.reject(this.#end()));
+    this.#timers = [
+      setInterval(() => void this.#request({ kind: 'sweep' }).catch(() => {}), sweepMs).unref(),
+      setInterval(() => this.#look(), lookMs).unref(),
+    ];
+  }
+
+  get failure(): string | undefined {
+    return this.#failure;
   }
 
   async read(table: TableName, key: string): Promise<Row | undefined> {
-    return this.#run(() => this.#read(table, key));
+    const row = (await this.#request({ kind: 'read', table, key })) as StoredRow | undefined;
+    return row && rowOf(row);
   }
 
-  /** One transaction: all of it is on the disk, or nothing. */
+  /** Compare and set: the row is read, changed here, and written if it is still the same. */
   async change(
     table: TableName,
     key: string,
     change: (row: Row | undefined) => Row | undefined,
   ): Promise<void> {
-    this.#run(() => {
-      this.#statement('BEGIN IMMEDIATE').run();
-      try {
-        const before = this.#read(table, key);
-        const after = change(before);
-        if (after === before) this.#statement('ROLLBACK').run();
-        else this.#commit(table, () => this.#write(table, key, after));
-      } catch (error) {
-        if (this.#database.isTransaction) this.#statement('ROLLBACK').run();
-        throw error;
-      }
-    });
+    for (;;) {
+      const expected = (await this.#request({ kind: 'read', table, key })) as StoredRow | undefined;
+      const before = expected && rowOf(expected);
+      const after = change(before);
+      if (after === before) return;
+      const next = after && storedOf(after);
+      if (await this.#request({ kind: 'replace', table, key, expected, next })) return;
+    }
   }
 
   async list(table: TableName): Promise<readonly (readonly [key: string, row: Row])[]> {
-    const { name, prefix } = locationOf(table);
-    return this.#run(() => {
-      const rows = this.#statement(
-        'SELECT key, value, version, expiresAt FROM entries WHERE name = ? AND substr(key, 1, ?) = ? AND (expiresAt IS NULL OR expiresAt > ?) ORDER BY key',
-      ).all(name, prefix.length, prefix, this.#now()) as unknown as readonly (StoredRow & { key: string })[];
-      return rows.map((row) => [row.key.slice(prefix.length), rowOf(row)] as const);
-    });
+    const rows = (await this.#request({ kind: 'list', table })) as readonly (readonly [string, StoredRow])[];
+    return rows.map(([key, row]) => [key, rowOf(row)] as const);
   }
 
   watch(table: TableName, onChange: () => void): () => void {
     const { name } = locationOf(table);
     const watchers = this.#watchers.get(name) ?? new Set();
     this.#watchers.set(name, watchers.add(onChange));
-    if (!this.#watching) {
-      this.#dataVersion = this.#readDataVersion();
-      for (const [each, count] of this.#counts()) this.#known.set(each, count);
-      this.#watching = setInterval(() => this.#poll(), watchMs).unref();
-    }
     return () => void watchers.delete(onChange);
   }
 
   async seen(): Promise<Seen> {
-    // Of several processes that start at once, one can put a new file in the place of a damaged one; the others wait.
-    return this.#run(() => {
-      this.#statement('BEGIN IMMEDIATE').run();
-      try {
-        this.#seen ??= new SqliteSeen(`${this.#file}-seen`, this.#now);
-        return this.#seen;
-      } finally {
-        this.#statement('ROLLBACK').run();
-      }
-    });
+    await this.#request({ kind: 'openSeen' });
+    return {
+      add: async (key, expiresAt) => (await this.#request({ kind: 'seen', key, expiresAt })) as boolean,
+    };
   }
 
   async close(): Promise<void> {
-    clearInterval(this.#sweeping);
-    clearInterval(this.#watching);
-    this.#seen?.close();
-    if (this.#database.isOpen) this.#database.close();
-  }
-
-  #read(table: TableName, key: string): Row | undefined {
-    const { name, prefix } = locationOf(table);
-    const row = this.#statement(
-      'SELECT value, version, expiresAt FROM entries WHERE name = ? AND key = ?',
-    ).get(name, prefix + key) as unknown as StoredRow | undefined;
-    return row && (row.expiresAt === null || row.expiresAt > this.#now()) ? rowOf(row) : undefined;
-  }
-
-  #write(table: TableName, key: string, row: Row | undefined): void {
-    const { name, prefix } = locationOf(table);
-    if (!row) {
-      this.#statement('DELETE FROM entries WHERE name = ? AND key = ?').run(name, prefix + key);
-      return;
+    for (const timer of this.#timers) clearInterval(timer);
+    if (!this.#ended) {
+      const closed = this.#request({ kind: 'close' }).catch(() => {});
+      let timer: NodeJS.Timeout | undefined;
+      await Promise.race([closed, new Promise((resolve) => (timer = setTimeout(resolve, closeMs)))]);
+      clearTimeout(timer);
+      this.#end(`the store ${this.#file} is closed`);
     }
-    const { value, version, expiresAt } = row;
-    this.#statement(
-      'INSERT INTO entries (name, key, value, version, expiresAt) VALUES (?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET value = excluded.value, version = excluded.version, expiresAt = excluded.expiresAt',
-    ).run(
-      name,
-      prefix + key,
-      JSON.stringify(value),
-      version,
-      expiresAt === undefined ? null : Math.ceil(expiresAt),
-    );
+    await this.#thread.terminate();
   }
 
-  /** Ends the transaction with a write to a table, which it counts for the watchers of other processes. */
-  #commit(table: TableName, write: () => void): void {
-    const { name } = locationOf(table);
-    write();
-    const row = this.#statement(
-      'INSERT INTO changes VALUES (?, 1) ON CONFLICT DO UPDATE SET count = count + 1 RETURNING count',
-    ).get(name);
-    this.#statement('COMMIT').run();
-    const count = Number(row?.count);
-    // Otherwise another process has changed it too, and the next poll must see that.
-    if ((this.#known.get(name) ?? 0) === count - 1) this.#known.set(name, count);
+  async #request(call: ThreadCall): Promise<unknown> {
+    if (this.#ended) throw this.#ended;
+    if (this.#pending.size >= maxPending) throw this.#error('too many requests are waiting for it');
+    const id = ++this.#ids;
+    const result = new Promise<unknown>((resolve, reject) => {
+      this.#pending.set(id, { call, since: performance.now(), resolve, reject });
+    });
+    // Only a request keeps the process alive.
+    this.#thread.ref();
+    const request: ThreadRequest = { id, now: this.#now(), ...call };
+    this.#thread.postMessage(request);
+    return result;
   }
 
-  #run<T>(work: () => T): T {
-    return translateSqliteError(this.#file, work);
-  }
-
-  #statement(text: string): StatementSync {
-    const known = this.#statements.get(text);
-    if (known) return known;
-    const made = this.#database.prepare(text);
-    this.#statements.set(text, made);
-    return made;
-  }
-
-  #readDataVersion(): number {
-    return Number(this.#statement('PRAGMA data_version').get()?.data_version);
-  }
-
-  #counts(): readonly (readonly [name: string, count: number])[] {
-    const rows = this.#statement('SELECT name, count FROM changes').all();
-    return rows.map(({ name, count }) => [String(name), Number(count)] as const);
-  }
-
-  /** SQLite's data version counts up when another process has written, and only then. */
-  #poll(): void {
-    try {
-      const dataVersion = this.#readDataVersion();
-      if (dataVersion === this.#dataVersion) return;
-      this.#dataVersion = dataVersion;
-      for (const [name, count] of this.#counts()) {
-        if (this.#known.get(name) === count) continue;
-        this.#known.set(name, count);
-        for (const onChange of this.#watchers.get(name) ?? []) onChange();
-      }
-    } catch {
-      // A file that cannot be read now is polled again in a moment; a caller that needs it gets the error of its own call.
+  #receive(message: Exclude<ThreadMessage, { readonly kind: 'open' | 'notOpen' }>): void {
+    if (message.kind === 'changed') return this.#callWatchers(message.names);
+    if (message.kind === 'notice') return this.#options.onNotice?.(message.text);
+    if (message.kind === 'failing') return this.#fail(message.reason);
+    const pending = this.#forget(message.id);
+    if (message.kind === 'failed') {
+      if (pending && isWrite(pending.call)) this.#fail(message.message);
+      pending?.reject(new TunnelError('STORE_UNAVAILABLE', message.message));
+    } else {
+      if (pending && isWrite(pending.call)) this.#recover();
+      pending?.resolve(message.result);
     }
   }
 
-  #sweep(): void {
-    this.#statement('DELETE FROM entries WHERE expiresAt <= ?').run(this.#now());
+  #forget(id: number): Pending | undefined {
+    const pending = this.#pending.get(id);
+    this.#pending.delete(id);
+    if (this.#pending.size === 0) this.#thread.unref();
+    return pending;
   }
 
-  #sweepQuietly(): void {
-    try {
-      this.#sweep();
-    } catch {
-      // Expired rows are not given out in any case.
+  #callWatchers(names: readonly string[] | undefined): void {
+    for (const name of names ?? this.#watchers.keys())
+      for (const onChange of this.#watchers.get(name) ?? []) onChange();
+  }
+
+  /** Finds a disk that does not answer, and the end of a failure. */
+  #look(): void {
+    const now = performance.now();
+    for (const [id, { call, since }] of this.#pending) {
+      if (now - since < slowMs) break;
+      const error = this.#error(
+        'it takes too long: the disk does not answer, or another process has locked it',
+      );
+      if (isWrite(call)) this.#fail(error.message);
+      // The outcome of a write is unknown, as when the machine fails.
+      if (now - since >= answerMs) this.#forget(id)?.reject(error);
     }
+    const isProbing = [...this.#pending.values()].some(({ call }) => call.kind === 'probe');
+    if (this.#failure === undefined || isProbing || now - this.#probedAt < probeMs) return;
+    this.#probedAt = now;
+    void this.#request({ kind: 'probe' }).catch(() => {});
+  }
+
+  #fail(reason: string): void {
+    if (this.#failure === undefined) this.#options.onNotice?.(`the store cannot be written: ${reason}`);
+    this.#failure = reason;
+  }
+
+  #recover(): void {
+    if (this.#failure !== undefined) this.#options.onNotice?.('the store can be written again');
+    this.#failure = undefined;
+  }
+
+  /** Rejects what is waiting, and everything from now on. */
+  #end(message = `the store ${this.#file} cannot be used: its thread has ended`, cause?: unknown): Error {
+    this.#ended ??= new TunnelError('STORE_UNAVAILABLE', message, { cause });
+    this.#failure ??= this.#ended.message;
+    for (const { reject } of this.#pending.values()) reject(this.#ended);
+    this.#pending.clear();
+    return this.#ended;
+  }
+
+  #error(why: string): Error {
+    return unusable(this.#file, why);
   }
 }
 
-interface StoredRow {
-  readonly value: string;
-  readonly version: number;
-  readonly expiresAt: number | null;
+function isWrite({ kind }: ThreadCall): boolean {
+  return kind === 'replace' || kind === 'probe' || kind === 'sweep';
+}
+
+function storedOf({ value, version, expiresAt }: Row): StoredRow {
+  return {
+    value: JSON.stringify(value),
+    version,
+    expiresAt: expiresAt === undefined ? null : Math.ceil(expiresAt),
+  };
 }
 
 function rowOf({ value, version, expiresAt }: StoredRow): Row {
-  return { value: JSON.parse(value) as unknown, version, expiresAt: expiresAt ?? undefined };
+  const row = { version, expiresAt: expiresAt ?? undefined };
+  try {
+    return { ...row, value: JSON.parse(value) as unknown };
+  } catch {
+    return { ...row, value: undefined };
+  }
 }

@@ -1,14 +1,15 @@
 import { createHash } from 'node:crypto';
 import { rmSync } from 'node:fs';
 import type { DatabaseSync, StatementSync } from 'node:sqlite';
+import { fileIdentity } from './sqlite-files.ts';
 import { translateSqliteError, makePrivate, sqlite } from './sqlite.ts';
 import type { Seen } from './store.ts';
 
 const sweepMs = 1000;
-/** A sweep holds the event loop for this many rows, a few milliseconds; what it leaves over is for the next one. */
+/** A sweep takes this many rows, a few milliseconds; what it leaves over is for the next one. */
 const sweptRows = 5000;
-/** The event loop waits for the lock too, and the caller can try again: far less than for the store. */
-const busyMs = 200;
+/** The thread of the store waits for the lock too, and the caller can try again. */
+const busyMs = 20;
 /** 64 MiB are a million ids: 8000 new ones a second for two minutes. */
 const defaultMaxPages = 16_384;
 /** Of the hash; a caller that finds two ids with the same hash can only have one of its own refused. */
@@ -25,6 +26,7 @@ export interface SeenOptions {
  */
 export class SqliteSeen implements Seen {
   readonly #file: string;
+  readonly #identity: string | undefined;
   readonly #now: () => number;
   readonly #database: DatabaseSync;
   readonly #add: StatementSync;
@@ -37,6 +39,7 @@ export class SqliteSeen implements Seen {
     this.#now = now;
     makePrivate(file);
     this.#database = translateSqliteError(file, () => openOrReplace(file, maxPages));
+    this.#identity = fileIdentity(file);
     this.#add = this.#database.prepare('INSERT OR IGNORE INTO seen VALUES (?, ?)');
     this.#forget = this.#database.prepare(
       'DELETE FROM seen WHERE id IN (SELECT id FROM seen WHERE until <= ? LIMIT ?)',
@@ -50,6 +53,11 @@ export class SqliteSeen implements Seen {
       this.#file,
       () => Number(this.#add.run(key, Math.ceil(expiresAt)).changes) === 1,
     );
+  }
+
+  /** Whether the file at the path is still the one that is open; otherwise other processes have another one. */
+  isCurrent(): boolean {
+    return fileIdentity(this.#file) === this.#identity;
   }
 
   close(): void {

@@ -78,6 +78,7 @@ export function translateSqliteError<T>(file: string, work: () => T): T {
   }
 }
 
-function unusable(file: string, why: string, cause?: unknown): TunnelError {
+/** The error of a store that cannot be used. */
+export function unusable(file: string, why: string, cause?: unknown): TunnelError {
   return new TunnelError('STORE_UNAVAILABLE', `the store ${file} cannot be used: ${why}`, { cause });
 }

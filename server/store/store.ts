@@ -6,6 +6,8 @@ export type TableName =
   | 'revocations'
   | 'tickets'
   | 'signingKeys'
+  | 'gatewayKey'
+  | 'instances'
   | 'loginAttempts'
   | 'deviceCodeAttempts'
   | 'signIn'
@@ -21,6 +23,8 @@ export type TableName =
 
 /** What must survive a restart. A write is durable when its promise resolves; a torn write is as if it had not been made. */
 export interface Store {
+  /** Why nothing can be written now, or could when that was last tried; undefined: it works. */
+  readonly failure: string | undefined;
   /**
    * A table, whose rows `schema` checks as they are read. The schema must not transform: what it takes is what it gives.
    * Fields that it does not know may be missing from what it gives; `update` writes them back.
@@ -67,8 +71,13 @@ export interface Table<T> {
     options?: PutOptions,
   ): Promise<T | undefined>;
   delete(key: string): Promise<void>;
-  /** All rows, in the order of their keys. */
-  list(): Promise<readonly (readonly [key: string, value: T])[]>;
+  /**
+   * All rows, in the order of their keys. With `onDamaged`, which gets an error that names the row, those that cannot be
+   * read are left out; without, one of them rejects.
+   */
+  list(
+    onDamaged?: (error: Error, key: string) => void,
+  ): Promise<readonly (readonly [key: string, value: T])[]>;
   /**
    * Calls `onChange` soon (a quarter of a second) after another process has changed the table; a change of another table
    * can cause a call too. Returns the function that stops it.

@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import type { z } from 'zod';
 import { TunnelError } from '../../protocol/errors.ts';
 import type { Row, StoreEngine } from './engine.ts';
@@ -10,6 +11,10 @@ export class TypedStore implements Store {
   /** The store owns the engine, and closes it. */
   constructor(engine: StoreEngine) {
     this.#engine = engine;
+  }
+
+  get failure(): string | undefined {
+    return this.#engine.failure;
   }
 
   table<T>(name: TableName, schema: z.ZodType<T>, options: TableOptions = {}): Table<T> {
@@ -47,7 +52,7 @@ class TypedTable<T> implements Table<T> {
 
   async get(key: string): Promise<T | undefined> {
     const row = await this.#engine.read(this.#name, key);
-    return row && this.#parse(row).value;
+    return row && this.#parse(row, key).value;
   }
 
   async put(key: string, value: T, options?: PutOptions): Promise<void> {
@@ -66,7 +71,7 @@ class TypedTable<T> implements Table<T> {
   async take(key: string): Promise<T | undefined> {
     let value: T | undefined;
     await this.#engine.change(this.#name, key, (row) => {
-      value = row && this.#parse(row).value;
+      value = row && this.#parse(row, key).value;
       return undefined;
     });
     return value;
@@ -79,7 +84,7 @@ class TypedTable<T> implements Table<T> {
   ): Promise<T | undefined> {
     let next: T | undefined;
     await this.#engine.change(this.#name, key, (row) => {
-      const found = row && this.#parse(row);
+      const found = row && this.#parse(row, key);
       next = change(found?.value);
       if (next === undefined || !row || !found)
         return next === undefined ? undefined : this.#newRow(next, options);
@@ -95,9 +100,20 @@ class TypedTable<T> implements Table<T> {
     await this.#engine.change(this.#name, key, () => undefined);
   }
 
-  async list(): Promise<readonly (readonly [key: string, value: T])[]> {
+  async list(
+    onDamaged = (error: Error, _key: string): void => {
+      throw error;
+    },
+  ): Promise<readonly (readonly [key: string, value: T])[]> {
     const rows = await this.#engine.list(this.#name);
-    return rows.map(([key, row]) => [key, this.#parse(row).value] as const);
+    return rows.flatMap(([key, row]) => {
+      try {
+        return [[key, this.#parse(row, key).value] as const];
+      } catch (error) {
+        onDamaged(error as Error, key);
+        return [];
+      }
+    });
   }
 
   watch(onChange: () => void): () => void {
@@ -108,19 +124,24 @@ class TypedTable<T> implements Table<T> {
     return { value, version: this.#version, expiresAt };
   }
 
-  #parse({ value, version }: Row): Parsed<T> {
+  #parse({ value, version }: Row, key: string): Parsed<T> {
     const stored = version < this.#version && this.#upgrade ? this.#upgrade(value, version) : value;
     const result = this.#schema.safeParse(stored);
     if (result.success) return { stored, value: result.data };
-    // Keys and values are left out: they hold secrets.
+    // Values are left out: they hold secrets.
     const fields = result.error.issues.map(({ path }) => path.join('.')).join(', ');
     const writer = version > this.#version ? ' (a newer gateway has written it)' : '';
     throw new TunnelError(
       'STORE_UNAVAILABLE',
-      `the store has a row in ${this.#name} that this gateway cannot read${writer}: ${fields || 'the whole value'}`,
+      `the store has a row in ${this.#name} that this gateway cannot read, ${nameOfRow(key)}${writer}: ${fields || 'the whole value'}`,
       { cause: result.error },
     );
   }
+}
+
+/** Keys can be secrets too; their hash finds the row for an operator who has the file. */
+function nameOfRow(key: string): string {
+  return `key with SHA-256 ${createHash('sha256').update(key).digest('hex').slice(0, 12)}`;
 }
 
 interface Parsed<T> {

@@ -1,10 +1,10 @@
-import type { Config, IssuerConfig } from '../../config/config.ts';
+import type { ClaimCondition, Config, IssuerConfig } from '../../config/config.ts';
 import { JwksCache, fixedKeys } from './jwks-cache.ts';
 import type { KeySource, JwksCachePolicy, LoadKeys } from './jwks-cache.ts';
 import type { TrustedIssuer } from './jwt-authenticator.ts';
 import { ownAudience, ownMaxLifetimeMs } from '../gateway-key.ts';
 import type { SigningKey } from '../gateway-key.ts';
-import { ownIssuer, signInIssuer } from '../../config/issuer-urls.ts';
+import { ownIssuer, signInClientId, signInIssuer } from '../../config/issuer-urls.ts';
 import { keysFromDiscovery, keysFromFile, keysFromUrl } from './jwks-loaders.ts';
 
 const minuteMs = 60_000;
@@ -53,6 +53,13 @@ export function trustedIssuers(
   return [own, ...(signInKeys ? [signInAsIssuer(config, signInKeys)] : []), ...others];
 }
 
+/**
+ * Issuer, audience and key of the sign-in's ID tokens are those of its access tokens: their audience is a client whose id is
+ * the audience of access tokens. So two facts part them, not only `typ`: an access token names its client (RFC 9068 section
+ * 2.2), and an ID token never does. Access tokens always have.
+ */
+const isAccessToken: ClaimCondition = { claim: 'client_id', values: [signInClientId] };
+
 /** The issuer of the tokens that people get by signing in: they live for minutes, and the authorization server is part of this process. */
 function signInAsIssuer({ publicUrl, signIn }: Config, keys: KeySource): TrustedIssuer {
   return {
@@ -63,6 +70,7 @@ function signInAsIssuer({ publicUrl, signIn }: Config, keys: KeySource): Trusted
     typ: 'at+jwt',
     maxLifetimeMs: signIn.accessTokenMs,
     hasAuthTime: true,
+    claims: [isAccessToken],
     keys,
   };
 }
