@@ -47,10 +47,26 @@ export function standardLog(level: string, worker?: number): Logger {
   );
 }
 
-/** Resolves when all lines are written, or their reader has not read them for two seconds. */
-export async function flushLog(log: Pick<Logger, 'flush'>): Promise<void> {
-  const flushed = new Promise<void>((resolve) => log.flush(() => resolve()));
-  await Promise.race([flushed, delay(flushMs, undefined, { ref: false })]);
+/**
+ * Resolves when all lines of a log of `standardLog` are written, or their reader has not read them for two seconds: what
+ * is left is dropped then, and the log can no longer be used.
+ */
+export async function flushLog(log: Logger): Promise<void> {
+  const { [pino.symbols.streamSym]: destination } = log as Logger & {
+    readonly [pino.symbols.streamSym]: {
+      end(): void;
+      destroy(): void;
+      once(event: 'close', then: () => void): void;
+    };
+  };
+  // What else the process has to say would be thrown back at it.
+  log.level = 'silent';
+  // Its `flush` calls back at once.
+  const closed = new Promise<void>((resolve) => destination.once('close', resolve));
+  destination.end();
+  await Promise.race([closed, delay(flushMs, undefined, { ref: false })]);
+  // Otherwise pino writes the rest when the process exits, and waits for ever.
+  destination.destroy();
 }
 
 /** One line for each tunnel that opened and for each offer that is over; refusals of strangers are counted above a rate. */
