@@ -99,8 +99,7 @@ async function run([name, ...args]: string[], io: CommandIo): Promise<number> {
     return write(stdout, help, 0);
   if (name === undefined) return write(stderr, help, 2);
   const load = Object.hasOwn(commands, name) ? commands[name] : undefined;
-  if (!load)
-    return write(stderr, `postern-gateway: ${unknownCommand(name)}; see postern-gateway --help\n`, 2);
+  if (!load) return write(stderr, `postern-gateway: ${unknownCommand(name)}\n`, 2);
   const problem = nodeProblem();
   if (problem) return write(stderr, `postern-gateway: ${problem}\n`, 78);
   try {
@@ -114,7 +113,8 @@ async function run([name, ...args]: string[], io: CommandIo): Promise<number> {
 
 function unknownCommand(name: string): string {
   const near = nearestName(name, Object.keys(commands));
-  return `there is no command "${name}"${near === undefined ? '' : `, did you mean ${near}?`}`;
+  const advice = near === undefined ? 'see postern-gateway --help' : `did you mean ${near}?`;
+  return `there is no command "${name}"; ${advice}`;
 }
 
 function write(stream: Writable, text: string, exitCode: number): number {

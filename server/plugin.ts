@@ -51,6 +51,7 @@ export function controlOf(gateway: Gateway, peers?: PeerControl): FastifyInstanc
   };
   const there = peers && {
     sessions: () => peers.sessions(),
+    listSessions: () => peers.listSessions(),
     kill: (request: KillRequest) => peers.kill(byOperator(request)),
   };
   return controlApp(here, there);

@@ -1,5 +1,6 @@
 import type { IncomingMessage } from 'node:http';
 import type { Readable } from 'node:stream';
+import { definedOnly } from '../../base/defined-only.ts';
 import { isTunnelErrorCode } from '../../protocol/errors.ts';
 import type { TunnelError, TunnelErrorCode } from '../../protocol/errors.ts';
 import type { HttpResponse } from './exchange.ts';
@@ -46,13 +47,15 @@ export async function refusal(
       return new ClientError('HTTP_UNEXPECTED', `${what}, and the connection broke`, {
         interruption: { how: 'lost' },
       });
-    return new ClientError(codeOf(status), what, unavailability(response, status));
+    return new ClientError(codeOf(status), what, unavailability(status, response.headers['retry-after']));
   }
   const { code, detail, requestId } = problem;
   const context = {
     challenge: challengeOf(response),
     ...(requestId === undefined ? {} : { requestId }),
-    ...(code === undefined ? unavailability(response, status) : passing.has(code) && whenAvailable(response)),
+    ...(code === undefined
+      ? unavailability(status, response.headers['retry-after'])
+      : passing.has(code) && whenAvailable(response.headers['retry-after'])),
   };
   return new ClientError(code ?? codeOf(status), detail ?? `the gateway answered ${status}`, context);
 }
@@ -84,20 +87,20 @@ export function isOfEntry({ facts }: TunnelError): boolean {
 
 /** The context of the error for a response of an intermediary: with an interruption where it cannot reach the next server now. */
 export function unavailability(
-  response: Pick<IncomingMessage, 'headers'>,
   status: number,
+  retryAfter: string | undefined,
 ): { readonly interruption?: Interruption } {
-  return unavailable.has(status) ? whenAvailable(response) : {};
+  return unavailable.has(status) ? whenAvailable(retryAfter) : {};
 }
 
-function whenAvailable(response: Pick<IncomingMessage, 'headers'>): { readonly interruption: Interruption } {
-  const retryAfterMs = retryAfterOf(response);
-  return { interruption: { how: 'unavailable', ...(retryAfterMs === undefined ? {} : { retryAfterMs }) } };
+function whenAvailable(retryAfter: string | undefined): { readonly interruption: Interruption } {
+  return {
+    interruption: { how: 'unavailable', ...definedOnly({ retryAfterMs: parseRetryAfter(retryAfter) }) },
+  };
 }
 
 /** The field `Retry-After` in milliseconds (RFC 9110 §10.2.3); undefined where it is missing or invalid. */
-export function retryAfterOf({ headers }: Pick<IncomingMessage, 'headers'>): number | undefined {
-  const value = headers['retry-after'] ?? '';
+export function parseRetryAfter(value = ''): number | undefined {
   if (/^\d{1,9}$/.test(value)) return Number(value) * 1000;
   const at = /^[A-Z][a-z]{2}, /.test(value) ? Date.parse(value) : Number.NaN;
   return Number.isNaN(at) ? undefined : Math.max(0, at - Date.now());

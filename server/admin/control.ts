@@ -44,7 +44,7 @@ export interface PeerControl {
   sessions(): Promise<readonly SessionView[]>;
   kill(request: KillRequest): Promise<PeersKilled>;
   /** The sessions, and which processes have not answered. */
-  listSessions?(): Promise<ListedSessions>;
+  listSessions(): Promise<ListedSessions>;
 }
 
 /** What the other processes have ended. */
@@ -104,7 +104,7 @@ export function controlApp(sessions: SessionControl, peers?: PeerControl): Fasti
   });
   // A response of its own: the commands of an older version read the list above.
   app.get('/sessions-list', async (_request, reply) => {
-    const others = await peers?.listSessions?.();
+    const others = await peers?.listSessions();
     const listed: ListedSessions = {
       sessions: [...[...sessions.sessions()].map(toSessionView), ...(others?.sessions ?? [])],
       silent: others?.silent ?? [],

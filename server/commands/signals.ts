@@ -83,13 +83,14 @@ export function onUpgrade(log: Logger, { start, takenOver }: UpgradeOptions): vo
     const child = running;
     const timeout = setTimeout(() => !hasTakenOver && child.kill('SIGKILL'), upgradeMs).unref();
     const tookMs = (): number => Math.round(performance.now() - startedAt);
-    void takenOver.then(() => {
+    const onTakenOver = (): void => {
       hasTakenOver = true;
       log.info(
         { successor: pid, tookMs: tookMs() },
         'the upgrade has succeeded: the next process has taken over',
       );
-    });
+    };
+    void takenOver.then(onTakenOver);
     const onFailed = (details: object, message: string): void => {
       running = undefined;
       clearTimeout(timeout);

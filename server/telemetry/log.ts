@@ -27,6 +27,7 @@ const secretFields = ['authorization', 'proxy-authorization', 'cookie', 'sec-web
 
 /** JSON lines on stdout, one per event. Headers that carry secrets are never written, should an error contain them. */
 export function standardLog(level: string, worker?: number): Logger {
+  const destination = logOutput();
   return pino(
     {
       level,
@@ -43,8 +44,21 @@ export function standardLog(level: string, worker?: number): Logger {
         ]),
       ],
     },
-    pino.destination({ dest: 1, sync: false, maxLength: maxUnwrittenBytes, maxWrite: maxWrittenBytes }),
+    destination,
   );
+}
+
+/** Standard output for log lines. A full disk costs lines, never tunnels; once there is room again, lines are written again. */
+function logOutput(): ReturnType<typeof pino.destination> {
+  const [maxLength, maxWrite] = [maxUnwrittenBytes, maxWrittenBytes];
+  const destination = pino.destination({ dest: 1, sync: false, maxLength, maxWrite });
+  let hasFailed = false;
+  // Without a listener an error would end the process.
+  destination.on('error', () => (hasFailed = true)).on('write', () => (hasFailed = false));
+  // At the exit of the process pino would repeat a write that fails for ever.
+  const flushSync = destination.flushSync.bind(destination);
+  destination.flushSync = () => void (hasFailed || flushSync());
+  return destination;
 }
 
 /**

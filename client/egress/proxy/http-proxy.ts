@@ -141,7 +141,7 @@ function refusal(
   return new ClientError(
     'PROXY_REFUSED',
     `${name}${signature(response)} answered ${response.status} to CONNECT ${authority}`,
-    unavailability({ headers: { 'retry-after': response.values('retry-after')[0] } }, response.status),
+    unavailability(response.status, response.values('retry-after')[0]),
   );
 }
 

@@ -92,6 +92,27 @@ describe('postern status', () => {
     assert.doesNotMatch((await status(env)).stdout, /from here/);
   });
 
+  it('says of a tunnel that it cannot be resumed', async (t) => {
+    const home = temporaryDirectory(t);
+    const env = { HOME: home, POSTERN_GATEWAY: 'https://gw.example/ssh/', POSTERN_TOKEN: 'ticket' };
+    const state = join(home, '.local/state/postern');
+    const gateway = new URL('https://gw.example/ssh/');
+    const files = ['mortal', 'resumable'].map((host) =>
+      tunnelFile(state, { gateway, target: { host, port: 22 } }),
+    );
+    t.after(() => files.forEach((file) => file.ended()));
+    files[0]!.opened({ resumable: false });
+    files[1]!.opened({ resumable: true });
+    const { tunnels } = JSON.parse((await status(env, '--json')).stdout) as Status;
+    assert.deepEqual(tunnels?.map(({ target, resumable }) => [target, resumable]).toSorted(), [
+      ['mortal:22', false],
+      ['resumable:22', true],
+    ]);
+    const text = (await status(env)).stdout;
+    assert.match(text, /^from here +mortal:22, .*, cannot be resumed: it ends with its connection$/m);
+    assert.match(text, /^from here +resumable:22, connected, open since \S+Z$/m);
+  });
+
   it('does not let a token write to the terminal', () => {
     const text = describeStatus({
       version: 1,

@@ -12,6 +12,7 @@ async function kill(
   const order: string[] = [];
   const peers: PeerControl = {
     sessions: async () => [],
+    listSessions: async () => ({ sessions: [], silent: [] }),
     async kill() {
       order.push('peers are requested');
       await delay(peerMs ?? 800);

@@ -79,7 +79,7 @@ describe('postern-gateway serve', () => {
     const { configFile, port } = gateway;
     const args = [...gatewayCommand.slice(1), 'serve', '--config', configFile];
     const child = own(spawn(gatewayCommand[0]!, args, { stdio: ['ignore', 'pipe', 'ignore'] }));
-    child.stdout!.pause();
+    child.stdout.pause();
     // Refusals of one who is signed in have a line each: much more than the pipe takes.
     const refused = connectHead(gateway, `${'x'.repeat(60)}.example:22`);
     const isThere = (): Promise<boolean> =>
