@@ -48,11 +48,11 @@ const lastMessagesMs = 3000;
 /** All the parts of a gateway, put together from a configuration. It listens to nothing by itself. */
 export class Gateway {
   readonly metrics: Metrics;
+  readonly audit: AuditLog;
   readonly sessions: Sessions;
   readonly resumableTunnels: ResumableTunnels;
   readonly carriers: HttpCarriers;
   readonly #log: Log;
-  readonly #audit: AuditLog;
   readonly #state: GatewayState;
   readonly #counter: Counter | undefined;
   readonly #peers: Peers | undefined;
@@ -84,15 +84,11 @@ export class Gateway {
     this.#settings = settings;
     this.#state = state;
     this.#log = log;
-    this.#audit = audit;
+    this.audit = audit;
     this.metrics = metrics;
     this.#recheck = new PolicyRecheck(() => this.sessions, log);
-    this.sessions = new Sessions([
-      auditObserver(audit, () => this.config.audit.required),
-      metrics,
-      logObserver(log),
-      this.#recheck,
-    ]);
+    const audited = auditObserver(audit, () => this.config.audit.required, instance);
+    this.sessions = new Sessions([audited, metrics, logObserver(log), this.#recheck]);
     const { counter, isWorker = false, peers } = cluster ?? {};
     this.carriers = new HttpCarriers(instance);
     this.#counter = counter;
@@ -128,7 +124,7 @@ export class Gateway {
   get notReadyReasons(): readonly string[] {
     return [
       ...(this.#draining ? ['draining'] : []),
-      ...(this.#audit.failure && this.config.audit.required ? ['audit log cannot be written'] : []),
+      ...(this.audit.failure && this.config.audit.required ? ['audit log cannot be written'] : []),
       ...this.#state.notReadyReasons(),
     ];
   }
@@ -149,7 +145,7 @@ export class Gateway {
       sessions: this.sessions,
       peers: this.#peers,
       tickets: this.#state.tickets,
-      onTicket: (made) => this.#audit.appendEventually(ticketFields(made)),
+      onTicket: (made) => this.audit.appendEventually(ticketFields(made)),
     });
     plainRoutes(app, {
       ...this.#tunnelRequestHandlers(),
@@ -172,7 +168,7 @@ export class Gateway {
       sessions: this.sessions,
       peers: this.#peers,
       config: () => this.config,
-      onTicket: (made) => this.#audit.appendEventually(ticketFields(made)),
+      onTicket: (made) => this.audit.appendEventually(ticketFields(made)),
       remoteAddress: this.remoteAddress,
       ...loginLog(this.#log),
     });
@@ -235,7 +231,7 @@ export class Gateway {
 
   /** Continues in a new audit file of the same name, after rotation. */
   reopenAudit(): void {
-    this.#audit.reopen();
+    this.audit.reopen();
   }
 
   /** Refuses new tunnels from now on, and ends the open ones after the grace time. */
@@ -277,7 +273,7 @@ export class Gateway {
     this.#peers?.handoff.close();
     await this.empty();
     this.#login?.close();
-    await closeParts({ state: this.#state, audit: this.#audit });
+    await closeParts({ state: this.#state, audit: this.audit });
   }
 
   #createTunnelContext(tunnels: TunnelLocator): TunnelContext {

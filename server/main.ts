@@ -14,7 +14,7 @@ Usage: postern-gateway <command> [options]
 
   serve [--init]
       serve SSH through the web server; a second process takes over from the running one without losing a session
-      SIGHUP reloads, SIGTERM stops, SIGUSR2 starts the program again and lets it take over
+      SIGHUP reloads, SIGUSR1 reopens the audit, SIGTERM stops, SIGUSR2 starts the program again and lets it take over
       --init            write a configuration with safe defaults first, if there is none
   check
       report every problem in the configuration, with file and line
@@ -53,8 +53,10 @@ Usage: postern-gateway <command> [options]
       --json            print the findings as JSON
   print-config nginx|haproxy|caddy|apache|systemd
       print a configuration for the web server or systemd, filled in from this one
-  verify-audit FILE
+  verify-audit [--from NUMBER:HASH] [--json] FILE...
       check that no line of the audit log was changed or removed
+      --from N:HASH     a record that was noted earlier, or a file with it: it must still be there; 0 is the beginning
+      --json            print what was found as JSON
 
 Options of every command but verify-audit:
   --config FILE         the configuration (default: ./postern.yaml)

@@ -1,11 +1,12 @@
 import { hostname } from 'node:os';
+import { setTimeout as delay } from 'node:timers/promises';
 import pino from 'pino';
 import type { Logger } from 'pino';
 import { isTunnelErrorCode, tunnelErrors } from '../../protocol/errors.ts';
 import { maskPlainSecrets, maskSecrets } from '../../protocol/secret-forms.ts';
 import { formatTarget } from '../../protocol/target.ts';
-import { BoundedLog } from './bounded-log.ts';
 import type { SessionObserver } from '../session/sessions.ts';
+import { RefusalDigest } from './refusal-digest.ts';
 
 /** The part of a logger that the gateway uses: pino's, or that of the Fastify app it is mounted in. */
 export type Log = Pick<Logger, 'info' | 'warn' | 'error'>;
@@ -15,6 +16,9 @@ const maxUnwrittenBytes = 4 * 1024 * 1024;
 
 /** Several processes write into one pipe; a write that is longer than PIPE_BUF can be split there (pipe(7)). */
 const maxWrittenBytes = 4096;
+
+/** A process that ends waits for the reader of its log for so long. */
+const flushMs = 2000;
 
 /** Untrusted text is cut at this length. */
 const maxRedactedCharacters = 300;
@@ -58,11 +62,32 @@ function logOutput(): ReturnType<typeof pino.destination> {
 }
 
 /**
- * One line for each tunnel that opened and for each offer that is over. Offers of clients that were not authenticated have
- * as many lines as a `BoundedLog` allows, for each code.
+ * Resolves when all lines of a log of `standardLog` are written, or their reader has not read them for two seconds: what
+ * is left is dropped then, and the log can no longer be used.
  */
+export async function flushLog(log: Logger): Promise<void> {
+  const { [pino.symbols.streamSym]: destination } = log as Logger & {
+    readonly [pino.symbols.streamSym]: {
+      end(): void;
+      destroy(): void;
+      once(event: 'close', then: () => void): void;
+    };
+  };
+  // What else the process has to say would be thrown back at it.
+  log.level = 'silent';
+  // Its `flush` calls back at once.
+  const closed = new Promise<void>((resolve) => destination.once('close', resolve));
+  destination.end();
+  await Promise.race([closed, delay(flushMs, undefined, { ref: false })]);
+  // Otherwise pino writes the rest when the process exits, and waits for ever.
+  destination.destroy();
+}
+
+/** One line for each tunnel that opened and for each offer that is over; refusals of strangers are counted above a rate. */
 export function logObserver(log: Log): SessionObserver {
-  const bounded = new BoundedLog(log);
+  const digest = new RefusalDigest(({ count, client, code }) =>
+    log.info({ count, client, code }, 'offers refused'),
+  );
   return {
     opened({ id, entry, principal, grant, dialMs }) {
       log.info(
@@ -103,6 +128,7 @@ export function logObserver(log: Log): SessionObserver {
         );
         return;
       }
+      if (!digest.isSingle(record)) return;
       const fields = {
         session: id,
         entry,
@@ -112,8 +138,7 @@ export function logObserver(log: Log): SessionObserver {
         reason: record.reason && redact(record.reason),
       };
       const level = tunnelErrors[end].layer === 'gateway' ? 'error' : 'info';
-      if (principal) log[level](fields, 'offer refused');
-      else bounded.write(level, end, fields, 'offer refused');
+      log[level](fields, 'offer refused');
     },
   };
 }

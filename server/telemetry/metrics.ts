@@ -90,6 +90,11 @@ export class Metrics implements SessionObserver {
   );
   readonly #auditFailures = this.#counter('audit_failures_total', 'Times the audit log began to fail');
   readonly #auditLost = this.#counter('audit_records_lost_total', 'Audit records that could not be kept');
+  readonly #auditChanges = this.#counter(
+    'audit_file_changes_total',
+    'Changes to the audit file that the gateway did not make, by how',
+    ['how'],
+  );
 
   readonly #info = new Gauge({
     name: 'postern_build_info',
@@ -174,6 +179,10 @@ export class Metrics implements SessionObserver {
 
   auditLost(count: number): void {
     this.#auditLost.inc(count);
+  }
+
+  auditChanged(how: string): void {
+    this.#auditChanges.inc({ how });
   }
 
   get contentType(): string {

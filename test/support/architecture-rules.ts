@@ -45,6 +45,7 @@ export function retiredWords(glossary: string): ReadonlySet<string> {
 /** Names of fields that are on the wire or on disk, in the files that read and write them. */
 const storedNames: Readonly<Record<string, readonly string[]>> = {
   'server/audit/audit-observer.ts': ['asked'],
+  'server/audit/lost-tunnels.ts': ['asked'],
   'server/commands/doctor.ts': ['verdict'],
   'server/login/authorization-server/grants.ts': ['told'],
   'server/login/pages/consent-routes.ts': ['told'],
