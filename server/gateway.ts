@@ -1,12 +1,12 @@
 import type { Server } from 'node:http';
 import type { FastifyInstance } from 'fastify';
 import type { TunnelError } from '../protocol/errors.ts';
-import type { KillRequest } from './admin/control.ts';
+import type { KillRequest, KillResult } from './admin/control.ts';
 import { endSessions, killSessions } from './admin/kill.ts';
 import type { AuditLog } from './audit/audit-log.ts';
 import { auditObserver, revocationFields, ticketFields } from './audit/audit-observer.ts';
 import { minimumDelayMs } from './auth/minimum-delay.ts';
-import { appliesTo } from './auth/revocations.ts';
+import { appliesTo } from './auth/revocation.ts';
 import { locateTunnel } from './cluster/peers.ts';
 import type { Peers } from './cluster/peers.ts';
 import { newInstanceName } from './cluster/runtime-directory.ts';
@@ -215,13 +215,13 @@ export class Gateway {
     };
   }
 
-  /** Ends sessions of this process for the operator. Returns how many. */
+  /** Ends sessions of this process for the operator, where another process revokes. Returns how many. */
   end(request: KillRequest): number {
-    return endSessions(this.sessions, request);
+    return endSessions(this.sessions, this.#state.revocations, request);
   }
 
-  /** Ends them, and revokes the credentials they could come back with. Resolves to how many have ended. */
-  kill(request: KillRequest): Promise<number> {
+  /** Ends them, and revokes the credentials they could come back with. */
+  kill(request: KillRequest): Promise<KillResult> {
     return killSessions(this.sessions, this.#state.revocations, request);
   }
 

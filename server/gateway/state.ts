@@ -9,8 +9,10 @@ import type { Revocations } from '../auth/revocations.ts';
 import { createTicketStore } from '../auth/tickets.ts';
 import type { Tickets } from '../auth/tickets.ts';
 import type { Config } from '../config/config.ts';
+import { signInIssuer } from '../config/issuer-urls.ts';
 import { openSigningKeys } from '../login/authorization-server/signing-keys.ts';
 import type { SigningKeys } from '../login/authorization-server/signing-keys.ts';
+import { SignIns } from '../login/sign-ins.ts';
 import { openStore } from '../store/open-store.ts';
 import type { Store } from '../store/store.ts';
 import type { Log } from '../telemetry/log.ts';
@@ -40,13 +42,17 @@ export async function openState(config: Config, log: Log): Promise<GatewayState>
     const signingKeys = await openSigningKeys(store, {
       onError: (err) => log.error({ err }, 'the signing keys cannot be read'),
     });
-    const revocations = await openRevocations(store, {
+    const revocations: GatewayState['revocations'] = await openRevocations(store, {
+      latestProof: (subject) =>
+        new SignIns(store, revocations, { issuer: signInIssuer(config.publicUrl) }).latestProof(subject),
       keepMs: Math.max(ownMaxLifetimeMs, config.signIn.sessionMs, ...lifetimes) + dayMs,
       onError: (err) => log.error({ err }, 'the list of revocations cannot be read'),
     });
     const proofs = proofChecker({ origin: config.publicUrl.origin, replays });
-    const notReadyReasons = (): readonly string[] =>
-      store.failure === undefined ? [] : [`the store cannot be written: ${store.failure}`];
+    const notReadyReasons = (): readonly string[] => [
+      ...(store.failure === undefined ? [] : [`the store cannot be written: ${store.failure}`]),
+      ...(revocations.unwritten === 0 ? [] : [`revocations held in memory only: ${revocations.unwritten}`]),
+    ];
     return { store, revocations, tickets: createTicketStore(store), proofs, signingKeys, notReadyReasons };
   } catch (error) {
     await store.close();

@@ -151,7 +151,7 @@ class SqliteEngine implements StoreEngine {
     // Only a request keeps the process alive.
     this.#thread.ref();
     const request: ThreadRequest = { id, now: this.#now(), ...call };
-    this.#thread.postMessage(request);
+    this.#thread.postMessage(request, []);
     return result;
   }
 
@@ -213,7 +213,7 @@ class SqliteEngine implements StoreEngine {
   #end(message = `the store ${this.#file} cannot be used: its thread has ended`, cause?: unknown): Error {
     this.#ended ??= new TunnelError('STORE_UNAVAILABLE', message, { cause });
     this.#failure ??= this.#ended.message;
-    for (const { reject } of this.#pending.values()) reject(this.#ended);
+    for (const pending of this.#pending.values()) pending.reject(this.#ended);
     this.#pending.clear();
     return this.#ended;
   }

@@ -44,6 +44,7 @@ export function trustedIssuers(
     groupsClaim: 'groups',
     typ: 'at+jwt',
     maxLifetimeMs: ownMaxLifetimeMs,
+    isOwn: true,
     keys: fixedKeys(key.publicKeys),
   };
   const others = config.issuers.map((issuer) => ({
@@ -63,6 +64,7 @@ function signInAsIssuer({ publicUrl, signIn }: Config, keys: KeySource): Trusted
     typ: 'at+jwt',
     maxLifetimeMs: signIn.accessTokenMs,
     hasAuthTime: true,
+    isOwn: true,
     keys,
   };
 }
