@@ -209,7 +209,7 @@ export class Gateway {
 
   /** The first half of `reload`. Resolves to the function that puts the new parts in place, which cannot fail. */
   async prepare(config: Config): Promise<() => void> {
-    const settings = await buildSettings(reloadConfig(this.config, config).config, this.#state, this.#log);
+    const settings = await buildSettings(reloadConfig(this.config, config).config, this.#state);
     return () => {
       this.#settings = settings;
     };

@@ -25,7 +25,7 @@ export async function openParts(config: Config, log: Log): Promise<GatewayParts>
   try {
     audit = openAudit(config, log, metrics);
     await audit.start();
-    return { settings: await buildSettings(config, state, log), state, log, audit, metrics };
+    return { settings: await buildSettings(config, state), state, log, audit, metrics };
   } catch (error) {
     await closeParts({ state, audit });
     throw error;

@@ -4,6 +4,8 @@ import { proofChecker } from '../auth/dpop/dpop.ts';
 import type { ProofChecker } from '../auth/dpop/dpop.ts';
 import { sharedReplayMemory } from '../auth/dpop/replay-cache.ts';
 import { ownMaxLifetimeMs } from '../auth/gateway-key.ts';
+import { openIssuerKeys } from '../auth/jwt/issuer-keys.ts';
+import type { IssuerKeys } from '../auth/jwt/issuer-keys.ts';
 import { openRevocations } from '../auth/revocations.ts';
 import type { Revocations } from '../auth/revocations.ts';
 import { createTicketStore } from '../auth/tickets.ts';
@@ -27,6 +29,7 @@ export interface GatewayState {
   readonly tickets: Tickets;
   readonly proofs: ProofChecker;
   readonly signingKeys: SigningKeys;
+  readonly issuerKeys: IssuerKeys;
   /** Why these parts keep the gateway from being ready; empty when they do not. */
   notReadyReasons(): readonly string[];
 }
@@ -53,7 +56,11 @@ export async function openState(config: Config, log: Log): Promise<GatewayState>
       ...(store.failure === undefined ? [] : [`the store cannot be written: ${store.failure}`]),
       ...(revocations.unwritten === 0 ? [] : [`revocations held in memory only: ${revocations.unwritten}`]),
     ];
-    return { store, revocations, tickets: createTicketStore(store), proofs, signingKeys, notReadyReasons };
+    const issuerKeys = openIssuerKeys(store, {
+      onError: (issuer, err) => log.warn({ issuer, err }, 'the keys of an issuer cannot be loaded'),
+    });
+    const tickets = createTicketStore(store);
+    return { store, revocations, tickets, proofs, signingKeys, issuerKeys, notReadyReasons };
   } catch (error) {
     await store.close();
     throw error;

@@ -12,6 +12,7 @@ const locations: Readonly<Record<Exclude<TableName, `oidc.${string}`>, Location>
   revocations: { name: 'revocations', prefix: '' },
   tickets: { name: 'tickets', prefix: '' },
   signingKeys: { name: 'signingKeys', prefix: 'oauth:' },
+  issuerKeys: { name: 'issuerKeys', prefix: '' },
   loginAttempts: { name: 'signInAttempts', prefix: '' },
   deviceCodeAttempts: { name: 'signInAttempts', prefix: 'device:' },
   signIn: { name: 'oauth', prefix: 'signIn:' },
