@@ -98,10 +98,13 @@ function toJson({ ended, silent = 0, revoked }: KillResult & { readonly silent?:
   };
 }
 
+function two(value: number): string {
+  return String(value).padStart(2, '0');
+}
+
 /** Local time, and the date where it is not today's. */
 function formatTime(time: number): string {
   const at = new Date(time);
-  const two = (value: number): string => String(value).padStart(2, '0');
   const clock = [at.getHours(), at.getMinutes(), at.getSeconds()].map(two).join(':');
   const isToday = at.toDateString() === new Date().toDateString();
   return isToday ? clock : `${at.getFullYear()}-${two(at.getMonth() + 1)}-${two(at.getDate())} ${clock}`;

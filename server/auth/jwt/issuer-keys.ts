@@ -1,5 +1,4 @@
 import { createHash } from 'node:crypto';
-import type { JSONWebKeySet } from 'jose';
 import { z } from 'zod';
 import type { IssuerConfig } from '../../config/config.ts';
 import type { Store, Table } from '../../store/store.ts';
@@ -104,9 +103,7 @@ function keptKeys(table: Table<StoredKeys>, issuer: KeyedIssuer, now: () => numb
       const found = await table.get(key);
       if (!found) return undefined;
       const ageMs = now() - found.fetchedAt;
-      return ageMs < -clockMs
-        ? undefined
-        : { jwks: found.jwks as unknown as JSONWebKeySet, ageMs: Math.max(0, ageMs) };
+      return ageMs < -clockMs ? undefined : { jwks: found.jwks, ageMs: Math.max(0, ageMs) };
     },
     async write(jwks) {
       if (JSON.stringify(jwks).length > maxStoredLength) return table.delete(key);

@@ -159,7 +159,7 @@ export class JwksCache implements KeySource {
 
 type SelectKeys = KeySource['find'];
 
-/** Throws when `jwks` is not a key set. Keys that anybody could sign with are left out, and reported. */
+/** Throws when `jwks` is not a key set. Weak keys are left out, and reported. */
 function keySelector(jwks: JSONWebKeySet, onError?: (error: unknown) => void): SelectKeys {
   const select = createLocalJWKSet(withoutWeakKeys(jwks, onError));
   return async (hint) => {

@@ -8,7 +8,7 @@ const minExponent = 65_537n;
 /** NIST SP 800-56B: an exponent is below 2^256. */
 const maxExponentBits = 256;
 
-/** The points of Ed25519 whose order is 8 or less, and the other encodings of some (RFC 8032 section 5.1.3): signatures of such a key can be made by anyone. */
+/** The points of Ed25519 whose order is 8 or less, and the other encodings of some (RFC 8032 section 5.1.3): signatures of such a key can be made without its private half. */
 const smallOrder: ReadonlySet<string> = new Set([
   '0100000000000000000000000000000000000000000000000000000000000000',
   'ecffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f',
@@ -44,9 +44,9 @@ export function findWeakness(jwk: unknown): string | undefined {
     return 'key_ops: it is not for verifying';
   if (kty === 'oct' || 'k' in jwk) return 'kty: a shared secret, which verifies and signs';
   if ('d' in jwk) return 'd: a private key that has been published';
-  if (kty === 'RSA') return rsaWeakness(jwk as JWK);
-  if (kty === 'EC') return ecWeakness(jwk as JWK);
-  return kty === 'OKP' ? edWeakness(jwk as JWK) : undefined;
+  if (kty === 'RSA') return rsaWeakness(jwk);
+  if (kty === 'EC') return ecWeakness(jwk);
+  return kty === 'OKP' ? edWeakness(jwk) : undefined;
 }
 
 function rsaWeakness({ n, e, alg }: Partial<JWK>): string | undefined {
