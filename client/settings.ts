@@ -1,9 +1,10 @@
-import { join, resolve } from 'node:path';
+import { join } from 'node:path';
 import { Secret } from '../protocol/secret.ts';
 import type { PacSetting, ProxySettings } from './egress/egress.ts';
 import type { ProxySignIn } from './egress/proxy-auth/credentials.ts';
 import { entryNames, isEntryName } from '../protocol/entries.ts';
 import type { EntryName } from '../protocol/entries.ts';
+import { absolutePath } from './errors/absolute-path.ts';
 import { ClientError } from './errors/failure.ts';
 import { parseGateway } from './http/gateway-url.ts';
 import { othersCanWrite, readSmall, reason } from './os/files.ts';
@@ -73,7 +74,7 @@ export function readSettings(flags: Flags, env: Environment): ClientSettings {
   return {
     gateway: parseGateway(gateway),
     ...(flags.via === undefined ? {} : { via: flags.via }),
-    ...(caFile === undefined ? {} : { caFile: resolve(caFile) }),
+    ...(caFile === undefined ? {} : { caFile: absolutePath(caFile, 'the file of CA certificates') }),
     trustsSystem: isOn(env['POSTERN_SYSTEM_TRUST'], config?.systemTrust),
     ...(systemCaFile === undefined ? {} : { systemCaFile }),
     token: tokenSources(flags, env, paths),
@@ -109,7 +110,9 @@ export function tokenSources(
   const file = flags.tokenFile ?? nonEmpty(env['POSTERN_TOKEN_FILE']);
   const text = nonEmpty(env['POSTERN_TOKEN']);
   return {
-    ...(file === undefined ? {} : { file: resolve(file) }),
+    ...(file === undefined
+      ? {}
+      : { file: absolutePath(file, flags.tokenFile === undefined ? 'POSTERN_TOKEN_FILE' : '--token-file') }),
     ...(text === undefined ? {} : { text: new Secret(text) }),
     state: paths.state,
   };

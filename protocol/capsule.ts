@@ -1,6 +1,6 @@
 import { isEndReason } from './end-reason.ts';
 import type { EndReason } from './end-reason.ts';
-import { decodeVarint, encodeVarint } from './varint.ts';
+import { decodeLargeVarint, decodeVarint, encodeVarint } from './varint.ts';
 
 /** The two capsule types that carry a TCP byte stream (draft-ietf-httpbis-connect-tcp, "Capsule types"). */
 export interface CapsuleCodes {
@@ -41,18 +41,27 @@ export const keepAliveCapsule: Buffer = capsuleHead(0x17, 0);
 const reasonType = 0x37a1c9e5;
 const maxReasonBytes = 32;
 
-/** The capsule that precedes an abort, for receivers that know it. */
-export function reasonCapsule(reason: EndReason): Buffer {
-  return Buffer.concat([capsuleHead(reasonType, reason.length), Buffer.from(reason, 'latin1')]);
+/** Private: what there is to say about that reason, as `REASON: words` in UTF-8. It comes before the reason, if at all. */
+const endTextType = 0x37a1c9e6;
+const maxEndTextBytes = 256;
+
+/** The capsules that precede an abort, for receivers that know them. `text` is the reason, or begins with it. */
+export function reasonCapsule(reason: EndReason, text: string = reason): Buffer {
+  const words = Buffer.from(text === reason ? '' : text);
+  return Buffer.concat([
+    ...(words.length === 0 ? [] : [capsuleHead(endTextType, words.length), words]),
+    capsuleHead(reasonType, reason.length),
+    Buffer.from(reason, 'latin1'),
+  ]);
 }
 
 /** Bytes of the stream, its end, or the reason for which it will be aborted. */
 export type CapsuleEvent =
   | { readonly kind: 'data'; readonly bytes: Buffer }
   | { readonly kind: 'end' }
-  | { readonly kind: 'reason'; readonly reason: EndReason };
+  | { readonly kind: 'reason'; readonly reason: EndReason; readonly text: string };
 
-type Carries = 'data' | 'finalData' | 'reason' | 'nothing';
+type Carries = 'data' | 'finalData' | 'reason' | 'endText' | 'nothing';
 
 type State =
   { readonly name: 'head' } | { readonly name: 'value'; readonly carries: Carries; readonly left: number };
@@ -69,6 +78,7 @@ export class CapsuleDecoder {
   #state: State = { name: 'head' };
   #head: Buffer = Buffer.alloc(0);
   #reason = '';
+  #endText: Buffer = Buffer.alloc(0);
   #ended = false;
 
   constructor(codes: CapsuleCodes) {
@@ -96,6 +106,7 @@ export class CapsuleDecoder {
         const taken = Math.min(this.#state.left, chunk.length - at);
         const bytes = chunk.subarray(at, at + taken);
         if (this.#state.carries === 'reason') this.#reason += bytes.toString('latin1');
+        else if (this.#state.carries === 'endText') this.#endText = Buffer.concat([this.#endText, bytes]);
         else if (this.#state.carries !== 'nothing') yield { kind: 'data', bytes };
         this.#state = { ...this.#state, left: this.#state.left - taken };
         at += taken;
@@ -106,7 +117,7 @@ export class CapsuleDecoder {
       if (carries === 'reason') {
         const reason = this.#reason;
         this.#reason = '';
-        if (isEndReason(reason)) yield { kind: 'reason', reason };
+        if (isEndReason(reason)) yield { kind: 'reason', reason, text: this.#endText.toString() };
       }
       if (carries !== 'finalData') continue;
       this.#ended = true;
@@ -119,7 +130,7 @@ export class CapsuleDecoder {
     const kept = this.#head.length;
     const bytes = kept === 0 ? chunk : Buffer.concat([this.#head, chunk.subarray(at, at + maxHeadBytes)]);
     const start = kept === 0 ? at : 0;
-    const type = decodeVarint(bytes, start);
+    const type = decodeLargeVarint(bytes, start);
     const length = type && decodeVarint(bytes, start + type.length);
     if (!type || !length) {
       this.#head = Buffer.from(bytes.subarray(start));
@@ -130,8 +141,12 @@ export class CapsuleDecoder {
     return at + type.length + length.length - kept;
   }
 
-  #carries(type: number, length: number): Carries {
+  #carries(type: number | bigint, length: number): Carries {
     if (type === reasonType) return length <= maxReasonBytes ? 'reason' : 'nothing';
+    if (type === endTextType) {
+      this.#endText = Buffer.alloc(0);
+      return length <= maxEndTextBytes ? 'endText' : 'nothing';
+    }
     const carries =
       type === this.#codes.data ? 'data' : type === this.#codes.finalData ? 'finalData' : 'nothing';
     if (carries !== 'nothing' && this.#ended) throw new RangeError('data after the final data');

@@ -6,8 +6,10 @@ import type { TunnelErrorCode } from './errors.ts';
  */
 export const endReasons = {
   REVOKED: { closeCode: 4401, error: 'TUNNEL_REVOKED' },
+  POLICY: { closeCode: 4404, error: 'TARGET_DENIED' },
   KILLED: { closeCode: 4403, error: 'TUNNEL_KILLED' },
   SHED: { closeCode: 4429, error: 'TUNNEL_SHED' },
+  DISPLACED: { closeCode: 4409, error: 'TUNNEL_DISPLACED' },
   SESSION_EXPIRED: { closeCode: 4408, error: 'TUNNEL_EXPIRED' },
   GATEWAY_STOPPED: { closeCode: 4503, error: 'TUNNEL_STOPPED' },
 } as const satisfies Record<string, { closeCode: number; error: TunnelErrorCode }>;

@@ -20,7 +20,7 @@ interface EntryFacts {
   readonly carriesProof: boolean;
 }
 
-/** The entry protocols, in the order in which clients try them. */
+/** The entry protocols. */
 export const entries = {
   relay: {
     method: 'GET',
@@ -53,6 +53,11 @@ export const entries = {
 export type EntryName = keyof typeof entries;
 
 export const entryNames = Object.keys(entries) as readonly EntryName[];
+
+/** The entries in the order in which clients try them: those whose tunnels outlive their connections come first. */
+export const entriesByPreference: readonly EntryName[] = [true, false].flatMap((resumable) =>
+  entryNames.filter((name) => entries[name].resumable === resumable),
+);
 
 /** Whether `text` names an entry. */
 export function isEntryName(text: unknown): text is EntryName {

@@ -86,6 +86,8 @@ export const tunnelErrors = {
   },
   LIMIT_SUBJECT: { status: 429, retry: true, exit: 75, layer: 'policy', side: 'caller' },
   LIMIT_ADDRESS: { status: 429, retry: true, exit: 75, layer: 'policy', side: 'caller' },
+  LIMIT_TARGET: { status: 429, retry: true, exit: 75, layer: 'policy', side: 'target' },
+  LIMIT_RATE: { status: 429, retry: true, exit: 75, layer: 'policy', side: 'caller' },
   LIMIT_TUNNELS: { status: 503, retry: true, exit: 75, layer: 'gateway', side: 'gateway' },
   // The gateway.
   DRAINING: { status: 503, retry: true, exit: 75, layer: 'gateway', side: 'gateway' },
@@ -189,10 +191,12 @@ export const tunnelErrors = {
   HTTP_UNEXPECTED: { status: 0, retry: false, exit: 69, layer: 'http', side: 'path' },
   UPGRADE_REFUSED: { status: 0, retry: false, exit: 69, layer: 'upgrade', side: 'path' },
   TARGET_NOT_SSH: { status: 0, retry: false, exit: 69, layer: 'target', side: 'target' },
+  OUTPUT_FAILED: { status: 0, retry: false, exit: 74, layer: 'usage', side: 'caller' },
   // The gateway has ended a tunnel, and given the reason (protocol/end-reason.ts), on the tunnel or when its client resumes it.
   TUNNEL_REVOKED: { status: 410, retry: false, exit: 77, layer: 'sign-in', side: 'caller', final: true },
   TUNNEL_KILLED: { status: 403, retry: false, exit: 77, layer: 'policy', side: 'caller', final: true },
   TUNNEL_SHED: { status: 410, retry: true, exit: 75, layer: 'gateway', side: 'gateway', final: true },
+  TUNNEL_DISPLACED: { status: 410, retry: true, exit: 75, layer: 'policy', side: 'caller', final: true },
   TUNNEL_EXPIRED: { status: 410, retry: true, exit: 75, layer: 'policy', side: 'caller', final: true },
   TUNNEL_STOPPED: { status: 410, retry: true, exit: 75, layer: 'gateway', side: 'gateway', final: true },
   TUNNEL_LOST: { status: 0, retry: true, exit: 75, layer: 'tunnel', side: 'path' },
@@ -212,10 +216,17 @@ export function isTunnelErrorCode(text: unknown): text is TunnelErrorCode {
 export class TunnelError extends Error {
   override readonly name = 'TunnelError';
   readonly code: TunnelErrorCode;
+  /** When the same request can succeed, in milliseconds, where that is known. */
+  readonly retryAfterMs: number | undefined;
 
-  constructor(code: TunnelErrorCode, message: string, options?: ErrorOptions) {
+  constructor(
+    code: TunnelErrorCode,
+    message: string,
+    options?: ErrorOptions & { readonly retryAfterMs?: number },
+  ) {
     super(message, options);
     this.code = code;
+    this.retryAfterMs = options?.retryAfterMs;
   }
 
   get facts(): ErrorFacts {

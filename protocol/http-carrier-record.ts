@@ -87,14 +87,17 @@ export class RecordDecoder {
   #drop(count: number): void {
     this.#pendingBytes -= count;
     let left = count;
+    let used = 0;
     while (left > 0) {
-      const first = this.#pending[0]!;
+      const first = this.#pending[used]!;
       if (first.length > left) {
-        this.#pending[0] = first.subarray(left);
-        return;
+        this.#pending[used] = first.subarray(left);
+        break;
       }
       left -= first.length;
-      this.#pending.shift();
+      used++;
     }
+    // All at once: to remove the first of many, one at a time, moves the others each time.
+    if (used > 0) this.#pending.splice(0, used);
   }
 }

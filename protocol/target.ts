@@ -1,4 +1,5 @@
 import { TunnelError } from './errors.ts';
+import { maskSecrets } from './secret-forms.ts';
 
 /** A host and port in canonical spelling, for policy, log, DNS and dial: lower case, no brackets. */
 export interface Target {
@@ -50,20 +51,28 @@ export function isAddress(host: string): boolean {
 }
 
 const dottedQuad = /^(?:(?:25[0-5]|2[0-4]\d|1\d\d|[1-9]?\d)(?:\.(?!$)|$)){4}$/;
-const label = /^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$/;
+const label = /^[a-z0-9_][a-z0-9_-]{0,62}$/;
+/** A ticket, in any case. */
+const ticketForm = /^pt_[\w-]{40,}$/i;
+
+const allowedCharacters = 'use letters, digits, -, _ and .';
 
 /**
- * A name of letters, digits and hyphens (RFC 1123 section 2.1; other scripts as A-labels) or a canonical dotted quad.
+ * A name or a canonical dotted quad. A name has letters, digits, hyphens and, as names of Windows and of a person's own
+ * ssh_config do, underscores; no label begins with a hyphen (other scripts as A-labels). Most names are those of the
+ * operator's own `targets`, which the DNS never sees, so its narrower rule (RFC 1123 section 2.1) is not applied.
  * Everything that `getaddrinfo` would read as a disguised number (`127.1`, `0x7f.1`, `0177.0.0.1`) ends in a
  * label that is a number (WHATWG URL, "ends in a number"), and is refused.
  */
 function parseHost(text: string, whole: string): string {
   const host = text.toLowerCase();
-  if (host !== text && !/^[A-Za-z0-9.-]*$/.test(text)) throw invalid(whole, 'use letters, digits, - and .');
+  if (host !== text && !/^[\w.-]*$/.test(text)) throw invalid(whole, allowedCharacters);
+  if (ticketForm.test(host))
+    throw invalid(whole, 'this is a ticket, which belongs in the place of a password');
   if (dottedQuad.test(host)) return host;
   if (host.length === 0 || host.length > 253) throw invalid(whole, 'the host is empty or too long');
   const labels = host.split('.');
-  if (!labels.every((part) => label.test(part))) throw invalid(whole, 'use letters, digits, - and .');
+  if (!labels.every((part) => label.test(part))) throw invalid(whole, allowedCharacters);
   if (/^(?:\d+|0x[0-9a-f]*)$/.test(labels.at(-1)!))
     throw invalid(whole, 'write an address as four decimal numbers');
   return host;
@@ -86,9 +95,11 @@ function invalid(text: string, why: string): TunnelError {
   return new TunnelError('TARGET_INVALID', `${quote(text)} is not a target: ${why}`);
 }
 
-/** At most 80 characters of `text`, with everything unprintable escaped, safe for a terminal or a log. */
+/** At most 80 characters of `text` without secrets, everything unprintable escaped, safe for a terminal or a log. */
 export function quote(text: string): string {
-  const excerpt = text.length > 80 ? `${text.slice(0, 80)}…` : text;
+  // Before it is cut: half a secret has no form, and is still one.
+  const masked = maskSecrets(text);
+  const excerpt = masked.length > 80 ? `${masked.slice(0, 80)}…` : masked;
   return JSON.stringify(excerpt).replace(
     /[^\x20-\x7e…]/g,
     (c) => `\\u${c.charCodeAt(0).toString(16).padStart(4, '0')}`,

@@ -25,6 +25,19 @@ export function decodeVarint(
   bytes: Buffer,
   offset: number,
 ): { readonly value: number; readonly length: number } | undefined {
+  const found = decodeLargeVarint(bytes, offset);
+  if (found === undefined || typeof found.value === 'number') return found as VarintOf<number> | undefined;
+  throw new RangeError(`a length of ${found.value} bytes`);
+}
+
+interface VarintOf<Value> {
+  readonly value: Value;
+  /** How many bytes it takes. */
+  readonly length: number;
+}
+
+/** The same for a number that is only compared: above `maxVarint` it is a bigint. */
+export function decodeLargeVarint(bytes: Buffer, offset: number): VarintOf<number | bigint> | undefined {
   const first = bytes[offset];
   if (first === undefined) return undefined;
   const length = 1 << (first >>> 6);
@@ -33,6 +46,5 @@ export function decodeVarint(
   if (length === 2) return { value: bytes.readUInt16BE(offset) & 0x3fff, length };
   if (length === 4) return { value: bytes.readUInt32BE(offset) & 0x3fff_ffff, length };
   const value = bytes.readBigUInt64BE(offset) & 0x3fff_ffff_ffff_ffffn;
-  if (value > BigInt(maxVarint)) throw new RangeError(`a length of ${value} bytes`);
-  return { value: Number(value), length };
+  return { value: value > BigInt(maxVarint) ? value : Number(value), length };
 }

@@ -1,7 +1,9 @@
 // Types, lint and format, then the whole suite.
 import { spawnSync } from 'node:child_process';
+import { refuseUnknownFlags } from './arguments.mjs';
 import { continueWith, root } from './bootstrap.mjs';
 
+await refuseUnknownFlags('npm run check', process.argv.slice(2), []);
 for (const name of ['typecheck', 'lint']) {
   const { status } = spawnSync(process.execPath, ['scripts/source-check.mjs', name], {
     cwd: root,

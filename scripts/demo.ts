@@ -10,11 +10,12 @@ import { tmpdir, userInfo } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { fileURLToPath } from 'node:url';
+import { parseArgs } from '../base/parse-args.ts';
 import { startDemoSshServer } from './demo-ssh-server.ts';
 
 const execute = promisify(execFile);
 const root = fileURLToPath(new URL('..', import.meta.url));
-const once = process.argv.includes('--once');
+const once = readOnce();
 /** The path of sshd; without one, the server of the npm package ssh2 takes its place. */
 const sshdPath = process.env.POSTERN_DEMO_SSHD ?? '/usr/sbin/sshd';
 const readyWithinMs = 15_000;
@@ -75,6 +76,15 @@ async function demo(): Promise<number> {
   console.log(`Try it from another terminal:\n\n  ssh -F ${sshConfig} box\n\nCtrl-C stops everything.`);
   await new Promise<void>((resolve) => process.once('SIGINT', resolve).once('SIGTERM', resolve));
   return 0;
+}
+
+function readOnce(): boolean {
+  try {
+    return parseArgs({ options: { once: { type: 'boolean', default: false } } }).values.once;
+  } catch (error) {
+    console.error(`postern demo: ${(error as Error).message}`);
+    process.exit(2);
+  }
 }
 
 function say(what: string, how: string): void {

@@ -2,10 +2,12 @@
 import { spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { refuseUnknownFlags } from './arguments.mjs';
 import { installPackages, root, run } from './bootstrap.mjs';
 
 const versions = ['22.23.3', '24.21.0', '26.10.0'];
 
+await refuseUnknownFlags('npm run test:matrix', process.argv.slice(2), []);
 installPackages();
 const results = versions.map((version) => {
   const node = fetchNode(version);

@@ -1,8 +1,10 @@
 // `node scripts/source-check.mjs typecheck|lint|format [FILES...]`: the tools that read the source without running it.
 import { spawnSync } from 'node:child_process';
+import { refuseUnknownFlags } from './arguments.mjs';
 import { installPackages, root } from './bootstrap.mjs';
 
 const [name, ...files] = process.argv.slice(2);
+await refuseUnknownFlags(`npm run ${name}`, files, []);
 const some = files.length > 0 ? files : ['.'];
 const tools = {
   typecheck: [

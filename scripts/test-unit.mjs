@@ -1,10 +1,12 @@
 // The tests that start no process (`scripts/unit-tests.mjs` chooses them), or the files that are named.
 import { join } from 'node:path';
+import { refuseUnknownFlags } from './arguments.mjs';
 import { continueWith, installPackages, pinnedNode, root } from './bootstrap.mjs';
 import { unitTests } from './unit-tests.mjs';
 
 const files = process.argv.slice(2);
 
+await refuseUnknownFlags('npm run test:unit', files, ['--list']);
 if (files.includes('--list')) {
   console.log(unitTests(root).join('\n'));
   process.exit();

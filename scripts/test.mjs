@@ -1,9 +1,11 @@
 import { join } from 'node:path';
+import { refuseUnknownFlags } from './arguments.mjs';
 import { buildClient, continueWith, installPackages, pinnedNode, root } from './bootstrap.mjs';
 import { installSystemPackages } from './system-packages.mjs';
 
 const files = process.argv.slice(2);
 
+await refuseUnknownFlags('npm test', files, []);
 installPackages();
 installSystemPackages();
 buildClient();

@@ -1,23 +1,24 @@
-import type { Server } from 'node:http';
+import type { IncomingMessage, Server } from 'node:http';
 import type { FastifyInstance } from 'fastify';
-import type { TunnelError } from '../protocol/errors.ts';
 import type { KillRequest, KillResult } from './admin/control.ts';
 import { endSessions, killSessions } from './admin/kill.ts';
 import type { AuditLog } from './audit/audit-log.ts';
 import { auditObserver, revocationFields, ticketFields } from './audit/audit-observer.ts';
 import { minimumDelayMs } from './auth/minimum-delay.ts';
+import { reloadKeyFile } from './auth/remembered-key.ts';
 import { appliesTo } from './auth/revocation.ts';
 import { locateTunnel } from './cluster/peers.ts';
 import type { Peers } from './cluster/peers.ts';
-import { newInstanceName } from './cluster/runtime-directory.ts';
 import type { Config } from './config/config.ts';
-import type { Incoming } from './entry/entry.ts';
 import { HttpCarriers } from './entry/http-carrier.ts';
 import { plainEntries, requestEntries } from './entry/index.ts';
 import type { ClusterContext } from './gateway/cluster-context.ts';
+import { openLimiter } from './gateway/limiter.ts';
+import { loginLog } from './gateway/login-log.ts';
 import { closeParts, openParts } from './gateway/parts.ts';
 import type { GatewayParts } from './gateway/parts.ts';
 import { reloadConfig } from './config/reload.ts';
+import { PolicyRecheck } from './gateway/recheck.ts';
 import { buildSettings } from './gateway/settings.ts';
 import type { GatewaySettings } from './gateway/settings.ts';
 import type { GatewayState } from './gateway/state.ts';
@@ -29,7 +30,6 @@ import type { Login } from './login/login.ts';
 import { openTunnel, resumeTunnel } from './pipeline.ts';
 import type { TunnelContext } from './pipeline.ts';
 import type { Counter } from './policy/counter.ts';
-import { TunnelLimiter } from './policy/limits.ts';
 import { localLocator } from './resume/local-locator.ts';
 import { ResumableTunnels } from './resume/resumable-tunnels.ts';
 import type { TunnelLocator } from './resume/tunnel-locator.ts';
@@ -57,6 +57,7 @@ export class Gateway {
   readonly #counter: Counter | undefined;
   readonly #peers: Peers | undefined;
   readonly #tunnelContext: TunnelContext;
+  readonly #recheck: PolicyRecheck;
   #settings: GatewaySettings;
   #login: Login | undefined;
   #draining = false;
@@ -65,7 +66,7 @@ export class Gateway {
 
   /** Rejects when the audit file, the store or the key cannot be used; nothing is left open then. */
   static async open(config: Config, log: Log, cluster?: ClusterContext): Promise<Gateway> {
-    const parts = await openParts(config, log);
+    const parts = await openParts(config, log, cluster);
     try {
       const gateway = new Gateway(parts, cluster);
       gateway.#login = await gateway.#openLogin();
@@ -77,7 +78,7 @@ export class Gateway {
   }
 
   private constructor(
-    { settings, state, log, audit, metrics }: GatewayParts,
+    { settings, state, log, audit, metrics, instance, others }: GatewayParts,
     cluster: ClusterContext | undefined,
   ) {
     this.#settings = settings;
@@ -85,19 +86,21 @@ export class Gateway {
     this.#log = log;
     this.#audit = audit;
     this.metrics = metrics;
+    this.#recheck = new PolicyRecheck(() => this.sessions, log);
     this.sessions = new Sessions([
       auditObserver(audit, () => this.config.audit.required),
       metrics,
       logObserver(log),
+      this.#recheck,
     ]);
-    const { instance = newInstanceName(), counter, isWorker = false, peers } = cluster ?? {};
+    const { counter, isWorker = false, peers } = cluster ?? {};
     this.carriers = new HttpCarriers(instance);
     this.#counter = counter;
+    this.#peers = peers;
     const { sessions } = this;
     this.resumableTunnels = new ResumableTunnels({ sessions, instance, ...this.config.resume });
-    this.#peers = peers;
     const local = localLocator(this.resumableTunnels);
-    this.#tunnelContext = this.#createTunnelContext(peers ? locateTunnel(instance, local, peers) : local);
+    this.#tunnelContext = this.#createTunnelContext(locateTunnel(instance, local, others));
     state.revocations.onRevoked((revocation, reason) => {
       // The process that has taken over records it, or the supervisor.
       if (!this.#isSuperseded && !isWorker) audit.appendEventually(revocationFields(revocation, reason));
@@ -109,6 +112,9 @@ export class Gateway {
     });
   }
 
+  /** By the proxies that are trusted now. */
+  readonly remoteAddress = (request: IncomingMessage): string => this.#settings.remoteAddress(request);
+
   get config(): Config {
     return this.#settings.config;
   }
@@ -118,7 +124,7 @@ export class Gateway {
     return this.config.publicUrl.pathname;
   }
 
-  /** The reasons for which no new tunnel would open now; empty when ready. */
+  /** Why no new tunnel would open now; empty when ready. */
   get notReadyReasons(): readonly string[] {
     return [
       ...(this.#draining ? ['draining'] : []),
@@ -129,16 +135,13 @@ export class Gateway {
 
   /** Registers the routes of browsers and clients, tunnels by plain requests included; `app` must be mounted at the prefix. */
   routes(app: FastifyInstance): void {
-    webRoutes(
-      app,
-      () => this.config,
-      () => this.#settings.tokens.challenge,
-    );
-    this.#login?.routes(app);
     const authority = {
       authenticator: () => this.#settings.tokens,
       revocations: this.#state.revocations,
+      remoteAddress: this.remoteAddress,
     };
+    webRoutes(app, { ...authority, config: () => this.config, log: this.#log });
+    this.#login?.routes(app);
     measureRoutes(app, (request) => authenticate(request, authority));
     apiRoutes(app, {
       ...authority,
@@ -170,11 +173,8 @@ export class Gateway {
       peers: this.#peers,
       config: () => this.config,
       onTicket: (made) => this.#audit.appendEventually(ticketFields(made)),
-      remoteAddress: (request) => this.#settings.remoteAddress(request),
-      onError: (err) => this.#log.error({ err }, 'a sign-in failed'),
-      onSignIn: ({ id, subject, kind, remoteAddress }) =>
-        this.#log.info({ signIn: id, subject, kind, client: remoteAddress }, 'signed in'),
-      onRefused: (refused) => this.#log.warn(refused, 'sign-in refused'),
+      remoteAddress: this.remoteAddress,
+      ...loginLog(this.#log),
     });
   }
 
@@ -191,28 +191,36 @@ export class Gateway {
   #tunnelRequestHandlers(): Omit<PlainRouteOptions, 'entries'> {
     return {
       origins: () => this.config.origins,
-      remoteAddress: (request) => this.#settings.remoteAddress(request),
+      ownOrigin: this.config.publicUrl.origin,
+      remoteAddress: this.remoteAddress,
       onOffer: (offer) => void this.#handleOffer(offer),
-      onMalformed: (incoming, path, error) => this.#recordMalformed(incoming, path, error),
+      onMalformed: ({ id, remoteAddress }, requested, { code, message: reason }) =>
+        this.sessions.begin({ entry: 'none', id, requested, remoteAddress }).end(code, { reason }),
     };
   }
 
   /**
-   * Puts rules, targets, issuers, limits and the network policy of `config` in place of the old ones, for new tunnels.
-   * Where to listen, the prefix, the entries, the audit file, the store, the times of sign-ins and the device flow stay
-   * until a restart. Throws and changes nothing when the new ones cannot be used.
+   * Puts the settings that the schema declares as `reload` in place of the old ones, for new tunnels, and ends those open
+   * tunnels that they no longer allow. Throws and changes nothing when the new ones cannot be used.
    */
   async reload(config: Config): Promise<void> {
-    const commit = await this.prepare(config);
-    commit();
+    (await this.prepare(config))();
   }
 
-  /** The first half of `reload`. Resolves to the function that puts the new parts in place, which cannot fail. */
+  /** The first half. Resolves to the function that puts the new parts in place, which cannot fail. */
   async prepare(config: Config): Promise<() => void> {
-    const settings = await buildSettings(reloadConfig(this.config, config).config, this.#state);
+    const { config: next } = reloadConfig(this.config, config);
+    const openKey = reloadKeyFile.bind(undefined, next.keyFile);
+    const settings = await buildSettings(next, this.#state, openKey);
     return () => {
       this.#settings = settings;
+      void this.recheck(settings.config);
     };
+  }
+
+  /** Ends the tunnels that these settings, of another process of the gateway, no longer allow. */
+  recheck(config: Config): Promise<void> {
+    return this.#recheck.run(reloadConfig(this.config, config).config);
   }
 
   /** Ends sessions of this process for the operator, where another process revokes. Returns how many. */
@@ -276,7 +284,7 @@ export class Gateway {
     return {
       sessions: this.sessions,
       tunnels,
-      limiter: new TunnelLimiter(this.#counter),
+      limiter: openLimiter({ counter: this.#counter, sessions: this.sessions, peers: this.#peers }),
       revocations: this.#state.revocations,
       draining: () => this.#draining,
       minimumDelayMs,
@@ -287,14 +295,5 @@ export class Gateway {
     const { pipeline } = this.#settings;
     if (offer.kind === 'resume') return resumeTunnel(offer, this.#tunnelContext, pipeline);
     return openTunnel(offer, this.#tunnelContext, pipeline);
-  }
-
-  #recordMalformed(
-    { id, remoteAddress }: Omit<Incoming, 'socket'>,
-    requested: string,
-    error: TunnelError,
-  ): void {
-    const session = this.sessions.begin({ entry: 'none', id, requested, remoteAddress });
-    session.end(error.code, { reason: error.message });
   }
 }

@@ -1,5 +1,9 @@
 #!/usr/bin/env node
-import type { Command } from './commands/command.ts';
+import type { Writable } from 'node:stream';
+import { nearestName } from '../base/nearest-name.ts';
+import { WatchedOutput, standardOutput } from '../base/standard-output.ts';
+import type { CommandIo } from './commands/command.ts';
+import { commands } from './commands/registry.ts';
 import { nodeProblem } from './runtime/node-version.ts';
 import { version } from './runtime/version.ts';
 import { configureZeroCopy } from '../stream/zero-copy/setting.ts';
@@ -17,12 +21,13 @@ Usage: postern-gateway <command> [options]
   explain --as CLAIMS.json <host[:port]>
       show which rule decides for a person and a host, and why
       --as CLAIMS.json  a file with the claims of a token, for example {"sub": "alice", "groups": ["dev"]}
-  token --subject S [--group G]... [--target T]... [--ttl 8h]
+  token --subject S [--group G]... [--target T]... [--ttl 8h] [--new-key]
       print a new token signed with the gateway's own key
       --subject S       the subject of the token; rules name subjects and groups
       --group G         a group of the subject; can be repeated
       --target T        restrict the token to a target pattern; can be repeated
       --ttl T           its lifetime: 30m, 8h, 7d (default: 8h, at most 30d)
+      --new-key         make a key if the key file is missing, even where the store remembers another
   user add NAME [--group G]... | passwd NAME | groups NAME [--group G]... | disable NAME | enable NAME | list
       manage accounts of the gateway itself, for users without an identity provider
       --group G         a group of the account; can be repeated
@@ -62,50 +67,56 @@ Environment: POSTERN__SECTION__KEY overrides a setting, for example POSTERN__LIM
 Exit codes: 0 done, 1 failure, 2 usage or a configuration with problems, 77 denied (explain), 78 this Node.js is too old.
 `;
 
-/** The commands, each loaded when it is run: `token` does not wait for a web server to load. */
-const commands: Readonly<Record<string, () => Promise<Command>>> = {
-  serve: async () => (await import('./commands/serve.ts')).serve,
-  check: async () => (await import('./commands/check.ts')).check,
-  explain: async () => (await import('./commands/explain.ts')).explain,
-  token: async () => (await import('./commands/token.ts')).token,
-  user: async () => (await import('./commands/user.ts')).user,
-  sessions: async () => (await import('./commands/sessions.ts')).sessions,
-  kill: async () => (await import('./commands/kill.ts')).kill,
-  'print-config': async () => (await import('./commands/print-config.ts')).printConfigCommand,
-  doctor: async () => (await import('./commands/doctor.ts')).doctor,
-  'verify-audit': async () => (await import('./commands/verify-audit.ts')).verifyAudit,
-};
+/**
+ * Runs one command; resolves to the exit code once its output is written. When the reader of the output leaves, that changes
+ * nothing; output that cannot be written is a failure.
+ */
+async function main(args: string[]): Promise<number> {
+  const { stderr, env } = process;
+  // A command goes on without stderr, as without a reader of its log.
+  stderr.on('error', () => {});
+  const output = new WatchedOutput(standardOutput());
+  const io = {
+    // Opened at its first use: a service can be without one.
+    get stdin() {
+      return process.stdin;
+    },
+    stdout: output.stream,
+    stderr,
+    env,
+  };
+  const exit = await run(args, io);
+  const failure = await output.flushed();
+  if (failure) stderr.write(`postern-gateway: cannot write the output: ${failure.message}\n`);
+  return failure && exit === 0 ? 1 : exit;
+}
 
-/** Runs one command; resolves to the exit code. */
-async function main([name, ...args]: string[]): Promise<number> {
-  const { stdout, stderr, env } = process;
+async function run([name, ...args]: string[], io: CommandIo): Promise<number> {
+  const { stdout, stderr, env } = io;
   if (name === '--version') return write(stdout, `postern-gateway ${version}\n`, 0);
   if (name === '-h' || name === '--help' || args.includes('--help') || args.includes('-h'))
     return write(stdout, help, 0);
   if (name === undefined) return write(stderr, help, 2);
   const load = Object.hasOwn(commands, name) ? commands[name] : undefined;
   if (!load)
-    return write(stderr, `postern-gateway: there is no command "${name}"; see postern-gateway --help\n`, 2);
+    return write(stderr, `postern-gateway: ${unknownCommand(name)}; see postern-gateway --help\n`, 2);
   const problem = nodeProblem();
   if (problem) return write(stderr, `postern-gateway: ${problem}\n`, 78);
   try {
-    configureZeroCopy(env.POSTERN_ZERO_COPY);
+    configureZeroCopy(env['POSTERN_ZERO_COPY']);
     const command = await load();
-    return await command(args, {
-      // Opened at its first use: a service can be without one.
-      get stdin() {
-        return process.stdin;
-      },
-      stdout,
-      stderr,
-      env,
-    });
+    return await command(args, io);
   } catch (error) {
     return write(stderr, `postern-gateway: ${(error as Error).message}\n`, 1);
   }
 }
 
-function write(stream: NodeJS.WriteStream, text: string, exitCode: number): number {
+function unknownCommand(name: string): string {
+  const near = nearestName(name, Object.keys(commands));
+  return `there is no command "${name}"${near === undefined ? '' : `, did you mean ${near}?`}`;
+}
+
+function write(stream: Writable, text: string, exitCode: number): number {
   stream.write(text);
   return exitCode;
 }

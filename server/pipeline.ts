@@ -10,14 +10,17 @@ import { abort } from '../stream/close.ts';
 import type { Authenticator, Principal } from './auth/authenticator.ts';
 import { startMinimumDelay } from './auth/minimum-delay.ts';
 import type { Revocations } from './auth/revocations.ts';
+import { refuseRevoked } from './auth/token-refusal.ts';
 import type { Limits } from './config/config.ts';
 import type { AddressCheck } from './dial/address-policy.ts';
 import type { Dialer, TargetStream } from './dial/dialer.ts';
-import type { TunnelLimiter } from './policy/limits.ts';
+import { ownerName } from './policy/limits.ts';
+import type { TunnelCount, TunnelLimiter } from './policy/limits.ts';
 import type { Grant, Policy } from './policy/policy.ts';
 import type { TunnelHandle, TunnelLocator } from './resume/tunnel-locator.ts';
 import type { Offer, PendingRequest, ResumeOffer } from './session/offer.ts';
-import { drainingError, reasonOf, refuseOffer, revokedError } from './session/refuse-offer.ts';
+import { endForClient } from './session/end-words.ts';
+import { drainingError, reasonOf, refuseOffer } from './session/refuse-offer.ts';
 import type { Session, Sessions } from './session/sessions.ts';
 
 /** The parts that decide about offers. A reload replaces them; open tunnels keep theirs. */
@@ -59,8 +62,8 @@ interface OpenTunnel {
   readonly session: Session;
   readonly client: Duplex;
   readonly target: TargetStream;
-  /** Called when it has ended: they give its limits back. */
-  readonly releases: readonly (() => void)[];
+  /** What it counts for, until it has ended. */
+  readonly count: TunnelCount;
 }
 
 /** From the offer to the open tunnel; resolves to undefined when the offer was refused. */
@@ -72,32 +75,35 @@ async function establish(
   const { authenticator, policy, limits } = settings;
   const session = sessions.begin(offer);
   const minimumDelay = startMinimumDelay(minimumDelayMs);
-  const releases: (() => void)[] = [];
+  let count: TunnelCount | undefined;
   let target: TargetStream | undefined;
   let accepted = false;
   try {
     if (draining()) throw drainingError();
-    releases.push(limiter.acquireForAddress(offer.remoteAddress, limits));
+    count = limiter.countOffer(offer.remoteAddress, limits);
+    session.countedBy(count);
     const requested = parseTarget(offer.requested, 'required');
     const principal = await authenticate(offer, settings);
     session.identified(principal);
     // Synchronously after the line before: every later revocation finds the session by its principal.
-    if (revocations.isRevoked(principal)) throw revokedError();
+    refuseRevoked(principal, revocations);
     const grant = policy.decide(principal, requested);
     session.granted(grant);
-    releases.push(await limiter.acquireForPrincipal(principal, limits, offer.signal));
+    await count.addPrincipal(principal, offer.signal);
+    count.addTarget(grant.target);
     session.signal.throwIfAborted();
+    offer.allowed?.();
     target = await dial(offer, grant, session, settings);
     await recordOpening(offer, session);
     accepted = true;
     const client = await offer.accept();
     session.opened();
-    return { session, client, target, releases };
+    return { session, client, target, count };
   } catch (error) {
     if (target) abandon(target);
     if (accepted) session.end('CLIENT_GONE');
     else await refuseOffer(offer, error, { session, minimumDelay, challenge: authenticator.challenge });
-    for (const release of releases) release();
+    count?.release();
     return undefined;
   } finally {
     minimumDelay.drop();
@@ -105,18 +111,17 @@ async function establish(
 }
 
 /** Copies bytes until the tunnel ends, for at most `sessionMs`, and accounts for them. */
-async function runTunnel(
-  { session, client, target, releases }: OpenTunnel,
-  sessionMs: number,
-): Promise<void> {
-  const end = await bridgeFor(sessionMs, session, () => bridge(client, target, session.signal));
+async function runTunnel({ session, client, target, count }: OpenTunnel, sessionMs: number): Promise<void> {
+  const end = await bridgeFor(sessionMs, session, () =>
+    bridge(client, target, session.signal, (reason) => endForClient(reason, session.why)),
+  );
   const lost = end === 'CLIENT_LOST' ? client.errored?.message : undefined;
   session.end(end, {
     bytesFromClient: target.bytesWritten,
     bytesFromTarget: target.bytesRead,
     ...(lost !== undefined && { reason: lost }),
   });
-  for (const release of releases) release();
+  count.release();
 }
 
 /**
@@ -138,7 +143,7 @@ export async function resumeTunnel(
     release = limiter.acquireForResume(offer.remoteAddress, settings.limits);
     const principal = await authenticate(offer, settings);
     session.identified(principal);
-    if (revocations.isRevoked(principal)) throw revokedError();
+    refuseRevoked(principal, revocations);
     const tunnel = await tunnels.find(offer.sid, principal);
     session.signal.throwIfAborted();
     session.granted(reauthorize(tunnel, principal, settings));
@@ -210,9 +215,18 @@ async function dial(
   { dialer }: PipelineSettings,
 ): Promise<TargetStream> {
   const startedAt = performance.now();
-  const target = await dialer.dial(grant, [signal, session.signal]);
-  session.dialled({ host: target.remoteAddress!, port: target.remotePort! }, performance.now() - startedAt);
-  return target;
+  const { principal } = session.record;
+  const caller = principal && ownerName(principal);
+  try {
+    const target = await dialer.dial(grant, [signal, session.signal], caller);
+    session.dialled({ host: target.remoteAddress!, port: target.remotePort! }, performance.now() - startedAt);
+    return target;
+  } catch (error) {
+    const ended = session.signal.aborted ? (session.signal.reason as EndReason) : undefined;
+    const code = signal.aborted ? 'CLIENT_GONE' : (ended ?? toTunnelError(error).code);
+    session.notDialled(code, performance.now() - startedAt);
+    throw error;
+  }
 }
 
 /** Bridges for at most `sessionMs`; a reason to end early is given instead of `ENDED`. */

@@ -4,7 +4,9 @@ import { loadConfig } from './config/load.ts';
 import { Gateway } from './gateway.ts';
 import { controlApp } from './admin/control.ts';
 import type { PeerControl, KillRequest } from './admin/control.ts';
-import { listen } from './listener/listen.ts';
+import { listen, removeSocketFile } from './listener/listen.ts';
+import { guardPaths } from './http/path-guard.ts';
+import { operatorKillReason } from './session/end-words.ts';
 
 export interface PosternOptions {
   /** The path of a `postern.yaml`, or its content as an object. */
@@ -33,20 +35,32 @@ export async function postern(app: FastifyInstance, options: PosternOptions): Pr
   if (typeof options.config === 'object' && !('control' in options.config)) return;
   const control = controlOf(gateway);
   app.addHook('onReady', () => listen(control, config.control, 'owner'));
-  app.addHook('onClose', () => control.close());
+  app.addHook('onClose', async () => {
+    await control.close();
+    await removeSocketFile(config.control);
+  });
 }
 
 /** The app that answers `postern-gateway sessions` and `kill`, to be served on the control socket. */
 export function controlOf(gateway: Gateway, peers?: PeerControl): FastifyInstance {
   const here = {
     sessions: () => gateway.sessions.records(),
-    kill: (request: KillRequest) => gateway.kill(request),
+    kill: (request: KillRequest) => gateway.kill(byOperator(request)),
   };
-  return controlApp(here, peers);
+  const there = peers && {
+    sessions: () => peers.sessions(),
+    kill: (request: KillRequest) => peers.kill(byOperator(request)),
+  };
+  return controlApp(here, there);
+}
+
+function byOperator(request: KillRequest): KillRequest {
+  return { ...request, reason: operatorKillReason(request.reason) };
 }
 
 /** Serves an open gateway in an app that is mounted at its prefix, and closes it with the app. */
 export function mount(app: FastifyInstance, gateway: Gateway): void {
+  guardPaths(app);
   gateway.routes(app);
   let attached: { release(): void } | undefined;
   app.addHook('onReady', async () => {

@@ -2,7 +2,9 @@ import { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { onAbort } from '../base/deadline.ts';
 import { isEndReason } from '../protocol/end-reason.ts';
+import type { EndReason } from '../protocol/end-reason.ts';
 import { abort } from './close.ts';
+import { noticeLostPeers } from './lost-peers.ts';
 import { readDirect } from './zero-copy/direct-reads.ts';
 import { tunnelEnded } from './tunnel-ended.ts';
 
@@ -14,19 +16,26 @@ export type BridgeEnd = 'CLOSED' | 'CLIENT_LOST' | 'TARGET_LOST' | 'ENDED';
 
 /**
  * Copies bytes both ways until both directions have ended. An EOF of one side ends that direction only; a side that aborts
- * resets the other, so that an abort is never mistaken for an end. Takes over both streams: they are closed when the
- * promise settles, and it never rejects.
+ * resets the other, so that an abort is never mistaken for an end; a peer that is gone after its FIN counts as one that
+ * aborts. Takes over both streams: they are closed when the promise settles, and it never rejects. `explain` makes the error for
+ * the reason of the signal.
  */
-export async function bridge(client: Duplex, target: Duplex, signal: AbortSignal): Promise<BridgeEnd> {
+export async function bridge(
+  client: Duplex,
+  target: Duplex,
+  signal: AbortSignal,
+  explain: (reason: EndReason) => Error = tunnelEnded,
+): Promise<BridgeEnd> {
   let end: BridgeEnd = 'CLOSED';
   const fail = (how: BridgeEnd): void => {
     if (end !== 'CLOSED') return;
     end = how;
-    const cause = how === 'ENDED' && isEndReason(signal.reason) ? tunnelEnded(signal.reason) : new Error(how);
+    const cause = how === 'ENDED' && isEndReason(signal.reason) ? explain(signal.reason) : new Error(how);
     destroy(target, cause);
     destroy(client, cause);
   };
   const removeListener = onAbort(signal, () => fail('ENDED'));
+  const stopWatching = noticeLostPeers(client, target);
   try {
     const bothClosed = [closed(client, () => fail('CLIENT_LOST')), closed(target, () => fail('TARGET_LOST'))];
     copy(client, target);
@@ -34,6 +43,7 @@ export async function bridge(client: Duplex, target: Duplex, signal: AbortSignal
     await Promise.all(bothClosed);
     return end;
   } finally {
+    stopWatching();
     removeListener();
   }
 }

@@ -10,36 +10,44 @@ import type { DirectReadable } from './zero-copy/direct-reads.ts';
 import { everyInterval, keepAliveMs } from './keep-alive.ts';
 import { joined } from './zero-copy/pooled-reads.ts';
 import type { Sink } from './zero-copy/pooled-reads.ts';
-import { TunnelEnded, tunnelEnded } from './tunnel-ended.ts';
+import { TunnelEnded, endText, receivedEnd } from './tunnel-ended.ts';
+
+export interface CapsuleStreamOptions {
+  readonly keepAliveMs?: number;
+  /** Whether the peer is a gateway, which says why it ends a tunnel; a client's reason is skipped. Default: no. */
+  readonly hearsReasons?: boolean;
+}
 
 /**
  * The tunnel inside a connection that carries capsules (RFC 9297): EOF travels as FINAL_DATA, so each direction ends by
- * itself, and an end of the connection without it is an abort, here an `ECONNRESET` error, or a `TunnelEnded` where the peer
- * has given a reason. Takes over the socket: ending both ways closes it, destroying the stream aborts it, with a
+ * itself, and an end of the connection without it is an abort, here an `ECONNRESET` error, or a `TunnelEnded` where a
+ * gateway has given a reason. Takes over the socket: ending both ways closes it, destroying the stream aborts it, with a
  * `TunnelEnded` so that the peer learns the reason.
  */
 export function capsuleStream(
   socket: Socket,
   codes: CapsuleCodes,
-  options: { keepAliveMs?: number } = {},
+  options: CapsuleStreamOptions = {},
 ): Duplex {
-  return new CapsuleStream(socket, codes, options.keepAliveMs ?? keepAliveMs);
+  return new CapsuleStream(socket, codes, options);
 }
 
 class CapsuleStream extends Duplex implements DirectReadable {
   readonly #socket: Socket;
   readonly #codes: CapsuleCodes;
   readonly #decoder: CapsuleDecoder;
+  readonly #hearsReasons: boolean;
   readonly #stopBeating: () => void;
   #isFull = false;
   #sink: Sink = (bytes) => this.push(bytes);
 
-  constructor(socket: Socket, codes: CapsuleCodes, intervalMs: number) {
+  constructor(socket: Socket, codes: CapsuleCodes, options: CapsuleStreamOptions) {
     super({ allowHalfOpen: true });
     this.#socket = socket;
+    this.#hearsReasons = options.hearsReasons ?? false;
     this.#codes = codes;
     this.#decoder = new CapsuleDecoder(codes);
-    this.#stopBeating = everyInterval(intervalMs, () => {
+    this.#stopBeating = everyInterval(options.keepAliveMs ?? keepAliveMs, () => {
       if (socket.writable && socket.writableLength === 0) socket.write(keepAliveCapsule);
     });
     socket.on('data', (chunk: Buffer) => this.#receive(chunk, noRelease));
@@ -82,7 +90,7 @@ class CapsuleStream extends Duplex implements DirectReadable {
 
   override _destroy(error: Error | null, callback: Release): void {
     this.#stopBeating();
-    if (error instanceof TunnelEnded) abortAfter(reasonCapsule(error.reason), this.#socket);
+    if (error instanceof TunnelEnded) abortAfter(reasonCapsule(error.reason, endText(error)), this.#socket);
     else if (error || !this.#decoder.ended || !this.writableFinished) abort(this.#socket);
     else closeGently(this.#socket);
     callback(error);
@@ -105,8 +113,9 @@ class CapsuleStream extends Duplex implements DirectReadable {
           if (event.bytes.length === 0) continue;
           bytes = joined(bytes, event.bytes);
           useful += event.bytes.length;
-        } else if (event.kind === 'reason') this.destroy(tunnelEnded(event.reason));
-        else {
+        } else if (event.kind === 'reason') {
+          if (this.#hearsReasons) this.destroy(receivedEnd(event.reason, event.text));
+        } else {
           if (bytes) this.#pass(bytes, noRelease);
           bytes = undefined;
           this.push(null);

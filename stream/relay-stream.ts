@@ -10,7 +10,7 @@ import { KeepAlive, keepAliveMs } from './keep-alive.ts';
 import { AckScheduler } from './relay/ack-scheduler.ts';
 import { ReadSide, portionBytes } from './relay/read-side.ts';
 import { closeReasonFor, outcomeOf, relayPeer } from './relay/relay-peer.ts';
-import type { CloseReason, RelayPeer } from './relay/relay-peer.ts';
+import type { CloseReason, RelayPeer, RelayPeerOptions } from './relay/relay-peer.ts';
 import { Sender, maxWaitingBytes } from './relay/sender.ts';
 import { WriteSide } from './relay/write-side.ts';
 import type { ReplayBudget } from './relay/write-side.ts';
@@ -20,10 +20,7 @@ import type { Sink } from './zero-copy/pooled-reads.ts';
 /** After a peer of relay v4 has closed, the reader of its last bytes has this long to close too. */
 const closedLingerMs = 30_000;
 
-export interface RelayStreamOptions {
-  /** Whether the peer has windows, EOF and pings (`postern.relay.v1`), or none of them (relay v4). */
-  readonly isV4: boolean;
-  readonly windowBytes: number;
+export interface RelayStreamOptions extends RelayPeerOptions {
   readonly keepAliveMs?: number;
   readonly budget?: ReplayBudget;
   /** Called when a carrier has been lost and the tunnel waits for another one. */
@@ -39,7 +36,7 @@ export interface RelayStreamOptions {
 /**
  * A tunnel that outlives its connections. Carriers are attached and lost; bytes continue where they stopped. Bytes that
  * were written are kept until the peer has acknowledged them; beyond the window, writing waits. The stream finishes when
- * the peer has acknowledged everything, the EOF too. Destroying it with a `TunnelEnded` tells the peer the reason, if there
+ * the peer has acknowledged everything, the EOF too; `endWritten` says that the EOF is in the window. Destroying it with a `TunnelEnded` tells the peer the reason, if there
  * is a carrier to send it on. Errors: `TunnelEnded` where the peer has given a reason, `RelayViolation` where it broke
  * the rules, `ECONNRESET` where it aborted.
  */
@@ -67,8 +64,7 @@ export class RelayStream extends Duplex implements DirectReadable {
     this.#options = options;
     this.#peer = relayPeer(options);
     const { windowBytes, ackThresholdBytes, answersPings, hasEof, throttle } = this.#peer;
-    const relay = new Relay({ windowBytes, peerWindowBytes: windowBytes });
-    this.#relay = relay;
+    const relay = (this.#relay = new Relay({ windowBytes, peerWindowBytes: windowBytes }));
     const maxUnackedBytes = (): number => throttle?.maxUnackedBytes ?? windowBytes;
     this.#writeSide = new WriteSide({ relay, maxUnackedBytes, budget: options.budget });
     this.#acks = new AckScheduler({
@@ -211,6 +207,7 @@ export class RelayStream extends Duplex implements DirectReadable {
   override _final(callback: Release): void {
     if (this.#phase !== 'open') return callback();
     this.#writeSide.end(callback);
+    this.emit('endWritten');
     this.#flush();
     this.#writeSide.finishIfDelivered();
   }

@@ -2,9 +2,11 @@ import type { EventEmitter } from 'node:events';
 import type { WebSocket } from 'ws';
 import type { Release } from '../base/buffer-pool.ts';
 import type { RelayCodec, RelayFrame } from '../protocol/relay-frame.ts';
+import { relayV4 } from '../protocol/relay-v4.ts';
 import { afterReason } from './close.ts';
 import { MessageCarrier } from './carrier.ts';
 import type { Carrier, CarrierEnd } from './carrier.ts';
+import { isOfPrograms, onceClosed } from './websocket-close.ts';
 
 /** Reads binary messages of a WebSocket, and writes those that are data, in the place of `ws`. */
 export interface BinaryMessages {
@@ -35,6 +37,7 @@ class WebSocketCarrier extends MessageCarrier {
   readonly #binaryMessages: BinaryMessages | undefined;
   readonly #onSent = (): void => this.wentOut();
   #hasFailed = false;
+  #peerHasClosed = false;
 
   constructor(socket: WebSocket, codec: RelayCodec, { connection, binaryMessages }: WebSocketCarrierOptions) {
     super();
@@ -45,7 +48,15 @@ class WebSocketCarrier extends MessageCarrier {
     socket.on('message', (data: Buffer, isBinary: boolean) => this.receive(data, isBinary));
     socket.on('error', onError);
     connection?.on('error', onError);
-    socket.on('close', (code: number, reason: Buffer) => this.lost(this.#endOf(code, reason.toString())));
+    // Relay v4 has nothing else to end with, so there every code is final.
+    onceClosed(
+      socket,
+      (code) => codec === relayV4 || isOfPrograms(code),
+      (code, reason) => {
+        this.#peerHasClosed = code !== 1006;
+        this.lost(this.#endOf(code, reason));
+      },
+    );
     socket.pause();
     binaryMessages?.listen((message, release) => this.receive(message, true, release));
   }
@@ -86,7 +97,9 @@ class WebSocketCarrier extends MessageCarrier {
   }
 
   protected override release(): void {
-    this.#socket.terminate();
+    // `ws` has answered the peer's Close, and the peer can read that.
+    if (this.#peerHasClosed) afterReason(this.#socket, () => this.#socket.terminate());
+    else this.#socket.terminate();
   }
 
   #endOf(code: number, reason: string): CarrierEnd {

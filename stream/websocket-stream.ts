@@ -11,7 +11,8 @@ import { joined } from './zero-copy/pooled-reads.ts';
 import { usesZeroCopy } from './zero-copy/setting.ts';
 import { maxMessageBytes, readMessages, writeMessages } from './zero-copy/websocket-data.ts';
 import type { Sink } from './zero-copy/pooled-reads.ts';
-import { TunnelEnded, tunnelEnded } from './tunnel-ended.ts';
+import { TunnelEnded, endText, receivedEnd } from './tunnel-ended.ts';
+import { isOfPrograms, onceClosed } from './websocket-close.ts';
 
 /** The subprotocol in which an empty binary message is the sender's EOF. */
 export const eofSubprotocol = 'postern.tcp.v1';
@@ -26,6 +27,8 @@ export interface WebSocketStreamOptions {
   readonly eof: 'message' | 'close';
   /** The connection of an inbound WebSocket: ordinary messages are then read and written without `ws`. */
   readonly connection?: Socket;
+  /** Whether the peer is a gateway, whose close codes say why it ends a tunnel; a client's never do. Default: no. */
+  readonly hearsReasons?: boolean;
   readonly keepAliveMs?: number;
   /** How long the reader of an EOF that came by Close can go on writing, though it goes nowhere. */
   readonly lingerMs?: number;
@@ -34,7 +37,7 @@ export interface WebSocketStreamOptions {
 /**
  * The tunnel inside a WebSocket whose binary messages are its bytes. Call it synchronously in `open`: earlier messages are
  * lost. An empty message is always the peer's EOF. A connection that ends without EOF is an `ECONNRESET` error, as is a
- * peer that sends nothing and answers no ping; where the peer gives a reason for the end, a `TunnelEnded`. Takes over the
+ * peer that sends nothing and answers no ping; where a gateway gives a reason for the end, a `TunnelEnded`. Takes over the
  * WebSocket: ending both ways closes it, destroying the stream aborts it, with a `TunnelEnded` so that the peer learns
  * the reason.
  */
@@ -46,11 +49,13 @@ class WebSocketStream extends Duplex implements DirectReadable {
   readonly #socket: WebSocket;
   readonly #connection: Socket | undefined;
   readonly #eof: 'message' | 'close';
+  readonly #hearsReasons: boolean;
   readonly #lingerMs: number;
   readonly #stopBeating: () => void;
   /** Whether bytes were asked for, so that `ws` can be inside a frame; `ended` when the peer's EOF has arrived. */
   #reading: 'unread' | 'begun' | 'ended' = 'unread';
   #unanswered = 0;
+  #peerHasClosed = false;
   #sink: Sink = (bytes) => this.push(bytes);
   /** The payload of what is being read, as far as it has been. */
   #payload: Buffer | undefined;
@@ -60,12 +65,16 @@ class WebSocketStream extends Duplex implements DirectReadable {
     this.#socket = socket;
     this.#connection = usesZeroCopy() ? options.connection : undefined;
     this.#eof = options.eof;
+    this.#hearsReasons = options.hearsReasons ?? false;
     this.#lingerMs = options.lingerMs ?? closedLingerMs;
     this.#stopBeating = everyInterval(options.keepAliveMs ?? keepAliveMs, () => this.#sendPing());
     socket.on('message', (data: Buffer, isBinary: boolean) => this.#receive(data, isBinary));
     socket.on('pong', () => (this.#unanswered = 0));
     socket.on('error', (error) => this.destroy(error));
-    socket.on('close', (code: number) => this.#connectionEnded(code));
+    onceClosed(socket, isOfPrograms, (code, text) => {
+      this.#peerHasClosed = code !== 1006;
+      this.#connectionEnded(code, text);
+    });
     socket.pause();
   }
 
@@ -113,6 +122,7 @@ class WebSocketStream extends Duplex implements DirectReadable {
   override _destroy(error: Error | null, callback: Release): void {
     this.#stopBeating();
     if (error instanceof TunnelEnded) this.#closeBecause(error);
+    else if (this.#peerHasClosed) afterReason(this.#socket, () => this.#socket.terminate());
     else if (error || this.#reading !== 'ended' || !this.writableFinished) this.#socket.terminate();
     else this.#socket.close(1000);
     // A paused WebSocket would never read the peer's Close frame.
@@ -120,8 +130,8 @@ class WebSocketStream extends Duplex implements DirectReadable {
     callback(error);
   }
 
-  #closeBecause({ reason }: TunnelEnded): void {
-    this.#socket.close(endReasons[reason].closeCode, reason);
+  #closeBecause(end: TunnelEnded): void {
+    this.#socket.close(endReasons[end.reason].closeCode, endText(end));
     afterReason(this.#socket, () => this.#socket.terminate());
   }
 
@@ -159,13 +169,13 @@ class WebSocketStream extends Duplex implements DirectReadable {
     this.destroy(new Error(`the peer sent ${what}`));
   }
 
-  #connectionEnded(code: number): void {
+  #connectionEnded(code: number, text: string): void {
     // 1005: a Close frame without a code.
     const isOrderly =
       this.#reading === 'ended' || (this.#eof === 'close' && (code === 1000 || code === 1005));
     if (!isOrderly) {
-      const reason = reasonOfCloseCode(code);
-      return void this.destroy(reason ? tunnelEnded(reason) : connectionReset());
+      const reason = this.#hearsReasons ? reasonOfCloseCode(code) : undefined;
+      return void this.destroy(reason ? receivedEnd(reason, text) : connectionReset());
     }
     this.#stopBeating();
     this.#receiveEnd();

@@ -113,13 +113,15 @@ const rules: Readonly<
     planted: { 'server/dial/planted.ts': 'socket._handle.readStop();' },
     says: /^server\/dial\/planted\.ts: \._handle$/,
   },
-  'deadlines, abort listeners and constant-time comparisons have one home each': {
+  'deadlines, abort listeners, constant-time comparisons, options and directories have one home each': {
     rule: helpersHaveOneHome,
     planted: {
       'server/dial/planted.ts': "signal.addEventListener('abort', stop);",
       'client/os/planted.ts': 'timingSafeEqual(a, b);',
+      'server/commands/planted.ts': "import { parseArgs } from 'node:util';",
+      'server/net/planted.ts': 'mkdirSync(a, { recursive: true });',
     },
-    says: /^(?:server\/dial\/planted\.ts: see base\/deadline|client\/os\/planted\.ts: see base\/constant-time)\.ts$/,
+    says: /^(?:server\/dial\/planted\.ts: see base\/deadline|client\/os\/planted\.ts: see base\/constant-time|server\/commands\/planted\.ts: see base\/parse-args|server\/net\/planted\.ts: see client\/os\/files)\.ts$/,
   },
   'comments name their actors': {
     rule: actorsHaveNames,
@@ -173,9 +175,10 @@ describe('the architecture', () => {
 
   it('keeps the packages of the server out of the client, but for ws', () => {
     // What runs PAC files is a file of its own, also in what is shipped.
-    const sandbox = ['pac-resolver', 'quickjs-wasi'];
+    const sandbox = ['quickjs-wasi', 'ipaddr.js'];
+    const sandboxed = ['client/egress/pac/pac-worker.ts', 'client/egress/pac/pac-host-functions.ts'];
     for (const { file, imports } of modules.filter((module) => topOf(module.file) === 'client')) {
-      const allowed = file === 'client/egress/pac/pac-worker.ts' ? sandbox : ['ws'];
+      const allowed = sandboxed.includes(file) ? sandbox : ['ws'];
       for (const name of imports)
         assert.ok(isOurs(name) || name.startsWith('node:') || allowed.includes(name), `${file} → ${name}`);
     }

@@ -1,4 +1,4 @@
-import { parseArgs } from 'node:util';
+import { parseArgs } from '../../base/parse-args.ts';
 
 /** What `npm run bench` is asked for. */
 export interface Options {

@@ -8,6 +8,12 @@ export interface BufferingMemory {
   keep(): void;
 }
 
+/**
+ * Why an entry was used and none that is preferred to it: those were `refused`, every one, by something that answered;
+ * or at least one was only `lost`, again and again, while this one got through.
+ */
+export type Evidence = 'refused' | 'lost';
+
 /** A request for a carrier. */
 export interface ConnectorRequest {
   readonly gateway: URL;

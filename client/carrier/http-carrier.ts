@@ -70,7 +70,10 @@ export class HttpCarrier extends RecordCarrier {
       const { host } = options.gateway;
       if (signal.aborted)
         throw new ClientError('GATEWAY_TIMEOUT', `${host} did not answer in time`, { cause });
-      throw new ClientError('HTTP_UNEXPECTED', `the response of ${host} was incomplete`, { cause });
+      throw new ClientError('HTTP_UNEXPECTED', `the response of ${host} was incomplete`, {
+        cause,
+        interruption: { how: 'lost' },
+      });
     } finally {
       removeListener();
     }

@@ -1,7 +1,8 @@
 import type { Carrier } from '../../stream/carrier.ts';
 import { toFailure } from '../errors/failure.ts';
-import type { ConnectorRequest, CarrierConnector } from './connector.ts';
-import { isTransportFailure } from '../http/refusal.ts';
+import type { ConnectorRequest, CarrierConnector, Evidence } from './connector.ts';
+import { isOfEntry, failureKind } from '../http/refusal.ts';
+import type { FailureKind } from '../http/refusal.ts';
 
 /** The connectors, the better one first. */
 export const connectorNames = ['relay', 'http'] as const;
@@ -13,10 +14,17 @@ export interface OpenedCarrier {
   readonly name: ConnectorName;
 }
 
+/** After this many losses in a row, the other connector is tried too. A loss says nothing about what the network lets through. */
+const wornAt = 3;
+
 /** Selects the connector for each carrier of a tunnel, and remembers which one works now. */
 export class ConnectorSelector {
   #current: ConnectorName;
   readonly #isPinned: boolean;
+  /** The losses of the current connector since it worked last. */
+  #losses = 0;
+  /** What there is against the current connector; a loss where there is nothing. */
+  #evidence: Evidence = 'lost';
   readonly #loaded = new Map<ConnectorName, CarrierConnector>();
 
   constructor(current: ConnectorName, { isPinned }: { readonly isPinned: boolean }) {
@@ -31,7 +39,8 @@ export class ConnectorSelector {
 
   /**
    * Opens a carrier by the connector that works, else by the other: a tunnel that began by WebSocket at home is resumed
-   * where no WebSocket passes. `makeRequest` is called for each. When none succeeds, the first failure is thrown.
+   * where no WebSocket passes. The other one follows at once when the first is refused; when it is lost, the first is
+   * tried alone again by the next calls. `makeRequest` is called for each. When none succeeds, the first failure is thrown.
    */
   async open(
     makeRequest: () => ConnectorRequest,
@@ -49,7 +58,9 @@ export class ConnectorSelector {
         return await this.openBy(name, { ...request, onConnected });
       } catch (error) {
         if (signal.aborted && isReached && !onlyBetter) this.failed(name);
-        if (signal.aborted || !isTransportFailure(toFailure(error))) throw error;
+        const failure = toFailure(error);
+        if (signal.aborted || !isOfEntry(failure)) throw error;
+        if (name === this.#current && !this.#isUseless(failureKind(failure))) throw error;
         first ??= error;
       }
     }
@@ -63,11 +74,20 @@ export class ConnectorSelector {
     return { carrier: await connector.open(request), name };
   }
 
-  /** Records that a carrier of this connector works. Whether the one before was of another. */
-  worked(name: ConnectorName): boolean {
+  /** Notes a failure of the current connector. Whether the other should be tried now. */
+  #isUseless(kind: FailureKind): boolean {
+    this.#evidence = kind === 'interrupted' ? 'lost' : 'refused';
+    return kind !== 'interrupted' || ++this.#losses >= wornAt;
+  }
+
+  /** Records that a carrier of this connector works. Returns what there is against the one before, if that was another. */
+  worked(name: ConnectorName): Evidence | undefined {
     const hasChanged = name !== this.#current;
+    const evidence = this.#evidence;
     this.#current = name;
-    return hasChanged;
+    this.#losses = 0;
+    this.#evidence = 'lost';
+    return hasChanged ? evidence : undefined;
   }
 
   /** Records that a connector was silent for too long: next time the other is tried first. */

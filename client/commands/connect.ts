@@ -1,8 +1,10 @@
+import { nearestName } from '../../base/nearest-name.ts';
 import { parseTarget, parseTargetParts } from '../../protocol/target.ts';
 import type { Target } from '../../protocol/target.ts';
 import { reportError } from '../errors/report.ts';
 import { ClientError, toFailure } from '../errors/failure.ts';
 import { gatewayRoute } from '../connect/gateway-route.ts';
+import { CallerWatch } from '../connect/caller-watch.ts';
 import { preconnect } from '../connect/preconnect.ts';
 import { userPaths } from '../os/xdg-paths.ts';
 import type { Environment } from '../os/xdg-paths.ts';
@@ -22,11 +24,7 @@ export async function connect(args: readonly string[], env: Environment): Promis
   let host: string | undefined;
   try {
     const parsed = parseConnect(args);
-    if (parsed === 'help') {
-      const { help } = await import('./help.ts');
-      process.stdout.write(help.connect);
-      return 0;
-    }
+    if (parsed === 'help') return (await import('./run.ts')).run('help', ['connect'], env);
     host = parsed.host;
     return await tunnel(parsed, env);
   } catch (error) {
@@ -41,13 +39,15 @@ async function tunnel(parsed: ConnectArguments, env: Environment): Promise<numbe
   const settings = readSettings(parsed.flags, env);
   configureZeroCopy(env.POSTERN_ZERO_COPY);
   const route = gatewayRoute(settings);
+  const caller = new CallerWatch();
   const early = preconnect(settings, route);
   try {
     await early?.begun;
     const { runTunnel } = await import('../connect/run-tunnel.ts');
-    return await runTunnel(target, settings, route);
+    return await runTunnel(target, settings, route, caller);
   } finally {
     early?.stop();
+    caller.stop();
   }
 }
 
@@ -74,7 +74,7 @@ export function parseConnect(args: readonly string[]): ConnectArguments | 'help'
     }
     if (word === '-h' || word === '--help') return 'help';
     const [name, attached] = splitFlag(word);
-    if (!Object.hasOwn(valued, name)) throw usage(`connect has no option ${name}`);
+    if (!Object.hasOwn(valued, name)) throw unknownOption(name);
     const value = attached ?? args[++at];
     if (value === undefined || value === '') throw usage(`${name} needs a value`);
     flags[valued[name as keyof typeof valued]] = value;
@@ -94,6 +94,11 @@ function splitFlag(word: string): [name: string, value: string | undefined] {
 function parseHost({ host, port }: ConnectArguments): Target {
   if (port !== undefined) return parseTargetParts(host, port);
   return /^[^[\]]*:[^[\]]*:/.test(host) ? parseTargetParts(host, '22') : parseTarget(host);
+}
+
+function unknownOption(name: string): ClientError {
+  const near = name.length > 2 ? nearestName(name, [...Object.keys(valued), '--help']) : undefined;
+  return usage(`connect has no option ${name}${near === undefined ? '' : `; did you mean ${near}?`}`);
 }
 
 function usage(what: string): ClientError {

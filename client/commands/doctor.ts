@@ -1,4 +1,4 @@
-import { parseArgs } from 'node:util';
+import { parseArgs } from '../../base/parse-args.ts';
 import { findingStyle, formatFinding, plainer, toJsonFinding } from '../../diagnostics/render.ts';
 import type { JsonFinding } from '../../diagnostics/render.ts';
 import { formatTarget, parseTarget, parseTargetParts } from '../../protocol/target.ts';

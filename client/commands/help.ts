@@ -232,7 +232,8 @@ settings: options that you leave out stay as they are.
 Options:
   --gateway URL      the gateway
   --host PATTERN     hosts to reach through it, as in ssh_config (letters,
-                     digits, - . * ?); can be repeated
+                     digits, - . * ?), with :port if ssh is to use another
+                     port than 22; can be repeated
   --ca-file FILE     additional CA certificates to trust, in PEM
   --dry-run          print the changes without making them
   --remove           undo: remove the line and the files again

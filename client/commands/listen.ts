@@ -1,9 +1,9 @@
 import { once, setMaxListeners } from 'node:events';
-import { resolve } from 'node:path';
-import { parseArgs } from 'node:util';
 import { setFlagsFromString } from 'node:v8';
+import { parseArgs } from '../../base/parse-args.ts';
 import { withDeadline } from '../../base/deadline.ts';
 import { writeStderr } from '../errors/report.ts';
+import { absolutePath } from '../errors/absolute-path.ts';
 import { ClientError } from '../errors/failure.ts';
 import { parseForward, parseListen, parseSocket } from '../local-proxy/listen-address.ts';
 import type { LocalListenAddress } from '../local-proxy/listen-address.ts';
@@ -46,8 +46,6 @@ export async function listen(
   const listenOptions = readListenOptions(values, env);
   // New objects would get more room with each burst of tunnels, and keep it: 70 MiB after a few hundred, for no speed.
   setFlagsFromString('--semi-space-growth-factor=1');
-  // A program that reads only the first line closes the pipe after it.
-  process.stdout.on('error', () => {});
   const reporter = new Reporter({ state: settings.paths.state, json: values.json === true, print });
   const tunnelOptions: OpenTunnelOptions = { settings, egress: egressFor(settings), notify: writeStderr };
   const ended = new AbortController();
@@ -116,7 +114,7 @@ function readListenOptions(values: Values, env: Environment): ListenOptions {
 
 function readPassword(file: string | undefined, text: string | undefined): Password | undefined {
   if (file === undefined) return text ? passwordOf(text, 'POSTERN_LISTEN_PASSWORD') : undefined;
-  const path = resolve(file);
+  const path = absolutePath(file, '--password-file');
   const { password, isNew } = passwordInFile(path);
   if (isNew) writeStderr(`postern: a new password is in ${printable(path)}\n`);
   return password;

@@ -1,4 +1,4 @@
-import { parseArgs } from 'node:util';
+import { parseArgs } from '../../base/parse-args.ts';
 import { ClientError } from '../errors/failure.ts';
 import { writePrivate } from '../os/files.ts';
 import type { Environment } from '../os/xdg-paths.ts';

@@ -1,5 +1,5 @@
 import { existsSync } from 'node:fs';
-import { parseArgs } from 'node:util';
+import { parseArgs } from '../../base/parse-args.ts';
 import { requestJson, unexpected } from '../http/json-request.ts';
 import type { Egress } from '../egress/egress.ts';
 import { writeStderr } from '../errors/report.ts';

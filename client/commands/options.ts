@@ -1,4 +1,4 @@
-import { parseArgs } from 'node:util';
+import { parseArgs } from '../../base/parse-args.ts';
 import type { Environment } from '../os/xdg-paths.ts';
 import { readSettings } from '../settings.ts';
 import type { ClientSettings } from '../settings.ts';

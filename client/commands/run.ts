@@ -1,3 +1,6 @@
+import { nearestName } from '../../base/nearest-name.ts';
+import { WatchedOutput, standardOutput } from '../../base/standard-output.ts';
+import { tunnelErrors } from '../../protocol/errors.ts';
 import { formatError, writeStderr } from '../errors/report.ts';
 import { ClientError, toFailure } from '../errors/failure.ts';
 import { help } from './help.ts';
@@ -21,12 +24,35 @@ const commands: Readonly<Record<Exclude<HelpTopic, '' | 'connect'>, () => Promis
   doctor: async () => (await import('./doctor.ts')).doctor,
 };
 
-/** Runs any command but `connect` and resolves to its exit code. */
+/**
+ * Runs any command but `connect` and resolves to its exit code, once its output is written. When the reader of the output
+ * leaves, that changes nothing; when it cannot be written, that is reported at once, and the exit code of success becomes
+ * that of `OUTPUT_FAILED`.
+ */
 export async function run(
   command: string | undefined,
   args: readonly string[],
   env: Environment,
 ): Promise<number> {
+  const output = new WatchedOutput(standardOutput(), (cause) => {
+    const what = `cannot write the output: ${cause.message}`;
+    writeStderr(formatError(new ClientError('OUTPUT_FAILED', what, { cause })));
+  });
+  const exit = await runWith((text) => void output.stream.write(text), command, args, env);
+  const failure = await output.flushed();
+  return exit === 0 && failure !== undefined ? tunnelErrors.OUTPUT_FAILED.exit : exit;
+}
+
+async function runWith(
+  print: Print,
+  command: string | undefined,
+  args: readonly string[],
+  env: Environment,
+): Promise<number> {
+  const show = (text: string): number => {
+    print(text);
+    return 0;
+  };
   try {
     if (command === undefined) {
       writeStderr(help['']);
@@ -35,7 +61,7 @@ export async function run(
     if (command === '--version') return show(`postern ${version}\n`);
     if (command === '--help' || command === '-h') return show(help['']);
     if (command === 'help') return show(help[topic(args[0])]);
-    if (!isCommand(command)) throw new ClientError('USAGE', `there is no command ${printable(command)}`);
+    if (!isCommand(command)) throw unknownCommand(command);
     const end = args.indexOf('--');
     const options = end === -1 ? args : args.slice(0, end);
     if (options.includes('--help') || options.includes('-h')) return show(help[command]);
@@ -49,22 +75,19 @@ export async function run(
   }
 }
 
+function unknownCommand(text: string): ClientError {
+  const near = nearestName(text, [...Object.keys(help).filter((name) => name !== ''), 'help']);
+  const suggestion = near === undefined ? '' : `; did you mean ${near}?`;
+  return new ClientError('USAGE', `there is no command ${printable(text)}${suggestion}`);
+}
+
 function isCommand(text: string): text is keyof typeof commands {
   return Object.hasOwn(commands, text);
 }
 
 function topic(text = ''): HelpTopic {
   if (Object.hasOwn(help, text)) return text as HelpTopic;
-  throw new ClientError('USAGE', `there is no command ${printable(text)}`);
-}
-
-function print(text: string): void {
-  process.stdout.write(text);
-}
-
-function show(text: string): number {
-  print(text);
-  return 0;
+  throw unknownCommand(text);
 }
 
 /** Whether `parseArgs` of Node.js threw this. */

@@ -1,6 +1,7 @@
 import { rmSync, rmdirSync } from 'node:fs';
 import { join, resolve } from 'node:path';
-import { parseArgs } from 'node:util';
+import { parseArgs } from '../../base/parse-args.ts';
+import { absolutePath } from '../errors/absolute-path.ts';
 import { ClientError } from '../errors/failure.ts';
 import { readSmall, reason, replaceFile, writePrivate } from '../os/files.ts';
 import { userPaths } from '../os/xdg-paths.ts';
@@ -62,7 +63,8 @@ function addition(paths: UserPaths, options: SetupOptions, env: Environment): Ch
   const before = readConfigFile(paths);
   const gateway = options.gateway ?? before?.gateway ?? (env['POSTERN_GATEWAY'] || undefined);
   if (gateway === undefined) throw new ClientError('GATEWAY_UNSET', 'no gateway is given; use --gateway');
-  const caFile = options['ca-file'] === undefined ? before?.caFile : resolve(options['ca-file']);
+  const caFile =
+    options['ca-file'] === undefined ? before?.caFile : absolutePath(options['ca-file'], '--ca-file');
   // Fail now rather than in the middle of an ssh.
   loadTrust(caFile);
   const hosts = (options.host ?? before?.hosts ?? []).map(checkPattern);

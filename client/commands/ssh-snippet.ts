@@ -1,12 +1,14 @@
+import { portBlocks, readSshHost, uniqueSshHosts } from '../../protocol/ssh-hosts.ts';
 import { quote } from '../../protocol/target.ts';
 import { ClientError } from '../errors/failure.ts';
 
-/** `pattern` itself when it can stand in a Host line and mean nothing else. Throws `USAGE`. */
+/** `pattern` itself when it can stand in a Host line and mean nothing else, but for its port. Throws `USAGE`. */
 export function checkPattern(pattern: string): string {
-  if (/^[A-Za-z0-9.*?][A-Za-z0-9.*?-]{0,252}$/.test(pattern)) return pattern;
+  // ssh reads brackets in a Host line as letters.
+  if (!pattern.startsWith('[') && readSshHost(pattern)) return pattern;
   throw new ClientError(
     'USAGE',
-    `${quote(pattern)} is not a host pattern: use letters, digits, - . * and ?`,
+    `${quote(pattern)} is not a host pattern: use letters, digits, - _ . * and ?, then nothing or :port`,
     {
       hint: 'postern setup --help',
     },
@@ -17,9 +19,10 @@ export function checkPattern(pattern: string): string {
 export function hostBlock(hosts: readonly string[], program: readonly string[], isWindows: boolean): string {
   const command = program.map((path) => quotePath(path, isWindows)).join(' ');
   // A host name of an old ssh may hold anything; on Windows no shell reads the line. `--` ends the options.
+  const sshHosts = uniqueSshHosts(hosts.flatMap((host) => readSshHost(host) ?? []));
   const arguments_ = isWindows ? '%h %p' : "'%h' '%p'";
   return `# Written by "postern setup"; change it by running that again.
-Host ${hosts.join(' ')}
+${portBlocks(sshHosts)}Host ${sshHosts.map(({ host }) => host).join(' ')}
   ProxyCommand ${command} connect -- ${arguments_}
   # postern gives up after 30 seconds and gives the reason; ssh must not give up first.
   ConnectTimeout 45

@@ -1,4 +1,4 @@
-import { parseArgs } from 'node:util';
+import { parseArgs } from '../../base/parse-args.ts';
 import { requestAccess } from '../connect/gateway-api.ts';
 import type { ListedSession } from '../connect/gateway-api.ts';
 import { readLastError } from '../errors/report.ts';
@@ -34,7 +34,7 @@ export interface Status {
   readonly tokenFrom?: string;
   /** The user's open tunnels, from any machine. */
   readonly sessions?: readonly ListedSession[];
-  /** The user's resumable tunnels on this machine, through any gateway. */
+  /** The user's tunnels on this machine, through any gateway. */
   readonly tunnels?: readonly LocalTunnel[];
   /** Why there is no usable token, or why the gateway did not answer. */
   readonly problem?: { readonly code: string; readonly message: string };
@@ -129,9 +129,11 @@ export function describe(status: Status): string {
     ['until', status.signedIn ? (until ?? expiresAt ?? 'unknown') : undefined],
     ['token', status.tokenFrom],
     ['not checked', unconfirmed ? `${unconfirmed.message} (${unconfirmed.code})` : undefined],
-    ...sessions.map(({ target, since, id }): [string, string] => [
-      'open',
-      [target, since && `since ${since}`, id].filter((part) => part !== undefined).join(', '),
+    ...sessions.map(({ target, since, id, state, detachedSince }): [string, string] => [
+      state === 'detached' ? 'waiting' : 'open',
+      [target, since && `since ${since}`, id, state === 'detached' && waitingText(detachedSince)]
+        .filter((part) => part)
+        .join(', '),
     ]),
     ...(status.tunnels ?? []).map((tunnel): [string, string] => [
       'from here',
@@ -145,6 +147,11 @@ export function describe(status: Status): string {
     .join('');
 }
 
+/** What the gateway knows of a tunnel that has lost its connection. */
+function waitingText(since: string | undefined): string {
+  return `waits for its client${since === undefined ? '' : ` since ${since}`}`;
+}
+
 function notSignedIn(problem: Status['problem']): string {
   if (problem === undefined) return 'not signed in';
   const prefix = problem.code === 'TOKEN_MISSING' ? '' : 'not signed in: ';
@@ -152,11 +159,12 @@ function notSignedIn(problem: Status['problem']): string {
 }
 
 function tunnelLine(tunnel: LocalTunnel, gateway: string): string {
-  const { target, state, since, changed, resumes } = tunnel;
+  const { target, state, since, changed, resumable, resumes } = tunnel;
   const through = tunnel.gateway === gateway ? '' : ` through ${tunnel.gateway}`;
   const how = state === 'connected' ? state : `${state} since ${changed}`;
   const often = resumes === 0 ? '' : `, resumed ${resumes === 1 ? 'once' : `${resumes} times`}`;
-  return `${target}${through}, ${how}, open since ${since}${often}`;
+  const fate = resumable ? '' : ', cannot be resumed: it ends with its connection';
+  return `${target}${through}, ${how}, open since ${since}${often}${fate}`;
 }
 
 function lastErrorLine({ time, target, message, code, requestId }: LastError): string {

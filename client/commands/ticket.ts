@@ -1,4 +1,4 @@
-import { parseArgs } from 'node:util';
+import { parseArgs } from '../../base/parse-args.ts';
 import { formatTarget, parseTarget } from '../../protocol/target.ts';
 import { requestApi } from '../connect/gateway-api.ts';
 import { writeStderr } from '../errors/report.ts';

@@ -43,11 +43,15 @@ export interface AccessResponse {
   readonly client?: string;
 }
 
-/** An open tunnel of the user. */
+/** A tunnel of the user, open or waiting for its client. */
 export interface ListedSession {
   readonly id: string;
   readonly target?: string;
   readonly since?: string;
+  /** `detached`: it waits for its client; a gateway that does not say so lists open ones only. */
+  readonly state?: 'open' | 'detached';
+  /** Since when it is detached. */
+  readonly detachedSince?: string;
 }
 
 /** Requests the user's identity, reachable hosts and open tunnels. Throws as `requestApi`. */
@@ -64,9 +68,19 @@ export async function requestAccess(settings: ClientSettings, signal?: AbortSign
       return typeof pattern === 'string' ? [{ pattern }] : [];
     }),
     sessions: list(sessions).flatMap((session) => {
-      const { id, target, since } = (session ?? {}) as Readonly<Record<string, unknown>>;
+      const { id, target, since, state, detachedSince } = (session ?? {}) as Readonly<
+        Record<string, unknown>
+      >;
       if (typeof id !== 'string') return [];
-      return [{ id, ...(typeof target === 'string' ? { target } : {}), ...timeOf('since', since) }];
+      return [
+        {
+          id,
+          ...(typeof target === 'string' ? { target } : {}),
+          ...timeOf('since', since),
+          ...(state === 'open' || state === 'detached' ? { state } : {}),
+          ...timeOf('detachedSince', detachedSince),
+        },
+      ];
     }),
   };
 }

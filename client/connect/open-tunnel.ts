@@ -1,4 +1,5 @@
 import type { Duplex } from 'node:stream';
+import { setTimeout } from 'node:timers/promises';
 import { deadlineSignal } from '../../base/deadline.ts';
 import { definedOnly } from '../../base/defined-only.ts';
 import type { Target } from '../../protocol/target.ts';
@@ -8,6 +9,9 @@ import type { Egress } from '../egress/egress.ts';
 import { loadEntry, openTunnel } from '../entry/choose.ts';
 import type { ReconnectSupport } from '../entry/entry.ts';
 import { entryCache } from '../entry/entry-cache.ts';
+import { toFailure } from '../errors/failure.ts';
+import { Patience } from '../http/patience.ts';
+import { isOfEntry } from '../http/refusal.ts';
 import { hasTerminal } from '../os/terminal.ts';
 import { connectionAges } from '../resume/learned-max-age.ts';
 import { tunnelFile } from '../resume/tunnel-status-file.ts';
@@ -24,6 +28,8 @@ export interface OpenTunnelOptions {
   readonly notify: (line: string) => void;
   /** Aborted when the tunnel is no longer wanted, before it is open. */
   readonly signal?: AbortSignal;
+  /** Called at a SIGHUP during a sign-in, which that does not stop. */
+  readonly onHangup?: () => void;
 }
 
 /** Opens a tunnel to `target` as the settings define it, within 30 s. The caller owns the stream. Throws as `withCredential` and `openTunnel`. */
@@ -34,14 +40,43 @@ export function openTunnelTo(target: Target, options: OpenTunnelOptions): Promis
     options.signal === undefined ? AbortSignal.timeout(openMs) : deadlineSignal(options.signal, openMs);
   const memory = entryCache(paths.state);
   const later = reconnectSupport(target, options, memory);
-  return withCredential({ sources, gateway, egress, signal }, ({ token, createProof }) =>
-    openTunnel({ gateway, target, token, later, ...definedOnly({ createProof }) }, egress, {
-      load: loadEntry,
-      memory,
-      signal,
-      ...definedOnly({ via }),
+  const patience = new Patience();
+  return withPatience(patience, signal, (onCredential) =>
+    withCredential({ sources, gateway, egress, signal }, ({ token, createProof }) => {
+      onCredential();
+      return openTunnel({ gateway, target, token, later, ...definedOnly({ createProof }) }, egress, {
+        load: loadEntry,
+        memory,
+        signal,
+        patience,
+        ...definedOnly({ via }),
+      });
     }),
   );
+}
+
+/**
+ * Runs `open` again where it cannot reach the gateway to renew the credential: `openTunnel` has its own repetitions, and
+ * begins when `onCredential` is called. A renewal that may have reached the gateway is not repeated, it is used up.
+ */
+async function withPatience<T>(
+  patience: Patience,
+  signal: AbortSignal,
+  open: (onCredential: () => void) => Promise<T>,
+): Promise<T> {
+  let isRenewed = false;
+  for (;;) {
+    try {
+      return await open(() => (isRenewed = true));
+    } catch (error) {
+      const failure = toFailure(error);
+      const isRepeatable = !isRenewed && !signal.aborted && !isOfEntry(failure);
+      const pauseMs = isRepeatable ? patience.pauseMs(failure) : undefined;
+      if (pauseMs === undefined) throw error;
+      await setTimeout(pauseMs, undefined, { signal }).catch(() => {});
+      if (signal.aborted) throw error;
+    }
+  }
 }
 
 /** What the tunnel needs of the settings after it is open. `--via` pins the entry, so nothing is learned about buffering then. */
@@ -56,7 +91,7 @@ function reconnectSupport(
     watch: tunnelFile(paths.state, { gateway, target }),
     withCredential: (signal, use) => withCredential({ sources, gateway, egress, signal }, use),
     warn: notify,
-    onEntry: (name) => memory.keep(gateway, name),
+    onEntry: (name, evidence) => memory.keep(gateway, name, evidence),
     ...(via === undefined && {
       isBuffered: {
         recall: () => memory.recallBuffering(gateway),
@@ -75,7 +110,7 @@ export function canSignIn({ asking }: ClientSettings): boolean {
  * Signs in with the browser, or waits for another process that does. A hangup (ssh has lost patience) does not stop the
  * sign-in: the next ssh finds it. Throws as `signInOnce`.
  */
-export async function signInFirst({ settings, egress }: OpenTunnelOptions): Promise<void> {
+export async function signInFirst({ settings, egress, onHangup }: OpenTunnelOptions): Promise<void> {
   const { gateway, asking, paths } = settings;
   const { signInOnce } = await import('../login/login-once.ts');
   await signInOnce({
@@ -85,6 +120,7 @@ export async function signInFirst({ settings, egress }: OpenTunnelOptions): Prom
     device: false,
     browser: asking.browser,
     hangup: 'finish',
+    ...definedOnly({ onHangup }),
     wanted: 'a sign-in',
   });
 }

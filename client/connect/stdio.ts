@@ -2,13 +2,17 @@ import type { EventEmitter } from 'node:events';
 import type { Duplex, Readable, Writable } from 'node:stream';
 import { TunnelEnded } from '../../stream/tunnel-ended.ts';
 import { PooledInput } from '../../stream/zero-copy/pooled-input.ts';
+import { hasReaderLeft } from '../../base/standard-output.ts';
 import { ClientError } from '../errors/failure.ts';
+import type { CallerWatch } from './caller-watch.ts';
 
 /** Source and destination of the SSH stream, and the emitter of the signals that end the process. */
 export interface Stdio {
   readonly input: Readable;
   readonly output: Writable;
   readonly signals: EventEmitter;
+  /** Tells when the process at the other end of both streams is gone. */
+  readonly caller?: CallerWatch;
 }
 
 /** Exit codes of a process that a signal ended, as a shell reports them. */
@@ -24,7 +28,7 @@ const inputEndMs = 20;
  * Carries bytes between the tunnel and the caller until the tunnel's end has come and all of it is written; whether
  * the input has ended does not matter then. An end of the input is passed on and ends only that direction.
  * Resolves to the exit code: 0, also when the reader of the output has gone, or that of the signal.
- * Rejects with `TUNNEL_LOST`, or with the gateway's reason for ending the tunnel. Takes the tunnel over; on return the process should exit.
+ * Rejects with `TUNNEL_LOST`, with `OUTPUT_FAILED` when the output takes no more although it is read, or with the gateway's reason for ending the tunnel. Takes the tunnel over; on return the process should exit.
  */
 export function carry(tunnel: Duplex, stdio: Stdio): Promise<number> {
   return new Promise((resolve, reject) => new StdioSession(tunnel, stdio, { resolve, reject }).start());
@@ -60,7 +64,21 @@ class StdioSession {
     tunnel.on('close', () => {
       if (!tunnel.readableEnded) this.#onTunnelLost();
     });
-    output.on('error', () => this.#finish(this.#exit));
+    output.on('error', (cause) => {
+      if (hasReaderLeft(cause)) this.#finish(this.#exit);
+      else
+        this.#finish(
+          new ClientError('OUTPUT_FAILED', `cannot write the output: ${cause.message}`, { cause }),
+        );
+    });
+    this.#stdio.caller?.handle({
+      // A stalled output is watched by Node.js itself.
+      isDue: () => (input.readableEnded || tunnel.writableNeedDrain) && output.writableLength === 0,
+      hasInputEnded: () => input.readableEnded,
+      onLeft: () => this.#finish(this.#exit),
+    });
+    // A caller that is killed closes both at once.
+    input.once('end', () => setImmediate(() => this.#isFinished || this.#stdio.caller?.check()));
     input.on('error', (cause) => {
       if (hasCallerExited(cause)) this.#finish(this.#exit);
       else this.#finish(new ClientError('TUNNEL_LOST', `cannot read the input: ${cause.message}`, { cause }));
@@ -108,7 +126,8 @@ class StdioSession {
   #finish(result: number | ClientError): void {
     if (this.#isFinished) return;
     this.#isFinished = true;
-    const { input, signals } = this.#stdio;
+    const { input, signals, caller } = this.#stdio;
+    caller?.stop();
     for (const timer of this.#timers) clearTimeout(timer);
     signals.off('SIGHUP', this.#onHangup).off('SIGTERM', this.#onTerminate);
     input.unpipe(this.#tunnel);

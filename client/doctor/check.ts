@@ -9,6 +9,8 @@ import type { AccessResponse } from '../connect/gateway-api.ts';
 import type { Egress } from '../egress/egress.ts';
 import type { EntryName } from '../../protocol/entries.ts';
 import { sanitize } from '../errors/report.ts';
+import { maskPlainSecrets } from '../../protocol/secret-forms.ts';
+import { printable } from '../os/terminal.ts';
 import { ClientError } from '../errors/failure.ts';
 import type { ClientSettings } from '../settings.ts';
 
@@ -111,7 +113,7 @@ export function check<Need extends keyof ClientFacts>(one: {
 }
 
 export function ok({ check, title }: CheckId, what: string, words: Explanation = {}): Finding {
-  return { check, title, status: 'ok', what: sanitize(what), ...words };
+  return { check, title, status: 'ok', what: printable(maskPlainSecrets(what)), ...words };
 }
 
 export function warning({ check, title }: CheckId, what: string, words: Explanation = {}): Finding {

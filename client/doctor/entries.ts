@@ -4,7 +4,7 @@ import { Secret } from '../../protocol/secret.ts';
 import type { Explanation, Finding } from '../../diagnostics/finding.ts';
 import type { Target } from '../../protocol/target.ts';
 import { loadEntry } from '../entry/choose.ts';
-import { entryFacts, entryNames } from '../../protocol/entries.ts';
+import { entriesByPreference, entryFacts, entryNames } from '../../protocol/entries.ts';
 import type { EntryName } from '../../protocol/entries.ts';
 import type { PresentedCredential } from '../credentials/with-credential.ts';
 import { sanitize } from '../errors/report.ts';
@@ -33,7 +33,8 @@ export const entries = check({
     );
     const inOrder = entryNames.map((name) => tried.find(({ entry }) => entry === name)!);
     const probes = inOrder.flatMap(({ probe }) => (probe === undefined ? [] : [probe]));
-    const entry = probes.find(({ state }) => state !== 'blocked')?.entry;
+    const passing = new Set(probes.filter(({ state }) => state !== 'blocked').map((each) => each.entry));
+    const entry = entriesByPreference.find((name) => passing.has(name));
     return {
       findings: withoutEchoes(inOrder.map((each) => findingOf(each, entry, context))),
       found: { probes, ...(entry === undefined ? {} : { entry }) },

@@ -31,7 +31,7 @@ export const connectTcp: ClientEntry = {
       signal,
     );
     if (answer.switched && isRequestedProtocol(answer.response.headersDistinct['upgrade']))
-      return capsuleStream(socket, codes);
+      return capsuleStream(socket, codes, { hearsReasons: true });
     const failure = answer.switched
       ? new ClientError(
           'UPGRADE_REFUSED',

@@ -2,7 +2,7 @@ import type { Duplex } from 'node:stream';
 import type { EntryName } from '../../protocol/entries.ts';
 import type { Secret } from '../../protocol/secret.ts';
 import type { Target } from '../../protocol/target.ts';
-import type { BufferingMemory } from '../carrier/connector.ts';
+import type { BufferingMemory, Evidence } from '../carrier/connector.ts';
 import type { PresentedCredential } from '../credentials/with-credential.ts';
 import type { Egress } from '../egress/egress.ts';
 import type { Prove } from '../oauth/dpop.ts';
@@ -32,8 +32,8 @@ export interface ReconnectSupport {
   /** Remembers the age that connections reach. */
   readonly ages?: ConnectionAges;
   readonly watch?: TunnelObserver;
-  /** Called when the tunnel was resumed by another entry. */
-  onEntry?(name: EntryName): void;
+  /** Called when the tunnel was resumed by another entry, with what there is against the one before. */
+  onEntry?(name: EntryName, evidence: Evidence): void;
   /** Remembers whether an intermediary buffers responses. */
   readonly isBuffered?: BufferingMemory;
   /** Time until a better entry is tried for a tunnel that uses another one. */

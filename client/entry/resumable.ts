@@ -9,7 +9,7 @@ import type { Egress } from '../egress/egress.ts';
 import { ClientError } from '../errors/failure.ts';
 import { Reconnector } from '../resume/reconnector.ts';
 import type { ResumeRequest, ResumeResult } from '../resume/resume-request.ts';
-import type { ConnectorRequest } from '../carrier/connector.ts';
+import type { ConnectorRequest, Evidence } from '../carrier/connector.ts';
 import type { ClientEntry, ReconnectSupport, TunnelRequest } from './entry.ts';
 import { ConnectorSelector } from '../carrier/select-connector.ts';
 import type { ConnectorName } from '../carrier/select-connector.ts';
@@ -80,7 +80,7 @@ function resumable(
           signal,
           ...isBufferedIn(request),
         });
-        if (resumed.hasChanged) later.onEntry?.(resumed.connector);
+        if (resumed.evidence !== undefined) later.onEntry?.(resumed.connector, resumed.evidence);
         return resumed;
       }),
   });
@@ -103,7 +103,7 @@ interface ResumeParts extends Pick<
 async function resume(
   { received, cause, nextCount, onConnected }: ResumeRequest,
   { sid, secret, connectors, ...parts }: ResumeParts,
-): Promise<ResumeResult & { readonly connector: ConnectorName; readonly hasChanged: boolean }> {
+): Promise<ResumeResult & { readonly connector: ConnectorName; readonly evidence: Evidence | undefined }> {
   const makeRequest = (): ConnectorRequest => ({
     ...parts,
     kind: 'reconnect',
@@ -120,8 +120,8 @@ async function resume(
     throw error;
   });
   if (greeting.kind !== 'joined') throw protocolViolation(parts.gateway, carrier);
-  const hasChanged = connectors.worked(name);
-  return { carrier, resumed: greeting, connector: name, hasChanged, isSecondBest: connectors.isSecondBest };
+  const evidence = connectors.worked(name);
+  return { carrier, resumed: greeting, connector: name, evidence, isSecondBest: connectors.isSecondBest };
 }
 
 /** The `Postern-Rejoin` field: proves knowledge of the secret for this one request, without sending it. */
@@ -160,7 +160,9 @@ function readGreeting(carrier: Carrier, gateway: URL, signal: AbortSignal): Prom
       ended() {
         removeListener();
         reject(
-          new ClientError('HTTP_UNEXPECTED', `${gateway.host} closed the connection without a greeting`),
+          new ClientError('HTTP_UNEXPECTED', `${gateway.host} closed the connection without a greeting`, {
+            interruption: { how: 'lost' },
+          }),
         );
       },
     });

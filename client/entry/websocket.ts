@@ -20,5 +20,5 @@ export const websocket: ClientEntry = {
 };
 
 function byMessage(webSocket: WebSocket): Duplex {
-  return webSocketStream(webSocket, { eof: 'message' });
+  return webSocketStream(webSocket, { eof: 'message', hearsReasons: true });
 }

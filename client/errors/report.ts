@@ -2,6 +2,7 @@ import { closeSync, constants, fstatSync, openSync, statSync, writeSync } from '
 import { join } from 'node:path';
 import { isatty } from 'node:tty';
 import type { Layer, TunnelError } from '../../protocol/errors.ts';
+import { maskSecrets } from '../../protocol/secret-forms.ts';
 import { ClientError } from './failure.ts';
 import { readSmall, writePrivate } from '../os/files.ts';
 import { printable } from '../os/terminal.ts';
@@ -104,9 +105,9 @@ function forTerminal(text: string): string {
   return text.replaceAll('\n', '\r\n');
 }
 
-/** Makes text from a peer safe for a terminal. Tokens are masked: a peer can echo what the client sent. */
+/** Makes text from a peer safe for a terminal. Secrets are masked: a peer can echo what the client sent. */
 export function sanitize(text: string): string {
-  return printable(text).replace(/eyJ[\w-]{8,}(?:\.[\w-]*)*/g, '[token]');
+  return printable(maskSecrets(text));
 }
 
 function lastErrorFile(state: string): string {

@@ -80,7 +80,11 @@ export function withResponseTimeout(
 ): () => void {
   // An intermediary that swallows an upgrade looks like this; another entry can pass where this one did not.
   const onSilence = (): void =>
-    fail(new ClientError('UPGRADE_REFUSED', `${peer} did not answer the request`));
+    fail(
+      new ClientError('UPGRADE_REFUSED', `${peer} did not answer the request`, {
+        interruption: { how: 'silent' },
+      }),
+    );
   const onAborted = (): void => {
     clearTimeout(timer);
     fail(new ClientError('GATEWAY_TIMEOUT', `${peer} did not answer in time`));
@@ -95,13 +99,36 @@ export function withResponseTimeout(
   };
 }
 
+/** Errors of a connection that broke. */
+const losses = new Set([
+  'ECONNRESET',
+  'ECONNABORTED',
+  'EPIPE',
+  'ETIMEDOUT',
+  'EHOSTUNREACH',
+  'EHOSTDOWN',
+  'ENETUNREACH',
+  'ENETDOWN',
+  'ENETRESET',
+]);
+/** The parser's error for a connection that ended within the head of a response. */
+const lostInResponse = new Set(['HPE_INVALID_EOF_STATE']);
+
+/** Whether an error says that the connection broke, and nothing else. */
+export function isLoss(error: unknown): boolean {
+  const { code = '' } = (error ?? {}) as NodeJS.ErrnoException;
+  return losses.has(code) || lostInResponse.has(code);
+}
+
 /** The error of a request that got no valid response. */
 export function noAnswer(error: Error, peer: string): ClientError {
   if (error instanceof ClientError) return error;
   const { code = '' } = error as NodeJS.ErrnoException;
-  if (code === 'ECONNRESET' || code === 'EPIPE') {
-    return new ClientError('HTTP_UNEXPECTED', `${peer} closed the connection without a response`, {
+  if (isLoss(error)) {
+    const what = lostInResponse.has(code) ? 'in the middle of its response' : 'without a response';
+    return new ClientError('HTTP_UNEXPECTED', `${peer} closed the connection ${what}`, {
       cause: error,
+      interruption: { how: 'lost' },
     });
   }
   if (code === 'HPE_HEADER_OVERFLOW') {

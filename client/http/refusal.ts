@@ -4,7 +4,7 @@ import { isTunnelErrorCode } from '../../protocol/errors.ts';
 import type { TunnelError, TunnelErrorCode } from '../../protocol/errors.ts';
 import type { HttpResponse } from './exchange.ts';
 import { ClientError } from '../errors/failure.ts';
-import type { GatewayChallenge } from '../errors/failure.ts';
+import type { GatewayChallenge, Interruption } from '../errors/failure.ts';
 import { printable } from '../os/terminal.ts';
 
 const maxProblemBytes = 64 * 1024;
@@ -12,6 +12,18 @@ const problemMs = 1000;
 
 /** Statuses of a server that understood the request but does not support or allow the upgrade. */
 const unwilling = new Set([400, 405, 426, 501]);
+
+/** Statuses of a server that cannot reach the next one, as during its restart; those from 520 are a content network's. */
+const unavailable = new Set([502, 503, 504, 520, 521, 522, 523, 524, 525, 526, 527, 530]);
+
+/** The gateway's refusals that pass in a moment: it is stopping and another process takes over, or it waits for a part of its own. */
+const passing: ReadonlySet<TunnelErrorCode> = new Set([
+  'DRAINING',
+  'REQUEST_TIMEOUT',
+  'STORE_UNAVAILABLE',
+  'AUDIT_UNAVAILABLE',
+  'ISSUER_UNAVAILABLE',
+]);
 
 /**
  * The error of a response that rejects a request: with the gateway's own code where the gateway answers (RFC 9457), else
@@ -24,18 +36,71 @@ export async function refusal(
 ): Promise<ClientError> {
   const { response, status, body } = answer;
   const isProblem = /^application\/problem\+json\s*(?:;|$)/i.test(response.headers['content-type'] ?? '');
-  const problem = isProblem ? parseProblem(await collect(body, response)) : undefined;
+  const collected = isProblem ? await collect(body, response) : undefined;
+  const problem = collected && parseProblem(collected.text);
   body.destroy();
-  if (problem === undefined)
-    return new ClientError(codeOf(status), `${describeServer(response, peer)} answered ${status}`);
+  if (problem === undefined) {
+    const what = `${describeServer(response, peer)} answered ${status}`;
+    // The gateway's own words were cut off: another entry would get the same ones.
+    if (collected?.isCut)
+      return new ClientError('HTTP_UNEXPECTED', `${what}, and the connection broke`, {
+        interruption: { how: 'lost' },
+      });
+    return new ClientError(codeOf(status), what, unavailability(response, status));
+  }
   const { code, detail, requestId } = problem;
-  const context = { challenge: challengeOf(response), ...(requestId === undefined ? {} : { requestId }) };
+  const context = {
+    challenge: challengeOf(response),
+    ...(requestId === undefined ? {} : { requestId }),
+    ...(code === undefined ? unavailability(response, status) : passing.has(code) && whenAvailable(response)),
+  };
   return new ClientError(code ?? codeOf(status), detail ?? `the gateway answered ${status}`, context);
 }
 
-/** Whether an intermediary, or a gateway without this entry, answered in place of the gateway: another entry can get through. */
-export function isTransportFailure({ facts }: TunnelError): boolean {
+/**
+ * What a failure says about the way. `refused`: an intermediary, or a gateway without this entry, answered in place of
+ * the gateway, and another entry can get through. `interrupted`: nothing at all; the same request can succeed in a
+ * moment. `final`: another entry would meet with the same.
+ */
+export type FailureKind = 'refused' | 'interrupted' | 'final';
+
+/** Judges a failure of `ClientEntry.open` or `CarrierConnector.open`. */
+export function failureKind(failure: TunnelError): FailureKind {
+  if (interruptionOf(failure) !== undefined) return 'interrupted';
+  return isOfEntry(failure) ? 'refused' : 'final';
+}
+
+/** How the request was lost; undefined when something was decided about it. */
+export function interruptionOf(failure: TunnelError): Interruption | undefined {
+  if (failure instanceof ClientError && failure.interruption !== undefined) return failure.interruption;
+  // A limit of the client's own: nothing answered.
+  return failure.code === 'GATEWAY_TIMEOUT' ? { how: 'lost' } : undefined;
+}
+
+/** Whether a failure came after the way to the gateway was open, and not from the gateway: it can depend on the entry. */
+export function isOfEntry({ facts }: TunnelError): boolean {
   return facts.layer === 'http' || facts.layer === 'upgrade';
+}
+
+/** The context of the error for a response of an intermediary: with an interruption where it cannot reach the next server now. */
+export function unavailability(
+  response: Pick<IncomingMessage, 'headers'>,
+  status: number,
+): { readonly interruption?: Interruption } {
+  return unavailable.has(status) ? whenAvailable(response) : {};
+}
+
+function whenAvailable(response: Pick<IncomingMessage, 'headers'>): { readonly interruption: Interruption } {
+  const retryAfterMs = retryAfterOf(response);
+  return { interruption: { how: 'unavailable', ...(retryAfterMs === undefined ? {} : { retryAfterMs }) } };
+}
+
+/** The field `Retry-After` in milliseconds (RFC 9110 §10.2.3); undefined where it is missing or invalid. */
+export function retryAfterOf({ headers }: Pick<IncomingMessage, 'headers'>): number | undefined {
+  const value = headers['retry-after'] ?? '';
+  if (/^\d{1,9}$/.test(value)) return Number(value) * 1000;
+  const at = /^[A-Z][a-z]{2}, /.test(value) ? Date.parse(value) : Number.NaN;
+  return Number.isNaN(at) ? undefined : Math.max(0, at - Date.now());
 }
 
 /** Reads the fields of a response that matter for the next DPoP proof. */
@@ -56,6 +121,8 @@ export function describeServer(response: IncomingMessage, peer: string): string 
 }
 
 function codeOf(status: number): TunnelErrorCode {
+  // Every further request would make it worse, by whatever entry.
+  if (status === 429) return 'LIMIT_ADDRESS';
   return status < 300 || unwilling.has(status) ? 'UPGRADE_REFUSED' : 'HTTP_UNEXPECTED';
 }
 
@@ -86,23 +153,30 @@ function text(value: unknown): string | undefined {
   return typeof value === 'string' && value !== '' ? value : undefined;
 }
 
-function collect(body: Readable, response: IncomingMessage): Promise<string> {
+/** Reads a body; `isCut`: the connection broke before its end. */
+function collect(
+  body: Readable,
+  response: IncomingMessage,
+): Promise<{ readonly text: string; readonly isCut: boolean }> {
   const length = Number(response.headers['content-length'] ?? Infinity);
   const wanted = Math.min(maxProblemBytes, length);
   return new Promise((resolve) => {
     const chunks: Buffer[] = [];
     let size = 0;
-    const done = (): void => {
+    const finish = (isCut: boolean): void => {
       clearTimeout(timer);
       body.off('data', onData);
-      resolve(Buffer.concat(chunks).subarray(0, maxProblemBytes).toString());
+      resolve({ text: Buffer.concat(chunks).subarray(0, maxProblemBytes).toString(), isCut });
     };
+    const done = (): void => finish(false);
+    const cut = (): void => finish(true);
     const onData = (chunk: Buffer): void => {
       chunks.push(chunk);
       size += chunk.length;
       if (size >= wanted) done();
     };
-    const timer = setTimeout(done, problemMs);
-    body.on('data', onData).once('end', done).once('error', done).once('close', done);
+    const timer = setTimeout(cut, problemMs);
+    body.on('data', onData).once('end', () => finish(Number.isFinite(length) && size < length));
+    body.once('error', cut).once('close', cut);
   });
 }

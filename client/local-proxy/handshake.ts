@@ -65,7 +65,7 @@ export interface HandshakeTurn<Result> {
 /** Runs a handshake with bytes as they arrive. */
 export class HandshakeRun<Result> {
   readonly #dialogue: Handshake<Result>;
-  #pending: Buffer = Buffer.alloc(0);
+  readonly #input = new Input();
   #next: IteratorResult<HandshakeStep, Result>;
 
   constructor(handshake: Handshake<Result>) {
@@ -75,7 +75,7 @@ export class HandshakeRun<Result> {
 
   /** Continues with `chunk`. Must not be called again once the handshake has ended. */
   push(chunk: Buffer): HandshakeTurn<Result> {
-    this.#pending = Buffer.concat([this.#pending, chunk]);
+    this.#input.append(chunk);
     const replies: Buffer[] = [];
     try {
       while (this.#next.done !== true) {
@@ -87,7 +87,7 @@ export class HandshakeRun<Result> {
       if (error instanceof Refusal) return { replies, refusal: error };
       throw error;
     }
-    return { replies, done: { result: this.#next.value, rest: this.#pending } };
+    return { replies, done: { result: this.#next.value, rest: this.#input.pending } };
   }
 
   /** The result of a step, or undefined while its bytes have not arrived. */
@@ -96,18 +96,51 @@ export class HandshakeRun<Result> {
       replies.push(step.bytes);
       return Buffer.alloc(0);
     }
-    const length = lengthOf(step, this.#pending);
-    if (length === undefined) return undefined;
-    const bytes = this.#pending.subarray(0, length);
-    this.#pending = this.#pending.subarray(length);
-    return bytes;
+    const length = this.#input.lengthOf(step);
+    return length === undefined ? undefined : this.#input.take(length);
   }
 }
 
-/** How many of the pending bytes a step consumes, or undefined while there are too few. */
-function lengthOf(step: Exclude<HandshakeStep, { kind: 'say' }>, pending: Buffer): number | undefined {
-  if (step.kind === 'bytes') return pending.length >= step.count ? step.count : undefined;
-  const at = pending.subarray(0, step.maxBytes).indexOf(step.mark, 0, 'latin1');
-  if (at !== -1) return at + step.mark.length;
-  return pending.length >= step.maxBytes ? step.maxBytes : undefined;
+/** What has arrived and was not consumed. However small the pieces are, no byte is copied or searched again and again. */
+class Input {
+  /** The pending bytes are `#start` to `#end` of it. */
+  #memory: Buffer = Buffer.alloc(0);
+  #start = 0;
+  #end = 0;
+  /** No mark of the current step begins before this place. */
+  #searched = 0;
+
+  get pending(): Buffer {
+    return this.#memory.subarray(this.#start, this.#end);
+  }
+
+  append(chunk: Buffer): void {
+    if (this.#end + chunk.length > this.#memory.length) {
+      const memory = Buffer.allocUnsafe(2 * (this.pending.length + chunk.length));
+      const kept = this.pending.copy(memory);
+      this.#searched -= this.#start;
+      this.#memory = memory;
+      this.#start = 0;
+      this.#end = kept;
+    }
+    this.#end += chunk.copy(this.#memory, this.#end);
+  }
+
+  take(length: number): Buffer {
+    const bytes = this.pending.subarray(0, length);
+    this.#start += length;
+    this.#searched = this.#start;
+    return bytes;
+  }
+
+  /** How many of the pending bytes a step consumes, or undefined while there are too few. */
+  lengthOf(step: Exclude<HandshakeStep, { kind: 'say' }>): number | undefined {
+    const { length } = this.pending;
+    if (step.kind === 'bytes') return length >= step.count ? step.count : undefined;
+    const end = Math.min(this.#end, this.#start + step.maxBytes);
+    const at = this.#memory.subarray(0, end).indexOf(step.mark, this.#searched, 'latin1');
+    if (at !== -1) return at + step.mark.length - this.#start;
+    this.#searched = Math.max(this.#start, end - step.mark.length + 1);
+    return length >= step.maxBytes ? step.maxBytes : undefined;
+  }
 }

@@ -1,4 +1,5 @@
 import { STATUS_CODES } from 'node:http';
+import { trimOptionalWhitespace } from '../../base/optional-whitespace.ts';
 import type { TunnelError } from '../../protocol/errors.ts';
 import { formatResponseHead } from '../../protocol/http-head.ts';
 import { formatTarget, parseTarget } from '../../protocol/target.ts';
@@ -47,14 +48,17 @@ function notConnect(uri: string): Refusal {
   return refuse(malformed('only CONNECT is supported'), 405, [['Allow', 'CONNECT']]);
 }
 
+/** A token of RFC 9110 section 5.6.2. */
+const fieldName = /^[\w!#$%&'*+.^`|~-]+$/;
+
 function parseFields(lines: readonly string[]): ReadonlyMap<string, string> {
   const fields = new Map<string, string>();
   for (const line of lines) {
-    const [, name, value] = /^([\w!#$%&'*+.^`|~-]+):[ \t]*(.*?)[ \t]*$/.exec(line) ?? [];
-    const key = name?.toLowerCase();
-    if (key === undefined) throw refuse(malformed('malformed header line'));
+    const colon = line.indexOf(':');
+    const key = line.slice(0, Math.max(colon, 0)).toLowerCase();
+    if (!fieldName.test(key)) throw refuse(malformed('malformed header line'));
     if (single.has(key) && fields.has(key)) throw refuse(malformed(`the request has ${key} twice`));
-    fields.set(key, value!);
+    fields.set(key, trimOptionalWhitespace(line.slice(colon + 1)));
   }
   return fields;
 }

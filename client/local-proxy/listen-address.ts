@@ -1,6 +1,7 @@
-import { isAbsolute, resolve } from 'node:path';
+import { isAbsolute } from 'node:path';
 import { parseTarget, quote } from '../../protocol/target.ts';
 import type { Target } from '../../protocol/target.ts';
+import { absolutePath } from '../errors/absolute-path.ts';
 import { ClientError } from '../errors/failure.ts';
 
 /** An address on which the local proxy accepts connections. */
@@ -30,7 +31,7 @@ export function parseListen(text: string): LocalAddress {
 /** Parses a path. Throws `USAGE`. */
 export function parseSocket(text: string): LocalAddress {
   if (process.platform === 'win32') throw usage('unix sockets are not supported here; use --listen');
-  const path = isAbsolute(text) ? text : resolve(text);
+  const path = isAbsolute(text) ? text : absolutePath(text, 'the path of the socket');
   // The size of sockaddr_un everywhere; Node.js would cut a longer path and listen on another one.
   if (Buffer.byteLength(path) > 103) throw usage(`${quote(path)} is too long for a socket path`);
   return { kind: 'unix', path };

@@ -1,11 +1,11 @@
 import { once } from 'node:events';
-import { lstatSync, mkdirSync, rmSync } from 'node:fs';
+import { lstatSync, rmSync } from 'node:fs';
 import { connect, createServer } from 'node:net';
 import type { AddressInfo, Server, Socket } from 'node:net';
 import { dirname } from 'node:path';
 import { formatHost } from '../../protocol/target.ts';
 import { ClientError } from '../errors/failure.ts';
-import { reason } from '../os/files.ts';
+import { makeDirectory, reason } from '../os/files.ts';
 import type { LocalListenAddress, LocalAddress } from './listen-address.ts';
 
 /** An open listener of the local proxy. */
@@ -57,7 +57,7 @@ async function listenTcp(
 }
 
 async function listenUnix(server: Server, path: string): Promise<void> {
-  mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
+  makeDirectory(dirname(path));
   try {
     await bind(server, path);
   } catch (error) {

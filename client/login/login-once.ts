@@ -38,6 +38,8 @@ export interface SignInRequest {
   readonly browser?: BrowserSettings;
   /** The effect of SIGHUP: `leave` ends the sign-in; `finish` completes it first, since ssh can just have lost its patience. */
   readonly hangup: 'leave' | 'finish';
+  /** Called at a SIGHUP that does not end the sign-in. */
+  readonly onHangup?: () => void;
   /** The wanted result: a sign-in that is made after this call, or any. */
   readonly wanted: 'a new sign-in' | 'a sign-in';
 }
@@ -64,7 +66,7 @@ export async function signInOnce(request: SignInRequest): Promise<SavedSession> 
     if (byAnother !== undefined) return byAnother;
     throw new ClientError('SIGN_IN_FAILED', 'the sign-in that was under way was not completed');
   }
-  return lock.hold(request.hangup, () => signInNow(request, lock));
+  return lock.hold(request, () => signInNow(request, lock));
 }
 
 async function signInNow(request: SignInRequest, lock: LoginLock): Promise<SavedSession> {
@@ -178,11 +180,15 @@ class LoginLock {
   }
 
   /** Runs `work` with the lock, and releases it also when a signal ends this process. */
-  async hold<T>(hangup: 'leave' | 'finish', work: () => Promise<T>): Promise<T> {
+  async hold<T>(
+    { hangup, onHangup }: Pick<SignInRequest, 'hangup' | 'onHangup'>,
+    work: () => Promise<T>,
+  ): Promise<T> {
     let hungUp = false;
     const onSignal = (signal: NodeJS.Signals): void => {
       if (signal === 'SIGHUP' && hangup === 'finish') {
         hungUp = true;
+        onHangup?.();
         return;
       }
       this.end();

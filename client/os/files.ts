@@ -8,6 +8,7 @@ import {
   readSync,
   renameSync,
   rmSync,
+  statSync,
   writeFileSync,
 } from 'node:fs';
 import type { Stats } from 'node:fs';
@@ -15,8 +16,39 @@ import { dirname } from 'node:path';
 
 /** Writes `content` so that only this user can read it, in a directory only this user can enter. Throws as `fs` does. */
 export function writePrivate(path: string, content: string | Buffer): void {
-  mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
+  makeDirectory(dirname(path));
   replaceFile(path, content, 0o600);
+}
+
+/**
+ * Makes a directory that only this user can enter, and its parents, unless it is there. Throws as `fs` does. Node.js does the
+ * same with `recursive`, but goes on for ever below a directory that answers every `mkdir` with ENOENT, such as /proc.
+ */
+export function makeDirectory(path: string): void {
+  try {
+    mkdirSync(path, 0o700);
+  } catch (error) {
+    const code = reason(error);
+    if (code === 'ENOENT' && dirname(path) !== path) {
+      makeDirectory(dirname(path));
+      return makeIn(path);
+    }
+    // Also of a file system that cannot be written: what is there need not be made.
+    if (!isDirectory(path)) throw error;
+  }
+}
+
+/** Makes a directory whose parent is there; another process can be as quick. */
+function makeIn(path: string): void {
+  try {
+    mkdirSync(path, 0o700);
+  } catch (error) {
+    if (!isDirectory(path)) throw error;
+  }
+}
+
+function isDirectory(path: string): boolean {
+  return statSync(path, { throwIfNoEntry: false })?.isDirectory() === true;
 }
 
 /** Replaces `path` atomically: readers see the old content or the new, never a part. */

@@ -1,8 +1,8 @@
 import { randomBytes } from 'node:crypto';
-import { linkSync, mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { linkSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
-import { readSmall, reason } from './files.ts';
+import { makeDirectory, readSmall, reason } from './files.ts';
 import { isThere, ownIdentity, processState } from './process-identity.ts';
 import type { ProcessState } from './process-identity.ts';
 
@@ -48,7 +48,7 @@ export class LockFile {
 
   /** Acquires the lock if it is free; whether it did. Throws as `fs` does where nothing can be written. */
   take(): boolean {
-    mkdirSync(dirname(this.#path), { recursive: true, mode: 0o700 });
+    makeDirectory(dirname(this.#path));
     const before = this.#claims();
     if (!before.every((claim) => this.#isAbandoned(claim))) return false;
     const turn = (before.at(-1)?.turn ?? 0) + 1;

@@ -98,6 +98,7 @@ export class Reconnector {
     this.#options = options;
     this.#planned = new PlannedReconnects((cause) => this.#onPlanDue(cause), options);
     this.#stream = new RelayStream({
+      hearsReasons: true,
       isV4: false,
       windowBytes: options.windowBytes,
       onDetached: (end) => this.#onLost(end),
@@ -118,8 +119,7 @@ export class Reconnector {
       onNetworkChange: () => this.#onDisturbance('network'),
     });
     this.#stream.once('close', () => this.#onClosed());
-    this.#stream.attach(carrier, { peerReceived: 0, from: 0 });
-    this.#onAttached(this.#options.isSecondBest);
+    this.#attach(carrier, { peerReceived: 0, from: 0 }, this.#options.isSecondBest);
     // ssh's first bytes need not wait for it.
     setImmediate(() => {
       if (!this.#stream.destroyed && this.#state === 'connected') this.#options.watch?.opened();
@@ -197,9 +197,13 @@ export class Reconnector {
     return this.#stream.received + this.#stream.acknowledged;
   }
 
-  #onAttached(isSecondBest = false): void {
-    this.#step('resumed');
+  /** Throws as `RelayStream.attach`. The carrier can end while it is being attached: the state is that of a loss then. */
+  #attach(carrier: Carrier, at: { peerReceived: number; from: number }, isSecondBest = false): void {
     this.#attachedAt = performance.now();
+    this.#progressAt = this.#progress();
+    this.#stream.attach(carrier, at);
+    if (!this.#stream.isAttached) return;
+    this.#step('resumed');
     this.#progressAt = this.#progress();
     this.#expectedCause = undefined;
     this.#planned.plan(this.#options.carrierMs ?? this.#options.ages?.limitMs, isSecondBest);
@@ -225,7 +229,7 @@ export class Reconnector {
         discard: ({ carrier }) => this.#stream.rejectCarrier(carrier),
       });
       this.#resume(await this.#retry.run(uselessPauseMs(this.#uselessConnections)));
-      notice.resumed();
+      if (this.#stream.isAttached) notice.resumed();
     } catch (error) {
       if (error === notNeeded) notice.resumed();
       else this.#fail(toFailure(error));
@@ -269,15 +273,14 @@ export class Reconnector {
   #resume({ carrier, resumed: joined, isSecondBest }: ResumeResult): void {
     if (this.#stream.destroyed) return this.#stream.rejectCarrier(carrier);
     try {
-      this.#stream.attach(carrier, { peerReceived: joined.received, from: joined.from ?? 0 });
+      this.#attach(carrier, { peerReceived: joined.received, from: joined.from ?? 0 }, isSecondBest);
     } catch (cause) {
       carrier.drop();
       throw new ClientError('TUNNEL_LOST', 'the gateway resumed the session at the wrong position', {
         cause,
       });
     }
-    this.#onAttached(isSecondBest);
-    this.#options.watch?.resumed();
+    if (this.#stream.isAttached) this.#options.watch?.resumed();
   }
 
   #fail(failure: TunnelError): void {

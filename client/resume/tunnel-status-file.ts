@@ -7,7 +7,7 @@ import { readSmall, writePrivate } from '../os/files.ts';
 import { isThere, ownIdentity, processState } from '../os/process-identity.ts';
 import type { ProcessIdentity } from '../os/process-identity.ts';
 
-/** A resumable tunnel of this user on this machine, as recorded by its process. Times are ISO 8601. */
+/** A tunnel of this user on this machine, as recorded by its process. Times are ISO 8601. */
 export interface LocalTunnel {
   readonly target: string;
   readonly gateway: string;
@@ -16,14 +16,17 @@ export interface LocalTunnel {
   readonly since: string;
   /** When it lost its connection, or got the current one. */
   readonly changed: string;
+  /** Whether it survives the loss of its connection; otherwise it ends with it. */
+  readonly resumable: boolean;
   /** How often it was resumed. */
   readonly resumes: number;
   readonly pid: number;
 }
 
-/** Receives the events of a resumable tunnel. None of these methods is allowed to throw. */
+/** Receives the events of a tunnel. None of these methods is allowed to throw. */
 export interface TunnelObserver {
-  opened(): void;
+  /** Absent: it is resumable. */
+  opened(what?: { readonly resumable: boolean }): void;
   /** It has no connection. */
   lost(): void;
   /** It continues on another connection, whether or not it had lost the one before. */
@@ -48,6 +51,7 @@ export function tunnelFile(state: string, { gateway, target }: TunnelNames): Tun
   let identity: ProcessIdentity | undefined;
   const since = new Date().toISOString();
   let resumes = 0;
+  let resumable = true;
   const write = (how: LocalTunnel['state']): void => {
     identity ??= ownIdentity();
     const file = (path ??= reservePath(directory));
@@ -56,12 +60,13 @@ export function tunnelFile(state: string, { gateway, target }: TunnelNames): Tun
     attempt(() =>
       writePrivate(
         file,
-        `${JSON.stringify({ version: 1, ...identity, ...names, state: how, since, changed, resumes })}\n`,
+        `${JSON.stringify({ version: 1, ...identity, ...names, state: how, since, changed, resumable, resumes })}\n`,
       ),
     );
   };
   return {
-    opened() {
+    opened(what) {
+      resumable = what?.resumable ?? true;
       write('connected');
       attempt(() => {
         const now = performance.now();
@@ -125,13 +130,23 @@ function sweep(directory: string): void {
 
 function read(path: string): LocalTunnel | undefined {
   const value = parsed(path);
-  const { version, target, gateway, state, since, changed, resumes, pid } = (value ?? {}) as Readonly<
-    Record<string, unknown>
-  >;
+  const {
+    version,
+    target,
+    gateway,
+    state,
+    since,
+    changed,
+    resumable = true,
+    resumes,
+    pid,
+  } = (value ?? {}) as Readonly<Record<string, unknown>>;
   if (version !== 1 || (state !== 'connected' && state !== 'reconnecting')) return undefined;
   if (!isText(target) || !isText(gateway) || !isText(since) || !isText(changed)) return undefined;
   if (typeof resumes !== 'number' || typeof pid !== 'number') return undefined;
-  return { target, gateway, state, since, changed, resumes, pid };
+  // Older versions recorded only tunnels that are resumable.
+  if (typeof resumable !== 'boolean') return undefined;
+  return { target, gateway, state, since, changed, resumable, resumes, pid };
 }
 
 function parsed(path: string): unknown {

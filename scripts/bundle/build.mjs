@@ -5,8 +5,10 @@ import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { brotliCompressSync, constants } from 'node:zlib';
 import { build } from 'esbuild';
+import { refuseUnknownFlags } from '../arguments.mjs';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
+await refuseUnknownFlags('the build of the client', process.argv.slice(2), []);
 const outfile = process.argv[2] ?? `${root}dist/postern.cjs`;
 const { version } = JSON.parse(await readFile(`${root}package.json`, 'utf8'));
 

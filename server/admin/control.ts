@@ -4,12 +4,14 @@ import { z } from 'zod';
 import { withDeadline } from '../../base/deadline.ts';
 import { definedOnly } from '../../base/defined-only.ts';
 import { formatTarget } from '../../protocol/target.ts';
+import { defaultKillReason } from '../session/end-words.ts';
 import type { SessionRecord } from '../session/sessions.ts';
 
 /** A session as `postern-gateway sessions` shows it. Times are milliseconds since the epoch. */
 export interface SessionView {
   readonly id: string;
-  readonly state: 'opening' | 'open';
+  /** `detached`: it waits for its client, and has no connection. */
+  readonly state: 'opening' | 'open' | 'detached';
   readonly entry: string;
   readonly client: string;
   readonly issuer?: string;
@@ -20,6 +22,8 @@ export interface SessionView {
   readonly target?: string;
   readonly address?: string;
   readonly since: number;
+  /** Since when it is detached. */
+  readonly detachedSince?: number;
 }
 
 /** Which sessions to end; of several conditions all must hold. */
@@ -57,8 +61,25 @@ export interface RevokedView {
 /** The same for the other processes of the gateway. */
 export interface PeerControl {
   sessions(): Promise<readonly SessionView[]>;
-  /** `silent` processes have not answered, and nothing of theirs has ended. */
-  kill(request: KillRequest): Promise<{ readonly ended: number; readonly silent: number }>;
+  kill(request: KillRequest): Promise<PeersKilled>;
+  /** The sessions, and which processes have not answered. */
+  listSessions?(): Promise<ListedSessions>;
+}
+
+/** What the other processes have ended. */
+export interface PeersKilled {
+  readonly ended: number;
+  /** The number of processes that have not answered: nothing of theirs has ended. */
+  readonly silent: number;
+  /** These, in words for people. */
+  readonly processes?: readonly string[];
+}
+
+/** Sessions of several processes. */
+export interface ListedSessions {
+  readonly sessions: readonly SessionView[];
+  /** The processes that have not answered, in words for people: theirs are missing. */
+  readonly silent: readonly string[];
 }
 
 /** The revocation of a kill waits this long for the peers to end their sessions. */
@@ -79,7 +100,7 @@ const killRequest = z
     keyThumbprint: text.optional(),
     /** Nothing that was issued to the subject before now is trusted any more. */
     revoke: z.boolean().default(false),
-    reason: z.string().max(300).default('ended by the operator'),
+    reason: z.string().max(300).default(defaultKillReason),
   })
   .refine(
     ({ sessions, subject, target, tokenId, keyThumbprint }) =>
@@ -100,6 +121,15 @@ export function controlApp(sessions: SessionControl, peers?: PeerControl): Fasti
     const others = (await peers?.sessions()) ?? [];
     return reply.send([...[...sessions.sessions()].map(toSessionView), ...others]);
   });
+  // A response of its own: the commands of an older version read the list above.
+  app.get('/sessions-list', async (_request, reply) => {
+    const others = await peers?.listSessions?.();
+    const listed: ListedSessions = {
+      sessions: [...[...sessions.sessions()].map(toSessionView), ...(others?.sessions ?? [])],
+      silent: others?.silent ?? [],
+    };
+    return reply.send(listed);
+  });
   app.post('/kill', async (request, reply) => {
     const { data, error } = killRequest.safeParse(request.body);
     if (data === undefined) return reply.code(400).send({ error: error?.issues[0]?.message });
@@ -107,9 +137,11 @@ export function controlApp(sessions: SessionControl, peers?: PeerControl): Fasti
     // A revocation that reaches a peer before this request would end sessions there that nothing counts.
     if (revokes(data)) await withDeadline(undefined, peersFirstMs, () => others).catch(() => {});
     const [here, there] = await Promise.all([sessions.kill(data), others]);
+    const { ended = 0, silent = 0, processes } = there ?? {};
     return reply.send({
-      ended: here.ended + (there?.ended ?? 0),
-      silent: there?.silent ?? 0,
+      ended: here.ended + ended,
+      silent,
+      ...(silent > 0 && definedOnly({ processes })),
       ...(here.revoked && { revoked: here.revoked }),
     });
   });
@@ -145,10 +177,11 @@ export function toSessionView({
   dialled,
   offeredAt,
   openedAt,
+  detachedAt,
 }: SessionRecord): SessionView {
   return {
     id,
-    state: openedAt === undefined ? 'opening' : 'open',
+    state: stateOf(openedAt, detachedAt),
     entry,
     client: remoteAddress,
     ...(principal && { issuer: principal.issuer, subject: principal.subject }),
@@ -158,7 +191,13 @@ export function toSessionView({
       keyThumbprint: principal?.keyThumbprint,
       target: grant && formatTarget(grant.target),
       address: dialled && formatTarget(dialled),
+      detachedSince: detachedAt,
     }),
     since: openedAt ?? offeredAt,
   };
+}
+
+function stateOf(openedAt: number | undefined, detachedAt: number | undefined): SessionView['state'] {
+  if (detachedAt !== undefined) return 'detached';
+  return openedAt === undefined ? 'opening' : 'open';
 }

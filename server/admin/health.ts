@@ -4,6 +4,8 @@ import type { FastifyInstance } from 'fastify';
 export interface AdminSource {
   /** Why no new tunnel would open now; empty when ready. */
   notReadyReasons(): Promise<readonly string[]>;
+  /** Rises by 1 with each upgrade: see `Served`. */
+  generation?(): number;
   readonly metrics: { readonly contentType: string; text(): Promise<string> };
 }
 
@@ -19,10 +21,16 @@ export function adminApp(source: AdminSource): FastifyInstance {
     return reply
       .code(reasons.length === 0 ? 200 : 503)
       .type('text/plain')
-      .send(reasons.length === 0 ? 'ready\n' : `${reasons.join('\n')}\n`);
+      .header('Postern-Generation', String(source.generation?.() ?? 0))
+      .send(`${reasons.length === 0 ? 'ready' : reasons.join('\n')}\n${generationLine(source)}`);
   });
   app.get('/metrics', async (_request, reply) =>
     reply.type(source.metrics.contentType).send(await source.metrics.text()),
   );
   return app;
+}
+
+/** Says which process answers, after an upgrade too. */
+function generationLine({ generation }: AdminSource): string {
+  return generation ? `generation ${generation()}\n` : '';
 }

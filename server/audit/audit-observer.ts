@@ -5,6 +5,7 @@ import type { MadeTicket } from '../auth/tickets.ts';
 import type { SessionObserver, SessionRecord } from '../session/sessions.ts';
 import type { AuditFields } from './audit-file.ts';
 import type { AuditLog } from './audit-log.ts';
+import { maskSecrets } from '../../protocol/secret-forms.ts';
 import { redact } from '../telemetry/log.ts';
 
 /**
@@ -51,7 +52,18 @@ export function ticketFields({ principal, client, targets, uses, expiresAt }: Ma
   const { issuer, subject, tokenId, signInId } = principal;
   const time = new Date().toISOString();
   const until = expiresAt.toISOString();
-  return { time, event: 'ticket', client, issuer, subject, tokenId, signInId, targets, uses, until };
+  return {
+    time,
+    event: 'ticket',
+    client,
+    issuer,
+    subject,
+    tokenId,
+    signInId,
+    targets: targets?.map(maskSecrets),
+    uses,
+    until,
+  };
 }
 
 /** One flat record; fields that are not known are left out. */

@@ -1,6 +1,7 @@
 import { TunnelError } from '../../protocol/errors.ts';
 import type { Authenticator, Challenge, OfferCredential } from './authenticator.ts';
 import { InvalidTokenError } from './jwt/claims.ts';
+import { tokenRefusal } from './token-refusal.ts';
 
 /**
  * Authenticators in order: the first that recognises one of the credentials decides alone, whether it accepts or refuses.
@@ -27,8 +28,7 @@ export function unrecognized(credentials: readonly OfferCredential[]): TunnelErr
   const why = isUnreadable
     ? 'the header cannot be read'
     : `not accepted here: ${credentials.map(({ kind }) => kind).join(', ')}`;
-  const cause = new InvalidTokenError(why);
-  return new TunnelError('TOKEN_INVALID', 'the token was not accepted; sign in again', { cause });
+  return tokenRefusal(new InvalidTokenError(why));
 }
 
 function joinChallenges(challenges: readonly Challenge[]): Challenge {

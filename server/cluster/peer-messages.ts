@@ -1,6 +1,7 @@
 import type { IncomingHttpHeaders } from 'node:http';
 import { z } from 'zod';
 import type { SessionView } from '../admin/control.ts';
+import type { DetachedScope } from '../policy/limits.ts';
 import type { TunnelOwner } from '../resume/tunnel-locator.ts';
 import type { MetricsSnapshot } from '../telemetry/metrics.ts';
 
@@ -46,6 +47,19 @@ export const refusalMessage = z.object({ code: z.string(), detail: z.string() })
 /** `POST /revoke`: the session to end. */
 export const revokeRequest = z.object({ sessionId: z.string() });
 
+/** `POST /detached`: which detached tunnels are asked for. A process of an older version has no answer. */
+export const detachedRequest: z.ZodType<DetachedScope> = z.union([
+  z.object({ owner: z.object({ issuer: z.string(), subject: z.string() }) }),
+  z.object({ target: z.string() }),
+  z.object({ all: z.literal(true) }),
+]);
+
+/** The response to `POST /detached`: sessions, and the time since when they have no connection. */
+export const detachedSessions = z.array(z.object({ sessionId: z.string(), since: z.number() }));
+
+/** `POST /displace`: the session to end if it still has no connection. */
+export const displaceRequest = z.object({ sessionId: z.string() });
+
 /** `POST /succeeded`, `POST /stop`: the name of the sender, which processes of version 0 need not give. */
 export const notice = z.object({ by: z.string().optional() });
 
@@ -53,7 +67,8 @@ export const notice = z.object({ by: z.string().optional() });
 export const sessionViews: z.ZodType<readonly SessionView[]> = z.array(
   z.looseObject({
     id: z.string(),
-    state: z.enum(['opening', 'open']).catch('open'),
+    state: z.enum(['opening', 'open', 'detached']).catch('open'),
+    detachedSince: z.number().exactOptional(),
     entry: z.string(),
     client: z.string(),
     issuer: z.string().exactOptional(),
@@ -94,18 +109,42 @@ export const reloadRequest = z.union([
   z.object({ step: z.enum(['commit', 'drop']) }),
 ]);
 
-/** Why a worker has not prepared the settings. */
+/** `POST /recheck`: the text of the config file that the process that answers for the gateway has in force. */
+export const recheckRequest = z.object({ text: z.string() });
+
+/** Why a worker has not prepared the settings, or a process has not read them. */
 export const reloadRefusal = z.object({ detail: z.string() });
 
 /** The first message of a supervisor to its worker. A worker of version 0 refuses it with any field more. */
 export const workerOrders = z.object({ configText: z.string() });
 
+/**
+ * What a supervisor sends to a worker that listens: a ping, which its event loop has to answer, or a connection that
+ * another worker has not accepted.
+ */
+export const workerRequest = z.union([
+  z.object({ ping: z.literal(true) }),
+  z.object({ connection: z.literal(true) }),
+]);
+export type WorkerRequest = z.output<typeof workerRequest>;
+
 /** A report of a worker to its supervisor. One of version 0 ignores a notice that has a `v`, so it is sent none. */
 export const workerNotice = z.union([
-  z.object({ v: z.number().exactOptional(), listening: z.string() }),
+  z.object({
+    v: z.number().exactOptional(),
+    listening: z.string(),
+    /** The worker answers `workerRequest`. */
+    answers: z.boolean().exactOptional(),
+  }),
   z.object({ v: z.number().exactOptional(), failing: z.literal(true) }),
+  /** The answer to a ping: why no new tunnel would open at the worker. */
+  z.object({ v: z.number().exactOptional(), pong: z.array(z.string()) }),
 ]);
 export type WorkerNotice = z.output<typeof workerNotice>;
 
 /** `GET /gateway` on the control socket: which gateway the process is of. */
-export const gatewayDescription = z.object({ publicUrl: z.string() });
+export const gatewayDescription = z.object({
+  publicUrl: z.string(),
+  /** Not of a process of an older version. */
+  generation: z.number().exactOptional(),
+});

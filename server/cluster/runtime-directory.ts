@@ -1,4 +1,4 @@
-import { mkdir, readdir, stat, unlink } from 'node:fs/promises';
+import { lstat, mkdir, readdir, stat, unlink } from 'node:fs/promises';
 import { connect } from 'node:net';
 import { basename, join } from 'node:path';
 import { randomBytes } from 'node:crypto';
@@ -58,7 +58,8 @@ export class RuntimeDirectory {
 
   /** Removes the socket of a process that has ended. Only for one that has refused a connection. */
   async remove(socket: string): Promise<void> {
-    await unlink(socket).catch(() => {});
+    const found = await lstat(socket).catch(() => undefined);
+    if (found?.isSocket()) await unlink(socket).catch(() => {});
   }
 
   async #isAlive(path: string): Promise<boolean> {

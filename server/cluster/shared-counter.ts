@@ -101,6 +101,14 @@ class ColumnCounter implements Counter {
     }
   }
 
+  count(name: string): number {
+    try {
+      return Math.min(...this.#indexesOf(name).map((index) => this.#sumAt(index)));
+    } catch (cause) {
+      throw new TunnelError('INTERNAL', 'the tunnel counts of the gateway cannot be read', { cause });
+    }
+  }
+
   remove(name: string, many = 1): void {
     for (const index of this.#indexesOf(name)) {
       try {

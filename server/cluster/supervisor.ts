@@ -2,6 +2,7 @@ import type { Logger } from 'pino';
 import type { ListenMode } from '../listener/listen.ts';
 import type { NamedListenSpec, PassedSocket } from '../listener/passed-sockets.ts';
 import type { PublicListener } from '../listener/public-listener.ts';
+import { WorkerWatch } from './heartbeat/worker-watch.ts';
 import type { SharedCounts } from './shared-counter.ts';
 import { WorkerClient } from './worker-client.ts';
 import type { LiveWorker } from './worker-client.ts';
@@ -53,6 +54,8 @@ export class Supervisor implements PublicListener {
   readonly #client: WorkerClient;
   readonly #sockets: WorkerSockets;
   readonly #freeColumns: number[];
+  readonly #watch: WorkerWatch;
+  readonly #ownStartMs = performance.now();
   #isAccepting = false;
   #ownsFiles = false;
   #onEmpty: (() => void)[] = [];
@@ -68,6 +71,18 @@ export class Supervisor implements PublicListener {
     this.#sockets = new WorkerSockets(parts.listeners);
     this.#client = new WorkerClient({ socketOf: parts.socketOf, listening: () => this.#listening() });
     this.#freeColumns = Array.from({ length: parts.counts.columns }, (_, column) => column);
+    this.#watch = new WorkerWatch({
+      workers: () => this.#workers,
+      accepting: () => (this.#isAccepting ? this.#slots.flatMap(({ worker }) => worker ?? []) : []),
+      sockets: this.#sockets,
+      // One that is being replaced has no worker that listens.
+      canEnd: () => !this.#isAccepting || this.alive === this.#slots.length,
+      onEnded: (worker) => {
+        const slot = this.#slots.find((each) => each.worker === worker);
+        if (slot) this.#vacate(slot, worker);
+      },
+      log: parts.log,
+    });
   }
 
   get sockets(): readonly PassedSocket[] {
@@ -79,9 +94,20 @@ export class Supervisor implements PublicListener {
     return this.#listening().length;
   }
 
+  /** The number of workers that have not answered for some time. */
+  get silent(): number {
+    return this.#watch.silentCount;
+  }
+
   /** The numbers of the workers that listen, by their instance names. */
   get numbers(): ReadonlyMap<string, number> {
     return new Map(this.#listening().map(({ number, instance }) => [instance, number]));
+  }
+
+  /** A worker in words for people; undefined for an instance name that none of them has. */
+  describe(instance: string): string | undefined {
+    const worker = [...this.#workers].find((each) => each.instance === instance);
+    return worker && `worker ${worker.number} (pid ${worker.pid})`;
   }
 
   /** Resolves when all listen; otherwise none does. */
@@ -111,6 +137,7 @@ export class Supervisor implements PublicListener {
   /** Resolves when the last worker has ended. */
   async end(): Promise<void> {
     if (this.#workers.size > 0) await new Promise<void>((resolve) => this.#onEmpty.push(resolve));
+    this.#watch.stop();
     if (this.#ownsFiles) await this.#sockets.removeFiles();
     this.#parts.counts.close();
   }
@@ -126,16 +153,14 @@ export class Supervisor implements PublicListener {
     for (const worker of this.#workers) worker.kill();
   }
 
-  /** Why no new tunnel would open at some of them; empty when all are ready. */
-  async notReadyReasons(): Promise<readonly string[]> {
-    const reasons = await Promise.all(
-      this.#slots.map(async ({ number, worker }) =>
-        worker?.instance === undefined
-          ? [`worker ${number} is not there`]
-          : this.#client.notReadyReasons({ number, instance: worker.instance }),
-      ),
-    );
-    return reasons.flat();
+  /** Why no new tunnel would open at some of them, as they have answered last; empty when all are ready. */
+  notReadyReasons(): readonly string[] {
+    return this.#slots.flatMap(({ number, worker }) => {
+      if (worker?.instance === undefined) return [`worker ${number} is not there`];
+      if (worker.answers && !worker.isResponsive)
+        return [`worker ${number} has not answered for ${Math.floor(worker.silentMs / 1000)} s`];
+      return worker.notReadyReasons.map((reason) => `worker ${number}: ${reason}`);
+    });
   }
 
   /** Has all of them continue in a new audit file. */
@@ -168,6 +193,7 @@ export class Supervisor implements PublicListener {
       // It could not receive a request yet.
       if (worker?.instance === undefined) worker?.kill();
     }
+    this.#watch.stopAccepting();
     this.#sockets.close();
     await this.#client.stopAccepting();
   }
@@ -186,6 +212,7 @@ export class Supervisor implements PublicListener {
         countsFd: counts.fd,
         configText: configText(),
         env,
+        ownStartMs: this.#ownStartMs,
         onFailing: () => this.#vacate(slot, worker),
         onEnd: (why) => this.#onEnd(slot, worker, why),
       });
@@ -200,6 +227,7 @@ export class Supervisor implements PublicListener {
 
   #onEnd(slot: WorkerSlot, worker: WorkerProcess, why: object): void {
     if (!this.#workers.delete(worker)) return;
+    this.#watch.forget(worker);
     const { counts, log } = this.#parts;
     counts.forget(worker.column);
     this.#freeColumns.push(worker.column);

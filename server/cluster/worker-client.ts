@@ -1,6 +1,6 @@
 import { requestJson } from './peer-client.ts';
 import type { PeerResponse } from './peer-client.ts';
-import { notReadyMessage, reloadRefusal } from './peer-messages.ts';
+import { reloadRefusal } from './peer-messages.ts';
 
 const requestMs = 5000;
 
@@ -24,13 +24,6 @@ export class WorkerClient {
 
   constructor(options: WorkerClientOptions) {
     this.#options = options;
-  }
-
-  /** Why no new tunnel would open at a worker; empty when it is ready. */
-  async notReadyReasons({ number, instance }: LiveWorker): Promise<readonly string[]> {
-    const response = await this.#request(instance, '/obstacles').catch(() => undefined);
-    const reasons = response?.status === 200 ? notReadyMessage.safeParse(response.body).data : undefined;
-    return reasons?.map((reason) => `worker ${number}: ${reason}`) ?? [`worker ${number} does not answer`];
   }
 
   /** All of them continue in a new audit file. */

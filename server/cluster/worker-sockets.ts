@@ -1,3 +1,4 @@
+import type { Socket } from 'node:net';
 import { bindSocket, bindSockets } from '../listener/bound-socket.ts';
 import type { BoundSocket } from '../listener/bound-socket.ts';
 import { removeSocketFile } from '../listener/listen.ts';
@@ -59,6 +60,18 @@ export class WorkerSockets {
       perWorker.get(number)?.close();
       perWorker.delete(number);
     }
+  }
+
+  /**
+   * Accepts the callers of a worker that does not, so that they reach another one. The sockets are no longer the worker's
+   * here: one that replaces it gets new ones. Returns the function that stops it.
+   */
+  acceptFor(number: number, onConnection: (connection: Socket) => void): () => void {
+    const stops = this.#groups.flatMap(({ perWorker }) => perWorker.get(number)?.accept(onConnection) ?? []);
+    for (const { perWorker } of this.#groups) perWorker.delete(number);
+    return () => {
+      for (const stop of stops) stop();
+    };
   }
 
   /** Gives unix sockets their names, when the workers listen on them. */

@@ -6,6 +6,13 @@ const timeoutMs = 10_000;
 /** The gateway does not answer on its control socket, or refuses; the message is for the operator. */
 export class ControlError extends Error {
   override readonly name = 'ControlError';
+  /** The status of a response that is a refusal. */
+  readonly status: number | undefined;
+
+  constructor(message: string, { status, ...options }: ErrorOptions & { readonly status?: number } = {}) {
+    super(message, options);
+    this.status = status;
+  }
 }
 
 /** Sends a request to the running gateway over its control socket; resolves to the JSON of the response. Rejects with `ControlError`. */
@@ -19,7 +26,7 @@ export async function requestGateway(
     const { status } = response;
     if (status < 300) return response.body;
     const { error } = response.body as { error?: unknown };
-    throw new ControlError(typeof error === 'string' ? error : `it answered ${status}`);
+    throw new ControlError(typeof error === 'string' ? error : `it answered ${status}`, { status });
   } catch (cause) {
     if (cause instanceof ControlError) throw cause;
     if (cause instanceof PeerTimeoutError) throw new ControlError('the gateway does not answer', { cause });

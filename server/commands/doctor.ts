@@ -1,8 +1,11 @@
 import { X509Certificate } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
-import { parseArgs } from 'node:util';
+import { parseArgs } from '../../base/parse-args.ts';
+import { pemCertificates } from '../../base/pem.ts';
 import { findingStyle, formatFinding, plainer, toJsonFinding } from '../../diagnostics/render.ts';
 import { firstError } from '../../diagnostics/finding.ts';
+import type { Finding } from '../../diagnostics/finding.ts';
+import { entryFacts, entryNames } from '../../protocol/entries.ts';
 import { formatTarget, parseTarget } from '../../protocol/target.ts';
 import type { Target } from '../../protocol/target.ts';
 import { issueToken, loadKeyFile, ownAudience } from '../auth/gateway-key.ts';
@@ -13,6 +16,7 @@ import type { GatewayDoctorContext } from '../doctor/check.ts';
 import { examine } from '../doctor/examine.ts';
 import { UsageError, exits, runCommand } from './command.ts';
 import type { CommandIo } from './command.ts';
+import { explainRefusal } from './explain-refusal.ts';
 
 const usage = 'postern-gateway doctor [--host HOST] [--idle] [--json] [--ca-file FILE] [--config FILE] [URL]';
 
@@ -45,6 +49,7 @@ export function doctor(args: string[], io: CommandIo): Promise<number> {
       url: positionals[0] === undefined ? config.publicUrl : parseUrl(positionals[0]),
       authorities: await readAuthorities(values['ca-file']),
       idleSeconds: values.idle ? longSeconds : shortSeconds,
+      explain: (code, target) => explainRefusal(config, code, target),
       ...(host === undefined ? {} : { host }),
       ...(token === undefined ? {} : { token }),
     };
@@ -67,10 +72,7 @@ async function report(
   const findings = await examine(context, stop.signal, (finding) => show(formatFinding(finding, style)));
   const first = firstError(findings);
   const exit = first === undefined && !stop.signal.aborted ? exits.ok : exits.failure;
-  const costs = findings.filter(({ status }) => status === 'warning').map(({ title }) => title);
-  const besides = costs.length === 0 ? '' : ` Worth a look: ${costs.join(', ')}.`;
-  const words =
-    first === undefined ? `The gateway can be reached.${besides}` : `Fix this first: ${first.title}.`;
+  const words = first === undefined ? summarize(findings) : `Fix this first: ${first.title}.`;
   show(plainer(`\n${stop.signal.aborted ? 'You stopped it.' : words}\n`, style));
   if (isJson)
     stdout.write(
@@ -78,6 +80,24 @@ async function report(
     );
   return exit;
 }
+
+/** Sums up findings without an error: clients get through, as fast as they can or not. */
+export function summarize(findings: readonly Finding[]): string {
+  const entries = findings.filter(({ check }) => upgradingChecks.has(check));
+  const slow = entries.filter(({ status }) => status === 'warning').map(({ title }) => title);
+  const isSlow = slow.length > 0 && !entries.some(({ status }) => status === 'ok');
+  const costs = findings
+    .filter(({ status, title }) => status === 'warning' && !(isSlow && slow.includes(title)))
+    .map(({ title }) => title);
+  const besides = costs.length === 0 ? '' : ` Worth a look: ${costs.join(', ')}.`;
+  if (!isSlow) return `The gateway can be reached.${besides}`;
+  return `Works, but slowly: no upgrade reaches the gateway. Fix: ${slow.join(', ')}.${besides}`;
+}
+
+/** The entries whose tunnels are one connection; without them there are plain requests only. */
+const upgradingChecks: ReadonlySet<string> = new Set(
+  entryNames.filter((name) => entryFacts(name).upgrade !== undefined).map((name) => `entry-${name}`),
+);
 
 /**
  * Makes a token for these checks, signed with the gateway's own key: without a host it opens no tunnel, with one only to
@@ -111,7 +131,7 @@ async function readAuthorities(file: string | undefined): Promise<readonly strin
   if (file === undefined) return [];
   try {
     const text = await readFile(file, 'latin1');
-    const found = text.match(/-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----/g) ?? [];
+    const found = pemCertificates(text);
     if (found.length === 0) throw new TypeError('no certificate');
     for (const pem of found) void new X509Certificate(pem);
     return found;

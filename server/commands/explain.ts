@@ -1,5 +1,5 @@
 import { readFile } from 'node:fs/promises';
-import { parseArgs } from 'node:util';
+import { parseArgs } from '../../base/parse-args.ts';
 import { TunnelError } from '../../protocol/errors.ts';
 import { formatTarget, isAddress, parseTarget } from '../../protocol/target.ts';
 import type { Target } from '../../protocol/target.ts';

@@ -63,6 +63,7 @@ export class GatewayProcess {
   readonly #app: FastifyInstance | undefined;
   readonly #public: PublicListener;
   readonly #listeners: Listeners;
+  #generation = 0;
 
   private constructor(parts: GatewayProcessParts) {
     const { log, gateway, cluster } = parts;
@@ -97,7 +98,10 @@ export class GatewayProcess {
     const listeners = publicListeners(config.listen, passedSockets(env));
     let supervisor: Supervisor | undefined;
     if (config.workers > 1) {
-      const { replaced } = gateway.metrics.countWorkers(() => supervisor?.alive ?? 0);
+      const { replaced } = gateway.metrics.countWorkers({
+        alive: () => supervisor?.alive ?? 0,
+        silent: () => supervisor?.silent ?? 0,
+      });
       supervisor = new Supervisor({
         count: config.workers,
         listeners,
@@ -118,22 +122,25 @@ export class GatewayProcess {
   async run(): Promise<string> {
     const { supervisor, directory, peers } = this.#cluster;
     onHangUp(() => this.#onHangUp());
-    onUpgrade(this.#log, () =>
-      this.#listeners.areOpen ? startSuccessor(this.#public.sockets, this.#env) : undefined,
-    );
+    onUpgrade(this.#log, {
+      start: () => (this.#listeners.areOpen ? startSuccessor(this.#public.sockets, this.#env) : undefined),
+      takenOver: this.#listeners.stoppedAccepting,
+    });
     const signal = stopSignal(this.#log, () => supervisor?.kill());
     // Before all else: `/readyz` says so at once.
     void signal.then(() => this.#gateway.stop());
     // Workers of an old generation hear it from no other process.
     void signal.then(() => (this.#listeners.areOpen ? undefined : supervisor?.stop(this.#stopMs)));
     try {
-      await openOrTakeOver(this.#listeners, { config: this.#config, directory, peers });
+      this.#generation = await openOrTakeOver(this.#listeners, { config: this.#config, directory, peers });
+      this.#gateway.metrics.setGeneration(this.#generation);
     } catch (error) {
       await this.#close();
       throw error;
     }
     this.#logListening();
     await this.#notify('READY=1');
+    await peers.recheck(this.#settings.text);
 
     const cause = await Promise.race([signal, this.#listeners.stoppedAccepting.then(() => 'takeover')]);
     await this.#end(cause);
@@ -145,7 +152,7 @@ export class GatewayProcess {
   }
 
   get #stopMs(): number {
-    return this.#config.limits.graceMs + marginMs;
+    return this.#gateway.config.limits.graceMs + marginMs;
   }
 
   /** Waits for the open tunnels, here and in older processes where no process takes over, and closes everything. */
@@ -189,19 +196,21 @@ export class GatewayProcess {
   async #reload(): Promise<void> {
     try {
       let waiting: readonly string[] = [];
-      await this.#settings.reload(async (config, text) => {
+      const changes = await this.#settings.reload(async (config, text) => {
         waiting = reloadConfig(this.#gateway.config, config).needsRestart;
         const commit = await prepareReload(this.#gateway, this.#app, config);
         const commitWorkers = await this.#cluster.supervisor?.prepare(text);
         commit();
         await commitWorkers?.();
       });
-      this.#log.info('configuration reloaded');
+      this.#log.info(changes, 'configuration reloaded');
       if (waiting.length > 0)
         this.#log.warn(
           { keys: waiting },
           'these settings have changed, but take effect only after a restart',
         );
+      // Tunnels of processes that were taken over from follow the settings that are in force.
+      await this.#cluster.peers.recheck(this.#settings.text);
     } catch (error) {
       this.#log.error({ err: error }, 'the configuration was not reloaded; the old one stays in effect');
     }
@@ -221,6 +230,7 @@ export class GatewayProcess {
         admin: describeListenSpec(admin),
         publicUrl: publicUrl.href,
         instance,
+        generation: this.#generation,
         ...(supervisor && { workers }),
       },
       'listening',
@@ -228,9 +238,15 @@ export class GatewayProcess {
   }
 
   #controlApp(): FastifyInstance {
-    const control = controlOf(this.#gateway, this.#cluster.peers);
+    const { peers, supervisor } = this.#cluster;
+    peers.describeBy((name) => supervisor?.describe(name) ?? `process ${name}`);
+    const control = controlOf(this.#gateway, peers);
+    const generation = (): number => this.#generation;
     takeoverRoutes(control, {
       publicUrl: this.#config.publicUrl,
+      get generation() {
+        return generation();
+      },
       stopAccepting: () => this.#listeners.stopAccepting(),
     });
     return control;
@@ -239,9 +255,10 @@ export class GatewayProcess {
   #adminApp(): FastifyInstance {
     const { supervisor } = this.#cluster;
     return adminApp({
+      generation: () => this.#generation,
       notReadyReasons: async () => [
         ...this.#gateway.notReadyReasons,
-        ...((await supervisor?.notReadyReasons()) ?? []),
+        ...(supervisor?.notReadyReasons() ?? []),
       ],
       metrics: { contentType: this.#gateway.metrics.contentType, text: () => this.#metricsText() },
     });
@@ -251,19 +268,18 @@ export class GatewayProcess {
     return instanceApp(this.#lifecycle, {
       carriers: this.#gateway.carriers,
       onFinalMetrics: (metrics) => this.#cluster.metrics.keep(metrics),
+      recheck: (text) => this.#gateway.recheck(this.#settings.parse(text)),
     });
   }
 
   /** The metrics of all processes of the gateway, those of old generations too. */
   async #metricsText(): Promise<string> {
     const { instance, peers, supervisor, metrics } = this.#cluster;
-    const { answers, living } = await peers.metrics();
-    const numberOf = (name: string): string | undefined => supervisor?.numbers.get(name)?.toString();
-    return metrics.text(
-      { instance, worker: supervisor && '0', figures: await this.#gateway.metrics.snapshot() },
-      answers.map((answer) => ({ ...answer, worker: numberOf(answer.instance) })),
-      living,
+    const living = await peers.metrics((answer) =>
+      metrics.keep({ ...answer, worker: supervisor?.numbers.get(answer.instance)?.toString() }),
     );
+    const figures = await this.#gateway.metrics.snapshot();
+    return metrics.text({ instance, worker: supervisor && '0', figures }, [], living);
   }
 }
 

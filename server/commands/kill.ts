@@ -1,4 +1,4 @@
-import { parseArgs } from 'node:util';
+import { parseArgs } from '../../base/parse-args.ts';
 import type { KillResult, RevokedView } from '../admin/control.ts';
 import { defaultConfigFile, loadConfig } from '../config/load.ts';
 import { UsageError, exits, runCommand } from './command.ts';
@@ -7,6 +7,8 @@ import { requestGateway } from './control-request.ts';
 
 const usage =
   'postern-gateway kill (SESSION… | --subject S [--revoke] | --target HOST[:PORT] | --token ID | --key THUMBPRINT) [--reason TEXT] [--json] [--config FILE]';
+
+type KillAnswer = KillResult & { readonly silent?: number; readonly processes?: readonly string[] };
 
 /** Ends sessions of the running gateway. Exits 1 when there were none, unless something was revoked. */
 export function kill(args: string[], io: CommandIo): Promise<number> {
@@ -39,8 +41,8 @@ export function kill(args: string[], io: CommandIo): Promise<number> {
       keyThumbprint: key,
       revoke,
       reason,
-    })) as KillResult & { readonly silent?: number };
-    const { ended, silent = 0, revoked } = result;
+    })) as KillAnswer;
+    const { ended, silent = 0, processes, revoked } = result;
     const what = revoke
       ? `everything issued to ${subject}`
       : token === undefined
@@ -50,7 +52,7 @@ export function kill(args: string[], io: CommandIo): Promise<number> {
     else for (const line of linesOf(result, what, config.issuers.length > 0)) io.stdout.write(`${line}\n`);
     const problems = [
       ...(revoked ? storeProblems(revoked) : []),
-      ...(silent > 0 ? [silentProblem(silent)] : []),
+      ...(silent > 0 ? [silentProblem(silent, processes)] : []),
     ];
     for (const problem of problems) io.stderr.write(`postern-gateway: ${problem}\n`);
     if (problems.length > 0) return exits.failure;
@@ -80,20 +82,20 @@ function storeProblems({ stored, why }: RevokedView): readonly string[] {
   ];
 }
 
-function silentProblem(silent: number): string {
-  const processes = silent === 1 ? 'a process' : `${silent} processes`;
-  return `${processes} of the gateway did not answer, and can have more of these sessions`;
+function silentProblem(silent: number, processes?: readonly string[]): string {
+  const named = processes?.join(', ') ?? (silent === 1 ? 'a process' : `${silent} processes`);
+  return `${named} of the gateway did not answer, and can have more of these sessions`;
 }
 
-function toJson({ ended, silent = 0, revoked }: KillResult & { readonly silent?: number }): object {
-  if (!revoked) return { ended, silent };
+function toJson({ ended, silent = 0, processes, revoked }: KillAnswer): object {
+  const counts = { ended, silent, ...(processes && { processes }) };
+  if (!revoked) return counts;
   const { issuedUntil, otherIssuersUntil, keptUntil, stored, why } = revoked;
   const times = Object.entries({ issuedUntil, otherIssuersUntil, keptUntil }).flatMap(([name, time]) =>
     time === undefined ? [] : [[name, new Date(time).toISOString()]],
   );
   return {
-    ended,
-    silent,
+    ...counts,
     revoked: { ...Object.fromEntries(times), stored, ...(why !== undefined && { why }) },
   };
 }

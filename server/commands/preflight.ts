@@ -1,75 +1,158 @@
-import { X509Certificate, createPrivateKey } from 'node:crypto';
-import { access, constants, readFile } from 'node:fs/promises';
-import { availableParallelism } from 'node:os';
-import { dirname } from 'node:path';
+import { randomBytes } from 'node:crypto';
+import { lstat, open, stat, unlink } from 'node:fs/promises';
+import type { Stats } from 'node:fs';
+import { availableParallelism, userInfo } from 'node:os';
+import { dirname, join } from 'node:path';
+import { toTunnelError } from '../../protocol/errors.ts';
 import { loadKeyFile } from '../auth/gateway-key.ts';
-import { keysFromFile } from '../auth/jwt/jwks-loaders.ts';
-import type { Config } from '../config/config.ts';
+import type { Config, ListenAddress } from '../config/config.ts';
+import { certificateOf } from '../http/certificate.ts';
 
-/** Warnings about settings that are allowed and still likely to be a mistake, and about files that the gateway could not use now; one line each. */
-export async function findWarnings(config: Config): Promise<readonly string[]> {
+/** What stops the gateway from starting, or from working as the settings say: a setting, and words for people. */
+export interface StartProblem {
+  readonly path: string;
+  readonly message: string;
+}
+
+/** The longest path of a socket that the gateway makes in the folder of its instances. */
+const instanceSocket = '.d/12345678.sock';
+const maxSocketPathBytes = 107;
+
+/**
+ * What around these settings stops `serve`, looked at as this user and now: files, folders, certificates. `serve` begins
+ * with it and `check` reports it, so that they agree. Leaves no file behind. The ports and the content of the store are
+ * looked at by `serve` itself, and by `check`.
+ */
+export async function findStartProblems(config: Config): Promise<readonly StartProblem[]> {
+  const { keyFile, audit, store, control, listen, admin } = config;
   const found = await Promise.all([
-    errorOf(`keyFile ${config.keyFile}`, () => checkKeyFile(config.keyFile)),
-    errorOf('tls', () => checkTls(config)),
-    errorOf(`audit.file ${config.audit.file}`, () => checkWritable(config.audit.file)),
-    errorOf(`store.file ${config.store.file}`, () => checkWritable(config.store.file)),
-    errorOf(`control ${config.control.path}`, () => access(dirname(config.control.path), constants.W_OK)),
-    ...config.issuers.map(({ issuer, keys }) =>
-      errorOf(`the keys of ${issuer}`, async () => keys.kind === 'file' && (await keysFromFile(keys.file)())),
+    problemOf('keyFile', () => keyProblem(keyFile)),
+    problemOf('tls', () => tlsProblem(config)),
+    problemOf('audit.file', () => fileProblem(audit.file)),
+    // SQLite writes beside it.
+    problemOf(
+      'store.file',
+      async () => (await fileProblem(store.file)) ?? folderProblem(dirname(store.file)),
     ),
+    problemOf('control', () => controlProblem(control.path)),
+    problemOf('listen', () => socketProblem(listen)),
+    problemOf('admin', () => socketProblem(admin)),
   ]);
-  return [...found.flat(), ...exposureWarnings(config), ...cpuWarnings(config), ...policyWarnings(config)];
+  return found.flat();
 }
 
-/** The first line of the error of `check`, or nothing. */
-async function errorOf(what: string, check: () => Promise<unknown>): Promise<readonly string[]> {
+async function problemOf(
+  path: string,
+  find: () => Promise<string | undefined>,
+): Promise<readonly StartProblem[]> {
+  const message = await find().catch((error: unknown) => (error as Error).message);
+  if (message === undefined) return [];
+  // Some messages begin with the setting themselves.
+  return [{ path, message: message.startsWith(`${path}: `) ? message.slice(path.length + 2) : message }];
+}
+
+async function keyProblem(file: string): Promise<string | undefined> {
   try {
-    await check();
-    return [];
+    if (await loadKeyFile(file)) return undefined;
   } catch (error) {
-    return [`${what}: ${(error as Error).message.split('\n')[0]}`];
+    return toTunnelError(error).message;
   }
+  return folderProblem(dirname(file));
 }
 
-async function checkKeyFile(file: string): Promise<void> {
-  if (await loadKeyFile(file)) return;
-  await access(dirname(file), constants.W_OK);
+async function tlsProblem({ tls }: Config): Promise<string | undefined> {
+  if (tls) certificateOf(tls);
+  return undefined;
 }
 
-async function checkTls({ tls }: Config): Promise<void> {
-  if (!tls) return;
-  const certificate = new X509Certificate(await readFile(tls.certFile));
-  const key = createPrivateKey(await readFile(tls.keyFile));
-  if (!certificate.checkPrivateKey(key))
-    throw new Error('tls.keyFile is not the key of the certificate in tls.certFile');
-  if (Date.parse(certificate.validTo) < Date.now()) throw new Error('the certificate has expired');
-}
-
-async function checkWritable(file: string): Promise<void> {
+/** A file that is there has to be writable, and the folder of one that is not. */
+async function fileProblem(file: string): Promise<string | undefined> {
+  let found: Stats;
   try {
-    await access(file, constants.W_OK);
+    found = await stat(file);
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
-    await access(dirname(file), constants.W_OK);
+    const { code } = error as NodeJS.ErrnoException;
+    return code === 'ENOENT' || code === 'ENOTDIR' ? folderProblem(dirname(file)) : describe(file, code);
+  }
+  if (found.isDirectory()) return `${file} is a directory`;
+  // To open a pipe would wait for its reader.
+  if (!found.isFile()) return undefined;
+  try {
+    await (await open(file, 'r+')).close();
+    return undefined;
+  } catch (error) {
+    return describe(file, (error as NodeJS.ErrnoException).code);
   }
 }
 
-function exposureWarnings({ listen, admin, tls, trustedProxies }: Config): string[] {
-  const warnings: string[] = [];
-  if ((listen.kind === 'unix' || !isOpen(listen.host)) && !tls && trustedProxies.length === 0) {
-    warnings.push(
-      'trustedProxies: empty, so all clients behind the web proxy count as one address; add the address of the proxy',
-    );
+/** Makes a file in the folder and removes it: nothing else shows that it can be done. */
+async function folderProblem(folder: string): Promise<string | undefined> {
+  const name = `the folder ${folder}`;
+  const found = await stat(folder).catch((error: NodeJS.ErrnoException) => error.code);
+  if (found === 'ENOENT') return `${name} does not exist; create it`;
+  if (typeof found !== 'object') return describe(name, found);
+  if (!found.isDirectory()) return `${folder} is not a folder`;
+  const probe = join(folder, `.postern-check-${randomBytes(6).toString('hex')}`);
+  try {
+    await (await open(probe, 'wx', 0o600)).close();
+    await unlink(probe);
+    return undefined;
+  } catch (error) {
+    return describe(name, (error as NodeJS.ErrnoException).code);
   }
-  if (listen.kind === 'tcp' && isOpen(listen.host) && !tls) {
-    warnings.push(
-      'listen: other machines can reach this address, and it has no tls; put a web proxy with TLS in front of it',
-    );
+}
+
+async function controlProblem(path: string): Promise<string | undefined> {
+  if (Buffer.byteLength(`${path}${instanceSocket}`) > maxSocketPathBytes)
+    return `${path} is too long: the sockets below it end in ${instanceSocket}, and the path of a unix socket is at most ${maxSocketPathBytes} bytes`;
+  const folder = await folderProblem(dirname(path));
+  if (folder !== undefined)
+    return `cannot create ${path}.d: ${folder}. Under systemd set control: unix:/var/lib/postern/control.sock`;
+  const instances = await stat(`${path}.d`).catch(() => undefined);
+  if (instances && !instances.isDirectory()) return `${path}.d is not a folder; move it away`;
+  if (instances && process.platform !== 'win32' && (instances.mode & 0o077) !== 0)
+    return `${path}.d has to belong to the gateway's user alone; run: chmod 700 ${path}.d`;
+  return socketProblem({ kind: 'unix', path });
+}
+
+async function socketProblem(address: ListenAddress): Promise<string | undefined> {
+  if (address.kind !== 'unix') return undefined;
+  const found = await lstat(address.path).catch(() => undefined);
+  if (found && !found.isSocket())
+    return `${address.path} is there already and not a socket; move it away, or change the path`;
+  return folderProblem(dirname(address.path));
+}
+
+/** An error of the file system in words. */
+function describe(what: string, code: string | undefined): string {
+  const user = userName();
+  switch (code) {
+    case 'EACCES':
+    case 'EPERM':
+      return `${what} is not writable for the user ${user}`;
+    case 'EROFS':
+      return `${what} is on a read-only file system`;
+    case 'ENOSPC':
+    case 'EDQUOT':
+      return `${what} is on a disk that is full`;
+    case 'ENOENT':
+      return `${what} cannot be written: nothing can be created there`;
+    case 'ENOTDIR':
+      return `${what}: a part of its path is not a folder`;
+    case 'ELOOP':
+      return `${what} is a link to itself`;
+    default:
+      return `${what} cannot be written (${code})`;
   }
-  if (admin.kind === 'tcp' && isOpen(admin.host)) {
-    warnings.push('admin: other machines can reach this address, and it requires no token');
+}
+
+function userName(): string {
+  try {
+    return userInfo().username;
+  } catch {
+    // A container's user without a line in passwd.
+    return String(process.getuid?.() ?? 'of this process');
   }
-  return warnings;
 }
 
 /** Workers beyond the number of cores share cores, and each costs its memory. */
@@ -79,16 +162,4 @@ export function cpuWarnings({ workers }: Pick<Config, 'workers'>): string[] {
   return [
     `workers: ${workers} processes share ${cores} ${cores === 1 ? 'core' : 'cores'} here; more than one for each core does not help`,
   ];
-}
-
-function isOpen(host: string): boolean {
-  return !host.startsWith('127.') && host !== '::1';
-}
-
-function policyWarnings({ rules, issuers }: Config): string[] {
-  if (rules.length === 0) return ['rules: there are none, so every tunnel is refused'];
-  if (issuers.length === 0) return [];
-  return rules
-    .filter((rule) => rule.issuers.length === 0)
-    .map((rule) => `${rule.name}: names no issuers, so it applies to subjects and groups of every issuer`);
 }

@@ -2,12 +2,14 @@ import { existsSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { parseArgs } from 'node:util';
+import { nearestName } from '../../base/nearest-name.ts';
+import { parseArgs } from '../../base/parse-args.ts';
 import { formatTarget } from '../../protocol/target.ts';
 import type { Config, ListenAddress } from '../config/config.ts';
 import { loadConfig } from '../config/load.ts';
 import { exampleValues, fillIn } from './fill-in.ts';
 import type { DeployValues } from './fill-in.ts';
+import { UsageError, exits, runCommand } from './command.ts';
 import type { CommandIo } from './command.ts';
 
 interface Front {
@@ -46,24 +48,20 @@ interface PrintRequest {
   readonly configFile: string;
 }
 
-/** `postern-gateway print-config`: prints a deploy file filled in for a configuration. Throws `ConfigError`. */
-export async function printConfigCommand(
-  args: string[],
-  { env, stdout, stderr }: CommandIo,
-): Promise<number> {
-  const request = readArguments(args);
-  if (!request) {
-    stderr.write(
-      `postern-gateway: name one program to print a configuration for\nusage: postern-gateway print-config ${Object.keys(fronts).join('|')} [--config FILE]\n`,
-    );
-    return 2;
-  }
+const usage = `postern-gateway print-config ${Object.keys(fronts).join('|')} [--config FILE]`;
+
+/** `postern-gateway print-config`: prints a deploy file filled in for a configuration. */
+export function printConfigCommand(args: string[], io: CommandIo): Promise<number> {
+  return runCommand(io, usage, () => printConfig(readArguments(args), io));
+}
+
+async function printConfig(request: PrintRequest, { env, stdout, stderr }: CommandIo): Promise<number> {
   const config = await loadConfig(request.configFile, env);
   if (config.tls && request.name !== 'systemd') {
     stderr.write(
       'postern-gateway: tls is set: this gateway serves TLS itself, without a web proxy in front of it\n',
     );
-    return 2;
+    return exits.usage;
   }
   const values = deployValues(config, request);
   const { files } = request.front;
@@ -73,18 +71,35 @@ export async function printConfigCommand(
     files.length > 1 ? `# ${join('/etc/systemd/system', basename(file))}\n` : '',
   );
   stdout.write(texts.map((text, index) => titles[index] + fillIn(text, values)).join('\n'));
-  return 0;
+  return exits.ok;
 }
 
-function readArguments(args: string[]): PrintRequest | undefined {
+function readArguments(args: string[]): PrintRequest {
   const { values, positionals } = parseArgs({
     args,
     options: { config: { type: 'string', default: 'postern.yaml' } },
     allowPositionals: true,
   });
   const [name, ...more] = positionals;
-  if (name === undefined || more.length > 0 || !Object.hasOwn(fronts, name)) return undefined;
-  return { name, front: fronts[name]!, configFile: resolve(values.config) };
+  if (name === undefined || more.length > 0)
+    throw new UsageError('name one program to print a configuration for');
+  if (!Object.hasOwn(fronts, name)) {
+    const near = nearestName(name, Object.keys(fronts));
+    throw new UsageError(
+      `there is no configuration for ${JSON.stringify(name)}${near === undefined ? '' : `; did you mean ${near}?`}`,
+    );
+  }
+  return { name, front: fronts[name]!, configFile: absolute(values.config) };
+}
+
+function absolute(file: string): string {
+  try {
+    return resolve(file);
+  } catch (cause) {
+    throw new UsageError('--config is a relative path, and the current directory has been removed', {
+      cause,
+    });
+  }
 }
 
 function deployValues(config: Config, request: PrintRequest): DeployValues {

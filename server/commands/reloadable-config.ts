@@ -1,5 +1,7 @@
-import { readConfigText } from '../config/load.ts';
-import { parseConfig } from '../config/parse.ts';
+import { ConfigError } from '../config/config-error.ts';
+import { readConfigText, readSettledConfigText } from '../config/load.ts';
+import { parseConfig, parseWholeConfig, writtenKeys } from '../config/parse.ts';
+import { describeChanges, lostKeys } from '../config/reload.ts';
 import type { Config } from '../config/config.ts';
 
 /** The config file of a process, and the text of it that is in force. */
@@ -9,17 +11,25 @@ export class ReloadableConfig {
   #text: string;
   /** The settings that the process was started with. */
   readonly config: Config;
+  /** Those of the text that is in force. */
+  #current: Config;
 
   private constructor(file: string, env: NodeJS.ProcessEnv, text: string) {
     this.#file = file;
     this.#env = env;
     this.#text = text;
-    this.config = parseConfig(text, { file, env });
+    this.config = parseWholeConfig(text, { file, env });
+    this.#current = this.config;
   }
 
   /** Rejects with `ConfigError`. */
   static async read(file: string, env: NodeJS.ProcessEnv): Promise<ReloadableConfig> {
     return new ReloadableConfig(file, env, await readConfigText(file));
+  }
+
+  /** Settings that another process of the gateway has in force. Throws `ConfigError`. */
+  parse(text: string): Config {
+    return parseConfig(text, { file: this.#file, env: this.#env });
   }
 
   get text(): string {
@@ -28,11 +38,27 @@ export class ReloadableConfig {
 
   /**
    * Reads the file again. `apply` puts its settings in place, and the text is in force when that resolves; when it
-   * rejects, or the file cannot be read, the old text stays in force and this rejects.
+   * rejects, or the file cannot be read, or has lost what makes a gateway of it, the old text stays in force and this
+   * rejects. Resolves to what has changed.
    */
-  async reload(apply: (config: Config, text: string) => Promise<void>): Promise<void> {
-    const text = await readConfigText(this.#file);
-    await apply(parseConfig(text, { file: this.#file, env: this.#env }), text);
-    this.#text = text;
+  async reload(
+    apply: (config: Config, text: string) => Promise<void>,
+  ): Promise<ReturnType<typeof describeChanges>> {
+    const [file, env] = [this.#file, this.#env];
+    const text = await readSettledConfigText(file);
+    const config = parseWholeConfig(text, { file, env });
+    const lost = lostKeys(this.#current, writtenKeys(text, { file, env }));
+    if (lost.length > 0)
+      throw new ConfigError(
+        lost.map((path) => ({
+          file,
+          path,
+          message: `is no longer there, but is in force with ${this.#current[path as 'rules'].length}: is the file whole? To have none, write ${path}: ${path === 'targets' ? '{}' : '[]'}`,
+        })),
+      );
+    await apply(config, text);
+    const changes = describeChanges(this.#current, config);
+    [this.#text, this.#current] = [text, config];
+    return changes;
   }
 }

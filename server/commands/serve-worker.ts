@@ -1,4 +1,5 @@
 import { once } from 'node:events';
+import { Socket } from 'node:net';
 import type { FastifyInstance } from 'fastify';
 import type { Logger } from 'pino';
 import { standardLog } from '../telemetry/log.ts';
@@ -7,7 +8,7 @@ import { parseConfig } from '../config/parse.ts';
 import { Gateway } from '../gateway.ts';
 import { RuntimeDirectory, newInstanceName } from '../cluster/runtime-directory.ts';
 import { instanceApp } from '../cluster/peer-api.ts';
-import { peerVersion, workerOrders } from '../cluster/peer-messages.ts';
+import { peerVersion, workerOrders, workerRequest } from '../cluster/peer-messages.ts';
 import type { WorkerNotice } from '../cluster/peer-messages.ts';
 import { Peers } from '../cluster/peers.ts';
 import { ProcessLifecycle } from '../cluster/process-lifecycle.ts';
@@ -41,7 +42,8 @@ export async function serveAsWorker(
   const { gateway, lifecycle, listener, log, stopped } = worker;
   const failed = workerSignals(log);
   await listenAsWorker(worker);
-  report(context, { listening: worker.instance });
+  answerSupervisor(worker, context);
+  report(context, { listening: worker.instance, answers: true });
   log.info({ instance: worker.instance }, 'worker listening');
 
   const cause = await Promise.race([stopped, failed, orphaned]);
@@ -56,6 +58,16 @@ export async function serveAsWorker(
   await gateway.empty();
   await endWorker(worker, context);
   return cause === 'uncaughtException' ? 1 : 0;
+}
+
+/** Answers pings from the event loop that the tunnels are on, and serves connections that another worker has not accepted. */
+function answerSupervisor({ gateway, listener }: OpenWorker, context: StartedWorker): void {
+  process.on('message', (message: unknown, connection: unknown) => {
+    const { data } = workerRequest.safeParse(message);
+    if (data === undefined) return;
+    if ('ping' in data) report(context, { pong: [...gateway.notReadyReasons] });
+    else if (connection instanceof Socket) listener.serve(connection);
+  });
 }
 
 interface OpenWorker {
@@ -91,7 +103,10 @@ async function openWorker(
     sockets.map(({ name, fd }) => ({ name, spec: { kind: 'passed', fd } })),
   );
   const lifecycle = new ProcessLifecycle(gateway, context.generation);
-  const own = instanceApp(lifecycle, { carriers: gateway.carriers });
+  const own = instanceApp(lifecycle, {
+    carriers: gateway.carriers,
+    recheck: (text) => gateway.recheck(read(text)),
+  });
   const stopped = Promise.withResolvers<'yield'>();
   workerRoutes(own, {
     get notReadyReasons() {

@@ -1,10 +1,12 @@
 import { writeFile } from 'node:fs/promises';
-import { parseArgs } from 'node:util';
+import { parseArgs } from '../../base/parse-args.ts';
+import { ConfigError } from '../config/config-error.ts';
+import type { Config } from '../config/config.ts';
 import { standardLog } from '../telemetry/log.ts';
 import { defaultConfigText } from '../config/sample.ts';
 import { defaultConfigFile } from '../config/load.ts';
 import { workerContext } from '../cluster/worker-context.ts';
-import { cpuWarnings } from './preflight.ts';
+import { cpuWarnings, findStartProblems } from './preflight.ts';
 import { runCommand } from './command.ts';
 import type { CommandIo } from './command.ts';
 import { GatewayProcess } from './gateway-process.ts';
@@ -31,10 +33,17 @@ async function serveUntilStopped(args: string[], { env }: CommandIo): Promise<nu
   if (values.init)
     await writeFile(values.config, defaultConfigText(), { flag: 'wx', mode: 0o600 }).catch(unlessThere);
   const settings = await ReloadableConfig.read(values.config, env);
+  await assertCanStart(values.config, settings.config);
   const log = standardLog(settings.config.log.level);
   for (const warning of cpuWarnings(settings.config)) log.warn(warning);
   const process = await GatewayProcess.open(settings, env, log);
   return (await process.run()) === 'uncaughtException' ? 1 : 0;
+}
+
+/** Throws `ConfigError` for all that `check` reports about the surroundings of the settings. */
+async function assertCanStart(file: string, config: Config): Promise<void> {
+  const problems = await findStartProblems(config);
+  if (problems.length > 0) throw new ConfigError(problems.map((problem) => ({ file, ...problem })));
 }
 
 function unlessThere(error: unknown): void {

@@ -1,10 +1,11 @@
-import { parseArgs } from 'node:util';
+import { parseArgs } from '../../base/parse-args.ts';
 import { quote } from '../../protocol/target.ts';
 import { defaultConfigFile, loadConfig } from '../config/load.ts';
-import type { SessionView } from '../admin/control.ts';
+import type { ListedSessions, SessionView } from '../admin/control.ts';
+import type { Config } from '../config/config.ts';
 import { exits, runCommand } from './command.ts';
 import type { CommandIo } from './command.ts';
-import { requestGateway } from './control-request.ts';
+import { ControlError, requestGateway } from './control-request.ts';
 
 const usage = 'postern-gateway sessions [--json] [--config FILE]';
 
@@ -18,24 +19,35 @@ export function sessions(args: string[], io: CommandIo): Promise<number> {
         json: { type: 'boolean', default: false },
       },
     });
-    const found = (await requestGateway(
-      await loadConfig(values.config, io.env),
-      '/sessions',
-    )) as SessionView[];
+    const { sessions: found, silent } = await listSessions(await loadConfig(values.config, io.env));
     if (values.json) io.stdout.write(`${JSON.stringify(found, undefined, 2)}\n`);
     else for (const line of table(found)) io.stdout.write(`${line}\n`);
-    return exits.ok;
+    if (silent.length === 0) return exits.ok;
+    io.stderr.write(`postern-gateway: ${silent.join(', ')} did not answer; its sessions are missing above\n`);
+    return exits.failure;
   });
 }
 
+/** A gateway of an older version has the list alone. */
+async function listSessions(config: Config): Promise<ListedSessions> {
+  try {
+    return (await requestGateway(config, '/sessions-list')) as ListedSessions;
+  } catch (error) {
+    if (!(error instanceof ControlError) || error.status !== 404) throw error;
+    return { sessions: (await requestGateway(config, '/sessions')) as SessionView[], silent: [] };
+  }
+}
+
 function table(found: readonly SessionView[]): readonly string[] {
-  const rows = found.map(({ id, subject, target, client, entry, state, since }) => [
+  const rows = found.map(({ id, subject, target, client, entry, state, since, detachedSince }) => [
     id,
     plain(subject ?? '-'),
     plain(target ?? '-'),
     client,
     entry,
-    state,
+    detachedSince === undefined
+      ? state
+      : `waits for its client since ${new Date(detachedSince).toISOString()}`,
     new Date(since).toISOString(),
   ]);
   const all = [['SESSION', 'SUBJECT', 'TARGET', 'CLIENT', 'ENTRY', 'STATE', 'SINCE'], ...rows];

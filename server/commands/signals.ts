@@ -51,22 +51,50 @@ export function workerSignals(log: Logger): Promise<'uncaughtException'> {
   });
 }
 
-/** Starts the next process on SIGUSR2, one at a time; `start` returns none when a process has taken over already. */
-export function onUpgrade(log: Logger, start: () => ChildProcess | undefined): void {
+/** A next process that has not taken over by then never will; its workers have five minutes to start on a slow machine. */
+const upgradeMs = 15 * 60_000;
+
+export interface UpgradeOptions {
+  /** Returns none when a process has taken over already. */
+  readonly start: () => ChildProcess | undefined;
+  /** Resolves when a process has taken over. */
+  readonly takenOver: Promise<void>;
+}
+
+/** Starts the next process on SIGUSR2, one at a time, and logs how that ended. */
+export function onUpgrade(log: Logger, { start, takenOver }: UpgradeOptions): void {
   let running: ChildProcess | undefined;
+  let hasTakenOver = false;
   process.on('SIGUSR2', () => {
-    if (running) return;
+    if (running) return log.warn({ successor: running.pid }, 'the next process is starting already');
+    const startedAt = performance.now();
     running = start();
     if (!running) return;
     const { pid } = running;
     log.info({ successor: pid }, 'starting the next process');
-    running.once('error', (err) => {
-      running = undefined;
-      log.error({ err }, 'the next process cannot be started');
+    const child = running;
+    const timeout = setTimeout(() => !hasTakenOver && child.kill('SIGKILL'), upgradeMs).unref();
+    const tookMs = (): number => Math.round(performance.now() - startedAt);
+    void takenOver.then(() => {
+      hasTakenOver = true;
+      log.info(
+        { successor: pid, tookMs: tookMs() },
+        'the upgrade has succeeded: the next process has taken over',
+      );
     });
-    running.once('exit', (code, signal) => {
+    const onFailed = (details: object, message: string): void => {
       running = undefined;
-      log.error({ successor: pid, code, signal }, 'the next process has ended');
-    });
+      clearTimeout(timeout);
+      if (hasTakenOver) log.error(details, message);
+      else
+        log.error(
+          { ...details, tookMs: tookMs() },
+          `the upgrade has failed, this process goes on: ${message}`,
+        );
+    };
+    running.once('error', (err) => onFailed({ err }, 'the next process cannot be started'));
+    running.once('exit', (code, signal) =>
+      onFailed({ successor: pid, code, signal }, 'the next process has ended'),
+    );
   });
 }

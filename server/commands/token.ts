@@ -1,12 +1,18 @@
-import { parseArgs } from 'node:util';
+import { access } from 'node:fs/promises';
+import { parseArgs } from '../../base/parse-args.ts';
 import { InvalidTokenError, readIdentity } from '../auth/jwt/claims.ts';
-import { issueToken, openKeyFile, ownAudience, ownMaxLifetimeMs } from '../auth/gateway-key.ts';
+import { issueToken, loadKeyFile, openKeyFile, ownAudience, ownMaxLifetimeMs } from '../auth/gateway-key.ts';
+import type { SigningKey } from '../auth/gateway-key.ts';
+import { openRememberedKey } from '../auth/remembered-key.ts';
+import type { Config } from '../config/config.ts';
 import { ownIssuer } from '../config/issuer-urls.ts';
 import { defaultConfigFile, loadConfig } from '../config/load.ts';
+import { openStore } from '../store/open-store.ts';
 import { UsageError, exits, runCommand } from './command.ts';
 import type { CommandIo } from './command.ts';
 
-const usage = 'postern-gateway token --subject S [--group G]… [--target T]… [--ttl 8h] [--config FILE]';
+const usage =
+  'postern-gateway token --subject S [--group G]… [--target T]… [--ttl 8h] [--new-key] [--config FILE]';
 
 /** Prints a new token signed with the gateway's own key, and nothing else, on stdout. */
 export function token(args: string[], io: CommandIo): Promise<number> {
@@ -19,6 +25,7 @@ export function token(args: string[], io: CommandIo): Promise<number> {
         group: { type: 'string', multiple: true, default: [] },
         target: { type: 'string', multiple: true },
         ttl: { type: 'string', default: '8h' },
+        'new-key': { type: 'boolean', default: false },
       },
     });
     if (values.subject === undefined)
@@ -30,7 +37,7 @@ export function token(args: string[], io: CommandIo): Promise<number> {
       ...(values.target && { targets: values.target }),
     });
     const config = await loadConfig(values.config, io.env);
-    const key = await openKeyFile(config.keyFile);
+    const key = values['new-key'] ? await openKeyFile(config.keyFile) : await openKey(config);
     const issued = await issueToken(key, {
       issuer: ownIssuer(config.publicUrl),
       audience: ownAudience,
@@ -43,6 +50,23 @@ export function token(args: string[], io: CommandIo): Promise<number> {
     io.stdout.write(`${issued}\n`);
     return exits.ok;
   });
+}
+
+/** The key, which is made when there is none, unless a store is there that remembers one. */
+async function openKey({ keyFile, store: { file } }: Config): Promise<SigningKey> {
+  const present = await loadKeyFile(keyFile);
+  if (present) return present;
+  const hasStore = await access(file).then(
+    () => true,
+    () => false,
+  );
+  if (!hasStore) return openKeyFile(keyFile);
+  const store = await openStore({ file });
+  try {
+    return await openRememberedKey({ keyFile, storeFile: file }, store);
+  } finally {
+    await store.close();
+  }
 }
 
 /** Reads the claims as the gateway will read them, so that no token is issued that it would refuse. */

@@ -1,4 +1,5 @@
-import { parseArgs } from 'node:util';
+import { nearestName } from '../../base/nearest-name.ts';
+import { parseArgs } from '../../base/parse-args.ts';
 import { TunnelError } from '../../protocol/errors.ts';
 import { quote } from '../../protocol/target.ts';
 import { openRevocations } from '../auth/revocations.ts';
@@ -53,7 +54,7 @@ export function user(args: string[], io: CommandIo): Promise<number> {
       throw new UsageError(
         action === ''
           ? 'name an action: add, passwd, groups, disable, enable or list'
-          : `${JSON.stringify(action)} is not an action of user; use add, passwd, groups, disable, enable or list`,
+          : `${JSON.stringify(action)} is not an action of user; ${advice(action)}`,
       );
     const { values, positionals } = parseArgs({
       args: rest,
@@ -86,6 +87,11 @@ export function user(args: string[], io: CommandIo): Promise<number> {
 }
 
 const disabledReason = 'the account was disabled';
+
+function advice(action: string): string {
+  const near = nearestName(action, Object.keys(actions));
+  return near === undefined ? 'use add, passwd, groups, disable, enable or list' : `did you mean ${near}?`;
+}
 
 const flag = { type: 'boolean' } as const;
 const groups = { group: { type: 'string', multiple: true } } as const;

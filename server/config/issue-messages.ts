@@ -1,4 +1,5 @@
 import type { z } from 'zod';
+import { nearestName } from '../../base/nearest-name.ts';
 import type { SettingPath } from './yaml-document.ts';
 import { keysOf, schemaAt } from './setting-types.ts';
 import { settingsOutline } from './schema.ts';
@@ -55,25 +56,8 @@ function wordIssue(issue: z.core.$ZodIssue): string {
 }
 
 function wordUnknown(key: string, known: readonly string[]): string {
-  const nearest = known
-    .map((each) => ({ each, distance: editDistance(key.toLowerCase(), each.toLowerCase()) }))
-    .toSorted((a, b) => a.distance - b.distance)[0];
-  const near = nearest && nearest.distance <= Math.max(1, Math.floor(nearest.each.length / 3));
-  return near ? `unknown key; did you mean ${nearest.each}?` : `unknown key; known are ${known.join(', ')}`;
-}
-
-/** The number of letters to insert, remove or change (Levenshtein distance). */
-function editDistance(one: string, other: string): number {
-  // No known key is this long, and comparing a long one takes time.
-  if (one.length > 64) return Infinity;
-  let row = Array.from({ length: other.length + 1 }, (_, at) => at);
-  for (let i = 0; i < one.length; i++) {
-    const next = [i + 1];
-    for (let j = 0; j < other.length; j++) {
-      const change = row[j]! + (one[i] === other[j] ? 0 : 1);
-      next.push(Math.min(change, row[j + 1]! + 1, next[j]! + 1));
-    }
-    row = next;
-  }
-  return row.at(-1)!;
+  const near = nearestName(key, known);
+  return near === undefined
+    ? `unknown key; known are ${known.join(', ')}`
+    : `unknown key; did you mean ${near}?`;
 }

@@ -3,6 +3,9 @@ export function ownIssuer(publicUrl: URL): string {
   return publicUrl.href;
 }
 
+/** The client id of the program `postern` at the gateway's authorization server. */
+export const signInClientId = 'postern';
+
 /** The `iss` of the tokens that sign-in issues; the authorization server is at that URL. */
 export function signInIssuer(publicUrl: URL): string {
   return `${publicUrl.href}oauth`;

@@ -1,4 +1,8 @@
-import { readFile } from 'node:fs/promises';
+import { hash } from 'node:crypto';
+import { constants } from 'node:fs';
+import { open } from 'node:fs/promises';
+import { setTimeout as delay } from 'node:timers/promises';
+import { withDeadline } from '../../base/deadline.ts';
 import { ConfigError } from './config-error.ts';
 import type { Config } from './config.ts';
 import type { ConfigEnvironment } from './overrides.ts';
@@ -12,17 +16,85 @@ export async function loadConfig(file: string, env: ConfigEnvironment): Promise<
   return parseConfig(await readConfigText(file), { file, env });
 }
 
-/** Reads the text of the config file. Throws `ConfigError`. */
+/** More than a config file can reasonably be, in bytes. */
+const maxBytes = 4 * 1024 * 1024;
+const readMs = 10_000;
+/** A file that was changed within this time can still be written to. */
+const freshMs = 2000;
+const quietMs = 100;
+const maxReads = 20;
+
+/**
+ * Reads the text of the config file. Throws `ConfigError`, for a file too that is larger than 4 MiB, is not a regular
+ * file, or does not come within 10 seconds.
+ */
 export async function readConfigText(file: string): Promise<string> {
-  try {
-    const bytes = await readFile(file);
-    return new TextDecoder('utf-8', { fatal: true }).decode(bytes);
-  } catch (cause) {
-    const { code } = cause as NodeJS.ErrnoException;
-    const message =
-      code === 'ENOENT'
-        ? 'there is no such file; name one with --config, or have one written by postern-gateway serve --init'
-        : `cannot be read (${code ?? 'not UTF-8'})`;
-    throw new ConfigError([{ file, path: '', message }], { cause });
+  return (await readConfigFile(file)).text;
+}
+
+/**
+ * The same for a file that an editor, or a tool that copies, can be writing at this moment: reads again until nothing has
+ * changed it for a moment.
+ */
+export async function readSettledConfigText(file: string): Promise<string> {
+  let read = await readConfigFile(file);
+  for (let reads = 1; reads < maxReads && Math.abs(Date.now() - read.mtimeMs) < freshMs; reads++) {
+    await delay(quietMs);
+    const again = await readConfigFile(file);
+    if (again.version === read.version) return again.text;
+    read = again;
   }
+  return read.text;
+}
+
+interface ConfigFileText {
+  readonly text: string;
+  readonly mtimeMs: number;
+  /** Differs when the file was written to, or replaced. */
+  readonly version: string;
+}
+
+async function readConfigFile(file: string): Promise<ConfigFileText> {
+  try {
+    return await withDeadline(undefined, readMs, () => readRegularFile(file), {
+      onTimeout: () => new RangeError('cannot be read: nothing came within 10 seconds'),
+    });
+  } catch (cause) {
+    throw new ConfigError([{ file, path: '', message: describeReadError(cause as NodeJS.ErrnoException) }], {
+      cause,
+    });
+  }
+}
+
+async function readRegularFile(file: string): Promise<ConfigFileText> {
+  // Without O_NONBLOCK, to open a pipe waits for its writer.
+  const handle = await open(file, constants.O_RDONLY | constants.O_NONBLOCK);
+  try {
+    const found = await handle.stat();
+    if (found.isDirectory()) throw new RangeError('is a directory; name the file in it with --config');
+    if (!found.isFile()) throw new RangeError('is not a regular file');
+    if (found.size > maxBytes) throw new RangeError(`is larger than ${maxBytes} bytes`);
+    // A file that grows meanwhile is read up to the limit, and fails as one of that length.
+    const bytes = Buffer.alloc(maxBytes + 1);
+    let length = 0;
+    for (;;) {
+      const { bytesRead } = await handle.read(bytes, length, bytes.length - length, null);
+      if (bytesRead === 0) break;
+      length += bytesRead;
+    }
+    if (length > maxBytes) throw new RangeError(`is larger than ${maxBytes} bytes`);
+    const text = new TextDecoder('utf-8', { fatal: true }).decode(bytes.subarray(0, length));
+    const { ino, size, mtimeMs } = await handle.stat();
+    return { text, mtimeMs, version: `${ino} ${size} ${mtimeMs} ${hash('sha256', text)}` };
+  } finally {
+    await handle.close();
+  }
+}
+
+function describeReadError(error: NodeJS.ErrnoException): string {
+  if (error.code === 'ENOENT')
+    return 'there is no such file; name one with --config, or have one written by postern-gateway serve --init';
+  if (error.code === 'ERR_ENCODING_INVALID_ENCODED_DATA') return 'cannot be read (not UTF-8)';
+  if (error instanceof RangeError) return error.message;
+  return `cannot be read (${error.code ?? error.message})`;
 }

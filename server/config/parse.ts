@@ -43,6 +43,24 @@ export function parseConfig(text: string, { file, env }: ParseOptions): Config {
   return { ...checked.data, publicUrl: checked.data.publicUrl ?? defaultPublicUrl(checked.data)! };
 }
 
+/**
+ * Parses the settings of a gateway that is to run. Throws `ConfigError` as `parseConfig` does, and for a text without any
+ * setting, which is what is left of a truncated file.
+ */
+export function parseWholeConfig(text: string, options: ParseOptions): Config {
+  const config = parseConfig(text, options);
+  if (writtenKeys(text, options).size === 0)
+    throw new ConfigError([{ file: options.file, path: '', message: 'is empty; is the file whole?' }]);
+  return config;
+}
+
+/** The keys at the top that the settings of a text, or the overrides of the environment, have written. */
+export function writtenKeys(text: string, { file, env }: ParseOptions): ReadonlySet<string> {
+  const { value } = readDocument(text, file);
+  const raw = applyOverrides(value, readOverrides(env).overrides) ?? {};
+  return new Set(typeof raw === 'object' ? Object.keys(raw) : []);
+}
+
 interface Origin {
   readonly document: ConfigDocument;
   readonly overrides: readonly Override[];

@@ -37,6 +37,58 @@ export function reloadConfig(current: Config, next: Config): Reload {
   }
 }
 
+/** The lists without which nothing, or something else, is allowed. */
+const vitalKeys = ['rules', 'targets', 'issuers'] as const;
+
+/**
+ * The keys that a reload must not lose: those that the file in force has filled, and the next file does not even have. A
+ * truncated file looks like that; what is empty on purpose is written down: `rules: []`.
+ */
+export function lostKeys(current: Config, written: ReadonlySet<string>): readonly string[] {
+  return vitalKeys.filter((key) => current[key].length > 0 && !written.has(key));
+}
+
+/** How many items of a list were added, removed, and changed under the same name. */
+export interface ListChange {
+  readonly added: number;
+  readonly removed: number;
+  readonly changed: number;
+}
+
+/** What a reload changes in rules, targets and issuers, for the log. */
+export function describeChanges(
+  current: Config,
+  next: Config,
+): Readonly<Record<(typeof vitalKeys)[number], ListChange>> {
+  return {
+    // The name of a rule has its line in the file, which moves.
+    rules: compareLists(current.rules, next.rules, ruleText, ruleText),
+    targets: compareLists(current.targets, next.targets, ({ name }) => name),
+    issuers: compareLists(current.issuers, next.issuers, ({ issuer }) => issuer),
+  };
+}
+
+function ruleText({ name: _, ...rule }: Config['rules'][number]): string {
+  return JSON.stringify(rule);
+}
+
+function compareLists<Item>(
+  before: readonly Item[],
+  after: readonly Item[],
+  nameOf: (item: Item) => string,
+  valueOf: (item: Item) => unknown = (item): unknown => item,
+): ListChange {
+  const rest = Map.groupBy(before, nameOf);
+  let [added, changed] = [0, 0];
+  for (const item of after) {
+    const same = rest.get(nameOf(item))?.shift();
+    if (same === undefined) added++;
+    else if (!isSame(valueOf(same), valueOf(item))) changed++;
+  }
+  const removed = [...rest.values()].reduce((sum, items) => sum + items.length, 0);
+  return { added, removed, changed };
+}
+
 interface Section {
   readonly shape: Readonly<Record<string, unknown>>;
   readonly path: string;

@@ -135,6 +135,16 @@ export function settingsSchema({ resolvePath, locate }: SettingsOrigin) {
       .prefault([])
       .describe('Which targets each principal can reach; everything else is denied')
       .meta({ reload: true }),
+    reload: section({
+      recheck: z
+        .enum(['close', 'keep'])
+        .prefault('close')
+        .describe(
+          'What a reload does to open tunnels that its rules, targets, issuers or network no longer allow',
+        ),
+    })
+      .prefault({})
+      .meta({ reload: true }),
     network: section({
       allow: z
         .array(text(readRange))
@@ -148,7 +158,12 @@ export function settingsSchema({ resolvePath, locate }: SettingsOrigin) {
     limits: section({
       tunnels: count.prefault(8000),
       perSubject: count.prefault(100),
+      detachedPerSubject: count
+        .exactOptional()
+        .describe('Tunnels of one subject that wait for their client; by default as many as perSubject'),
       perAddress: count.prefault(200),
+      perTarget: count.exactOptional().describe('Tunnels to one target'),
+      opensPerMinute: count.exactOptional().describe('Tunnels that one subject can open in a minute'),
       // The listener keeps its time for a request to arrive; that for checking a token changes.
       preAuthSeconds: shortTime().prefault(10).meta({ reload: 'partly' }),
       dialSeconds: shortTime().prefault(10),

@@ -79,7 +79,7 @@ function isOwn(own: ListenAddress, bytes: readonly number[], port: number): bool
 function isLocal(bytes: readonly number[]): boolean {
   if (bytes.length === 4 && bytes[0] === 127) return true;
   const interfaces = Object.values(networkInterfaces()).flatMap((each) => each ?? []);
-  const local = interfaces.map(({ address }) => addressBytes(address.replace(/%.*$/, '')));
+  const local = interfaces.map(({ address }) => addressBytes(address.split('%')[0]!));
   return local.some((each) => each !== undefined && equal(each, bytes));
 }
 

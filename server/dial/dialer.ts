@@ -15,9 +15,10 @@ export interface TargetStream extends Duplex {
 export interface Dialer {
   /**
    * Connects to the granted address; a name is resolved, each address checked, and exactly a checked one dialled.
+   * `caller` names the person or service: slow names of one do not hold up those of others.
    * The caller owns the stream: half-open allowed, no delay, with keep-alive.
    * Rejects with `ADDRESS_DENIED`, `NAME_NOT_FOUND`, `NAME_FAILED`, `NAME_TIMEOUT`, `DIAL_REFUSED`, `DIAL_TIMEOUT`,
    * `DIAL_UNREACHABLE`, `DIAL_EXHAUSTED`, or the reason of a signal that aborts.
    */
-  dial(grant: Grant, signals: readonly AbortSignal[]): Promise<TargetStream>;
+  dial(grant: Grant, signals: readonly AbortSignal[], caller?: string): Promise<TargetStream>;
 }

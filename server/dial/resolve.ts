@@ -1,7 +1,7 @@
 import { Resolver } from 'node:dns/promises';
 import { setTimeout as wait } from 'node:timers/promises';
-import { onAbort } from '../../base/deadline.ts';
-import { Semaphore } from '../../base/semaphore.ts';
+import { onAbort, withDeadline } from '../../base/deadline.ts';
+import { FairSemaphore } from '../../base/fair-semaphore.ts';
 import { TunnelError } from '../../protocol/errors.ts';
 import { addressBytes } from '../net/cidr.ts';
 import { TtlCache } from './ttl-cache.ts';
@@ -10,9 +10,10 @@ import { TtlCache } from './ttl-cache.ts';
 export interface NameResolver {
   /**
    * Resolves to at least one literal address; none has been checked against the network policy.
-   * Rejects with `NAME_NOT_FOUND`, `NAME_FAILED`, `NAME_TIMEOUT`, or the reason of the signal when it aborts.
+   * Rejects with `NAME_NOT_FOUND`, `NAME_FAILED`, `NAME_TIMEOUT`, or the reason of the signal when it aborts. Callers of
+   * one `holder` get their turns among themselves, and hold up no others.
    */
-  resolve(name: string, signal: AbortSignal): Promise<readonly string[]>;
+  resolve(name: string, signal: AbortSignal, holder?: string): Promise<readonly string[]>;
 }
 
 export interface ResolveOptions {
@@ -26,10 +27,12 @@ const tryMs = 1000;
 const tries = 2;
 // c-ares doubles the time at the second try and queries each server: E7 measured 4 s for one dead server.
 const queryMs = 4500;
-const permitMs = 1000;
-const maxConcurrent = 64;
+const permitMs = 4000;
+/** Of all, of one holder, and how many of one holder wait. Names whose servers are silent keep theirs for up to `queryMs`. */
+const permits = { limit: 256, perHolder: 32, maxWaiting: 256 };
 const maxAddresses = 16;
 const maxNames = 4096;
+const knownLifeMs = 24 * 3_600_000;
 const minLifeMs = 1000;
 const maxLifeMs = 60_000;
 const failureLifeMs = 2000;
@@ -50,31 +53,43 @@ export function nameResolver({ nameServers, now = () => performance.now() }: Res
   if (nameServers.length > 0) resolver.setServers([...nameServers]);
   const cache = new TtlCache<Answer>(now, maxNames);
   const running = new Map<string, Promise<Answer>>();
-  const semaphore = new Semaphore(maxConcurrent);
+  /** Names that had an answer when they were last looked up do not wait behind those that never had one. */
+  const known = new TtlCache<true>(now, maxNames);
+  const [forKnown, forOthers] = [new FairSemaphore(permits), new FairSemaphore(permits)];
 
-  async function query(name: string): Promise<Answer> {
-    const release = await acquire(semaphore);
-    if (release === undefined) return { failure: 'NAME_TIMEOUT' };
+  async function query(name: string, release: () => void): Promise<Answer> {
     const { found, settled } = lookUp(resolver, name);
     // The permit is held as long as c-ares works on the query, not as long as callers wait for it.
     void settled.finally(release);
     const { answer, lifeMs } = await found;
     cache.set(name, answer, lifeMs);
+    if ('addresses' in answer) known.set(name, true, knownLifeMs);
+    else known.delete(name);
     return answer;
   }
 
-  function share(name: string): Promise<Answer> {
+  /** The answer of the query that runs for the name, or of a new one, when it is the holder's turn. */
+  async function lookUpInTurn(name: string, holder: string, signal: AbortSignal): Promise<Answer> {
     const shared = running.get(name);
     if (shared) return shared;
-    const answer = query(name).finally(() => running.delete(name));
+    const semaphore = known.get(name) ? forKnown : forOthers;
+    const release = await acquire(semaphore, holder, signal);
+    if (release === undefined) return { failure: 'NAME_TIMEOUT' };
+    // Another caller can have had its turn for the same name meanwhile.
+    const found = cache.get(name) ?? running.get(name);
+    if (found !== undefined) {
+      release();
+      return found;
+    }
+    const answer = query(name, release).finally(() => running.delete(name));
     running.set(name, answer);
     return answer;
   }
 
   return {
-    async resolve(name, signal) {
+    async resolve(name, signal, holder = '') {
       signal.throwIfAborted();
-      const answer = cache.get(name) ?? (await unlessAborted(share(name), signal));
+      const answer = cache.get(name) ?? (await unlessAborted(lookUpInTurn(name, holder, signal), signal));
       if ('failure' in answer)
         throw new TunnelError(answer.failure, messages[answer.failure], { cause: answer.cause });
       return answer.addresses;
@@ -97,8 +112,12 @@ interface Found {
 }
 
 /** A permit within `permitMs`, or undefined. */
-async function acquire(semaphore: Semaphore): Promise<(() => void) | undefined> {
-  return semaphore.acquire(AbortSignal.timeout(permitMs)).catch(() => undefined);
+async function acquire(
+  semaphore: FairSemaphore,
+  holder: string,
+  signal: AbortSignal,
+): Promise<(() => void) | undefined> {
+  return withDeadline(signal, permitMs, (inTime) => semaphore.acquire(holder, inTime)).catch(() => undefined);
 }
 
 function lookUp(resolver: Resolver, name: string): { found: Promise<Found>; settled: Promise<unknown> } {

@@ -32,9 +32,13 @@ export function tcpDialer({ network, limits, ownAddresses, resolver }: TcpDialer
   const names = resolver ?? nameResolver({ nameServers: network.nameServers });
   const check = addressCheck({ network, ownAddresses });
 
-  async function findAddresses({ address }: Grant, signal: AbortSignal): Promise<readonly string[]> {
+  async function findAddresses(
+    { address }: Grant,
+    signal: AbortSignal,
+    caller: string | undefined,
+  ): Promise<readonly string[]> {
     const { host, port } = address;
-    const found = isAddress(host) ? [host] : await names.resolve(host, signal);
+    const found = isAddress(host) ? [host] : await names.resolve(host, signal, caller);
     const checked = found.map((each) => ({ each, ...check(each, port) }));
     const allowed = checked.filter((decision) => decision.allowed).map(({ each }) => each);
     if (allowed.length > 0) return interleave(allowed);
@@ -45,7 +49,7 @@ export function tcpDialer({ network, limits, ownAddresses, resolver }: TcpDialer
   }
 
   return {
-    async dial(grant, signals) {
+    async dial(grant, signals, caller) {
       for (const signal of signals) signal.throwIfAborted();
       const dialling = new AbortController();
       const removers = signals.map((signal) => onAbort(signal, () => dialling.abort(signal.reason)));
@@ -54,7 +58,7 @@ export function tcpDialer({ network, limits, ownAddresses, resolver }: TcpDialer
         limits.dialMs,
       );
       try {
-        const addresses = await findAddresses(grant, dialling.signal);
+        const addresses = await findAddresses(grant, dialling.signal, caller);
         return await race(addresses, grant, dialling.signal);
       } finally {
         clearTimeout(timer);

@@ -27,4 +27,8 @@ export class TtlCache<T> {
     const [oldest] = this.#entries.keys();
     this.#entries.delete(oldest!);
   }
+
+  delete(name: string): void {
+    this.#entries.delete(name);
+  }
 }

@@ -2,6 +2,7 @@ import { skipped } from '../../diagnostics/finding.ts';
 import type { CheckStatus, Explanation } from '../../diagnostics/finding.ts';
 import { idOf } from '../../diagnostics/run-checks.ts';
 import type { Check, Outcome } from '../../diagnostics/run-checks.ts';
+import type { TunnelErrorCode } from '../../protocol/errors.ts';
 import type { Target } from '../../protocol/target.ts';
 import type { Config } from '../config/config.ts';
 import type { FrontName } from './fronts.ts';
@@ -18,6 +19,15 @@ export interface GatewayDoctorContext {
   /** The target of a test tunnel; absent: none is opened. */
   readonly host?: Target;
   readonly idleSeconds: number;
+  /** Says why the gateway refuses a tunnel to `host` with this code, and what to change, from its own configuration. */
+  readonly explain?: (code: TunnelErrorCode, host: Target) => Promise<RefusalExplanation | undefined>;
+}
+
+/** Why a tunnel is refused. */
+export interface RefusalExplanation {
+  readonly why: string;
+  readonly advice: string;
+  readonly lines: readonly string[];
 }
 
 /** What checks have found, for the checks after them. */

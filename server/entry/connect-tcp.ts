@@ -1,3 +1,4 @@
+import type { IncomingMessage } from 'node:http';
 import { capsuleCodes, connectTcpTokens } from '../../protocol/capsule.ts';
 import { formatResponseHead } from '../../protocol/http-head.ts';
 import { capsuleStream } from '../../stream/capsule-stream.ts';
@@ -32,6 +33,12 @@ export function connectTcpEntry(prefix: string): RequestEntry {
         remoteAddress,
         peer,
         signal,
+        // A client that asks for it learns that the request is accepted while the target is still being dialled (RFC 9110
+        // section 10.1.1; the draft: "Conveying metadata").
+        allowed: () => {
+          if (expectsContinue(request) && socket.writable)
+            socket.write(formatResponseHead(100, 'Continue', []));
+        },
         accept: async () => {
           signal.throwIfAborted();
           socket.write(
@@ -48,4 +55,8 @@ export function connectTcpEntry(prefix: string): RequestEntry {
       });
     },
   };
+}
+
+function expectsContinue({ headers }: IncomingMessage): boolean {
+  return headers.expect?.trim().toLowerCase() === '100-continue';
 }

@@ -94,12 +94,17 @@ function refusalFor(error: TunnelError, requestId: string, { speaksAs, challenge
   ];
   if (status === 426) headers.push(['Upgrade', 'websocket, connect-tcp']);
   if (visible.facts.retry && (status === 429 || status === 503))
-    headers.push(['Retry-After', String(retryAfterSeconds)]);
+    headers.push(['Retry-After', String(retryAfter(visible))]);
   if (visible.facts.proxyStatus) {
     headers.push(['Proxy-Status', `postern; error=${visible.facts.proxyStatus}; details="${visible.code}"`]);
   }
   // Some CONNECT clients show nothing but the reason phrase.
   return { status, reason: `${STATUS_CODES[status]} (${visible.code})`, headers, body };
+}
+
+/** In whole seconds, and never 0: a client would come back at once. */
+function retryAfter({ retryAfterMs }: TunnelError): number {
+  return retryAfterMs === undefined ? retryAfterSeconds : Math.max(1, Math.ceil(retryAfterMs / 1000));
 }
 
 function challengeFields(status: number, challenge: Challenge | undefined): readonly [string, string][] {

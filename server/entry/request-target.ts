@@ -1,4 +1,5 @@
 import { TunnelError } from '../../protocol/errors.ts';
+import { sshPort } from '../../protocol/target.ts';
 
 /**
  * The target in a path below `prefix`, as `host:port` for the pipeline to parse, or undefined when the path is not
@@ -17,15 +18,24 @@ export function targetInPath(url: string | undefined, prefix: string): string | 
  * `zone`, `dstUsername` …) mean nothing here. Throws `REQUEST_INVALID` for a parameter that is given twice.
  */
 export function targetInQuery(query: URLSearchParams): string {
-  const host = single(query, 'host') ?? single(query, 'instance') ?? '';
-  return bracketed(host, single(query, 'port') ?? '22');
+  const host = oneOf(query, ['host', 'instance']) ?? '';
+  return bracketed(host, single(query, 'port') ?? String(sshPort));
 }
 
 /** The value of a query parameter. Throws `REQUEST_INVALID` when it is given twice. */
 export function single(query: URLSearchParams, name: string): string | undefined {
-  const values = query.getAll(name);
-  if (values.length > 1) throw new TunnelError('REQUEST_INVALID', `${name} is given twice`);
-  return values[0];
+  return oneOf(query, [name]);
+}
+
+/**
+ * The value of a query parameter with several names. Throws `REQUEST_INVALID` when it is given twice, under one of them or
+ * two, in any case: two readers of such a query could each take another value.
+ */
+function oneOf(query: URLSearchParams, names: readonly string[]): string | undefined {
+  const given = [...query].filter(([name]) => names.includes(name.toLowerCase()));
+  if (given.length > 1) throw new TunnelError('REQUEST_INVALID', `${names.join(' or ')} is given twice`);
+  const [[name, value] = ['', undefined]] = given;
+  return names.includes(name) ? value : undefined;
 }
 
 /** An IPv6 address gets the brackets that a port needs. */

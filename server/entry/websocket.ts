@@ -2,6 +2,7 @@ import type { IncomingMessage } from 'node:http';
 import { WebSocketServer } from 'ws';
 import type { ServerOptions, WebSocket } from 'ws';
 import { onAbort } from '../../base/deadline.ts';
+import { trimOptionalWhitespace } from '../../base/optional-whitespace.ts';
 import { TunnelError } from '../../protocol/errors.ts';
 import { maxMessageBytes } from '../../stream/zero-copy/websocket-data.ts';
 import { eofSubprotocol, webSocketStream } from '../../stream/websocket-stream.ts';
@@ -44,7 +45,7 @@ export function checkHandshake(request: IncomingMessage): void {
 /** The subprotocols that a request offers, as the client spelled them. */
 export function subprotocols({ headers }: IncomingMessage): readonly string[] {
   const list = headers['sec-websocket-protocol'];
-  return list === undefined ? [] : list.split(',').map((name) => name.replaceAll(/^[ \t]+|[ \t]+$/g, ''));
+  return list === undefined ? [] : list.split(',').map(trimOptionalWhitespace);
 }
 
 function isToken(text: string): boolean {

@@ -1,8 +1,14 @@
 import { AuditLog } from '../audit/audit-log.ts';
+import type { SigningKey } from '../auth/gateway-key.ts';
+import { openRememberedKey } from '../auth/remembered-key.ts';
 import type { Config } from '../config/config.ts';
+import { newInstanceName } from '../cluster/runtime-directory.ts';
+import { InstanceHistory } from '../resume/instance-history.ts';
+import type { TunnelLocator } from '../resume/tunnel-locator.ts';
 import { FileLock } from '../store/file-lock.ts';
 import type { Log } from '../telemetry/log.ts';
 import { Metrics } from '../telemetry/metrics.ts';
+import type { ClusterContext } from './cluster-context.ts';
 import { buildSettings } from './settings.ts';
 import type { GatewaySettings } from './settings.ts';
 import { closeState, openState } from './state.ts';
@@ -15,17 +21,30 @@ export interface GatewayParts {
   readonly log: Log;
   readonly audit: AuditLog;
   readonly metrics: Metrics;
+  /** Names this process in the ids of its tunnels. */
+  readonly instance: string;
+  /** The tunnels of the other processes. */
+  readonly others: TunnelLocator;
 }
 
 /** Opens the parts. Rejects when the audit file, the store or the key cannot be used; nothing is left open then. */
-export async function openParts(config: Config, log: Log): Promise<GatewayParts> {
+export async function openParts(
+  config: Config,
+  log: Log,
+  { instance = newInstanceName(), peers }: Partial<ClusterContext> = {},
+): Promise<GatewayParts> {
   const metrics = new Metrics();
   const state = await openState(config, log);
   let audit: AuditLog | undefined;
   try {
     audit = openAudit(config, log, metrics);
     await audit.start();
-    return { settings: await buildSettings(config, state), state, log, audit, metrics };
+    const openKey = (): Promise<SigningKey> =>
+      openRememberedKey({ keyFile: config.keyFile, storeFile: config.store.file }, state.store);
+    const settings = await buildSettings(config, state, openKey);
+    const history = new InstanceHistory(state.store, config.control.path);
+    await (peers ? peers.rememberIn(history) : history.remember([instance]));
+    return { settings, state, log, audit, metrics, instance, others: peers ?? history.locator };
   } catch (error) {
     await closeParts({ state, audit });
     throw error;

@@ -1,6 +1,6 @@
 import { authenticatorChain } from '../auth/authenticator-chain.ts';
 import type { Authenticator } from '../auth/authenticator.ts';
-import { openKeyFile } from '../auth/gateway-key.ts';
+import type { SigningKey } from '../auth/gateway-key.ts';
 import { trustedIssuers } from '../auth/jwt/issuers.ts';
 import { jwtAuthenticator } from '../auth/jwt/jwt-authenticator.ts';
 import { ticketAuthenticator } from '../auth/ticket-authenticator.ts';
@@ -22,12 +22,13 @@ export interface GatewaySettings {
   readonly remoteAddress: RemoteAddress;
 }
 
-/** Builds the parts for a configuration. Rejects when the key file cannot be used. */
+/** Builds the parts for a configuration, with the key that `openKey` opens. Rejects when it does. */
 export async function buildSettings(
   config: Config,
   { tickets, proofs, signingKeys, issuerKeys }: GatewayState,
+  openKey: () => Promise<SigningKey>,
 ): Promise<GatewaySettings> {
-  const issuers = trustedIssuers(config, await openKeyFile(config.keyFile), {
+  const issuers = trustedIssuers(config, await openKey(), {
     signInKeys: signingKeys.source,
     issuerKeys,
   });

@@ -8,6 +8,9 @@ import type { ConnectionPeer } from '../auth/authenticator.ts';
 /** Reads the client's address off a request. */
 export type RemoteAddress = (request: IncomingMessage) => string;
 
+/** For a client whose connection was over before its address was read. No client and no proxy has this address. */
+const unknownAddress = '0.0.0.0';
+
 /**
  * The peer's address, or, when the peer is a trusted proxy, the address in `X-Forwarded-For`, read from its end up to the
  * first address that is no trusted proxy. Forwarded headers of any other peer are ignored, and so is everything in the
@@ -16,8 +19,7 @@ export type RemoteAddress = (request: IncomingMessage) => string;
 export function remoteAddressBehind(trustedProxies: readonly string[]): RemoteAddress {
   const trusted = proxyAddress.compile([...trustedProxies]);
   return (request) => {
-    // A unix socket has no address: every program that is allowed to connect to it is the proxy.
-    let nearest = request.socket.remoteAddress ?? '127.0.0.1';
+    let nearest = peerAddress(request.socket);
     const forwarded = String(request.headers['x-forwarded-for'] ?? '').split(',');
     for (const entry of forwarded.toReversed()) {
       const address = entry.trim();
@@ -26,6 +28,15 @@ export function remoteAddressBehind(trustedProxies: readonly string[]): RemoteAd
     }
     return unmapped(nearest);
   };
+}
+
+/**
+ * A unix socket has no address; its peer counts as one on this machine. Neither has a connection that was reset before
+ * this: it must not count as that, and be trusted as a proxy.
+ */
+function peerAddress({ remoteAddress, localAddress, destroyed }: Socket): string {
+  if (remoteAddress !== undefined) return remoteAddress;
+  return destroyed || localAddress !== undefined ? unknownAddress : '127.0.0.1';
 }
 
 /** The other end of a connection, as the kernel and TLS report it. */

@@ -20,9 +20,11 @@ const programs = new Set(['bot:iap-tunneler']);
 
 /**
  * Checks for what Node's parser accepts and a tunnel must not rest on: a request that a proxy and the gateway could read
- * differently. Throws `REQUEST_INVALID`, and `ORIGIN_DENIED` for a web page that is not listed.
+ * differently. Throws `REQUEST_INVALID`, and `ORIGIN_DENIED` for a web page that is not listed. `ownOrigin` is that of the
+ * gateway's URL, which some WebSocket libraries send by themselves: it passes with credentials in a field, which a page
+ * cannot add to an upgrade (WebSockets, section 3.1).
  */
-export function checkRequest(request: IncomingMessage, origins: readonly string[]): void {
+export function checkRequest(request: IncomingMessage, origins: readonly string[], ownOrigin?: string): void {
   const seen = fieldNames(request);
   if (hasBody(seen)) throw invalid('it has a body');
   const { method, httpVersion } = request;
@@ -30,7 +32,8 @@ export function checkRequest(request: IncomingMessage, origins: readonly string[
     throw invalid(httpVersion === '1.1' ? 'it has no Host field' : 'it is not HTTP/1.1');
   }
   if (method !== 'CONNECT' && method !== 'GET') throw invalid('an upgrade must use GET');
-  checkCaller(request, seen, origins);
+  const isProgram = seen.has('authorization') || seen.has('proxy-authorization');
+  checkCaller(request, seen, ownOrigin !== undefined && isProgram ? [...origins, ownOrigin] : origins);
 }
 
 /**
@@ -70,9 +73,19 @@ function checkCaller(
   origins: readonly string[],
 ): void {
   if (seen.has('authorization') && seen.has('proxy-authorization')) throw invalid('it has two credentials');
-  if (origin !== undefined && !programs.has(origin) && !origins.includes(origin)) {
+  if (
+    origin !== undefined &&
+    !programs.has(origin) &&
+    !origins.includes(origin) &&
+    !origins.includes(serialized(origin))
+  ) {
     throw new TunnelError('ORIGIN_DENIED', 'web pages of this origin are not allowed to open tunnels');
   }
+}
+
+/** An origin as browsers write it: in small letters, without a default port. Programs write what was typed. */
+function serialized(origin: string): string {
+  return URL.parse(origin)?.origin ?? origin;
 }
 
 function invalid(why: string): TunnelError {

@@ -7,6 +7,7 @@ import type { Incoming, OnOffer, RequestEntry } from '../entry/entry.ts';
 import { refuse } from '../entry/refusal.ts';
 import { connectionPeer } from './client-address.ts';
 import type { RemoteAddress } from './client-address.ts';
+import { readRequestTarget } from './request-path.ts';
 import { checkRequest } from './request-validation.ts';
 
 export interface RequestListenerOptions {
@@ -14,6 +15,8 @@ export interface RequestListenerOptions {
   /** Paths below it belong to the gateway, whether or not an entry matches them. */
   readonly prefix: string;
   readonly origins: () => readonly string[];
+  /** The origin of the gateway's own URL. */
+  readonly ownOrigin?: string;
   readonly remoteAddress: RemoteAddress;
   readonly onOffer: OnOffer;
   /** Called for a request that was refused before it became an offer; `path` is without its query. */
@@ -72,7 +75,8 @@ function handleUpgrade(request: IncomingMessage, head: Buffer, options: RequestL
   // A query is no part of a target, and can contain a secret.
   const [path = ''] = (request.url ?? '').split('?');
   try {
-    checkRequest(request, options.origins());
+    if (request.method !== 'CONNECT') readRequestTarget(request.url ?? '');
+    checkRequest(request, options.origins(), options.ownOrigin);
     const token = request.method === 'CONNECT' ? undefined : request.headers.upgrade!.toLowerCase();
     chooseEntry(request, token, options).handle(request, incoming, options.onOffer);
   } catch (error) {

@@ -13,6 +13,11 @@ export interface BoundSocket {
   publish(): Promise<void>;
   /** The socket lasts as long as another process has it. */
   close(): void;
+  /**
+   * Accepts its callers here as well, for a process that has the socket and does not; they arrive paused. Returns the
+   * function that stops it, which closes the socket as `close` does. Only for one that `sharesPort`.
+   */
+  accept(onConnection: (connection: net.Socket) => void): () => void;
 }
 
 /** The function by which Node's own `cluster` holds its sockets. It is not public. */
@@ -32,13 +37,25 @@ const reusePort = 2;
 /** Binds a socket. Every user of the machine can connect to a unix one. Throws the error of `bind`. */
 export function bindSocket(spec: ListenSpec): BoundSocket {
   if (spec.kind === 'passed')
-    return { fd: spec.fd, sharesPort: false, publish: async () => {}, close: () => closeSync(spec.fd) };
+    return {
+      fd: spec.fd,
+      sharesPort: false,
+      publish: async () => {},
+      close: () => closeSync(spec.fd),
+      accept: neverAccepts,
+    };
   if (spec.kind === 'tcp') return { ...bindPort(spec), publish: async () => {} };
   const { path, publish } = temporarySocket(spec.path);
   const before = process.umask(0o111);
   try {
     const handle = bind(path, -1, -1, 0);
-    return { fd: handle.fd, sharesPort: false, publish, close: () => handle.close() };
+    return {
+      fd: handle.fd,
+      sharesPort: false,
+      publish,
+      close: () => handle.close(),
+      accept: neverAccepts,
+    };
   } finally {
     process.umask(before);
   }
@@ -81,13 +98,32 @@ function bindPort({ host, port }: Extract<ListenSpec, { kind: 'tcp' }>): Omit<Bo
   const type = host.includes(':') ? 6 : 4;
   try {
     const handle = bind(host, port, type, reusePort);
-    return { fd: handle.fd, sharesPort: true, close: () => handle.close() };
+    return {
+      fd: handle.fd,
+      sharesPort: true,
+      close: () => handle.close(),
+      accept: (onConnection) => acceptFrom(handle, onConnection),
+    };
   } catch (error) {
     // Systems whose kernel does not share ports between listeners: macOS, Windows.
     if ((error as NodeJS.ErrnoException).code !== 'ENOTSUP') throw error;
     const handle = bind(host, port, type, 0);
-    return { fd: handle.fd, sharesPort: false, close: () => handle.close() };
+    return { fd: handle.fd, sharesPort: false, close: () => handle.close(), accept: neverAccepts };
   }
+}
+
+/** `server.listen(handle)` takes over the handle, and closes it when it is closed. */
+function acceptFrom(handle: object, onConnection: (connection: net.Socket) => void): () => void {
+  const server = net.createServer({ pauseOnConnect: true, allowHalfOpen: true }, onConnection);
+  server.on('error', () => {});
+  server.listen(handle);
+  server.unref();
+  return () => void server.close();
+}
+
+/** Of a socket that all workers share, the others accept the callers anyway. */
+function neverAccepts(): () => void {
+  return () => {};
 }
 
 function bind(

@@ -1,5 +1,7 @@
 import { randomBytes } from 'node:crypto';
-import { rename, unlink } from 'node:fs/promises';
+import { existsSync } from 'node:fs';
+import type { Stats } from 'node:fs';
+import { lstat, rename, unlink } from 'node:fs/promises';
 import { createConnection, createServer } from 'node:net';
 import type { ListenOptions, Server } from 'node:net';
 import { dirname, join } from 'node:path';
@@ -20,7 +22,8 @@ const maxSocketPathBytes = 107;
 
 /**
  * Makes an app listen where no other process does. `everyone` can connect to a unix socket, or only the user the gateway
- * runs as; a socket that a dead process left behind is replaced. Rejects with the error of `listen`, with a message for
+ * runs as; a socket that a dead process left behind is replaced, and this one stays when the app is closed: see
+ * `removeSocketFile`. Rejects with the error of `listen`, with a message for
  * people.
  */
 export async function listen(
@@ -29,10 +32,8 @@ export async function listen(
   access: 'everyone' | 'owner',
 ): Promise<void> {
   await app.ready();
-  await translateListenError(spec, async () => {
-    if (spec.kind === 'unix') await removeStaleSocket(spec.path);
-    await listenOn(app.server, listenOptions(spec), access);
-  });
+  if (spec.kind === 'unix') return listenForTakeover(app.server, spec, { access, mode: 'exclusive' });
+  await translateListenError(spec, () => listenOn(app.server, listenOptions(spec), access));
 }
 
 /** `exclusive`: no other process may listen there yet. `takeover`: the process that does is about to stop. */
@@ -74,7 +75,8 @@ export async function listenForTakeover(
 
 /** Removes the unix socket of an address that no process listens on any more. */
 export async function removeSocketFile(spec: ListenSpec): Promise<void> {
-  if (spec.kind === 'unix') await unlink(spec.path).catch(() => {});
+  // What is there can be another process's by now, or anything.
+  if (spec.kind === 'unix') await removeStaleSocket(spec.path).catch(() => {});
 }
 
 /**
@@ -87,7 +89,18 @@ export function temporarySocket(path: string): {
   readonly publish: () => Promise<void>;
 } {
   const temporary = join(dirname(path), `.${randomBytes(3).toString('base64url')}`);
-  return { path: temporary, publish: () => rename(temporary, path) };
+  return {
+    path: temporary,
+    async publish() {
+      try {
+        await isFree(path);
+        await rename(temporary, path);
+      } catch (error) {
+        await unlink(temporary).catch(() => {});
+        throw error;
+      }
+    },
+  };
 }
 
 /** Does `work`; what it throws becomes a message for people that names the address. */
@@ -100,15 +113,60 @@ export async function translateListenError(spec: ListenSpec, work: () => Promise
   try {
     await work();
   } catch (cause) {
-    const { code } = cause as NodeJS.ErrnoException;
-    throw new Error(`cannot listen on ${describeListenSpec(spec)} (${code})`, { cause });
+    const error = cause as NodeJS.ErrnoException & { readonly kind?: string };
+    const advice = listenAdvice(spec, error);
+    throw new Error(
+      `cannot listen on ${describeListenSpec(spec)} (${error.code})${advice === undefined ? '' : `: ${advice}`}`,
+      { cause },
+    );
   }
 }
 
-/** Removes the socket of a dead process. Rejects with EADDRINUSE when a process listens on it. */
+/** What to do about an error of `listen`. */
+function listenAdvice(
+  spec: ListenSpec,
+  { code, kind }: NodeJS.ErrnoException & { readonly kind?: string },
+): string | undefined {
+  if (spec.kind === 'tcp') {
+    if (code === 'EADDRINUSE')
+      return `another program listens there; this names it: ss -ltnp 'sport = :${spec.port}'`;
+    if (code === 'EACCES') return 'ports below 1024 are for root, and for programs with CAP_NET_BIND_SERVICE';
+    return code === 'EADDRNOTAVAIL' ? 'this machine does not have that address' : undefined;
+  }
+  if (spec.kind !== 'unix') return undefined;
+  if (code === 'EEXIST')
+    return `there is ${kind ?? 'something'}, not a socket; move it away, or change the path`;
+  if (code === 'EADDRINUSE') return 'another program has that socket';
+  const folder = dirname(spec.path);
+  // libuv reports EACCES for both.
+  if (!existsSync(folder)) return `the folder ${folder} does not exist; create it`;
+  return code === 'EACCES' ? `the folder ${folder} is not writable` : undefined;
+}
+
+/**
+ * Removes the socket of a dead process. Rejects with EADDRINUSE when a process has it, and with EEXIST for what is no
+ * socket: a file is never removed.
+ */
 export async function removeStaleSocket(path: string): Promise<void> {
+  if (await isFree(path)) return;
   if (await isAnswered(path)) throw Object.assign(new Error(`${path} is answered`), { code: 'EADDRINUSE' });
   await unlink(path).catch(() => {});
+}
+
+/** Whether there is nothing at a path; rejects with EEXIST where there is something other than a socket. */
+async function isFree(path: string): Promise<boolean> {
+  const found = await lstat(path).catch((error: NodeJS.ErrnoException) => {
+    if (error.code === 'ENOENT') return undefined;
+    throw error;
+  });
+  if (found === undefined) return true;
+  if (found.isSocket()) return false;
+  throw Object.assign(new Error(`${path} is not a socket`), { code: 'EEXIST', kind: kindOf(found) });
+}
+
+function kindOf(found: Stats): string {
+  if (found.isDirectory()) return 'a directory';
+  return found.isSymbolicLink() ? 'a symbolic link' : found.isFile() ? 'a file' : 'a device or pipe';
 }
 
 /** Rejects when any process listens there, whether it shares the port or not. */
@@ -150,6 +208,7 @@ export function describeListenSpec(spec: ListenSpec): string {
   return spec.kind === 'unix' ? spec.path : 'the socket that was passed';
 }
 
+/** Whether a process has the socket: only a refused connection says that none does. */
 function isAnswered(path: string): Promise<boolean> {
   return new Promise((resolve) => {
     const socket = createConnection(path);
@@ -157,6 +216,9 @@ function isAnswered(path: string): Promise<boolean> {
       socket.destroy();
       resolve(true);
     });
-    socket.once('error', () => resolve(false));
+    // EAGAIN: it has more callers than it accepts. EPROTOTYPE, EACCES: it is of another kind, or of another user.
+    socket.once('error', ({ code }: NodeJS.ErrnoException) =>
+      resolve(code !== 'ECONNREFUSED' && code !== 'ENOENT'),
+    );
   });
 }

@@ -1,5 +1,5 @@
 import { createServer } from 'node:net';
-import type { Server } from 'node:net';
+import type { Server, Socket } from 'node:net';
 import type { FastifyInstance } from 'fastify';
 import { withDeadline } from '../../base/deadline.ts';
 import { descriptorOf } from './bound-socket.ts';
@@ -56,6 +56,13 @@ export class OwnListener implements PublicListener {
   async stopAccepting(): Promise<void> {
     this.#ownsFiles = false;
     this.close();
+  }
+
+  /** Serves a connection that another process has accepted, as if it had come in here. Takes it over. */
+  serve(connection: Socket): void {
+    connection.allowHalfOpen = true;
+    connection.setNoDelay(true);
+    this.#app.server.emit('connection', connection);
   }
 
   close(): void {

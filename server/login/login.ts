@@ -1,12 +1,15 @@
-import type { FastifyInstance } from 'fastify';
+import type { FastifyInstance, FastifyRequest } from 'fastify';
 import { ownAudience } from '../auth/gateway-key.ts';
 import type { Revocations } from '../auth/revocations.ts';
 import type { Config } from '../config/config.ts';
+import { readRequestTarget } from '../http/request-path.ts';
 import type { Counter } from '../policy/counter.ts';
 import type { Store } from '../store/store.ts';
 import { accessRoutes } from './pages/access-routes.ts';
 import type { AccessParts } from './pages/access-routes.ts';
 import { AuthorizationServer } from './authorization-server/authorization-server.ts';
+import { RateLimit } from './authorization-server/rate-limit.ts';
+import { isInteractionId, oauthRoutes } from './authorization-server/routes.ts';
 import { FormTokens, readForms } from './pages/forms.ts';
 import { Identities } from './upstream/identities.ts';
 import { logoutRoutes } from './pages/logout-routes.ts';
@@ -44,6 +47,9 @@ export interface Login {
   close(): void;
 }
 
+/** For one network in a minute: more than the people behind one address need, less than fills a disk. */
+const maxRequests = 120;
+
 /** A key lives for weeks; its successor can be an hour late. */
 const refreshMs = 3_600_000;
 
@@ -55,7 +61,8 @@ export async function openLogin(parts: LoginParts): Promise<Login> {
   const identities = new Identities(store, () => config().signIn.accounts);
   const providers = providersOf(publicUrl, config);
   const revalidator = new Revalidator({ store, identities, signIns, providers, onError });
-  const common = { ...parts, publicUrl, signIns, identities, revalidator };
+  const rate = new RateLimit(maxRequests, { ...(parts.counter && { shared: parts.counter }) });
+  const common = { ...parts, publicUrl, signIns, identities, revalidator, rate };
   const server = await AuthorizationServer.open({
     ...common,
     times: signIn,
@@ -72,10 +79,19 @@ export async function openLogin(parts: LoginParts): Promise<Login> {
         // The authorization server reads the bodies itself.
         oauth.removeAllContentTypeParsers();
         oauth.addContentTypeParser('*', (_request, _payload, done) => done(null));
-        oauth.all('/oauth/*', async (request, reply) => {
-          reply.hijack();
-          await server.answer(request.raw, reply.raw);
-        });
+        for (const route of oauthRoutes(signIn.deviceFlow)) {
+          oauth.route({
+            method: route.method,
+            url: `/oauth${route.path}`,
+            async handler(request: FastifyRequest<{ Params: { uid?: string } }>, reply) {
+              const { uid } = request.params;
+              if (uid !== undefined && !isInteractionId(uid)) return reply.callNotFound();
+              const { query } = readRequestTarget(request.raw.url!);
+              reply.hijack();
+              return server.answer(request.raw, reply.raw, { route, uid, query });
+            },
+          });
+        }
       });
       app.register(async (pages) => {
         readForms(pages);

@@ -2,6 +2,8 @@
 export interface Counter {
   /** Counts one more and returns how many there are then. */
   add(name: string): number;
+  /** How many there are. */
+  count(name: string): number;
   /** Takes back as many as this counter has counted before. Never throws. */
   remove(name: string, many?: number): void;
 }
@@ -23,6 +25,7 @@ export function ownCounter(): Counter {
       counts.set(name, count);
       return count;
     },
+    count: (name) => counts.get(name) ?? 0,
     remove(name, many = 1) {
       const left = counts.get(name)! - many;
       if (left === 0) counts.delete(name);

@@ -19,3 +19,13 @@ export function reachablePatterns(
     : patterns;
   return [...new Map(narrowed.map((pattern) => [formatPattern(pattern), pattern])).values()];
 }
+
+/** The first of some patterns of which a principal can reach no part; undefined: each has one that it can reach. */
+export function firstUnreachable(
+  rules: readonly RuleConfig[],
+  principal: Principal,
+  patterns: readonly TargetPattern[],
+): TargetPattern | undefined {
+  const reachable = reachablePatterns(rules, principal);
+  return patterns.find((pattern) => !reachable.some((each) => intersectPatterns(each, pattern)));
+}

@@ -1,5 +1,4 @@
-import { createHmac, randomBytes } from 'node:crypto';
-import { equalInConstantTime } from '../../base/constant-time.ts';
+import { randomBytes } from 'node:crypto';
 import { TunnelError } from '../../protocol/errors.ts';
 import type { TunnelErrorCode } from '../../protocol/errors.ts';
 import type { RelayOpened } from '../../protocol/relay-frame.ts';
@@ -10,6 +9,7 @@ import type { Carrier, CarrierEnd } from '../../stream/carrier.ts';
 import { TunnelEnded } from '../../stream/tunnel-ended.ts';
 import type { Principal } from '../auth/authenticator.ts';
 import type { ResumeOffer } from '../session/offer.ts';
+import { isProven, macKey } from './resume-proof.ts';
 import { tunnelNotFound } from './tunnel-locator.ts';
 import type { TunnelOwner } from './tunnel-locator.ts';
 import type { Session, Sessions } from '../session/sessions.ts';
@@ -20,6 +20,8 @@ export interface ResumableTunnelsOptions {
   readonly instance: string;
   /** How long a tunnel without a connection is kept, in milliseconds. */
   readonly keepMs: number;
+  /** The same for one whose target has closed; a minute at most by default. */
+  readonly endedKeepMs?: number;
   readonly windowBytes: number;
   /** The maximum of all tunnels together of bytes kept for replay. */
   readonly totalBytes: number;
@@ -30,6 +32,12 @@ export interface ResumableTunnelsOptions {
 /** Asked all at once, they would all reconnect at once: 250 a second leave the process that accepts them time for others. */
 const reconnectBatchSize = 25;
 const reconnectBatchIntervalMs = 100;
+
+/**
+ * A tunnel whose target has closed has nothing more to come: its client has this long to fetch what was last sent. Without the
+ * end in its window it has all the time of the others.
+ */
+const defaultEndedKeepMs = 60_000;
 
 /** The reason for the end of a tunnel is remembered for its owner, of this many tunnels. */
 const maxTombstones = 10_000;
@@ -88,6 +96,7 @@ export class ResumableTunnels {
     });
     this.#tunnels.set(sid, tunnel);
     tunnel.stream.on('error', (error) => (tunnel.error = error));
+    tunnel.stream.once('endWritten', () => this.#endWritten(tunnel));
     tunnel.stream.once('close', () => this.#remove(tunnel));
     carrier.send({
       kind: 'opened',
@@ -150,11 +159,17 @@ export class ResumableTunnels {
     tunnel.session?.detached(end.how);
   }
 
+  #endWritten(tunnel: ResumableTunnel): void {
+    tunnel.isEnding = true;
+    if (this.#detached.has(tunnel)) this.#expireLater(tunnel);
+  }
+
   #expireLater(tunnel: ResumableTunnel): void {
-    const { keepMs } = this.#options;
+    const { keepMs, endedKeepMs = defaultEndedKeepMs } = this.#options;
+    clearTimeout(tunnel.expiry);
     tunnel.expiry = setTimeout(
       () => tunnel.stream.destroy(new TunnelError('TUNNEL_LOST', 'its client did not resume it')),
-      keepMs,
+      tunnel.isEnding ? Math.min(keepMs, endedKeepMs) : keepMs,
     );
     tunnel.expiry.unref();
   }
@@ -197,6 +212,8 @@ class ResumableTunnel {
   readonly sid: string;
   readonly stream: RelayStream;
   expiry: NodeJS.Timeout | undefined;
+  /** Whether the target has closed, and everything of it waits to be fetched. */
+  isEnding = false;
   error: Error | undefined;
   readonly #secret: Buffer | undefined;
   readonly #session: () => Session | undefined;
@@ -269,20 +286,4 @@ function isSame(one: TunnelOwner, other: TunnelOwner): boolean {
 function tombstoneReason(error: Error): { readonly code: TunnelErrorCode; readonly message: string } {
   if (error instanceof TunnelEnded) return { code: error.code, message: error.message };
   return { code: 'TUNNEL_GONE', message: tunnelNotFound().message };
-}
-
-/** The text of the secret is the key, so that clients need not decode it. */
-function macKey(secret: string): Buffer {
-  return Buffer.from(secret, 'latin1');
-}
-
-/** docs/entry/relay.md, "Coming back". */
-function isProven(
-  secret: Buffer,
-  { sid, received, proof }: Required<Pick<ResumeOffer, 'sid' | 'received' | 'proof'>>,
-): boolean {
-  const expected = createHmac('sha256', secret)
-    .update(`postern-rejoin\n${sid}\n${proof.count}\n${received}`)
-    .digest();
-  return equalInConstantTime(Buffer.from(proof.mac, 'base64url'), expected);
 }

@@ -30,6 +30,8 @@ export interface PendingRequest {
 /** A request for a new tunnel, neither accepted nor refused. */
 export interface Offer extends PendingRequest {
   readonly kind: 'open';
+  /** Called when the request is allowed, before the target is dialled, for an entry that tells its client so. */
+  allowed?(): void;
   /**
    * Switches protocols and resolves to the tunnel's byte stream, which the caller then owns.
    * Destroying the stream with an error aborts the tunnel at the client; ending it is an EOF.

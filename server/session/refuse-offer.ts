@@ -1,8 +1,9 @@
 import type { EndReason } from '../../protocol/end-reason.ts';
 import { TunnelError, toTunnelError } from '../../protocol/errors.ts';
 import type { Challenge } from '../auth/authenticator.ts';
-import { InvalidTokenError } from '../auth/jwt/claims.ts';
 import type { MinimumDelay } from '../auth/minimum-delay.ts';
+import { revokedError } from '../auth/token-refusal.ts';
+import { endForClient } from './end-words.ts';
 import type { PendingRequest } from './offer.ts';
 import type { Session } from './sessions.ts';
 
@@ -23,17 +24,11 @@ export async function refuseOffer(
 ): Promise<void> {
   if (offer.signal.aborted) return session.end('CLIENT_GONE');
   const refusal = session.signal.aborted
-    ? endedBeforeAnswer(session.signal.reason as EndReason)
+    ? endedBeforeAnswer(session.signal.reason as EndReason, session.why)
     : toTunnelError(error);
   if (needsMinimumDelay(refusal)) await minimumDelay.over;
   offer.reject(refusal, challenge);
   session.end(refusal.code, { reason: reasonOf(refusal) });
-}
-
-/** The refusal of a principal that is revoked; to the caller it is the same as that of any token that is not accepted. */
-export function revokedError(): TunnelError {
-  const cause = new InvalidTokenError('revoked');
-  return new TunnelError('TOKEN_INVALID', 'the token was not accepted; sign in again', { cause });
 }
 
 /** The message of an error with that of its cause, for the log and the audit. */
@@ -48,9 +43,11 @@ function needsMinimumDelay({ code, facts }: TunnelError): boolean {
 }
 
 /** The refusal of an offer whose session the gateway has ended before the answer. */
-function endedBeforeAnswer(reason: EndReason): TunnelError {
+function endedBeforeAnswer(reason: EndReason, why: string | undefined): TunnelError {
   if (reason === 'REVOKED') return revokedError();
-  if (reason === 'KILLED') return new TunnelError('TUNNEL_KILLED', 'the operator has ended this session');
+  if (reason === 'KILLED') return new TunnelError('TUNNEL_KILLED', endForClient(reason, why).message);
+  if (reason === 'POLICY')
+    return new TunnelError('TARGET_DENIED', 'you are not allowed to reach this target');
   return drainingError();
 }
 

@@ -43,6 +43,8 @@ export interface SessionRecord {
 export interface SessionObserver {
   /** Resolves when the record is safe; a rejection refuses the tunnel. Called before the first byte can pass. */
   opening?(record: SessionRecord): Promise<void>;
+  /** A target was reached, or could not be. */
+  dialled?(record: SessionRecord, dial: DialResult): void;
   opened?(record: SessionRecord): void;
   /** A resumable tunnel has lost its connection and waits to be resumed. */
   detached?(record: SessionRecord, how: CarrierEnd['how']): void;
@@ -50,6 +52,12 @@ export interface SessionObserver {
   resumed?(record: SessionRecord, resume: Resume): void;
   /** Called once for every offer, refused ones too. */
   ended(record: SessionRecord): void;
+}
+
+/** How a dial ended, and after how many milliseconds. `code`: `OK`, or why it failed. */
+export interface DialResult {
+  readonly code: 'OK' | TunnelErrorCode | 'CLIENT_GONE' | EndReason;
+  readonly dialMs: number;
 }
 
 /** How a resumable tunnel was resumed. */
@@ -70,14 +78,25 @@ export interface Resume {
 /** The part of an offer that its record begins with. */
 export type SessionOrigin = Pick<PendingRequest, 'id' | 'entry' | 'requested' | 'remoteAddress'>;
 
+/** Counts a tunnel with a connection, and without one. */
+export interface ConnectionCount {
+  detach(): void;
+  attach(remoteAddress: string): void;
+}
+
 /** One offer, from its arrival to its end. */
 export interface Session {
   readonly record: SessionRecord;
   /** Aborted by expiry, revocation, kill and stop; the reason is an `EndReason`. */
   readonly signal: AbortSignal;
+  /** Why it was aborted, for the log and the audit. */
+  readonly why: string | undefined;
+  /** Its tunnel counts among the detached ones while it has no connection. */
+  countedBy(count: ConnectionCount): void;
   identified(principal: Principal): void;
   granted(grant: Grant): void;
   dialled(address: Target, dialMs: number): void;
+  notDialled(code: Exclude<DialResult['code'], 'OK'>, dialMs: number): void;
   /** Rejects with `AUDIT_UNAVAILABLE` when the opening cannot be recorded. */
   opening(): Promise<void>;
   opened(): void;
@@ -151,6 +170,7 @@ class LiveSession implements Session {
   readonly #remove: (id: string) => void;
   readonly #abort = new AbortController();
   #why: string | undefined;
+  #count: ConnectionCount | undefined;
 
   constructor(offer: SessionOrigin, observers: readonly SessionObserver[], remove: (id: string) => void) {
     this.#observers = observers;
@@ -171,10 +191,18 @@ class LiveSession implements Session {
     return this.#abort.signal;
   }
 
+  get why(): string | undefined {
+    return this.#why;
+  }
+
   abort(reason: EndReason, why?: string): void {
     if (this.#abort.signal.aborted) return;
     this.#why = why;
     this.#abort.abort(reason);
+  }
+
+  countedBy(count: ConnectionCount): void {
+    this.#count = count;
   }
 
   identified(principal: Principal): void {
@@ -188,6 +216,11 @@ class LiveSession implements Session {
   dialled(dialled: Target, dialMs: number): void {
     this.record.dialled = dialled;
     this.record.dialMs = dialMs;
+    for (const observer of this.#observers) observer.dialled?.(this.record, { code: 'OK', dialMs });
+  }
+
+  notDialled(code: Exclude<DialResult['code'], 'OK'>, dialMs: number): void {
+    for (const observer of this.#observers) observer.dialled?.(this.record, { code, dialMs });
   }
 
   async opening(): Promise<void> {
@@ -201,6 +234,7 @@ class LiveSession implements Session {
 
   detached(how: CarrierEnd['how']): void {
     this.record.detachedAt = Date.now();
+    this.#count?.detach();
     for (const observer of this.#observers) observer.detached?.(this.record, how);
   }
 
@@ -211,6 +245,7 @@ class LiveSession implements Session {
     this.record.detachedAt = undefined;
     this.record.resumes++;
     this.record.remoteAddress = what.remoteAddress;
+    this.#count?.attach(what.remoteAddress);
     for (const observer of this.#observers) observer.resumed?.(this.record, { ...what, wasDetached, awayMs });
   }
 

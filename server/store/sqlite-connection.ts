@@ -9,7 +9,8 @@ const busyMs = 20;
 /** The least time between two looks at the files, and between two attempts to open a file that cannot be used. */
 const lookMs = 200;
 const reopenMs = 1000;
-const layout = 1;
+/** The layout of the file; a higher one is of a later version. */
+export const layout = 1;
 
 export interface ConnectionOptions {
   /** Called when the files have changed under the open database, with a sentence for the log. */

@@ -11,6 +11,8 @@ const locations: Readonly<Record<Exclude<TableName, `oidc.${string}`>, Location>
   accounts: { name: 'accounts', prefix: '' },
   revocations: { name: 'revocations', prefix: '' },
   tickets: { name: 'tickets', prefix: '' },
+  gatewayKey: { name: 'gatewayKey', prefix: '' },
+  instances: { name: 'instances', prefix: '' },
   signingKeys: { name: 'signingKeys', prefix: 'oauth:' },
   issuerKeys: { name: 'issuerKeys', prefix: '' },
   loginAttempts: { name: 'signInAttempts', prefix: '' },

@@ -7,6 +7,8 @@ export type TableName =
   | 'tickets'
   | 'signingKeys'
   | 'issuerKeys'
+  | 'gatewayKey'
+  | 'instances'
   | 'loginAttempts'
   | 'deviceCodeAttempts'
   | 'signIn'

@@ -2,6 +2,7 @@ import { hostname } from 'node:os';
 import pino from 'pino';
 import type { Logger } from 'pino';
 import { isTunnelErrorCode, tunnelErrors } from '../../protocol/errors.ts';
+import { maskPlainSecrets, maskSecrets } from '../../protocol/secret-forms.ts';
 import { formatTarget } from '../../protocol/target.ts';
 import type { SessionObserver } from '../session/sessions.ts';
 
@@ -24,6 +25,8 @@ export function standardLog(level: string, worker?: number): Logger {
   return pino(
     {
       level,
+      // Whatever a line is about: no secret leaves the process in it.
+      hooks: { streamWrite: maskPlainSecrets },
       ...(worker !== undefined && { base: { pid: process.pid, hostname: hostname(), worker } }),
       redact: [
         // The bytes of a request that cannot be parsed.
@@ -95,13 +98,21 @@ export function logObserver(log: Log): SessionObserver {
   };
 }
 
+/** `text` without its last word, which stood before an `@`. */
+function withoutUser(text: string): string {
+  let end = text.length;
+  while (end > 0 && !/[/\s"]/.test(text[end - 1]!)) end--;
+  return text.slice(0, end);
+}
+
 /**
- * Untrusted text for the log and the audit: its first 300 characters, without what stands before an `@` and without
- * anything in the form of a token. Tokens do end up in URLs, however often people are told that they must not.
+ * Untrusted text for the log and the audit: at most 300 characters, without what stands before an `@` and without anything
+ * in the form of a secret. Tokens do end up in URLs, however often people are told that they must not.
  */
 export function redact(text: string): string {
-  return text
-    .slice(0, maxRedactedCharacters)
-    .replaceAll(/eyJ[\w-]{8,}[\w.-]*/g, '[token]')
-    .replaceAll(/[^/@\s"]*@/g, '[secret]@');
+  return maskSecrets(text)
+    .split('@')
+    .map((part, at, { length }) => (at === length - 1 ? part : `${withoutUser(part)}[secret]`))
+    .join('@')
+    .slice(0, maxRedactedCharacters);
 }

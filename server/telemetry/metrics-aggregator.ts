@@ -48,10 +48,21 @@ export class MetricsAggregator {
     if (dead.length === 0) return;
     for (const { instance } of dead) this.#latest.delete(instance);
     const counted = dead.map(({ figures }) =>
-      figures.filter((each) => isOfGateway(each) && isCount(each.type)),
+      withLostTunnels(figures).filter((each) => isOfGateway(each) && isCount(each.type)),
     );
     this.#ended = await merge([...(this.#ended ? [this.#ended] : []), ...counted]).getMetricsAsJSON();
   }
+}
+
+/** The tunnels that a process had open when it died are over too, so that those opened less those closed are the open ones. */
+function withLostTunnels(figures: MetricsSnapshot): MetricsSnapshot {
+  const active = figures.find(({ name }) => name === 'postern_tunnels_active');
+  const lost = (active?.values ?? []).flatMap(({ labels, value }) =>
+    value > 0 ? [{ labels: { ...labels, cause: 'PROCESS_LOST' }, value }] : [],
+  );
+  return figures.map((each) =>
+    each.name === 'postern_tunnels_closed_total' ? { ...each, values: [...each.values, ...lost] } : each,
+  );
 }
 
 /** Of another process without a label only what all processes add up to. */

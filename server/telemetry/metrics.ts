@@ -1,5 +1,6 @@
 import { Counter, Gauge, Histogram, Registry, collectDefaultMetrics } from '@prometheus-io/client';
 import { isTunnelErrorCode } from '../../protocol/errors.ts';
+import type { TunnelErrorCode } from '../../protocol/errors.ts';
 import type { CarrierEnd } from '../../stream/carrier.ts';
 import type { SessionObserver } from '../session/sessions.ts';
 import { version } from '../runtime/version.ts';
@@ -27,6 +28,11 @@ export class Metrics implements SessionObserver {
     'Requests for a tunnel that were refused, by code (docs/errors.md)',
     ['entry', 'code'],
   );
+  readonly #abandoned = this.#counter(
+    'offers_abandoned_total',
+    'Requests for a tunnel whose client left, or whose process ended, before they were answered',
+    ['entry'],
+  );
   readonly #closed = this.#counter('tunnels_closed_total', 'Tunnels that are over, by cause', [
     'entry',
     'cause',
@@ -38,8 +44,9 @@ export class Metrics implements SessionObserver {
   );
   readonly #dialSeconds = this.#histogram(
     'dial_duration_seconds',
-    'Time to resolve and reach a target',
+    'Time to resolve and reach a target, or to fail to, by code (docs/errors.md)',
     [0.001, 0.005, 0.02, 0.1, 0.5, 2, 10],
+    ['code'],
   );
   readonly #tunnelSeconds = this.#histogram('tunnel_duration_seconds', 'How long tunnels were open', [
     1,
@@ -70,24 +77,39 @@ export class Metrics implements SessionObserver {
     'replayed_bytes_total',
     'Bytes that were sent to clients once more',
   );
+  readonly #unreadable = this.#counter(
+    'requests_unreadable_total',
+    'Requests that were refused by the HTTP parser, by code (docs/errors.md)',
+    ['code'],
+  );
   readonly #auditFailures = this.#counter('audit_failures_total', 'Times the audit log began to fail');
   readonly #auditLost = this.#counter('audit_records_lost_total', 'Audit records that could not be kept');
 
+  readonly #info = new Gauge({
+    name: 'postern_build_info',
+    help: 'Always 1; the labels say what runs. generation is that of the process that answers for the gateway: it rises by 1 with each upgrade',
+    labelNames: ['version', 'node', 'generation'],
+    aggregator: 'first',
+    registers: [this.#registry],
+  });
+
   constructor() {
-    const info = new Gauge({
-      name: 'postern_build_info',
-      help: 'Always 1; the labels say what runs',
-      labelNames: ['version', 'node'],
-      aggregator: 'first',
-      registers: [this.#registry],
-    });
-    info.set({ version, node: process.version }, 1);
+    this.#info.set({ version, node: process.version }, 1);
   }
 
-  readonly opened: NonNullable<SessionObserver['opened']> = ({ entry, dialMs }) => {
+  /** For the process that answers for the gateway. */
+  setGeneration(generation: number): void {
+    this.#info.reset();
+    this.#info.set({ version, node: process.version, generation: String(generation) }, 1);
+  }
+
+  readonly dialled: NonNullable<SessionObserver['dialled']> = (_record, { code, dialMs }) => {
+    this.#dialSeconds.observe({ code }, dialMs / 1000);
+  };
+
+  readonly opened: NonNullable<SessionObserver['opened']> = ({ entry }) => {
     this.#opened.inc({ entry });
     this.#active.inc({ entry });
-    if (dialMs !== undefined) this.#dialSeconds.observe(dialMs / 1000);
   };
 
   readonly detached: NonNullable<SessionObserver['detached']> = (_record, how) => {
@@ -106,14 +128,20 @@ export class Metrics implements SessionObserver {
     const { entry, end, openedAt, endedAt } = record;
     if (end === 'RESUMED') return;
     if (record.detachedAt !== undefined) this.#detached.dec();
-    if (isTunnelErrorCode(end)) return this.#refused.inc({ entry, code: end });
+    if (openedAt === undefined)
+      return isTunnelErrorCode(end)
+        ? this.#refused.inc({ entry, code: end })
+        : this.#abandoned.inc({ entry });
     this.#closed.inc({ entry, cause: end ?? 'CLOSED' });
-    if (openedAt === undefined) return;
     this.#active.dec({ entry });
     this.#bytes.inc({ direction: 'from_client' }, record.bytesFromClient);
     this.#bytes.inc({ direction: 'from_target' }, record.bytesFromTarget);
     this.#tunnelSeconds.observe((endedAt! - openedAt) / 1000);
   };
+
+  unreadable(code: TunnelErrorCode): void {
+    this.#unreadable.inc({ code });
+  }
 
   auditFailed(): void {
     this.#auditFailures.inc();
@@ -136,13 +164,21 @@ export class Metrics implements SessionObserver {
     return this.#registry.getMetricsAsJSON();
   }
 
-  /** Adds what a supervisor counts: the workers that are alive, and how often one had to be replaced. */
-  countWorkers(alive: () => number): { readonly replaced: () => void } {
+  /** Adds what a supervisor counts: the workers that are alive, those that do not answer, and how often one had to be replaced. */
+  countWorkers({ alive, silent }: { readonly alive: () => number; readonly silent: () => number }): {
+    readonly replaced: () => void;
+  } {
     const workers: Gauge = new Gauge({
       name: 'postern_workers',
       help: 'Processes that carry tunnels',
       registers: [this.#registry],
       collect: (): void => workers.set(alive()),
+    });
+    const silentWorkers: Gauge = new Gauge({
+      name: 'postern_workers_silent',
+      help: 'Workers that have not answered for 10 seconds: others take their callers, and their figures are those of their last answer',
+      registers: [this.#registry],
+      collect: (): void => silentWorkers.set(silent()),
     });
     const replaced = this.#counter(
       'workers_replaced_total',
@@ -173,10 +209,16 @@ export class Metrics implements SessionObserver {
     });
   }
 
-  #histogram(name: string, help: string, buckets: readonly number[]): Histogram {
+  #histogram<Label extends string>(
+    name: string,
+    help: string,
+    buckets: readonly number[],
+    labelNames: readonly Label[] = [],
+  ): Histogram<Label> {
     return new Histogram({
       name: `postern_${name}`,
       help,
+      labelNames: [...labelNames],
       buckets: [...buckets],
       registers: [this.#registry],
     });

@@ -2,18 +2,19 @@ import type { FastifyInstance, FastifyRequest } from 'fastify';
 import { z } from 'zod';
 import { TunnelError } from '../../protocol/errors.ts';
 import type { Authenticator, Principal } from '../auth/authenticator.ts';
-import { InvalidTokenError } from '../auth/jwt/claims.ts';
 import { startMinimumDelay } from '../auth/minimum-delay.ts';
 import type { Revocations } from '../auth/revocations.ts';
 import { ticketLimits } from '../auth/tickets.ts';
 import type { MadeTicket, Tickets } from '../auth/tickets.ts';
+import { refuseRevoked } from '../auth/token-refusal.ts';
 import type { RuleConfig } from '../config/config.ts';
 import { readProvenCredentials } from '../entry/credentials.ts';
 import { connectionPeer } from '../http/client-address.ts';
+import type { RemoteAddress } from '../http/client-address.ts';
 import { toSessionView } from '../admin/control.ts';
 import type { PeerControl } from '../admin/control.ts';
 import { formatPattern, parsePattern } from '../../protocol/target-pattern.ts';
-import { reachablePatterns } from '../policy/reach.ts';
+import { firstUnreachable, reachablePatterns } from '../policy/reach.ts';
 import type { Sessions } from '../session/sessions.ts';
 
 /** The parts of the gateway that the API uses. */
@@ -26,6 +27,7 @@ export interface ApiParts {
   /** The other processes of the gateway, where there can be any. */
   readonly peers?: Pick<PeerControl, 'sessions'> | undefined;
   readonly tickets: Pick<Tickets, 'issue'>;
+  readonly remoteAddress: RemoteAddress;
   /** Called for each ticket that is made. */
   readonly onTicket: (made: MadeTicket) => void;
 }
@@ -37,6 +39,10 @@ export interface OwnSession {
   readonly entry: string;
   readonly client: string;
   readonly since: string;
+  /** `detached`: it waits for its client, and has no connection. */
+  readonly state: 'open' | 'detached';
+  /** Since when it is detached. */
+  readonly detachedSince?: string;
 }
 
 /** `GET api/access`: the caller's identity, and the hosts that they can reach. */
@@ -76,7 +82,10 @@ const ticketRequest = z.strictObject({
 export function apiRoutes(app: FastifyInstance, parts: ApiParts): void {
   app.get('/api/access', async (request, reply) => {
     const principal = await authenticate(request, parts);
-    const access: AccessView = { ...(await accessOf(principal, parts)), client: request.ip };
+    const access: AccessView = {
+      ...(await accessOf(principal, parts)),
+      client: parts.remoteAddress(request.raw),
+    };
     return reply.headers(headers).send(access);
   });
   app.post('/api/tickets', async (request, reply) => {
@@ -88,15 +97,26 @@ export function apiRoutes(app: FastifyInstance, parts: ApiParts): void {
         `not a valid ticket request: ${describeIssue(requested.error)}`,
       );
     const { targets, ttlSeconds, uses } = requested.data;
+    checkReachable(targets ?? [], principal, parts.rules());
     const { ticket, expiresAt } = await parts.tickets.issue(principal, {
       targets,
       ttlMs: ttlSeconds * 1000,
       uses,
     });
-    parts.onTicket({ principal, client: request.ip, targets, uses, expiresAt });
+    parts.onTicket({ principal, client: parts.remoteAddress(request.raw), targets, uses, expiresAt });
     const issued: IssuedTicket = { ticket, expiresAt: expiresAt.toISOString() };
     return reply.code(201).headers(headers).send(issued);
   });
+}
+
+/** Throws `TARGET_DENIED`: a ticket for a host that its holder cannot reach would be refused only when it is used. */
+function checkReachable(
+  targets: readonly string[],
+  principal: Principal,
+  rules: readonly RuleConfig[],
+): void {
+  const denied = firstUnreachable(rules, principal, targets.map(parsePattern));
+  if (denied) throw new TunnelError('TARGET_DENIED', `you may not reach ${formatPattern(denied)}`);
 }
 
 const headers = { 'Cache-Control': 'no-store', 'X-Content-Type-Options': 'nosniff' } as const;
@@ -111,9 +131,8 @@ export async function authenticate(
     const principal = await parts
       .authenticator()
       .authenticate(readProvenCredentials(request.raw), { peer: connectionPeer(request.raw.socket) });
-    if (!parts.revocations.isRevoked(principal)) return principal;
-    const cause = new InvalidTokenError('revoked');
-    throw new TunnelError('TOKEN_INVALID', 'the token was not accepted; sign in again', { cause });
+    refuseRevoked(principal, parts.revocations);
+    return principal;
   } catch (error) {
     await cover.over;
     throw error;
@@ -144,10 +163,12 @@ export async function ownSessions(
   peers?: Pick<PeerControl, 'sessions'>,
 ): Promise<readonly OwnSession[]> {
   const all = [...[...sessions.records()].map(toSessionView), ...((await peers?.sessions()) ?? [])];
-  return all.flatMap(({ id, state, entry, client, target, since, ...owner }) => {
-    if (owner.issuer !== issuer || owner.subject !== subject || target === undefined || state !== 'open')
+  return all.flatMap(({ id, state, entry, client, target, since, detachedSince, ...owner }) => {
+    if (owner.issuer !== issuer || owner.subject !== subject || target === undefined || state === 'opening')
       return [];
-    return [{ id, target, entry, client, since: new Date(since).toISOString() }];
+    const waiting =
+      detachedSince === undefined ? {} : { detachedSince: new Date(detachedSince).toISOString() };
+    return [{ id, target, entry, client, since: new Date(since).toISOString(), state, ...waiting }];
   });
 }
 

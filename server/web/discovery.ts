@@ -1,5 +1,5 @@
 import type { Config } from '../config/config.ts';
-import { signInIssuer } from '../config/issuer-urls.ts';
+import { signInClientId, signInIssuer } from '../config/issuer-urls.ts';
 import { version } from '../runtime/version.ts';
 
 /** The oldest client that this gateway still supports. */
@@ -27,7 +27,7 @@ export function discoveryDocument(config: Config): DiscoveryDocument {
     limits: { sessionSeconds: config.limits.sessionMs / 1000 },
     signIn: {
       issuer: signInIssuer(config.publicUrl),
-      clientId: 'postern',
+      clientId: signInClientId,
       deviceFlow: config.signIn.deviceFlow,
     },
     api: { access: 'api/access', tickets: 'api/tickets' },

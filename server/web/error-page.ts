@@ -1,3 +1,4 @@
+import type { TunnelError } from '../../protocol/errors.ts';
 import { html, renderPage } from './page.ts';
 
 /** An error for a person: a headline, and what to do. */
@@ -76,13 +77,39 @@ export function explainError(code: string): ErrorPageText {
   return (Object.hasOwn(explanations, code) ? explanations[code] : undefined) ?? fallback;
 }
 
-/** A page with an error, and links to go on from there. */
-export function errorPage({ title, advice }: ErrorPageText, publicUrl: URL): string {
+/** What a refusal of the gateway means to a person with a browser, by its status. */
+const refusals: Readonly<Record<number, ErrorPageText>> = {
+  400: {
+    title: 'The gateway cannot read this request',
+    advice: 'Check the address, or go to the start page.',
+  },
+  401: {
+    title: 'Sign in first',
+    advice: 'This address is for programs that have signed in. Open “Your access”.',
+  },
+  404: explanations['not_found']!,
+  426: {
+    title: 'This address is for SSH',
+    advice: 'It carries SSH connections and has no page. The start page says how to connect.',
+  },
+  500: explanations['server_error']!,
+};
+
+/** The text for a refusal; for one without a text of its own, what the refusal itself says. */
+export function explainRefusal({ message, facts: { status } }: TunnelError): ErrorPageText {
+  return (
+    refusals[status || 500] ?? { title: 'The gateway refused this request', advice: `It says: ${message}.` }
+  );
+}
+
+/** A page with an error, and links to go on from there. `requestId` is in the log and the audit too. */
+export function errorPage({ title, advice }: ErrorPageText, publicUrl: URL, requestId?: string): string {
   return renderPage({
     title: `${title} – ${publicUrl.hostname}`,
     narrow: true,
     body: html`<h1>${title}</h1>
       <p>${advice}</p>
+      ${requestId !== undefined && html`<p class="soft">Request <code>${requestId}</code></p>`}
       <p>
         <a href="${publicUrl.href}">Start page</a> ·
         <a href="${new URL('access', publicUrl).href}">Your access</a>

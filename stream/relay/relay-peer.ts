@@ -2,13 +2,21 @@ import { endReasons, reasonOfCloseCode } from '../../protocol/end-reason.ts';
 import { relayCloseCodes } from '../../protocol/relay-frame.ts';
 import type { Carrier, CarrierEnd } from '../carrier.ts';
 import { connectionReset } from '../close.ts';
-import { TunnelEnded, tunnelEnded } from '../tunnel-ended.ts';
+import { TunnelEnded, endText, receivedEnd } from '../tunnel-ended.ts';
 
 /** The close code of `postern.relay.v1` for a tunnel that was aborted and must not be resumed. */
 export const abortedCloseCode = 4410;
 
 /** The code and the reason of the Close frame. */
 export type CloseReason = readonly [code: number, reason: string];
+
+export interface RelayPeerOptions {
+  /** Whether the peer has windows, EOF and pings (`postern.relay.v1`), or none of them (relay v4). */
+  readonly isV4: boolean;
+  readonly windowBytes: number;
+  /** Whether the peer is a gateway, which says why it ends a tunnel. Default: no. */
+  readonly hearsReasons?: boolean;
+}
 
 /** What the peer's protocol can express: `postern.relay.v1` all of it, relay v4 (docs/entry/relay.md) little. */
 export interface RelayPeer {
@@ -22,6 +30,8 @@ export interface RelayPeer {
   readonly answersPings: boolean;
   /** Whether it sends what was not acknowledged again on the next carrier; some peers of relay v4 never do. */
   readonly resends: boolean;
+  /** Whether it is a gateway, whose close codes say why it ends a tunnel. The same codes from a client are an abort. */
+  readonly givesReasons: boolean;
   /** How it is told of an abort. */
   readonly abortReason: CloseReason;
   /** Holds the peer back where it has no window. */
@@ -29,7 +39,8 @@ export interface RelayPeer {
 }
 
 /** The traits of a peer; `windowBytes` is the configured window, or what relay v4 has for one. */
-export function relayPeer({ isV4, windowBytes }: { isV4: boolean; windowBytes: number }): RelayPeer {
+export function relayPeer(options: RelayPeerOptions): RelayPeer {
+  const { isV4, windowBytes, hearsReasons: givesReasons = false } = options;
   if (!isV4)
     return {
       windowBytes,
@@ -37,6 +48,7 @@ export function relayPeer({ isV4, windowBytes }: { isV4: boolean; windowBytes: n
       hasEof: true,
       answersPings: true,
       resends: true,
+      givesReasons,
       abortReason: [abortedCloseCode, 'ABORTED'],
     };
   return {
@@ -45,6 +57,7 @@ export function relayPeer({ isV4, windowBytes }: { isV4: boolean; windowBytes: n
     hasEof: false,
     answersPings: false,
     resends: false,
+    givesReasons,
     abortReason: [relayCloseCodes.TARGET_LOST, ''],
     throttle: new CarrierThrottle(windowBytes),
   };
@@ -55,7 +68,7 @@ export function closeReasonFor(
   error: Error | null,
   { isOrderly, peer }: { readonly isOrderly: boolean; readonly peer: RelayPeer },
 ): CloseReason {
-  if (error instanceof TunnelEnded) return [endReasons[error.reason].closeCode, error.reason];
+  if (error instanceof TunnelEnded) return [endReasons[error.reason].closeCode, endText(error)];
   return isOrderly ? [1000, ''] : peer.abortReason;
 }
 
@@ -65,7 +78,7 @@ export function outcomeOf(end: CarrierEnd, peer: RelayPeer): Error | 'peerClosed
   if (end.how !== 'closed') return 'detached';
   if (!peer.hasEof) return 'peerClosed';
   const reason = reasonOfCloseCode(end.code);
-  if (reason) return tunnelEnded(reason);
+  if (reason) return peer.givesReasons ? receivedEnd(reason, end.reason) : connectionReset();
   return isFinal(end.code) ? connectionReset() : 'detached';
 }
 

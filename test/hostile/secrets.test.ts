@@ -1,6 +1,7 @@
 // SECURITY: canary secrets, shown in every way a caller can show one, must turn up nowhere: no log, no audit, no metric,
 // no process list, no file, no answer.
 import assert from 'node:assert/strict';
+import { randomBytes } from 'node:crypto';
 import { existsSync, readFileSync, readdirSync, statSync, writeFileSync } from 'node:fs';
 import { get } from 'node:http';
 import { join } from 'node:path';
@@ -87,9 +88,22 @@ const showings: Readonly<Record<string, (secret: string) => string>> = {
   'an address it claims': (secret) => upgrade(path, `X-Forwarded-For: ${secret}\r\n`),
 };
 
+/** Secrets that are no JWTs; each showing gets one of its own. */
+const otherSecrets: Readonly<Record<string, () => string>> = {
+  'a ticket': () => `pt_${randomBytes(32).toString('base64url')}`,
+  'a ticket in lower case': () => `pt_${randomBytes(32).toString('base64url').toLowerCase()}`,
+  'a refresh token, or a code': () => randomBytes(32).toString('base64url'),
+  'a code that a person types': () =>
+    [...randomBytes(8)]
+      .map((byte) => 'BCDFGHJKLMNPQRSTVWXZ'[byte % 20])
+      .join('')
+      .replace(/^.{4}/, '$&-'),
+};
+
 /** What of a secret must not be seen: any part of it, and its bytes as a log may show a buffer. */
 function traces(secret: string): readonly string[] {
-  const signature = secret.split('.')[2]!;
+  const signature = secret.split('.')[2];
+  if (signature === undefined) return [secret, secret.slice(0, 40), secret.toLowerCase().slice(0, 40)];
   return [
     secret,
     signature.slice(0, 40),
@@ -150,6 +164,25 @@ describe('a secret', needs('nginx', 'openssl', 'dist/postern.cjs'), () => {
       if (show(secret).startsWith('CONNECT')) continue;
       answers.push(await throughNginx(show(secret)));
     }
+    for (const [kind, make] of Object.entries(otherSecrets)) {
+      for (const [what, show] of Object.entries(showings)) {
+        const secret = make();
+        shown.set(`${kind}: ${what}`, secret);
+        answers.push(await exchange(gateway.port, show(secret)));
+      }
+      // Where a target belongs, and where the client names what it was given. It sends names in lower case, and a typed code
+      // in lower case is a name like any other.
+      if (kind === 'a code that a person types') continue;
+      const secret = make();
+      shown.set(`${kind}: a target that the client is given`, secret);
+      for (const more of [{}, { HTTPS_PROXY: `http://user:${secret}@127.0.0.1:9` }]) {
+        const { stdout, stderr } = await run(clientCommand('connect', `${secret}.example`, '22'), {
+          env: { ...clientEnvironment(), POSTERN_TOKEN: canary('other'), ...more },
+          input: '',
+        });
+        answers.push(stdout.toString(), stderr.toString());
+      }
+    }
     for (const [what, token] of [
       ['a bad token of the client', canary('client-bad')],
       ['a good token of the client', (await makeToken('client-good')).toString().trim()],
@@ -162,12 +195,7 @@ describe('a secret', needs('nginx', 'openssl', 'dist/postern.cjs'), () => {
         for (const via of ['relay', 'websocket', 'connect-tcp', 'connect', 'http']) {
           const { stdout, stderr } = await run(clientCommand('connect', '--via', via, 'box', '22'), {
             env: {
-              POSTERN_GATEWAY: `https://localhost:${frontPort}/ssh/`,
-              POSTERN_CA_FILE: authorityFile,
-              HOME: scratch.path('home'),
-              XDG_STATE_HOME: scratch.path('home', 'state'),
-              XDG_CONFIG_HOME: scratch.path('home', 'config'),
-              XDG_CACHE_HOME: scratch.path('home', 'cache'),
+              ...clientEnvironment(),
               ...how,
             },
             input: '',
@@ -177,6 +205,17 @@ describe('a secret', needs('nginx', 'openssl', 'dist/postern.cjs'), () => {
       }
     }
   });
+
+  function clientEnvironment(): Readonly<Record<string, string>> {
+    return {
+      POSTERN_GATEWAY: `https://localhost:${frontPort}/ssh/`,
+      POSTERN_CA_FILE: authorityFile,
+      HOME: scratch.path('home'),
+      XDG_STATE_HOME: scratch.path('home', 'state'),
+      XDG_CONFIG_HOME: scratch.path('home', 'config'),
+      XDG_CACHE_HOME: scratch.path('home', 'cache'),
+    };
+  }
 
   function throughNginx(request: string): Promise<string> {
     return new Promise((resolve) => {

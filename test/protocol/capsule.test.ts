@@ -97,6 +97,24 @@ describe('connect-tcp capsules', () => {
     assert.throws(() => decode(Buffer.concat([encodeVarint(codes.data), Buffer.alloc(8, 0xff)])), RangeError);
   });
 
+  it('skip a type of any size, however it is split', () => {
+    for (const type of ['ffffffffffffffff', 'e020000000000000', 'dfffffffffffffff', 'c000000000000000']) {
+      const bytes = Buffer.concat([
+        Buffer.from(`${type}00`, 'hex'),
+        Buffer.from(`${type}03616263`, 'hex'),
+        capsule(codes.data, 'hi'),
+        capsule(codes.finalData, ''),
+      ]);
+      assert.deepEqual(decode(bytes), { bytes: 'hi', ended: true });
+      for (let at = 1; at < bytes.length; at++)
+        assert.deepEqual(decode(bytes.subarray(0, at), bytes.subarray(at)), { bytes: 'hi', ended: true });
+    }
+  });
+
+  it('refuse an absurd length of an unknown type too', () => {
+    assert.throws(() => decode(Buffer.alloc(16, 0xff)), RangeError);
+  });
+
   it('any bytes, split anyhow, give events or a RangeError, and the same for every split', () => {
     const runs = Number(process.env.POSTERN_FUZZ_RUNS ?? 2000);
     const part = fc.oneof(

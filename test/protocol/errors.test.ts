@@ -5,7 +5,7 @@ import { TunnelError, isTunnelErrorCode, toTunnelError, tunnelErrors } from '../
 describe('tunnel errors', () => {
   for (const [code, facts] of Object.entries(tunnelErrors)) {
     it(`${code} has an exit code that is documented, and a status that fits`, () => {
-      assert.ok([1, 2, 69, 75, 77, 78].includes(facts.exit));
+      assert.ok([1, 2, 69, 74, 75, 77, 78].includes(facts.exit));
       assert.ok(facts.status === 0 || (facts.status >= 400 && facts.status < 600));
       if (facts.exit === 75) assert.equal(facts.retry, true);
       if ('hint' in facts) assert.match(facts.hint, /^postern [a-z-]/);

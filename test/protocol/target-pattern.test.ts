@@ -71,7 +71,7 @@ describe('parsePattern()', () => {
     '[fd00::]/8',
     '::1',
     '*.-a',
-    '*.a-',
+    '*.-a',
   ];
   for (const text of refused) {
     it(`refuses ${quote(text)}`, () => {

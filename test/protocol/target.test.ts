@@ -23,6 +23,15 @@ describe('parseTarget()', () => {
     ['db-1.dev.example:22', 'db-1.dev.example', 22],
     ['xn--bcher-kva.example', 'xn--bcher-kva.example', 22],
     ['1password.example', '1password.example', 22],
+    ['my_box', 'my_box', 22],
+    ['MY_Box:2222', 'my_box', 2222],
+    ['_box', '_box', 22],
+    ['box_', 'box_', 22],
+    ['_', '_', 22],
+    ['box-', 'box-', 22],
+    ['a_b.c_d.dev_1', 'a_b.c_d.dev_1', 22],
+    ['10_0', '10_0', 22],
+    ['0x7f_', '0x7f_', 22],
     ['127.0.0.1', '127.0.0.1', 22],
     ['0.0.0.0:22', '0.0.0.0', 22],
     ['[::1]', '::1', 22],
@@ -87,9 +96,14 @@ describe('parseTarget()', () => {
     'a..b',
     '-oProxyCommand=x',
     '-box',
-    'box-',
-    'a_b',
     'a.-b.c',
+    '_box.1',
+    'my_box.',
+    '-_box',
+    'my_box_.0x7f',
+    'my\uFF3Fbox',
+    `pt_${'Ab1'.repeat(15)}`,
+    `PT_${'x'.repeat(43)}`,
     'a'.repeat(64),
     `${'a.'.repeat(127)}aa`,
     '*',
@@ -212,7 +226,7 @@ function checkCanonical(text: string): void {
     return;
   }
   assert.deepEqual(parseTarget(formatTarget(target)), target);
-  assert.match(target.host, /^[a-z0-9.:-]{1,253}$/);
+  assert.match(target.host, /^[a-z0-9_.:-]{1,253}$/);
   assert.ok(Number.isInteger(target.port) && target.port > 0 && target.port < 65536);
   // Either the platform sees an address too, in the same spelling, or the name cannot be read as a number by anything.
   assert.equal(isIP(target.host) > 0, isAddress(target.host), target.host);

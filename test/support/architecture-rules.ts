@@ -168,9 +168,13 @@ export const internalsHaveOneRoom: Rule = (files) =>
 const homes: readonly (readonly [found: RegExp, home: string])[] = [
   [/addEventListener\(\s*'abort'/, 'base/deadline.ts'],
   [/\btimingSafeEqual\b/, 'base/constant-time.ts'],
+  // Its error names the option that was meant.
+  [/\bparseArgs\b[^;]*from 'node:util'/, 'base/parse-args.ts'],
+  // It never returns below a directory such as /proc.
+  [/\bmkdir(?:Sync)?\([^;]*\brecursive\b/, 'client/os/files.ts'],
 ];
 
-/** Rule 7: one deadline helper, nothing else listens to signals; one comparison in constant time. */
+/** Rule 7: one deadline helper, nothing else listens to signals; one comparison in constant time; one reader of options; one way to make directories. */
 export const helpersHaveOneHome: Rule = (files) =>
   files.flatMap(({ file, code }) =>
     homes

@@ -58,5 +58,21 @@ async function readText({ answer: { response } }: JsonResponse): Promise<string>
   } finally {
     response.destroy();
   }
-  return Buffer.concat(chunks).toString();
+  const charset = /;\s*charset\s*=\s*"?([^\s";]+)/i.exec(response.headers['content-type'] ?? '')?.[1];
+  return decodePac(Buffer.concat(chunks), charset);
+}
+
+/** Decodes a PAC file by its byte order mark, else by `charset`, else as UTF-8 where it is that and as windows-1252 where not. */
+export function decodePac(bytes: Uint8Array, charset?: string): string {
+  const mark = bytes.subarray(0, 2);
+  if (mark[0] === 0xfe && mark[1] === 0xff) return new TextDecoder('utf-16be').decode(bytes);
+  if (mark[0] === 0xff && mark[1] === 0xfe) return new TextDecoder('utf-16le').decode(bytes);
+  for (const encoding of ['utf-8', charset ?? 'windows-1252']) {
+    try {
+      return new TextDecoder(encoding, { fatal: true }).decode(bytes);
+    } catch {
+      // Not in this encoding, or one that is not known.
+    }
+  }
+  return Buffer.from(bytes).toString('latin1');
 }

@@ -11,7 +11,6 @@ export interface ProxyChallenge {
 const schemeName = /([A-Za-z][A-Za-z0-9-]*)(?=[ \t,]|$)(?![ \t]*=)/y;
 const bareToken = /[ \t]+([A-Za-z0-9._~+/-]+=*)(?=[ \t]*(?:,|$))/y;
 const param = /[ \t]*([A-Za-z0-9!#$%&'*+.^_`|~-]+)[ \t]*=[ \t]*(?:"((?:[^"\\]|\\.)*)"|([^\s",]+))/y;
-const junk = /(?:"(?:[^"\\]|\\.)*"?|[^,"])*/y;
 const separators = /[ \t,]*/y;
 const maxChallenges = 32;
 
@@ -40,7 +39,7 @@ function parseLine(line: string): ProxyChallenge[] {
     }
     const named = take(param);
     if (!named) {
-      take(junk);
+      at = afterJunk(line, at);
       continue;
     }
     const [, name, quoted, plain] = named;
@@ -48,6 +47,18 @@ function parseLine(line: string): ProxyChallenge[] {
     if (last && !last.params.has(name!.toLowerCase())) last.params.set(name!.toLowerCase(), value);
   }
   return found;
+}
+
+/** Where the next comma outside of quotes stands, or the end. */
+function afterJunk(line: string, start: number): number {
+  let isQuoted = false;
+  for (let at = start; at < line.length; at++) {
+    const character = line[at];
+    if (character === ',' && !isQuoted) return at;
+    if (character === '"') isQuoted = !isQuoted;
+    if (character === '\\' && isQuoted) at++;
+  }
+  return line.length;
 }
 
 /** Names of the schemes for people, each once, as they are usually written. */

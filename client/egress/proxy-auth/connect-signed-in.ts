@@ -1,5 +1,5 @@
 import type { Socket } from 'node:net';
-import type { HttpResponse } from '../../http/exchange.ts';
+import type { ConnectResponse } from '../proxy/connect-response.ts';
 import { ClientError } from '../../errors/failure.ts';
 import type { Target } from '../../../protocol/target.ts';
 import { parseChallenges } from './challenge.ts';
@@ -26,15 +26,15 @@ export interface ProxyConnector {
   readonly signal: AbortSignal;
   open(): Promise<Socket>;
   /** Sends the CONNECT request; the socket is destroyed when it throws. */
-  requestTunnel(socket: Socket, authorization: string | undefined): Promise<HttpResponse>;
+  requestTunnel(socket: Socket, authorization: string | undefined): Promise<ConnectResponse>;
   /** The error for a response that is neither a success nor a 407. */
-  refusal(answer: HttpResponse): ClientError;
+  refusal(answer: ConnectResponse): ClientError;
 }
 
 /** A connection, and the 407 response received on it. */
 export interface ChallengedResponse {
   readonly socket: Socket;
-  readonly answer: HttpResponse;
+  readonly answer: ConnectResponse;
 }
 
 /**
@@ -46,18 +46,21 @@ export async function connectSignedIn(
   sources: ProxyCredentialSources,
   { memory, first }: { readonly memory: ProxyMemory; readonly first?: ChallengedResponse },
 ): Promise<Socket> {
-  const isReusable = first !== undefined && (await drain(first.answer.response, first.socket));
+  const isReusable = first !== undefined && (await drain(first.answer, first.socket));
   if (!isReusable) first?.socket.destroy();
   const release = await memory.signIns.acquire(line.signal).catch((cause: unknown) => {
     first?.socket.destroy();
     throw new ClientError('GATEWAY_TIMEOUT', `other sign-ins to ${line.name} take too long`, { cause });
   });
   try {
-    let known = first && { offers: offersOf(first.answer), socket: isReusable ? first.socket : undefined };
+    let known = first && {
+      offers: offersOf(first.answer, sources),
+      socket: isReusable ? first.socket : undefined,
+    };
     for (;;) {
       const signIn = signInOf(line, sources, memory);
       try {
-        const socket = await negotiate(line, signIn, known);
+        const socket = await negotiate(line, sources, { signIn, known });
         printStoringHint(memory);
         return socket;
       } catch (error) {
@@ -78,8 +81,8 @@ interface Known {
 
 async function negotiate(
   line: ProxyConnector,
-  signIn: Negotiation,
-  known: Known | undefined,
+  sources: ProxyCredentialSources,
+  { signIn, known }: { readonly signIn: Negotiation; readonly known: Known | undefined },
 ): Promise<Socket> {
   let next = known === undefined ? await signIn.preemptive() : undefined;
   let now = known;
@@ -116,9 +119,9 @@ async function negotiate(
       socket.destroy();
       throw signIn.tooManyChallenges();
     }
-    const isReusable = await drain(answer.response, socket);
+    const isReusable = await drain(answer, socket);
     if (!isReusable) socket.destroy();
-    now = { offers: offersOf(answer), socket: isReusable ? socket : undefined };
+    now = { offers: offersOf(answer, sources), socket: isReusable ? socket : undefined };
   }
 }
 
@@ -134,9 +137,11 @@ async function replyTo(
   }
 }
 
-function offersOf({ response }: HttpResponse): readonly ProxyChallenge[] {
-  const { 'proxy-authenticate': ofProxy, 'www-authenticate': ofServer } = response.headersDistinct;
-  return parseChallenges(ofProxy ?? ofServer ?? []);
+/** A refusal without an offer, where name and password are known, is taken for one of Basic, as curl does. */
+function offersOf(answer: ConnectResponse, { given }: ProxyCredentialSources): readonly ProxyChallenge[] {
+  const [ofProxy, ofServer] = [answer.values('proxy-authenticate'), answer.values('www-authenticate')];
+  const offers = parseChallenges(ofProxy.length > 0 ? ofProxy : ofServer);
+  return offers.length > 0 || given === undefined ? offers : [{ scheme: 'basic', params: new Map() }];
 }
 
 /** Whether the connection is still usable: while a person types a password, a proxy can time out. */

@@ -1,5 +1,5 @@
-import type { IncomingMessage } from 'node:http';
 import type { Socket } from 'node:net';
+import type { ConnectResponse } from '../proxy/connect-response.ts';
 import { ChunkedEnd } from './chunked-end.ts';
 
 /** Error pages can contain images; beyond this size a new connection is cheaper. */
@@ -10,7 +10,7 @@ const drainMs = 3000;
  * Reads the body of a refusal off the connection. Resolves to whether the connection can be used for another request:
  * not when either end announces its end, when the body has no end, is too large, slow or malformed, or is followed by data.
  */
-export function drain(response: IncomingMessage, socket: Socket): Promise<boolean> {
+export function drain(response: ConnectResponse, socket: Socket): Promise<boolean> {
   const end = endOfBody(response);
   if (end === undefined) return Promise.resolve(false);
   return new Promise((resolve) => {
@@ -42,19 +42,23 @@ export function drain(response: IncomingMessage, socket: Socket): Promise<boolea
 type FindEnd = (chunk: Buffer) => number | undefined;
 
 /** A function that finds the end of the body in its chunks, or undefined when the connection ends with this response. */
-function endOfBody({ headers, httpVersion }: IncomingMessage): FindEnd | undefined {
-  const connectionOptions =
-    `${headers.connection ?? ''},${String(headers['proxy-connection'] ?? '')}`.toLowerCase();
-  const words = connectionOptions.split(',').map((word) => word.trim());
-  const stays = httpVersion === '1.1' || words.includes('keep-alive');
+function endOfBody(response: ConnectResponse): FindEnd | undefined {
+  const options = [...response.values('connection'), ...response.values('proxy-connection')];
+  const words = options.flatMap((value) => value.toLowerCase().split(',')).map((word) => word.trim());
+  const stays = response.minorVersion > 0 || words.includes('keep-alive');
   if (words.includes('close') || !stays) return undefined;
-  if (headers['transfer-encoding'] !== undefined) {
-    if (headers['transfer-encoding'].trim().toLowerCase() !== 'chunked') return undefined;
+  const encodings = response.values('transfer-encoding');
+  const lengths = new Set(response.values('content-length'));
+  // Two statements about one body: where it ends is anyone's guess.
+  if (encodings.length + lengths.size !== 1) return undefined;
+  if (encodings.length > 0) {
+    if (encodings[0]!.toLowerCase() !== 'chunked') return undefined;
     const chunked = new ChunkedEnd();
     return (chunk) => chunked.push(chunk);
   }
-  if (!/^\d{1,9}$/.test(headers['content-length'] ?? '')) return undefined;
-  let left = Number(headers['content-length']);
+  const [length = ''] = lengths;
+  if (!/^\d{1,9}$/.test(length)) return undefined;
+  let left = Number(length);
   return (chunk) => {
     if (chunk.length >= left) return left;
     left -= chunk.length;

@@ -47,7 +47,7 @@ function macos({ proxy, tls, user }: KeychainQuery): KeychainReader {
     name: 'the keychain',
     argv: ['/usr/bin/security', 'find-internet-password', ...where, ...account, '-g'],
     parse(output) {
-      const account = quotedValue(/^\s*"acct"<blob>=(.*)$/m.exec(output)?.[1]);
+      const account = quotedValue(/^[ \t]*"acct"<blob>=(.*)$/m.exec(output)?.[1]);
       const password = quotedValue(/^password: (.*)$/m.exec(output)?.[1]);
       return account === undefined || password === undefined ? undefined : { user: account, password };
     },

@@ -1,13 +1,14 @@
-import type { IncomingMessage } from 'node:http';
 import type { Socket } from 'node:net';
+import { definedOnly } from '../../../base/defined-only.ts';
 import { Secret } from '../../../protocol/secret.ts';
 import { formatTarget } from '../../../protocol/target.ts';
 import type { Target } from '../../../protocol/target.ts';
-import { sendRequest } from '../../http/exchange.ts';
-import type { HttpResponse } from '../../http/exchange.ts';
+import { unavailability } from '../../http/refusal.ts';
 import { ClientError } from '../../errors/failure.ts';
 import { printable } from '../../os/terminal.ts';
 import type { Egress } from '../egress.ts';
+import { requestConnect } from './connect-response.ts';
+import type { ConnectResponse } from './connect-response.ts';
 import type { ProxySignIn } from '../proxy-auth/credentials.ts';
 import type { ChallengedResponse, ProxyConnector } from '../proxy-auth/connect-signed-in.ts';
 import type { ProxyCredentialSources } from '../proxy-auth/find-credentials.ts';
@@ -64,13 +65,18 @@ export function httpProxy(
     const socket = await line.open();
     const answer = await line.requestTunnel(socket, undefined);
     if (answer.status >= 200 && answer.status < 300) return socket;
-    if (answer.status === 407) {
+    if (isSignInRequired(answer, sources)) {
       requiringSignIn.add(name);
       return signedIn(line, sources, { socket, answer });
     }
     socket.destroy();
     throw line.refusal(answer);
   }
+}
+
+/** Some proxies say 401, as a server would; with a user name and password for this proxy, that is the same question. */
+function isSignInRequired({ status }: ConnectResponse, { given }: ProxyCredentialSources): boolean {
+  return status === 407 || (status === 401 && given !== undefined);
 }
 
 /** Loads the sign-in code only when a proxy requires it. */
@@ -100,17 +106,15 @@ async function requestTunnel(
   socket: Socket,
   authorization: string | undefined,
   options: { readonly authority: string; readonly name: string; readonly signal: AbortSignal },
-): Promise<HttpResponse> {
+): Promise<ConnectResponse> {
   const { authority, name, signal } = options;
-  const headers = {
-    Host: authority,
+  const fields = {
     // Old proxies close after a refusal, and a sign-in of several steps needs one connection.
     'Proxy-Connection': 'keep-alive',
-    ...(authorization === undefined ? {} : { 'Proxy-Authorization': authorization }),
+    'Proxy-Authorization': authorization,
   };
-  const question = { method: 'CONNECT', path: authority, headers, peer: name } as const;
-  return sendRequest(socket, question, signal).catch((error: unknown) => {
-    throw asProxyFailure(error);
+  return requestConnect(socket, { authority, fields, peer: name }, signal).catch((error: unknown) => {
+    throw asProxyFailure(error, authorization !== undefined);
   });
 }
 
@@ -131,22 +135,29 @@ async function reach(
 }
 
 function refusal(
-  { response, status }: HttpResponse,
+  response: ConnectResponse,
   { name, authority }: { readonly name: string; readonly authority: string },
 ): ClientError {
   return new ClientError(
     'PROXY_REFUSED',
-    `${name}${signature(response)} answered ${status} to CONNECT ${authority}`,
+    `${name}${signature(response)} answered ${response.status} to CONNECT ${authority}`,
+    unavailability({ headers: { 'retry-after': response.values('retry-after')[0] } }, response.status),
   );
 }
 
 /** Attributes a failure to the proxy: the gateway has not been reached yet. */
-function asProxyFailure(error: unknown): unknown {
+function asProxyFailure(error: unknown, isSignedIn: boolean): unknown {
   if (!(error instanceof ClientError) || error.code === 'GATEWAY_TIMEOUT') return error;
-  return new ClientError('PROXY_REFUSED', error.message, { cause: error });
+  const { interruption } = error;
+  // A proxy that closes after a wrong password must not be sent it until the account is locked.
+  const repeatable = isSignedIn && interruption ? { ...interruption, repeats: 1 } : interruption;
+  return new ClientError('PROXY_REFUSED', error.message, {
+    cause: error,
+    ...definedOnly({ interruption: repeatable }),
+  });
 }
 
-function signature({ headers }: IncomingMessage): string {
-  const by = headers.server ?? headers.via;
-  return by === undefined ? '' : ` (${printable(String(by)).slice(0, 100)})`;
+function signature(response: ConnectResponse): string {
+  const by = response.values('server')[0] ?? response.values('via')[0];
+  return by === undefined ? '' : ` (${printable(by).slice(0, 100)})`;
 }

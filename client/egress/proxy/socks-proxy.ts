@@ -24,6 +24,9 @@ import {
 } from './socks-messages.ts';
 import { openTcp } from '../tcp/tcp.ts';
 
+/** The replies that the gateway, or the network before it, cannot be reached (RFC 1928 §6, SOCKS 4: 91): it can be restarting. */
+const unreachable = new Set([1, 3, 4, 5, 6, 91]);
+
 /** How many addresses of a name are tried; each takes a connection to the proxy. */
 const maxAddresses = 4;
 
@@ -88,14 +91,23 @@ async function connectOnce(proxy: Proxy, target: Target, signal: AbortSignal): P
     socket.destroy();
     if (error instanceof ClientError) throw error;
     const what = error instanceof RangeError ? error.message : `the connection was closed (${reason(error)})`;
-    throw new ClientError('PROXY_REFUSED', `${name}: ${what}`, { cause: error });
+    const isLost = !(error instanceof RangeError);
+    throw new ClientError('PROXY_REFUSED', `${name}: ${what}`, {
+      cause: error,
+      ...(isLost && {
+        interruption: { how: 'lost', ...(proxy.password === undefined ? {} : { repeats: 1 }) } as const,
+      }),
+    });
   } finally {
     stopWaiting();
   }
 }
 
 function withSocksTimeout(socket: Socket, name: string, signal: AbortSignal): () => void {
-  const silent = (): void => void socket.destroy(new ClientError('PROXY_REFUSED', `${name} does not answer`));
+  const silent = (): void =>
+    void socket.destroy(
+      new ClientError('PROXY_REFUSED', `${name} does not answer`, { interruption: { how: 'silent' } }),
+    );
   const timer = setTimeout(silent, answerMs);
   const removeListener = onAbort(
     signal,
@@ -109,14 +121,17 @@ function withSocksTimeout(socket: Socket, name: string, signal: AbortSignal): ()
 
 async function requestConnection(socket: Socket, proxy: Proxy, target: Target): Promise<void> {
   const { scheme, user } = proxy;
-  const refused = (why: string): ClientError => {
+  const refused = (why: string, code: number): ClientError => {
     const message = `${hopName(proxy)} does not connect to ${formatTarget(target)}: ${why}`;
-    return new ClientError('PROXY_REFUSED', message);
+    return new ClientError('PROXY_REFUSED', message, {
+      ...(unreachable.has(code) && { interruption: { how: 'unavailable' } as const }),
+    });
   };
   if (scheme === 'socks4' || scheme === 'socks4a') {
     socket.write(request4(target, user ?? ''));
-    const why = refusal4(await readExactly(socket, reply4Bytes));
-    if (why !== undefined) throw refused(why);
+    const reply = await readExactly(socket, reply4Bytes);
+    const why = refusal4(reply);
+    if (why !== undefined) throw refused(why, reply[1]!);
     return;
   }
   await signIn(socket, proxy);
@@ -124,7 +139,7 @@ async function requestConnection(socket: Socket, proxy: Proxy, target: Target): 
   // Some proxies end after these two bytes when they refuse.
   const start = await readExactly(socket, 2);
   const why = refusal5(start);
-  if (why !== undefined) throw refused(why);
+  if (why !== undefined) throw refused(why, start[1]!);
   const head = Buffer.concat([start, await readExactly(socket, head5Bytes - start.length)]);
   // The address from which the proxy connects is not needed.
   await readExactly(socket, rest5(head));

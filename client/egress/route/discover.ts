@@ -1,12 +1,13 @@
 import type { Socket } from 'node:net';
 import { onAbort } from '../../../base/deadline.ts';
+import { definedOnly } from '../../../base/defined-only.ts';
 import { formatTarget } from '../../../protocol/target.ts';
 import type { Target } from '../../../protocol/target.ts';
 import { ClientError, toFailure } from '../../errors/failure.ts';
+import { writeStderr } from '../../errors/report.ts';
 import { networkId } from '../../os/network-id.ts';
 import { connectViaRoute, isRouteFailure } from './try-hops.ts';
 import { parseProxy, hopName } from '../proxy/proxy-url.ts';
-import type { Hop } from '../proxy/proxy-url.ts';
 import { isExceptedBySystem } from '../system/system-proxy.ts';
 import type { SystemProxy } from '../system/system-proxy.ts';
 import { readSystemProxy } from '../system/settings.ts';
@@ -32,6 +33,8 @@ export async function connectDiscovered(
   signal: AbortSignal,
 ): Promise<Socket> {
   const { route, isRemembered } = await routeFor(request, gateway, signal);
+  if (!isRemembered && route.warning !== undefined)
+    writeStderr(`postern: ${route.warning}; it is not used (${route.source})\n`);
   try {
     return await connectViaRoute(route, { request, gateway, signal });
   } catch (error) {
@@ -95,7 +98,7 @@ function namesOf({ hops }: Route): string {
 async function discover(request: RouteRequest, gateway: Target, signal: AbortSignal): Promise<Route> {
   const { pac, system } = request.proxy;
   if (pac !== undefined)
-    return byPac({ location: pac.location, source: pac.from }, request, { gateway, signal });
+    return (await byPac({ location: pac.location, source: pac.from }, request, { gateway, signal })).route;
   const systemProxy = system && (await readSystemProxy(system, signal));
   return systemProxy === undefined
     ? withoutSystemProxy(request)
@@ -113,7 +116,7 @@ async function bySystem(
   request: RouteRequest,
   context: DiscoveryContext,
 ): Promise<Route> {
-  let pacError: string | undefined;
+  let failure: Pick<Route, 'pacError' | 'warning'> = {};
   if (systemProxy.autoDetect) {
     const found = await byPac(
       { location: autoDetected, source: `WPAD (${systemProxy.source})` },
@@ -121,20 +124,20 @@ async function bySystem(
       context,
     );
     // Most networks have none, and detection is on by default on some systems.
-    if (found.pacError === undefined) return found;
+    if (found.isAvailable) return found.route;
   }
   if (systemProxy.pac !== undefined) {
     const found = await byPac({ location: systemProxy.pac, source: systemProxy.source }, request, context);
-    if (found.pacError === undefined) return found;
-    pacError = found.pacError;
+    if (found.isAvailable) return found.route;
+    const { pacError, warning } = found.route;
+    failure = definedOnly({ pacError, warning });
   }
   const { source, proxy } = systemProxy;
-  if (proxy === undefined)
-    return { ...withoutSystemProxy(request), ...(pacError === undefined ? {} : { pacError }) };
+  if (proxy === undefined) return { ...withoutSystemProxy(request), ...failure };
   if (isExceptedBySystem(systemProxy, context.gateway))
     return { source, why: 'its exceptions include the gateway', hops: ['direct'] };
   const hops = [parseProxy(proxy, `the proxy setting of ${source}`)];
-  return { source, why: 'it is set there', hops, ...(pacError === undefined ? {} : { pacError }) };
+  return { source, why: 'it is set there', hops, ...failure };
 }
 
 function withoutSystemProxy({ proxy }: RouteRequest): Route {
@@ -144,23 +147,31 @@ function withoutSystemProxy({ proxy }: RouteRequest): Route {
   return { source: 'HTTP_PROXY', why, hops: [parseProxy(hint, 'HTTP_PROXY'), 'direct'] };
 }
 
-/** The route by a PAC file. One that cannot be fetched or run is ignored: a direct route, with the error. */
+/**
+ * The route by a PAC file, and whether there is such a file that can be run. One that cannot be read or run is ignored: a
+ * direct route, with the error. Only a PAC file that is there and does not work is worth a warning: a laptop has the one of
+ * its company set at home too.
+ */
 async function byPac(
   { location, source }: { readonly location: string; readonly source: string },
   request: RouteRequest,
   { gateway, signal }: DiscoveryContext,
-): Promise<Route> {
-  const { evaluatePac } = await import('../pac/pac.ts');
-  const why = 'by its PAC file';
+): Promise<{ readonly route: Route; readonly isAvailable: boolean }> {
+  const { evaluatePac, readPac } = await import('../pac/pac.ts');
+  const unusable = { source, why: 'its PAC file cannot be used', hops: ['direct'] } as const;
+  let script: string;
   try {
-    const hops: readonly Hop[] = await evaluatePac(location, { gateway, trust: trustOf(request), signal });
-    return { source, why, hops };
+    script = await readPac(location, trustOf(request), signal);
   } catch (error) {
-    return {
-      source,
-      why: 'its PAC file cannot be used',
-      hops: ['direct'],
-      pacError: toFailure(error).message,
-    };
+    return { route: { ...unusable, pacError: toFailure(error).message }, isAvailable: false };
+  }
+  try {
+    const { hops, problem } = await evaluatePac(script, gateway, signal);
+    if (problem === undefined) return { route: { source, why: 'by its PAC file', hops }, isAvailable: true };
+    const why = 'its PAC file gives no answer; browsers connect directly then too';
+    return { route: { source, why, hops, pacError: problem, warning: problem }, isAvailable: true };
+  } catch (error) {
+    const { message } = toFailure(error);
+    return { route: { ...unusable, pacError: message, warning: message }, isAvailable: false };
   }
 }

@@ -33,4 +33,6 @@ export interface Route {
   readonly hops: readonly Hop[];
   /** Why a PAC file was not used. */
   readonly pacError?: string;
+  /** What is wrong with a PAC file that was read, to be said when the route is used for the first time. Not kept. */
+  readonly warning?: string;
 }

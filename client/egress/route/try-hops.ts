@@ -2,6 +2,7 @@ import type { Socket } from 'node:net';
 import type { TunnelErrorCode } from '../../../protocol/errors.ts';
 import type { Target } from '../../../protocol/target.ts';
 import { ClientError, toFailure } from '../../errors/failure.ts';
+import { interruptionOf } from '../../http/refusal.ts';
 import { hopName } from '../proxy/proxy-url.ts';
 import type { Hop } from '../proxy/proxy-url.ts';
 import { hopEgress } from './hop-egress.ts';
@@ -72,7 +73,13 @@ function combinedFailure(
 ): ClientError {
   const [first, ...others] = failures;
   const also = others.length === 0 ? '' : `; ${hops.slice(1).map(nameInText).join(', ')} failed too`;
-  const context = { cause: first, ...(first!.hint === undefined ? {} : { hint: first!.hint }) };
+  const { hint, interruption } = first!;
+  const isPassing = failures.every((failure) => interruptionOf(failure) !== undefined);
+  const context = {
+    cause: first,
+    ...(hint === undefined ? {} : { hint }),
+    ...(isPassing && interruption !== undefined && { interruption }),
+  };
   if (pacError !== undefined) {
     return new ClientError('PAC_FAILED', `${pacError}, and without it: ${first!.message}${also}`, context);
   }

@@ -1,6 +1,8 @@
 import type { RunCommand } from './run-command.ts';
 import type { SystemProxy } from './system-proxy.ts';
 
+const schema = 'org.gnome.system.proxy';
+
 /** Reads the proxy settings of GNOME and related desktops. */
 export async function readGnome(run: RunCommand, signal: AbortSignal): Promise<SystemProxy | undefined> {
   const text = await run(['gsettings', 'list-recursively', 'org.gnome.system.proxy'], signal);
@@ -10,14 +12,12 @@ export async function readGnome(run: RunCommand, signal: AbortSignal): Promise<S
 /** Parses the output of `gsettings list-recursively`; undefined when no proxy is set. */
 export function parseGsettings(text: string): SystemProxy | undefined {
   const values = new Map<string, string>();
-  for (const [, path, key, value] of text.matchAll(/^org\.gnome\.system\.proxy(\S*) (\S+) (.*?)\s*$/gm)) {
-    values.set(`${path}.${key}`.slice(path === '' ? 1 : 0), value!);
+  for (const line of text.split('\n')) {
+    if (!line.startsWith(schema)) continue;
+    const [path = '', key = '', ...value] = line.slice(schema.length).split(' ');
+    if (value.length > 0) values.set(path === '' ? key : `${path}.${key}`, value.join(' ').trimEnd());
   }
-  const strings = (key: string): string[] =>
-    // GVariant text: single quotes, or double ones where there is a single one inside.
-    [...(values.get(key) ?? '').matchAll(/'((?:[^'\\]|\\.)*)'|"((?:[^"\\]|\\.)*)"/g)].map(([, one, two]) =>
-      (one ?? two ?? '').replaceAll(/\\(.)/g, '$1'),
-    );
+  const strings = (key: string): string[] => quotedStrings(values.get(key) ?? '');
   const [mode] = strings('mode');
   const base = { source: 'GNOME', except: strings('ignore-hosts'), exceptSimple: false } as const;
   if (mode === 'auto') {
@@ -33,4 +33,23 @@ export function parseGsettings(text: string): SystemProxy | undefined {
   const proxy = https === undefined ? socks && `socks5h://${socks}` : `http://${https}`;
   if (mode !== 'manual' || proxy === undefined) return undefined;
   return { ...base, autoDetect: false, proxy };
+}
+
+/** The strings in GVariant text: in single quotes, or in double ones where there is a single one inside. */
+function quotedStrings(text: string): string[] {
+  const found: string[] = [];
+  let quote = '';
+  let current = '';
+  for (let at = 0; at < text.length; at++) {
+    const character = text[at]!;
+    if (quote === '') {
+      if (character === "'" || character === '"') quote = character;
+    } else if (character === quote) {
+      found.push(current);
+      [quote, current] = ['', ''];
+    } else {
+      current += character === '\\' ? (text[++at] ?? '') : character;
+    }
+  }
+  return found;
 }

@@ -11,9 +11,12 @@ export async function readMacos(run: RunCommand, signal: AbortSignal): Promise<S
 export function parseScutil(text: string): SystemProxy | undefined {
   const values = new Map<string, string>();
   const except: string[] = [];
-  for (const [, key, value] of text.matchAll(/^\s*(\w+) : (.*?)\s*$/gm)) {
-    if (/^\d+$/.test(key!)) except.push(value!);
-    else if (!value!.startsWith('<')) values.set(key!, value!);
+  for (const line of text.split('\n')) {
+    const [key = '', ...rest] = line.trim().split(' : ');
+    if (rest.length === 0 || !/^\w+$/.test(key)) continue;
+    const value = rest.join(' : ');
+    if (/^\d+$/.test(key)) except.push(value);
+    else if (!value.startsWith('<')) values.set(key, value);
   }
   const isOn = (key: string): boolean => values.get(key) === '1';
   const address = (kind: string): string | undefined => {

@@ -20,8 +20,12 @@ const autoDetectBit = 0x08;
 /** Parses the output of `reg query` for both keys; undefined when no proxy is on. */
 export function parseInternetSettings(user: string, connections: string): SystemProxy | undefined {
   const values = new Map<string, string>();
-  for (const [, name, value] of user.matchAll(/^ {4}(\S.*?) {4}REG_\w+ {4}(.*?)\s*$/gm)) {
-    values.set(name!.toLowerCase(), value!);
+  for (const line of user.split('\n')) {
+    if (!/^ {4}\S/.test(line)) continue;
+    const entry = line.slice(4);
+    const type = / {4}REG_\w+ {4}/.exec(entry);
+    if (type === null) continue;
+    values.set(entry.slice(0, type.index).toLowerCase(), entry.slice(type.index + type[0].length).trim());
   }
   const bytes = /DefaultConnectionSettings\s+REG_BINARY\s+([0-9a-f]+)/i.exec(connections)?.[1] ?? '';
   const autoDetect = (Number.parseInt(bytes.slice(16, 18) || '0', 16) & autoDetectBit) !== 0;
@@ -41,9 +45,7 @@ export function parseInternetSettings(user: string, connections: string): System
 
 /** Parses the output of `netsh winhttp show proxy` in any language: the first value is the proxy, the second its exceptions. */
 export function parseWinHttp(text: string): SystemProxy | undefined {
-  const [servers = '', except = ''] = [
-    ...text.matchAll(/^[ \t]+[^\s:][^:\r\n]*:[ \t]+(\S.*?)[ \t\r]*$/gm),
-  ].map(([, value]) => value!);
+  const [servers = '', except = ''] = text.split('\n').flatMap((line) => valueOf(line) ?? []);
   const proxy = proxyOf(servers);
   if (proxy === undefined) return undefined;
   return {
@@ -53,6 +55,14 @@ export function parseWinHttp(text: string): SystemProxy | undefined {
     except: /^\(.*\)$/.test(except) ? [] : listOf(except),
     exceptSimple: false,
   };
+}
+
+/** The value of an indented line `name: value`; undefined for another line, and without a value. */
+function valueOf(line: string): string | undefined {
+  const colon = line.indexOf(':');
+  const isIndented = /^[ \t]/.test(line) && line.slice(0, Math.max(colon, 0)).trim() !== '';
+  if (!isIndented || !/^[ \t]/.test(line.slice(colon + 1))) return undefined;
+  return line.slice(colon + 1).trim() || undefined;
 }
 
 /** Parses `p:3128`, or `http=p:80;https=p:3128;socks=q:1080`. */

@@ -4,6 +4,7 @@ import { onAbort } from '../../../base/deadline.ts';
 import type { TunnelErrorCode } from '../../../protocol/errors.ts';
 import type { Target } from '../../../protocol/target.ts';
 import { ClientError } from '../../errors/failure.ts';
+import type { Interruption } from '../../errors/failure.ts';
 import { cachedLookup } from './dns-cache.ts';
 
 export const connectMs = 10_000;
@@ -30,6 +31,15 @@ const words: Readonly<Record<string, string>> = {
   ETIMEDOUT: 'it does not answer',
 };
 
+/** What can be over in a moment: a server that restarts, a network that comes up. */
+const passing = new Set(Object.keys(words));
+/** A name that does not exist is mistyped, or of a company network whose VPN is about to come up. */
+const nameRepeats = 2;
+
+function interruptionBy(code: string): Interruption {
+  return code === 'ENOTFOUND' ? { how: 'lost', repeats: nameRepeats } : { how: 'lost' };
+}
+
 /** Opens a TCP connection, within 10 s. The caller owns the socket, which has an `error` listener already. */
 export function openTcp(peer: Peer, signal: AbortSignal): Promise<Socket> {
   return new Promise((resolve, reject) => {
@@ -44,8 +54,10 @@ export function openTcp(peer: Peer, signal: AbortSignal): Promise<Socket> {
       // By default Node.js tries the next address after 250 ms, less than a round trip by satellite.
       autoSelectFamilyAttemptTimeout: 1000,
     });
-    const onTimeout = (): void =>
-      void socket.destroy(new ClientError(peer.timeout, `${peer.name} does not answer`, hintOf(peer)));
+    const onTimeout = (): void => {
+      const context = { ...hintOf(peer), interruption: { how: 'lost' } } as const;
+      socket.destroy(new ClientError(peer.timeout, `${peer.name} does not answer`, context));
+    };
     const timer = setTimeout(onTimeout, connectMs);
     const removeListener = onAbort(signal, onTimeout);
     const stop = (): void => {
@@ -68,7 +80,11 @@ function unreachable(peer: Peer, cause: NodeJS.ErrnoException): ClientError {
   const code = cause.code ?? 'unknown error';
   const what = words[code];
   // A peer that refuses has been reached: another route would lead to the same port.
-  const context = code === 'ECONNREFUSED' ? { cause } : { cause, ...hintOf(peer) };
+  const context = {
+    cause,
+    ...(code === 'ECONNREFUSED' ? {} : hintOf(peer)),
+    ...(passing.has(code) && { interruption: interruptionBy(code) }),
+  };
   return new ClientError(
     code === 'ETIMEDOUT' ? peer.timeout : peer.unreachable,
     `cannot reach ${peer.name}: ${what === undefined ? code : `${what}, ${code}`}`,

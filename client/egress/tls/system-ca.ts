@@ -1,4 +1,5 @@
 import { getCACertificates } from 'node:tls';
+import { pemCertificates } from '../../../base/pem.ts';
 import { readSmall } from '../../os/files.ts';
 import { runCommand } from '../system/run-command.ts';
 import { isCertificate } from './tls.ts';
@@ -53,6 +54,6 @@ function inFile(path: string): readonly string[] {
 
 /** The certificates in a text, without those that cannot be parsed: one of them must not invalidate the rest. */
 export function certificatesIn(text: string): readonly string[] {
-  const all = text.match(/-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----/g) ?? [];
+  const all = pemCertificates(text);
   return [...new Set(all)].filter(isCertificate);
 }

@@ -3,16 +3,21 @@ import type { Socket } from 'node:net';
 import { connect, createSecureContext, getCACertificates, rootCertificates } from 'node:tls';
 import type { PeerCertificate, SecureContext, TLSSocket } from 'node:tls';
 import { onAbort } from '../../../base/deadline.ts';
+import { pemCertificates } from '../../../base/pem.ts';
 import { isAddress } from '../../../protocol/target.ts';
 import { ClientError } from '../../errors/failure.ts';
+import type { FailureContext } from '../../errors/failure.ts';
 import { readSmall, reason } from '../../os/files.ts';
-import { printable } from '../../os/terminal.ts';
 import type { Egress } from '../egress.ts';
+import { closedInHandshake, handshakeFailure, isNoTls, noTunnel, untrusted } from './handshake-failure.ts';
 import { findAuthority, rootFingerprint } from './last-ca.ts';
 import type { LastCaCache } from './last-ca.ts';
 
 /** The trusted authorities: `undefined` means those of Node.js. */
 export type Trust = readonly string[] | undefined;
+
+/** Longer than a handshake takes over a satellite; without an answer until then, another connection is tried. */
+const handshakeMs = 10_000;
 
 const maxCaFileBytes = 4 * 1024 * 1024;
 
@@ -33,7 +38,7 @@ function readCaFile(caFile: string | undefined): readonly string[] {
   } catch (cause) {
     throw new ClientError('CONFIG_INVALID', `cannot read the CA file ${caFile}: ${reason(cause)}`, { cause });
   }
-  const added = text.match(/-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----/g) ?? [];
+  const added = pemCertificates(text);
   if (added.length === 0 || !added.every(isCertificate)) {
     throw new ClientError('CONFIG_INVALID', `the CA file ${caFile} contains no PEM certificates`);
   }
@@ -156,9 +161,16 @@ export function secure(
       rejectUnauthorized: true,
       secureContext: contextFor(trust),
     });
-    const onAborted = (): void =>
-      void tls.destroy(new ClientError('GATEWAY_TIMEOUT', `${host} did not finish the handshake in time`));
-    const removeListener = onAbort(signal, onAborted);
+    const failWith = (context: FailureContext): void => {
+      const what = `${host} did not finish the handshake in time`;
+      tls.destroy(new ClientError('GATEWAY_TIMEOUT', what, context));
+    };
+    const timer = setTimeout(() => failWith({ interruption: { how: 'silent' } }), handshakeMs);
+    const stopWaiting = onAbort(signal, () => failWith({}));
+    const removeListener = (): void => {
+      clearTimeout(timer);
+      stopWaiting();
+    };
     // Before Node.js's own listener, which closes the connection when it does not trust the certificate.
     tls.prependListener('secure', () => (seen = tls.getPeerCertificate()));
     tls.once('secureConnect', () => {
@@ -175,7 +187,7 @@ export function secure(
     });
     tls.once('close', () => {
       removeListener();
-      reject(new ClientError('TLS_FAILED', `${host} closed the connection during the handshake`));
+      reject(closedInHandshake(host));
     });
   });
 }
@@ -206,78 +218,6 @@ function contextFor(trust: Trust): SecureContext {
 function isSame(before: Trust, trust: Trust): boolean {
   if (before === undefined || trust === undefined) return before === trust;
   return before.length === trust.length && before.every((pem, at) => pem === trust[at]);
-}
-
-const untrusted = new Set([
-  'DEPTH_ZERO_SELF_SIGNED_CERT',
-  'SELF_SIGNED_CERT_IN_CHAIN',
-  'UNABLE_TO_GET_ISSUER_CERT',
-  'UNABLE_TO_GET_ISSUER_CERT_LOCALLY',
-  'UNABLE_TO_VERIFY_LEAF_SIGNATURE',
-  'CERT_UNTRUSTED',
-]);
-
-function handshakeFailure(
-  cause: NodeJS.ErrnoException,
-  host: string,
-  seen: PeerCertificate | undefined,
-): ClientError {
-  const { code = '' } = cause;
-  const issuer = nameOf(seen?.issuer);
-  if (untrusted.has(code)) {
-    const by = issuer === undefined ? 'someone' : `"${issuer}"`;
-    return new ClientError(
-      'TLS_FAILED',
-      `the certificate of ${host} is issued by ${by}, trusted neither by Node.js nor by this system (${code}): an intermediary may be intercepting the connection`,
-      {
-        cause,
-        hint: 'postern setup --ca-file /path/to/company-ca.pem',
-      },
-    );
-  }
-  if (code === 'ERR_TLS_CERT_ALTNAME_INVALID') {
-    const by = issuer === undefined ? '' : `, issued by "${issuer}"`;
-    return new ClientError('TLS_FAILED', `${host} presented a certificate for other names${by}`, { cause });
-  }
-  if (code === 'CERT_HAS_EXPIRED') {
-    return new ClientError(
-      'TLS_FAILED',
-      `the certificate of ${host} has expired, or the clock here is wrong`,
-      {
-        cause,
-      },
-    );
-  }
-  if (isNoTls(cause)) {
-    return new ClientError('TLS_FAILED', `${host} does not speak TLS on this port`, { cause });
-  }
-  if (code === 'ECONNRESET' || code === 'EPIPE') {
-    return new ClientError('TLS_FAILED', `${host} closed the connection during the handshake`, { cause });
-  }
-  return new ClientError(
-    'TLS_FAILED',
-    `the handshake with ${host} failed: ${code || printable(cause.message)}`,
-    {
-      cause,
-    },
-  );
-}
-
-function isNoTls({ code }: NodeJS.ErrnoException): boolean {
-  return code === 'ERR_SSL_WRONG_VERSION_NUMBER' || code === 'ERR_SSL_PACKET_LENGTH_TOO_LONG';
-}
-
-/** The error for a proxy that answers itself. */
-function noTunnel(proxy: string, cause: Error): ClientError {
-  const what = 'reported an open tunnel, but then sent something other than TLS, perhaps a page of its own';
-  return new ClientError('PROXY_REFUSED', `${proxy} ${what}`, { cause });
-}
-
-function nameOf(name: PeerCertificate['issuer'] | undefined): string | undefined {
-  const text: unknown = name?.O ?? name?.CN;
-  // An attribute that occurs twice is a list.
-  const first: unknown = Array.isArray(text) ? text[0] : text;
-  return typeof first === 'string' ? printable(first).slice(0, 100) : undefined;
 }
 
 /** Whether this text is a valid certificate. */

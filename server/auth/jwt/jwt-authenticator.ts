@@ -1,6 +1,7 @@
 import { TunnelError } from '../../../protocol/errors.ts';
 import type { SignatureAlgorithm } from '../../config/config.ts';
 import { unrecognized } from '../authenticator-chain.ts';
+import { tokenRefusal } from '../token-refusal.ts';
 import type { Authenticator, Challenge, Principal, Proof } from '../authenticator.ts';
 import { proofAlgorithms } from '../dpop/dpop.ts';
 import type { ProofChecker } from '../dpop/dpop.ts';
@@ -108,10 +109,6 @@ export function jwtAuthenticator(
 /** Whether the gateway could not complete its checks; as far as they went, nothing was wrong with the token. */
 function isGatewayError(error: unknown): boolean {
   return error instanceof TunnelError && error.facts.side === 'gateway';
-}
-
-function tokenRefusal(cause: unknown): TunnelError {
-  return new TunnelError('TOKEN_INVALID', 'the token was not accepted; sign in again', { cause });
 }
 
 function selectIssuer(payload: JsonObject, issuers: ReadonlyMap<string, TrustedIssuer>): TrustedIssuer {

@@ -1,4 +1,4 @@
-import { errors, jwtVerify } from 'jose';
+import { compactVerify, errors, jwtVerify } from 'jose';
 import type { CryptoKey, JWTVerifyOptions } from 'jose';
 import type { SignatureAlgorithm } from '../../config/config.ts';
 import { InvalidTokenError } from './claims.ts';
@@ -33,14 +33,39 @@ export async function verifyJwt(
   requirements: JwtRequirements,
 ): Promise<JsonObject> {
   const options = verifyOptions(requirements);
+  return byFirstKey(
+    keys,
+    requirements.algorithm,
+    async (key) => (await jwtVerify(token, key, options)).payload,
+  );
+}
+
+/**
+ * Verifies the signature of a token in compact form, and nothing else: for tokens whose claims follow other rules. `keys`
+ * are candidates. Rejects with `InvalidTokenError`.
+ */
+export async function verifySignature(
+  token: string,
+  keys: readonly CryptoKey[],
+  algorithm: SignatureAlgorithm,
+): Promise<void> {
+  await byFirstKey(keys, algorithm, (key) => compactVerify(token, key, { algorithms: [algorithm] }));
+}
+
+/** What `verify` resolves to with the first key that it accepts. Rejects with `InvalidTokenError`. */
+async function byFirstKey<T>(
+  keys: readonly CryptoKey[],
+  algorithm: SignatureAlgorithm,
+  verify: (key: CryptoKey) => Promise<T>,
+): Promise<T> {
   let refusal = new InvalidTokenError('kid: no such key');
   for (const key of keys) {
     try {
-      return (await jwtVerify(token, key, options)).payload;
+      return await verify(key);
     } catch (error) {
       if (error instanceof errors.JWTClaimValidationFailed || error instanceof errors.JWTExpired)
         throw claimRefusal(error);
-      refusal = keyRefusal(error, requirements.algorithm);
+      refusal = keyRefusal(error, algorithm);
     }
   }
   throw refusal;

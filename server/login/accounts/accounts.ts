@@ -2,7 +2,7 @@ import { z } from 'zod';
 import { definedOnly } from '../../../base/defined-only.ts';
 import { Semaphore } from '../../../base/semaphore.ts';
 import type { Store, Table } from '../../store/store.ts';
-import { forgetFailures, beginAttempt } from './login-throttle.ts';
+import { beginAttempt, forgetFailures, takeBackAttempt } from './login-throttle.ts';
 import { matchingStep } from './totp.ts';
 import { dummyHash, hashPassword, isPassword, passwordHash } from './password.ts';
 
@@ -49,9 +49,14 @@ export interface SignInAttempt {
   readonly now?: () => number;
 }
 
-/** A refusal is always the same, whether the account, the password or the code was wrong or the account is disabled. */
+/**
+ * A refusal is always the same, whether the account, the password or the code was wrong or the account is disabled. `busy`:
+ * too many passwords are being checked; nothing was found out about this one, and it does not count.
+ */
 export type SignInResult =
-  ({ readonly kind: 'ok' } & AccountIdentity) | { readonly kind: 'refused'; readonly retryAfterMs?: number };
+  | ({ readonly kind: 'ok' } & AccountIdentity)
+  | { readonly kind: 'refused'; readonly retryAfterMs?: number }
+  | { readonly kind: 'busy'; readonly retryAfterMs: number };
 
 /** Each password that is hashed takes 128 MiB. Attempts beyond the queue are refused. */
 const hashing = { concurrent: 2, queued: 20 } as const;
@@ -66,14 +71,21 @@ export async function verifyAccount(
   const attempt = { name, address };
   const retryAfterMs = await beginAttempt(store, attempt, now());
   if (retryAfterMs > 0) return { kind: 'refused', retryAfterMs };
-  const account = isAccountName(name) ? await read(store, name) : undefined;
-  const isRight = await limited(() => isPassword(password, account?.password ?? dummyHash));
-  if (isRight === 'busy') return { kind: 'refused', retryAfterMs: busyMs };
-  if (!isRight || !account || account.disabled) return { kind: 'refused' };
-  if (account.oneTimeSecret !== undefined && !(await consumeCode(store, { name, code, now: now() })))
-    return { kind: 'refused' };
-  await forgetFailures(store, attempt);
-  return { kind: 'ok', subject: name, groups: account.groups };
+  let isAnswered = false;
+  try {
+    const account = isAccountName(name) ? await read(store, name) : undefined;
+    const isRight = await limited(() => isPassword(password, account?.password ?? dummyHash));
+    if (isRight === 'busy') return { kind: 'busy', retryAfterMs: busyMs };
+    isAnswered = true;
+    if (!isRight || !account || account.disabled) return { kind: 'refused' };
+    if (account.oneTimeSecret !== undefined && !(await consumeCode(store, { name, code, now: now() })))
+      return { kind: 'refused' };
+    await forgetFailures(store, attempt);
+    return { kind: 'ok', subject: name, groups: account.groups };
+  } finally {
+    // Neither a queue that is full nor a store that fails is the person's mistake.
+    if (!isAnswered) await takeBackAttempt(store, attempt);
+  }
 }
 
 /** The account as it is now: undefined when there is none, or it is disabled. Read again at each renewal of a sign-in. */
@@ -190,11 +202,12 @@ let pending = 0;
 async function limited<T>(work: () => Promise<T>): Promise<T | 'busy'> {
   if (pending >= hashing.concurrent + hashing.queued) return 'busy';
   pending += 1;
-  const release = await permits.acquire();
+  let release: (() => void) | undefined;
   try {
+    release = await permits.acquire();
     return await work();
   } finally {
-    release();
+    release?.();
     pending -= 1;
   }
 }

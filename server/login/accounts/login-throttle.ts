@@ -40,33 +40,49 @@ export async function beginAttempt(store: Store, attempt: Attempt, now: number):
   const counts = countsOf(store);
   const waits = await Promise.all(keys.map(async ({ key }) => waitOf(await counts.get(key), now)));
   let waitMs = Math.max(...waits);
-  for (const { key, free } of keys) {
-    if (waitMs > 0) return waitMs;
-    const count = (before: Count | undefined): Count | undefined => {
-      // Another attempt can have come first.
-      waitMs = waitOf(before, now);
-      if (waitMs > 0) return before;
-      const failures = (before?.failures ?? 0) + 1;
-      return { failures, waitUntil: failures < free ? 0 : now + waitAfter(failures - free) };
-    };
-    await counts.update(key, count, { expiresAt: now + forgetMs });
+  const counted: string[] = [];
+  try {
+    for (const { key, free } of keys) {
+      if (waitMs > 0) break;
+      const count = (before: Count | undefined): Count | undefined => {
+        // Another attempt can have come first.
+        waitMs = waitOf(before, now);
+        if (waitMs > 0) return before;
+        const failures = (before?.failures ?? 0) + 1;
+        return { failures, waitUntil: failures < free ? 0 : now + waitAfter(failures - free) };
+      };
+      await counts.update(key, count, { expiresAt: now + forgetMs });
+      if (waitMs === 0) counted.push(key);
+    }
+    if (counted.length === keys.length) counted.length = 0;
+  } finally {
+    // An attempt that has to wait after all, or that could not be counted everywhere, is counted nowhere.
+    for (const key of counted) await counts.update(key, oneFewer);
   }
   return waitMs;
+}
+
+/** Makes the counts what they would be without an attempt that could proceed, but whose password was not checked. */
+export async function takeBackAttempt(store: Store, attempt: Attempt): Promise<void> {
+  for (const { by } of counters) await countsOf(store).update(keyOf(by(attempt)), oneFewer);
+}
+
+/** The attempt could proceed, so nothing had to wait before it. */
+function oneFewer(count: Count | undefined): Count | undefined {
+  return count && count.failures > 1 ? { failures: count.failures - 1, waitUntil: 0 } : undefined;
 }
 
 function waitOf(count: Count | undefined, now: number): number {
   return Math.max(0, (count?.waitUntil ?? 0) - now);
 }
 
-/** Takes back what `beginAttempt` has counted, and forgets the failures before it; those of the address stay. */
+/** Takes back what `beginAttempt` has counted for a right password, and forgets the failures before it; those of the address stay. */
 export async function forgetFailures(store: Store, attempt: Attempt): Promise<void> {
   const [both, address, account] = counters.map(({ by }) => keyOf(by(attempt)));
   const counts = countsOf(store);
   await counts.delete(both!);
   await counts.delete(account!);
-  await counts.update(address!, (count) =>
-    count && count.failures > 1 ? { failures: count.failures - 1, waitUntil: 0 } : undefined,
-  );
+  await counts.update(address!, oneFewer);
 }
 
 /** 30 s, 1 min, 2 min … 15 min. */

@@ -9,6 +9,8 @@ import type { AuthorizationServerParts } from './provider-config.ts';
 import { importOidcProvider } from './import-oidc-provider.ts';
 import type { OidcProvider } from './import-oidc-provider.ts';
 import type { SigningKeys } from './signing-keys.ts';
+import { targetOf } from './routes.ts';
+import type { OAuthRoute } from './routes.ts';
 
 /** The outcome of the person's part of a sign-in. */
 export type InteractionOutcome =
@@ -30,6 +32,8 @@ export class AuthorizationServer {
   readonly #parts: AuthorizationServerParts;
   readonly #module: OidcProvider;
   readonly #mountPath: string;
+  /** The route of each request that oidc-provider has. */
+  readonly #routes = new WeakMap<IncomingMessage, OAuthRoute>();
   #provider: Provider;
   #builtWith: SigningKeys['current'];
   #handle: (request: IncomingMessage, response: ServerResponse) => Promise<void>;
@@ -44,20 +48,23 @@ export class AuthorizationServer {
     this.issuer = signInIssuer(parts.publicUrl);
     this.#mountPath = new URL(this.issuer).pathname;
     this.#builtWith = parts.keys.current;
-    this.#provider = buildProvider(this.issuer, parts, module);
+    this.#provider = this.#build();
     this.#handle = this.#provider.callback();
   }
 
-  /** Answers a request below the issuer's path. Resolves when it is answered, and never rejects. */
-  async answer(request: IncomingMessage, response: ServerResponse): Promise<void> {
-    const url = request.url ?? '';
-    // Fastify matched the decoded path; an unusual encoding of it would confuse oidc-provider.
-    const isOurs = url.startsWith(`${this.#mountPath}/`);
+  /**
+   * Answers a request of a route; `uid` is the parameter of its path, `query` what follows the question mark. Resolves when
+   * it is answered, and never rejects.
+   */
+  async answer(
+    request: IncomingMessage,
+    response: ServerResponse,
+    { route, uid, query }: { route: OAuthRoute; uid?: string | undefined; query: string },
+  ): Promise<void> {
     this.#renew();
-    Object.assign(request, {
-      url: isOurs ? url.slice(this.#mountPath.length) : '/',
-      baseUrl: this.#mountPath,
-    });
+    this.#routes.set(request, route);
+    // What the request has as its path went to the router before; oidc-provider reads what the table says.
+    Object.assign(request, { url: targetOf(route, { uid, query }), baseUrl: this.#mountPath });
     await this.#handle(request, response);
   }
 
@@ -139,7 +146,14 @@ export class AuthorizationServer {
     const { current } = this.#parts.keys;
     if (current.map(({ kid }) => kid).join() === this.#builtWith.map(({ kid }) => kid).join()) return;
     this.#builtWith = current;
-    this.#provider = buildProvider(this.issuer, this.#parts, this.#module);
+    this.#provider = this.#build();
     this.#handle = this.#provider.callback();
+  }
+
+  #build(): Provider {
+    return buildProvider(this.issuer, this.#parts, this.#module, {
+      rate: this.#parts.rate,
+      routeOf: (request) => this.#routes.get(request)!,
+    });
   }
 }

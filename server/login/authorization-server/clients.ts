@@ -1,11 +1,12 @@
 import type { Configuration, default as Provider } from 'oidc-provider';
+import { signInClientId } from '../../config/issuer-urls.ts';
 import { webClientId } from './grants.ts';
 
 /** The registered clients: the program `postern`, and the gateway's own pages. */
 export function clients(publicUrl: URL, deviceFlow: boolean): Configuration['clients'] {
   return [
     {
-      client_id: 'postern',
+      client_id: signInClientId,
       client_name: 'postern',
       application_type: 'native',
       token_endpoint_auth_method: 'none',
@@ -42,7 +43,7 @@ export function allowLoopbackRedirects(provider: Provider): void {
   const { prototype } = provider.Client as unknown as { prototype: object };
   const allowed = Reflect.get(prototype, 'redirectUriAllowed') as (this: unknown, uri: string) => boolean;
   Reflect.set(prototype, 'redirectUriAllowed', function isAllowed(this: { clientId: string }, uri: string) {
-    return this.clientId === 'postern' ? isLoopbackRedirect(uri) : allowed.call(this, uri);
+    return this.clientId === signInClientId ? isLoopbackRedirect(uri) : allowed.call(this, uri);
   });
 }
 

@@ -1,7 +1,7 @@
 import type { KoaContextWithOIDC } from 'oidc-provider';
 import { z } from 'zod';
 import type { RemoteAddress } from '../../http/client-address.ts';
-import type { Store } from '../../store/store.ts';
+import type { Store, Table } from '../../store/store.ts';
 import { deviceCodePage, deviceConfirmPage, deviceDonePage } from '../pages/device-pages.ts';
 import type { CodeProblem } from '../pages/device-pages.ts';
 import { pageHeaders } from '../../web/page.ts';
@@ -39,35 +39,58 @@ export class DeviceCodes {
     return { remoteAddress: this.#parts.remoteAddress(context.req), agent: agent.slice(0, 120) };
   }
 
-  /** Middleware for the path of the pages. */
-  async guard(context: KoaContextWithOIDC, next: () => Promise<void>): Promise<void> {
-    if (context.method !== 'POST') {
-      // A link that carries the code would let people approve a code that they never saw (RFC 8628 section 5.4).
-      context.querystring = '';
-      return next();
-    }
-    const attempts = this.#parts.store.table('deviceCodeAttempts', z.number());
+  /**
+   * Looks a code up for the browser of a request, and counts it if there is no such code. It is counted before that, so
+   * that a thousand guesses at the same time count as a thousand, and taken back whatever else happens. Rejects with
+   * `TooManyCodes` without looking when there were too many wrong ones.
+   */
+  async lookUp<T>(context: KoaContextWithOIDC, find: () => Promise<T | undefined>): Promise<T | undefined> {
     const key = network(this.#parts.remoteAddress(context.req));
-    // Counted before the code is checked, so that a thousand guesses at the same time count as a thousand.
-    const expiresAt = (this.#parts.now ?? Date.now)() + triesMs;
-    const tries = await attempts.update(key, count(1), { expiresAt });
-    if ((tries ?? 0) > maxTries) {
-      context.set('Retry-After', String(triesMs / 1000));
-      return this.#show(
-        context,
-        429,
-        deviceCodePage({ publicUrl: this.#parts.publicUrl, problem: 'locked' }),
-      );
+    if (!(await this.#begin(key))) throw new TooManyCodes();
+    let isWrong = false;
+    try {
+      const found = await find();
+      isWrong = found === undefined;
+      return found;
+    } finally {
+      if (!isWrong) await this.#attempts.update(key, takenBack);
     }
-    await next();
-    if (context.state['wrongCode'] !== true) await attempts.update(key, count(-1));
+  }
+
+  /** Answers a request of a network with too many wrong codes behind it. Resolves to whether it did; counts nothing. */
+  async refuseLocked(context: KoaContextWithOIDC): Promise<boolean> {
+    const key = network(this.#parts.remoteAddress(context.req));
+    const isLocked = ((await this.#attempts.get(key)) ?? 0) >= maxTries;
+    if (isLocked) this.showCodeForm(context, new TooManyCodes());
+    return isLocked;
+  }
+
+  /** Counts an attempt; resolves to false when there are too many. Those beyond do not make the wait longer. */
+  async #begin(key: string): Promise<boolean> {
+    if (((await this.#attempts.get(key)) ?? 0) >= maxTries) return false;
+    let isCounted = false;
+    const count = (tries = 0): number => {
+      isCounted = tries < maxTries;
+      return isCounted ? tries + 1 : tries;
+    };
+    await this.#attempts.update(key, count, { expiresAt: (this.#parts.now ?? Date.now)() + triesMs });
+    return isCounted;
+  }
+
+  get #attempts(): Table<number> {
+    return this.#parts.store.table('deviceCodeAttempts', z.number());
   }
 
   showCodeForm(context: KoaContextWithOIDC, error: Error | undefined): void {
     const problem = problemOf(error);
-    context.state['wrongCode'] = problem === 'unknown';
-    const page = { publicUrl: this.#parts.publicUrl, form: formOf(context), ...(problem && { problem }) };
-    this.#show(context, error ? 422 : 200, deviceCodePage(page));
+    const isLocked = problem === 'locked';
+    if (isLocked) context.set('Retry-After', String(triesMs / 1000));
+    const page = {
+      publicUrl: this.#parts.publicUrl,
+      ...(!isLocked && { form: formOf(context) }),
+      ...(problem && { problem }),
+    };
+    this.#show(context, statusOf(problem), deviceCodePage(page));
   }
 
   showConfirmation(context: KoaContextWithOIDC, info: unknown, code: string): void {
@@ -87,9 +110,25 @@ export class DeviceCodes {
   }
 }
 
-/** Changes a count in the store. */
-function count(step: number): (tries: number | undefined) => number {
-  return (tries = 0) => tries + step;
+/** Too many wrong codes came from a network. It has the form of oidc-provider's own errors. */
+class TooManyCodes extends Error {
+  override readonly name = 'TooManyCodes';
+  readonly expose = true;
+  readonly statusCode = 429;
+
+  constructor() {
+    super('too_many_requests');
+  }
+}
+
+function takenBack(tries: number | undefined): number | undefined {
+  return tries === undefined || tries <= 1 ? undefined : tries - 1;
+}
+
+function statusOf(problem: CodeProblem | undefined): number {
+  if (problem === undefined) return 200;
+  if (problem === 'failed') return 400;
+  return problem === 'locked' ? 429 : 422;
 }
 
 function formOf(context: KoaContextWithOIDC): { action: string; token: string } {
@@ -103,6 +142,7 @@ const problems: Readonly<Record<string, CodeProblem>> = {
   ExpiredError: 'expired',
   AlreadyUsedError: 'used',
   AbortedError: 'refused',
+  TooManyCodes: 'locked',
 };
 
 function problemOf(error: Error | undefined): CodeProblem | undefined {

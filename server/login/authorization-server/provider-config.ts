@@ -1,5 +1,4 @@
 import type { AdapterFactory, Configuration, KoaContextWithOIDC } from 'oidc-provider';
-import type { Counter } from '../../policy/counter.ts';
 import type { Store } from '../../store/store.ts';
 import { browserCookies } from '../pages/cookies.ts';
 import type { DeviceCodes } from './device-codes.ts';
@@ -9,6 +8,7 @@ import { clients } from './clients.ts';
 import type { OidcProvider } from './import-oidc-provider.ts';
 import type { Revalidator } from '../upstream/revalidation.ts';
 import type { SigningKeys } from './signing-keys.ts';
+import type { RateLimit } from './rate-limit.ts';
 
 export interface AuthorizationServerParts extends GrantParts {
   readonly publicUrl: URL;
@@ -19,8 +19,8 @@ export interface AuthorizationServerParts extends GrantParts {
   /** `aud` of the access tokens. */
   readonly audience: string;
   readonly onError: (error: unknown) => void;
-  /** Counts the requests to other processes too. */
-  readonly counter?: Counter | undefined;
+  /** Limits the requests that cost a write to the disk. */
+  readonly rate: Pick<RateLimit, 'admit'>;
 }
 
 /** The parts of the gateway that oidc-provider calls while it works. */

@@ -1,4 +1,5 @@
 import type { EventEmitter } from 'node:events';
+import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { KoaContextWithOIDC, default as Provider } from 'oidc-provider';
 import { errorPage, explainError } from '../../web/error-page.ts';
 import { pageHeaders } from '../../web/page.ts';
@@ -9,23 +10,31 @@ import { allowLoopbackRedirects } from './clients.ts';
 import { providerConfiguration } from './provider-config.ts';
 import type { AuthorizationServerParts } from './provider-config.ts';
 import type { OidcProvider } from './import-oidc-provider.ts';
-import { RateLimit } from './rate-limit.ts';
+import type { RateLimit } from './rate-limit.ts';
+import type { OAuthRoute } from './routes.ts';
+import { isFromElsewhere } from '../pages/forms.ts';
 
-/** For one network in a minute: more than the people behind one address need, less than fills a disk. */
-const maxRequests = 120;
+/** The limit on requests, and the route of each, which is decided before oidc-provider gets it. */
+export interface RequestGate {
+  readonly rate: Pick<RateLimit, 'admit'>;
+  readonly routeOf: (request: IncomingMessage) => OAuthRoute;
+}
 
 /** Makes the oidc-provider that answers requests to the authorization server, with its middleware. */
 export function buildProvider(
   issuer: string,
   parts: AuthorizationServerParts,
   module: OidcProvider,
+  { rate, routeOf }: RequestGate,
 ): Provider {
-  const { store, signIns, publicUrl, deviceFlow, onError } = parts;
+  const { store, signIns, publicUrl, onError } = parts;
   const grants = new SignInGrants(parts);
   const codes = new DeviceCodes(parts);
   const adapter = storeAdapter(store, {
     onGrantEnded: (id) => signIns.onEnded(id, reasonOf(module.default.ctx)),
     onReplay: () => new module.errors.InvalidGrant('it has already been used'),
+    onTooLong: () => new module.errors.InvalidRequest('the parameters are too long'),
+    lookUpCode: (find) => codes.lookUp(module.default.ctx!, find),
   });
   const provider = new module.default(
     issuer,
@@ -39,17 +48,23 @@ export function buildProvider(
   );
   pinIssuerOrigin(provider, new URL(issuer));
   allowLoopbackRedirects(provider);
-  const rate = new RateLimit(maxRequests, { ...(parts.counter && { shared: parts.counter }) });
   provider.use(async (context, next) => {
-    const waitMs = isRemembered(context) ? rate.admit(parts.remoteAddress(context.req)) : 0;
+    const { isCounted, isForm, needsSession, hasCode } = routeOf(context.req);
+    const refuse = (status: number, error: string): void => {
+      context.status = status;
+      showError(context as never, { error }, publicUrl);
+    };
+    const waitMs = isCounted ? rate.admit(parts.remoteAddress(context.req)) : 0;
     if (waitMs > 0) {
-      context.status = 429;
       context.set('Retry-After', String(Math.ceil(waitMs / 1000)));
-      showError(context as never, { error: 'too_many_requests' }, publicUrl);
-      return;
+      return refuse(429, 'too_many_requests');
     }
-    if (deviceFlow && context.path === '/device') await codes.guard(context as never, next);
-    else await next();
+    // oidc-provider fails when it wants to write a message into a session that does not exist.
+    if (needsSession && !(await hasSession(provider, context.req, context.res)))
+      return refuse(400, 'expired');
+    if (isForm && isFromElsewhere(context.req.headers, publicUrl.origin)) return refuse(403, 'form_stale');
+    if (hasCode && (await codes.refuseLocked(context as never))) return;
+    await next();
     if (context.status === 404 && context.body == null)
       showError(context as never, { error: 'not_found' }, publicUrl);
     context.set('X-Content-Type-Options', 'nosniff');
@@ -60,9 +75,14 @@ export function buildProvider(
   return provider;
 }
 
-/** Each of these requests is a write to the disk, for a caller that has not signed in. */
-function isRemembered({ method, path }: { method: string; path: string }): boolean {
-  return method === 'GET' ? path === '/auth' || path === '/device' : path === '/device/auth';
+/** Whether the store has the session that the browser's cookie names. */
+async function hasSession(
+  provider: Provider,
+  request: IncomingMessage,
+  response: ServerResponse,
+): Promise<boolean> {
+  const session = await provider.Session.get(provider.createContext(request, response));
+  return typeof session.exp === 'number';
 }
 
 /** The host and protocol that a request names prove nothing: those of the issuer replace them. */

@@ -1,8 +1,12 @@
+import { createHash } from 'node:crypto';
 import type { Counter } from '../../policy/counter.ts';
 import { network } from '../accounts/login-throttle.ts';
 
 const windowMs = 60_000;
+/** Networks that have a count of their own. The list must not grow for ever. */
 const maxNetworks = 10_000;
+/** Networks beyond that share these counts: an attacker with ten thousand networks is still counted, in constant memory. */
+const sharedCounts = 1024;
 
 export interface RateLimitOptions {
   readonly now?: () => number;
@@ -35,14 +39,17 @@ export class RateLimit {
       // Otherwise the shared counter would still have the requests of a window that is over.
       if (this.#shared) setTimeout(() => this.#endsAt === endsAt && this.#endWindow(), windowMs).unref();
     }
-    const key = network(address);
-    let count = (this.#counts.get(key) ?? 0) + 1;
-    // A list of networks does not stop an attacker with ten thousand of them; the list must not grow for ever.
-    if (this.#counts.size < maxNetworks || this.#counts.has(key)) {
-      this.#counts.set(key, count);
-      if (this.#shared) count = this.#shared.add(`request ${key}`);
-    }
+    const key = this.#keyOf(network(address));
+    const own = (this.#counts.get(key) ?? 0) + 1;
+    this.#counts.set(key, own);
+    const count = this.#shared?.add(`request ${key}`) ?? own;
     return count > this.#limit ? this.#endsAt - now : 0;
+  }
+
+  #keyOf(name: string): string {
+    if (this.#counts.size < maxNetworks || this.#counts.has(name)) return name;
+    const at = createHash('sha256').update(name).digest().readUInt16BE() % sharedCounts;
+    return `others ${at}`;
   }
 
   #endWindow(): void {

@@ -7,9 +7,19 @@ export interface AdapterOptions {
   readonly onGrantEnded: (grantId: string) => Promise<void>;
   /** Makes the error for something that is valid once and was used twice at the same time. */
   readonly onReplay: () => Error;
+  /** Makes the error for a request with parameters that are too long to keep. */
+  readonly onTooLong?: () => Error;
+  /** Looks up the code that a person has typed by `find`; counts those that are wrong. */
+  readonly lookUpCode?: <T>(find: () => Promise<T | undefined>) => Promise<T | undefined>;
   /** The wall clock, in milliseconds since 1970. */
   readonly now?: () => number;
 }
+
+/**
+ * The parameters of a request stay with it for minutes, on disk, though its sender has not signed in. Those of a client
+ * have some 400 characters.
+ */
+const maxParameterCharacters = 2048;
 
 /** What a model of oidc-provider has in a row is its own business. */
 const payloadSchema = z.custom<AdapterPayload>((value) => typeof value === 'object' && value !== null);
@@ -51,6 +61,8 @@ class StoreAdapter implements Adapter {
       if (!(await this.#table.add(id, payload, options))) throw this.#options.onReplay();
       return;
     }
+    if (JSON.stringify(payload.params ?? {}).length > maxParameterCharacters)
+      throw this.#options.onTooLong?.() ?? new RangeError('parameters that are too long');
     await this.#table.put(id, payload, options);
     await this.#index(id, payload, options);
   }
@@ -64,7 +76,8 @@ class StoreAdapter implements Adapter {
   }
 
   findByUserCode(userCode: string): Promise<AdapterPayload | undefined> {
-    return this.#findBy('userCode', userCode);
+    const find = (): Promise<AdapterPayload | undefined> => this.#findBy('userCode', userCode);
+    return this.#options.lookUpCode?.(find) ?? find();
   }
 
   async consume(id: string): Promise<void> {

@@ -1,3 +1,4 @@
+import { portBlocks, readSshHost, uniqueSshHosts } from '../../../protocol/ssh-hosts.ts';
 import { command, html, renderPage } from '../../web/page.ts';
 import type { Html } from '../../web/page.ts';
 
@@ -16,6 +17,8 @@ export interface AccessPage {
     readonly target: string;
     readonly client: string;
     readonly since: number;
+    /** Since when it waits for its client, without a connection. */
+    readonly detachedSince?: number;
   }[];
   readonly signIns: readonly {
     readonly id: string;
@@ -95,10 +98,14 @@ export function accessPage(page: AccessPage): string {
 }
 
 function howTo({ publicUrl, hosts }: AccessPage): Html {
-  const names = hosts.map(hostOf);
-  const patterns = [...new Set(names)];
-  const setup = `postern setup --gateway ${publicUrl.href} ${patterns.map((name) => `--host ${quoted(name)}`).join(' ')}`;
-  const block = `Host ${patterns.join(' ')}\n  ProxyCommand postern connect --gateway ${publicUrl.href} -- '%h' '%p'`;
+  const sshHosts = uniqueSshHosts(hosts.flatMap((host) => readSshHost(host) ?? []));
+  // `postern setup` takes no IPv6 addresses.
+  const options = sshHosts
+    .filter(({ host }) => !host.includes(':'))
+    .map(({ host, port }) => `--host ${quoted(port === 22 ? host : `${host}:${port}`)}`);
+  const setup = `postern setup --gateway ${publicUrl.href} ${options.join(' ')}`;
+  const names = sshHosts.map(({ host }) => host);
+  const block = `${portBlocks(sshHosts)}Host ${names.join(' ')}\n  ProxyCommand postern connect --gateway ${publicUrl.href} -- '%h' '%p'`;
   const example = names.find((name) => !name.includes('*')) ?? 'HOST';
   return html`<h2>How to connect</h2>
     <p>Install the <code>postern</code> client, then run once:</p>
@@ -110,11 +117,17 @@ function howTo({ publicUrl, hosts }: AccessPage): Html {
     ${command(block)}`;
 }
 
-function sessionRow(page: AccessPage, { id, target, client, since }: AccessPage['sessions'][number]): Html {
+function sessionRow(
+  page: AccessPage,
+  { id, target, client, since, detachedSince }: AccessPage['sessions'][number],
+): Html {
   return html`<li>
     <span
       ><strong>${withoutUsualPort(target)}</strong>
-      <span class="soft">from ${client}, opened ${moment(since, page.now)}</span></span
+      <span class="soft"
+        >from ${client}, opened
+        ${moment(since, page.now)}${detachedSince !== undefined && html`; not connected: waits for its client since ${moment(detachedSince, page.now)}`}</span
+      ></span
     >${button(page, 'access/end-session', 'End', 'second small', {
       id,
       label: `End the session to ${target}`,
@@ -211,7 +224,7 @@ function hostOf(pattern: string): string {
 
 /** For a shell: patterns contain asterisks, and nothing else that is special to a shell. */
 function quoted(name: string): string {
-  return /^[\w.-]+$/.test(name) ? name : `'${name}'`;
+  return /^[\w.:-]+$/.test(name) ? name : `'${name}'`;
 }
 
 /** `in 11 h 40 min (18:30 UTC)`: a page without scripts does not know the person's time zone. */

@@ -6,8 +6,9 @@ import type { MadeTicket, Tickets } from '../../auth/tickets.ts';
 import type { RuleConfig } from '../../config/config.ts';
 import type { PeerControl } from '../../admin/control.ts';
 import type { RemoteAddress } from '../../http/client-address.ts';
-import { formatPattern, patternMatches } from '../../../protocol/target-pattern.ts';
-import { reachablePatterns } from '../../policy/reach.ts';
+import { formatPattern } from '../../../protocol/target-pattern.ts';
+import { firstUnreachable, reachablePatterns } from '../../policy/reach.ts';
+import { ownerKillReason } from '../../session/end-words.ts';
 import type { Sessions } from '../../session/sessions.ts';
 import { accessPage, isNotice } from './access-page.ts';
 import type { AccessPage } from './access-page.ts';
@@ -96,9 +97,10 @@ class AccessContext {
       groups: [...principal.groups].toSorted(),
       until: principal.expiresAt.getTime(),
       hosts: reachablePatterns(rules(), principal).map(formatPattern),
-      sessions: (await ownSessions(sessions, principal, peers)).map((session) => ({
+      sessions: (await ownSessions(sessions, principal, peers)).map(({ detachedSince, ...session }) => ({
         ...session,
         since: Date.parse(session.since),
+        ...(detachedSince !== undefined && { detachedSince: Date.parse(detachedSince) }),
       })),
       signIns: await signIns.of(principal.subject),
       signInId: principal.signInId,
@@ -141,7 +143,7 @@ export const endSession: Handler = async (context, request, reply) => {
   const { principal, field } = await context.submitted(request, reply);
   const { issuer, subject } = principal;
   const id = field('id');
-  const reason = 'ended by its owner';
+  const reason = ownerKillReason(new URL('access', context.parts.publicUrl));
   const ended = sessions.endWhere(
     (each) => each.id === id && each.principal?.issuer === issuer && each.principal.subject === subject,
     'KILLED',
@@ -211,9 +213,7 @@ export function accessRoutes(app: FastifyInstance, parts: AccessParts): void {
 function targetOf(text: string, principal: Principal, rules: readonly RuleConfig[]): string | undefined {
   try {
     const target = parseTarget(text.trim());
-    return reachablePatterns(rules, principal).some((pattern) => patternMatches(pattern, target))
-      ? formatTarget(target)
-      : undefined;
+    return firstUnreachable(rules, principal, [target]) ? undefined : formatTarget(target);
   } catch (error) {
     if (error instanceof TunnelError) return undefined;
     throw error;

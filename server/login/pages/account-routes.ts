@@ -41,6 +41,10 @@ export async function submitAccount(
     code: form.get('code')?.replaceAll(/\s/g, ''),
     address,
   });
+  if (result.kind === 'busy') {
+    void reply.code(503).header('Retry-After', Math.ceil(result.retryAfterMs / 1000));
+    return showForm(context, reply, interaction, { name: name.slice(0, 64), problem: { kind: 'busy' } });
+  }
   if (result.kind === 'refused') {
     parts.onRefused({ client: address, tooSoon: result.retryAfterMs !== undefined });
     return showRefusal(context, reply, { interaction, result, name });

@@ -1,5 +1,7 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
-import { errorPage, explainError } from '../../web/error-page.ts';
+import { TunnelError } from '../../../protocol/errors.ts';
+import { errorPage, explainError, explainRefusal } from '../../web/error-page.ts';
+import type { ErrorPageText } from '../../web/error-page.ts';
 import { pageHeaders } from '../../web/page.ts';
 import { FormRefusal } from './forms.ts';
 import { ProviderRefusal } from '../upstream/identity-provider.ts';
@@ -23,18 +25,30 @@ export function registerErrorPages(
   publicUrl: URL,
   onError: (error: unknown) => void,
 ): void {
-  app.setErrorHandler((error, _request: FastifyRequest, reply: FastifyReply) => {
-    const { code, status } = classify(error);
+  app.setErrorHandler((error, request: FastifyRequest, reply: FastifyReply) => {
+    const { status, text } = classify(error);
     if (status >= 500 || error instanceof ProviderRefusal) onError(error);
     return reply
       .code(status)
+      .header('X-Request-Id', request.id)
       .headers(pageHeaders())
       .type('text/html; charset=utf-8')
-      .send(errorPage(explainError(code), publicUrl));
+      .send(errorPage(text, publicUrl, request.id));
   });
 }
 
-function classify(error: unknown): { readonly code: string; readonly status: number } {
+interface ErrorReply {
+  readonly text: ErrorPageText;
+  readonly status: number;
+}
+
+function classify(error: unknown): ErrorReply {
+  if (error instanceof TunnelError) return { text: explainRefusal(error), status: error.facts.status || 500 };
+  const { code, status } = codeOf(error);
+  return { text: explainError(code), status };
+}
+
+function codeOf(error: unknown): { readonly code: string; readonly status: number } {
   if (error instanceof PageError) return error;
   if (error instanceof FormRefusal) return { code: 'form_stale', status: 403 };
   if (error instanceof ProviderRefusal)

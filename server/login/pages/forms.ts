@@ -44,17 +44,23 @@ export class FormTokens {
 
   /** The fields of a form that the person has sent from a page of this sign-in. Throws `FormRefusal`. */
   check(request: { readonly headers: IncomingHttpHeaders; readonly body: unknown }, signIn: string): Form {
-    const { origin, 'sec-fetch-site': site } = request.headers;
-    if (site !== undefined && site !== 'same-origin') throw new FormRefusal('from another site');
-    // Without a referrer, browsers say `null` (Fetch section 3.2).
-    if (origin !== undefined && origin !== 'null' && origin !== this.#publicUrl.origin)
-      throw new FormRefusal('from another origin');
+    if (isFromElsewhere(request.headers, this.#publicUrl.origin)) throw new FormRefusal('from another site');
     const form: Form = request.body instanceof Map ? (request.body as Form) : new Map<string, string>();
     const given = form.get('token') ?? '';
     if (!this.#secrets().some((secret) => equalInConstantTime(given, sign(secret, signIn))))
       throw new FormRefusal('the token is missing or of another sign-in');
     return form;
   }
+}
+
+/** Whether a browser says that a form comes from a page of another origin. Other programs say nothing. */
+export function isFromElsewhere(
+  { origin, 'sec-fetch-site': site }: IncomingHttpHeaders,
+  ownOrigin: string,
+): boolean {
+  if (site !== undefined && site !== 'same-origin') return true;
+  // Without a referrer, browsers say `null` (Fetch section 3.2).
+  return origin !== undefined && origin !== 'null' && origin !== ownOrigin;
 }
 
 function sign(secret: string, signIn: string): string {

@@ -7,6 +7,7 @@ import type {
   Interaction,
   InteractionOutcome,
 } from '../authorization-server/authorization-server.ts';
+import type { RateLimit } from '../authorization-server/rate-limit.ts';
 import { webClientId } from '../authorization-server/grants.ts';
 import type { LoginResult } from '../authorization-server/grants.ts';
 import type { Identities } from '../upstream/identities.ts';
@@ -23,6 +24,8 @@ export interface SignInParts {
   readonly revalidator: Revalidator;
   readonly forms: FormTokens;
   readonly remoteAddress: RemoteAddress;
+  /** Limits the requests that cost a write to the disk. */
+  readonly rate: Pick<RateLimit, 'admit'>;
   /** As the configuration has them now. */
   readonly settings: () => LoginMethods;
   readonly onRefused: (refused: RefusedAttempt) => void;

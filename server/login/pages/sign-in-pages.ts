@@ -6,7 +6,9 @@ export type Purpose = 'pages' | 'program' | 'device';
 
 /** Why the form is shown again. */
 export type SignInProblem =
-  { readonly kind: 'invalid' } | { readonly kind: 'locked'; readonly retryAfterMs: number };
+  | { readonly kind: 'invalid' }
+  | { readonly kind: 'busy' }
+  | { readonly kind: 'locked'; readonly retryAfterMs: number };
 
 export interface SignInPage {
   readonly publicUrl: URL;
@@ -88,6 +90,8 @@ function accountForm({ action, token, problem, name = '' }: SignInPage): Html {
 }
 
 function problemText(problem: SignInProblem): string {
+  if (problem.kind === 'busy')
+    return 'Many people are signing in at the moment. Nothing was checked; try again in a few seconds.';
   if (problem.kind === 'invalid') return 'The name, password or one-time code is incorrect.';
   const minutes = Math.ceil(problem.retryAfterMs / 60_000);
   return `Too many attempts. Try again in ${minutes === 1 ? 'a minute' : `${minutes} minutes`}.`;

@@ -17,6 +17,12 @@ export async function startUpstream(
 ): Promise<FastifyReply> {
   const interaction = await context.interaction(request, reply);
   const provider = context.provider(request.params.provider);
+  // A write to the disk for a person who has not signed in.
+  const waitMs = context.parts.rate.admit(context.parts.remoteAddress(request.raw));
+  if (waitMs > 0) {
+    void reply.header('Retry-After', Math.ceil(waitMs / 1000));
+    throw new PageError('too_many_requests', 429);
+  }
   const { url, request: state } = await provider.beginLogin();
   const value = await pendingLogins(context).start(state, provider.config.name, interaction.uid);
   return reply

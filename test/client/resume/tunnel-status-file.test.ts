@@ -49,6 +49,7 @@ describe('tunnelFile() and tunnelsHere()', () => {
     assert.deepEqual(facts, {
       target: '[2001:db8::1]:22',
       gateway: 'https://gw.example/ssh/',
+      resumable: true,
       state: 'connected',
       resumes: 0,
       pid: process.pid,

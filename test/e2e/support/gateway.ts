@@ -24,6 +24,8 @@ export interface GatewayOptions {
   readonly publicPort?: number;
   /** The name in the public URL; absent: localhost. */
   readonly publicHost?: string;
+  /** Where it listens; absent: on loopback. */
+  readonly address?: string;
   /** The gateway is the edge itself. */
   readonly tls?: Certificates;
   /** More settings, in the words of postern.yaml. */
@@ -39,7 +41,7 @@ export async function startGateway(scratch: Scratch, options: GatewayOptions): P
   const auditFile = scratch.path(`${name}.audit.jsonl`);
   const names = Object.keys(options.targets);
   const settings = {
-    listen: `127.0.0.1:${port}`,
+    listen: `${options.address ?? '127.0.0.1'}:${port}`,
     admin: `127.0.0.1:${adminPort}`,
     publicUrl: `https://${options.publicHost ?? 'localhost'}:${options.publicPort ?? port}/ssh/`,
     ...(options.tls && { tls: { certFile: options.tls.certificateFile, keyFile: options.tls.keyFile } }),

@@ -157,7 +157,7 @@ const faults: readonly Fault[] = [
     args: () => ['--host', 'other'],
     check: 'tunnel',
     verdict: 'failed',
-    says: /the answer is 403.*explain/s,
+    says: /no rule allows other:22 \(TARGET_DENIED\).*targets: \['other:22'\]/s,
   },
   {
     what: 'a web server that publishes the admin listener',

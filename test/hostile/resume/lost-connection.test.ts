@@ -150,6 +150,70 @@ describe('a tunnel whose connection is lost', () => {
     await end();
   });
 
+  it('makes room for a new one of the same person when it has waited longest, and its client learns why', async () => {
+    const limits = { ...generousLimits, perSubject: 2 };
+    const { parts, target, end } = await startWithEcho({
+      limits,
+      authenticator: tokensOf({ good: {}, bob: { subject: 'bob' } }),
+    });
+    const others = await openTunnel(parts.port, target, { token: 'bob' });
+    others.wire.drop();
+    const opened: Known[] = [];
+    for (let count = 0; count < 2; count++) {
+      const { wire, known } = await openTunnel(parts.port, target);
+      opened.push(known);
+      wire.drop();
+      while (parts.relays.detachedCount < count + 2) await turn();
+    }
+    const third = await openTunnel(parts.port, target);
+    await parts.endedCount(1);
+    assert.equal(parts.ended[0]!.end, 'DISPLACED');
+    const codes = [];
+    for (const known of opened) {
+      const answer = await rejoinTunnel(parts.port, known, { count: 1 });
+      codes.push(answer instanceof Wire ? 'accepted' : answer.code);
+    }
+    assert.deepEqual(codes, ['TUNNEL_DISPLACED', 'accepted']);
+    third.wire.drop();
+    assert.ok((await rejoinTunnel(parts.port, others.known, { count: 1, token: 'bob' })) instanceof Wire);
+    await end();
+  });
+
+  it('comes back although its place was taken meanwhile', async () => {
+    const limits = { ...generousLimits, tunnels: 2, perAddress: 2, perSubject: 2, perTarget: 2 };
+    const { parts, target, end } = await startWithEcho({ limits });
+    const lost = await openTunnel(parts.port, target);
+    lost.wire.drop();
+    while (parts.relays.detachedCount === 0) await turn();
+    await openTunnel(parts.port, target);
+    await openTunnel(parts.port, target);
+    assert.match(await codeFrom(parts, `connect?host=127.0.0.1&port=${target}`, {}), /LIMIT_/);
+    assert.ok((await rejoinTunnel(parts.port, lost.known, { count: 1 })) instanceof Wire);
+    assert.equal(parts.ended.filter(({ end: how }) => how === 'DISPLACED').length, 0);
+    await end();
+  });
+
+  it('waits less long when its target has closed, and its client can still fetch the end', async () => {
+    const target = await startTarget((socket) => socket.resume().once('data', () => socket.end('the end')));
+    const parts = await startParts({ relays: { endedKeepMs: 400 } });
+    const [early, never] = [
+      await openTunnel(parts.port, target.port),
+      await openTunnel(parts.port, target.port),
+    ];
+    for (const { wire } of [early, never]) {
+      wire.socket.send(Buffer.from('x'));
+      wire.drop();
+    }
+    const wire = await rejoinTunnel(parts.port, early.known, { count: 1 });
+    assert.ok(wire instanceof Wire);
+    await wire.until('the end');
+    await parts.endedCount(2);
+    const lost = parts.ended.find(({ end: how }) => how === 'CLIENT_LOST');
+    assert.equal(lost?.grant?.target.port, target.port);
+    await parts.close();
+    target.close();
+  });
+
   it('is ended at once, without waiting for its client, when its target is lost', async () => {
     const sockets: { resetAndDestroy(): void }[] = [];
     const target = await startTarget((socket) => void sockets.push(socket.resume()));

@@ -81,12 +81,25 @@ describe('a request for a tunnel by the relay', () => {
     'host=a&host=b&port=22',
     'host=a&port=22&port=23',
     'host=a&instance=b&instance=c',
+    'host=a&instance=b',
+    'host=a&instance=a',
+    'instance=a&host=b',
+    'instance=a&instance=b',
+    'host=a&HOST=b',
+    'host=a&Instance=b',
+    'host=a&%68ost=b',
+    'host=a&inst%61nce=b&port=22',
+    'host=a&port=22&PORT=23',
+    'host=a&port=22&port=22',
+    'host=a&host=',
+    'host=&instance=a',
+    'host&host=a',
     'host=a&port=22&host=a',
   ])
     it(`with ${JSON.stringify(query)} is refused: it says something twice`, async () => {
       const parts = await startParts({ policy });
       const code = await codeFrom(parts, `connect?${query}`, {});
-      assert.ok(code === '400 REQUEST_INVALID' || query.startsWith('host=a&instance'), code);
+      assert.equal(code, '400 REQUEST_INVALID');
       await parts.close();
     });
 

@@ -10,6 +10,7 @@ import { instanceApp } from '../../../server/cluster/peer-api.ts';
 import { requestJson } from '../../../server/cluster/peer-client.ts';
 import { Peers } from '../../../server/cluster/peers.ts';
 import { RuntimeDirectory } from '../../../server/cluster/runtime-directory.ts';
+import type { ProcessMetrics } from '../../../server/telemetry/metrics-aggregator.ts';
 import { Metrics } from '../../../server/telemetry/metrics.ts';
 import { startParts } from '../support/gateway-parts.ts';
 
@@ -66,10 +67,12 @@ describe('a process and an older one of the same gateway', () => {
     assert.deepEqual(await peers.kill({ subject: 'alice', revoke: false, reason: 'r' }), {
       ended: 2,
       silent: 0,
+      processes: [],
     });
     await peers.broadcast('stop');
     await peers.sendFinalMetrics({ instance: 'newer---', figures: await new Metrics().snapshot() });
-    const { answers, living } = await peers.metrics();
+    const answers: ProcessMetrics[] = [];
+    const living = await peers.metrics((answer) => answers.push(answer));
     assert.deepEqual([...living], ['older---']);
     assert.ok(answers[0]!.figures.some(({ name }) => name === 'postern_build_info'));
     assert.deepEqual(

@@ -83,15 +83,18 @@ describe('counts that processes share', () => {
 
   it('make the limits of the gateway those of all its processes', () => {
     const counts = make();
-    const [one, other] = [new TunnelLimiter(counts.counter(0)), new TunnelLimiter(counts.counter(1))];
+    const [one, other] = [
+      new TunnelLimiter({ counter: counts.counter(0) }),
+      new TunnelLimiter({ counter: counts.counter(1) }),
+    ];
     const limits = { ...generousLimits, tunnels: 3, perAddress: 2 };
-    const release = one.acquireForAddress('a', limits);
-    other.acquireForAddress('a', limits);
-    assert.throws(() => one.acquireForAddress('a', limits), { code: 'LIMIT_ADDRESS' });
-    one.acquireForAddress('b', limits);
-    assert.throws(() => other.acquireForAddress('c', limits), { code: 'LIMIT_TUNNELS' });
-    release();
-    other.acquireForAddress('c', limits);
+    const first = one.countOffer('a', limits);
+    other.countOffer('a', limits);
+    assert.throws(() => one.countOffer('a', limits), { code: 'LIMIT_ADDRESS' });
+    one.countOffer('b', limits);
+    assert.throws(() => other.countOffer('c', limits), { code: 'LIMIT_TUNNELS' });
+    first.release();
+    other.countOffer('c', limits);
     counts.close();
   });
 

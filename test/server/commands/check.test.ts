@@ -1,8 +1,14 @@
 import assert from 'node:assert/strict';
-import { chmod, readdir } from 'node:fs/promises';
+import { execFileSync } from 'node:child_process';
+import { once } from 'node:events';
+import { readFileSync } from 'node:fs';
+import { chmod, mkdir, mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
+import { createServer } from 'node:net';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { describe, it } from 'node:test';
+import { before, describe, it } from 'node:test';
 import { check } from '../../../server/commands/check.ts';
+import { serve } from '../../../server/commands/serve.ts';
 import { token } from '../../../server/commands/token.ts';
 import { defaultConfigText } from '../../../server/config/sample.ts';
 import { directoryWith, run } from './bench.ts';
@@ -35,7 +41,7 @@ describe('postern-gateway check', () => {
     assert.equal((await run(check, ['more'])).code, 2);
   });
 
-  it('warns of files the gateway could not use and of what is likely a mistake', async (t) => {
+  it('says what stops serve and exits 2, and warns of what is likely a mistake', async (t) => {
     const at = await directoryWith(t, {
       'key.json': '{}',
       'postern.yaml': `
@@ -50,18 +56,187 @@ audit: { file: nowhere/audit.jsonl }
 `,
     });
     const { code, stderr } = await run(check, ['--config', join(at, 'postern.yaml')]);
-    assert.equal(code, 0);
-    for (const part of ['keyFile', 'tls', 'the keys of ci', 'audit.file', 'admin', 'rule 1']) {
+    assert.equal(code, 2);
+    for (const part of ['keyFile', 'tls', 'audit.file'])
+      assert.match(stderr, new RegExp(`postern.yaml: ${part}: `));
+    for (const part of ['the keys of ci', 'admin', 'rule 1'])
       assert.match(stderr, new RegExp(`warning: ${part}`));
-    }
   });
 
-  it('warns of a key that others can read', async (t) => {
+  it('says that others can read the key', async (t) => {
     const at = await directoryWith(t, { 'postern.yaml': defaultConfigText() });
     const config = ['--config', join(at, 'postern.yaml')];
     await run(token, [...config, '--subject', 'alice']);
     assert.equal((await run(check, config)).stderr, '');
     await chmod(join(at, 'postern-key.json'), 0o644);
-    assert.match((await run(check, config)).stderr, /warning: keyFile/);
+    const { code, stderr } = await run(check, config);
+    assert.equal(code, 2);
+    assert.match(stderr, /keyFile: other users can read .*; run: chmod 600/);
   });
+
+  it('says that a port is in use, and by which command to find who has it', async (t) => {
+    const other = createServer().listen(0, '127.0.0.1');
+    await once(other, 'listening');
+    const { port } = other.address() as { port: number };
+    const at = await directoryWith(t, {});
+    const settings = base(at).replace(/^listen: .*$/m, `listen: 127.0.0.1:${port}`);
+    await writeFile(join(at, 'postern.yaml'), settings);
+    const { code, stderr } = await run(check, ['--config', join(at, 'postern.yaml')]);
+    other.close();
+    assert.equal(code, 2);
+    assert.match(stderr, new RegExp(`listen: .*\\(EADDRINUSE\\): another program .*sport = :${port}`));
+  });
+});
+
+function base(at: string): string {
+  return `admin: unix:${at}/admin.sock\nlisten: unix:${at}/listen.sock\npublicUrl: https://gw.example/ssh/\n`;
+}
+
+/** What stops serve: settings and files, and what both commands have to say. */
+const hindrances: readonly [
+  what: string,
+  settings: string,
+  says: RegExp,
+  prepare?: (at: string) => Promise<unknown>,
+][] = [
+  [
+    'a folder of the audit that is missing',
+    'audit: { file: nowhere/a.jsonl }',
+    /audit\.file: the folder \S+\/nowhere does not exist; create it/,
+  ],
+  [
+    'a folder of the key that is missing',
+    'keyFile: nowhere/k.json',
+    /keyFile: the folder \S+\/nowhere does not exist; create it/,
+  ],
+  [
+    'a folder of the store that is missing',
+    'store: { file: nowhere/s.db }',
+    /store\.file: the folder \S+\/nowhere does not exist; create it/,
+  ],
+  [
+    'a folder of the control socket that is missing',
+    'control: unix:./nowhere/c.sock',
+    /control: cannot create \S+\/nowhere\/c\.sock\.d: the folder \S+\/nowhere does not exist; create it\. Under systemd set control: unix:\/var\/lib/,
+  ],
+  [
+    'a folder in which nothing can be made',
+    'audit: { file: /proc/audit.jsonl }',
+    /audit\.file: the folder \/proc (is not writable|cannot be written)/,
+  ],
+  [
+    'a folder that is a file',
+    'audit: { file: file.txt/a.jsonl }',
+    /audit\.file: \S+file\.txt is not a folder/,
+  ],
+  [
+    'an audit file that is a directory',
+    'audit: { file: dir }',
+    /audit\.file: \S+dir is a directory/,
+    (at) => mkdir(join(at, 'dir')),
+  ],
+  [
+    'a store that is a directory',
+    'store: { file: dir }',
+    /store\.file: \S+dir is a directory/,
+    (at) => mkdir(join(at, 'dir')),
+  ],
+  [
+    'a store that is none',
+    'store: { file: file.txt }',
+    /it is not a store of a gateway/,
+    (at) => chmod(join(at, 'file.txt'), 0o600),
+  ],
+  ['a store that others can read', 'store: { file: file.txt }', /other users can read \S+; run: chmod 600/],
+  ['a control path that is too long', `control: unix:./${'x'.repeat(100)}`, /control: \S+ is too long/],
+  [
+    'a file in the place of the control socket',
+    'control: unix:./file.txt',
+    /control: \S+file\.txt is there already and not a socket/,
+  ],
+  [
+    'a folder of the instances that others can enter',
+    'control: unix:./c',
+    /chmod 700/,
+    (at) => mkdir(join(at, 'c.d'), { mode: 0o755 }),
+  ],
+  [
+    'a key that is none',
+    'keyFile: file.txt',
+    /keyFile: \S+ is not a set of Ed25519 private keys/,
+    (at) => chmod(join(at, 'file.txt'), 0o600),
+  ],
+  [
+    'TLS files that are missing',
+    'tls: { certFile: c.pem, keyFile: k.pem }',
+    /tls: tls\.certFile: there is no file \S+c\.pem/,
+  ],
+  [
+    'a certificate that is none',
+    'tls: { certFile: file.txt, keyFile: one.key }',
+    /tls\.certFile: \S+file\.txt is not a certificate in PEM/,
+  ],
+  [
+    'a TLS key that is none',
+    'tls: { certFile: one.crt, keyFile: file.txt }',
+    /tls\.keyFile: \S+file\.txt is not a private key in PEM/,
+  ],
+  [
+    'the key of another certificate',
+    'tls: { certFile: one.crt, keyFile: other.key }',
+    /tls\.keyFile is not the key of the certificate in tls\.certFile/,
+  ],
+  [
+    'a key with a password',
+    'tls: { certFile: one.crt, keyFile: locked.key }',
+    /is encrypted with a password/,
+  ],
+];
+
+describe('check and serve', () => {
+  let files: Record<string, string>;
+  before(async () => {
+    const made = await mkdtemp(join(tmpdir(), 'postern-check-'));
+    const openssl = (...args: string[]): void =>
+      void execFileSync('openssl', args, { cwd: made, stdio: 'ignore' });
+    for (const name of ['one', 'other'])
+      openssl(
+        'req',
+        '-x509',
+        '-newkey',
+        'ec',
+        '-pkeyopt',
+        'ec_paramgen_curve:P-256',
+        '-nodes',
+        '-days',
+        '2',
+        '-subj',
+        '/CN=x',
+        '-keyout',
+        `${name}.key`,
+        '-out',
+        `${name}.crt`,
+      );
+    openssl('pkey', '-in', 'one.key', '-aes256', '-passout', 'pass:secret', '-out', 'locked.key');
+    const names = ['one.crt', 'one.key', 'other.key', 'locked.key'];
+    files = Object.fromEntries(names.map((name) => [name, readFileSync(join(made, name), 'utf8')]));
+    await rm(made, { recursive: true });
+  });
+
+  for (const [what, settings, says, prepare] of hindrances)
+    it(`agree on ${what}`, async (t) => {
+      const at = await directoryWith(t, { ...files, 'file.txt': 'neither this nor that\n' });
+      if (what === 'a store that others can read') await chmod(join(at, 'file.txt'), 0o644);
+      await writeFile(join(at, 'postern.yaml'), `${base(at)}${settings}\n`);
+      await prepare?.(at);
+      const config = ['--config', join(at, 'postern.yaml')];
+      const checked = await run(check, config);
+      assert.equal(checked.code, 2, checked.stderr);
+      assert.match(checked.stderr, says);
+      assert.doesNotMatch(checked.stderr, /ENOENT|EACCES|error:0/);
+      const served = await run(serve, config);
+      assert.notEqual(served.code, 0);
+      assert.match(served.stderr, says);
+      assert.ok(!(await readdir(at)).some((name) => name.startsWith('.postern-check')));
+    });
 });

@@ -81,7 +81,9 @@ describe('a gateway with state', () => {
   const head = (fields: string): string => upgradeHead(path, 'connect-tcp', fields);
 
   async function open(token: string, fields = `Authorization: Bearer ${token}\r\n`): Promise<Duplex> {
-    const tunnel = capsuleStream(await rawUpgrade(gateway.port, head(fields)), capsuleCodes('connect-tcp')!);
+    const tunnel = capsuleStream(await rawUpgrade(gateway.port, head(fields)), capsuleCodes('connect-tcp')!, {
+      hearsReasons: true,
+    });
     tunnel.write('?');
     await once(tunnel, 'data');
     return tunnel;

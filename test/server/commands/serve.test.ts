@@ -87,8 +87,8 @@ describe('postern-gateway serve', () => {
     assert.equal(await gateway.running.ended, 'SIGKILL');
   });
 
-  it('takes new rules on SIGHUP, keeps its tunnels, and keeps the old rules when the new ones are bad', async () => {
-    const gateway = await gatewayWith();
+  it('takes new rules on SIGHUP, keeps its tunnels if it is to, and keeps the old rules when the new ones are bad', async () => {
+    const gateway = await gatewayWith({ reload: { recheck: 'keep' } });
     const tunnel = await open(gateway);
     const settings = JSON.parse(readFileSync(gateway.configFile, 'utf8')) as { rules: unknown };
     writeFileSync(gateway.configFile, JSON.stringify({ ...settings, rules: 'none' }));
@@ -345,10 +345,10 @@ describe('postern-gateway serve', () => {
       [
         ['serve', '--config', samePort],
         1,
-        /^postern-gateway: cannot listen on 127\.0\.0\.1:\d+ \(EADDRINUSE\)\n$/,
+        /^postern-gateway: cannot listen on 127\.0\.0\.1:\d+ \(EADDRINUSE\): another program listens there; [^\n]*\n$/,
       ],
       [['serve', '--config', sameControl], 1, /the gateway of https:\/\/localhost:\d+\/ssh\/ has it\n$/],
-      [['serve', '--config', longPath], 1, /the path of a unix socket is at most 107 bytes\n$/],
+      [['serve', '--config', longPath], 2, /the path of a unix socket is at most 107 bytes\n$/],
       [['serve', '--config', '/nowhere/postern.yaml'], 2, /\/nowhere\/postern\.yaml/],
       [['serve', '--nonsense'], 2, /nonsense/],
       [['nonsense'], 2, /there is no command "nonsense"/],

@@ -11,7 +11,8 @@ async function bench(t: TestContext, answer: (name: string, type: string) => Dns
   const server = await startDnsServer(t, answer);
   const clock = { nowMs: 0 };
   const resolver = nameResolver({ nameServers: [server.address], now: () => clock.nowMs });
-  return { server, clock, resolve: (name: string, signal = never) => resolver.resolve(name, signal) };
+  const resolve = (name: string, signal = never, holder?: string) => resolver.resolve(name, signal, holder);
+  return { server, clock, resolve };
 }
 
 describe('nameResolver()', () => {
@@ -119,6 +120,53 @@ describe('nameResolver()', () => {
     assert.deepEqual(await resolve('new.example'), ['10.0.0.5']);
     assert.ok(performance.now() - started < 1500);
     await Promise.all(hanging);
+  });
+
+  it('gives each person turns of their own: 99 names of one that hang hold up no other', async (t) => {
+    const { resolve } = await bench(t, (name) =>
+      name.startsWith('hangs') ? 'silence' : { addresses: ['10.0.0.5'] },
+    );
+    const abort = new AbortController();
+    const hanging = Array.from({ length: 99 }, (_, at) =>
+      resolve(`hangs-${at}.example`, abort.signal, 'mallory').catch(() => {}),
+    );
+    // All that other people ask for is new, and found before the first of the hanging ones has failed.
+    const first = Promise.race(hanging).then(() => 'hanging');
+    const found = Promise.all(
+      Array.from({ length: 50 }, (_, at) => resolve(`new-${at}.example`, never, `person ${at}`)),
+    ).then(() => 'found');
+    assert.equal(await Promise.race([first, found]), 'found');
+    abort.abort();
+    await Promise.all(hanging);
+  });
+
+  it('does not keep a name that answered before behind the hanging ones of the same person', async (t) => {
+    const { clock, resolve } = await bench(t, (name) =>
+      name.startsWith('hangs') ? 'silence' : { addresses: ['10.0.0.5'], ttlSeconds: 1 },
+    );
+    await resolve('known.example', never, 'mallory');
+    clock.nowMs += 3_600_000;
+    const abort = new AbortController();
+    const hanging = Array.from({ length: 99 }, (_, at) =>
+      resolve(`hangs-${at}.example`, abort.signal, 'mallory').catch(() => {}),
+    );
+    const first = Promise.race(hanging).then(() => 'hanging');
+    const known = resolve('known.example', never, 'mallory').then(() => 'known');
+    assert.equal(await Promise.race([first, known]), 'known');
+    abort.abort();
+    await Promise.all(hanging);
+  });
+
+  it('has a bound for what one person lets wait', async (t) => {
+    const { server, resolve } = await bench(t, () => 'silence');
+    const abort = new AbortController();
+    const results = Array.from({ length: 400 }, (_, at) =>
+      resolve(`hangs-${at}.example`, abort.signal, 'mallory').catch((error: { code?: string }) => error.code),
+    );
+    assert.equal(await Promise.race(results), 'NAME_TIMEOUT');
+    abort.abort();
+    await Promise.all(results);
+    assert.ok(new Set(server.asked).size <= 2 * 32);
   });
 
   it('leaves a look-up when its signal aborts; others still get it', async (t) => {

@@ -41,6 +41,22 @@ describe('the address of a caller', () => {
   }
 });
 
+describe('a connection that was over before its address was read', () => {
+  it('is not taken for a proxy on this machine', async () => {
+    const server = createServer({ allowHalfOpen: true });
+    server.listen(0, '127.0.0.1');
+    await once(server, 'listening');
+    const client = connect((server.address() as AddressInfo).port, '127.0.0.1');
+    const [socket] = (await once(server, 'connection')) as [Socket];
+    client.destroy();
+    socket.destroy();
+    await once(socket, 'close');
+    const request = { socket, headers: { 'x-forwarded-for': '203.0.113.5' } } as unknown as IncomingMessage;
+    assert.equal(behind(request), '0.0.0.0');
+    server.close();
+  });
+});
+
 describe('the peer of a connection', () => {
   it('is what the kernel reports, without a certificate in the clear', async () => {
     const server = createServer();

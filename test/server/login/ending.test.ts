@@ -1,8 +1,10 @@
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
 import { once } from 'node:events';
+import { readFileSync } from 'node:fs';
 import type { Socket } from 'node:net';
 import { after, before, describe, it } from 'node:test';
+import { setTimeout as delay } from 'node:timers/promises';
 import { openRevocations } from '../../../server/auth/revocations.ts';
 import { openSqliteStore } from '../../../server/store/open-store.ts';
 import { startEcho } from '../support/gateway-parts.ts';
@@ -74,6 +76,8 @@ describe('ending', () => {
     const socket = await open();
     const page = await browser.get(`${gateway.url}access`);
     const [, id] = /end-session"[^]*?name="id" value="([^"]+)"/.exec(page.text)!;
+    const received: Buffer[] = [];
+    socket.on('data', (bytes: Buffer) => received.push(bytes));
     const closed = once(socket, 'close');
     const answer = await browser.post(`${gateway.url}access/end-session`, {
       id: id!,
@@ -81,6 +85,13 @@ describe('ending', () => {
     });
     assert.equal(answer.status, 303);
     await closed;
+    assert.match(
+      String(Buffer.concat(received)),
+      new RegExp(`KILLED: you ended this session on ${gateway.url}access`),
+    );
+    const ends = (): string[] => readFileSync(gateway.auditFile, 'utf8').match(/"cause":"KILLED".*/g) ?? [];
+    while (ends().length === 0) await delay(10);
+    assert.match(ends()[0]!, new RegExp(`ended by its owner on ${gateway.url}access`));
     assert.doesNotMatch((await browser.get(`${gateway.url}access`)).text, /end-session"/);
     (await tunnel((await refresh()).access_token)).destroy();
   });

@@ -9,6 +9,7 @@ const told: [reason: EndReason, code: string][] = [
   ['REVOKED', 'TUNNEL_REVOKED'],
   ['KILLED', 'TUNNEL_KILLED'],
   ['SESSION_EXPIRED', 'TUNNEL_EXPIRED'],
+  ['POLICY', 'TARGET_DENIED'],
   ['GATEWAY_STOPPED', 'TUNNEL_STOPPED'],
 ];
 const everyone = (): boolean => true;

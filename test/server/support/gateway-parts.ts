@@ -12,12 +12,12 @@ import type { Limits } from '../../../server/config/config.ts';
 import type { Dialer } from '../../../server/dial/dialer.ts';
 import type { Incoming } from '../../../server/entry/entry.ts';
 import { plainEntries, requestEntries } from '../../../server/entry/index.ts';
+import { openLimiter } from '../../../server/gateway/limiter.ts';
 import { handlePlainRequest } from '../../../server/http/plain-routes.ts';
 import { remoteAddressBehind } from '../../../server/http/client-address.ts';
 import { handleTunnelRequests } from '../../../server/http/upgrade-dispatcher.ts';
 import { resumeTunnel, openTunnel } from '../../../server/pipeline.ts';
 import type { PipelineSettings } from '../../../server/pipeline.ts';
-import { TunnelLimiter } from '../../../server/policy/limits.ts';
 import { ResumableTunnels } from '../../../server/resume/resumable-tunnels.ts';
 import type { ResumableTunnelsOptions } from '../../../server/resume/resumable-tunnels.ts';
 import { localLocator } from '../../../server/resume/local-locator.ts';
@@ -123,7 +123,7 @@ export async function startParts(
   const context = {
     sessions,
     tunnels: (replace.tunnels ?? ((own) => own))(localLocator(relays)),
-    limiter: new TunnelLimiter(),
+    limiter: openLimiter({ counter: undefined, sessions, peers: undefined }),
     draining: replace.draining ?? (() => false),
     // Thousands of refusals: their time is a test of its own, in test/hostile/timing.test.ts.
     minimumDelayMs: 0,

@@ -64,7 +64,7 @@ export const webSocketPeer: Peer = {
       headers: token === '' ? {} : { authorization: `Bearer ${token}` },
     });
     return new Promise((resolve, reject) => {
-      socket.once('open', () => resolve(webSocketStream(socket, { eof: 'message' })));
+      socket.once('open', () => resolve(webSocketStream(socket, { eof: 'message', hearsReasons: true })));
       socket.once('error', reject);
     });
   },
@@ -78,7 +78,7 @@ export const connectTcpPeer: Peer = {
       'connect-tcp',
       `Capsule-Protocol: ?1\r\n${authorization(token)}`,
     );
-    return capsuleStream(await rawUpgrade(port, head), capsuleCodes('connect-tcp')!);
+    return capsuleStream(await rawUpgrade(port, head), capsuleCodes('connect-tcp')!, { hearsReasons: true });
   },
 };
 
@@ -112,6 +112,7 @@ function relayTunnel(carrier: Carrier): Promise<Duplex> {
         if (frame.kind !== 'opened') return reject(new Error(`${frame.kind} before the greeting`));
         carrier.hold();
         const stream = new RelayStream({
+          hearsReasons: true,
           isV4: false,
           windowBytes: frame.windowBytes!,
           onDetached: () => stream.destroy(connectionReset()),

@@ -138,7 +138,7 @@ export function createWorld(options: WorldOptions = {}): World {
     context: {
       sessions: new Sessions([observer]),
       tunnels: options.tunnels ?? { find: () => Promise.reject(new TypeError('no tunnels')) },
-      limiter: new TunnelLimiter(counter, principals),
+      limiter: new TunnelLimiter({ counter, principals }),
       revocations: { isRevoked: () => options.isRevoked ?? false },
       draining: () => options.draining ?? false,
       minimumDelayMs: options.minimumDelayMs ?? 0,
@@ -178,6 +178,7 @@ function countingCounter(): Counter & { readonly held: number } {
       held++;
       return counter.add(name);
     },
+    count: (name) => counter.count(name),
     remove(name, many = 1) {
       held -= many;
       counter.remove(name, many);

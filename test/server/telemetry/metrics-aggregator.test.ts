@@ -28,6 +28,22 @@ describe('the metrics of several processes', () => {
     assert.ok(!/^process_resident_memory_bytes /m.test(text));
   });
 
+  it('count the tunnels of a process that was killed as closed', async () => {
+    const metrics = new Metrics();
+    const record = { id: 'x', entry: 'relay', requested: 'box', remoteAddress: '192.0.2.1', offeredAt: 0 };
+    const counts = { resumes: 0, bytesFromClient: 0, bytesFromTarget: 0 };
+    for (let count = 0; count < 3; count++) metrics.opened({ ...record, ...counts, openedAt: 1 });
+    metrics.ended({ ...record, ...counts, openedAt: 1, endedAt: 2, end: 'CLOSED' });
+    const figures = JSON.parse(JSON.stringify(await metrics.snapshot())) as MetricsSnapshot;
+    const aggregator = new MetricsAggregator();
+    aggregator.keep({ instance: 'b', figures });
+    const text = await aggregator.text({ instance: 'a', figures: await counted(0) }, [], new Set());
+    const valueWith = (label: string): number =>
+      valueOf(text, `postern_tunnels_closed_total\\{entry="relay",cause="${label}"\\}`);
+    assert.equal(valueOf(text, 'postern_tunnels_opened_total\\{entry="relay"\\}'), 3);
+    assert.deepEqual([valueWith('PROCESS_LOST'), valueWith('CLOSED')], [2, 1]);
+  });
+
   it('never fall: those of a process that has ended stay', async () => {
     const aggregator = new MetricsAggregator();
     const own = { instance: 'a', figures: await counted(1) };

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
+import { endReasons } from '../../../protocol/end-reason.ts';
 import { RelayViolation, relayCloseCodes } from '../../../protocol/relay-frame.ts';
 import type { Carrier, CarrierEnd } from '../../../stream/carrier.ts';
 import {
@@ -12,6 +13,7 @@ import {
 import { tunnelEnded } from '../../../stream/tunnel-ended.ts';
 
 const v1 = relayPeer({ isV4: false, windowBytes: 8000 });
+const gateway = relayPeer({ isV4: false, windowBytes: 8000, hearsReasons: true });
 const v4 = relayPeer({ isV4: true, windowBytes: 8000 });
 
 const closed = (code: number): CarrierEnd => ({ how: 'closed', code, reason: '' });
@@ -56,7 +58,10 @@ describe('outcomeOf()', () => {
     ['any Close frame of relay v4', closed(1001), v4, 'peerClosed'],
     ['an abort', closed(abortedCloseCode), v1, 'ECONNRESET'],
     ['a close code of the protocol', closed(relayCloseCodes.BAD_ACK), v1, 'ECONNRESET'],
-    ['a reason', closed(4403), v1, 'TUNNEL_KILLED'],
+    ['a reason of a gateway', closed(4403), gateway, 'TUNNEL_KILLED'],
+    ...Object.values(endReasons).map(
+      ({ closeCode }) => [`${closeCode} of a client`, closed(closeCode), v1, 'ECONNRESET'] as const,
+    ),
   ] as const)
     it(`of ${what} is ${expected}`, () => {
       const outcome = outcomeOf(end, peer);

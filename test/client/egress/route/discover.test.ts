@@ -104,7 +104,7 @@ describe('describe()', () => {
     const first = await describeRoute(planRoute(way), never);
     assert.deepEqual(
       [first.source, first.hops, first.isRemembered],
-      ['POSTERN_PAC', ['http://p:1', 'socks5h://q:1080', 'direct'], false],
+      ['POSTERN_PAC', ['http://p:1', 'socks4a://q:1080', 'direct'], false],
     );
     assert.equal((await describeRoute(planRoute(way), never)).isRemembered, true);
   });

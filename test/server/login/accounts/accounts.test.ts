@@ -3,6 +3,7 @@ import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
+import { z } from 'zod';
 import {
   addAccount,
   changeAccount,
@@ -147,6 +148,44 @@ describe('one-time codes', () => {
       assert.equal(matchingStep(code, secret, { nowMs: (seconds + 60) * 1000 }), undefined);
     });
   }
+});
+
+async function countsOfAttempts(): Promise<readonly unknown[]> {
+  return store.table('loginAttempts', z.unknown()).list();
+}
+
+describe('an attempt whose password was not checked', () => {
+  it('for lack of room is no failure of the person', async () => {
+    const before = (await countsOfAttempts()).length;
+    const names = Array.from({ length: 40 }, (_, at) => `busy-${at}`);
+    const results = await Promise.all(
+      names.map((name, at) =>
+        verifyAccount(store, { name, password: 'x', address: `198.18.${at}.1`, now: () => now }),
+      ),
+    );
+    const busy = names.filter((_, at) => results[at]!.kind === 'busy');
+    assert.equal(busy.length, 18);
+    assert.equal((await countsOfAttempts()).length - before, (names.length - busy.length) * 3);
+    assert.ok(results.every((result) => result.kind === 'busy' || result.kind === 'refused'));
+  });
+
+  it('for a store that fails is none either', async () => {
+    const before = await countsOfAttempts();
+    const accounts = store.table('accounts', z.unknown());
+    await accounts.put('damaged', { password: 'not a hash' });
+    for (let at = 0; at < 9; at++)
+      await assert.rejects(signIn('damaged', { address: '198.18.99.1' }), { code: 'STORE_UNAVAILABLE' });
+    await accounts.delete('damaged');
+    assert.deepEqual(await countsOfAttempts(), before);
+  });
+
+  it('because another count has to wait is counted nowhere', async () => {
+    for (let at = 0; at < 20; at++)
+      await beginAttempt(store, { name: `crowd-${at}`, address: '198.18.98.1' }, now);
+    const before = await countsOfAttempts();
+    assert.ok((await beginAttempt(store, { name: 'crowd-late', address: '198.18.98.1' }, now)) > 0);
+    assert.deepEqual(await countsOfAttempts(), before);
+  });
 });
 
 describe('password guessing', () => {

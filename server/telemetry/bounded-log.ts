@@ -1,0 +1,74 @@
+import type { Log } from './log.ts';
+
+export interface BoundedLogOptions {
+  /** Lines of one kind that can come at once. */
+  readonly burst?: number;
+  /** Lines of one kind in each second after that. */
+  readonly perSecond?: number;
+  /** A monotonic clock, in milliseconds. */
+  readonly now?: () => number;
+}
+
+interface Allowance {
+  lines: number;
+  updatedAt: number;
+  omitted: number;
+  summary: NodeJS.Timeout | undefined;
+}
+
+const summaryMs = 1000;
+
+/**
+ * A log for events that unauthenticated clients cause: they can cause any number of them, but not of lines. Lines beyond the
+ * allowance of their kind are counted, and the next line of that kind, or one a second later, has their number as `omitted`.
+ */
+export class BoundedLog {
+  readonly #log: Log;
+  readonly #burst: number;
+  readonly #perSecond: number;
+  readonly #now: () => number;
+  readonly #allowances = new Map<string, Allowance>();
+
+  constructor(
+    log: Log,
+    { burst = 50, perSecond = 10, now = () => performance.now() }: BoundedLogOptions = {},
+  ) {
+    this.#log = log;
+    this.#burst = burst;
+    this.#perSecond = perSecond;
+    this.#now = now;
+  }
+
+  /** Writes a line, or counts it. `kind` has to come from a fixed set, such as error codes: each has its own allowance. */
+  write(level: keyof Log, kind: string, fields: object, message: string): void {
+    const allowance = this.#allowanceOf(kind);
+    if (allowance.lines < 1) {
+      allowance.omitted += 1;
+      // Otherwise the end of a flood would be in no line.
+      allowance.summary ??= setTimeout(() => {
+        allowance.summary = undefined;
+        if (allowance.omitted === 0) return;
+        this.#log[level]({ kind, omitted: allowance.omitted }, message);
+        allowance.omitted = 0;
+      }, summaryMs).unref();
+      return;
+    }
+    allowance.lines -= 1;
+    const { omitted } = allowance;
+    allowance.omitted = 0;
+    this.#log[level](omitted === 0 ? fields : { ...fields, omitted }, message);
+  }
+
+  #allowanceOf(kind: string): Allowance {
+    const now = this.#now();
+    let allowance = this.#allowances.get(kind);
+    if (!allowance) {
+      allowance = { lines: this.#burst, updatedAt: now, omitted: 0, summary: undefined };
+      this.#allowances.set(kind, allowance);
+    }
+    const earned = ((now - allowance.updatedAt) / 1000) * this.#perSecond;
+    allowance.lines = Math.min(this.#burst, allowance.lines + earned);
+    allowance.updatedAt = now;
+    return allowance;
+  }
+}
