@@ -138,6 +138,8 @@ class SqliteEngine implements StoreEngine {
       clearTimeout(timer);
       this.#end(`the store ${this.#file} is closed`);
     }
+    // Otherwise a process with nothing else to do ends here.
+    this.#thread.ref();
     await this.#thread.terminate();
   }
 

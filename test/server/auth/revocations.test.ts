@@ -127,6 +127,11 @@ describe('revocations', () => {
   });
 });
 
+const at = (ms: number): { issuedAt: Date } => ({ issuedAt: new Date(ms) });
+
+const revokeAlice = (list: Awaited<ReturnType<typeof openRevocations>>): Promise<void> =>
+  list.revoke({ kind: 'subject', subject: 'alice', issuedBefore: list.now(), toleranceMs: 30_000 }, 'test');
+
 describe('revocations and clocks', () => {
   const start = Date.now();
   let now = start;
@@ -140,7 +145,6 @@ describe('revocations and clocks', () => {
   after(() => clearInterval(keepAlive));
   const own = { issuer: 'https://gw.example/ssh/', subject: 'alice', ownClock: true } as const;
   const foreign = { issuer, subject: 'alice' };
-  const at = (ms: number): { issuedAt: Date } => ({ issuedAt: new Date(ms) });
 
   async function withList(
     work: (list: Awaited<ReturnType<typeof openRevocations>>, file: string) => Promise<void>,
@@ -156,9 +160,6 @@ describe('revocations and clocks', () => {
       await store.close();
     }
   }
-
-  const revokeAlice = (list: Awaited<ReturnType<typeof openRevocations>>): Promise<void> =>
-    list.revoke({ kind: 'subject', subject: 'alice', issuedBefore: list.now(), toleranceMs: 30_000 }, 'test');
 
   for (const aheadMs of [0, 1, 5000, 29_000, 30_000])
     it(`refuse a token of another issuer that is ${aheadMs} ms ahead, whether it was seen or not, and later too`, async () =>

@@ -39,6 +39,9 @@ async function tokenOf(subject: string, aheadSeconds = 0): Promise<string> {
     .sign(signer.privateKey);
 }
 
+const head = (token: string): string =>
+  upgradeHead('/ssh/tcp/echo/22/', 'connect-tcp', `Authorization: Bearer ${token}\r\n`);
+
 describe('a gateway whose store fails', () => {
   let echo: Awaited<ReturnType<typeof startEcho>>;
   let gateway: Gateway;
@@ -72,8 +75,6 @@ describe('a gateway whose store fails', () => {
 
   const command = (args: string[], input?: string): Promise<Outcome> =>
     run([...gatewayCommand, ...args, '--config', gateway.configFile], input === undefined ? {} : { input });
-  const head = (token: string): string =>
-    upgradeHead('/ssh/tcp/echo/22/', 'connect-tcp', `Authorization: Bearer ${token}\r\n`);
   const open = async (token: string): Promise<Duplex> =>
     capsuleStream(await rawUpgrade(gateway.port, head(token)), capsuleCodes('connect-tcp')!);
   const answer = async (token: string): Promise<unknown> => codeOf(await exchange(gateway.port, head(token)));
@@ -109,9 +110,9 @@ describe('a gateway whose store fails', () => {
     const token = await tokenOf('dave');
     const release = await lock();
     let slowest = 0;
-    let isTyping = true;
+    const typed = new AbortController();
     const typing = (async (): Promise<void> => {
-      while (isTyping) {
+      while (!typed.signal.aborted) {
         const startedAt = performance.now();
         tunnel.write('?');
         await once(tunnel, 'data');
@@ -135,13 +136,13 @@ describe('a gateway whose store fails', () => {
     const statuses = (await Promise.all(tickets)).map(({ status }) => status);
     assert.deepEqual([...new Set(statuses)], [503]);
     assert.match(await ready(), /the store cannot be written/);
-    isTyping = false;
+    typed.abort();
     await typing;
     tunnel.destroy();
     // Each write on the event loop would have taken five seconds.
     assert.ok(slowest < 3000, `${slowest} ms`);
     release();
-    while ((await ready()) !== 'ready\n') await delay(50);
+    while (!(await ready()).startsWith('ready')) await delay(50);
     const store = await openSqliteStore(file);
     const list = await openRevocations(store);
     const until = list.revokedUntil(issuer, 'dave');

@@ -19,6 +19,12 @@ const folder = mkdtempSync(join(tmpdir(), 'postern-issuer-keys-'));
 let files = 0;
 const hourMs = 3_600_000;
 
+const has = async (source: KeySource | undefined, kid: string): Promise<boolean | undefined> =>
+  source?.find({ alg: 'EdDSA', kid }).then(
+    (keys) => keys.length > 0,
+    () => undefined,
+  );
+
 describe('the keys of issuers', () => {
   const endpoint = { status: 200, kids: ['k1'], requests: 0, padding: '' };
   let url: URL;
@@ -55,11 +61,6 @@ describe('the keys of issuers', () => {
 
   const issuer = () => ({ issuer: 'https://id.example', keys: { kind: 'url', url } as const });
   const opened = (): IssuerKeys => openIssuerKeys(store, { onError: () => {}, now: () => now });
-  const has = async (source: KeySource | undefined, kid: string): Promise<boolean | undefined> =>
-    source?.find({ alg: 'EdDSA', kid }).then(
-      (keys) => keys.length > 0,
-      () => undefined,
-    );
   const rows = async (): Promise<number> => (await store.table('issuerKeys', z.unknown()).list()).length;
   const stored = async (count: number): Promise<void> => {
     while ((await rows()) !== count) await delay(10);
