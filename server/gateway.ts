@@ -1,12 +1,12 @@
 import type { IncomingMessage, Server } from 'node:http';
 import type { FastifyInstance } from 'fastify';
-import type { KillRequest } from './admin/control.ts';
+import type { KillRequest, KillResult } from './admin/control.ts';
 import { endSessions, killSessions } from './admin/kill.ts';
 import type { AuditLog } from './audit/audit-log.ts';
 import { auditObserver, revocationFields, ticketFields } from './audit/audit-observer.ts';
 import { minimumDelayMs } from './auth/minimum-delay.ts';
 import { reloadKeyFile } from './auth/remembered-key.ts';
-import { appliesTo } from './auth/revocations.ts';
+import { appliesTo } from './auth/revocation.ts';
 import { locateTunnel } from './cluster/peers.ts';
 import type { Peers } from './cluster/peers.ts';
 import type { Config } from './config/config.ts';
@@ -207,7 +207,7 @@ export class Gateway {
   async prepare(config: Config): Promise<() => void> {
     const { config: next } = reloadConfig(this.config, config);
     const openKey = reloadKeyFile.bind(undefined, next.keyFile);
-    const settings = await buildSettings(next, this.#state, { log: this.#log, openKey });
+    const settings = await buildSettings(next, this.#state, openKey);
     return () => {
       this.#settings = settings;
       void this.recheck(settings.config);
@@ -219,13 +219,13 @@ export class Gateway {
     return this.#recheck.run(reloadConfig(this.config, config).config);
   }
 
-  /** Ends sessions of this process for the operator. Returns how many. */
+  /** Ends sessions of this process for the operator, where another process revokes. Returns how many. */
   end(request: KillRequest): number {
-    return endSessions(this.sessions, request);
+    return endSessions(this.sessions, this.#state.revocations, request);
   }
 
-  /** Ends them, and revokes the credentials they could come back with. Resolves to how many have ended. */
-  kill(request: KillRequest): Promise<number> {
+  /** Ends them, and revokes the credentials they could come back with. */
+  kill(request: KillRequest): Promise<KillResult> {
     return killSessions(this.sessions, this.#state.revocations, request);
   }
 

@@ -37,7 +37,7 @@ Usage: postern-gateway <command> [options]
       --json            print the list as JSON
   sessions [--json]
       list the sessions of the running gateway
-  kill SESSION... | --subject S [--revoke] | --target T | --token ID | --key THUMBPRINT [--reason TEXT]
+  kill SESSION... | --subject S [--revoke] | --target T | --token ID | --key THUMBPRINT
       end sessions of the running gateway
       --subject S       all sessions of that subject
       --revoke          also revoke every token issued to that subject so far
@@ -45,6 +45,7 @@ Usage: postern-gateway <command> [options]
       --token ID        all sessions of that token (jti); also revokes it
       --key THUMBPRINT  all sessions of tokens bound to that key; also revokes these tokens
       --reason TEXT     for the log and the audit
+      --json            print what was ended and revoked, and until when, as JSON
   doctor [--host HOST] [--idle] [--json] [--ca-file FILE] [URL]
       check the gateway and the web server in front of it from outside, and show what to change in the web server
       --host HOST       also open a tunnel to it, with a token signed with the gateway's own key

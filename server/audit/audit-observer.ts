@@ -1,6 +1,6 @@
 import { TunnelError, isTunnelErrorCode } from '../../protocol/errors.ts';
 import { formatTarget } from '../../protocol/target.ts';
-import type { Revocation } from '../auth/revocations.ts';
+import type { Revocation } from '../auth/revocation.ts';
 import type { MadeTicket } from '../auth/tickets.ts';
 import type { SessionObserver, SessionRecord } from '../session/sessions.ts';
 import type { AuditFields } from './audit-chain.ts';

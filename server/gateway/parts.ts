@@ -44,7 +44,7 @@ export async function openParts(
     await audit.start();
     const openKey = (): Promise<SigningKey> =>
       openRememberedKey({ keyFile: config.keyFile, storeFile: config.store.file }, state.store);
-    const settings = await buildSettings(config, state, { log, openKey });
+    const settings = await buildSettings(config, state, openKey);
     const history = new InstanceHistory(state.store, config.control.path);
     await (peers ? peers.rememberIn(history) : history.remember([instance]));
     return { settings, state, log, audit, metrics, instance, others: peers ?? history.locator };

@@ -25,7 +25,7 @@ async function kill(
       sessions: () => [],
       async kill() {
         order.push('ended here');
-        return 12;
+        return { ended: 12 };
       },
     },
     peers,
