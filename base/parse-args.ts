@@ -5,7 +5,7 @@ import { nearestName } from './nearest-name.ts';
  * `parseArgs` of Node.js, whose error about an unknown option names the one that was probably meant. Throws as it does:
  * errors with a code that begins with `ERR_PARSE_ARGS_`.
  */
-export const parseArgs: typeof parse = ((config) => {
+export const parseArgs: typeof parse = (config) => {
   try {
     return parse(config);
   } catch (error) {
@@ -14,7 +14,7 @@ export const parseArgs: typeof parse = ((config) => {
       code: error.code,
     });
   }
-}) as typeof parse;
+};
 
 interface UnknownOption extends Error {
   readonly code: 'ERR_PARSE_ARGS_UNKNOWN_OPTION';

@@ -49,6 +49,8 @@ function decodeText(text: string): RelayFrame | undefined {
   if (text.length > maxTextBytes || !/^[a-z]+(?: [a-z]+=[\x21-\x7e]*)*$/.test(text)) throw unreadable();
   const [word, ...pairs] = text.split(' ');
   const values = new Map(pairs.map((pair) => splitPair(pair)));
+  // Two readers could each take another one.
+  if (values.size < pairs.length) throw unreadable();
   switch (word) {
     case 'ack':
     case 'end':

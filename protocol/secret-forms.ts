@@ -28,8 +28,8 @@ const forms: readonly SecretForm[] = [
     replace: (found, scheme = '', value = '') =>
       /[0-9=+/]|[a-z][A-Z]/.test(value) ? `${scheme}[secret]` : found,
   },
-  // Cookies of ours, by their names.
-  { pattern: /((?:__Host-|__Secure-)?postern-[a-z.-]{1,40}=)[^;\s"\\]+/g, replace: maskAfter },
+  // Cookies of ours, by their names, and their signatures.
+  { pattern: /(postern-(?:session|sign-in|resume|away)(?:\.sig)?=)[^;\s"\\]+/g, replace: maskAfter },
   // Fields of forms and queries.
   {
     pattern:

@@ -12,8 +12,7 @@ const defaultPort = 22;
  */
 export function readSshHost(text: string): SshHost | undefined {
   const [, name, address, port] =
-    /^(?:([\w.*?][\w.*?-]{0,252})|\[([0-9A-Fa-f:.]{2,45})\])(?::(\d{1,5}|\*))?$/.exec(text) ??
-    [];
+    /^(?:([\w.*?][\w.*?-]{0,252})|\[([0-9A-Fa-f:.]{2,45})\])(?::(\d{1,5}|\*))?$/.exec(text) ?? [];
   const host = name ?? address;
   const number = port === undefined || port === '*' ? defaultPort : Number(port);
   return host === undefined || number < 1 || number > 65_535 ? undefined : { host, port: number };

@@ -83,7 +83,7 @@ function readOnce(): boolean {
     return parseArgs({ options: { once: { type: 'boolean', default: false } } }).values.once;
   } catch (error) {
     console.error(`postern demo: ${(error as Error).message}`);
-    process.exit(2);
+    return process.exit(2);
   }
 }
 

@@ -1,12 +1,12 @@
 import type { IncomingMessage, Server } from 'node:http';
 import type { FastifyInstance } from 'fastify';
-import type { KillRequest } from './admin/control.ts';
+import type { KillRequest, KillResult } from './admin/control.ts';
 import { endSessions, killSessions } from './admin/kill.ts';
 import type { AuditLog } from './audit/audit-log.ts';
 import { auditObserver, revocationFields, ticketFields } from './audit/audit-observer.ts';
 import { minimumDelayMs } from './auth/minimum-delay.ts';
 import { reloadKeyFile } from './auth/remembered-key.ts';
-import { appliesTo } from './auth/revocations.ts';
+import { appliesTo } from './auth/revocation.ts';
 import { locateTunnel } from './cluster/peers.ts';
 import type { Peers } from './cluster/peers.ts';
 import type { Config } from './config/config.ts';
@@ -48,11 +48,11 @@ const lastMessagesMs = 3000;
 /** All the parts of a gateway, put together from a configuration. It listens to nothing by itself. */
 export class Gateway {
   readonly metrics: Metrics;
+  readonly audit: AuditLog;
   readonly sessions: Sessions;
   readonly resumableTunnels: ResumableTunnels;
   readonly carriers: HttpCarriers;
   readonly #log: Log;
-  readonly #audit: AuditLog;
   readonly #state: GatewayState;
   readonly #counter: Counter | undefined;
   readonly #peers: Peers | undefined;
@@ -84,15 +84,11 @@ export class Gateway {
     this.#settings = settings;
     this.#state = state;
     this.#log = log;
-    this.#audit = audit;
+    this.audit = audit;
     this.metrics = metrics;
     this.#recheck = new PolicyRecheck(() => this.sessions, log);
-    this.sessions = new Sessions([
-      auditObserver(audit, () => this.config.audit.required),
-      metrics,
-      logObserver(log),
-      this.#recheck,
-    ]);
+    const audited = auditObserver(audit, () => this.config.audit.required, instance);
+    this.sessions = new Sessions([audited, metrics, logObserver(log), this.#recheck]);
     const { counter, isWorker = false, peers } = cluster ?? {};
     this.carriers = new HttpCarriers(instance);
     this.#counter = counter;
@@ -128,7 +124,7 @@ export class Gateway {
   get notReadyReasons(): readonly string[] {
     return [
       ...(this.#draining ? ['draining'] : []),
-      ...(this.#audit.failure && this.config.audit.required ? ['audit log cannot be written'] : []),
+      ...(this.audit.failure && this.config.audit.required ? ['audit log cannot be written'] : []),
       ...this.#state.notReadyReasons(),
     ];
   }
@@ -150,7 +146,7 @@ export class Gateway {
       peers: this.#peers,
       tickets: this.#state.tickets,
       signInEnd: async (id) => this.#login?.signInEnd(id),
-      onTicket: (made) => this.#audit.appendEventually(ticketFields(made)),
+      onTicket: (made) => this.audit.appendEventually(ticketFields(made)),
     });
     plainRoutes(app, {
       ...this.#tunnelRequestHandlers(),
@@ -173,7 +169,7 @@ export class Gateway {
       sessions: this.sessions,
       peers: this.#peers,
       config: () => this.config,
-      onTicket: (made) => this.#audit.appendEventually(ticketFields(made)),
+      onTicket: (made) => this.audit.appendEventually(ticketFields(made)),
       remoteAddress: this.remoteAddress,
       ...loginLog(this.#log),
     });
@@ -212,7 +208,7 @@ export class Gateway {
   async prepare(config: Config): Promise<() => void> {
     const { config: next } = reloadConfig(this.config, config);
     const openKey = reloadKeyFile.bind(undefined, next.keyFile);
-    const settings = await buildSettings(next, this.#state, { log: this.#log, openKey });
+    const settings = await buildSettings(next, this.#state, openKey);
     return () => {
       this.#settings = settings;
       void this.recheck(settings.config);
@@ -224,19 +220,19 @@ export class Gateway {
     return this.#recheck.run(reloadConfig(this.config, config).config);
   }
 
-  /** Ends sessions of this process for the operator. Returns how many. */
+  /** Ends sessions of this process for the operator, where another process revokes. Returns how many. */
   end(request: KillRequest): number {
-    return endSessions(this.sessions, request);
+    return endSessions(this.sessions, this.#state.revocations, request);
   }
 
-  /** Ends them, and revokes the credentials they could come back with. Resolves to how many have ended. */
-  kill(request: KillRequest): Promise<number> {
+  /** Ends them, and revokes the credentials they could come back with. */
+  kill(request: KillRequest): Promise<KillResult> {
     return killSessions(this.sessions, this.#state.revocations, request);
   }
 
   /** Continues in a new audit file of the same name, after rotation. */
   reopenAudit(): void {
-    this.#audit.reopen();
+    this.audit.reopen();
   }
 
   /** Refuses new tunnels from now on, and ends the open ones after the grace time. */
@@ -278,7 +274,7 @@ export class Gateway {
     this.#peers?.handoff.close();
     await this.empty();
     this.#login?.close();
-    await closeParts({ state: this.#state, audit: this.#audit });
+    await closeParts({ state: this.#state, audit: this.audit });
   }
 
   #createTunnelContext(tunnels: TunnelLocator): TunnelContext {

@@ -14,7 +14,7 @@ Usage: postern-gateway <command> [options]
 
   serve [--init]
       serve SSH through the web server; a second process takes over from the running one without losing a session
-      SIGHUP reloads, SIGTERM stops, SIGUSR2 starts the program again and lets it take over
+      SIGHUP reloads, SIGUSR1 reopens the audit, SIGTERM stops, SIGUSR2 starts the program again and lets it take over
       --init            write a configuration with safe defaults first, if there is none
   check
       report every problem in the configuration, with file and line
@@ -37,7 +37,7 @@ Usage: postern-gateway <command> [options]
       --json            print the list as JSON
   sessions [--json]
       list the sessions of the running gateway
-  kill SESSION... | --subject S [--revoke] | --target T | --token ID | --key THUMBPRINT [--reason TEXT]
+  kill SESSION... | --subject S [--revoke] | --target T | --token ID | --key THUMBPRINT
       end sessions of the running gateway
       --subject S       all sessions of that subject
       --revoke          also revoke every token issued to that subject so far
@@ -45,6 +45,7 @@ Usage: postern-gateway <command> [options]
       --token ID        all sessions of that token (jti); also revokes it
       --key THUMBPRINT  all sessions of tokens bound to that key; also revokes these tokens
       --reason TEXT     for the log and the audit
+      --json            print what was ended and revoked, and until when, as JSON
   doctor [--host HOST] [--idle] [--json] [--ca-file FILE] [URL]
       check the gateway and the web server in front of it from outside, and show what to change in the web server
       --host HOST       also open a tunnel to it, with a token signed with the gateway's own key
@@ -53,8 +54,10 @@ Usage: postern-gateway <command> [options]
       --json            print the findings as JSON
   print-config nginx|haproxy|caddy|apache|systemd
       print a configuration for the web server or systemd, filled in from this one
-  verify-audit FILE
+  verify-audit [--from NUMBER:HASH] [--json] FILE...
       check that no line of the audit log was changed or removed
+      --from N:HASH     a record that was noted earlier, or a file with it: it must still be there; 0 is the beginning
+      --json            print what was found as JSON
 
 Options of every command but verify-audit:
   --config FILE         the configuration (default: ./postern.yaml)
@@ -97,8 +100,7 @@ async function run([name, ...args]: string[], io: CommandIo): Promise<number> {
     return write(stdout, help, 0);
   if (name === undefined) return write(stderr, help, 2);
   const load = Object.hasOwn(commands, name) ? commands[name] : undefined;
-  if (!load)
-    return write(stderr, `postern-gateway: ${unknownCommand(name)}; see postern-gateway --help\n`, 2);
+  if (!load) return write(stderr, `postern-gateway: ${unknownCommand(name)}\n`, 2);
   const problem = nodeProblem();
   if (problem) return write(stderr, `postern-gateway: ${problem}\n`, 78);
   try {
@@ -112,7 +114,8 @@ async function run([name, ...args]: string[], io: CommandIo): Promise<number> {
 
 function unknownCommand(name: string): string {
   const near = nearestName(name, Object.keys(commands));
-  return `there is no command "${name}"${near === undefined ? '' : `, did you mean ${near}?`}`;
+  const advice = near === undefined ? 'see postern-gateway --help' : `did you mean ${near}?`;
+  return `there is no command "${name}"; ${advice}`;
 }
 
 function write(stream: Writable, text: string, exitCode: number): number {

@@ -4,6 +4,7 @@ import { loadConfig } from './config/load.ts';
 import { Gateway } from './gateway.ts';
 import { controlApp } from './admin/control.ts';
 import type { PeerControl, KillRequest } from './admin/control.ts';
+import { recordEmbeddedStart } from './gateway/start-record.ts';
 import { listen, removeSocketFile } from './listener/listen.ts';
 import { guardPaths } from './http/path-guard.ts';
 import { operatorKillReason } from './session/end-words.ts';
@@ -31,6 +32,7 @@ export async function postern(app: FastifyInstance, options: PosternOptions): Pr
       : parseConfig(JSON.stringify(options.config), { file: 'config', env: {} });
   const publicUrl = new URL(`${app.prefix}/`, config.publicUrl);
   const gateway = await Gateway.open({ ...config, publicUrl }, app.log);
+  recordEmbeddedStart(gateway.audit);
   mount(app, gateway);
   if (typeof options.config === 'object' && !('control' in options.config)) return;
   const control = controlOf(gateway);
@@ -49,6 +51,7 @@ export function controlOf(gateway: Gateway, peers?: PeerControl): FastifyInstanc
   };
   const there = peers && {
     sessions: () => peers.sessions(),
+    listSessions: () => peers.listSessions(),
     kill: (request: KillRequest) => peers.kill(byOperator(request)),
   };
   return controlApp(here, there);

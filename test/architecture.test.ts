@@ -118,10 +118,11 @@ const rules: Readonly<
     planted: {
       'server/dial/planted.ts': "signal.addEventListener('abort', stop);",
       'client/os/planted.ts': 'timingSafeEqual(a, b);',
+      'server/web/planted.ts': 'log.info({ client: request.ip });',
       'server/commands/planted.ts': "import { parseArgs } from 'node:util';",
       'server/net/planted.ts': 'mkdirSync(a, { recursive: true });',
     },
-    says: /^(?:server\/dial\/planted\.ts: see base\/deadline|client\/os\/planted\.ts: see base\/constant-time|server\/commands\/planted\.ts: see base\/parse-args|server\/net\/planted\.ts: see client\/os\/files)\.ts$/,
+    says: /^(?:server\/dial\/planted\.ts: see base\/deadline|client\/os\/planted\.ts: see base\/constant-time|server\/commands\/planted\.ts: see base\/parse-args|server\/net\/planted\.ts: see client\/os\/files|server\/web\/planted\.ts: see server\/http\/client-address)\.ts$/,
   },
   'comments name their actors': {
     rule: actorsHaveNames,

@@ -67,7 +67,8 @@ user name and password come from the proxy URL, from POSTERN_PROXY_USER and
 POSTERN_PROXY_PASSWORD, from the system keychain, or from a prompt.
 
 Exit codes: 0 the session has ended, 2 usage, 69 gateway or target unavailable,
-75 temporary, 77 not signed in or denied, 78 configuration, 1 anything else.
+74 the output cannot be written, 75 temporary, 77 not signed in or denied,
+78 configuration, 1 anything else.
 `,
   login: `postern login https://gw.example/ssh/
 
@@ -232,7 +233,7 @@ settings: options that you leave out stay as they are.
 Options:
   --gateway URL      the gateway
   --host PATTERN     hosts to reach through it, as in ssh_config (letters,
-                     digits, - . * ?), with :port if ssh is to use another
+                     digits, - _ . * ?), with :port if ssh is to use another
                      port than 22; can be repeated
   --ca-file FILE     additional CA certificates to trust, in PEM
   --dry-run          print the changes without making them

@@ -41,5 +41,5 @@ export const sshBanner = check({
 
 /** The identification line (RFC 4253 §4.2); lines before it are for people. */
 export function identificationIn(bytes: Buffer): string | undefined {
-  return /^(SSH-[12]\.[^\r\n]{1,250})\r?\n/m.exec(bytes.toString('latin1'))?.[1];
+  return /^(SSH-[12]\.[^\r\n\u2028\u2029]{1,250})\r?\n/m.exec(bytes.toString('latin1'))?.[1];
 }

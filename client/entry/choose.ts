@@ -93,7 +93,8 @@ class Opening {
       else if (event.kind === 'aborted') this.#throwIfIdle(this.#last);
       else {
         if (event.kind === 'silent') this.#plan.silent(event.name);
-        this.#startNext(this.#patience.isLeft);
+        // A repetition that was put off is made, though its time may be over by a little.
+        this.#startNext(event.kind === 'due' || this.#patience.isLeft);
         this.#throwIfIdle(this.#plan.failure(this.#last));
       }
     }

@@ -1,5 +1,6 @@
 import type { IncomingMessage } from 'node:http';
 import type { Readable } from 'node:stream';
+import { definedOnly } from '../../base/defined-only.ts';
 import { isTunnelErrorCode } from '../../protocol/errors.ts';
 import type { TunnelError, TunnelErrorCode } from '../../protocol/errors.ts';
 import type { HttpResponse } from './exchange.ts';
@@ -46,13 +47,15 @@ export async function refusal(
       return new ClientError('HTTP_UNEXPECTED', `${what}, and the connection broke`, {
         interruption: { how: 'lost' },
       });
-    return new ClientError(codeOf(status), what, unavailability(response, status));
+    return new ClientError(codeOf(status), what, unavailability(status, response.headers));
   }
   const { code, detail, requestId } = problem;
   const context = {
     challenge: challengeOf(response),
     ...(requestId === undefined ? {} : { requestId }),
-    ...(code === undefined ? unavailability(response, status) : passing.has(code) && whenAvailable(response)),
+    ...(code === undefined
+      ? unavailability(status, response.headers)
+      : passing.has(code) && whenAvailable(response.headers)),
   };
   return new ClientError(code ?? codeOf(status), detail ?? `the gateway answered ${status}`, context);
 }
@@ -82,24 +85,27 @@ export function isOfEntry({ facts }: TunnelError): boolean {
   return facts.layer === 'http' || facts.layer === 'upgrade';
 }
 
+/** The fields that say when to try again. */
+type RetryFields = Readonly<Partial<Record<'retry-after' | 'date', string | undefined>>>;
+
 /** The context of the error for a response of an intermediary: with an interruption where it cannot reach the next server now. */
 export function unavailability(
-  response: Pick<IncomingMessage, 'headers'>,
   status: number,
+  fields: RetryFields,
 ): { readonly interruption?: Interruption } {
-  return unavailable.has(status) ? whenAvailable(response) : {};
+  return unavailable.has(status) ? whenAvailable(fields) : {};
 }
 
-function whenAvailable(response: Pick<IncomingMessage, 'headers'>): { readonly interruption: Interruption } {
-  const retryAfterMs = retryAfterOf(response);
-  return { interruption: { how: 'unavailable', ...(retryAfterMs === undefined ? {} : { retryAfterMs }) } };
+function whenAvailable(fields: RetryFields): { readonly interruption: Interruption } {
+  return {
+    interruption: { how: 'unavailable', ...definedOnly({ retryAfterMs: parseRetryAfter(fields) }) },
+  };
 }
 
 /** The field `Retry-After` in milliseconds (RFC 9110 §10.2.3); undefined where it is missing or invalid. */
-export function retryAfterOf({ headers }: Pick<IncomingMessage, 'headers'>): number | undefined {
-  const value = headers['retry-after'] ?? '';
+export function parseRetryAfter({ 'retry-after': value = '', date = '' }: RetryFields): number | undefined {
   // By the clock of that server, where it says what that is.
-  const sentAt = Date.parse(headers.date ?? '');
+  const sentAt = Date.parse(date);
   if (/^\d{1,9}$/.test(value)) return Number(value) * 1000;
   const at = /^[A-Z][a-z]{2}, /.test(value) ? Date.parse(value) : Number.NaN;
   return Number.isNaN(at) ? undefined : Math.max(0, at - (Number.isNaN(sentAt) ? Date.now() : sentAt));

@@ -34,9 +34,28 @@ export interface SessionControl {
   sessions(): Iterable<SessionRecord>;
   /**
    * Ends the sessions that match, and revokes the credentials that could resume them where the request says so. Resolves
-   * to how many have ended.
+   * to how many have ended, and what was revoked.
    */
-  kill(request: KillRequest): Promise<number>;
+  kill(request: KillRequest): Promise<KillResult>;
+}
+
+export interface KillResult {
+  readonly ended: number;
+  readonly revoked?: RevokedView;
+}
+
+/** What a request has revoked. Times are milliseconds since the epoch. */
+export interface RevokedView {
+  /** For a subject: tokens and sign-ins issued until then are refused. */
+  readonly issuedUntil?: number;
+  /** The same for tokens of other issuers, whose clocks can be ahead. */
+  readonly otherIssuersUntil?: number;
+  /** The record is kept until then. */
+  readonly keptUntil: number;
+  /** Whether it is in the store; otherwise it holds in memory, and is written as soon as the store can be written. */
+  readonly stored: boolean;
+  /** Why it is not. */
+  readonly why?: string;
 }
 
 /** The same for the other processes of the gateway. */
@@ -44,7 +63,7 @@ export interface PeerControl {
   sessions(): Promise<readonly SessionView[]>;
   kill(request: KillRequest): Promise<PeersKilled>;
   /** The sessions, and which processes have not answered. */
-  listSessions?(): Promise<ListedSessions>;
+  listSessions(): Promise<ListedSessions>;
 }
 
 /** What the other processes have ended. */
@@ -104,7 +123,7 @@ export function controlApp(sessions: SessionControl, peers?: PeerControl): Fasti
   });
   // A response of its own: the commands of an older version read the list above.
   app.get('/sessions-list', async (_request, reply) => {
-    const others = await peers?.listSessions?.();
+    const others = await peers?.listSessions();
     const listed: ListedSessions = {
       sessions: [...[...sessions.sessions()].map(toSessionView), ...(others?.sessions ?? [])],
       silent: others?.silent ?? [],
@@ -119,7 +138,12 @@ export function controlApp(sessions: SessionControl, peers?: PeerControl): Fasti
     if (revokes(data)) await withDeadline(undefined, peersFirstMs, () => others).catch(() => {});
     const [here, there] = await Promise.all([sessions.kill(data), others]);
     const { ended = 0, silent = 0, processes } = there ?? {};
-    return reply.send({ ended: here + ended, silent, ...(silent > 0 && definedOnly({ processes })) });
+    return reply.send({
+      ended: here.ended + ended,
+      silent,
+      ...(silent > 0 && definedOnly({ processes })),
+      ...(here.revoked && { revoked: here.revoked }),
+    });
   });
   return app;
 }

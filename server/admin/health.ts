@@ -31,6 +31,7 @@ export function adminApp(source: AdminSource): FastifyInstance {
 }
 
 /** Says which process answers, after an upgrade too. */
-function generationLine({ generation }: AdminSource): string {
-  return generation ? `generation ${generation()}\n` : '';
+function generationLine(source: AdminSource): string {
+  const generation = source.generation?.();
+  return generation === undefined ? '' : `generation ${generation}\n`;
 }

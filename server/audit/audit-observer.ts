@@ -1,23 +1,40 @@
 import { TunnelError, isTunnelErrorCode } from '../../protocol/errors.ts';
 import { formatTarget } from '../../protocol/target.ts';
-import type { Revocation } from '../auth/revocations.ts';
+import type { Revocation } from '../auth/revocation.ts';
 import type { MadeTicket } from '../auth/tickets.ts';
 import type { SessionObserver, SessionRecord } from '../session/sessions.ts';
-import type { AuditFields } from './audit-file.ts';
+import type { AuditFields } from './audit-chain.ts';
 import type { AuditLog } from './audit-log.ts';
 import { maskSecrets } from '../../protocol/secret-forms.ts';
 import { redact } from '../telemetry/log.ts';
+import { RefusalDigest } from '../telemetry/refusal-digest.ts';
 
 /**
  * Records every offer: `refuse`, or `open` before the first byte can pass and `end` when it is over; in between `detach`
- * and `resume` of a tunnel that loses its connection and gets another one.
- * While `required`, a tunnel whose opening cannot be written does not open: `AUDIT_UNAVAILABLE`.
+ * and `resume` of a tunnel that loses its connection and gets another one. Above a rate, refusals of strangers are
+ * counted: one `refuse` with a `count` in a second.
+ * While `required`, a tunnel whose opening cannot be written does not open: `AUDIT_UNAVAILABLE`. `instance`: the name of
+ * this process, by which the next one finds out that it has ended without a word.
  */
-export function auditObserver(log: AuditLog, required: () => boolean): SessionObserver {
+export function auditObserver(log: AuditLog, required: () => boolean, instance?: string): SessionObserver {
   const attempted = new Set<string>();
+  const digest = new RefusalDigest(({ count, client, code, since }) =>
+    log.appendEventually(
+      {
+        time: new Date().toISOString(),
+        event: 'refuse',
+        count,
+        since: new Date(since).toISOString(),
+        client,
+        cause: code,
+      },
+      'stranger',
+    ),
+  );
+  log.beforeClose(() => digest.flush());
   return {
     async opening(record) {
-      const written = log.append(fieldsOf('open', record));
+      const written = log.append({ ...fieldsOf('open', record), instance });
       attempted.add(record.id);
       try {
         await written;
@@ -37,7 +54,12 @@ export function auditObserver(log: AuditLog, required: () => boolean): SessionOb
       // The tunnel's own record says all there is to say.
       if (record.end === 'RESUMED') return;
       const opened = attempted.delete(record.id);
-      log.appendEventually(fieldsOf(opened && !isTunnelErrorCode(record.end) ? 'end' : 'refuse', record));
+      if (opened && !isTunnelErrorCode(record.end)) return log.appendEventually(fieldsOf('end', record));
+      if (!opened && !digest.isSingle(record)) return;
+      log.appendEventually(
+        fieldsOf('refuse', record),
+        record.principal === undefined ? 'stranger' : 'tunnel',
+      );
     },
   };
 }

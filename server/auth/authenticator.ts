@@ -79,6 +79,8 @@ export interface Principal {
    * token of the gateway's own sign-in, the time at which the person authenticated.
    */
   readonly issuedAt: Date;
+  /** `issuedAt` is by the gateway's own clock. Absent: the clock of another machine can be ahead of it. */
+  readonly ownClock?: true;
   readonly expiresAt: Date;
 }
 

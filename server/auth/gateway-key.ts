@@ -6,6 +6,7 @@ import { dirname } from 'node:path';
 import { CompactSign, calculateJwkThumbprint, exportJWK, generateKeyPair, importJWK } from 'jose';
 import type { CryptoKey, JSONWebKeySet, JWK } from 'jose';
 import { TunnelError } from '../../protocol/errors.ts';
+import { findWeakness } from './jwt/weak-keys.ts';
 
 /** The gateway's own keys: the first of its file signs, and tokens signed with any of them are trusted. */
 export interface SigningKey {
@@ -105,7 +106,10 @@ async function readKeys(value: unknown): Promise<SigningKey> {
 
 function publicPart({ kty, crv, x, kid }: JWK): JWK {
   if (kty !== 'OKP' || crv !== 'Ed25519' || !x || !kid) throw new TypeError('not an Ed25519 key with a kid');
-  return { kty, crv, x, kid, alg: 'EdDSA', use: 'sig' };
+  const jwk = { kty, crv, x, kid, alg: 'EdDSA', use: 'sig' };
+  const weakness = findWeakness(jwk);
+  if (weakness !== undefined) throw new TypeError(weakness);
+  return jwk;
 }
 
 async function openIfPresent(file: string): Promise<FileHandle | undefined> {

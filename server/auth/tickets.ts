@@ -62,6 +62,7 @@ const storedTicket = z.object({
   signInId: z.string().exactOptional(),
   keyThumbprint: z.string().exactOptional(),
   issuedAt: z.number(),
+  ownClock: z.literal(true).exactOptional(),
   expiresAt: z.number(),
   usesLeft: z.number(),
 });
@@ -74,7 +75,7 @@ export function createTicketStore(store: Store, { now = Date.now }: TicketsOptio
     async issue(principal, { targets, ttlMs, uses }) {
       const ticket = `${prefix}${randomBytes(32).toString('base64url')}`;
       const narrowed = narrowTargets(principal, targets);
-      const { issuer, subject, groups, tokenId, signInId, keyThumbprint, issuedAt } = principal;
+      const { issuer, subject, groups, tokenId, signInId, keyThumbprint, issuedAt, ownClock } = principal;
       const wanted = now() + ttlMs;
       // A sign-in is renewed for as long as it lasts, and its end ends the ticket; any other token just expires.
       const expiresAt = signInId === undefined ? Math.min(wanted, principal.expiresAt.getTime()) : wanted;
@@ -88,6 +89,7 @@ export function createTicketStore(store: Store, { now = Date.now }: TicketsOptio
         // Not needed to redeem it, but revoking the key revokes its tickets too.
         ...(keyThumbprint !== undefined && { keyThumbprint }),
         issuedAt: issuedAt.getTime(),
+        ...(ownClock && { ownClock }),
         expiresAt,
         usesLeft: uses,
       };

@@ -1,5 +1,5 @@
 import type { MetricsSnapshot } from '../telemetry/metrics.ts';
-import type { KillRequest } from '../admin/control.ts';
+import type { KillRequest, KillResult } from '../admin/control.ts';
 import type { ResumableTunnels } from '../resume/resumable-tunnels.ts';
 import type { SessionRecord, Sessions } from '../session/sessions.ts';
 import type { InstanceSource } from './peer-api.ts';
@@ -45,8 +45,8 @@ export class ProcessLifecycle implements InstanceSource {
     return this.#gateway.sessions.records();
   }
 
-  async kill(request: KillRequest): Promise<number> {
-    return this.#gateway.end(request);
+  async kill(request: KillRequest): Promise<KillResult> {
+    return { ended: this.#gateway.end(request) };
   }
 
   metrics(): Promise<MetricsSnapshot> {

@@ -2,6 +2,7 @@ import type { Logger } from 'pino';
 import type { ListenMode } from '../listener/listen.ts';
 import type { NamedListenSpec, PassedSocket } from '../listener/passed-sockets.ts';
 import type { PublicListener } from '../listener/public-listener.ts';
+import type { AuditHub } from './audit/audit-hub.ts';
 import { WorkerWatch } from './heartbeat/worker-watch.ts';
 import type { SharedCounts } from './shared-counter.ts';
 import { WorkerClient } from './worker-client.ts';
@@ -29,6 +30,8 @@ export interface SupervisorParts {
   readonly configText: () => string;
   /** Called when a worker that has ended by itself is replaced. */
   readonly onReplaced: () => void;
+  /** Writes the audit for all of them. */
+  readonly auditHub: AuditHub;
   readonly log: Logger;
   readonly env: NodeJS.ProcessEnv;
 }
@@ -137,6 +140,7 @@ export class Supervisor implements PublicListener {
   /** Resolves when the last worker has ended. */
   async end(): Promise<void> {
     if (this.#workers.size > 0) await new Promise<void>((resolve) => this.#onEmpty.push(resolve));
+    await this.#parts.auditHub.end();
     this.#watch.stop();
     if (this.#ownsFiles) await this.#sockets.removeFiles();
     this.#parts.counts.close();
@@ -200,7 +204,7 @@ export class Supervisor implements PublicListener {
 
   /** Resolves when the worker listens; rejects when it ends before, and when there can be none. */
   async #start(slot: WorkerSlot): Promise<void> {
-    const { counts, configText, count, generation, env } = this.#parts;
+    const { auditHub, counts, configText, count, generation, env } = this.#parts;
     const { number } = slot;
     const sockets = this.#sockets.forWorker(number);
     const column = this.#freeColumns.shift();
@@ -212,6 +216,7 @@ export class Supervisor implements PublicListener {
         countsFd: counts.fd,
         configText: configText(),
         env,
+        onSpawned: (child) => auditHub.serve(child),
         ownStartMs: this.#ownStartMs,
         onFailing: () => this.#vacate(slot, worker),
         onEnd: (why) => this.#onEnd(slot, worker, why),

@@ -23,12 +23,14 @@ export interface WorkerContext {
 export interface StartedWorker extends WorkerContext {
   /** The version of the messages that the supervisor reads. */
   readonly supervisorVersion: number;
+  /** The supervisor writes the audit for its workers; one of an earlier version does not. */
+  readonly writesAudit: boolean;
 }
 
 /** For the environment of a worker; workers of version 0 do not read the version at its end. */
 export function formatWorkerContext(context: WorkerContext): string {
   const { generation, number, workers, column, columns } = context;
-  return [process.pid, generation, number, workers, column, columns, peerVersion].join(' ');
+  return [process.pid, generation, number, workers, column, columns, peerVersion, 1].join(' ');
 }
 
 /** The context of this process when another process of the gateway has started it as a worker. */
@@ -36,10 +38,10 @@ export function workerContext(env: NodeJS.ProcessEnv): StartedWorker | undefined
   const [supervisor, generation, ...numbers] = (env[workerVariable] ?? '').split(' ');
   if (supervisor !== String(process.ppid) || generation === undefined || process.send === undefined)
     return undefined;
-  const [number, workers, column, columns, supervisorVersion = 0] = numbers.map(Number);
+  const [number, workers, column, columns, supervisorVersion = 0, audit] = numbers.map(Number);
   if (number === undefined || workers === undefined || column === undefined || columns === undefined)
     return undefined;
-  return { generation, number, workers, column, columns, supervisorVersion };
+  return { generation, number, workers, column, columns, supervisorVersion, writesAudit: audit === 1 };
 }
 
 /** The descriptors of a worker: its public listeners, and after them the file of the shared counts. */

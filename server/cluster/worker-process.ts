@@ -25,6 +25,8 @@ export interface WorkerProcessOptions {
   /** The text of the config file that is in force. */
   readonly configText: string;
   readonly env: NodeJS.ProcessEnv;
+  /** Called with the child as soon as there is one. */
+  readonly onSpawned: (child: ChildProcess) => void;
   /** How long this process took until it could start a worker: a measure of the machine, in milliseconds. */
   readonly ownStartMs: number;
   /** Called when the worker reports that it has failed and ends with its tunnels. */
@@ -52,6 +54,7 @@ export class WorkerProcess implements Watched {
     this.number = context.number;
     this.column = context.column;
     this.#child = spawnWorker(options);
+    options.onSpawned(this.#child);
     const startMs = Math.min(Math.max(minStartMs, startFactor * options.ownStartMs), maxStartMs);
     const timeout = setTimeout(() => this.kill(), startMs);
     this.#child.on('message', (message) => {

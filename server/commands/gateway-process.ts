@@ -1,8 +1,8 @@
-import { spawn } from 'node:child_process';
 import { join } from 'node:path';
 import type { FastifyInstance } from 'fastify';
 import type { Logger } from 'pino';
 import { adminApp } from '../admin/health.ts';
+import { AuditHub } from '../cluster/audit/audit-hub.ts';
 import { instanceApp } from '../cluster/peer-api.ts';
 import { Peers } from '../cluster/peers.ts';
 import { ProcessLifecycle } from '../cluster/process-lifecycle.ts';
@@ -13,6 +13,7 @@ import { Supervisor } from '../cluster/supervisor.ts';
 import { openOrTakeOver, takeoverRoutes } from '../cluster/takeover.ts';
 import type { Config } from '../config/config.ts';
 import { reloadConfig } from '../config/reload.ts';
+import { recordStart } from '../gateway/start-record.ts';
 import { Gateway } from '../gateway.ts';
 import { describeListenSpec } from '../listener/listen.ts';
 import { Listeners } from '../listener/listeners.ts';
@@ -21,32 +22,23 @@ import type { NamedListenSpec } from '../listener/passed-sockets.ts';
 import { OwnListener } from '../listener/public-listener.ts';
 import type { PublicListener } from '../listener/public-listener.ts';
 import { controlOf } from '../plugin.ts';
+import { flushLog } from '../telemetry/log.ts';
 import { MetricsAggregator } from '../telemetry/metrics-aggregator.ts';
 import { gatewayApp, prepareReload } from './gateway-app.ts';
+import type { ProcessCluster } from './process-cluster.ts';
 import type { ReloadableConfig } from './reloadable-config.ts';
-import { onHangUp, onUpgrade, stopSignal } from './signals.ts';
+import { notifySystemd } from './systemd.ts';
+import { onHangUp, onReopen, onUpgrade, stopSignal } from './signals.ts';
 
 /** Other processes that stop too can take this much longer than the grace time. */
 const marginMs = 5000;
-
-/** This process among those of its gateway. */
-interface Cluster {
-  /** Its name among them. */
-  readonly instance: string;
-  readonly directory: RuntimeDirectory;
-  readonly peers: Peers;
-  /** Absent where this process carries the tunnels itself. */
-  readonly supervisor: Supervisor | undefined;
-  /** Collects the metrics of all of them. */
-  readonly metrics: MetricsAggregator;
-}
 
 interface GatewayProcessParts {
   readonly settings: ReloadableConfig;
   readonly env: NodeJS.ProcessEnv;
   readonly log: Logger;
   readonly gateway: Gateway;
-  readonly cluster: Cluster;
+  readonly cluster: ProcessCluster;
   readonly publicListeners: readonly NamedListenSpec[];
 }
 
@@ -56,13 +48,14 @@ export class GatewayProcess {
   readonly #env: NodeJS.ProcessEnv;
   readonly #log: Logger;
   readonly #gateway: Gateway;
-  readonly #cluster: Cluster;
+  readonly #cluster: ProcessCluster;
   readonly #lifecycle: ProcessLifecycle;
   readonly #publicListeners: readonly NamedListenSpec[];
   /** Absent where workers carry the tunnels. */
   readonly #app: FastifyInstance | undefined;
   readonly #public: PublicListener;
   readonly #listeners: Listeners;
+  #cause = 'failure';
   #generation = 0;
 
   private constructor(parts: GatewayProcessParts) {
@@ -110,6 +103,7 @@ export class GatewayProcess {
         socketOf: (name) => directory.socketOf(name)!,
         configText: () => settings.text,
         onReplaced: replaced,
+        auditHub: new AuditHub(gateway.audit),
         log,
         env,
       });
@@ -122,6 +116,7 @@ export class GatewayProcess {
   async run(): Promise<string> {
     const { supervisor, directory, peers } = this.#cluster;
     onHangUp(() => this.#onHangUp());
+    onReopen(() => void this.#reopenAudit());
     onUpgrade(this.#log, {
       start: () => (this.#listeners.areOpen ? startSuccessor(this.#public.sockets, this.#env) : undefined),
       takenOver: this.#listeners.stoppedAccepting,
@@ -131,6 +126,7 @@ export class GatewayProcess {
     void signal.then(() => this.#gateway.stop());
     // Workers of an old generation hear it from no other process.
     void signal.then(() => (this.#listeners.areOpen ? undefined : supervisor?.stop(this.#stopMs)));
+    await this.#recordStart();
     try {
       this.#generation = await openOrTakeOver(this.#listeners, { config: this.#config, directory, peers });
       this.#gateway.metrics.setGeneration(this.#generation);
@@ -147,6 +143,13 @@ export class GatewayProcess {
     return cause;
   }
 
+  #recordStart(): Promise<void> {
+    const { instance, directory } = this.#cluster;
+    const { config, text: configText } = this.#settings;
+    const [audit, log, cause] = [this.#gateway.audit, this.#log, () => this.#cause];
+    return recordStart({ audit, config, configText, instance, directory, log, cause });
+  }
+
   get #config(): Config {
     return this.#settings.config;
   }
@@ -160,6 +163,7 @@ export class GatewayProcess {
     const { instance, peers, supervisor } = this.#cluster;
     const gateway = this.#gateway;
     const isTakeover = cause === 'takeover';
+    this.#cause = cause;
     this.#log.info({ cause, tunnels: gateway.sessions.count }, isTakeover ? 'handing on' : 'stopping');
     if (!isTakeover) {
       this.#public.close();
@@ -172,7 +176,7 @@ export class GatewayProcess {
     if (!supervisor) await peers.sendFinalMetrics({ instance, figures: await gateway.metrics.snapshot() });
     await this.#close();
     this.#log.info('stopped');
-    await new Promise<void>((resolve) => this.#log.flush(() => resolve()));
+    await flushLog(this.#log);
   }
 
   async #close(): Promise<void> {
@@ -183,10 +187,16 @@ export class GatewayProcess {
 
   async #onHangUp(): Promise<void> {
     await this.#notify('RELOADING=1');
-    this.#gateway.reopenAudit();
-    await this.#cluster.supervisor?.reopenAudit();
+    await this.#reopenAudit();
     await this.#reload();
     await this.#notify('READY=1');
+  }
+
+  /** Workers of an earlier version write the file themselves. */
+  async #reopenAudit(): Promise<void> {
+    this.#gateway.reopenAudit();
+    this.#log.info('reopening the audit file');
+    await this.#cluster.supervisor?.reopenAudit();
   }
 
   /**
@@ -281,16 +291,4 @@ export class GatewayProcess {
     const figures = await this.#gateway.metrics.snapshot();
     return metrics.text({ instance, worker: supervisor && '0', figures }, [], living);
   }
-}
-
-/**
- * Reports a state to systemd, as in sd_notify(3), where it listens; resolves in any case. Node.js cannot write to a unix
- * datagram socket, so systemd's own small program does it.
- */
-async function notifySystemd(state: string, env: NodeJS.ProcessEnv): Promise<void> {
-  if (env.NOTIFY_SOCKET === undefined) return;
-  await new Promise<void>((resolve) => {
-    const child = spawn('systemd-notify', [`--pid=${process.pid}`, state], { stdio: 'ignore' });
-    child.once('error', () => resolve()).once('close', () => resolve());
-  });
 }

@@ -21,9 +21,12 @@ const maxSocketPathBytes = 107;
 /**
  * What around these settings stops `serve`, looked at as this user and now: files, folders, certificates. `serve` begins
  * with it and `check` reports it, so that they agree. Leaves no file behind. The ports and the content of the store are
- * looked at by `serve` itself, and by `check`.
+ * looked at by `serve` itself, and by `check`. `isListenPassed`: systemd, or the process before, has made that socket.
  */
-export async function findStartProblems(config: Config): Promise<readonly StartProblem[]> {
+export async function findStartProblems(
+  config: Config,
+  { isListenPassed = false }: { readonly isListenPassed?: boolean } = {},
+): Promise<readonly StartProblem[]> {
   const { keyFile, audit, store, control, listen, admin } = config;
   const found = await Promise.all([
     problemOf('keyFile', () => keyProblem(keyFile)),
@@ -35,7 +38,7 @@ export async function findStartProblems(config: Config): Promise<readonly StartP
       async () => (await fileProblem(store.file)) ?? folderProblem(dirname(store.file)),
     ),
     problemOf('control', () => controlProblem(control.path)),
-    problemOf('listen', () => socketProblem(listen)),
+    problemOf('listen', async () => (isListenPassed ? undefined : socketProblem(listen))),
     problemOf('admin', () => socketProblem(admin)),
   ]);
   return found.flat();

@@ -2,10 +2,11 @@ import { once } from 'node:events';
 import { Socket } from 'node:net';
 import type { FastifyInstance } from 'fastify';
 import type { Logger } from 'pino';
-import { standardLog } from '../telemetry/log.ts';
+import { flushLog, standardLog } from '../telemetry/log.ts';
 import type { Config } from '../config/config.ts';
 import { parseConfig } from '../config/parse.ts';
 import { Gateway } from '../gateway.ts';
+import { AuditChannel } from '../cluster/audit/audit-channel.ts';
 import { RuntimeDirectory, newInstanceName } from '../cluster/runtime-directory.ts';
 import { instanceApp } from '../cluster/peer-api.ts';
 import { peerVersion, workerOrders, workerRequest } from '../cluster/peer-messages.ts';
@@ -96,8 +97,14 @@ async function openWorker(
   const peers = new Peers(directory, instance);
   const { sockets, counts } = workerDescriptors(env);
   const counter = SharedCounts.passed(counts, context.columns).counter(context.column);
-  const gateway = await Gateway.open(config, log, { instance, peers, counter, isWorker: true });
-  const app = gatewayApp(gateway, log);
+  const gateway = await Gateway.open(config, log, {
+    instance,
+    peers,
+    counter,
+    isWorker: true,
+    ...(context.writesAudit && { auditSink: (file) => new AuditChannel(file, process) }),
+  });
+  const app = gatewayApp(gateway, log, counter);
   const listener = new OwnListener(
     app,
     sockets.map(({ name, fd }) => ({ name, spec: { kind: 'passed', fd } })),
@@ -144,7 +151,7 @@ async function endWorker(worker: OpenWorker, { number }: StartedWorker): Promise
   await worker.instanceApp.close();
   await directory.remove(directory.socketOf(instance)!);
   log.info('worker stopped');
-  await new Promise<void>((resolve) => log.flush(() => resolve()));
+  await flushLog(log);
   if (process.connected) process.disconnect?.();
 }
 

@@ -6,6 +6,7 @@ import { standardLog } from '../telemetry/log.ts';
 import { defaultConfigText } from '../config/sample.ts';
 import { defaultConfigFile } from '../config/load.ts';
 import { workerContext } from '../cluster/worker-context.ts';
+import { passedSockets } from '../listener/passed-sockets.ts';
 import { cpuWarnings, findStartProblems } from './preflight.ts';
 import { runCommand } from './command.ts';
 import type { CommandIo } from './command.ts';
@@ -33,7 +34,7 @@ async function serveUntilStopped(args: string[], { env }: CommandIo): Promise<nu
   if (values.init)
     await writeFile(values.config, defaultConfigText(), { flag: 'wx', mode: 0o600 }).catch(unlessThere);
   const settings = await ReloadableConfig.read(values.config, env);
-  await assertCanStart(values.config, settings.config);
+  await assertCanStart(values.config, settings.config, env);
   const log = standardLog(settings.config.log.level);
   for (const warning of cpuWarnings(settings.config)) log.warn(warning);
   const process = await GatewayProcess.open(settings, env, log);
@@ -41,8 +42,9 @@ async function serveUntilStopped(args: string[], { env }: CommandIo): Promise<nu
 }
 
 /** Throws `ConfigError` for all that `check` reports about the surroundings of the settings. */
-async function assertCanStart(file: string, config: Config): Promise<void> {
-  const problems = await findStartProblems(config);
+async function assertCanStart(file: string, config: Config, env: CommandIo['env']): Promise<void> {
+  const isListenPassed = passedSockets(env).length > 0;
+  const problems = await findStartProblems(config, { isListenPassed });
   if (problems.length > 0) throw new ConfigError(problems.map((problem) => ({ file, ...problem })));
 }
 

@@ -10,6 +10,13 @@ export function onHangUp(reloadOnce: () => Promise<void>): void {
 }
 
 /**
+ * Reopens files on SIGUSR1, after rotation. Node.js would open its debugger on that signal; with a listener it does not.
+ */
+export function onReopen(reopen: () => void): void {
+  process.on('SIGUSR1', reopen);
+}
+
+/**
  * Resolves with what asks the process to stop: SIGTERM, SIGINT, or an uncaught exception, after which the open tunnels
  * can end in peace but nothing new begins. A second one of any of them ends the process at once, after `beforeKill`.
  */
@@ -39,7 +46,8 @@ export function stopSignal(log: Logger, beforeKill = (): void => {}): Promise<st
  * supervisor: those that a terminal or a service manager sends to all processes are left to it.
  */
 export function workerSignals(log: Logger): Promise<'uncaughtException'> {
-  for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP', 'SIGUSR2'] as const) process.on(signal, () => {});
+  for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP', 'SIGUSR1', 'SIGUSR2'] as const)
+    process.on(signal, () => {});
   return new Promise((resolve) => {
     let hasFailed = false;
     process.on('uncaughtException', (error) => {
@@ -75,13 +83,14 @@ export function onUpgrade(log: Logger, { start, takenOver }: UpgradeOptions): vo
     const child = running;
     const timeout = setTimeout(() => !hasTakenOver && child.kill('SIGKILL'), upgradeMs).unref();
     const tookMs = (): number => Math.round(performance.now() - startedAt);
-    void takenOver.then(() => {
+    const onTakenOver = (): void => {
       hasTakenOver = true;
       log.info(
         { successor: pid, tookMs: tookMs() },
         'the upgrade has succeeded: the next process has taken over',
       );
-    });
+    };
+    void takenOver.then(onTakenOver);
     const onFailed = (details: object, message: string): void => {
       running = undefined;
       clearTimeout(timeout);

@@ -1,6 +1,8 @@
 import { printableJson } from '../../base/printable-json.ts';
 import { nearestName } from '../../base/nearest-name.ts';
 import { parseArgs } from '../../base/parse-args.ts';
+import { TunnelError } from '../../protocol/errors.ts';
+import { quote } from '../../protocol/target.ts';
 import { openRevocations } from '../auth/revocations.ts';
 import { signInIssuer } from '../config/issuer-urls.ts';
 import type { Config } from '../config/config.ts';
@@ -14,11 +16,13 @@ import {
   listAccounts,
 } from '../login/accounts/accounts.ts';
 import type { Account } from '../login/accounts/accounts.ts';
+import { SignIns } from '../login/sign-ins.ts';
 import { newTotpSecret, totpUrl } from '../login/accounts/totp.ts';
 import { openStore } from '../store/open-store.ts';
 import type { Store } from '../store/store.ts';
 import { UsageError, exits, runCommand } from './command.ts';
 import type { CommandIo } from './command.ts';
+import { requestGateway } from './control-request.ts';
 import { readNewPassword } from './passwords.ts';
 
 const usage = `postern-gateway user add NAME [--group G]… [--totp] [--password-stdin] [--config FILE]
@@ -68,18 +72,22 @@ export function user(args: string[], io: CommandIo): Promise<number> {
     };
     const name = readName(action, positionals);
     const config = await loadConfig(values.config, io.env);
-    const store = await openStore(config.store);
-    try {
-      await act(name, { config, store, io, values: given });
-      return exits.ok;
-    } catch (error) {
-      if (!(error instanceof AccountError)) throw error;
-      throw new UsageError(error.message, { cause: error });
-    } finally {
-      await store.close();
-    }
+    const run = async (): Promise<number> => {
+      const store = await openStore(config.store);
+      try {
+        return (await act(name, { config, store, io, values: given })) ?? exits.ok;
+      } catch (error) {
+        if (!(error instanceof AccountError)) throw error;
+        throw new UsageError(error.message, { cause: error });
+      } finally {
+        await store.close();
+      }
+    };
+    return action === 'disable' ? orEndSessions(name, config, run) : run();
   });
 }
+
+const disabledReason = 'the account was disabled';
 
 function advice(action: string): string {
   const near = nearestName(action, Object.keys(actions));
@@ -110,7 +118,8 @@ function readName(action: string, positionals: readonly string[]): string {
   return name;
 }
 
-const actions: Readonly<Record<string, (name: string, work: Work) => Promise<void>>> = {
+/** Resolves to an exit code where that is not 0. */
+const actions: Readonly<Record<string, (name: string, work: Work) => Promise<number | void>>> = {
   async add(name, work) {
     const { store, io, values } = work;
     // Checked before the operator types a password for nothing.
@@ -143,7 +152,7 @@ const actions: Readonly<Record<string, (name: string, work: Work) => Promise<voi
 
   async disable(name, work) {
     await changeAccount(work.store, name, { disabled: true });
-    await endSignIns(name, 'the account was disabled', work);
+    await endSignIns(name, disabledReason, work);
   },
 
   async enable(name, { store }) {
@@ -151,20 +160,55 @@ const actions: Readonly<Record<string, (name: string, work: Work) => Promise<voi
   },
 
   async list(_name, { store, io, values }) {
-    const accounts = await listAccounts(store);
+    let damaged = 0;
+    const accounts = await listAccounts(store, (name, error) => {
+      damaged += 1;
+      io.stderr.write(`postern-gateway: account ${quote(name)} is left out: ${error.message}\n`);
+    });
     if (values.json) io.stdout.write(`${printableJson(accounts, 2)}\n`);
     else for (const account of accounts) io.stdout.write(`${lineOf(account)}\n`);
+    return damaged === 0 ? exits.ok : exits.failure;
   },
 };
 
 /** Revokes everything issued to the account so far; the running gateway ends its tunnels. */
 async function endSignIns(name: string, reason: string, { config, store }: Work): Promise<void> {
-  const revocations = await openRevocations(store);
+  const issuer = signInIssuer(config.publicUrl);
+  const revocations: Awaited<ReturnType<typeof openRevocations>> = await openRevocations(store, {
+    latestProof: (subject) => new SignIns(store, revocations, { issuer }).latestProof(subject),
+  });
   try {
-    const issuer = signInIssuer(config.publicUrl);
-    await revocations.revoke({ kind: 'subject', issuer, subject: name, issuedBefore: Date.now() }, reason);
+    const issuedBefore = await revocations.momentOf(name);
+    await revocations.revoke({ kind: 'subject', issuer, subject: name, issuedBefore }, reason);
   } finally {
     revocations.close();
+  }
+}
+
+/**
+ * Runs what disables an account. Where the store cannot be written, the running gateway at least ends its sessions and
+ * holds the revocation in memory; the error says so.
+ */
+async function orEndSessions(name: string, config: Config, disable: () => Promise<number>): Promise<number> {
+  try {
+    return await disable();
+  } catch (error) {
+    if (!(error instanceof TunnelError) || error.code !== 'STORE_UNAVAILABLE') throw error;
+    const issuer = signInIssuer(config.publicUrl);
+    const request = { subject: name, issuer, revoke: true, reason: disabledReason };
+    const ended = await requestGateway(config, '/kill', request).then(
+      (result) => (result as { readonly ended: number }).ended,
+      () => undefined,
+    );
+    const rest =
+      ended === undefined
+        ? 'No running gateway could be told'
+        : `The running gateway has ended ${ended} of its sessions and revoked its sign-ins, in memory until the store can be written`;
+    throw new TunnelError(
+      'STORE_UNAVAILABLE',
+      `${name} is not disabled: ${error.message}. ${rest}. Run this command again`,
+      { cause: error },
+    );
   }
 }
 

@@ -162,6 +162,9 @@ export function settingsSchema({ resolvePath, locate }: SettingsOrigin) {
         .exactOptional()
         .describe('Tunnels of one subject that wait for their client; by default as many as perSubject'),
       perAddress: count.prefault(200),
+      connectionsPerAddress: count
+        .exactOptional()
+        .describe('Connections of one client address; by default three times perAddress'),
       perTarget: count.exactOptional().describe('Tunnels to one target'),
       opensPerMinute: count.exactOptional().describe('Tunnels that one subject can open in a minute'),
       // The listener keeps its time for a request to arrive; that for checking a token changes.

@@ -27,7 +27,7 @@ const tryMs = 1000;
 const tries = 2;
 // c-ares doubles the time at the second try and queries each server: E7 measured 4 s for one dead server.
 const queryMs = 4500;
-const permitMs = 4000;
+const permitMs = 1500;
 /** Of all, of one holder, and how many of one holder wait. Names whose servers are silent keep theirs for up to `queryMs`. */
 const permits = { limit: 256, perHolder: 32, maxWaiting: 256 };
 const maxAddresses = 16;

@@ -6,6 +6,7 @@ import { formatTarget, isAddress } from '../../protocol/target.ts';
 import { PooledSocket } from '../../stream/zero-copy/pooled-socket.ts';
 import type { Limits, ListenAddress, NetworkConfig } from '../config/config.ts';
 import type { Grant } from '../policy/policy.ts';
+import { descriptors } from '../net/descriptors.ts';
 import { addressCheck } from './address-policy.ts';
 import type { Dialer } from './dialer.ts';
 import { nameResolver } from './resolve.ts';
@@ -96,6 +97,10 @@ function race(addresses: readonly string[], grant: Grant, signal: AbortSignal): 
     if (!pending.delete(socket)) return;
     socket.destroy();
     failures.push(cause);
+    finishIfNoneIsLeft();
+  };
+
+  const finishIfNoneIsLeft = (): void => {
     if (left.length > 0) next();
     else if (pending.size === 0) {
       finish();
@@ -108,7 +113,13 @@ function race(addresses: readonly string[], grant: Grant, signal: AbortSignal): 
     const address = left.shift();
     if (address === undefined) return;
     if (left.length > 0) timer = setTimeout(next, attemptDelayMs);
+    const giveBack = descriptors.take();
+    if (giveBack === undefined) {
+      failures.push(connectError('EMFILE'));
+      return finishIfNoneIsLeft();
+    }
     const socket = open(address, grant.address.port);
+    socket.once('close', giveBack);
     pending.add(socket);
     // This listener stays for the life of the socket: its next owner can attach its own late, and an
     // `error` event without a listener ends the process.

@@ -1,3 +1,5 @@
+import type { AuditFile } from '../audit/audit-file.ts';
+import type { AuditSink } from '../audit/audit-sink.ts';
 import type { Peers } from '../cluster/peers.ts';
 import type { Counter } from '../policy/counter.ts';
 
@@ -10,4 +12,6 @@ export interface ClusterContext {
   readonly counter?: Counter;
   /** Another process records what concerns the gateway as a whole. */
   readonly isWorker?: boolean;
+  /** Another process writes the audit for this one, which writes the file itself when that one is gone. */
+  readonly auditSink?: (file: AuditFile) => AuditSink;
 }

@@ -1,11 +1,13 @@
+import { AuditFile } from '../audit/audit-file.ts';
 import { AuditLog } from '../audit/audit-log.ts';
+import type { AuditSink } from '../audit/audit-sink.ts';
+import { changeMessages } from '../audit/file-change.ts';
 import type { SigningKey } from '../auth/gateway-key.ts';
 import { openRememberedKey } from '../auth/remembered-key.ts';
 import type { Config } from '../config/config.ts';
 import { newInstanceName } from '../cluster/runtime-directory.ts';
 import { InstanceHistory } from '../resume/instance-history.ts';
 import type { TunnelLocator } from '../resume/tunnel-locator.ts';
-import { FileLock } from '../store/file-lock.ts';
 import type { Log } from '../telemetry/log.ts';
 import { Metrics } from '../telemetry/metrics.ts';
 import type { ClusterContext } from './cluster-context.ts';
@@ -31,17 +33,18 @@ export interface GatewayParts {
 export async function openParts(
   config: Config,
   log: Log,
-  { instance = newInstanceName(), peers }: Partial<ClusterContext> = {},
+  cluster: Partial<ClusterContext> = {},
 ): Promise<GatewayParts> {
+  const { instance = newInstanceName(), peers } = cluster;
   const metrics = new Metrics();
   const state = await openState(config, log);
   let audit: AuditLog | undefined;
   try {
-    audit = openAudit(config, log, metrics);
+    audit = openAudit(config, { log, metrics, cluster });
     await audit.start();
     const openKey = (): Promise<SigningKey> =>
       openRememberedKey({ keyFile: config.keyFile, storeFile: config.store.file }, state.store);
-    const settings = await buildSettings(config, state, { log, openKey });
+    const settings = await buildSettings(config, state, openKey);
     const history = new InstanceHistory(state.store, config.control.path);
     await (peers ? peers.rememberIn(history) : history.remember([instance]));
     return { settings, state, log, audit, metrics, instance, others: peers ?? history.locator };
@@ -59,10 +62,17 @@ export async function closeParts({
   await audit?.close();
 }
 
-/** The audit log, not started yet. Every process of the gateway has the same store, and so the same lock. */
-function openAudit(config: Config, log: Log, metrics: Metrics): AuditLog {
-  return new AuditLog(config.audit.file, {
-    lock: new FileLock(`${config.store.file}-audit`),
+interface AuditParts {
+  readonly log: Log;
+  readonly metrics: Metrics;
+  readonly cluster: Partial<ClusterContext>;
+}
+
+/** The audit log, not started yet. */
+function openAudit(config: Config, { log, metrics, cluster }: AuditParts): AuditLog {
+  const file = auditFile(config, { log, metrics });
+  const sink: AuditSink = cluster.auditSink?.(file) ?? file;
+  return new AuditLog(sink, {
     onState(failure) {
       if (failure) metrics.auditFailed();
       if (failure) log.error({ err: failure }, 'the audit log cannot be written');
@@ -71,6 +81,17 @@ function openAudit(config: Config, log: Log, metrics: Metrics): AuditLog {
     onLost(count) {
       metrics.auditLost(count);
       log.error({ count }, 'audit records were lost');
+    },
+  });
+}
+
+/** Every process of the gateway has the same store, by which they know each other. */
+function auditFile(config: Config, { log, metrics }: Omit<AuditParts, 'cluster'>): AuditFile {
+  return new AuditFile(config.audit.file, {
+    store: config.store.file,
+    onChange({ how, path }) {
+      metrics.auditChanged(how);
+      log[how === 'tightened' ? 'warn' : 'error']({ path, how }, changeMessages[how]);
     },
   });
 }

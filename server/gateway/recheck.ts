@@ -48,7 +48,7 @@ export class PolicyRecheck implements SessionObserver {
     this.#checksOpeningUntil = performance.now() + preAuthMs + dialMs + openingMarginMs;
     let ended = 0;
     let sliceEnd = performance.now() + sliceMs;
-    for (const record of Array.from(this.#sessions().records())) {
+    for (const record of this.#sessions().records()) {
       // A newer reload checks all of them.
       if (this.#measure !== measure) return;
       if (this.#check(record, measure)) ended++;

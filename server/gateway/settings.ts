@@ -11,7 +11,6 @@ import { remoteAddressBehind } from '../http/client-address.ts';
 import type { RemoteAddress } from '../http/client-address.ts';
 import type { PipelineSettings } from '../pipeline.ts';
 import { rulesPolicy } from '../policy/rules.ts';
-import type { Log } from '../telemetry/log.ts';
 import type { GatewayState } from './state.ts';
 
 /** The parts that a reload replaces, all of them at once. */
@@ -26,12 +25,12 @@ export interface GatewaySettings {
 /** Builds the parts for a configuration, with the key that `openKey` opens. Rejects when it does. */
 export async function buildSettings(
   config: Config,
-  { tickets, proofs, signingKeys }: GatewayState,
-  { log, openKey }: { readonly log: Log; readonly openKey: () => Promise<SigningKey> },
+  { tickets, proofs, signingKeys, issuerKeys }: GatewayState,
+  openKey: () => Promise<SigningKey>,
 ): Promise<GatewaySettings> {
   const issuers = trustedIssuers(config, await openKey(), {
     signInKeys: signingKeys.source,
-    onError: (issuer, err) => log.warn({ issuer, err }, 'the keys of an issuer cannot be loaded'),
+    issuerKeys,
   });
   const { network, limits } = config;
   const ownAddresses = [config.listen, config.admin];

@@ -4,13 +4,17 @@ import { proofChecker } from '../auth/dpop/dpop.ts';
 import type { ProofChecker } from '../auth/dpop/dpop.ts';
 import { sharedReplayMemory } from '../auth/dpop/replay-cache.ts';
 import { ownMaxLifetimeMs } from '../auth/gateway-key.ts';
+import { openIssuerKeys } from '../auth/jwt/issuer-keys.ts';
+import type { IssuerKeys } from '../auth/jwt/issuer-keys.ts';
 import { openRevocations } from '../auth/revocations.ts';
 import type { Revocations } from '../auth/revocations.ts';
 import { createTicketStore } from '../auth/tickets.ts';
 import type { Tickets } from '../auth/tickets.ts';
 import type { Config } from '../config/config.ts';
+import { signInIssuer } from '../config/issuer-urls.ts';
 import { openSigningKeys } from '../login/authorization-server/signing-keys.ts';
 import type { SigningKeys } from '../login/authorization-server/signing-keys.ts';
+import { SignIns } from '../login/sign-ins.ts';
 import { openStore } from '../store/open-store.ts';
 import type { Store } from '../store/store.ts';
 import type { Log } from '../telemetry/log.ts';
@@ -25,6 +29,7 @@ export interface GatewayState {
   readonly tickets: Tickets;
   readonly proofs: ProofChecker;
   readonly signingKeys: SigningKeys;
+  readonly issuerKeys: IssuerKeys;
   /** Why these parts keep the gateway from being ready; empty when they do not. */
   notReadyReasons(): readonly string[];
 }
@@ -40,14 +45,22 @@ export async function openState(config: Config, log: Log): Promise<GatewayState>
     const signingKeys = await openSigningKeys(store, {
       onError: (err) => log.error({ err }, 'the signing keys cannot be read'),
     });
-    const revocations = await openRevocations(store, {
+    const revocations: GatewayState['revocations'] = await openRevocations(store, {
+      latestProof: (subject) =>
+        new SignIns(store, revocations, { issuer: signInIssuer(config.publicUrl) }).latestProof(subject),
       keepMs: Math.max(ownMaxLifetimeMs, config.signIn.sessionMs, ...lifetimes) + dayMs,
       onError: (err) => log.error({ err }, 'the list of revocations cannot be read'),
     });
     const proofs = proofChecker({ origin: config.publicUrl.origin, replays });
-    const notReadyReasons = (): readonly string[] =>
-      store.failure === undefined ? [] : [`the store cannot be written: ${store.failure}`];
-    return { store, revocations, tickets: createTicketStore(store), proofs, signingKeys, notReadyReasons };
+    const notReadyReasons = (): readonly string[] => [
+      ...(store.failure === undefined ? [] : [`the store cannot be written: ${store.failure}`]),
+      ...(revocations.unwritten === 0 ? [] : [`revocations held in memory only: ${revocations.unwritten}`]),
+    ];
+    const issuerKeys = openIssuerKeys(store, {
+      onError: (issuer, err) => log.warn({ issuer, err }, 'the keys of an issuer cannot be loaded'),
+    });
+    const tickets = createTicketStore(store);
+    return { store, revocations, tickets, proofs, signingKeys, issuerKeys, notReadyReasons };
   } catch (error) {
     await store.close();
     throw error;

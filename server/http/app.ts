@@ -48,7 +48,8 @@ export function publicApp(config: Config, log: Logger, options: PublicAppOptions
         reply as FastifyReply,
         new TunnelError('REQUEST_INVALID', 'this is not a valid request target', { cause: error }),
       ),
-    keepAliveTimeout: 65_000,
+    // A web proxy keeps connections for its next caller: longer than it does. A caller of ours has no reason to.
+    keepAliveTimeout: config.trustedProxies.length > 0 ? 65_000 : 5000,
     bodyLimit: 64 * 1024,
     return503OnClosing: false,
     routerOptions: { maxParamLength: 300 },

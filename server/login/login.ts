@@ -1,7 +1,7 @@
 import type { FastifyInstance, FastifyRequest } from 'fastify';
 import { ownAudience } from '../auth/gateway-key.ts';
 import type { Revocations } from '../auth/revocations.ts';
-import type { Config, ProviderConfig } from '../config/config.ts';
+import type { Config } from '../config/config.ts';
 import { readRequestTarget } from '../http/request-path.ts';
 import type { Counter } from '../policy/counter.ts';
 import type { Store } from '../store/store.ts';
@@ -108,15 +108,18 @@ export async function openLogin(parts: LoginParts): Promise<Login> {
   };
 }
 
-/** The providers of the configuration, each made once for as long as its settings stay. */
+/** The providers of the configuration, each made once for as long as its settings are the same, over reloads too. */
 function providersOf(publicUrl: URL, config: () => Config): () => readonly IdentityProvider[] {
-  const made = new WeakMap<ProviderConfig, IdentityProvider>();
-  return () =>
-    config().signIn.providers.map((settings) => {
-      const present = made.get(settings);
-      if (present) return present;
-      const provider = new IdentityProvider(settings, new URL(`callback/${settings.name}`, publicUrl));
-      made.set(settings, provider);
-      return provider;
+  let made = new Map<string, IdentityProvider>();
+  return () => {
+    const wanted = config().signIn.providers.map((settings) => {
+      const name = JSON.stringify(settings, (_key, value: unknown) =>
+        value instanceof Map ? [...(value as ReadonlyMap<unknown, unknown>)] : value,
+      );
+      const url = (): URL => new URL(`callback/${settings.name}`, publicUrl);
+      return [name, made.get(name) ?? new IdentityProvider(settings, url())] as const;
     });
+    made = new Map(wanted);
+    return wanted.map(([, provider]) => provider);
+  };
 }

@@ -84,15 +84,35 @@ export class SignIns {
     return found.toSorted((one, other) => other.startedAt - one.startedAt);
   }
 
+  /**
+   * The time of a proof that is made now: later than every revocation of the subject, also when the clock was set back
+   * since.
+   */
+  proofTime(subject: string): number {
+    const until = this.#revocations.revokedUntil(this.#issuer, subject) ?? -Infinity;
+    // A claim in seconds can lose a part of a millisecond.
+    return Math.max(this.#now(), until + 2);
+  }
+
+  /** The latest time of a proof among all sign-ins of a subject, those that were ended included; -Infinity: there is none. */
+  async latestProof(subject: string): Promise<number> {
+    const ids = Object.keys((await this.#ofSubject.get(subject)) ?? {});
+    const found = await Promise.all(ids.map((id) => this.#signIns.get(id)));
+    return Math.max(...found.map((signIn) => signIn?.provenAt ?? -Infinity));
+  }
+
   /** Ends one: its tokens, its grant, its browser session, and every tunnel opened with it. */
   async end(id: string, reason: string): Promise<void> {
+    // First, so that it holds even when the store cannot be written now.
+    const revoked = this.#revoke(id, reason);
     await modelTable(this.#store, 'Grant').delete(id);
-    await this.onEnded(id, reason);
+    await this.#forget(id);
+    await revoked;
   }
 
   /** Ends all of a subject. */
   async endAll(subject: string, reason: string): Promise<void> {
-    for (const { id } of await this.of(subject)) await this.end(id, reason);
+    await endEach(await this.of(subject), (id) => this.end(id, reason));
   }
 
   /** Ends those that come from a provider's session, or else all of a person there. Resolves to their number. */
@@ -104,22 +124,40 @@ export class SignIns {
         : originKey(provider, 'session', session);
     const found = await this.#all(this.#ofOrigin, key);
     const matching = found.filter(({ origin }) => subject === undefined || origin?.subject === subject);
-    for (const { id } of matching) await this.end(id, reason);
+    await endEach(matching, (id) => this.end(id, reason));
     return matching.length;
   }
 
   /** To be called when the grant of a sign-in has been deleted: ends everything that depends on it. */
   async onEnded(id: string, reason: string): Promise<void> {
+    const revoked = this.#revoke(id, reason);
+    await this.#forget(id);
+    await revoked;
+  }
+
+  /** Also when the record does not exist any more: to end it twice does no harm, to miss one would. */
+  #revoke(id: string, reason: string): Promise<void> {
+    const revoked = this.#revocations.revoke({ kind: 'signIn', signInId: id }, reason);
+    // Awaited after the rest, which can fail before it.
+    revoked.catch(() => {});
+    return revoked;
+  }
+
+  async #forget(id: string): Promise<void> {
     const signIn = await this.#signIns.take(id);
     await forgetGrant(this.#store, id);
     if (signIn?.sessionUid !== undefined) await this.#forgetSession(signIn.sessionUid);
-    // Also when the record does not exist any more: to end it twice does no harm, to miss one would.
-    await this.#revocations.revoke({ kind: 'signIn', signInId: id }, reason);
   }
 
   #isRevoked({ id, subject, provenAt }: SignIn): boolean {
     const issuedAt = new Date(provenAt);
-    return this.#revocations.isRevoked({ issuer: this.#issuer, subject, signInId: id, issuedAt });
+    return this.#revocations.isRevoked({
+      issuer: this.#issuer,
+      subject,
+      signInId: id,
+      issuedAt,
+      ownClock: true,
+    });
   }
 
   async #forgetSession(uid: string): Promise<void> {
@@ -145,6 +183,13 @@ export class SignIns {
     const found = await Promise.all(Object.keys(index).map((id) => this.find(id)));
     return found.filter((signIn) => signIn !== undefined);
   }
+}
+
+/** Ends all of them at once: one that cannot be forgotten now must not keep the others. Rejects when all are over. */
+async function endEach(signIns: readonly SignIn[], end: (id: string) => Promise<void>): Promise<void> {
+  const ends = await Promise.allSettled(signIns.map(({ id }) => end(id)));
+  const failed = ends.find((each) => each.status === 'rejected');
+  if (failed) throw failed.reason;
 }
 
 /** Ids of sign-ins, and when they expire. */

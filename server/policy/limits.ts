@@ -258,7 +258,7 @@ function detachedName(scope: DetachedScope): string {
 }
 
 /** A customer's network counts as one address: an IPv4 address, or the /64 of an IPv6 address (RFC 6177). */
-function addressBucket(address: string): string {
+export function addressBucket(address: string): string {
   if (!ipaddr.IPv6.isValid(address)) return address;
   return ipaddr.IPv6.parse(address).parts.slice(0, 4).join(':');
 }

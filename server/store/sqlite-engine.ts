@@ -138,6 +138,8 @@ class SqliteEngine implements StoreEngine {
       clearTimeout(timer);
       this.#end(`the store ${this.#file} is closed`);
     }
+    // Otherwise a process with nothing else to do ends here.
+    this.#thread.ref();
     await this.#thread.terminate();
   }
 
@@ -151,7 +153,7 @@ class SqliteEngine implements StoreEngine {
     // Only a request keeps the process alive.
     this.#thread.ref();
     const request: ThreadRequest = { id, now: this.#now(), ...call };
-    this.#thread.postMessage(request);
+    this.#thread.postMessage(request, []);
     return result;
   }
 
@@ -213,7 +215,7 @@ class SqliteEngine implements StoreEngine {
   #end(message = `the store ${this.#file} cannot be used: its thread has ended`, cause?: unknown): Error {
     this.#ended ??= new TunnelError('STORE_UNAVAILABLE', message, { cause });
     this.#failure ??= this.#ended.message;
-    for (const { reject } of this.#pending.values()) reject(this.#ended);
+    for (const pending of this.#pending.values()) pending.reject(this.#ended);
     this.#pending.clear();
     return this.#ended;
   }

@@ -14,6 +14,7 @@ const locations: Readonly<Record<Exclude<TableName, `oidc.${string}`>, Location>
   gatewayKey: { name: 'gatewayKey', prefix: '' },
   instances: { name: 'instances', prefix: '' },
   signingKeys: { name: 'signingKeys', prefix: 'oauth:' },
+  issuerKeys: { name: 'issuerKeys', prefix: '' },
   loginAttempts: { name: 'signInAttempts', prefix: '' },
   deviceCodeAttempts: { name: 'signInAttempts', prefix: 'device:' },
   signIn: { name: 'oauth', prefix: 'signIn:' },

@@ -6,6 +6,7 @@ export type TableName =
   | 'revocations'
   | 'tickets'
   | 'signingKeys'
+  | 'issuerKeys'
   | 'gatewayKey'
   | 'instances'
   | 'loginAttempts'

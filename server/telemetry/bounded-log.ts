@@ -1,4 +1,4 @@
-import type { Log } from './log.ts';
+import type { Logger } from 'pino';
 
 export interface BoundedLogOptions {
   /** Lines of one kind that can come at once. */
@@ -16,6 +16,9 @@ interface Allowance {
   summary: NodeJS.Timeout | undefined;
 }
 
+/** The part of a logger that is needed. */
+type Levels = Pick<Logger, 'info' | 'warn' | 'error'>;
+
 const summaryMs = 1000;
 
 /**
@@ -23,14 +26,14 @@ const summaryMs = 1000;
  * allowance of their kind are counted, and the next line of that kind, or one a second later, has their number as `omitted`.
  */
 export class BoundedLog {
-  readonly #log: Log;
+  readonly #log: Levels;
   readonly #burst: number;
   readonly #perSecond: number;
   readonly #now: () => number;
   readonly #allowances = new Map<string, Allowance>();
 
   constructor(
-    log: Log,
+    log: Levels,
     { burst = 50, perSecond = 10, now = () => performance.now() }: BoundedLogOptions = {},
   ) {
     this.#log = log;
@@ -40,7 +43,7 @@ export class BoundedLog {
   }
 
   /** Writes a line, or counts it. `kind` has to come from a fixed set, such as error codes: each has its own allowance. */
-  write(level: keyof Log, kind: string, fields: object, message: string): void {
+  write(level: keyof Levels, kind: string, fields: object, message: string): void {
     const allowance = this.#allowanceOf(kind);
     if (allowance.lines < 1) {
       allowance.omitted += 1;

@@ -1,10 +1,12 @@
 import { hostname } from 'node:os';
+import { setTimeout as delay } from 'node:timers/promises';
 import pino from 'pino';
 import type { Logger } from 'pino';
 import { isTunnelErrorCode, tunnelErrors } from '../../protocol/errors.ts';
 import { maskPlainSecrets, maskSecrets } from '../../protocol/secret-forms.ts';
 import { formatTarget } from '../../protocol/target.ts';
 import type { SessionObserver } from '../session/sessions.ts';
+import { RefusalDigest } from './refusal-digest.ts';
 
 /** The part of a logger that the gateway uses: pino's, or that of the Fastify app it is mounted in. */
 export type Log = Pick<Logger, 'info' | 'warn' | 'error'>;
@@ -15,6 +17,9 @@ const maxUnwrittenBytes = 4 * 1024 * 1024;
 /** Several processes write into one pipe; a write that is longer than PIPE_BUF can be split there (pipe(7)). */
 const maxWrittenBytes = 4096;
 
+/** A process that ends waits for the reader of its log for so long. */
+const flushMs = 2000;
+
 /** Untrusted text is cut at this length. */
 const maxRedactedCharacters = 300;
 
@@ -22,6 +27,7 @@ const secretFields = ['authorization', 'proxy-authorization', 'cookie', 'sec-web
 
 /** JSON lines on stdout, one per event. Headers that carry secrets are never written, should an error contain them. */
 export function standardLog(level: string, worker?: number): Logger {
+  const destination = logOutput();
   return pino(
     {
       level,
@@ -38,12 +44,50 @@ export function standardLog(level: string, worker?: number): Logger {
         ]),
       ],
     },
-    pino.destination({ dest: 1, sync: false, maxLength: maxUnwrittenBytes, maxWrite: maxWrittenBytes }),
+    destination,
   );
 }
 
-/** One line for each tunnel that opened and for each offer that is over. */
+/** Standard output for log lines. A full disk costs lines, never tunnels; once there is room again, lines are written again. */
+function logOutput(): ReturnType<typeof pino.destination> {
+  const [maxLength, maxWrite] = [maxUnwrittenBytes, maxWrittenBytes];
+  const destination = pino.destination({ dest: 1, sync: false, maxLength, maxWrite });
+  let hasFailed = false;
+  // Without a listener an error would end the process.
+  destination.on('error', () => (hasFailed = true)).on('write', () => (hasFailed = false));
+  // At the exit of the process pino would repeat a write that fails for ever.
+  const flushSync = destination.flushSync.bind(destination);
+  destination.flushSync = () => void (hasFailed || flushSync());
+  return destination;
+}
+
+/**
+ * Resolves when all lines of a log of `standardLog` are written, or their reader has not read them for two seconds: what
+ * is left is dropped then, and the log can no longer be used.
+ */
+export async function flushLog(log: Logger): Promise<void> {
+  const { [pino.symbols.streamSym]: destination } = log as Logger & {
+    readonly [pino.symbols.streamSym]: {
+      end(): void;
+      destroy(): void;
+      once(event: 'close', then: () => void): void;
+    };
+  };
+  // What else the process has to say would be thrown back at it.
+  log.level = 'silent';
+  // Its `flush` calls back at once.
+  const closed = new Promise<void>((resolve) => destination.once('close', resolve));
+  destination.end();
+  await Promise.race([closed, delay(flushMs, undefined, { ref: false })]);
+  // Otherwise pino writes the rest when the process exits, and waits for ever.
+  destination.destroy();
+}
+
+/** One line for each tunnel that opened and for each offer that is over; refusals of strangers are counted above a rate. */
 export function logObserver(log: Log): SessionObserver {
+  const digest = new RefusalDigest(({ count, client, code }) =>
+    log.info({ count, client, code }, 'offers refused'),
+  );
   return {
     opened({ id, entry, principal, grant, dialMs }) {
       log.info(
@@ -84,6 +128,7 @@ export function logObserver(log: Log): SessionObserver {
         );
         return;
       }
+      if (!digest.isSingle(record)) return;
       const fields = {
         session: id,
         entry,
@@ -92,8 +137,8 @@ export function logObserver(log: Log): SessionObserver {
         subject: principal?.subject,
         reason: record.reason && redact(record.reason),
       };
-      if (tunnelErrors[end].layer === 'gateway') log.error(fields, 'offer refused');
-      else log.info(fields, 'offer refused');
+      const level = tunnelErrors[end].layer === 'gateway' ? 'error' : 'info';
+      log[level](fields, 'offer refused');
     },
   };
 }

@@ -77,6 +77,12 @@ export class Metrics implements SessionObserver {
     'replayed_bytes_total',
     'Bytes that were sent to clients once more',
   );
+  readonly #connectionsClosed = this.#counter(
+    'connections_refused_total',
+    'Connections that were closed because their address, or all together, had too many',
+    ['limit'],
+  );
+  readonly #acceptErrors = this.#counter('accept_errors_total', 'Connections that could not be accepted');
   readonly #unreadable = this.#counter(
     'requests_unreadable_total',
     'Requests that were refused by the HTTP parser, by code (docs/errors.md)',
@@ -84,6 +90,11 @@ export class Metrics implements SessionObserver {
   );
   readonly #auditFailures = this.#counter('audit_failures_total', 'Times the audit log began to fail');
   readonly #auditLost = this.#counter('audit_records_lost_total', 'Audit records that could not be kept');
+  readonly #auditChanges = this.#counter(
+    'audit_file_changes_total',
+    'Changes to the audit file that the gateway did not make, by how',
+    ['how'],
+  );
 
   readonly #info = new Gauge({
     name: 'postern_build_info',
@@ -139,6 +150,25 @@ export class Metrics implements SessionObserver {
     this.#tunnelSeconds.observe((endedAt! - openedAt) / 1000);
   };
 
+  /** `limit`: `address`, or `total`. */
+  connectionRefused(limit: string): void {
+    this.#connectionsClosed.inc({ limit });
+  }
+
+  acceptFailed(): void {
+    this.#acceptErrors.inc();
+  }
+
+  /** Adds the connections of callers that are open. */
+  countConnections(open: () => number): void {
+    const connections: Gauge = new Gauge({
+      name: 'postern_connections',
+      help: 'Connections of callers and web proxies that are open, with and without a tunnel',
+      registers: [this.#registry],
+      collect: (): void => connections.set(open()),
+    });
+  }
+
   unreadable(code: TunnelErrorCode): void {
     this.#unreadable.inc({ code });
   }
@@ -149,6 +179,10 @@ export class Metrics implements SessionObserver {
 
   auditLost(count: number): void {
     this.#auditLost.inc(count);
+  }
+
+  auditChanged(how: string): void {
+    this.#auditChanges.inc({ how });
   }
 
   get contentType(): string {

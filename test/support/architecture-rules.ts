@@ -45,6 +45,7 @@ export function retiredWords(glossary: string): ReadonlySet<string> {
 /** Names of fields that are on the wire or on disk, in the files that read and write them. */
 const storedNames: Readonly<Record<string, readonly string[]>> = {
   'server/audit/audit-observer.ts': ['asked'],
+  'server/audit/lost-tunnels.ts': ['asked'],
   'server/commands/doctor.ts': ['verdict'],
   'server/login/authorization-server/grants.ts': ['told'],
   'server/login/pages/consent-routes.ts': ['told'],
@@ -168,6 +169,8 @@ export const internalsHaveOneRoom: Rule = (files) =>
 const homes: readonly (readonly [found: RegExp, home: string])[] = [
   [/addEventListener\(\s*'abort'/, 'base/deadline.ts'],
   [/\btimingSafeEqual\b/, 'base/constant-time.ts'],
+  // Fastify's reading of the client's address is another one than that of tunnels.
+  [/\brequest\.ips?\b|\btrustProxy\b/, 'server/http/client-address.ts'],
   // Its error names the option that was meant.
   [/\bparseArgs\b[^;]*from 'node:util'/, 'base/parse-args.ts'],
   // It never returns below a directory such as /proc.

@@ -97,7 +97,9 @@ function rawOf(quasi: SyntaxNode): string | undefined {
 
 /** How the time of an expression grows with its input. No limit of time: on a busy machine the answer is the same. */
 export function growthOf({ source, flags }: NonNullable<FoundExpression['pattern']>): string {
-  const found = checkSync(source, flags, { timeout: null, randomSeed: 1 });
+  // Long limits are read as none: what is linear without them is with them, and the checker need not guess.
+  const widened = source.replaceAll(/\{(\d+),\d{2,}\}/g, '{$1,}');
+  const found = checkSync(widened, flags, { timeout: null, randomSeed: 1 });
   if (found.status === 'safe') return 'linear';
   return found.status === 'vulnerable' ? found.complexity.summary : 'not decided';
 }

@@ -141,7 +141,10 @@ function refusal(
   return new ClientError(
     'PROXY_REFUSED',
     `${name}${signature(response)} answered ${response.status} to CONNECT ${authority}`,
-    unavailability({ headers: { 'retry-after': response.values('retry-after')[0] } }, response.status),
+    unavailability(response.status, {
+      'retry-after': response.values('retry-after')[0],
+      date: response.values('date')[0],
+    }),
   );
 }
 

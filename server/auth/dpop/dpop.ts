@@ -6,6 +6,7 @@ import { InvalidTokenError } from '../jwt/claims.ts';
 import { decodeCompactJws, findUnsupportedParameter } from '../jwt/compact-jws.ts';
 import { ownProperty } from '../jwt/strict-json.ts';
 import type { JsonObject } from '../jwt/strict-json.ts';
+import { findWeakness } from '../jwt/weak-keys.ts';
 import type { ReplayMemory } from './replay-cache.ts';
 
 /** The algorithms that proofs can be signed with: `algs` of the challenge (RFC 9449 §7.1). */
@@ -90,6 +91,8 @@ async function verifyProof(text: string, header: JsonObject, keyThumbprint: stri
   const { alg, jwk } = readKey(ownProperty(header, 'jwk'), ownProperty(header, 'alg'));
   if ((await calculateJwkThumbprint(jwk)) !== keyThumbprint)
     throw refusal('jwk: not the key the token is bound to');
+  const weakness = findWeakness(jwk);
+  if (weakness !== undefined) throw refusal(`jwk: ${weakness}`);
   const key = await importKey(jwk, alg);
   try {
     await compactVerify(text, key, { algorithms: [alg] });

@@ -1,32 +1,15 @@
-import type { ClaimCondition, Config, IssuerConfig } from '../../config/config.ts';
-import { JwksCache, fixedKeys } from './jwks-cache.ts';
-import type { KeySource, JwksCachePolicy, LoadKeys } from './jwks-cache.ts';
+import type { ClaimCondition, Config } from '../../config/config.ts';
+import type { IssuerKeys } from './issuer-keys.ts';
+import { fixedKeys } from './jwks-cache.ts';
+import type { KeySource } from './jwks-cache.ts';
 import type { TrustedIssuer } from './jwt-authenticator.ts';
 import { ownAudience, ownMaxLifetimeMs } from '../gateway-key.ts';
 import type { SigningKey } from '../gateway-key.ts';
 import { ownIssuer, signInClientId, signInIssuer } from '../../config/issuer-urls.ts';
-import { keysFromDiscovery, keysFromFile, keysFromUrl } from './jwks-loaders.ts';
-
-const minuteMs = 60_000;
-
-/** A removed key is refused within 10 minutes; an endpoint can be down for a day. */
-export const remoteJwksPolicy: JwksCachePolicy = {
-  refreshMs: 5 * minuteMs,
-  maxAgeMs: 10 * minuteMs,
-  maxStaleMs: 24 * 60 * minuteMs,
-  cooldownMs: 10_000,
-};
-
-const fileJwksPolicy: JwksCachePolicy = {
-  ...remoteJwksPolicy,
-  refreshMs: minuteMs,
-  maxAgeMs: minuteMs,
-  cooldownMs: 1000,
-};
 
 export interface IssuersOptions {
-  /** Called each time the keys of an issuer could not be loaded. */
-  readonly onError?: (issuer: string, error: unknown) => void;
+  /** The keys of the issuers of the configuration. */
+  readonly issuerKeys: IssuerKeys;
   /** The keys of the gateway's own sign-in; absent: it has none. */
   readonly signInKeys?: KeySource;
 }
@@ -35,7 +18,7 @@ export interface IssuersOptions {
 export function trustedIssuers(
   config: Config,
   key: SigningKey,
-  { onError, signInKeys }: IssuersOptions = {},
+  { issuerKeys, signInKeys }: IssuersOptions,
 ): readonly TrustedIssuer[] {
   const own: TrustedIssuer = {
     issuer: ownIssuer(config.publicUrl),
@@ -44,12 +27,11 @@ export function trustedIssuers(
     groupsClaim: 'groups',
     typ: 'at+jwt',
     maxLifetimeMs: ownMaxLifetimeMs,
+    isOwn: true,
     keys: fixedKeys(key.publicKeys),
   };
-  const others = config.issuers.map((issuer) => ({
-    ...issuer,
-    keys: issuerKeys(issuer, (error) => onError?.(issuer.issuer, error)),
-  }));
+  const sources = issuerKeys.sourcesFor(config.issuers);
+  const others = config.issuers.map((issuer, at) => ({ ...issuer, keys: sources[at]! }));
   return [own, ...(signInKeys ? [signInAsIssuer(config, signInKeys)] : []), ...others];
 }
 
@@ -70,17 +52,8 @@ function signInAsIssuer({ publicUrl, signIn }: Config, keys: KeySource): Trusted
     typ: 'at+jwt',
     maxLifetimeMs: signIn.accessTokenMs,
     hasAuthTime: true,
+    isOwn: true,
     claims: [isAccessToken],
     keys,
   };
-}
-
-function issuerKeys({ issuer, keys }: IssuerConfig, onError: (error: unknown) => void): KeySource {
-  const policy = keys.kind === 'file' ? fileJwksPolicy : remoteJwksPolicy;
-  return new JwksCache(keyLoader(issuer, keys), { policy, onError });
-}
-
-function keyLoader(issuer: string, keys: IssuerConfig['keys']): LoadKeys {
-  if (keys.kind === 'file') return keysFromFile(keys.file);
-  return keys.kind === 'url' ? keysFromUrl(keys.url) : keysFromDiscovery(issuer);
 }

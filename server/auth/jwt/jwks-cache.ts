@@ -1,6 +1,7 @@
 import { createLocalJWKSet, errors } from 'jose';
 import type { CryptoKey, JSONWebKeySet } from 'jose';
 import { TunnelError } from '../../../protocol/errors.ts';
+import { withoutWeakKeys } from './weak-keys.ts';
 
 /** A source of an issuer's public keys. */
 export interface KeySource {
@@ -23,12 +24,20 @@ export interface JwksCachePolicy {
   readonly cooldownMs: number;
 }
 
+/** The last good set, as it outlives the process. */
+export interface KeptKeys {
+  read(): Promise<{ readonly jwks: JSONWebKeySet; readonly ageMs: number } | undefined>;
+  write(jwks: JSONWebKeySet): Promise<void>;
+}
+
 export interface JwksCacheOptions {
   readonly policy: JwksCachePolicy;
   /** A monotonic clock, in milliseconds. */
   readonly now?: () => number;
-  /** Called with the error of each load that failed, for the log. */
+  /** Called with the error of each load that failed, and for each key that cannot be used, for the log. */
   readonly onError?: (error: unknown) => void;
+  /** Read before the first load; a set that is young enough does without it, or replaces one that fails. */
+  readonly kept?: KeptKeys;
 }
 
 const maxCandidates = 8;
@@ -53,16 +62,26 @@ export class JwksCache implements KeySource {
   readonly #policy: JwksCachePolicy;
   readonly #now: () => number;
   readonly #onError: ((error: unknown) => void) | undefined;
+  readonly #kept: KeptKeys | undefined;
+  #reading: Promise<void> | undefined;
+  #mustLoad = false;
   #loaded: LoadedKeys | undefined;
   #loading: Promise<void> | undefined;
   #failedAtMs = -Infinity;
   #searchedAtMs = -Infinity;
 
-  constructor(load: LoadKeys, { policy, now = () => performance.now(), onError }: JwksCacheOptions) {
+  constructor(load: LoadKeys, { policy, now = () => performance.now(), onError, kept }: JwksCacheOptions) {
     this.#load = load;
     this.#policy = policy;
     this.#now = now;
     this.#onError = onError;
+    this.#kept = kept;
+  }
+
+  /** Loads the keys again: in the background, or with `isAwaited` before they are next used. Those at hand stay if that fails. */
+  renew(isAwaited: boolean): void {
+    this.#mustLoad = isAwaited;
+    if (!isAwaited && this.#loaded) void this.#refresh();
   }
 
   async find(hint: Parameters<SelectKeys>[0]): ReturnType<SelectKeys> {
@@ -75,6 +94,11 @@ export class JwksCache implements KeySource {
 
   async #freshen(): Promise<void> {
     const { refreshMs, maxAgeMs, maxStaleMs } = this.#policy;
+    if (this.#mustLoad) {
+      this.#mustLoad = false;
+      await this.#refresh();
+    }
+    if (!this.#loaded && this.#kept) await (this.#reading ??= this.#readKept(this.#kept));
     const ageMs = this.#loaded ? this.#now() - this.#loaded.atMs : Infinity;
     if (ageMs < refreshMs) return;
     const refreshed = this.#refresh();
@@ -106,10 +130,24 @@ export class JwksCache implements KeySource {
     return this.#loading;
   }
 
+  async #readKept(kept: KeptKeys): Promise<void> {
+    try {
+      const found = await kept.read();
+      if (found && !this.#loaded)
+        this.#loaded = { select: keySelector(found.jwks, this.#onError), atMs: this.#now() - found.ageMs };
+    } catch (error) {
+      // Only a spare: the keys are loaded now.
+      this.#onError?.(error);
+    }
+  }
+
   async #reload(): Promise<void> {
     try {
-      this.#loaded = { select: keySelector(await this.#load()), atMs: this.#now() };
+      const jwks = await this.#load();
+      this.#loaded = { select: keySelector(jwks, this.#onError), atMs: this.#now() };
       this.#failedAtMs = -Infinity;
+      // A store that cannot be written says so by itself.
+      this.#kept?.write(jwks).catch(() => {});
     } catch (error) {
       this.#failedAtMs = this.#now();
       this.#onError?.(error);
@@ -121,9 +159,9 @@ export class JwksCache implements KeySource {
 
 type SelectKeys = KeySource['find'];
 
-/** Throws when `jwks` is not a key set. */
-function keySelector(jwks: JSONWebKeySet): SelectKeys {
-  const select = createLocalJWKSet(jwks);
+/** Throws when `jwks` is not a key set. Weak keys are left out, and reported. */
+function keySelector(jwks: JSONWebKeySet, onError?: (error: unknown) => void): SelectKeys {
+  const select = createLocalJWKSet(withoutWeakKeys(jwks, onError));
   return async (hint) => {
     try {
       return [await select(hint)];

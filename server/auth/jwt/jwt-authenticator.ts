@@ -22,6 +22,8 @@ export interface TrustedIssuer extends ClaimsPolicy {
   readonly algorithms: readonly SignatureAlgorithm[];
   /** The `typ` that its tokens must have; undefined: none, `JWT` or `at+jwt`. */
   readonly typ?: string;
+  /** Its tokens are issued by this gateway. */
+  readonly isOwn?: true;
   readonly keys: KeySource;
 }
 
@@ -69,7 +71,13 @@ export function jwtAuthenticator(
     const identity = readIdentity(claims, trusted.groupsClaim);
     const keyThumbprint = readConfirmationThumbprint(claims);
     await checkBinding(text, keyThumbprint, proof);
-    return { issuer, ...identity, ...(keyThumbprint !== undefined && { keyThumbprint }), ...lifetime };
+    return {
+      issuer,
+      ...identity,
+      ...(keyThumbprint !== undefined && { keyThumbprint }),
+      ...lifetime,
+      ...(trusted.isOwn && { ownClock: true }),
+    };
   }
 
   /** A bound token without its proof can be a stolen one; a proof with a token that is not bound is a client's mistake. */

@@ -20,7 +20,7 @@ export interface JwtRequirements {
 }
 
 /** The tolerance for differing clocks, for `exp`, `nbf` and `iat`. */
-const skewSeconds = 30;
+export const skewMs = 30_000;
 
 /**
  * Verifies a token in compact form by jose, and returns its claims. The caller has read the token with `decodeCompactJws`
@@ -79,7 +79,7 @@ function verifyOptions(requirements: JwtRequirements): JWTVerifyOptions {
     audience,
     ...(typ !== undefined && { typ }),
     requiredClaims: ['exp'],
-    clockTolerance: skewSeconds,
+    clockTolerance: skewMs / 1000,
     // With this option jose also requires `iat`, and refuses one in the future.
     maxTokenAge: maxAgeMs / 1000,
     currentDate: new Date(nowMs),

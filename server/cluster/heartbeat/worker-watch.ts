@@ -3,6 +3,9 @@ import type { WorkerProcess } from '../worker-process.ts';
 import type { WorkerSockets } from '../worker-sockets.ts';
 import { Diversion, Heartbeat } from './heartbeat.ts';
 
+/** A worker that replaces one that was ended listens by then, or another silent one is ended all the same. */
+const replacementMs = 30_000;
+
 export interface WorkerWatchOptions {
   /** All workers that run. */
   readonly workers: () => Iterable<WorkerProcess>;
@@ -20,6 +23,8 @@ export interface WorkerWatchOptions {
 export class WorkerWatch {
   readonly #options: WorkerWatchOptions;
   readonly #heartbeat: Heartbeat<WorkerProcess>;
+  /** When a worker was ended last. */
+  #endedAt = -Infinity;
   /** Stops what accepts in place of a silent worker. */
   readonly #diversions = new Map<WorkerProcess, () => void>();
 
@@ -31,7 +36,8 @@ export class WorkerWatch {
       onSilent: (worker) => this.#onSilent(worker),
       onAnswered: (worker) => this.#onAnswered(worker),
       onHung: (worker) => this.#onHung(worker),
-      canEnd: options.canEnd,
+      // A replacement that does not come must not keep the next one for ever.
+      canEnd: () => options.canEnd() || performance.now() - this.#endedAt > replacementMs,
     });
   }
 
@@ -77,6 +83,7 @@ export class WorkerWatch {
   #onHung(worker: WorkerProcess): void {
     const { number, pid, silentMs } = worker;
     this.#options.log.error({ worker: number, pid, silentMs }, 'ending a worker that does not answer');
+    this.#endedAt = performance.now();
     worker.kill();
     // A process that waits for a disk in the kernel ends late: its slot is free at once.
     this.#options.onEnded(worker);

@@ -150,9 +150,13 @@ export async function changeAccount(store: Store, name: string, change: AccountC
   });
 }
 
-/** Every account, by name. */
-export async function listAccounts(store: Store): Promise<readonly Account[]> {
-  return (await accountsOf(store).list()).map(([name, { groups, disabled, createdAt, oneTimeSecret }]) => ({
+/** Every account, by name. `onDamaged` is called for each that cannot be read; without it, one of them rejects. */
+export async function listAccounts(
+  store: Store,
+  onDamaged?: (name: string, error: Error) => void,
+): Promise<readonly Account[]> {
+  const rows = await accountsOf(store).list(onDamaged && ((error, name) => onDamaged(name, error)));
+  return rows.map(([name, { groups, disabled, createdAt, oneTimeSecret }]) => ({
     name,
     groups,
     disabled,

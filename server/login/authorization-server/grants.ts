@@ -141,7 +141,7 @@ export class SignInGrants {
       context,
       {
         subject: login.accountId,
-        provenAt: this.#now(),
+        provenAt: this.#parts.signIns.proofTime(login.accountId),
         expiresAt: this.#now() + this.#parts.times.sessionMs,
         kind: 'browser',
         remoteAddress: this.#address(context),

@@ -67,6 +67,7 @@ class AccessContext {
       groups: new Set(identity.groups),
       signInId: signIn.id,
       issuedAt: new Date(signIn.provenAt),
+      ownClock: true,
       expiresAt: new Date(signIn.expiresAt),
     };
   }

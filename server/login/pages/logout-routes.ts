@@ -2,7 +2,7 @@ import type { FastifyInstance } from 'fastify';
 import { z } from 'zod';
 import { JwksCache } from '../../auth/jwt/jwks-cache.ts';
 import type { KeySource } from '../../auth/jwt/jwks-cache.ts';
-import { remoteJwksPolicy } from '../../auth/jwt/issuers.ts';
+import { remoteJwksPolicy } from '../../auth/jwt/issuer-keys.ts';
 import { keysFromDiscovery } from '../../auth/jwt/jwks-loaders.ts';
 import type { ProviderConfig } from '../../config/config.ts';
 import type { Store } from '../../store/store.ts';

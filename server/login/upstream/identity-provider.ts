@@ -25,15 +25,21 @@ export interface ProviderLogin extends UpstreamLogin {
   readonly refreshToken?: string;
 }
 
-/** Metadata is read again after this time, and a provider that was down is asked again at each sign-in. */
+/**
+ * Metadata is read again after this time. When that fails, the last good ones are used for a day, as the keys of issuers
+ * are; a provider that was down from the start is asked again at each sign-in.
+ */
 const metadataMs = 600_000;
+const retryMs = 10_000;
+const maxStaleMs = 24 * 3_600_000;
 const timeoutSeconds = 10;
 
 /** An identity provider of the configuration. It is discovered when it is first needed. */
 export class IdentityProvider {
   readonly config: ProviderConfig;
   readonly #redirectUri: URL;
-  #discovered: { readonly client: Promise<Client>; readonly until: number } | undefined;
+  #discovered: Discovered | undefined;
+  #lastGood: { readonly client: Client; readonly at: number } | undefined;
 
   /** `redirectUri` is this provider's alone, so that no other's answer can be taken for its own. */
   constructor(config: ProviderConfig, redirectUri: URL) {
@@ -106,16 +112,32 @@ export class IdentityProvider {
     if (!this.#discovered || this.#discovered.until <= performance.now()) {
       const client = discover(this.config);
       this.#discovered = { client, until: performance.now() + metadataMs };
-      client.catch(() => (this.#discovered = undefined));
+      client.then(
+        (found) => (this.#lastGood = { client: found, at: performance.now() }),
+        () => (this.#discovered = this.#afterFailure()),
+      );
     }
     try {
       return await this.#discovered.client;
     } catch (cause) {
+      const lastGood = this.#afterFailure();
+      if (lastGood) return lastGood.client;
       throw new ProviderRefusal('provider_down', `the metadata of ${this.config.name} cannot be read`, {
         cause,
       });
     }
   }
+
+  #afterFailure(): Discovered | undefined {
+    const lastGood = this.#lastGood;
+    if (!lastGood || performance.now() - lastGood.at >= maxStaleMs) return undefined;
+    return { client: Promise.resolve(lastGood.client), until: performance.now() + retryMs };
+  }
+}
+
+interface Discovered {
+  readonly client: Promise<Client>;
+  readonly until: number;
 }
 
 interface Client {

@@ -16,6 +16,8 @@ import type { Parts } from '../../server/support/gateway-parts.ts';
 interface Stripper {
   readonly server: Server;
   isStripping: boolean;
+  /** So many of the next requests are reset. */
+  losses: number;
   cut(): void;
 }
 
@@ -30,6 +32,12 @@ function startStripper(port: number): Stripper {
     cuts.add(cut);
     for (const socket of [near, far]) socket.on('error', cut).once('close', () => cuts.delete(cut));
     near.once('data', (head: Buffer) => {
+      if (stripper.losses > 0) {
+        stripper.losses--;
+        near.resetAndDestroy();
+        far.destroy();
+        return;
+      }
       const text = head.toString('latin1');
       far.write(
         stripper.isStripping ? text.replaceAll(/\r\n(?:Upgrade|Connection): [^\r]*/gi, '') : text,
@@ -42,6 +50,7 @@ function startStripper(port: number): Stripper {
   const stripper = {
     server,
     isStripping: false,
+    losses: 0,
     cut: () => cuts.forEach((cut) => cut()),
   };
   return stripper;
@@ -104,6 +113,16 @@ describe('the ways of a resumable tunnel', () => {
     await says(tunnel, 'in the train');
     assert.deepEqual(moves, ['http']);
     stripper.isStripping = false;
+  });
+
+  it('one that began by WebSocket stays there when requests are lost', async () => {
+    const { tunnel, moves } = await open(relay);
+    await says(tunnel, 'at home');
+    stripper.losses = 2;
+    stripper.cut();
+    await says(tunnel, 'at home again');
+    assert.equal(stripper.losses, 0);
+    assert.deepEqual(moves, []);
   });
 
   it('one that began by plain requests moves to a WebSocket when that passes, and loses nothing', async () => {

@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { describe, it } from 'node:test';
 import { describe as describeStatus, status as runStatus } from '../../../client/commands/status.ts';
 import type { Status } from '../../../client/commands/status.ts';
-import { reportError } from '../../../client/errors/report.ts';
+import { clearLastError, reportError } from '../../../client/errors/report.ts';
 import { tunnelFile } from '../../../client/resume/tunnel-status-file.ts';
 import { ClientError } from '../../../client/errors/failure.ts';
 import { temporaryDirectory, unsignedToken } from '../support.ts';
@@ -92,6 +92,49 @@ describe('postern status', () => {
     assert.doesNotMatch((await status(env)).stdout, /from here/);
   });
 
+  it('says of a tunnel that it cannot be resumed', async (t) => {
+    const home = temporaryDirectory(t);
+    const env = { HOME: home, POSTERN_GATEWAY: 'https://gw.example/ssh/', POSTERN_TOKEN: 'ticket' };
+    const state = join(home, '.local/state/postern');
+    const gateway = new URL('https://gw.example/ssh/');
+    const files = ['mortal', 'resumable'].map((host) =>
+      tunnelFile(state, { gateway, target: { host, port: 22 } }),
+    );
+    t.after(() => files.forEach((file) => file.ended()));
+    files[0]!.opened({ resumable: false });
+    files[1]!.opened({ resumable: true });
+    const { tunnels } = JSON.parse((await status(env, '--json')).stdout) as Status;
+    assert.deepEqual(tunnels?.map(({ target, resumable }) => [target, resumable]).toSorted(), [
+      ['mortal:22', false],
+      ['resumable:22', true],
+    ]);
+    const text = (await status(env)).stdout;
+    assert.match(text, /^from here +mortal:22, .*, cannot be resumed: it ends with its connection$/m);
+    assert.match(text, /^from here +resumable:22, connected, open since \S+Z$/m);
+  });
+
+  it('names the end of the sign-in, not that of its token, and forgets what is over', () => {
+    const common = { version: 1, gateway: 'x', signedIn: true, confirmed: true, subject: 'alice' } as const;
+    const expiresAt = new Date(Date.now() + 600_000).toISOString();
+    const until = new Date(Date.now() + 11 * 3_600_000 + 52.5 * 60_000).toISOString();
+    const text = describeStatus({ ...common, expiresAt, until }, true);
+    assert.match(text, /^until +\d{4}-\d\d-\d\d \d\d:\d\d \(11 h 52 min\)$/m);
+    assert.doesNotMatch(describeStatus({ ...common, expiresAt }, true), /^until/m);
+    assert.match(describeStatus({ ...common, expiresAt }), /^until .*\((?:9|10) min\)$/m);
+  });
+
+  it('says what to do now rather than what to do about an old failure', async (t) => {
+    const home = temporaryDirectory(t);
+    const state = join(home, '.local/state/postern');
+    const env = { HOME: home, POSTERN_GATEWAY: 'https://gw.example/ssh/' };
+    reportError(new ClientError('GATEWAY_UNSET', 'no gateway is set', { hint: 'postern setup' }), state);
+    assert.match((await status(env)).stdout, /^hint +postern login$/m);
+    reportError(new ClientError('USAGE', 'connect needs a host'), state);
+    assert.doesNotMatch((await status(env)).stdout, /connect needs a host/);
+    clearLastError(state);
+    assert.doesNotMatch((await status(env)).stdout, /last error/);
+  });
+
   it('does not let a token write to the terminal', () => {
     const text = describeStatus({
       version: 1,
@@ -101,6 +144,6 @@ describe('postern status', () => {
       subject: '\x1b[2J\nroot',
     });
     assert.match(text, /^[\x20-\x7e\n]*$/);
-    assert.equal(text.split('\n').length, 4);
+    assert.equal(text.split('\n').length, 3);
   });
 });

@@ -174,6 +174,33 @@ describe('postern connect, as a process', () => {
     void ended.catch(() => {});
   });
 
+  it('says so when its output cannot be written, and does not take that for a reader that left', async (t) => {
+    const stdout = openSync('/dev/full', 'w');
+    const { ended } = await run(t, (tunnel) => void tunnel.end('lost'), { stdout });
+    closeSync(stdout);
+    const { code, stderr } = await ended;
+    assert.equal(code, 74);
+    assert.match(stderr, /cannot write the output: ENOSPC.* \(OUTPUT_FAILED\)/);
+  });
+
+  it('loses no byte without a word when the limit of a file is in the middle of a write', async (t) => {
+    const port = await listen(
+      t,
+      gatewayDouble((tunnel) => void tunnel.end(randomBytes(100_000))),
+    );
+    const path = join(temporaryDirectory(t), 'output');
+    const flags = `--gateway http://127.0.0.1:${port}/ssh/ --via connect box`;
+    // 64 blocks of 512 bytes: the write that passes the limit is a short one, and the next fails with EFBIG.
+    const command = `ulimit -f 64; trap '' XFSZ; exec '${process.execPath}' '${main}' connect ${flags} >'${path}'`;
+    const child = spawn('sh', ['-c', command], {
+      stdio: ['ignore', 'ignore', 'pipe'],
+      env: { HOME: temporaryDirectory(t), POSTERN_TOKEN: 't0ken', PATH: process.env['PATH'] },
+    });
+    const [[code], stderr] = await Promise.all([once(child, 'exit'), readAll(child.stderr)]);
+    assert.equal(code, 74);
+    assert.match(stderr.toString(), /cannot write the output: EFBIG.* \(OUTPUT_FAILED\)/);
+  });
+
   for (const [signal, expected] of [
     ['SIGHUP', 129],
     ['SIGTERM', 143],

@@ -4,6 +4,9 @@ import { direct } from '../../../client/egress/direct.ts';
 import type { Egress } from '../../../client/egress/egress.ts';
 import { openTcp } from '../../../client/egress/tcp/tcp.ts';
 import { loadEntry, openTunnel } from '../../../client/entry/choose.ts';
+import type { ReconnectSupport } from '../../../client/entry/entry.ts';
+import { tunnelFile, tunnelsHere } from '../../../client/resume/tunnel-status-file.ts';
+import { eventually } from '../../e2e/support/process.ts';
 import { entryCache } from '../../../client/entry/entry-cache.ts';
 import { entriesByPreference } from '../../../protocol/entries.ts';
 import { Secret } from '../../../protocol/secret.ts';
@@ -78,6 +81,33 @@ describe('the opening of a tunnel, on final answers', () => {
     await rejected;
     assert.ok(front.asked.length <= before + 1);
   });
+
+  for (const [via, resumable] of [
+    ['relay', true],
+    ['http', true],
+    ['websocket', false],
+    ['connect-tcp', false],
+    ['connect', false],
+  ] as const) {
+    it(`tells what becomes of a tunnel by ${via}`, async (t) => {
+      const gateway = new URL(`http://127.0.0.1:${ends.parts.port}/ssh/`);
+      const state = temporaryDirectory(t);
+      const target = { host: '127.0.0.1', port: ends.echo.port };
+      const credential = { token: new Secret('good') };
+      const later: ReconnectSupport = {
+        withCredential: (_signal, use) => use(credential),
+        warn() {},
+        watch: tunnelFile(state, { gateway, target }),
+      };
+      const memory = entryCache(state);
+      const choice = { load: loadEntry, memory, via, signal: AbortSignal.timeout(60_000) };
+      const tunnel = await openTunnel({ gateway, target, ...credential, later }, direct, choice);
+      await eventually(() => tunnelsHere(state).length === 1, 'the file of the tunnel');
+      assert.equal(tunnelsHere(state)[0]!.resumable, resumable);
+      tunnel.destroy();
+      await eventually(() => tunnelsHere(state).length === 0, 'the end of the file');
+    });
+  }
 
   it('is made again while the gateway hands over to its successor', async (t) => {
     let isDraining = true;

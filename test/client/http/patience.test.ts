@@ -3,7 +3,7 @@ import { describe, it } from 'node:test';
 import { ClientError } from '../../../client/errors/failure.ts';
 import type { Interruption } from '../../../client/errors/failure.ts';
 import { Patience } from '../../../client/http/patience.ts';
-import { retryAfterOf } from '../../../client/http/refusal.ts';
+import { parseRetryAfter } from '../../../client/http/refusal.ts';
 
 function lost(interruption: Interruption): ClientError {
   return new ClientError('HTTP_UNEXPECTED', 'lost', { interruption });
@@ -45,7 +45,7 @@ describe('Patience', () => {
   }
 });
 
-describe('retryAfterOf()', () => {
+describe('parseRetryAfter()', () => {
   for (const [value, ms] of [
     ['3', 3000],
     ['0', 0],
@@ -53,6 +53,11 @@ describe('retryAfterOf()', () => {
     ['soon', undefined],
     ['Fri, 31 Dec 1999 23:59:59 GMT', 0],
   ] as const) {
-    it(`reads ${value}`, () => assert.equal(retryAfterOf({ headers: { 'retry-after': value } }), ms));
+    it(`reads ${value}`, () => assert.equal(parseRetryAfter({ 'retry-after': value }), ms));
   }
+
+  it('reads a time by the clock of the server, not by ours', () => {
+    const fields = { date: 'Fri, 31 Dec 1999 23:59:50 GMT', 'retry-after': 'Fri, 31 Dec 1999 23:59:59 GMT' };
+    assert.equal(parseRetryAfter(fields), 9000);
+  });
 });

@@ -43,12 +43,15 @@ describe('a target with a name that the DNS does not know', needs('ssh', clientB
   it('is reached by ssh, which passes the name on', async () => {
     const command = clientCommand('connect', '--', '%h', '%p').join(' ');
     const ssh = ['ssh', '-F', 'none', '-v', '-o', `ProxyCommand=${command}`, '-o', 'BatchMode=yes', 'my_box'];
-    const { stderr } = await run(ssh, { env: { ...process.env, ...environment } as never, input: '' });
+    const { stderr } = await run(ssh, { env: { ...process.env, ...environment }, input: '' });
     assert.match(stderr.toString(), /remote software version reached/);
   });
 
   it('can be in a Host line that the client writes', async () => {
-    const written = await run(clientCommand('setup', '--dry-run', 'my_box'), { env: environment, input: '' });
-    assert.match(written.stdout.toString(), /Host my_box/);
+    const written = await run(clientCommand('setup', '--dry-run', '--host', 'my_box'), {
+      env: environment,
+      input: '',
+    });
+    assert.match(written.stdout.toString() + written.stderr.toString(), /Host my_box/);
   });
 });

@@ -111,4 +111,13 @@ describe('`postern connect` where nothing answers', needs(clientBundle), () => {
       assert.deepEqual(await once(client, 'close'), [null, signal]);
     });
   }
+
+  it('ends when its caller is gone while it tries', async (t) => {
+    const client = await startClient(t);
+    await delay(1500);
+    assert.equal(client.exitCode, null);
+    client.stdin.destroy();
+    client.stdout.destroy();
+    assert.deepEqual(await once(client, 'exit'), [null, 'SIGTERM']);
+  });
 });

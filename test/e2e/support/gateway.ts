@@ -26,6 +26,8 @@ export interface GatewayOptions {
   readonly publicHost?: string;
   /** Where it listens; absent: on loopback. */
   readonly address?: string;
+  /** The command that starts it, such as prlimit with its arguments. */
+  readonly under?: readonly string[];
   /** The gateway is the edge itself. */
   readonly tls?: Certificates;
   /** More settings, in the words of postern.yaml. */
@@ -59,10 +61,14 @@ export async function startGateway(scratch: Scratch, options: GatewayOptions): P
   };
   // JSON is YAML too.
   writeFileSync(configFile, JSON.stringify(settings, undefined, 2));
-  const running = await start(scratch, [...gatewayCommand, 'serve', '--config', configFile], {
-    port,
-    ...(options.env && { env: options.env }),
-  });
+  const running = await start(
+    scratch,
+    [...(options.under ?? []), ...gatewayCommand, 'serve', '--config', configFile],
+    {
+      port,
+      ...(options.env && { env: options.env }),
+    },
+  );
   const tokenFile = scratch.path(`${name}.token`);
   writeFileSync(tokenFile, await makeToken(configFile), { mode: 0o600 });
   return { port, adminPort, configFile, auditFile, tokenFile, running };

@@ -23,10 +23,11 @@ export async function logs(running: Running, message: string): Promise<void> {
 
 export type AuditRecord = Readonly<Record<string, unknown>>;
 
-/** What the audit says so far. */
+/** What the audit says so far, without what it says of the gateway's processes and of itself. */
 export function auditOf({ auditFile }: Pick<Gateway, 'auditFile'>): readonly AuditRecord[] {
   const lines = readFileSync(auditFile, 'utf8').split('\n').slice(0, -1);
-  return lines.map((line) => JSON.parse(line) as AuditRecord);
+  const records = lines.map((line) => JSON.parse(line) as AuditRecord);
+  return records.filter(({ event }) => !['start', 'stop', 'audit'].includes(String(event)));
 }
 
 /** Waits until the audit has so many records that match. */

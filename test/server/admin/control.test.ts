@@ -12,6 +12,7 @@ async function kill(
   const order: string[] = [];
   const peers: PeerControl = {
     sessions: async () => [],
+    listSessions: async () => ({ sessions: [], silent: [] }),
     async kill() {
       order.push('peers are requested');
       await delay(peerMs ?? 800);
@@ -24,7 +25,7 @@ async function kill(
       sessions: () => [],
       async kill() {
         order.push('ended here');
-        return 12;
+        return { ended: 12 };
       },
     },
     peers,

@@ -1,13 +1,15 @@
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
+import { createReadStream } from 'node:fs';
 import { appendFile, mkdtemp, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { promisify } from 'node:util';
-import { brokenLinks } from '../../../server/audit/audit-file.ts';
+import { AuditFile } from '../../../server/audit/audit-file.ts';
 import { AuditLog } from '../../../server/audit/audit-log.ts';
-import { FileLock } from '../../../server/store/file-lock.ts';
+import { ChainVerifier } from '../../../server/audit/verify-chain.ts';
+import type { ChainFinding } from '../../../server/audit/verify-chain.ts';
 
 const execute = promisify(execFile);
 const isRoot = process.getuid?.() === 0;
@@ -16,8 +18,15 @@ async function* linesOf(...files: string[]): AsyncGenerator<string> {
   for (const file of files) yield* (await readFile(file, 'utf8')).trim().split('\n');
 }
 
-async function problemsOf(...files: string[]): Promise<number[]> {
-  return (await Array.fromAsync(brokenLinks(linesOf(...files)))).map(({ line }) => line);
+async function findingsOf(...files: string[]): Promise<readonly ChainFinding[]> {
+  const chain = new ChainVerifier();
+  for (const file of files) await chain.add(file, createReadStream(file));
+  chain.end();
+  return chain.findings;
+}
+
+async function problemsOf(...files: string[]): Promise<(number | undefined)[]> {
+  return (await findingsOf(...files)).filter(({ isBroken }) => isBroken).map(({ line }) => line);
 }
 
 describe('the audit log', () => {
@@ -28,7 +37,7 @@ describe('the audit log', () => {
 
   async function newLog(): Promise<{ file: string; log: AuditLog }> {
     const file = join(folder, `audit-${count++}.jsonl`);
-    const log = new AuditLog(file);
+    const log = new AuditLog(new AuditFile(file));
     await log.start();
     return { file, log };
   }
@@ -45,7 +54,7 @@ describe('the audit log', () => {
     const { file, log } = await newLog();
     await Promise.all(Array.from({ length: 50 }, (_, at) => log.append({ at })));
     await log.close();
-    const again = new AuditLog(file);
+    const again = new AuditLog(new AuditFile(file));
     await again.start();
     await again.append({ at: 50 });
     await again.close();
@@ -68,7 +77,7 @@ describe('the audit log', () => {
     const missing = lines.toSpliced(2, 1);
     const moved = [lines[0]!, lines[2]!, lines[1]!, lines[3]!, lines[4]!];
     for (const [version, problems] of [
-      [changed, [3]],
+      [changed, [2]],
       [missing, [3]],
       [moved, [2, 3, 4]],
     ] as const) {
@@ -77,17 +86,26 @@ describe('the audit log', () => {
     }
   });
 
-  it('goes on after a line that a crash cut off, and shows it', async () => {
+  it('goes on after a line that a crash cut off, with the next number, and records that', async () => {
     const { file, log } = await newLog();
     await log.append({ at: 0 });
     await log.close();
     await appendFile(file, '{"seq":2,"prev":"x","at');
-    const again = new AuditLog(file);
+    const again = new AuditLog(new AuditFile(file));
     await again.start();
     await again.append({ at: 1 });
     await again.close();
-    assert.deepEqual(await problemsOf(file), [2]);
-    assert.equal((await readFile(file, 'utf8')).trim().split('\n').length, 3);
+    const [torn] = await findingsOf(file);
+    assert.deepEqual(torn, {
+      file,
+      line: 2,
+      why: 'line 2 was cut off by a crash, as line 3 records',
+      isBroken: false,
+    });
+    const [, , note, next] = (await readFile(file, 'utf8')).trim().split('\n');
+    const { seq, what, text } = JSON.parse(note!) as Record<string, unknown>;
+    assert.deepEqual({ seq, what, text }, { seq: 2, what: 'torn', text: '{"seq":2,"prev":"x","at' });
+    assert.equal((JSON.parse(next!) as { seq: number }).seq, 3);
   });
 
   it('goes on in a new file after rotation, in the same chain', async () => {
@@ -103,7 +121,7 @@ describe('the audit log', () => {
 
   it('is one chain when several write it, over a rotation that only one of them was told of', async () => {
     const file = join(folder, 'shared.jsonl');
-    const logs = Array.from({ length: 3 }, () => new AuditLog(file, { lock: new FileLock(`${file}.lock`) }));
+    const logs = Array.from({ length: 3 }, () => new AuditLog(new AuditFile(file)));
     for (const log of logs) await log.start();
     const writeAll = (): Promise<unknown> =>
       Promise.all(Array.from({ length: 60 }, (_, at) => logs[at % 3]!.append({ at })));
@@ -134,12 +152,14 @@ describe('the audit log', () => {
   });
 
   it('refuses to start where it cannot write', async () => {
-    await assert.rejects(new AuditLog(join(folder, 'missing', 'audit.jsonl')).start(), { code: 'ENOENT' });
+    await assert.rejects(new AuditLog(new AuditFile(join(folder, 'missing', 'audit.jsonl'))).start(), {
+      code: 'ENOENT',
+    });
   });
 
   it('says no while the device is full', async () => {
     const states: (Error | undefined)[] = [];
-    const log = new AuditLog('/dev/full', { onState: (failure) => states.push(failure) });
+    const log = new AuditLog(new AuditFile('/dev/full'), { onState: (failure) => states.push(failure) });
     await log.start();
     await assert.rejects(log.append({ at: 0 }), { code: 'ENOSPC' });
     await assert.rejects(log.append({ at: 1 }), { code: 'ENOSPC' });
@@ -159,7 +179,9 @@ describe('the audit log', () => {
         const file = join(disk, 'audit.jsonl');
         const filler = join(disk, 'filler');
         const recovered = Promise.withResolvers<void>();
-        const log = new AuditLog(file, { onState: (failure) => failure ?? recovered.resolve() });
+        const log = new AuditLog(new AuditFile(file), {
+          onState: (failure) => failure ?? recovered.resolve(),
+        });
         await log.start();
         await log.append({ event: 'before' });
         await writeFile(filler, Buffer.alloc(64 * 1024)).catch(() => {});
@@ -186,7 +208,7 @@ describe('the audit log', () => {
 
   it('counts what it has to give up', async () => {
     let lost = 0;
-    const log = new AuditLog('/dev/full', { onLost: (more) => (lost += more) });
+    const log = new AuditLog(new AuditFile('/dev/full'), { onLost: (more) => (lost += more) });
     await log.start();
     for (let at = 0; at < 10_500; at++) log.appendEventually({ at });
     await log.append({}).catch(() => {});

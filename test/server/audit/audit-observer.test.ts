@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
 import { TunnelError } from '../../../protocol/errors.ts';
+import { AuditFile } from '../../../server/audit/audit-file.ts';
 import { AuditLog } from '../../../server/audit/audit-log.ts';
 import { auditObserver } from '../../../server/audit/audit-observer.ts';
 import { codeOf, exchange, startEcho, startParts } from '../support/gateway-parts.ts';
@@ -19,7 +20,7 @@ async function audited(
 ): Promise<AuditRecord[]> {
   const folder = await mkdtemp(join(tmpdir(), 'postern-audit-'));
   const file = join(folder, 'audit.jsonl');
-  const log = new AuditLog(file);
+  const log = new AuditLog(new AuditFile(file));
   await log.start();
   const gateway = await startParts({ ...more, observers: [auditObserver(log, () => true)] });
   await run(gateway);
@@ -66,7 +67,7 @@ describe('the audit', () => {
   it('has the opening record before the first byte can pass', async () => {
     const folder = await mkdtemp(join(tmpdir(), 'postern-audit-'));
     const file = join(folder, 'audit.jsonl');
-    const log = new AuditLog(file);
+    const log = new AuditLog(new AuditFile(file));
     await log.start();
     const gateway = await startParts({ observers: [auditObserver(log, () => true)] });
     const echo = await startEcho();
@@ -129,7 +130,7 @@ describe('the audit', () => {
       [true, 'AUDIT_UNAVAILABLE'],
       [false, undefined],
     ] as const) {
-      const log = new AuditLog('/dev/full');
+      const log = new AuditLog(new AuditFile('/dev/full'));
       await log.start();
       const gateway = await startParts({ observers: [auditObserver(log, () => required)] });
       const head = `CONNECT localhost:${echo.port} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer good\r\n\r\n`;

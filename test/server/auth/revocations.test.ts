@@ -1,10 +1,13 @@
 import assert from 'node:assert/strict';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, renameSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
-import { appliesTo, openRevocations } from '../../../server/auth/revocations.ts';
-import type { Revocable, Revocation } from '../../../server/auth/revocations.ts';
+import { setTimeout as delay } from 'node:timers/promises';
+import { z } from 'zod';
+import { openRevocations } from '../../../server/auth/revocations.ts';
+import { appliesTo } from '../../../server/auth/revocation.ts';
+import type { Revocable, Revocation } from '../../../server/auth/revocation.ts';
 import { openSqliteStore } from '../../../server/store/open-store.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'postern-revocations-'));
@@ -121,5 +124,157 @@ describe('revocations', () => {
     await store.close();
     await assert.rejects(revocations.revoke({ kind: 'token', tokenId: 't1' }, ''));
     assert.equal(revocations.isRevoked(alice), true);
+  });
+});
+
+const at = (ms: number): { issuedAt: Date } => ({ issuedAt: new Date(ms) });
+
+const revokeAlice = (list: Awaited<ReturnType<typeof openRevocations>>): Promise<void> =>
+  list.revoke({ kind: 'subject', subject: 'alice', issuedBefore: list.now(), toleranceMs: 30_000 }, 'test');
+
+describe('revocations and clocks', () => {
+  const start = Date.now();
+  let now = start;
+  let monotonic = 0;
+  const pass = (ms: number): void => {
+    now += ms;
+    monotonic += ms;
+  };
+  let keepAlive: NodeJS.Timeout;
+  before(() => (keepAlive = setInterval(() => {}, 1000)));
+  after(() => clearInterval(keepAlive));
+  const own = { issuer: 'https://gw.example/ssh/', subject: 'alice', ownClock: true } as const;
+  const foreign = { issuer, subject: 'alice' };
+
+  async function withList(
+    work: (list: Awaited<ReturnType<typeof openRevocations>>, file: string) => Promise<void>,
+  ): Promise<void> {
+    [now, monotonic] = [start, 0];
+    const file = newFile();
+    const store = await openSqliteStore(file);
+    const list = await openRevocations(store, { now: () => now, monotonic: () => monotonic });
+    try {
+      await work(list, file);
+    } finally {
+      list.close();
+      await store.close();
+    }
+  }
+
+  for (const aheadMs of [0, 1, 5000, 29_000, 30_000])
+    it(`refuse a token of another issuer that is ${aheadMs} ms ahead, whether it was seen or not, and later too`, async () =>
+      withList(async (list) => {
+        const seen = { ...foreign, tokenId: 'seen', ...at(now + aheadMs) };
+        assert.equal(list.isRevoked(seen), false);
+        await revokeAlice(list);
+        for (const laterMs of [0, 10_000, 50_000]) {
+          pass(laterMs);
+          assert.equal(list.isRevoked(seen), true);
+          assert.equal(list.isRevoked({ ...seen, tokenId: 'unseen' }), true);
+        }
+        assert.equal(list.isRevoked({ ...foreign, ...at(start + 30_001) }), false);
+      }));
+
+  it("refuse a token of the gateway's own key that was accepted or is presented ahead, after a restart too, and no new one", async () =>
+    withList(async (list, file) => {
+      const seen = { ...own, tokenId: 'seen', ...at(now + 20_000) };
+      const unseen = { ...own, tokenId: 'unseen', ...at(now + 20_000) };
+      assert.equal(list.isRevoked(seen), false);
+      await revokeAlice(list);
+      assert.equal(list.isRevoked(seen), true);
+      assert.equal(list.isRevoked(unseen), true);
+      assert.equal(list.isRevoked({ ...own, tokenId: 'new', ...at(now + 1) }), true, 'from the future');
+      pass(2);
+      assert.equal(list.isRevoked({ ...own, tokenId: 'newer', ...at(now) }), false);
+      pass(60_000);
+      const again = await openSqliteStore(file);
+      while ((await again.table('revocations', z.unknown()).list()).length < 4) await delay(10);
+      const restarted = await openRevocations(again, { now: () => now });
+      for (const token of [seen, unseen]) assert.equal(restarted.isRevoked(token), true, token.tokenId);
+      restarted.close();
+      await again.close();
+    }));
+
+  it('refuse what was accepted before the clock was set back', async () =>
+    withList(async (list) => {
+      const token = { ...own, tokenId: 't', ...at(now) };
+      assert.equal(list.isRevoked(token), false);
+      now -= 3_600_000;
+      await revokeAlice(list);
+      assert.equal(list.isRevoked(token), true);
+      now += 7_200_000;
+      pass(1);
+      assert.equal(list.isRevoked(token), true);
+      assert.equal(list.isRevoked({ ...own, ...at(now) }), false);
+    }));
+
+  it('refuse what was issued before, when the clock was behind and is set right later', async () =>
+    withList(async (list) => {
+      const trueTime = now + 3_600_000;
+      await revokeAlice(list);
+      now = trueTime;
+      pass(60_000);
+      assert.equal(list.isRevoked({ ...foreign, ...at(trueTime - 300_000) }), true);
+      assert.equal(list.isRevoked({ ...foreign, ...at(now) }), false);
+    }));
+
+  it('let a new sign-in be dated after them, whatever the clock says', async () =>
+    withList(async (list) => {
+      await revokeAlice(list);
+      now -= 3_600_000;
+      const proof = list.revokedUntil(own.issuer, 'alice')! + 2;
+      assert.equal(list.isRevoked({ ...own, signInId: 'old', ...at(now) }), true);
+      assert.equal(list.isRevoked({ ...own, signInId: 'new', ...at(proof) }), false);
+      assert.equal(list.revokedUntil(own.issuer, 'bob'), undefined);
+    }));
+});
+
+describe('revocations while the store cannot be written', () => {
+  let keepAlive: NodeJS.Timeout;
+  before(() => (keepAlive = setInterval(() => {}, 1000)));
+  after(() => clearInterval(keepAlive));
+
+  it('hold at once, are written as soon as it can be, and are counted until then', async () => {
+    const file = newFile();
+    const store = await openSqliteStore(file);
+    const list = await openRevocations(store);
+    const lock = new (process.getBuiltinModule('node:sqlite').DatabaseSync)(file);
+    lock.exec('BEGIN EXCLUSIVE');
+    await assert.rejects(list.revoke({ kind: 'token', tokenId: 't1' }, 'test'), {
+      code: 'STORE_UNAVAILABLE',
+    });
+    assert.equal(list.isRevoked(alice), true);
+    assert.equal(list.unwritten, 1);
+    lock.exec('ROLLBACK');
+    lock.close();
+    while (list.unwritten > 0) await delay(20);
+    list.close();
+    await store.close();
+    const again = await openSqliteStore(file);
+    const restarted = await openRevocations(again);
+    assert.equal(restarted.isRevoked(alice), true);
+    restarted.close();
+    await again.close();
+  });
+
+  it('are in force although another row is damaged, and are written into a file that was put in place of theirs', async () => {
+    const file = newFile();
+    const store = await openSqliteStore(file);
+    const errors: unknown[] = [];
+    const list = await openRevocations(store, { onError: (error) => errors.push(error) });
+    const other = await openSqliteStore(file);
+    await other.table('revocations', z.unknown()).put('damaged', { revocation: 'none' });
+    const theirs = await openRevocations(other).catch((error: { code?: string }) => error.code);
+    assert.equal(theirs, 'STORE_UNAVAILABLE');
+    while (errors.length === 0) await delay(20);
+    await other.close();
+    await list.revoke({ kind: 'token', tokenId: 't1' }, 'test');
+    const fresh = newFile();
+    await (await openSqliteStore(fresh)).close();
+    renameSync(fresh, file);
+    const about = await openSqliteStore(file);
+    while ((await about.table('revocations', z.unknown()).list()).length === 0) await delay(20);
+    list.close();
+    await Promise.all([store.close(), about.close()]);
   });
 });

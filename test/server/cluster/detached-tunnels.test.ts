@@ -87,6 +87,22 @@ describe('tunnels of clients that were killed', needs(clientBundle), () => {
     );
     assert.match(await sessions(), /waits for its client since 20\d\d-/);
 
+    const status = await run(clientCommand('status', '--json'), { env });
+    const { sessions: own } = JSON.parse(status.stdout.toString()) as {
+      sessions: { id: string; state: string }[];
+    };
+    assert.deepEqual(
+      new Map(own.map(({ id, state }) => [id, state])),
+      new Map([
+        [first[1]!.session, 'detached'],
+        [third.session, 'open'],
+      ]),
+    );
+    assert.match(
+      (await run(clientCommand('status'), { env })).stdout.toString(),
+      /waits for its client since 20/,
+    );
+
     // Those of the old generation make room for those of the new one.
     await killed(third);
     await startNext(scratch, gateway);

@@ -131,7 +131,7 @@ async function startInstance(): Promise<{
     live: parts.sessions,
     relays: parts.relays,
     sessions: () => parts.sessions.records(),
-    kill: async () => events.push('kill'),
+    kill: async () => ({ ended: events.push('kill') }),
     metrics: () => new Metrics().snapshot(),
     onSuperseded: (by: string | undefined) => void events.push(`succeeded ${by}`),
     stop: async (by: string | undefined) => void events.push(`stop ${by}`),

@@ -98,6 +98,23 @@ describe('counts that processes share', () => {
     counts.close();
   });
 
+  it('make the limits for a target and for opened tunnels a minute those of all of them', async () => {
+    const counts = make();
+    const limiters = [0, 1].map((column) => new TunnelLimiter({ counter: counts.counter(column) }));
+    const never = new AbortController().signal;
+    const open = async (at: number, subject: string): Promise<void> => {
+      const count = limiters[at]!.countOffer('a', { ...generousLimits, opensPerMinute: 2, perTarget: 3 });
+      await count.addPrincipal({ issuer: 'one', subject }, never);
+      count.addTarget({ host: 'box', port: 22 });
+    };
+    await open(0, 'alice');
+    await open(1, 'alice');
+    for (const at of [0, 1]) await assert.rejects(open(at, 'alice'), { code: 'LIMIT_RATE' });
+    await open(1, 'bob');
+    for (const at of [0, 1]) await assert.rejects(open(at, `person ${at}`), { code: 'LIMIT_TARGET' });
+    counts.close();
+  });
+
   it('make the rate of requests that of all of them', () => {
     const counts = make();
     let clock = 0;

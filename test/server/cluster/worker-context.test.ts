@@ -28,19 +28,19 @@ describe('the context of a worker', () => {
   it('is read as it was written, with the version of the supervisor', () =>
     assert.deepEqual(
       withChannel(() => workerContext(environment())),
-      { ...context, supervisorVersion: 1 },
+      { ...context, supervisorVersion: 1, writesAudit: true },
     ));
 
   it('is read from a supervisor that names no version', () =>
     assert.deepEqual(
       withChannel(() => workerContext(environment(`${process.ppid} abcdefgh 2 4 5 8`))),
-      { ...context, supervisorVersion: 0 },
+      { ...context, supervisorVersion: 0, writesAudit: false },
     ));
 
   it('may have more than is known', () =>
     assert.deepEqual(
-      withChannel(() => workerContext(environment(`${process.ppid} abcdefgh 2 4 5 8 3 more`))),
-      { ...context, supervisorVersion: 3 },
+      withChannel(() => workerContext(environment(`${process.ppid} abcdefgh 2 4 5 8 3 1 more`))),
+      { ...context, supervisorVersion: 3, writesAudit: true },
     ));
 
   for (const value of ['', '1 abcdefgh 2 4 5 8', `${process.ppid} abcdefgh 2 4 5`]) {

@@ -51,10 +51,11 @@ describe('the summary of the gateway doctor', () => {
   });
 });
 
+function config(more: string): Config {
+  return parseConfig(`targets: { box: { address: '127.0.0.2:22' } }\n${more}`, { file: 'x', env: {} });
+}
+
 describe('explainRefusal()', () => {
-  function config(more: string): Config {
-    return parseConfig(`targets: { box: { address: '127.0.0.2:22' } }\n${more}`, { file: 'x', env: {} });
-  }
   const box = { host: 'box', port: 22 };
   const explain = (more: string, code: TunnelErrorCode = 'ADDRESS_DENIED') =>
     explainRefusal(config(more), code, box);

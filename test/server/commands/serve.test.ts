@@ -6,6 +6,7 @@ import { createServer } from 'node:net';
 import type { AddressInfo, Socket } from 'node:net';
 import { after, before, describe, it } from 'node:test';
 import { gatewayCommand, startGateway } from '../../e2e/support/gateway.ts';
+import { auditOf } from '../../e2e/support/generations.ts';
 import type { Gateway } from '../../e2e/support/gateway.ts';
 import { eventually, freePort, own, run, start } from '../../e2e/support/process.ts';
 import { openScratch } from '../../e2e/support/scratch.ts';
@@ -36,11 +37,6 @@ function fetchFrom(socket: string, path: string): ReturnType<typeof run> {
 async function admin(gateway: Gateway, path: string): Promise<{ status: number; text: string }> {
   const response = await fetch(`http://127.0.0.1:${gateway.adminPort}${path}`);
   return { status: response.status, text: await response.text() };
-}
-
-function auditOf(gateway: Gateway): Record<string, unknown>[] {
-  const lines = readFileSync(gateway.auditFile, 'utf8').split('\n').slice(0, -1);
-  return lines.map((line) => JSON.parse(line) as Record<string, unknown>);
 }
 
 describe('postern-gateway serve', () => {
@@ -75,6 +71,28 @@ describe('postern-gateway serve', () => {
     assert.equal(await outcome(tunnel), 'ECONNRESET');
     assert.equal(await gateway.running.ended, 0);
     assert.equal(auditOf(gateway).at(-1)?.cause, 'GATEWAY_STOPPED');
+  });
+
+  it('ends on SIGTERM although its log is not read', async () => {
+    const gateway = await gatewayWith();
+    await gateway.running.stop();
+    const { configFile, port } = gateway;
+    const args = [...gatewayCommand.slice(1), 'serve', '--config', configFile];
+    const child = own(spawn(gatewayCommand[0]!, args, { stdio: ['ignore', 'pipe', 'ignore'] }));
+    child.stdout.pause();
+    // Refusals of one who is signed in have a line each: much more than the pipe takes.
+    const refused = connectHead(gateway, `${'x'.repeat(60)}.example:22`);
+    const isThere = (): Promise<boolean> =>
+      exchange(port, refused).then(
+        (answer) => codeOf(answer) === 'TARGET_DENIED',
+        () => false,
+      );
+    await eventually(isThere);
+    for (let round = 0; round < 15; round++)
+      await Promise.all(Array.from({ length: 40 }, () => exchange(port, refused)));
+    const ended = once(child, 'exit');
+    child.kill('SIGTERM');
+    assert.deepEqual(await ended, [0, null]);
   });
 
   it('exits at once on the second SIGTERM', async () => {

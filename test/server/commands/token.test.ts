@@ -34,7 +34,9 @@ describe('postern-gateway token', () => {
     assert.match(stdout, /^[\w-]+\.[\w-]+\.[\w-]+\n$/);
 
     const config = await loadConfig(file, {});
-    const authenticator = jwtAuthenticator(trustedIssuers(config, await openKeyFile(config.keyFile)));
+    const authenticator = jwtAuthenticator(
+      trustedIssuers(config, await openKeyFile(config.keyFile), { issuerKeys: { sourcesFor: () => [] } }),
+    );
     const principal = await authenticator.authenticate(
       [{ kind: 'token', token: new Secret(stdout.trim()) }],
       loopbackContext,

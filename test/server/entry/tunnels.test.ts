@@ -5,6 +5,7 @@ import type { Socket } from 'node:net';
 import { after, before, describe, it } from 'node:test';
 import { startEcho, startParts, startTarget } from '../support/gateway-parts.ts';
 import type { Parts } from '../support/gateway-parts.ts';
+import { turn } from '../../hostile/support/lost-tunnel.ts';
 import { collect, outcome, peers } from '../support/peers.ts';
 
 const fiveMiB = 5 * 1024 * 1024;
@@ -59,6 +60,22 @@ for (const peer of peers) {
       assert.equal((await collect(tunnel)).toString(), 'that is all');
       tunnel.end(Buffer.alloc(fiveMiB, 7));
       assert.equal((await got.promise).length, fiveMiB);
+      target.close();
+    });
+
+    it('ends when the client is gone after its end, and the target is silent', async () => {
+      const target = await startTarget((socket) => void socket.resume());
+      const record = await recordOf(async () => {
+        const tunnel = await peer.open(gateway.port, `localhost:${target.port}`);
+        tunnel.on('error', () => {});
+        tunnel.end();
+        while ([...gateway.sessions.records()].every(({ openedAt }) => openedAt === undefined)) await turn();
+        await once(tunnel, 'finish');
+        await turn();
+        if (peer.name === 'connect') (tunnel as Socket).resetAndDestroy();
+        else tunnel.destroy(new Error('gone'));
+      });
+      if (peer.name !== 'relay') assert.equal(record.end, 'CLIENT_LOST');
       target.close();
     });
 

@@ -38,7 +38,7 @@ function open(sessions: Sessions, count: number, host = 'a.example', from = issu
 function start() {
   const lines: object[] = [];
   const recheck: PolicyRecheck = new PolicyRecheck(() => sessions, {
-    info: ((line: object) => void lines.push(line)) as never,
+    info: (line: object) => void lines.push(line),
   });
   const sessions = new Sessions([recheck]);
   return { recheck, sessions, lines };

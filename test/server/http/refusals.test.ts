@@ -1,6 +1,7 @@
 // How the public server refuses what is no request for a tunnel: for people, for programs, and in its own records.
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
+import { request } from 'node:http';
 import { after, before, describe, it } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 import { startGatewayApp } from '../support/gateway-app.ts';
@@ -10,6 +11,12 @@ import { upgradeHead, webSocketFields } from '../support/peers.ts';
 
 const head = (target: string, fields = ''): string =>
   `GET ${target} HTTP/1.1\r\nHost: gw.example\r\nConnection: close\r\n${fields}\r\n`;
+
+/** The lines of one kind that a log has at most since then: a burst, ten a second, and its summaries. */
+function allowance(startedAt: number): number {
+  const seconds = (performance.now() - startedAt) / 1000;
+  return 50 + 10 * seconds + seconds + 5;
+}
 
 describe('the public server', () => {
   let gateway: RunningGateway;
@@ -78,6 +85,7 @@ describe('the public server', () => {
 
   it('writes no more lines than it can afford, and says how many it left out', async () => {
     const linesBefore = gateway.lines.length;
+    const startedAt = performance.now();
     const sockets = await Promise.all(Array.from({ length: 400 }, () => dial(gateway.port)));
     await Promise.all(
       sockets.map(async (socket) => {
@@ -90,11 +98,21 @@ describe('the public server', () => {
     const countWritten = (): number =>
       gateway.lines.slice(linesBefore).filter(({ request }) => request).length;
     while (countOmitted() + countWritten() < 400) await delay(50);
-    assert.ok(countOmitted() > 200, String(countOmitted()));
+    assert.ok(countWritten() <= allowance(startedAt), String(countWritten()));
     assert.match(
       await gateway.gateway!.metrics.text(),
       /postern_requests_unreadable_total\{code="REQUEST_INVALID"\} 402\n/,
     );
+  });
+
+  it('the same for offers without a token', async () => {
+    const linesBefore = gateway.lines.length;
+    const request = upgradeHead('/ssh/tcp/box/22/', 'connect-tcp', '');
+    const startedAt = performance.now();
+    for (let round = 0; round < 10; round++)
+      await Promise.all(Array.from({ length: 20 }, () => exchange(gateway.port, request)));
+    const lines = gateway.lines.slice(linesBefore).filter(({ msg }) => msg === 'offer refused');
+    assert.ok(lines.length >= 50 && lines.length <= allowance(startedAt), String(lines.length));
   });
 
   describe('takes an upgrade from', () => {
@@ -131,5 +149,40 @@ describe('the public server', () => {
         assert.equal(codeOf(await exchange(gateway.port, request)), 'ORIGIN_DENIED');
       });
     }
+  });
+});
+
+/** The client that the log names for a request that is refused, which comes from a proxy. */
+async function clientOf(gateway: RunningGateway, forwarded: string): Promise<unknown> {
+  const where = gateway.port === 0 ? { socketPath: gateway.socketFile } : { port: gateway.port };
+  const asking = request({
+    ...where,
+    path: '/ssh/api/access',
+    agent: false,
+    headers: { host: 'gw.example', 'x-forwarded-for': forwarded },
+  }).end();
+  const [response] = (await once(asking, 'response')) as [import('node:http').IncomingMessage];
+  response.resume();
+  const id = response.headers['x-request-id'];
+  return gateway.lines.find((line) => line['request'] === id)?.['client'];
+}
+
+describe('the client of a request', () => {
+  it('follows the list of trusted proxies, also when a reload changes it', async () => {
+    const gateway = await startGatewayApp();
+    assert.equal(await clientOf(gateway, '203.0.113.5'), '127.0.0.1');
+    await gateway.reload({ trustedProxies: ['127.0.0.0/8'] });
+    assert.equal(await clientOf(gateway, '203.0.113.5'), '203.0.113.5');
+    assert.equal(await clientOf(gateway, '203.0.113.5, nonsense'), '127.0.0.1');
+    await gateway.reload({ trustedProxies: ['10.0.0.0/8'] });
+    assert.equal(await clientOf(gateway, '203.0.113.5'), '127.0.0.1');
+    await gateway.close();
+  });
+
+  it('is known on a unix socket too', async () => {
+    const gateway = await startGatewayApp({ trustedProxies: ['127.0.0.0/8'] }, undefined, { isUnix: true });
+    assert.equal(await clientOf(gateway, '203.0.113.5'), '203.0.113.5');
+    assert.equal(await clientOf(gateway, 'nonsense'), '127.0.0.1');
+    await gateway.close();
   });
 });

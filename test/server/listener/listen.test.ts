@@ -71,7 +71,7 @@ describe('a unix socket of the gateway', () => {
           async (path: string): Promise<unknown> => {
             const server = createServer();
             return listenForTakeover(server, { kind: 'unix', path }, { access: 'owner', mode }).finally(
-              () => new Promise((resolve) => server.close(resolve)),
+              () => void server.close(),
             );
           },
         ] as [string, (path: string) => Promise<unknown>],

@@ -19,14 +19,16 @@ import { startEcho } from '../support/gateway-parts.ts';
 
 const scratch = openScratch();
 
+async function codeFor(history: InstanceHistory, name: string): Promise<string> {
+  return (await history.refusal(name)).code;
+}
+
 describe('InstanceHistory', () => {
   it('tells the processes of one gateway from those of others, and of no gateway', async () => {
     const store = await openSqliteStore(scratch.path('history.db'));
     const [one, other] = [new InstanceHistory(store, '/one.sock'), new InstanceHistory(store, '/other.sock')];
     await one.remember(['aaaaaaaa', 'bbbbbbbb']);
     await other.remember(['cccccccc']);
-    const codeFor = async (history: InstanceHistory, name: string): Promise<string> =>
-      (await history.refusal(name)).code;
     assert.equal(await codeFor(one, 'aaaaaaaa'), 'TUNNEL_GONE');
     assert.equal(await codeFor(one, 'bbbbbbbb'), 'TUNNEL_GONE');
     assert.equal(await codeFor(one, 'cccccccc'), 'TUNNEL_UNREACHABLE');
@@ -74,21 +76,22 @@ class Balancer {
   }
 }
 
+function open(port: number, tokenFile: string): Promise<Duplex> {
+  return relay.open(
+    {
+      gateway: new URL(`http://127.0.0.1:${port}/ssh/`),
+      target: { host: 'echo', port: 22 },
+      token: new Secret(readFileSync(tokenFile, 'utf8').trim()),
+    },
+    direct,
+    AbortSignal.timeout(60_000),
+  );
+}
+
 describe('two gateways behind one balancer', () => {
   let echo: Awaited<ReturnType<typeof startEcho>>;
   before(async () => (echo = await startEcho()));
   after(() => echo.close());
-
-  const open = (port: number, tokenFile: string): Promise<Duplex> =>
-    relay.open(
-      {
-        gateway: new URL(`http://127.0.0.1:${port}/ssh/`),
-        target: { host: 'echo', port: 22 },
-        token: new Secret(readFileSync(tokenFile, 'utf8').trim()),
-      },
-      direct,
-      AbortSignal.timeout(60_000),
-    );
 
   it('keep a session whose client comes back to the other one first', async () => {
     const targets = { echo: `127.0.0.1:${echo.port}` };

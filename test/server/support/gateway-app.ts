@@ -13,7 +13,9 @@ import { postern } from '../../../server/plugin.ts';
 
 /** A whole gateway in this process. */
 export interface RunningGateway {
+  /** 0 for a unix socket. */
   readonly port: number;
+  readonly socketFile: string;
   readonly storeFile: string;
   /** Every line of its log. */
   readonly lines: readonly {
@@ -23,6 +25,8 @@ export interface RunningGateway {
   }[];
   /** Absent for a plugin. */
   readonly gateway: Gateway | undefined;
+  /** Not for a plugin. */
+  reload(changed: object): Promise<void>;
   close(): Promise<void>;
 }
 
@@ -30,7 +34,11 @@ export interface RunningGateway {
  * Starts a gateway with `/ssh/` as its prefix, on a port of loopback: as its own program does, or as a plugin in a server of
  * another owner with `hostOptions`.
  */
-export async function startGatewayApp(settings: object = {}, hostOptions?: object): Promise<RunningGateway> {
+export async function startGatewayApp(
+  settings: object = {},
+  hostOptions?: object,
+  { isUnix = false }: { readonly isUnix?: boolean } = {},
+): Promise<RunningGateway> {
   const folder = mkdtempSync(join(tmpdir(), 'postern-app-'));
   const storeFile = join(folder, 'postern.db');
   const config = {
@@ -60,9 +68,13 @@ export async function startGatewayApp(settings: object = {}, hostOptions?: objec
     gateway = await Gateway.open(parseConfig(JSON.stringify(config), { file: 'config', env: {} }), log);
     app = gatewayApp(gateway, log);
   }
-  await app.listen({ host: '127.0.0.1', port: 0 });
+  const socketFile = join(folder, 'public.sock');
+  await app.listen(isUnix ? { path: socketFile } : { host: '127.0.0.1', port: 0 });
   return {
-    port: (app.server.address() as AddressInfo).port,
+    port: isUnix ? 0 : (app.server.address() as AddressInfo).port,
+    socketFile,
+    reload: (changed) =>
+      gateway!.reload(parseConfig(JSON.stringify({ ...config, ...changed }), { file: 'config', env: {} })),
     storeFile,
     lines,
     gateway,

@@ -8,7 +8,7 @@ import type { TestContext } from 'node:test';
 import { exportJWK, generateKeyPair } from 'jose';
 import type { JSONWebKeySet } from 'jose';
 import { fetchJson } from '../../../../server/auth/jwt/fetch-json.ts';
-import { remoteJwksPolicy } from '../../../../server/auth/jwt/issuers.ts';
+import { remoteJwksPolicy } from '../../../../server/auth/jwt/issuer-keys.ts';
 import { JwksCache } from '../../../../server/auth/jwt/jwks-cache.ts';
 import type { KeySource } from '../../../../server/auth/jwt/jwks-cache.ts';
 import { keysFromDiscovery, keysFromUrl } from '../../../../server/auth/jwt/jwks-loaders.ts';

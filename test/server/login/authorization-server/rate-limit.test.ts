@@ -16,6 +16,8 @@ it('RequestRate lets each network have its share of each minute', () => {
   assert.equal(rate.admit('192.0.2.1'), 0);
 });
 
+const addressOf = (at: number): string => `10.${at >> 16}.${(at >> 8) & 255}.${at & 255}`;
+
 it('RateLimit counts each network, however many there are, in constant memory', () => {
   const names = new Set<string>();
   const own = ownCounter();
@@ -31,7 +33,6 @@ it('RateLimit counts each network, however many there are, in constant memory', 
     new RateLimit(20, { now: () => clock }),
     new RateLimit(20, { now: () => clock, shared }),
   ]) {
-    const addressOf = (at: number): string => `10.${at >> 16}.${(at >> 8) & 255}.${at & 255}`;
     for (let at = 0; at < 10_000; at++) assert.equal(rate.admit(addressOf(at)), 0);
     // The next one is counted too.
     const waits = Array.from({ length: 25 }, () => rate.admit('192.0.2.1'));

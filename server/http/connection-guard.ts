@@ -1,0 +1,158 @@
+import type { IncomingMessage, Server, ServerResponse } from 'node:http';
+import type { Socket } from 'node:net';
+import proxyAddress from '@fastify/proxy-addr';
+import type { Config } from '../config/config.ts';
+import { descriptors } from '../net/descriptors.ts';
+import type { DescriptorBudget } from '../net/descriptors.ts';
+import { addressBucket } from '../policy/limits.ts';
+import type { Counter } from '../policy/counter.ts';
+
+/** Why a connection was closed for another one: its address, or all together, have too many. */
+export type ConnectionLimit = 'address' | 'total';
+
+export interface ConnectionGuardOptions {
+  /** The limits now; a reload can change them. */
+  readonly config: () => Pick<Config, 'limits' | 'trustedProxies'>;
+  readonly counter: Counter;
+  readonly budget?: DescriptorBudget;
+  /** Called for each connection that is closed because of a limit. */
+  readonly onClosed: (limit: ConnectionLimit) => void;
+  /** Called when a connection could not be accepted. */
+  readonly onAcceptError: (error: Error) => void;
+}
+
+/** A caller that speaks to us without a web proxy between asks its next question within this time. */
+const directKeepAliveMs = 5000;
+
+/** One connection of a caller. */
+interface Connection {
+  readonly socket: Socket;
+  /** Absent for a trusted proxy, which has the connections of many callers. */
+  readonly bucket: string | undefined;
+}
+
+/**
+ * Counts the connections of each address from the first moment, before TLS and before any request, and of all together by
+ * the descriptors that the process has. Where there are too many, the one that has waited longest for a request gives its place to the
+ * newest: callers that have something to say get in, however many others are silent. Connections with a tunnel or a
+ * request, and those of trusted proxies, are never closed for another; without any other the newest is.
+ */
+export class ConnectionGuard {
+  readonly #options: ConnectionGuardOptions;
+  readonly #budget: DescriptorBudget;
+  readonly #open = new Map<string, Connection>();
+  /** Those that wait for a request, in the order in which they began to, by address and all together. */
+  readonly #waiting = new Set<Connection>();
+  readonly #waitingOf = new Map<string, Set<Connection>>();
+  #count = 0;
+  #isWatching = false;
+  #trusted: { readonly from: readonly string[]; readonly is: (address: string) => boolean } | undefined;
+
+  constructor(options: ConnectionGuardOptions) {
+    this.#options = options;
+    this.#budget = options.budget ?? descriptors;
+  }
+
+  /** How many are open. */
+  get count(): number {
+    return this.#count;
+  }
+
+  /** Watches the connections of a server, TLS or not, from now on. */
+  watch(server: Server): void {
+    server.prependListener('connection', (socket: Socket) => {
+      // Now all others that listen for upgrades are in place.
+      if (!this.#isWatching) this.#watchRequests(server);
+      this.#isWatching = true;
+      this.#accept(socket);
+    });
+    server.on('error', this.#options.onAcceptError);
+  }
+
+  /** Closes those that wait for a request. The server knows of none whose TLS handshake is not over, and would wait for it. */
+  closeWaiting(): void {
+    for (const { socket } of this.#waiting) socket.destroy();
+  }
+
+  #watchRequests(server: Server): void {
+    const begin = ({ socket }: IncomingMessage): void => this.#stopWaiting(this.#open.get(keyOf(socket)));
+    server.prependListener('upgrade', begin);
+    server.prependListener('connect', begin);
+    server.prependListener('request', (request: IncomingMessage, response: ServerResponse) => {
+      const connection = this.#open.get(keyOf(request.socket));
+      if (connection === undefined) return;
+      this.#stopWaiting(connection);
+      response.once('close', () => {
+        if (connection.socket.destroyed || connection.bucket === undefined) return;
+        this.#startWaiting(connection);
+        request.socket.setTimeout(directKeepAliveMs);
+      });
+    });
+  }
+
+  #accept(socket: Socket): void {
+    // It has reset the connection already.
+    if (socket.destroyed) return;
+    const { counter, config } = this.#options;
+    const address = socket.remoteAddress;
+    const bucket =
+      address === undefined || this.#isTrusted(address) ? undefined : `connection ${addressBucket(address)}`;
+    const connection: Connection = { socket, bucket };
+    const key = keyOf(socket);
+    const giveBack = this.#budget.add();
+    this.#count++;
+    this.#open.set(key, connection);
+    const ofAddress = bucket === undefined ? 0 : counter.add(bucket);
+    socket.once('close', () => {
+      giveBack();
+      this.#count--;
+      if (this.#open.get(key) === connection) this.#open.delete(key);
+      this.#stopWaiting(connection);
+      if (bucket !== undefined) counter.remove(bucket);
+    });
+    const { perAddress, connectionsPerAddress = 3 * perAddress } = config().limits;
+    if (bucket !== undefined && ofAddress > connectionsPerAddress)
+      this.#makeRoom(connection, 'address', this.#waitingOf.get(bucket));
+    // As many again are needed for targets.
+    else if (this.#count > this.#budget.max / 2 || this.#budget.used > this.#budget.max)
+      this.#makeRoom(connection, 'total', this.#waiting);
+    if (bucket !== undefined && !socket.destroyed) this.#startWaiting(connection);
+  }
+
+  #makeRoom(newest: Connection, limit: ConnectionLimit, waiting: Set<Connection> | undefined): void {
+    const [oldest = newest] = waiting ?? [];
+    this.#stopWaiting(oldest);
+    oldest.socket.destroy();
+    this.#options.onClosed(limit);
+  }
+
+  #startWaiting(connection: Connection): void {
+    const { bucket } = connection;
+    if (bucket === undefined) return;
+    const ofAddress = this.#waitingOf.get(bucket) ?? new Set();
+    this.#waitingOf.set(bucket, ofAddress.add(connection));
+    this.#waiting.add(connection);
+  }
+
+  #stopWaiting(connection: Connection | undefined): void {
+    if (connection?.bucket === undefined) return;
+    this.#waiting.delete(connection);
+    const ofAddress = this.#waitingOf.get(connection.bucket);
+    ofAddress?.delete(connection);
+    if (ofAddress?.size === 0) this.#waitingOf.delete(connection.bucket);
+  }
+
+  #isTrusted(address: string): boolean {
+    const { trustedProxies } = this.#options.config();
+    if (this.#trusted?.from !== trustedProxies) {
+      const check = proxyAddress.compile([...trustedProxies]);
+      this.#trusted = { from: trustedProxies, is: (one) => check(one, 0) };
+    }
+    return this.#trusted.is(address);
+  }
+}
+
+/** The same for a connection and for the TLS on it. */
+function keyOf({ remoteAddress, remotePort, localPort }: Socket): string {
+  return `${remoteAddress} ${remotePort} ${localPort}`;
+}
