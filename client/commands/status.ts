@@ -160,12 +160,15 @@ export function describe(status: Status, isSignIn = false): string {
     .join('');
 }
 
+function two(number: number): string {
+  return String(number).padStart(2, '0');
+}
+
 /** A time by the clock on the wall, and how far it is off. */
 function untilText(time: string | undefined): string | undefined {
   if (time === undefined) return undefined;
   const at = new Date(time);
   const minutes = Math.floor((at.getTime() - Date.now()) / 60_000);
-  const two = (number: number): string => String(number).padStart(2, '0');
   const day = `${at.getFullYear()}-${two(at.getMonth() + 1)}-${two(at.getDate())}`;
   const [days, hours] = [Math.floor(minutes / 1440), Math.floor(minutes / 60)];
   const left =
