@@ -4,7 +4,7 @@ import proxyAddress from '@fastify/proxy-addr';
 import type { Config } from '../config/config.ts';
 import { descriptors } from '../net/descriptors.ts';
 import type { DescriptorBudget } from '../net/descriptors.ts';
-import { addressBucket } from '../policy/limits.ts';
+import { customerNetwork } from '../net/cidr.ts';
 import type { Counter } from '../policy/counter.ts';
 
 /** Why a connection was closed for another one: its address, or all together, have too many. */
@@ -96,7 +96,7 @@ export class ConnectionGuard {
     const { counter, config } = this.#options;
     const address = socket.remoteAddress;
     const bucket =
-      address === undefined || this.#isTrusted(address) ? undefined : `connection ${addressBucket(address)}`;
+      address === undefined || this.#isTrusted(address) ? undefined : `connection ${customerNetwork(address)}`;
     const connection: Connection = { socket, bucket };
     const key = keyOf(socket);
     const giveBack = this.#budget.add();
