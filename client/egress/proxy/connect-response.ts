@@ -20,7 +20,7 @@ export interface ConnectResponse {
 }
 
 /** Whether a proxy asks for a sign-in by another status than 407: by 401, as a server does, or by 403 with an offer. */
-export function asksAsServer({ status, values }: ConnectResponse): boolean {
+export function isFromServer({ status, values }: ConnectResponse): boolean {
   return status === 401 || (status === 403 && values('proxy-authenticate').length > 0);
 }
 
