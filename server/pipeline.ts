@@ -15,7 +15,8 @@ import { refuseRevoked } from './auth/token-refusal.ts';
 import type { Limits } from './config/config.ts';
 import type { AddressCheck } from './dial/address-policy.ts';
 import type { Dialer, TargetStream } from './dial/dialer.ts';
-import { addressBucket, ownerName } from './policy/limits.ts';
+import { customerNetwork } from './net/cidr.ts';
+import { ownerName } from './policy/limits.ts';
 import type { TunnelCount, TunnelLimiter } from './policy/limits.ts';
 import type { Grant, Policy } from './policy/policy.ts';
 import type { TunnelHandle, TunnelLocator } from './resume/tunnel-locator.ts';
@@ -77,7 +78,7 @@ async function establish(
 ): Promise<OpenTunnel | undefined> {
   const { authenticator, policy, limits } = settings;
   const session = sessions.begin(offer);
-  const holder = addressBucket(offer.remoteAddress);
+  const holder = customerNetwork(offer.remoteAddress);
   const minimumDelay = startMinimumDelay(minimumDelayMs);
   let count: TunnelCount | undefined;
   let target: TargetStream | undefined;
@@ -143,7 +144,7 @@ export async function resumeTunnel(
 ): Promise<void> {
   const { challenge } = settings.authenticator;
   const session = sessions.begin(offer);
-  const holder = addressBucket(offer.remoteAddress);
+  const holder = customerNetwork(offer.remoteAddress);
   const minimumDelay = startMinimumDelay(minimumDelayMs);
   let release: (() => void) | undefined;
   let accepted = false;

@@ -6,7 +6,7 @@ import type { WorkPacer } from '../../base/work-pacer.ts';
 import type { Config } from '../config/config.ts';
 import { descriptors } from '../net/descriptors.ts';
 import type { DescriptorBudget } from '../net/descriptors.ts';
-import { addressBucket } from '../policy/limits.ts';
+import { customerNetwork } from '../net/cidr.ts';
 import type { Counter } from '../policy/counter.ts';
 import { ReadPacer } from './read-pacer.ts';
 
@@ -114,7 +114,7 @@ export class ConnectionGuard {
     const { counter, config } = this.#options;
     const address = socket.remoteAddress;
     const bucket =
-      address === undefined || this.#isTrusted(address) ? undefined : `connection ${addressBucket(address)}`;
+      address === undefined || this.#isTrusted(address) ? undefined : `connection ${customerNetwork(address)}`;
     const connection: Connection = { socket, bucket };
     const key = keyOf(socket);
     const giveBack = this.#budget.add();

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
-import { chmod, mkdir, mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
+import { chmod, link, symlink, mkdir, mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -148,6 +148,55 @@ const hindrances: readonly [
     (at) => chmod(join(at, 'file.txt'), 0o600),
   ],
   ['a store that others can read', 'store: { file: file.txt }', /other users can read \S+; run: chmod 600/],
+  [
+    'an empty store that others can read',
+    'store: { file: empty.db }',
+    /other users can read \S+; run: chmod 600/,
+    (at) => writeFile(join(at, 'empty.db'), '', { mode: 0o644 }),
+  ],
+  [
+    'a store that is the audit',
+    'audit: { file: ./postern.db }',
+    /audit\.file: \S+postern\.db is the file of store\.file too; each needs/,
+  ],
+  [
+    'an audit that is a file beside the store, by a link to its folder',
+    'audit: { file: here/postern.db-wal }',
+    /audit\.file: \S+ is the file of store\.file too/,
+    (at) => symlink(at, join(at, 'here')),
+  ],
+  [
+    'a key that is the audit, by a hard link',
+    'audit: { file: a.jsonl }\nkeyFile: b.json',
+    /is not a set of|audit\.file: \S+ is the file of keyFile too/,
+    async (at) => {
+      await writeFile(join(at, 'a.jsonl'), '', { mode: 0o600 });
+      await link(join(at, 'a.jsonl'), join(at, 'b.json'));
+    },
+  ],
+  [
+    'a control socket that is the store',
+    'control: unix:./postern.db',
+    /control: \S+postern\.db is the file of store\.file too/,
+  ],
+  [
+    'an audit that is a pipe',
+    'audit: { file: pipe }',
+    /audit\.file: \S+pipe is no file; the audit needs one/,
+    async (at) => execFileSync('mkfifo', [join(at, 'pipe')]),
+  ],
+  [
+    'a key that is a link to nothing',
+    'keyFile: link.json',
+    /keyFile: \S+link\.json is a link to \/nowhere\/k, which does not exist/,
+    (at) => symlink('/nowhere/k', join(at, 'link.json')),
+  ],
+  [
+    'a store that is a link into a folder that is missing',
+    'store: { file: link.db }',
+    /store\.file: the folder \/nowhere does not exist; create it/,
+    (at) => symlink('/nowhere/s.db', join(at, 'link.db')),
+  ],
   ['a control path that is too long', `control: unix:./${'x'.repeat(100)}`, /control: \S+ is too long/],
   [
     'a file in the place of the control socket',
