@@ -100,7 +100,7 @@ export class ConnectionGuard {
       if (connection === undefined) return;
       response.once('close', () => {
         if (connection.socket.destroyed) return;
-        this.#pacer.add(connection.socket);
+        this.#pacer.addAgain(connection.socket);
         if (connection.bucket === undefined) return;
         this.#startWaiting(connection);
         request.socket.setTimeout(directKeepAliveMs);

@@ -16,27 +16,31 @@ export class ReadPacer {
   readonly #reading = new Set<Socket>();
   /** In the order in which they were held. */
   readonly #held = new Set<Socket>();
+  /** Those that have had a request: they can carry a tunnel in plain requests, and are read again before the others. */
+  readonly #again = new WeakSet<Socket>();
+  readonly #heldAgain = new Set<Socket>();
   #isScheduled = false;
 
   constructor(pacer: WorkPacer) {
     this.#pacer = pacer;
   }
 
-  /** How many are held. */
-  get heldCount(): number {
-    return this.#held.size;
-  }
-
-  /** A connection waits for a request from now on. */
+  /** A connection waits for its first request from now on. */
   add(socket: Socket): void {
     if (this.#held.size > 0) this.#hold(socket);
     else this.#reading.add(socket);
   }
 
+  /** A connection waits for another request from now on. */
+  addAgain(socket: Socket): void {
+    this.#again.add(socket);
+    this.#reading.add(socket);
+  }
+
   /** It has its request, or has closed: it is read as it is without a pacer. */
   remove(socket: Socket): void {
     this.#reading.delete(socket);
-    if (this.#held.delete(socket)) releaseReads(socket);
+    if (this.#held.delete(socket) || this.#heldAgain.delete(socket)) releaseReads(socket);
   }
 
   /** Something was read and has to be dealt with now. */
@@ -48,7 +52,7 @@ export class ReadPacer {
 
   #hold(socket: Socket): void {
     holdReads(socket);
-    this.#held.add(socket);
+    (this.#again.has(socket) ? this.#heldAgain : this.#held).add(socket);
     this.#schedule();
   }
 
@@ -60,13 +64,18 @@ export class ReadPacer {
 
   #releaseSome(): void {
     this.#isScheduled = false;
+    for (const socket of this.#heldAgain) this.#release(socket, this.#heldAgain);
     let left = this.#pacer.waiting < maxWaiting ? atATime : 0;
     for (const socket of this.#held) {
       if (left-- <= 0) break;
-      this.#held.delete(socket);
-      this.#reading.add(socket);
-      releaseReads(socket);
+      this.#release(socket, this.#held);
     }
     if (this.#held.size > 0) this.#schedule();
+  }
+
+  #release(socket: Socket, held: Set<Socket>): void {
+    held.delete(socket);
+    this.#reading.add(socket);
+    releaseReads(socket);
   }
 }

@@ -110,7 +110,7 @@ describe('a work pacer', () => {
   it('serve one holder after the other', async () => {
     const { work, untilIdle, done, spend } = paced();
     spend();
-    const all = [...'aaaaaabcb'].map((holder) => work(holder, 'open', holder));
+    const all = Array.from('aaaaaabcb').map((holder) => work(holder, 'open', holder));
     await untilIdle();
     await Promise.all(all);
     assert.equal(done.join(''), 'abcabaaaa');
