@@ -4,6 +4,7 @@ import { nearestName } from '../base/nearest-name.ts';
 import { WatchedOutput, standardOutput } from '../base/standard-output.ts';
 import type { CommandIo } from './commands/command.ts';
 import { commands } from './commands/registry.ts';
+import { holdSignals } from './runtime/early-signals.ts';
 import { nodeProblem } from './runtime/node-version.ts';
 import { version } from './runtime/version.ts';
 import { configureZeroCopy } from '../stream/zero-copy/setting.ts';
@@ -124,6 +125,7 @@ function write(stream: Writable, text: string, exitCode: number): number {
   return exitCode;
 }
 
+if (process.argv[2] === 'serve') holdSignals(process.env);
 process.exitCode = await main(process.argv.slice(2));
 // A finished connection whose peer does not close it must not keep the process alive.
 setTimeout(() => process.exit(), 1000).unref();

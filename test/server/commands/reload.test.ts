@@ -199,6 +199,11 @@ describe('a reload', () => {
     renameSync(keyFile, away);
     await assertRefused({ ...gateway, running: first }, /key.*is missing/);
     assert.throws(() => readFileSync(keyFile), { code: 'ENOENT' });
+    // A pipe that is never written to: this reload and the next ones end all the same.
+    assert.equal((await run(['mkfifo', keyFile])).code, 0);
+    await assertRefused({ ...gateway, running: first }, /key.* is not a regular file/);
+    rmSync(keyFile);
+    await assertRefused({ ...gateway, running: first }, /key.*is missing/);
     (await open(gateway)).destroy();
     await first.stop();
     const config = ['--config', gateway.configFile];
