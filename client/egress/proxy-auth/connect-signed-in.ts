@@ -1,5 +1,5 @@
 import type { Socket } from 'node:net';
-import { isFromServer } from '../proxy/connect-response.ts';
+import { requestsSignIn } from '../proxy/connect-response.ts';
 import type { ConnectResponse } from '../proxy/connect-response.ts';
 import { ClientError } from '../../errors/failure.ts';
 import type { Target } from '../../../protocol/target.ts';
@@ -111,7 +111,7 @@ async function negotiate(
       return socket;
     }
     // tinyproxy answers 401 to a wrong password.
-    const isAsking = answer.status === 407 || (isFromServer(answer) && next !== undefined);
+    const isAsking = answer.status === 407 || (requestsSignIn(answer) && next !== undefined);
     if (!isAsking) {
       socket.destroy();
       throw line.refusal(answer);

@@ -19,9 +19,9 @@ export interface ConnectResponse {
   values(name: string): readonly string[];
 }
 
-/** Whether a proxy asks for a sign-in by another status than 407: by 401, as a server does, or by 403 with an offer. */
-export function isFromServer({ status, values }: ConnectResponse): boolean {
-  return status === 401 || (status === 403 && values('proxy-authenticate').length > 0);
+/** Whether a proxy requests a sign-in by another status than 407: by 401, as a server does, or by 403 with an offer. */
+export function requestsSignIn(answer: ConnectResponse): boolean {
+  return answer.status === 401 || (answer.status === 403 && answer.values('proxy-authenticate').length > 0);
 }
 
 /** The CONNECT request to a proxy. */

@@ -26,9 +26,9 @@ const silentServer = (port: number): readonly string[] => [
 
 /** Connects to a port or a path, asks by SOCKS if told to, sends bytes, says that it is ready, and does nothing more. */
 const program = `import socket, sys, time
-door, how, count, ends = sys.argv[1], sys.argv[2], int(sys.argv[3]), sys.argv[4] == 'end'
-s = socket.socket(socket.AF_UNIX) if '/' in door else socket.socket()
-s.connect(door if '/' in door else ('127.0.0.1', int(door)))
+place, how, count, ends = sys.argv[1], sys.argv[2], int(sys.argv[3]), sys.argv[4] == 'end'
+s = socket.socket(socket.AF_UNIX) if '/' in place else socket.socket()
+s.connect(place if '/' in place else ('127.0.0.1', int(place)))
 if how == 'socks': s.sendall(b'\\x05\\x01\\x00' + b'\\x05\\x01\\x00\\x03\\x06silent\\x00\\x16')
 s.sendall(bytes(count))
 if ends: s.shutdown(socket.SHUT_WR)
@@ -78,8 +78,8 @@ describe(
         POSTERN_TOKEN_FILE: gateway.tokenFile,
         POSTERN_CA_FILE: certificates.authorityFile,
       };
-      const doors = ['--listen', '0', '-L', '0:silent:22', '-L', path];
-      listener = await startListener(scratch, doors, env, network.client);
+      const places = ['--listen', '0', '-L', '0:silent:22', '-L', path];
+      listener = await startListener(scratch, places, env, network.client);
     });
 
     function audited(event: string): AuditRecord[] {
@@ -92,12 +92,12 @@ describe(
     /** A local program, with its tunnel open. */
     async function openTunnel({ at, sends = 0, isHalfClosed = false }: Caller): Promise<ChildProcess> {
       const before = audited('open').length;
-      const door = {
+      const place = {
         socks: String(listener.port(0)),
         port: String(listener.port(1)),
         path: listener.door(2),
       }[at];
-      const args = [door, at, String(sends), isHalfClosed ? 'end' : 'stay'];
+      const args = [place, at, String(sends), isHalfClosed ? 'end' : 'stay'];
       const [command, ...rest] = within(network.client, ['python3', '-c', program, ...args]);
       const child = own(spawn(command!, rest, { stdio: ['ignore', 'pipe', 'inherit'] }));
       scratch.onEnd(() => void child.kill('SIGKILL'));
