@@ -124,10 +124,11 @@ for (const [count, isTls] of [
 
       let answered = 0;
       let echoed = 0;
+      const isOver = (): boolean => answered === count;
       const inTurn: number[] = [0];
       const countTurns = (): void => {
         inTurn.push(0);
-        if (answered < count) setImmediate(countTurns);
+        if (!isOver()) setImmediate(countTurns);
       };
       setImmediate(countTurns);
       const all = connections.map(async (socket, at) => {
@@ -137,10 +138,10 @@ for (const [count, isTls] of [
         inTurn[inTurn.length - 1]!++;
       });
       const type = async (): Promise<void> => {
-        while (answered < count) {
+        while (!isOver()) {
           neighbour.write('x');
           await once(neighbour, 'data');
-          if (answered > 0 && answered < count) echoed++;
+          if (answered > 0 && !isOver()) echoed++;
         }
       };
       await Promise.all([type(), ...all]);
