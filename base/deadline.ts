@@ -1,3 +1,5 @@
+import { setMaxListeners } from 'node:events';
+
 /**
  * Calls `listener` once when `signal` aborts, at once if it has aborted already. Returns the function that removes the
  * listener; calling it again does nothing.
@@ -7,6 +9,8 @@ export function onAbort(signal: AbortSignal, listener: () => void): () => void {
     listener();
     return () => {};
   }
+  // Many wait for one signal; Node 20 would print a warning about the eleventh.
+  setMaxListeners(0, signal);
   signal.addEventListener('abort', listener, { once: true });
   return () => signal.removeEventListener('abort', listener);
 }

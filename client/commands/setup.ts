@@ -54,7 +54,18 @@ export function setup(args: readonly string[], env: Environment, print: (text: s
   // What went wrong with other settings is of no use any more.
   if (wanted.length > 0) clearLastError(paths.state);
   if (remove) removeEmpty(paths.config);
+  else if (wanted.length > 0) print(nextStep(values.host ?? readConfigFile(paths)?.hosts ?? [], env));
   return 0;
+}
+
+/** The steps after a setup: the sign-in, unless a token is given, and the first host. */
+function nextStep(hosts: readonly string[], env: Environment): string {
+  const name = hosts.find((pattern) => !/[*?!]/.test(pattern)) ?? 'HOST';
+  const steps = [
+    ...(env['POSTERN_TOKEN_FILE'] || env['POSTERN_TOKEN'] ? [] : ['postern login']),
+    ...(hosts.length === 0 ? [] : [`ssh ${printable(name)}`]),
+  ];
+  return `Done.${steps.length === 0 ? '' : ` Next: ${steps.join(', then ')}`}\n`;
 }
 
 interface SetupOptions {

@@ -32,7 +32,8 @@ export function noticeInterruption(
   return {
     resumed() {
       if (!isReported) return;
-      const seconds = Math.round((Date.now() - startedAt) / 1000);
+      // The clock that also counts sleep can be set back.
+      const seconds = Math.max(0, Math.round((Date.now() - startedAt) / 1000));
       warn(`postern: resumed after ${seconds} s\n`);
     },
     stop: () => clearTimeout(timer),

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { once } from 'node:events';
+import { getMaxListeners, once, setMaxListeners } from 'node:events';
 import { describe, it } from 'node:test';
 import { deadlineSignal, onAbort, withDeadline } from '../../base/deadline.ts';
 
@@ -27,6 +27,14 @@ function fail(): never {
 }
 
 describe('onAbort()', () => {
+  it('takes any number of listeners without a warning on stderr, also on Node 20', () => {
+    const { signal } = new AbortController();
+    // The default there.
+    setMaxListeners(10, signal);
+    onAbort(signal, () => {});
+    assert.equal(getMaxListeners(signal), 0);
+  });
+
   it('calls its listener once, at once where the signal has aborted, and never after removal', () => {
     let calls = 0;
     onAbort(AbortSignal.abort(), () => calls++);

@@ -8,7 +8,7 @@ import type { MessagePort } from 'node:worker_threads';
 const lookupMs = 1500;
 /** The limit of all lookups of a PAC file together. */
 const allLookupsMs = 3500;
-/** A PAC file that asks for more names gets no addresses. */
+/** A PAC file that asks for more names gets no addresses; in Chromium the limit is 20. */
 const maxNames = 64;
 
 /** A question for the addresses of a name: those of IPv4 only, or all. */

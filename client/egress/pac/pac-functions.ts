@@ -1,6 +1,6 @@
 // The functions of PAC files that need nothing of this machine, with the results that Chromium gives. They run inside the
 // sandbox: their text is evaluated there before the PAC file, which can pass them on, replace them, and replace the `Date`
-// and the `dnsResolve` that they use. A function can use no more than the others and the globals that are declared here.
+// and the `dnsResolve` that they use. They compare by `==` where browsers do: files pass lists and String objects. A function can use no more than the others and the globals that are declared here.
 
 /** The first IPv4 address of a name, or null. */
 declare function dnsResolve(host: string): string | null;
@@ -19,7 +19,7 @@ declare const months: Readonly<Record<string, number>>;
 declare const wdays: Readonly<Record<string, number>>;
 
 function dnsDomainIs(host: string, domain: string): boolean {
-  return host.length >= domain.length && host.slice(host.length - domain.length) === domain;
+  return host.length >= domain.length && host.substring(host.length - domain.length) == domain;
 }
 
 function dnsDomainLevels(host: string): number {
@@ -27,11 +27,11 @@ function dnsDomainLevels(host: string): number {
 }
 
 function localHostOrDomainIs(host: string, domain: string): boolean {
-  return host === domain || domain.startsWith(`${host}.`);
+  return host == domain || domain.lastIndexOf(`${host}.`, 0) === 0;
 }
 
 function isResolvable(host: string): boolean {
-  return dnsResolve(host) !== null;
+  return dnsResolve(host) != null;
 }
 
 function isResolvableEx(host: string): boolean {
@@ -52,7 +52,7 @@ function convert_addr(address: string): number {
 function isInNet(host: string, pattern: string, mask: string): boolean {
   if (!isValidIpAddress(pattern) || !isValidIpAddress(mask)) return false;
   const address = isValidIpAddress(host) ? host : dnsResolve(host);
-  if (address === null) return false;
+  if (address == null) return false;
   return (convert_addr(address) & convert_addr(mask)) === (convert_addr(pattern) & convert_addr(mask));
 }
 
@@ -141,10 +141,41 @@ const functions = {
   timeRange,
 };
 
+/** Each match as the properties of RegExp that old files read (`RegExp.$1`) have it; QuickJS has none of them. */
+function keepLastMatch(): void {
+  const expressions: object = RegExp.prototype;
+  const { exec } = expressions as { exec: (this: RegExp, text: string) => RegExpExecArray | null };
+  let last: {
+    readonly [group: number]: string | undefined;
+    readonly index: number;
+    input: string;
+    length: number;
+  };
+  last = Object.assign([''], { index: 0, input: '' });
+  const keep = function (this: RegExp, text: string): RegExpExecArray | null {
+    const match = exec.call(this, text);
+    if (match !== null) last = match;
+    return match;
+  };
+  Object.defineProperty(expressions, 'exec', { value: keep, writable: true, configurable: true });
+  const properties: Record<string, () => string | undefined> = {
+    lastMatch: () => last[0],
+    lastParen: () => (last.length > 1 ? last[last.length - 1] : ''),
+    leftContext: () => last.input.slice(0, last.index),
+    rightContext: () => last.input.slice(last.index + last[0]!.length),
+    input: () => last.input,
+  };
+  for (let group = 1; group <= 9; group++) properties[`$${group}`] = () => last[group];
+  for (const name in properties) {
+    const get = (): string => properties[name]!() || '';
+    Object.defineProperty(RegExp, name, { get, set() {}, configurable: true });
+  }
+}
+
 /** A script that defines the functions, and the tables of names that browsers define too, as globals. */
 export function pacFunctionsScript(): string {
   const tables = Object.entries(tableOfNames).map(
     ([name, table]) => `var ${name} = ${JSON.stringify(table)};`,
   );
-  return [...tables, ...Object.values(functions).map(String)].join('\n');
+  return [...tables, ...Object.values(functions).map(String), `(${String(keepLastMatch)})();`].join('\n');
 }

@@ -18,14 +18,18 @@ type HostFunction = (...values: readonly unknown[]) => string | boolean | null |
  * results that Chromium gives for odd arguments too.
  */
 export function hostFunctions({ ownAddresses, lookups }: HostFacts): Readonly<Record<string, HostFunction>> {
-  const addressesOf = (host: string, family: 4 | 0): readonly string[] =>
-    host === '' || (family === 4 && isIPv6(host)) ? [] : waitForAddresses(lookups, { host, family });
+  const addressesOf = (host: string, family: 4 | 0): readonly string[] => {
+    // Not every system's own lookup knows them (RFC 6761 section 6.3).
+    if (/(?:^|\.)localhost\.?$/i.test(host)) return family === 4 ? ['127.0.0.1'] : ['::1', '127.0.0.1'];
+    return host === '' || (family === 4 && isIPv6(host)) ? [] : waitForAddresses(lookups, { host, family });
+  };
   return {
     alert: () => undefined,
     myIpAddress: () => ownAddresses[0] ?? '127.0.0.1',
     myIpAddressEx: () => ownAddresses.join(';'),
     dnsResolve: (host) => (typeof host === 'string' ? (addressesOf(host, 4)[0] ?? null) : null),
-    dnsResolveEx: (host) => (typeof host === 'string' ? addressesOf(host, 0).join(';') : undefined),
+    dnsResolveEx: (host) =>
+      typeof host === 'string' ? addressesOf(host, 0).map(canonical).join(';') : undefined,
     isPlainHostName(host) {
       if (typeof host !== 'string') throw new TypeError('isPlainHostName() takes a text');
       return !host.includes('.') && !ipaddr.isValid(host);
@@ -36,6 +40,10 @@ export function hostFunctions({ ownAddresses, lookups }: HostFacts): Readonly<Re
     },
     sortIpAddressList: (list) => (typeof list === 'string' ? sorted(list) : null),
   };
+}
+
+function canonical(address: string): string {
+  return parse(address)?.toString() ?? address;
 }
 
 function isInRange(address: string, range: string): boolean {

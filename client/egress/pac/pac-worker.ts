@@ -31,7 +31,8 @@ async function createSandbox({ lookups }: PacWorkerData): Promise<QuickJS> {
     sandbox.setProp(sandbox.global, name, made);
   }
   // `console` is there in browsers too, and nothing reads it.
-  const console = `var console = {}; 'debug error info log warn trace'.split(' ').forEach(function (name) { console[name] = alert; });`;
+  const methods = 'assert clear count debug dir error group groupEnd info log table time timeEnd trace warn';
+  const console = `this.console = {}; '${methods}'.split(' ').forEach(function (name) { console[name] = alert; });`;
   sandbox.evalCode(`${console}\n${pacFunctionsScript()}`, 'postern').dispose();
   return sandbox;
 }
@@ -46,6 +47,7 @@ async function evaluate(data: PacWorkerData): Promise<PacOutcome> {
   try {
     sandbox = await createSandbox(data);
     sandbox.evalCode(data.script, 'proxy.pac').dispose();
+    sandbox.executePendingJobs();
   } catch (error) {
     return { unusable: `does not run: ${messageOf(error)}` };
   }

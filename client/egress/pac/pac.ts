@@ -33,7 +33,8 @@ export async function evaluatePac(script: string, gateway: Target, signal: Abort
   // Browsers pass no more of an https URL than this.
   const outcome = await runPac({ script, url: `https://${authority}/`, host }, signal);
   if ('failed' in outcome) return { hops: ['direct'], problem: `the PAC file ${outcome.failed}` };
-  const hops = parsePacResult(outcome.result);
+  // Browsers take a result that is not ASCII for no result.
+  const hops = isAscii(outcome.result) ? parsePacResult(outcome.result) : [];
   return hops.length > 0 ? { hops } : { hops: ['direct'], problem: 'the PAC file names no supported proxy' };
 }
 
@@ -64,9 +65,23 @@ const schemes: Readonly<Record<string, ProxyScheme>> = {
 
 /** Parses `PROXY a:3128; SOCKS b; DIRECT`. An empty text means direct; directives that are not supported are skipped. */
 export function parsePacResult(result: string): readonly Hop[] {
-  const directives = result.split(';').flatMap((each) => each.trim() || []);
+  const directives = result.split(';').flatMap((each) => withoutBlanks(each) || []);
   if (directives.length === 0) return ['direct'];
   return directives.flatMap((directive) => parseDirective(directive) ?? []).slice(0, maxHops);
+}
+
+function isAscii(text: string): boolean {
+  return Buffer.byteLength(text) === text.length;
+}
+
+/** Not a URL, and no other than visible characters. */
+function isHostAndPort(text: string): boolean {
+  return /^[!-~]+$/.test(text) && !/[@/?#\\]|:$/.test(text);
+}
+
+/** Blanks and tabs only: with another character in front, browsers know no directive. */
+function withoutBlanks(text: string): string {
+  return text.replace(/^[ \t]+/, '').replace(/(?<![ \t])[ \t]+$/, '');
 }
 
 function parseDirective(directive: string): Hop | undefined {
@@ -75,7 +90,7 @@ function parseDirective(directive: string): Hop | undefined {
     return more.length === 0 && address === undefined ? 'direct' : undefined;
   const scheme = schemes[kind.toUpperCase()];
   // A PAC file comes from the network: it must not set passwords. Nor does it name URLs.
-  if (scheme === undefined || address === undefined || more.length > 0 || /[@/?#\\]/.test(address))
+  if (scheme === undefined || address === undefined || more.length > 0 || !isHostAndPort(address))
     return undefined;
   try {
     return parseProxy(`${scheme}://${address}`, 'the PAC file') satisfies Proxy;

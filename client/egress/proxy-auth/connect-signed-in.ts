@@ -1,4 +1,5 @@
 import type { Socket } from 'node:net';
+import { requestsSignIn } from '../proxy/connect-response.ts';
 import type { ConnectResponse } from '../proxy/connect-response.ts';
 import { ClientError } from '../../errors/failure.ts';
 import type { Target } from '../../../protocol/target.ts';
@@ -110,7 +111,7 @@ async function negotiate(
       return socket;
     }
     // tinyproxy answers 401 to a wrong password.
-    const isAsking = answer.status === 407 || (answer.status === 401 && next !== undefined);
+    const isAsking = answer.status === 407 || (requestsSignIn(answer) && next !== undefined);
     if (!isAsking) {
       socket.destroy();
       throw line.refusal(answer);
@@ -137,11 +138,12 @@ async function replyTo(
   }
 }
 
-/** A refusal without an offer, where name and password are known, is taken for one of Basic, as curl does. */
+/** A refusal that offers nothing known, where name and password are known, is taken for one of Basic, as curl does. */
 function offersOf(answer: ConnectResponse, { given }: ProxyCredentialSources): readonly ProxyChallenge[] {
   const [ofProxy, ofServer] = [answer.values('proxy-authenticate'), answer.values('www-authenticate')];
   const offers = parseChallenges(ofProxy.length > 0 ? ofProxy : ofServer);
-  return offers.length > 0 || given === undefined ? offers : [{ scheme: 'basic', params: new Map() }];
+  const isKnown = offers.some(({ scheme }) => ['basic', 'digest', 'ntlm', 'negotiate'].includes(scheme));
+  return isKnown || given === undefined ? offers : [{ scheme: 'basic', params: new Map() }];
 }
 
 /** Whether the connection is still usable: while a person types a password, a proxy can time out. */

@@ -4,8 +4,8 @@ import { ClientError } from '../../errors/failure.ts';
 import { noAnswer, withResponseTimeout } from '../../http/exchange.ts';
 import { userAgent } from '../../os/version.ts';
 
-/** curl's limit for one line is 16 KiB; no proxy is known to send more than a few. */
-const maxHeadBytes = 64 * 1024;
+/** curl's limit, since it has one; no proxy is known to send more than a few KiB. */
+const maxHeadBytes = 300 * 1024;
 
 /**
  * The head of a proxy's response to CONNECT. It is read as leniently as curl reads it, more so than Node.js: the fields
@@ -17,6 +17,11 @@ export interface ConnectResponse {
   readonly minorVersion: number;
   /** The values of a field by its name in lower case, in order; empty where it is missing. */
   values(name: string): readonly string[];
+}
+
+/** Whether a proxy requests a sign-in by another status than 407: by 401, as a server does, or by 403 with an offer. */
+export function requestsSignIn(answer: ConnectResponse): boolean {
+  return answer.status === 401 || (answer.status === 403 && answer.values('proxy-authenticate').length > 0);
 }
 
 /** The CONNECT request to a proxy. */
@@ -149,8 +154,9 @@ function withoutReturns(text: string): string {
   return text.slice(0, end);
 }
 
+/** With the numbers as curl reads them: after any blanks, with zeros in front and text behind. */
 function parseStatus(line: string): { readonly status: number; readonly minorVersion: number } {
-  const [, minor, status] = /^HTTP\/1\.(\d) +(\d{3})(?!\S)/.exec(line) ?? [];
+  const [, minor, status] = /^HTTP\/1\.(\d{1,3})[ \t]+0{0,9}([1-9]\d\d)(?!\d)/.exec(line) ?? [];
   if (status === undefined) throw notHttp();
   return { status: Number(status), minorVersion: Number(minor) };
 }

@@ -7,7 +7,7 @@ import { unavailability } from '../../http/refusal.ts';
 import { ClientError } from '../../errors/failure.ts';
 import { printable } from '../../os/terminal.ts';
 import type { Egress } from '../egress.ts';
-import { requestConnect } from './connect-response.ts';
+import { requestsSignIn, requestConnect } from './connect-response.ts';
 import type { ConnectResponse } from './connect-response.ts';
 import type { ProxySignIn } from '../proxy-auth/credentials.ts';
 import type { ChallengedResponse, ProxyConnector } from '../proxy-auth/connect-signed-in.ts';
@@ -74,9 +74,9 @@ export function httpProxy(
   }
 }
 
-/** Some proxies say 401, as a server would; with a user name and password for this proxy, that is the same question. */
-function isSignInRequired({ status }: ConnectResponse, { given }: ProxyCredentialSources): boolean {
-  return status === 407 || (status === 401 && given !== undefined);
+/** With a user name and password for this proxy, other refusals can be the same question as 407. */
+function isSignInRequired(answer: ConnectResponse, { given }: ProxyCredentialSources): boolean {
+  return answer.status === 407 || (given !== undefined && requestsSignIn(answer));
 }
 
 /** Loads the sign-in code only when a proxy requires it. */

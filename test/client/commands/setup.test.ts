@@ -91,6 +91,13 @@ describe('postern setup', () => {
     assert.ok(!existsSync(join(home, '.ssh', 'config')));
   });
 
+  it('says what comes next', (t) => {
+    assert.match(setup(temporaryDirectory(t), ...full), /\nDone\. Next: postern login, then ssh \S+\n$/);
+    const gateway = ['--gateway', 'https://gw.example/ssh/'];
+    assert.match(setup(temporaryDirectory(t), ...gateway), /\nDone\. Next: postern login\n$/);
+    assert.match(setup(temporaryDirectory(t), ...gateway, '--host', '*.corp'), /, then ssh HOST\n$/);
+  });
+
   it('changes nothing the second time', (t) => {
     const home = homeWithConfig(t, 'Host *\n');
     setup(home, ...full);

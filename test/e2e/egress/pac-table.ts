@@ -14,6 +14,8 @@ const choosing = (condition: string): string => returning(`(${condition}) ? 'PRO
 const at = (moment: string, condition: string): string =>
   `var Real = Date; Date = function () { return arguments.length ? new (Function.prototype.bind.apply(Real, [null].concat([].slice.call(arguments)))) : new Real(${moment}); };
 ${choosing(condition)}`;
+const lines = (count: number, line: (at: number) => string): string =>
+  Array.from({ length: count }, (_, at) => line(at)).join('\n');
 const yes = 'http A';
 const no = 'http B';
 
@@ -299,6 +301,108 @@ const rows: readonly (readonly [name: string, file: string, answer: string])[] =
     at('Real.UTC(2026, 5, 17, 12, 30)', `timeRange(12, 'GMT') && timeRange(12, 0, 12, 45, 'GMT')`),
     yes,
   ],
+  // Results that are odd
+  ['a line end in front', returning(String.raw`'\nPROXY $A'`), 'direct'],
+  [
+    'a letter that is not ASCII behind',
+    returning(String.raw`'PROXY $A; PROXY b\u00fccher.example:1'`),
+    'direct',
+  ],
+  ['an empty port before another', returning(`'PROXY 127.0.0.1:; PROXY $B'`), no],
+  ['a plus before the port', returning(`'PROXY 127.0.0.1:+80; PROXY $B'`), no],
+  ['HTTPS in lower case', returning(`'https $A'`), 'tls A'],
+  ['a proxy whose address is one number', returning(`'PROXY 2130706433:' + '$A'.split(':')[1]`), yes],
+  ['twenty that are no proxies before one', returning(`'PROXY;'.repeat(20) + 'PROXY $B'`), no],
+  // Large ones, as programs write them
+  [
+    'a table of 900 KiB',
+    `var t = {};\n${lines(20_000, (n) => `t["h${n}.corp.example.internal"] = "PROXY 10.0.${n & 255}.1:80";`)}\nt['gw.example'] = 'PROXY $A';\n${returning(`t[host] || 'DIRECT'`)}`,
+    yes,
+  ],
+  [
+    '10,000 patterns',
+    `var patterns = [${lines(10_000, (n) => `"*.d${n}.corp.example",`)} "gw.*"];\n${choosing(`patterns.some(function (p) { return shExpMatch(host, p); })`)}`,
+    yes,
+  ],
+  [
+    '2,000 times else',
+    `function FindProxyForURL(url, host) { ${lines(2000, (n) => `if (host == "d${n}.corp.example") { return "DIRECT"; } else`)} { return "PROXY $A"; } }`,
+    yes,
+  ],
+  // Things of the language
+  [
+    'the groups of the last match',
+    choosing(`/(g)(w)/.test(host) && RegExp.$1 + RegExp.$2 + RegExp.$9 === 'gw'`),
+    yes,
+  ],
+  ['the last match', choosing(`host.match(/w/) && RegExp.lastMatch + RegExp.leftContext === 'wg'`), yes],
+  ['the last match after shExpMatch', choosing(`shExpMatch(host, '(gw).*') && RegExp.$1 === 'gw'`), yes],
+  [
+    'an expression that remembers its place',
+    `var gw = /gw/g; gw.test('gw');\n${choosing('gw.test(host)')}`,
+    no,
+  ],
+  [
+    'a generator',
+    `function* proxies() { yield 'PROXY $B'; yield 'PROXY $A'; }\n${returning('[...proxies()][1]')}`,
+    yes,
+  ],
+  ['JSON', `var table = JSON.parse('{"gw.example":"PROXY $A"}');\n${returning('table[host]')}`, yes],
+  ['with', `var o = { p: 'PROXY $A' };\nfunction FindProxyForURL() { with (o) { return p; } }`, yes],
+  [
+    'a promise before it',
+    `var p = 'PROXY $B'; Promise.resolve().then(function () { p = 'PROXY $A'; });\n${returning('p')}`,
+    yes,
+  ],
+  ['a console of its own', `let console = 1;\n${returning(`'PROXY $A'`)}`, yes],
+  ['all of console', choosing(`console.dir(1) === undefined && console.assert(true) === undefined`), yes],
+  [
+    'a method of arrays of its own',
+    `Array.prototype.has = function (x) { return this.indexOf(x) >= 0; };\n${choosing(`['gw.example'].has(host) && weekdayRange('SUN', 'SAT')`)}`,
+    yes,
+  ],
+  [
+    'frozen prototypes',
+    `Object.freeze(Object.prototype); Object.freeze(Array.prototype);\n${choosing(`isInNet('10.1.2.3', '10.0.0.0', '255.0.0.0')`)}`,
+    yes,
+  ],
+  [
+    'dnsResolve in try and catch',
+    `function FindProxyForURL() { try { return dnsResolve('nowhere.invalid').indexOf('10.') ? 'PROXY $B' : 'PROXY $B'; } catch (e) { return 'PROXY $A'; } }`,
+    yes,
+  ],
+  // Odd arguments
+  ['dnsDomainIs of a String object', choosing(`dnsDomainIs(host, new String('.example'))`), yes],
+  ['localHostOrDomainIs of a list', choosing(`localHostOrDomainIs('gw', ['gw.example'])`), no],
+  ['localHostOrDomainIs of a number', choosing(`localHostOrDomainIs(7, '7')`), yes],
+  [
+    'isInNet with a dnsResolve that answers undefined',
+    `function dnsResolve() {}\n${choosing(`isInNet('x', '10.0.0.0', '255.0.0.0') === false`)}`,
+    yes,
+  ],
+  ['isInNet of a number', choosing(`isInNet(10, '0.0.0.0', '0.0.0.0')`), no],
+  [
+    'dnsResolve of a short address',
+    choosing(`dnsResolve('10.1') === '10.0.0.1' && dnsResolve('0x7f000001') === '127.0.0.1'`),
+    yes,
+  ],
+  ['dnsResolve below localhost', choosing(`dnsResolve('foo.localhost') === '127.0.0.1'`), yes],
+  ['dnsResolveEx of localhost', choosing(`dnsResolveEx('localhost') === '::1;127.0.0.1'`), yes],
+  [
+    'dnsResolveEx of a long address',
+    choosing(`dnsResolveEx('2001:0db8:0:0:0:0:0:1') === '2001:db8::1'`),
+    yes,
+  ],
+  [
+    'a hundred names that are not there',
+    choosing(
+      `(function () { for (var i = 0; i < 100; i++) dnsResolve('no' + i + '.invalid'); return dnsResolve('box.corp.test') === '10.1.2.3'; })()`,
+    ),
+    no,
+  ],
+  ['dateRange of a year as text', at('2026, 5, 17, 12', `dateRange('2026') && dateRange('17')`), yes],
+  ['dateRange over the end of the month', at('2026, 5, 3, 12', 'dateRange(25, 5)'), yes],
+  ['timeRange of text', at('2026, 5, 17, 12', `timeRange('8', '18')`), yes],
 ];
 
 /** PAC files as people write them, and odd ones, with the answers of Chromium 156. */

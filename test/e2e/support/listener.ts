@@ -1,6 +1,6 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { eventually, own, type Environment } from './process.ts';
+import { eventually, own, within, type Environment } from './process.ts';
 import type { Scratch } from './scratch.ts';
 import { clientCommand } from './ssh.ts';
 
@@ -29,8 +29,9 @@ export async function startListener(
   scratch: Scratch,
   args: readonly string[],
   env: Environment,
+  namespace?: string,
 ): Promise<Listener> {
-  const [command, ...rest] = clientCommand('listen', '--json', ...args);
+  const [command, ...rest] = within(namespace, clientCommand('listen', '--json', ...args));
   const child = own(
     spawn(command!, rest, { env: { ...process.env, ...env }, stdio: ['ignore', 'pipe', 'pipe'] }),
   );

@@ -13,10 +13,13 @@ import { token } from '../../../server/commands/token.ts';
 import { defaultConfigText } from '../../../server/config/sample.ts';
 import { directoryWith, run } from './bench.ts';
 
+/** A gateway on this machine can have the default ports, also one of another test. */
+const anyPorts = { POSTERN__LISTEN: '127.0.0.1:0', POSTERN__ADMIN: '127.0.0.1:0' };
+
 describe('postern-gateway check', () => {
   it('says ok of the default settings, and makes no file', async (t) => {
     const at = await directoryWith(t, { 'postern.yaml': defaultConfigText() });
-    const { code, stdout, stderr } = await run(check, ['--config', join(at, 'postern.yaml')]);
+    const { code, stdout, stderr } = await run(check, ['--config', join(at, 'postern.yaml')], anyPorts);
     assert.deepEqual([code, stderr], [0, '']);
     assert.match(stdout, /: ok\n$/);
     assert.deepEqual(await readdir(at), ['postern.yaml']);
@@ -67,9 +70,9 @@ audit: { file: nowhere/audit.jsonl }
     const at = await directoryWith(t, { 'postern.yaml': defaultConfigText() });
     const config = ['--config', join(at, 'postern.yaml')];
     await run(token, [...config, '--subject', 'alice']);
-    assert.equal((await run(check, config)).stderr, '');
+    assert.equal((await run(check, config, anyPorts)).stderr, '');
     await chmod(join(at, 'postern-key.json'), 0o644);
-    const { code, stderr } = await run(check, config);
+    const { code, stderr } = await run(check, config, anyPorts);
     assert.equal(code, 2);
     assert.match(stderr, /keyFile: other users can read .*; run: chmod 600/);
   });

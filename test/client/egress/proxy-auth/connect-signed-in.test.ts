@@ -382,8 +382,8 @@ describe('a proxy that', () => {
     });
   }
 
-  const large = 'x'.repeat(102_400);
-  const lines = Array.from({ length: 50 }, () => `Basic realm="${large.slice(0, 2048)}"`);
+  const large = 'x'.repeat(409_600);
+  const lines = Array.from({ length: 200 }, () => `Basic realm="${large.slice(0, 2048)}"`);
   const denied = 'HTTP/1.1 403 Forbidden\r\nServer: squid\r\nContent-Length: 0\r\n\r\n';
   const faults: readonly (readonly [what: string, act: Act])[] = [
     [
@@ -394,9 +394,9 @@ describe('a proxy that', () => {
       },
     ],
     ['resets', reset],
-    ['sends 100 KiB of headers', () => refusal(...lines)],
+    ['sends 400 KiB of headers', () => refusal(...lines)],
     [
-      'sends 100 KiB of headers to the password',
+      'sends 400 KiB of headers to the password',
       (_, said) => (said === '' ? askBasic : `HTTP/1.1 200 OK\r\nX: ${large}\r\n\r\n`),
     ],
     ['refuses the target after the sign-in', (_, said) => (said === '' ? askBasic : denied)],

@@ -58,6 +58,12 @@ const accepted: readonly (readonly [what: string, head: string])[] = [
   ['no name', 'HTTP/1.1 200 OK\r\n: x\r\n\r\n'],
   ['control characters', 'HTTP/1.1 200 OK\r\nFoo: a\x01b\x7f\r\n\r\n'],
   ['8-bit characters', 'HTTP/1.1 200 OK\r\nFoo: \xe4\r\n\r\n'],
+  ['tabs', 'HTTP/1.1\t200\tOK\r\n\r\n'],
+  ['zeros', 'HTTP/1.10 0200 OK\r\n\r\n'],
+  ['no blank before the reason', 'HTTP/1.1 200OK\r\n\r\n'],
+  ['a reason of 20 KiB', `HTTP/1.1 200 ${'x'.repeat(20_000)}\r\n\r\n`],
+  ['a field of 60 KiB', `HTTP/1.1 200 OK\r\nX: ${'x'.repeat(60_000)}\r\n\r\n`],
+  ['250 KiB of fields', `HTTP/1.1 200 OK\r\n${`X: ${'x'.repeat(9000)}\r\n`.repeat(28)}\r\n`],
   ['204', 'HTTP/1.1 204 No\r\n\r\n'],
   ['Connection: close', 'HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n'],
   ['an upgrade', 'HTTP/1.1 200 OK\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n'],
@@ -92,8 +98,8 @@ describe('requestConnect()', () => {
     ['lower case', 'http/1.1 200 OK\r\n\r\n'],
     ['a status of two digits', 'HTTP/1.1 20 OK\r\n\r\n'],
     ['a status of four digits', 'HTTP/1.1 2000 OK\r\n\r\n'],
-    ['a head that is too large', `HTTP/1.1 200 OK\r\nX: ${'a'.repeat(70_000)}\r\n\r\n`],
-    ['a line without end', `HTTP/1.1 200 ${'a'.repeat(70_000)}`],
+    ['a head that is too large', `HTTP/1.1 200 OK\r\nX: ${'a'.repeat(400_000)}\r\n\r\n`],
+    ['a line without end', `HTTP/1.1 200 ${'a'.repeat(400_000)}`],
     ['half a head', 'HTTP/1.1 200 OK\r\nX: a'],
   ] as const) {
     it(`refuses ${what}`, async (t) => {
@@ -126,6 +132,23 @@ describe('httpProxy() with a user and a password in its URL', () => {
     ['401 without an offer', 'HTTP/1.1 401 No\r\nContent-Length: 0\r\n\r\n'],
     ['407 without an offer', 'HTTP/1.1 407 No\r\nContent-Length: 0\r\n\r\n'],
     ['407 without an offer, and closes', 'HTTP/1.1 407 No\r\n\r\n'],
+    [
+      '407 with schemes that are not known',
+      'HTTP/1.1 407 No\r\nProxy-Authenticate: Bearer, Kerb\r\nContent-Length: 0\r\n\r\n',
+    ],
+    ['407 with an empty offer', 'HTTP/1.1 407 No\r\nProxy-Authenticate:\r\nContent-Length: 0\r\n\r\n'],
+    [
+      '407 with the offer of a server',
+      'HTTP/1.1 407 No\r\nWWW-Authenticate: Basic realm="x"\r\nContent-Length: 0\r\n\r\n',
+    ],
+    [
+      '401 with the offer of a proxy',
+      'HTTP/1.1 401 No\r\nProxy-Authenticate: Basic\r\nContent-Length: 0\r\n\r\n',
+    ],
+    [
+      '403 with an offer',
+      'HTTP/1.1 403 No\r\nProxy-Authenticate: Basic realm=a b\r\nContent-Length: 0\r\n\r\n',
+    ],
     ['407 of two lengths', 'HTTP/1.1 407 No\r\nContent-Length: 0\r\nContent-Length: 3\r\n\r\nabc'],
   ] as const) {
     for (const password of ['right', 'wrong']) {

@@ -84,7 +84,7 @@ describe('httpProxy()', () => {
     ['', 'PROXY_REFUSED'],
     ['HTTP/1.1 2', 'PROXY_REFUSED'],
     ['SSH-2.0-OpenSSH_9.2\r\n', 'PROXY_REFUSED'],
-    [`HTTP/1.1 200 OK\r\nX: ${'x'.repeat(100 * 1024)}\r\n\r\n`, 'PROXY_REFUSED'],
+    [`HTTP/1.1 200 OK\r\nX: ${'x'.repeat(400 * 1024)}\r\n\r\n`, 'PROXY_REFUSED'],
   ] as const) {
     it(`says ${code} to ${JSON.stringify(answer.slice(0, 60))}`, async (t) => {
       await assert.rejects(connectVia(t, answer), { code });
