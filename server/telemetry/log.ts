@@ -1,3 +1,4 @@
+import { constants, readFileSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { setTimeout as delay } from 'node:timers/promises';
 import pino from 'pino';
@@ -63,7 +64,8 @@ function logOutput(): ReturnType<typeof pino.destination> {
 
 /**
  * Resolves when all lines of a log of `standardLog` are written, or their reader has not read them for two seconds: what
- * is left is dropped then, and the log can no longer be used.
+ * is left is dropped then, and the log can no longer be used. To be called last: where a write cannot be given up, this
+ * ends the process.
  */
 export async function flushLog(log: Logger): Promise<void> {
   const { [pino.symbols.streamSym]: destination } = log as Logger & {
@@ -76,11 +78,27 @@ export async function flushLog(log: Logger): Promise<void> {
   // What else the process has to say would be thrown back at it.
   log.level = 'silent';
   // Its `flush` calls back at once.
-  const closed = new Promise<void>((resolve) => destination.once('close', resolve));
+  const closed = new Promise<boolean>((resolve) => destination.once('close', () => resolve(true)));
   destination.end();
-  await Promise.race([closed, delay(flushMs, undefined, { ref: false })]);
+  const isWritten = await Promise.race([closed, delay(flushMs, false, { ref: false })]);
   // Otherwise pino writes the rest when the process exits, and waits for ever.
   destination.destroy();
+  // A thread is in a write that never returns, and Node.js would wait for it at the exit.
+  if (!isWritten && isBlocking()) process.kill(process.pid, 'SIGKILL');
+}
+
+/**
+ * Whether a write to standard output waits for its reader. Node.js makes it not wait; but a child process that has the same
+ * one makes it wait again, when it starts and when it ends.
+ */
+function isBlocking(): boolean {
+  try {
+    const [, flags = ''] = /^flags:\s*([0-7]+)$/m.exec(readFileSync('/proc/self/fdinfo/1', 'latin1')) ?? [];
+    return flags !== '' && (Number.parseInt(flags, 8) & constants.O_NONBLOCK) === 0;
+  } catch {
+    // Only Linux says so.
+    return false;
+  }
 }
 
 /** One line for each tunnel that opened and for each offer that is over; refusals of strangers are counted above a rate. */

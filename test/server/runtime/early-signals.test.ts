@@ -18,7 +18,7 @@ function run(program: string, options: readonly string[] = []) {
   const args = [...options, '--inspect-port=0', '--input-type=module', '--eval', source];
   const child = spawn(process.execPath, args, { stdio: ['pipe', 'pipe', 'ignore'] });
   children.add(child);
-  const lines = createInterface({ input: child.stdout! });
+  const lines = createInterface({ input: child.stdout });
   const pending: string[] = [];
   lines.on('line', (line) => void pending.push(line));
   const next = async (): Promise<string> => {
@@ -40,7 +40,7 @@ describe('a gateway that is starting', () => {
         });`);
       assert.equal(await next(), 'holds');
       child.kill(signal);
-      child.stdin!.write('go on');
+      child.stdin.write('go on');
       assert.equal(await next(), 'listens');
       assert.equal(await next(), 'acts');
       child.kill(signal);
