@@ -60,17 +60,17 @@ export async function findAuthorizationServer(
 
 /** The usual path is forgotten easily: where a gateway answers there, the error names it. */
 async function knownElsewhere(
-  error: unknown,
+  reason: unknown,
   gateway: URL,
   read: (url: URL) => Promise<Document>,
 ): Promise<ClientError | undefined> {
   const usual = new URL('/ssh/', gateway);
-  if (!(error instanceof ClientError) || error.code !== 'HTTP_UNEXPECTED') return undefined;
+  if (!(reason instanceof ClientError) || reason.code !== 'HTTP_UNEXPECTED') return undefined;
   if (usual.href === gateway.href) return undefined;
   const found = await read(new URL('.well-known/postern', usual)).catch(() => undefined);
   if (found?.value['publicUrl'] !== usual.href) return undefined;
-  return new ClientError('HTTP_UNEXPECTED', `${error.message}; there is one at ${usual.href}`, {
-    cause: error,
+  return new ClientError('HTTP_UNEXPECTED', `${reason.message}; there is one at ${usual.href}`, {
+    cause: reason,
     hint: `postern login ${usual.href}`,
   });
 }
