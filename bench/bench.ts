@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { performance } from 'node:perf_hooks';
 import { bulk } from './bulk.ts';
 import { clientBulk } from './client-bulk.ts';
+import { comebacks } from './comeback.ts';
 import { connects } from './connect.ts';
 import { keystroke } from './keystroke.ts';
 import { listens } from './listen.ts';
@@ -41,6 +42,7 @@ const figures: readonly Figure[] = [
   pages,
   listens,
   resumes,
+  comebacks,
   opens,
   memory,
   slowReaders,

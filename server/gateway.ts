@@ -1,5 +1,6 @@
 import type { IncomingMessage, Server } from 'node:http';
 import type { FastifyInstance } from 'fastify';
+import { WorkPacer } from '../base/work-pacer.ts';
 import type { KillRequest, KillResult } from './admin/control.ts';
 import { endSessions, killSessions } from './admin/kill.ts';
 import type { AuditLog } from './audit/audit-log.ts';
@@ -52,6 +53,7 @@ export class Gateway {
   readonly sessions: Sessions;
   readonly resumableTunnels: ResumableTunnels;
   readonly carriers: HttpCarriers;
+  readonly pacer: WorkPacer;
   readonly #log: Log;
   readonly #state: GatewayState;
   readonly #counter: Counter | undefined;
@@ -91,6 +93,7 @@ export class Gateway {
     this.sessions = new Sessions([audited, metrics, logObserver(log), this.#recheck]);
     const { counter, isWorker = false, peers } = cluster ?? {};
     this.carriers = new HttpCarriers(instance);
+    this.pacer = metrics.countWaiting();
     this.#counter = counter;
     this.#peers = peers;
     const { sessions } = this;
@@ -284,6 +287,7 @@ export class Gateway {
       limiter: openLimiter({ counter: this.#counter, sessions: this.sessions, peers: this.#peers }),
       revocations: this.#state.revocations,
       draining: () => this.#draining,
+      pacer: this.pacer,
       minimumDelayMs,
     };
   }

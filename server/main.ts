@@ -4,6 +4,7 @@ import { nearestName } from '../base/nearest-name.ts';
 import { WatchedOutput, standardOutput } from '../base/standard-output.ts';
 import type { CommandIo } from './commands/command.ts';
 import { commands } from './commands/registry.ts';
+import { holdSignals } from './runtime/early-signals.ts';
 import { nodeProblem } from './runtime/node-version.ts';
 import { version } from './runtime/version.ts';
 import { configureZeroCopy } from '../stream/zero-copy/setting.ts';
@@ -21,12 +22,13 @@ Usage: postern-gateway <command> [options]
   explain --as CLAIMS.json <host[:port]>
       show which rule decides for a person and a host, and why
       --as CLAIMS.json  a file with the claims of a token, for example {"sub": "alice", "groups": ["dev"]}
-  token --subject S [--group G]... [--target T]... [--ttl 8h] [--new-key]
+  token --subject S [--group G]... [--target T]... [--ttl 8h] [--out FILE] [--new-key]
       print a new token signed with the gateway's own key
       --subject S       the subject of the token; rules name subjects and groups
       --group G         a group of the subject; can be repeated
       --target T        restrict the token to a target pattern; can be repeated
       --ttl T           its lifetime: 30m, 8h, 7d (default: 8h, at most 30d)
+      --out FILE        write it to a file that only you can read
       --new-key         make a key if the key file is missing, even where the store remembers another
   user add NAME [--group G]... | passwd NAME | groups NAME [--group G]... | disable NAME | enable NAME | list
       manage accounts of the gateway itself, for users without an identity provider
@@ -123,6 +125,7 @@ function write(stream: Writable, text: string, exitCode: number): number {
   return exitCode;
 }
 
+if (process.argv[2] === 'serve') holdSignals(process.env);
 process.exitCode = await main(process.argv.slice(2));
 // A finished connection whose peer does not close it must not keep the process alive.
 setTimeout(() => process.exit(), 1000).unref();

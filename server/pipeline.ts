@@ -1,6 +1,7 @@
 import { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { withDeadline } from '../base/deadline.ts';
+import type { WorkPacer } from '../base/work-pacer.ts';
 import type { EndReason } from '../protocol/end-reason.ts';
 import { TunnelError, toTunnelError } from '../protocol/errors.ts';
 import { parseTarget } from '../protocol/target.ts';
@@ -14,6 +15,7 @@ import { refuseRevoked } from './auth/token-refusal.ts';
 import type { Limits } from './config/config.ts';
 import type { AddressCheck } from './dial/address-policy.ts';
 import type { Dialer, TargetStream } from './dial/dialer.ts';
+import { customerNetwork } from './net/cidr.ts';
 import { ownerName } from './policy/limits.ts';
 import type { TunnelCount, TunnelLimiter } from './policy/limits.ts';
 import type { Grant, Policy } from './policy/policy.ts';
@@ -41,6 +43,8 @@ export interface TunnelContext {
   readonly limiter: TunnelLimiter;
   readonly revocations: Pick<Revocations, 'isRevoked'>;
   readonly draining: () => boolean;
+  /** The work that offers are is divided among turns of the event loop. */
+  readonly pacer: WorkPacer;
   /** Minimum duration of refusals whose reason must not leak. */
   readonly minimumDelayMs: number;
 }
@@ -69,11 +73,12 @@ interface OpenTunnel {
 /** From the offer to the open tunnel; resolves to undefined when the offer was refused. */
 async function establish(
   offer: Offer,
-  { sessions, limiter, revocations, draining, minimumDelayMs }: TunnelContext,
+  { sessions, limiter, revocations, draining, pacer, minimumDelayMs }: TunnelContext,
   settings: PipelineSettings,
 ): Promise<OpenTunnel | undefined> {
   const { authenticator, policy, limits } = settings;
   const session = sessions.begin(offer);
+  const holder = customerNetwork(offer.remoteAddress);
   const minimumDelay = startMinimumDelay(minimumDelayMs);
   let count: TunnelCount | undefined;
   let target: TargetStream | undefined;
@@ -83,7 +88,9 @@ async function establish(
     count = limiter.countOffer(offer.remoteAddress, limits);
     session.countedBy(count);
     const requested = parseTarget(offer.requested, 'required');
+    await pacer.take('open', holder, offer.signal);
     const principal = await authenticate(offer, settings);
+    await pacer.take('begun', holder, offer.signal);
     session.identified(principal);
     // Synchronously after the line before: every later revocation finds the session by its principal.
     refuseRevoked(principal, revocations);
@@ -96,6 +103,7 @@ async function establish(
     target = await dial(offer, grant, session, settings);
     await recordOpening(offer, session);
     accepted = true;
+    await pacer.take('begun', holder, offer.signal);
     const client = await offer.accept();
     session.opened();
     return { session, client, target, count };
@@ -131,17 +139,20 @@ async function runTunnel({ session, client, target, count }: OpenTunnel, session
  */
 export async function resumeTunnel(
   offer: ResumeOffer,
-  { sessions, tunnels, limiter, revocations, minimumDelayMs }: TunnelContext,
+  { sessions, tunnels, limiter, revocations, pacer, minimumDelayMs }: TunnelContext,
   settings: PipelineSettings,
 ): Promise<void> {
   const { challenge } = settings.authenticator;
   const session = sessions.begin(offer);
+  const holder = customerNetwork(offer.remoteAddress);
   const minimumDelay = startMinimumDelay(minimumDelayMs);
   let release: (() => void) | undefined;
   let accepted = false;
   try {
     release = limiter.acquireForResume(offer.remoteAddress, settings.limits);
+    await pacer.take('resume', holder, offer.signal);
     const principal = await authenticate(offer, settings);
+    await pacer.take('begun', holder, offer.signal);
     session.identified(principal);
     refuseRevoked(principal, revocations);
     const tunnel = await tunnels.find(offer.sid, principal);

@@ -46,6 +46,7 @@ class StdioSession {
   readonly #outcome: Outcome;
   readonly #timers: NodeJS.Timeout[] = [];
   #isFinished = false;
+  #hasLeft = false;
   /** The code to exit with once everything is written. */
   #exit = 0;
 
@@ -65,7 +66,7 @@ class StdioSession {
       if (!tunnel.readableEnded) this.#onTunnelLost();
     });
     output.on('error', (cause) => {
-      if (hasReaderLeft(cause)) this.#finish(this.#exit);
+      if (hasReaderLeft(cause)) this.#onLeft();
       else
         this.#finish(
           new ClientError('OUTPUT_FAILED', `cannot write the output: ${cause.message}`, { cause }),
@@ -75,7 +76,7 @@ class StdioSession {
       // A stalled output is watched by Node.js itself.
       isDue: () => (input.readableEnded || tunnel.writableNeedDrain) && output.writableLength === 0,
       hasInputEnded: () => input.readableEnded,
-      onLeft: () => this.#finish(this.#exit),
+      onLeft: this.#onLeft,
     });
     // A caller that is killed closes both at once.
     input.once('end', () => setImmediate(() => this.#isFinished || this.#stdio.caller?.check()));
@@ -90,9 +91,22 @@ class StdioSession {
   readonly #onHangup = (): void => this.#onSignal('SIGHUP');
   readonly #onTerminate = (): void => this.#onSignal('SIGTERM');
 
-  /** Ends in order: the EOF goes out first, and the far side's EOF is waited for a moment. */
+  /** That nothing reads the output is how each ssh leaves: the tunnel ends in order, and what it sends is dropped. */
+  readonly #onLeft = (): void => {
+    if (this.#hasLeft) return;
+    this.#hasLeft = true;
+    this.#tunnel.unpipe(this.#stdio.output);
+    this.#tunnel.resume();
+    this.#end();
+  };
+
   #onSignal(signal: keyof typeof signalExits): void {
     this.#exit = signalExits[signal];
+    this.#end();
+  }
+
+  /** Ends in order: the EOF goes out first, and the far side's EOF is waited for a moment. */
+  #end(): void {
     this.#after(inputEndMs, () => void (this.#tunnel.writableEnded || this.#tunnel.end()));
     this.#after(closeMs, () => this.#finish(this.#exit));
   }
@@ -115,7 +129,7 @@ class StdioSession {
 
   #onTunnelLost(cause?: Error): void {
     // A far side that has ended is allowed to reject what it is still sent.
-    const result = this.#tunnel.readableEnded ? this.#exit : lostError(cause);
+    const result = this.#tunnel.readableEnded || this.#hasLeft ? this.#exit : lostError(cause);
     this.#afterOutput(() => this.#finish(result));
   }
 

@@ -1,6 +1,8 @@
 import { definedOnly } from '../../base/defined-only.ts';
 import { Secret } from '../../protocol/secret.ts';
 import { ClientError } from '../errors/failure.ts';
+import { writeStderr } from '../errors/report.ts';
+import { printable } from '../os/terminal.ts';
 import { readSmall, reason } from '../os/files.ts';
 import { readClaims } from '../oauth/unverified-claims.ts';
 
@@ -51,12 +53,24 @@ export function expiryError(
 function fromFile(path: string | undefined): FoundToken | undefined {
   if (path === undefined) return undefined;
   try {
-    return { token: new Secret(readSmall(path, maxFileBytes).bytes.toString().trim()), from: path };
+    const { bytes, stats } = readSmall(path, maxFileBytes);
+    // A file of another user, such as a mounted secret, has the mode that its owner has chosen.
+    const isExposed = stats.isFile() && stats.uid === process.getuid?.() && (stats.mode & 0o004) !== 0;
+    if (isExposed) warnOnce(path);
+    return { token: new Secret(bytes.toString().trim()), from: path };
   } catch (cause) {
     throw new ClientError('CONFIG_INVALID', `cannot read the token file ${path}: ${reason(cause)}`, {
       cause,
     });
   }
+}
+
+const warned = new Set<string>();
+
+function warnOnce(path: string): void {
+  if (warned.has(path)) return;
+  warned.add(path);
+  writeStderr(`postern: warning: other users can read the token file; run: chmod 600 ${printable(path)}\n`);
 }
 
 function fromText(text: Secret | undefined): FoundToken | undefined {

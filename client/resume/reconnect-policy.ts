@@ -3,9 +3,13 @@ import type { TunnelErrorCode } from '../../protocol/errors.ts';
 import type { ResumeCause } from '../../protocol/resume-cause.ts';
 import type { CarrierEnd } from '../../stream/carrier.ts';
 
-/** A share of a connection's expected lifetime: its successor is there this early. */
-const lifetimeShare = 0.9;
+/** Shares of a connection's expected lifetime: its successor is there this early. Those that began together do not all change together. */
+const [earliestShare, latestShare] = [0.8, 0.9];
 const maxUselessPauseMs = 5000;
+/** What cuts one connection can have cut thousands in the same moment: they come back within this time, and each is at most so late. */
+const spreadMs = 300;
+/** Losses that many connections can have in common; after the others the client itself has noticed something, each at its own time. */
+const sharedLosses: ReadonlySet<ResumeCause> = new Set<ResumeCause>(['reset', 'dropped', 'closed']);
 /** A better connector is tried after this time, and each time that it failed, after three times as long. */
 const defaultBetterAfterMs = 60_000;
 const maxBetterAfterMs = 2 * 3_600_000;
@@ -43,9 +47,13 @@ export function attemptLimitMs(number: number): number {
   return number % 8 === 7 ? 20_000 : 5000;
 }
 
-/** The pause before the first attempt after `useless` connections in a row that were cut at once: a server that accepts only to cut is not asked as fast as it cuts. */
-export function uselessPauseMs(useless: number): number {
-  return useless < 2 ? 0 : Math.min(maxUselessPauseMs, 125 * 2 ** useless);
+/**
+ * The pause before the first attempt after a loss, the last of `useless` connections in a row that were cut at once: a server
+ * that accepts only to cut is not asked as fast as it cuts, and one that has cut many connections is not asked by all at once.
+ */
+export function firstPauseMs(cause: ResumeCause, useless: number): number {
+  if (useless >= 2) return jittered(Math.min(maxUselessPauseMs, 125 * 2 ** useless));
+  return sharedLosses.has(cause) ? spreadMs * Math.random() : 0;
 }
 
 function jittered(ms: number): number {
@@ -75,7 +83,8 @@ export class PlannedReconnects {
     this.stop();
     if (isSecondBest) this.#tryBetterLater();
     if (maxAgeMs === undefined) return;
-    this.#ageTimer = setTimeout(() => this.#onDue('age'), maxAgeMs * lifetimeShare);
+    const share = earliestShare + (latestShare - earliestShare) * Math.random();
+    this.#ageTimer = setTimeout(() => this.#onDue('age'), maxAgeMs * share);
     this.#ageTimer.unref();
   }
 

@@ -12,10 +12,10 @@ import {
   attemptLimitMs,
   calmPauseMs,
   causeOfEnd,
+  firstPauseMs,
   isFinal,
   PlannedReconnects,
   urgentPauseMs,
-  uselessPauseMs,
 } from './reconnect-policy.ts';
 import type { ResumeRequest, ResumeResult } from './resume-request.ts';
 import { HedgedRetry } from './retry.ts';
@@ -228,7 +228,7 @@ export class Reconnector {
         review: (error) => this.#review(error),
         discard: ({ carrier }) => this.#stream.rejectCarrier(carrier),
       });
-      this.#resume(await this.#retry.run(uselessPauseMs(this.#uselessConnections)));
+      this.#resume(await this.#retry.run(firstPauseMs(cause, this.#uselessConnections)));
       if (this.#stream.isAttached) notice.resumed();
     } catch (error) {
       if (error === notNeeded) notice.resumed();

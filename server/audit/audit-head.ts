@@ -55,7 +55,7 @@ export function headFileOf(auditFile: string): string {
 export function readHead(path: string): NotedEnd | undefined {
   let text;
   try {
-    text = readFileSync(path, 'latin1');
+    text = readFileSync(path, 'utf8');
   } catch {
     return undefined;
   }

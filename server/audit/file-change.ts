@@ -29,8 +29,12 @@ export function openAuditFile(path: string, onChange: (change: AuditFileChange) 
   const fd = openSync(path, O_RDWR | O_APPEND | O_CREAT | O_NONBLOCK | O_NOCTTY, 0o600);
   try {
     const stats = fstatSync(fd);
-    if (stats.isFIFO() || stats.isSocket()) throw new Error(`${path} is no file; the audit needs one`);
-    if (stats.isFile() && process.platform !== 'win32') checkAccess(fd, stats, { path, onChange });
+    const problem = auditFileProblem(path, stats);
+    if (problem !== undefined) throw new Error(problem);
+    if (stats.isFile() && process.platform !== 'win32' && (stats.mode & forbiddenBits) !== 0) {
+      fchmodSync(fd, stats.mode & 0o7777 & ~forbiddenBits);
+      onChange({ how: 'tightened', path });
+    }
     return fd;
   } catch (error) {
     closeSync(fd);
@@ -38,22 +42,18 @@ export function openAuditFile(path: string, onChange: (change: AuditFileChange) 
   }
 }
 
-function checkAccess(
-  fd: number,
-  { uid, mode }: Stats,
-  { path, onChange }: { readonly path: string; readonly onChange: (change: AuditFileChange) => void },
-): void {
+/** Why a file that is there cannot be the audit of a process of this user; undefined where it can. */
+export function auditFileProblem(path: string, stats: Stats): string | undefined {
+  if (stats.isFIFO() || stats.isSocket()) return `${path} is no file; the audit needs one`;
+  if (!stats.isFile() || process.platform === 'win32') return undefined;
+  const { uid, mode } = stats;
   const user = process.geteuid?.();
   if (user !== 0 && uid !== user && uid !== 0)
-    throw new Error(
-      `${path} belongs to another user, who could change its records; run: chown ${user} ${path}`,
-    );
-  if ((mode & forbiddenBits) === 0) return;
+    return `${path} belongs to another user, who could change its records; run: chown ${user} ${path}`;
   // One of root's, which the gateway's user can write by its group, is as root wants it.
-  if (uid !== user && user !== 0)
-    throw new Error(`other users can open ${path}; run: chmod o-rwx,g-w ${path}`);
-  fchmodSync(fd, mode & 0o7777 & ~forbiddenBits);
-  onChange({ how: 'tightened', path });
+  if ((mode & forbiddenBits) !== 0 && uid !== user && user !== 0)
+    return `other users can open ${path}; run: chmod o-rwx,g-w ${path}`;
+  return undefined;
 }
 
 /** How the open file has lost its name; undefined where it was moved and another one was put in its place, as by rotation. */

@@ -1,10 +1,10 @@
 import { randomBytes } from 'node:crypto';
-import { constants } from 'node:fs';
+import type { Stats } from 'node:fs';
 import { link, open, unlink } from 'node:fs/promises';
-import type { FileHandle } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { CompactSign, calculateJwkThumbprint, exportJWK, generateKeyPair, importJWK } from 'jose';
 import type { CryptoKey, JSONWebKeySet, JWK } from 'jose';
+import { NotRegularFileError, readRegularFile } from '../../base/regular-file.ts';
 import { TunnelError } from '../../protocol/errors.ts';
 import { findWeakness } from './jwt/weak-keys.ts';
 
@@ -20,6 +20,9 @@ export const ownAudience = 'postern';
 
 /** The longest lifetime of a token of the gateway's own key, in milliseconds. */
 export const ownMaxLifetimeMs = 30 * 24 * 3_600_000;
+
+/** More than a set of keys can reasonably be. */
+const maxBytes = 1024 * 1024;
 
 /** Loads the key file; creates it with a new key when it does not exist. Rejects with `CONFIG_INVALID`. */
 export async function openKeyFile(file: string): Promise<SigningKey> {
@@ -37,17 +40,21 @@ export async function openKeyFile(file: string): Promise<SigningKey> {
  * that is not a key set.
  */
 export async function loadKeyFile(file: string): Promise<SigningKey | undefined> {
-  const handle = await openIfPresent(file);
-  if (!handle) return undefined;
   try {
-    await checkPrivate(handle, file);
-    return await readKeys(JSON.parse(await handle.readFile('utf8')) as unknown);
+    const { bytes } = await readRegularFile(file, maxBytes, (stats) => checkPrivate(stats, file));
+    return await readKeys(JSON.parse(bytes.toString()) as unknown);
   } catch (cause) {
     if (cause instanceof TunnelError) throw cause;
-    throw new TunnelError('CONFIG_INVALID', `${file} is not a set of Ed25519 private keys (JWK)`, { cause });
-  } finally {
-    await handle.close();
+    if ((cause as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
+    throw new TunnelError('CONFIG_INVALID', `${file} ${whyUnusable(cause as NodeJS.ErrnoException)}`, {
+      cause,
+    });
   }
+}
+
+function whyUnusable(cause: NodeJS.ErrnoException): string {
+  if (cause instanceof NotRegularFileError || cause instanceof RangeError) return cause.message;
+  return cause.syscall === undefined ? 'is not a set of Ed25519 private keys (JWK)' : 'cannot be read';
 }
 
 /** What a new token says. */
@@ -112,17 +119,7 @@ function publicPart({ kty, crv, x, kid }: JWK): JWK {
   return jwk;
 }
 
-async function openIfPresent(file: string): Promise<FileHandle | undefined> {
-  try {
-    return await open(file, constants.O_RDONLY);
-  } catch (cause) {
-    if ((cause as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
-    throw new TunnelError('CONFIG_INVALID', `${file} cannot be read`, { cause });
-  }
-}
-
-async function checkPrivate(handle: FileHandle, file: string): Promise<void> {
-  const { mode, uid } = await handle.stat();
+function checkPrivate({ mode, uid }: Stats, file: string): void {
   // Windows has no such modes; there the directory must be private.
   if (process.platform === 'win32') return;
   if ((mode & 0o077) !== 0) {

@@ -55,6 +55,7 @@ function guardConnections(
   const guard = new ConnectionGuard({
     config: () => gateway.config,
     counter,
+    pacer: gateway.pacer,
     onClosed(limit) {
       metrics.connectionRefused(limit);
       warn({ limit });

@@ -1,9 +1,11 @@
 import { randomBytes } from 'node:crypto';
-import { lstat, open, stat, unlink } from 'node:fs/promises';
+import { realpathSync, statSync } from 'node:fs';
 import type { Stats } from 'node:fs';
+import { lstat, open, readlink, stat, unlink } from 'node:fs/promises';
 import { availableParallelism, userInfo } from 'node:os';
-import { dirname, join } from 'node:path';
+import { basename, dirname, join, resolve } from 'node:path';
 import { toTunnelError } from '../../protocol/errors.ts';
+import { auditFileProblem } from '../audit/file-change.ts';
 import { loadKeyFile } from '../auth/gateway-key.ts';
 import type { Config, ListenAddress } from '../config/config.ts';
 import { certificateOf } from '../http/certificate.ts';
@@ -31,7 +33,7 @@ export async function findStartProblems(
   const found = await Promise.all([
     problemOf('keyFile', () => keyProblem(keyFile)),
     problemOf('tls', () => tlsProblem(config)),
-    problemOf('audit.file', () => fileProblem(audit.file)),
+    problemOf('audit.file', () => auditProblem(audit.file)),
     // SQLite writes beside it.
     problemOf(
       'store.file',
@@ -41,7 +43,7 @@ export async function findStartProblems(
     problemOf('listen', async () => (isListenPassed ? undefined : socketProblem(listen))),
     problemOf('admin', () => socketProblem(admin)),
   ]);
-  return found.flat();
+  return [...found.flat(), ...sharedFiles(config)];
 }
 
 async function problemOf(
@@ -60,12 +62,65 @@ async function keyProblem(file: string): Promise<string | undefined> {
   } catch (error) {
     return toTunnelError(error).message;
   }
+  // A new one takes the place of nothing, not even of a link.
+  const link = await readlink(file).catch(() => undefined);
+  if (link !== undefined) return `${file} is a link to ${link}, which does not exist`;
   return folderProblem(dirname(file));
+}
+
+async function auditProblem(file: string): Promise<string | undefined> {
+  const found = await stat(file).catch(() => undefined);
+  return (found && auditFileProblem(file, found)) ?? fileProblem(file);
 }
 
 async function tlsProblem({ tls }: Config): Promise<string | undefined> {
   if (tls) certificateOf(tls);
   return undefined;
+}
+
+/** Settings that name one file: each would write over what the other has there. */
+function sharedFiles({
+  keyFile,
+  audit,
+  store,
+  control,
+  listen,
+  admin,
+  tls,
+}: Config): readonly StartProblem[] {
+  const files: readonly (readonly [path: string, file: string | undefined])[] = [
+    ['keyFile', keyFile],
+    ['store.file', store.file],
+    ...['-wal', '-shm', '-journal', '-seen'].map((end) => ['store.file', `${store.file}${end}`] as const),
+    ['audit.file', audit.file],
+    ['control', control.path],
+    ['listen', listen.kind === 'unix' ? listen.path : undefined],
+    ['admin', admin.kind === 'unix' ? admin.path : undefined],
+    // Both can be in one file.
+    ['tls.certFile', tls?.certFile],
+    ['tls.keyFile', tls && tls.keyFile !== tls.certFile ? tls.keyFile : undefined],
+  ];
+  const owners = new Map<string, string>();
+  return files.flatMap(([path, file]) => {
+    if (file === undefined) return [];
+    const name = fileName(file);
+    const owner = owners.get(name);
+    if (owner !== undefined && owner !== path)
+      return [{ path, message: `${file} is the file of ${owner} too; each needs a file of its own` }];
+    owners.set(name, path);
+    return [];
+  });
+}
+
+/** The same for all names of a file, whether it is there or not. */
+function fileName(file: string): string {
+  try {
+    const found = statSync(file, { throwIfNoEntry: false });
+    if (found) return `${found.dev}:${found.ino}`;
+    return join(realpathSync(dirname(file)), basename(file));
+  } catch {
+    return resolve(file);
+  }
 }
 
 /** A file that is there has to be writable, and the folder of one that is not. */
@@ -75,7 +130,9 @@ async function fileProblem(file: string): Promise<string | undefined> {
     found = await stat(file);
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException;
-    return code === 'ENOENT' || code === 'ENOTDIR' ? folderProblem(dirname(file)) : describe(file, code);
+    if (code !== 'ENOENT' && code !== 'ENOTDIR') return describe(file, code);
+    const link = await readlink(file).catch(() => undefined);
+    return folderProblem(dirname(link === undefined ? file : resolve(dirname(file), link)));
   }
   if (found.isDirectory()) return `${file} is a directory`;
   // To open a pipe would wait for its reader.

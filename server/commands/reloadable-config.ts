@@ -1,7 +1,7 @@
 import { ConfigError } from '../config/config-error.ts';
 import { readConfigText, readSettledConfigText } from '../config/load.ts';
 import { parseConfig, parseWholeConfig, writtenKeys } from '../config/parse.ts';
-import { describeChanges, lostKeys } from '../config/reload.ts';
+import { describeChanges, isCutOff, lostKeys } from '../config/reload.ts';
 import type { Config } from '../config/config.ts';
 
 /** The config file of a process, and the text of it that is in force. */
@@ -47,18 +47,26 @@ export class ReloadableConfig {
     const [file, env] = [this.#file, this.#env];
     const text = await readSettledConfigText(file);
     const config = parseWholeConfig(text, { file, env });
-    const lost = lostKeys(this.#current, writtenKeys(text, { file, env }));
-    if (lost.length > 0)
-      throw new ConfigError(
-        lost.map((path) => ({
-          file,
-          path,
-          message: `is no longer there, but is in force with ${this.#current[path as 'rules'].length}: is the file whole? To have none, write ${path}: ${path === 'targets' ? '{}' : '[]'}`,
-        })),
-      );
+    this.#checkWhole(text);
     await apply(config, text);
     const changes = describeChanges(this.#current, config);
     [this.#text, this.#current] = [text, config];
     return changes;
+  }
+  /** Throws `ConfigError`. */
+  #checkWhole(text: string): void {
+    const [file, env] = [this.#file, this.#env];
+    const keysOf = (each: string): ReadonlySet<string> => writtenKeys(each, { file, env });
+    const lost = lostKeys(this.#current, keysOf(text));
+    if (lost.length > 0) throw new ConfigError(lost.map((each) => ({ file, ...each })));
+    if (isCutOff(this.#text, text, keysOf))
+      throw new ConfigError([
+        {
+          file,
+          path: '',
+          message:
+            'is only the beginning of the file in force: is it whole? If it is, add a comment to its end, or restart',
+        },
+      ]);
   }
 }

@@ -1,10 +1,11 @@
 import type { ChildProcess } from 'node:child_process';
 import type { Logger } from 'pino';
+import { onSignal } from '../runtime/early-signals.ts';
 
 /** Reloads on SIGHUP, one reload after the other, however fast the signals come. */
 export function onHangUp(reloadOnce: () => Promise<void>): void {
   let last = Promise.resolve();
-  process.on('SIGHUP', () => {
+  onSignal('SIGHUP', () => {
     last = last.then(reloadOnce);
   });
 }
@@ -13,7 +14,7 @@ export function onHangUp(reloadOnce: () => Promise<void>): void {
  * Reopens files on SIGUSR1, after rotation. Node.js would open its debugger on that signal; with a listener it does not.
  */
 export function onReopen(reopen: () => void): void {
-  process.on('SIGUSR1', reopen);
+  onSignal('SIGUSR1', reopen);
 }
 
 /**
@@ -73,7 +74,7 @@ export interface UpgradeOptions {
 export function onUpgrade(log: Logger, { start, takenOver }: UpgradeOptions): void {
   let running: ChildProcess | undefined;
   let hasTakenOver = false;
-  process.on('SIGUSR2', () => {
+  onSignal('SIGUSR2', () => {
     if (running) return log.warn({ successor: running.pid }, 'the next process is starting already');
     const startedAt = performance.now();
     running = start();

@@ -1,4 +1,5 @@
-import { access } from 'node:fs/promises';
+import { constants } from 'node:fs';
+import { access, open } from 'node:fs/promises';
 import { parseArgs } from '../../base/parse-args.ts';
 import { InvalidTokenError, readIdentity } from '../auth/jwt/claims.ts';
 import { issueToken, loadKeyFile, openKeyFile, ownAudience, ownMaxLifetimeMs } from '../auth/gateway-key.ts';
@@ -12,9 +13,9 @@ import { UsageError, exits, runCommand } from './command.ts';
 import type { CommandIo } from './command.ts';
 
 const usage =
-  'postern-gateway token --subject S [--group G]… [--target T]… [--ttl 8h] [--new-key] [--config FILE]';
+  'postern-gateway token --subject S [--group G]… [--target T]… [--ttl 8h] [--out FILE] [--new-key] [--config FILE]';
 
-/** Prints a new token signed with the gateway's own key, and nothing else, on stdout. */
+/** Prints a new token signed with the gateway's own key, and nothing else, on stdout, or writes it to a file. */
 export function token(args: string[], io: CommandIo): Promise<number> {
   return runCommand(io, usage, async () => {
     const { values } = parseArgs({
@@ -25,6 +26,7 @@ export function token(args: string[], io: CommandIo): Promise<number> {
         group: { type: 'string', multiple: true, default: [] },
         target: { type: 'string', multiple: true },
         ttl: { type: 'string', default: '8h' },
+        out: { type: 'string' },
         'new-key': { type: 'boolean', default: false },
       },
     });
@@ -47,9 +49,26 @@ export function token(args: string[], io: CommandIo): Promise<number> {
       ttlMs,
       now: Date.now(),
     });
-    io.stdout.write(`${issued}\n`);
+    if (values.out === undefined) io.stdout.write(`${issued}\n`);
+    else await writeToken(values.out, issued);
     return exits.ok;
   });
+}
+
+/** Writes a token so that only this user can read it, also where a file with another mode is there already. */
+async function writeToken(path: string, text: string): Promise<void> {
+  const flags = constants.O_WRONLY | constants.O_CREAT | constants.O_NOFOLLOW;
+  let file;
+  try {
+    file = await open(path, flags, 0o600);
+    await file.chmod(0o600);
+    await file.truncate();
+    await file.writeFile(`${text}\n`);
+  } catch (cause) {
+    throw new UsageError(`--out: cannot write ${path}: ${(cause as NodeJS.ErrnoException).code}`, { cause });
+  } finally {
+    await file?.close();
+  }
 }
 
 /** The key, which is made when there is none, unless a store is there that remembers one. */

@@ -1,8 +1,6 @@
 import { hash } from 'node:crypto';
-import { constants } from 'node:fs';
-import { open } from 'node:fs/promises';
 import { setTimeout as delay } from 'node:timers/promises';
-import { withDeadline } from '../../base/deadline.ts';
+import { NotRegularFileError, readRegularFile } from '../../base/regular-file.ts';
 import { ConfigError } from './config-error.ts';
 import type { Config } from './config.ts';
 import type { ConfigEnvironment } from './overrides.ts';
@@ -18,7 +16,6 @@ export async function loadConfig(file: string, env: ConfigEnvironment): Promise<
 
 /** More than a config file can reasonably be, in bytes. */
 const maxBytes = 4 * 1024 * 1024;
-const readMs = 10_000;
 /** A file that was changed within this time can still be written to. */
 const freshMs = 2000;
 const quietMs = 100;
@@ -56,9 +53,10 @@ interface ConfigFileText {
 
 async function readConfigFile(file: string): Promise<ConfigFileText> {
   try {
-    return await withDeadline(undefined, readMs, () => readRegularFile(file), {
-      onTimeout: () => new RangeError('cannot be read: nothing came within 10 seconds'),
-    });
+    const { bytes, stats } = await readRegularFile(file, maxBytes);
+    const text = new TextDecoder('utf-8', { fatal: true }).decode(bytes);
+    const { ino, size, mtimeMs } = stats;
+    return { text, mtimeMs, version: `${ino} ${size} ${mtimeMs} ${hash('sha256', text)}` };
   } catch (cause) {
     throw new ConfigError([{ file, path: '', message: describeReadError(cause as NodeJS.ErrnoException) }], {
       cause,
@@ -66,35 +64,12 @@ async function readConfigFile(file: string): Promise<ConfigFileText> {
   }
 }
 
-async function readRegularFile(file: string): Promise<ConfigFileText> {
-  // Without O_NONBLOCK, to open a pipe waits for its writer.
-  const handle = await open(file, constants.O_RDONLY | constants.O_NONBLOCK);
-  try {
-    const found = await handle.stat();
-    if (found.isDirectory()) throw new RangeError('is a directory; name the file in it with --config');
-    if (!found.isFile()) throw new RangeError('is not a regular file');
-    if (found.size > maxBytes) throw new RangeError(`is larger than ${maxBytes} bytes`);
-    // A file that grows meanwhile is read up to the limit, and fails as one of that length.
-    const bytes = Buffer.alloc(maxBytes + 1);
-    let length = 0;
-    for (;;) {
-      const { bytesRead } = await handle.read(bytes, length, bytes.length - length, null);
-      if (bytesRead === 0) break;
-      length += bytesRead;
-    }
-    if (length > maxBytes) throw new RangeError(`is larger than ${maxBytes} bytes`);
-    const text = new TextDecoder('utf-8', { fatal: true }).decode(bytes.subarray(0, length));
-    const { ino, size, mtimeMs } = await handle.stat();
-    return { text, mtimeMs, version: `${ino} ${size} ${mtimeMs} ${hash('sha256', text)}` };
-  } finally {
-    await handle.close();
-  }
-}
-
 function describeReadError(error: NodeJS.ErrnoException): string {
   if (error.code === 'ENOENT')
     return 'there is no such file; name one with --config, or have one written by postern-gateway serve --init';
   if (error.code === 'ERR_ENCODING_INVALID_ENCODED_DATA') return 'cannot be read (not UTF-8)';
-  if (error instanceof RangeError) return error.message;
+  if (error instanceof NotRegularFileError && error.message === 'is a directory')
+    return 'is a directory; name the file in it with --config';
+  if (error instanceof NotRegularFileError || error instanceof RangeError) return error.message;
   return `cannot be read (${error.code ?? error.message})`;
 }

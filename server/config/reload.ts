@@ -37,15 +37,47 @@ export function reloadConfig(current: Config, next: Config): Reload {
   }
 }
 
-/** The lists without which nothing, or something else, is allowed. */
-const vitalKeys = ['rules', 'targets', 'issuers'] as const;
+/** A key that a reload would lose, and what to write where that is meant. */
+export interface LostKey {
+  readonly path: string;
+  readonly message: string;
+}
 
 /**
  * The keys that a reload must not lose: those that the file in force has filled, and the next file does not even have. A
  * truncated file looks like that; what is empty on purpose is written down: `rules: []`.
  */
-export function lostKeys(current: Config, written: ReadonlySet<string>): readonly string[] {
-  return vitalKeys.filter((key) => current[key].length > 0 && !written.has(key));
+export function lostKeys(current: Config, written: ReadonlySet<string>): readonly LostKey[] {
+  const { network, signIn } = current;
+  const inForce: Readonly<Record<string, { readonly count: number; readonly none: string }>> = {
+    rules: { count: current.rules.length, none: '[]' },
+    targets: { count: current.targets.length, none: '{}' },
+    issuers: { count: current.issuers.length, none: '[]' },
+    network: { count: network.allow.length + network.deny.length, none: '{}' },
+    signIn: { count: signIn.providers.length, none: '{}' },
+  };
+  return Object.entries(inForce)
+    .filter(([key, { count }]) => count > 0 && !written.has(key))
+    .map(([key, { count, none }]) => ({
+      path: key,
+      message: `is no longer there, but is in force with ${count}: is the file whole? To have none, write ${key}: ${none}`,
+    }));
+}
+
+/**
+ * Whether the next text of the file is only the beginning of the one in force, as a copy leaves it that was cut off: the
+ * cut is in the middle of a line, or has taken keys at the top along. Lines that an edit took off the end are neither.
+ */
+export function isCutOff(
+  current: string,
+  next: string,
+  keysOf: (text: string) => ReadonlySet<string>,
+): boolean {
+  if (next.length >= current.length || !current.startsWith(next)) return false;
+  const isLineEnd = next.endsWith('\n') || /^\r?\n/.test(current.slice(next.length));
+  if (!isLineEnd) return true;
+  const kept = keysOf(next);
+  return [...keysOf(current)].some((key) => !kept.has(key));
 }
 
 /** How many items of a list were added, removed, and changed under the same name. */
@@ -59,7 +91,7 @@ export interface ListChange {
 export function describeChanges(
   current: Config,
   next: Config,
-): Readonly<Record<(typeof vitalKeys)[number], ListChange>> {
+): Readonly<Record<'rules' | 'targets' | 'issuers', ListChange>> {
   return {
     // The name of a rule has its line in the file, which moves.
     rules: compareLists(current.rules, next.rules, ruleText, ruleText),

@@ -1,9 +1,12 @@
 import { X509Certificate, createPrivateKey } from 'node:crypto';
 import type { KeyObject } from 'node:crypto';
-import { readFileSync } from 'node:fs';
 import { createSecureContext } from 'node:tls';
+import { NotRegularFileError, readRegularFileSync } from '../../base/regular-file.ts';
 import { TunnelError } from '../../protocol/errors.ts';
 import type { Config } from '../config/config.ts';
+
+/** More than a chain of certificates can reasonably be. */
+const maxBytes = 4 * 1024 * 1024;
 
 type Tls = NonNullable<Config['tls']>;
 
@@ -34,8 +37,10 @@ function readPrivateKey(key: Buffer, file: string): KeyObject {
 
 function read(name: string, file: string): Buffer {
   try {
-    return readFileSync(file);
+    return readRegularFileSync(file, maxBytes);
   } catch (cause) {
+    if (cause instanceof NotRegularFileError || cause instanceof RangeError)
+      throw invalid(`${name}: ${file} ${cause.message}`, cause);
     const { code } = cause as NodeJS.ErrnoException;
     if (code === 'ENOENT') throw invalid(`${name}: there is no file ${file}`, cause);
     if (code === 'EACCES') throw invalid(`${name}: ${file} cannot be read by this user`, cause);

@@ -1,11 +1,14 @@
 import type { IncomingMessage, Server, ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
+import { Server as TlsServer } from 'node:https';
 import proxyAddress from '@fastify/proxy-addr';
+import type { WorkPacer } from '../../base/work-pacer.ts';
 import type { Config } from '../config/config.ts';
 import { descriptors } from '../net/descriptors.ts';
 import type { DescriptorBudget } from '../net/descriptors.ts';
-import { addressBucket } from '../policy/limits.ts';
+import { customerNetwork } from '../net/cidr.ts';
 import type { Counter } from '../policy/counter.ts';
+import { ReadPacer } from './read-pacer.ts';
 
 /** Why a connection was closed for another one: its address, or all together, have too many. */
 export type ConnectionLimit = 'address' | 'total';
@@ -15,6 +18,8 @@ export interface ConnectionGuardOptions {
   readonly config: () => Pick<Config, 'limits' | 'trustedProxies'>;
   readonly counter: Counter;
   readonly budget?: DescriptorBudget;
+  /** Requests that come all at once are read as these have time for them. */
+  readonly pacer: WorkPacer;
   /** Called for each connection that is closed because of a limit. */
   readonly onClosed: (limit: ConnectionLimit) => void;
   /** Called when a connection could not be accepted. */
@@ -40,7 +45,8 @@ interface Connection {
 export class ConnectionGuard {
   readonly #options: ConnectionGuardOptions;
   readonly #budget: DescriptorBudget;
-  readonly #open = new Map<string, Connection>();
+  readonly #pacer: ReadPacer;
+  readonly #open = new Map<ConnectionKey, Connection>();
   /** Those that wait for a request, in the order in which they began to, by address and all together. */
   readonly #waiting = new Set<Connection>();
   readonly #waitingOf = new Map<string, Set<Connection>>();
@@ -51,6 +57,7 @@ export class ConnectionGuard {
   constructor(options: ConnectionGuardOptions) {
     this.#options = options;
     this.#budget = options.budget ?? descriptors;
+    this.#pacer = new ReadPacer(options.pacer);
   }
 
   /** How many are open. */
@@ -65,6 +72,10 @@ export class ConnectionGuard {
       if (!this.#isWatching) this.#watchRequests(server);
       this.#isWatching = true;
       this.#accept(socket);
+      this.#pacer.onRead();
+      // What is read of a unix socket by TLS does not say which one it is.
+      if (!socket.destroyed && !(server instanceof TlsServer && socket.remoteAddress === undefined))
+        this.#pacer.add(socket);
     });
     server.on('error', this.#options.onAcceptError);
   }
@@ -75,15 +86,22 @@ export class ConnectionGuard {
   }
 
   #watchRequests(server: Server): void {
-    const begin = ({ socket }: IncomingMessage): void => this.#stopWaiting(this.#open.get(keyOf(socket)));
+    const begin = ({ socket }: IncomingMessage): Connection | undefined => {
+      const connection = this.#open.get(keyOf(socket));
+      if (connection) this.#pacer.remove(connection.socket);
+      this.#pacer.onRead();
+      this.#stopWaiting(connection);
+      return connection;
+    };
     server.prependListener('upgrade', begin);
     server.prependListener('connect', begin);
     server.prependListener('request', (request: IncomingMessage, response: ServerResponse) => {
-      const connection = this.#open.get(keyOf(request.socket));
+      const connection = begin(request);
       if (connection === undefined) return;
-      this.#stopWaiting(connection);
       response.once('close', () => {
-        if (connection.socket.destroyed || connection.bucket === undefined) return;
+        if (connection.socket.destroyed) return;
+        this.#pacer.addAgain(connection.socket);
+        if (connection.bucket === undefined) return;
         this.#startWaiting(connection);
         request.socket.setTimeout(directKeepAliveMs);
       });
@@ -96,7 +114,7 @@ export class ConnectionGuard {
     const { counter, config } = this.#options;
     const address = socket.remoteAddress;
     const bucket =
-      address === undefined || this.#isTrusted(address) ? undefined : `connection ${addressBucket(address)}`;
+      address === undefined || this.#isTrusted(address) ? undefined : `connection ${customerNetwork(address)}`;
     const connection: Connection = { socket, bucket };
     const key = keyOf(socket);
     const giveBack = this.#budget.add();
@@ -108,6 +126,7 @@ export class ConnectionGuard {
       this.#count--;
       if (this.#open.get(key) === connection) this.#open.delete(key);
       this.#stopWaiting(connection);
+      this.#pacer.remove(socket);
       if (bucket !== undefined) counter.remove(bucket);
     });
     const { perAddress, connectionsPerAddress = 3 * perAddress } = config().limits;
@@ -152,7 +171,11 @@ export class ConnectionGuard {
   }
 }
 
-/** The same for a connection and for the TLS on it. */
-function keyOf({ remoteAddress, remotePort, localPort }: Socket): string {
+type ConnectionKey = string | Socket;
+
+/** The same for a connection and for the TLS on it; a unix socket has no name but itself. */
+function keyOf(socket: Socket): ConnectionKey {
+  const { remoteAddress, remotePort, localPort } = socket;
+  if (remoteAddress === undefined) return socket;
   return `${remoteAddress} ${remotePort} ${localPort}`;
 }

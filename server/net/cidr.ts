@@ -57,3 +57,13 @@ function maskByte(prefix: number, at: number): number {
   const bits = Math.min(8, Math.max(0, prefix - at * 8));
   return (0xff << (8 - bits)) & 0xff;
 }
+
+/**
+ * What counts as one address in limits and summaries: an IPv4 address, or the /64 of an IPv6 address, which a customer's
+ * network has at least (RFC 6177). Another text is itself.
+ */
+export function customerNetwork(address: string): string {
+  if (!ipaddr.IPv6.isValid(address)) return address;
+  const network = ipaddr.IPv6.parse(address).parts.slice(0, 4);
+  return `${new ipaddr.IPv6([...network, 0, 0, 0, 0]).toString()}/64`;
+}

@@ -1,10 +1,10 @@
-import ipaddr from 'ipaddr.js';
 import { withDeadline } from '../../base/deadline.ts';
 import { TunnelError } from '../../protocol/errors.ts';
 import { formatTarget } from '../../protocol/target.ts';
 import type { Target } from '../../protocol/target.ts';
 import type { Principal } from '../auth/authenticator.ts';
 import type { Limits } from '../config/config.ts';
+import { customerNetwork } from '../net/cidr.ts';
 import { asyncCounter, ownCounter } from './counter.ts';
 import type { AsyncCounter, Counter } from './counter.ts';
 import { OpenRate } from './open-rate.ts';
@@ -171,7 +171,7 @@ export class TunnelCount {
       if (this.#owner) void principals.add(`subject ${ownerName(this.#owner)}`).catch(() => {});
       if (this.#target !== undefined) counter.add(`target ${this.#target}`);
     }
-    const names = ['offer', `offer ${addressBucket(address)}`];
+    const names = ['offer', `offer ${customerNetwork(address)}`];
     for (const name of names) counter.add(name);
     this.#releaseAddress = () => {
       for (const name of names) counter.remove(name);
@@ -221,7 +221,7 @@ export class TunnelCount {
 function acquireAt(counter: Counter, what: 'offer' | 'resume', address: string, limits: Limits): () => void {
   const releaseAll = acquire(counter, what, limits.tunnels, refusals.all);
   try {
-    const bucket = `${what} ${addressBucket(address)}`;
+    const bucket = `${what} ${customerNetwork(address)}`;
     const releaseAddress = acquire(counter, bucket, limits.perAddress, refusals.address);
     return () => {
       releaseAddress();
@@ -255,10 +255,4 @@ export function ownerName({ issuer, subject }: CountedOwner): string {
 function detachedName(scope: DetachedScope): string {
   if ('owner' in scope) return `detached ${ownerName(scope.owner)}`;
   return 'target' in scope ? `detached ${scope.target}` : 'detached';
-}
-
-/** A customer's network counts as one address: an IPv4 address, or the /64 of an IPv6 address (RFC 6177). */
-export function addressBucket(address: string): string {
-  if (!ipaddr.IPv6.isValid(address)) return address;
-  return ipaddr.IPv6.parse(address).parts.slice(0, 4).join(':');
 }

@@ -10,9 +10,10 @@ import { DamagedError, NewerError, sqlite, translateSqliteError } from './sqlite
  */
 export function checkSqliteStore(file: string): ReadonlySet<string> {
   const found = statSync(file, { throwIfNoEntry: false });
-  if (!found || found.size === 0) return new Set();
+  if (!found) return new Set();
   if (process.platform !== 'win32' && (found.mode & 0o077) !== 0)
     throw new TunnelError('STORE_UNAVAILABLE', `other users can read ${file}; run: chmod 600 ${file}`);
+  if (found.size === 0) return new Set();
   return translateSqliteError(file, () => {
     const { DatabaseSync } = sqlite();
     const database = new DatabaseSync(file, { readOnly: true });

@@ -1,3 +1,4 @@
+import { statSync } from 'node:fs';
 import type { DatabaseSync, StatementSync } from 'node:sqlite';
 import { OpenFiles, fileIdentity } from './sqlite-files.ts';
 import { DamagedError, NewerError, makePrivate, sqlite, translateSqliteError, unusable } from './sqlite.ts';
@@ -29,6 +30,7 @@ export class SqliteConnection {
   #files: OpenFiles;
   #lookedAt = performance.now();
   #isRemoved = false;
+  #isOverwriting = false;
 
   /** Makes the file with mode 0600 where there is none. */
   constructor(file: string, options: ConnectionOptions = {}) {
@@ -53,6 +55,7 @@ export class SqliteConnection {
         this.file,
         'its file was removed while the gateway runs; put it back, or restart the gateway to begin with a new one',
       );
+    if (this.#isOverwriting) throw unusable(this.file, 'another program is writing into its file');
   }
 
   statement(text: string): StatementSync {
@@ -76,11 +79,13 @@ export class SqliteConnection {
     }
     const wasRemoved = this.#isRemoved;
     this.#isRemoved = false;
+    this.#isOverwriting = change === 'overwriting';
+    if (this.#isOverwriting) return false;
     if (change === 'none' && this.#database) {
       if (wasRemoved) this.#notice('is back');
       return false;
     }
-    this.#reopen();
+    this.#reopen(change === 'overwritten');
     return true;
   }
 
@@ -90,10 +95,11 @@ export class SqliteConnection {
     this.#database = undefined;
   }
 
-  #reopen(): void {
+  #reopen(isOverwritten: boolean): void {
     const isFirst = this.#database !== undefined;
     const before = fileIdentity(this.file);
-    this.#files.removeStaleLog();
+    if (isOverwritten) this.#files.dropLog();
+    else this.#files.removeStaleLog();
     try {
       // What is only in a log that has lost its name goes into the database, if this is still the same one.
       this.#database?.exec('PRAGMA wal_checkpoint(PASSIVE)');
@@ -104,6 +110,8 @@ export class SqliteConnection {
     this.close();
     try {
       makePrivate(this.file);
+      // SQLite would make a new store of it, as at a first start.
+      if (statSync(this.file).size === 0) throw unusable(this.file, 'the file in its place is empty');
       this.#database = open(this.file, busyMs);
       this.#files = new OpenFiles(this.file, before);
       this.#notice('was replaced while the gateway runs: it was opened again, and holds from now on');

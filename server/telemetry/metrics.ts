@@ -1,4 +1,5 @@
 import { Counter, Gauge, Histogram, Registry, collectDefaultMetrics } from '@prometheus-io/client';
+import { WorkPacer } from '../../base/work-pacer.ts';
 import { isTunnelErrorCode } from '../../protocol/errors.ts';
 import type { TunnelErrorCode } from '../../protocol/errors.ts';
 import type { CarrierEnd } from '../../stream/carrier.ts';
@@ -76,6 +77,11 @@ export class Metrics implements SessionObserver {
   readonly #replayedBytes = this.#counter(
     'replayed_bytes_total',
     'Bytes that were sent to clients once more',
+  );
+  readonly #waitSeconds = this.#histogram(
+    'offer_wait_seconds',
+    'How long requests for a tunnel waited for their turn, once or several times each; not those that did not have to',
+    [0.005, 0.02, 0.1, 0.5, 1, 2, 5],
   );
   readonly #connectionsClosed = this.#counter(
     'connections_refused_total',
@@ -167,6 +173,18 @@ export class Metrics implements SessionObserver {
       registers: [this.#registry],
       collect: (): void => connections.set(open()),
     });
+  }
+
+  /** WorkPacer whose waiting callers are counted. */
+  countWaiting(): WorkPacer {
+    const pacer = new WorkPacer({ onWaited: (ms) => this.#waitSeconds.observe(ms / 1000) });
+    const waiting: Gauge = new Gauge({
+      name: 'postern_offers_waiting',
+      help: 'Requests for a tunnel that wait for their turn, because many have come at once',
+      registers: [this.#registry],
+      collect: (): void => waiting.set(pacer.waiting),
+    });
+    return pacer;
   }
 
   unreadable(code: TunnelErrorCode): void {

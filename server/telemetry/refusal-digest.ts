@@ -1,4 +1,4 @@
-import ipaddr from 'ipaddr.js';
+import { customerNetwork } from '../net/cidr.ts';
 import type { SessionRecord } from '../session/sessions.ts';
 
 /** Refusals that were not recorded one by one. */
@@ -40,7 +40,7 @@ export class RefusalDigest {
   /** Whether the refusal is to be recorded by itself; otherwise it is counted here. */
   isSingle({ principal, remoteAddress, end }: SessionRecord): boolean {
     if (principal !== undefined || this.#takeToken()) return true;
-    this.#count(bucketOf(remoteAddress), String(end));
+    this.#count(customerNetwork(remoteAddress), String(end));
     this.#timer ??= setTimeout(() => this.flush(), summaryMs).unref();
     return false;
   }
@@ -75,11 +75,4 @@ export class RefusalDigest {
       count: count + 1,
     });
   }
-}
-
-/** A customer's network counts as one address, as for the limits. */
-function bucketOf(address: string): string {
-  if (!ipaddr.IPv6.isValid(address)) return address;
-  const network = ipaddr.IPv6.parse(address).parts.slice(0, 4);
-  return `${new ipaddr.IPv6([...network, 0, 0, 0, 0]).toString()}/64`;
 }

@@ -1,5 +1,5 @@
-import { open } from 'node:fs/promises';
 import type { JSONWebKeySet } from 'jose';
+import { NotRegularFileError, readRegularFile } from '../../../base/regular-file.ts';
 import { fetchJson } from './fetch-json.ts';
 import type { LoadKeys } from './jwks-cache.ts';
 import { discoveryUrl } from '../../config/issuer-urls.ts';
@@ -10,14 +10,12 @@ const limits = { timeoutMs: 5000, maxBytes: 1024 * 1024 };
 /** Loads the key set from a file. */
 export function keysFromFile(file: string): LoadKeys {
   return async () => {
-    const handle = await open(file, 'r');
-    try {
-      const { size } = await handle.stat();
-      if (size > limits.maxBytes) throw new Error(`${file} is longer than ${limits.maxBytes} bytes`);
-      return asKeySet(JSON.parse(await handle.readFile('utf8')));
-    } finally {
-      await handle.close();
-    }
+    const { bytes } = await readRegularFile(file, limits.maxBytes).catch((cause: unknown) => {
+      throw cause instanceof NotRegularFileError || cause instanceof RangeError
+        ? new Error(`${file} ${cause.message}`, { cause })
+        : cause;
+    });
+    return asKeySet(JSON.parse(bytes.toString()));
   };
 }
 

@@ -1,5 +1,5 @@
+import { customerNetwork } from '../../net/cidr.ts';
 import { createHash } from 'node:crypto';
-import { isIPv6 } from 'node:net';
 import { z } from 'zod';
 import type { Store, Table } from '../../store/store.ts';
 
@@ -13,8 +13,8 @@ export interface Attempt {
 /** The keys that an attempt is counted by, and how many can fail before each further one has to wait. */
 const counters = [
   // An attacker that guesses one account from one network is stopped first, and locks no other person out.
-  { by: ({ name, address }: Attempt) => ['both', name, network(address)], free: 5 },
-  { by: ({ address }: Attempt) => ['address', network(address)], free: 20 },
+  { by: ({ name, address }: Attempt) => ['both', name, customerNetwork(address)], free: 5 },
+  { by: ({ address }: Attempt) => ['address', customerNetwork(address)], free: 20 },
   // From many networks at once: then the account itself has to wait, wherever its owner is.
   { by: ({ name }: Attempt) => ['account', name], free: 20 },
 ] as const;
@@ -93,15 +93,4 @@ function waitAfter(failuresBeyond: number): number {
 /** People type passwords into the field for the name: the key is a hash. */
 function keyOf(parts: readonly string[]): string {
   return createHash('sha256').update(JSON.stringify(parts)).digest('base64url');
-}
-
-/** The network of one caller: an address, or a whole /64 of IPv6. */
-export function network(address: string): string {
-  if (!isIPv6(address) || address.includes('%')) return address;
-  const { hostname } = new URL(`http://[${address}]/`);
-  const [head = '', tail] = hostname.slice(1, -1).split('::');
-  const groups = head === '' ? [] : head.split(':');
-  const rest = tail === undefined || tail === '' ? [] : tail.split(':');
-  const zeros = Array.from({ length: tail === undefined ? 0 : 8 - groups.length - rest.length }, () => '0');
-  return `${[...groups, ...zeros, ...rest].slice(0, 4).join(':')}::/64`;
 }

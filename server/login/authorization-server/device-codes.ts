@@ -1,3 +1,4 @@
+import { customerNetwork } from '../../net/cidr.ts';
 import type { KoaContextWithOIDC } from 'oidc-provider';
 import { z } from 'zod';
 import type { RemoteAddress } from '../../http/client-address.ts';
@@ -5,7 +6,6 @@ import type { Store, Table } from '../../store/store.ts';
 import { deviceCodePage, deviceConfirmPage, deviceDonePage } from '../pages/device-pages.ts';
 import type { CodeProblem } from '../pages/device-pages.ts';
 import { pageHeaders } from '../../web/page.ts';
-import { network } from '../accounts/login-throttle.ts';
 
 /** The device that a code was issued to. */
 export interface DeviceInfo {
@@ -45,7 +45,7 @@ export class DeviceCodes {
    * `TooManyCodes` without looking when there were too many wrong ones.
    */
   async lookUp<T>(context: KoaContextWithOIDC, find: () => Promise<T | undefined>): Promise<T | undefined> {
-    const key = network(this.#parts.remoteAddress(context.req));
+    const key = customerNetwork(this.#parts.remoteAddress(context.req));
     if (!(await this.#begin(key))) throw new TooManyCodes();
     let isWrong = false;
     try {
@@ -59,7 +59,7 @@ export class DeviceCodes {
 
   /** Answers a request of a network with too many wrong codes behind it. Resolves to whether it did; counts nothing. */
   async refuseLocked(context: KoaContextWithOIDC): Promise<boolean> {
-    const key = network(this.#parts.remoteAddress(context.req));
+    const key = customerNetwork(this.#parts.remoteAddress(context.req));
     const isLocked = ((await this.#attempts.get(key)) ?? 0) >= maxTries;
     if (isLocked) this.showCodeForm(context, new TooManyCodes());
     return isLocked;

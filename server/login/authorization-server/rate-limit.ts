@@ -1,6 +1,6 @@
+import { customerNetwork } from '../../net/cidr.ts';
 import { createHash } from 'node:crypto';
 import type { Counter } from '../../policy/counter.ts';
-import { network } from '../accounts/login-throttle.ts';
 
 const windowMs = 60_000;
 /** Networks that have a count of their own. The list must not grow for ever. */
@@ -39,7 +39,7 @@ export class RateLimit {
       // Otherwise the shared counter would still have the requests of a window that is over.
       if (this.#shared) setTimeout(() => this.#endsAt === endsAt && this.#endWindow(), windowMs).unref();
     }
-    const key = this.#keyOf(network(address));
+    const key = this.#keyOf(customerNetwork(address));
     const own = (this.#counts.get(key) ?? 0) + 1;
     this.#counts.set(key, own);
     const count = this.#shared?.add(`request ${key}`) ?? own;

@@ -1,4 +1,4 @@
-import { readFile } from 'node:fs/promises';
+import { readRegularFile } from '../../../base/regular-file.ts';
 import type { Configuration } from 'openid-client';
 import { isSecureUrl } from '../../net/secure-url.ts';
 import type { ProviderConfig } from '../../config/config.ts';
@@ -33,6 +33,7 @@ const metadataMs = 600_000;
 const retryMs = 10_000;
 const maxStaleMs = 24 * 3_600_000;
 const timeoutSeconds = 10;
+const maxSecretBytes = 64 * 1024;
 
 /** An identity provider of the configuration. It is discovered when it is first needed. */
 export class IdentityProvider {
@@ -148,7 +149,9 @@ interface Client {
 async function discover(config: ProviderConfig): Promise<Client> {
   const openid = await import('openid-client');
   const issuer = new URL(config.issuer);
-  const secret = config.clientSecretFile && (await readFile(config.clientSecretFile, 'utf8')).trim();
+  const secret =
+    config.clientSecretFile &&
+    (await readRegularFile(config.clientSecretFile, maxSecretBytes)).bytes.toString().trim();
   // http only without an intermediary: a provider on this machine.
   const execute = [openid.enableNonRepudiationChecks];
   if (issuer.protocol === 'http:' && isSecureUrl(issuer)) execute.push(openid.allowInsecureRequests);

@@ -174,6 +174,20 @@ describe('postern connect, as a process', () => {
     void ended.catch(() => {});
   });
 
+  for (const via of ['relay', 'connect', 'http']) {
+    it(`ends the tunnel in order when its caller leaves as ssh does, with both pipes at once, by ${via}`, async (t) => {
+      const received = Promise.withResolvers<false | Buffer>();
+      const { child } = await run(t, (tunnel) => received.resolve(tunnel.write('ready') && readAll(tunnel)), {
+        via,
+      });
+      await once(child.stdout!, 'data');
+      child.stdin!.end('last words');
+      child.stdout!.destroy();
+      assert.deepEqual(await once(child, 'exit'), [0, null]);
+      assert.equal(String(await received.promise), 'last words');
+    });
+  }
+
   it('says so when its output cannot be written, and does not take that for a reader that left', async (t) => {
     const stdout = openSync('/dev/full', 'w');
     const { ended } = await run(t, (tunnel) => void tunnel.end('lost'), { stdout });

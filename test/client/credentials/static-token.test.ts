@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
-import { writeFileSync } from 'node:fs';
+import { spawnSync } from 'node:child_process';
+import { chmodSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
 import { expiryError, givenToken } from '../../../client/credentials/static-token.ts';
@@ -18,6 +19,26 @@ describe('givenToken()', () => {
     assert.equal(givenToken({ text })?.token.reveal(), 'from-text');
     assert.equal(givenToken({}), undefined);
   });
+
+  for (const [mode, isWarned] of [
+    [0o644, true],
+    [0o604, true],
+    [0o640, false],
+    [0o600, false],
+  ] as const) {
+    it(`${isWarned ? 'warns' : 'does not warn'} of a file of mode ${mode.toString(8)}`, (t) => {
+      const file = join(temporaryDirectory(t), 'token');
+      writeFileSync(file, 'a.b.c');
+      chmodSync(file, mode);
+      const module = new URL('../../../client/credentials/static-token.ts', import.meta.url).href;
+      const script = `const { givenToken } = await import('${module}'); givenToken({ file: '${file}' }); givenToken({ file: '${file}' });`;
+      const { stderr } = spawnSync(process.execPath, ['--input-type=module', '-e', script], {
+        encoding: 'utf8',
+      });
+      const warning = `postern: warning: other users can read the token file; run: chmod 600 ${file}\n`;
+      assert.equal(stderr, isWarned ? warning : '');
+    });
+  }
 
   for (const file of ['/does/not/exist', '/', '/dev/zero']) {
     it(`refuses the token file ${file}`, () => {

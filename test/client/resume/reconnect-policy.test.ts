@@ -4,9 +4,9 @@ import type { TestContext } from 'node:test';
 import {
   attemptLimitMs,
   calmPauseMs,
+  firstPauseMs,
   isFinal,
   PlannedReconnects,
-  uselessPauseMs,
   urgentPauseMs,
 } from '../../../client/resume/reconnect-policy.ts';
 
@@ -38,7 +38,26 @@ describe('the pauses between attempts', () => {
   });
 
   it('begin after two connections that were cut at once, and grow to 5 s', () => {
-    assert.deepEqual([0, 1, 2, 3, 10].map(uselessPauseMs), [0, 0, 500, 1000, 5000]);
+    for (const [useless, base] of [
+      [2, 500],
+      [3, 1000],
+      [10, 5000],
+    ] as const)
+      assert.ok(isAbout(firstPauseMs('silent', useless), base), `${useless}`);
+  });
+
+  it('spread those that were cut in the same moment over a third of a second, and cost nothing otherwise', () => {
+    for (const cause of ['reset', 'dropped', 'closed'] as const) {
+      const pauses = Array.from({ length: 3000 }, () => firstPauseMs(cause, 0));
+      const inTenths = Map.groupBy(pauses, (ms) => Math.floor(ms / 30));
+      assert.deepEqual(
+        [...inTenths.keys()].toSorted((a, b) => a - b),
+        [0, 1, 2, 3, 4, 5, 6, 7, 8, 9],
+      );
+      for (const [, each] of inTenths) assert.ok(each.length < 600);
+    }
+    for (const cause of ['silent', 'network', 'wake', 'move', 'age', 'better'] as const)
+      assert.equal(firstPauseMs(cause, 1), 0);
   });
 
   it('leave every eighth attempt more time', () => {
@@ -68,10 +87,25 @@ describe('PlannedReconnects', () => {
   it('is due before the maximum age, once', (t) => {
     const { plans, due, tick } = planned(t);
     plans.plan(10_000, false);
-    tick(8999);
+    tick(7999);
     assert.deepEqual(due, []);
+    tick(1002);
+    assert.deepEqual(due, ['age']);
     tick(60_000);
     assert.deepEqual(due, ['age']);
+  });
+
+  it('is not due at the same age for all', (t) => {
+    const { plans, due, tick } = planned(t);
+    const all = [
+      plans,
+      ...Array.from({ length: 199 }, () => new PlannedReconnects((cause) => due.push(cause), {})),
+    ];
+    for (const each of all) each.plan(10_000, false);
+    tick(8500);
+    assert.ok(due.length > 50 && due.length < 150, `${due.length}`);
+    tick(501);
+    assert.equal(due.length, 200);
   });
 
   it('is due for a better connector again and again, each time three times later', (t) => {

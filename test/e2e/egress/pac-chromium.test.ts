@@ -8,6 +8,7 @@ import { fileURLToPath } from 'node:url';
 import { chromium } from 'playwright-core';
 import { patient } from '../../support/slowness.ts';
 import { listen } from '../support/world.ts';
+import { browserFlags } from '../support/browser.ts';
 import { findProgram, needs } from '../support/needs.ts';
 import { openScratch } from '../support/scratch.ts';
 import { pacTable } from './pac-table.ts';
@@ -82,14 +83,8 @@ describe('a PAC file', { skip: needs('chromium').skip || (!isAble && 'no mount n
     const context = await chromium.launchPersistentContext(scratch.path('profile'), {
       executablePath: withHosts(findProgram('chromium')!),
       args: [
-        '--no-sandbox',
+        ...browserFlags,
         '--headless=new',
-        '--disable-gpu',
-        '--disable-quic',
-        '--no-first-run',
-        '--disable-background-networking',
-        '--disable-component-update',
-        '--disable-sync',
         `--disable-extensions-except=${extension}`,
         `--load-extension=${extension}`,
       ],

@@ -268,6 +268,19 @@ describe('the audit file', () => {
     await other!.close();
   });
 
+  it('belongs to its gateway whatever the path of the store is', async () => {
+    for (const store of ['/srv/Zürich/postern.db', '/srv/東京 1/postern.db', '/srv/a  b/x.db']) {
+      const path = join(mkdtempSync(join(root, 'a-')), 'audit.jsonl');
+      const file = new AuditFile(path, { store });
+      await file.open();
+      const neighbour = new AuditFile(path, { store });
+      await neighbour.open();
+      await neighbour.append([{ at: 1 }]);
+      await neighbour.close();
+      await file.close();
+    }
+  });
+
   it('does not wait for ever for a process that was stopped while it has the lock; there is no gap', async (t) => {
     const { path, file } = await opened();
     const source = `

@@ -29,7 +29,7 @@ async function open(gateway: Gateway): Promise<Socket> {
 const openAll = (gateway: Gateway, count: number): Promise<Socket[]> =>
   Promise.all(Array.from({ length: count }, () => open(gateway)));
 
-function everyRecordOf({ auditFile }: Gateway): AuditRecord[] {
+function everyRecordOf({ auditFile }: Pick<Gateway, 'auditFile'>): AuditRecord[] {
   const lines = readFileSync(auditFile, 'utf8').split('\n').slice(0, -1);
   return lines.map((line) => JSON.parse(line) as AuditRecord);
 }
@@ -72,20 +72,6 @@ describe('the one writer of the audit', () => {
     return gateway;
   };
 
-  it('records that the gateway starts and stops, once for all its processes', async () => {
-    const gateway = await start();
-    for (const each of await openAll(gateway, 6)) each.destroy();
-    await audited(gateway, 6, ({ event }) => event === 'end');
-    await gateway.running.stop();
-    const records = everyRecordOf(gateway);
-    const [first, last] = [records[0]!, records.at(-1)!];
-    assert.deepEqual([first['event'], first['pid'], first['others']], ['start', gateway.running.pid, []]);
-    assert.match(String(first['config']), /^[\w-]{43}$/);
-    assert.deepEqual([last['event'], last['pid'], last['cause']], ['stop', gateway.running.pid, 'SIGTERM']);
-    assert.equal(records.filter(({ event }) => event === 'start' || event === 'stop').length, 2);
-    await assertIntact(gateway.auditFile);
-  });
-
   it('ends the tunnels of a worker that was killed', async () => {
     const gateway = await start();
     const sockets = await openAll(gateway, 12);
@@ -112,7 +98,8 @@ describe('the one writer of the audit', () => {
       assert.equal(auditOf(gateway).filter(({ cause }) => cause === 'GATEWAY_LOST').length, 8);
       assertEndedOnce(gateway);
       await next.stop();
-      await (await startNext(scratch, gateway)).stop();
+      // The next start finds nothing left to end.
+      if (workers === 1) await (await startNext(scratch, gateway)).stop();
       assertEndedOnce(gateway);
       await assertIntact(gateway.auditFile);
     });
@@ -130,54 +117,65 @@ describe('the one writer of the audit', () => {
     await assertIntact(gateway.auditFile);
   });
 
-  it('opens nothing while it is stopped, and keeps what is open; what was refused is no gap', async () => {
-    const gateway = await start();
-    const socket = await open(gateway);
-    process.kill(gateway.running.pid, 'SIGSTOP');
-    try {
-      assert.equal(codeOf(await exchange(gateway.port, headFor(gateway))), 'AUDIT_UNAVAILABLE');
-      socket.write('still here');
-      assert.equal(String(await new Promise((resolve) => socket.once('data', resolve))), 'still here');
-    } finally {
-      process.kill(gateway.running.pid, 'SIGCONT');
-    }
-    await eventually(async () => (await statusOf(gateway)).status === 200, 'ready again', 60_000);
-    socket.destroy();
-    (await open(gateway)).destroy();
-    await audited(gateway, 2, ({ event }) => event === 'end');
-    await gateway.running.stop();
-    await assertIntact(gateway.auditFile);
-    assert.equal(auditOf(gateway).filter(({ cause }) => cause === 'AUDIT_UNAVAILABLE').length, 1);
-  });
+  describe('of one gateway', () => {
+    let gateway: Gateway;
+    before(async () => (gateway = await start()));
 
-  it('makes the file anew when it was removed: no tunnel opens without its record', async () => {
-    const gateway = await start();
-    (await open(gateway)).destroy();
-    await audited(gateway, 1, ({ event }) => event === 'end');
-    rmSync(gateway.auditFile);
-    (await open(gateway)).destroy();
-    await audited(gateway, 1, ({ event }) => event === 'open');
-    await logs(gateway.running, 'the audit file was removed; it continues in a new one');
-    const metrics = await fetch(`http://127.0.0.1:${gateway.adminPort}/metrics`).then((each) => each.text());
-    assert.match(metrics, /postern_audit_file_changes_total\{how="removed"\} 1/);
-    await gateway.running.stop();
-  });
+    it('opens nothing while it is stopped, and keeps what is open; what was refused is no gap', async () => {
+      const socket = await open(gateway);
+      process.kill(gateway.running.pid, 'SIGSTOP');
+      try {
+        assert.equal(codeOf(await exchange(gateway.port, headFor(gateway))), 'AUDIT_UNAVAILABLE');
+        socket.write('still here');
+        assert.equal(String(await new Promise((resolve) => socket.once('data', resolve))), 'still here');
+      } finally {
+        process.kill(gateway.running.pid, 'SIGCONT');
+      }
+      await eventually(async () => (await statusOf(gateway)).status === 200, 'ready again', 60_000);
+      socket.destroy();
+      (await open(gateway)).destroy();
+      await audited(gateway, 2, ({ event }) => event === 'end');
+      assert.equal(auditOf(gateway).filter(({ cause }) => cause === 'AUDIT_UNAVAILABLE').length, 1);
+    });
 
-  it('reopens the file on SIGUSR1, without a reload and without a debugger', async () => {
-    const gateway = await start();
-    (await open(gateway)).destroy();
-    await audited(gateway, 1, ({ event }) => event === 'end');
-    const rotated = `${gateway.auditFile}.1`;
-    renameSync(gateway.auditFile, rotated);
-    for (const pid of [gateway.running.pid, ...(await childrenOf(gateway.running.pid))])
-      process.kill(pid, 'SIGUSR1');
-    await eventually(() => statSync(gateway.auditFile, { throwIfNoEntry: false }) !== undefined);
-    assert.equal(statSync(gateway.auditFile).mode & 0o777, 0o600);
-    (await open(gateway)).destroy();
-    await audited(gateway, 1, ({ event }) => event === 'end');
-    await gateway.running.stop();
-    assert.doesNotMatch(gateway.running.log(), /configuration reloaded|Debugger listening/);
-    await assertIntact(gateway.auditFile, rotated);
+    it('reopens the file on SIGUSR1, without a reload and without a debugger', async () => {
+      const rotated = `${gateway.auditFile}.1`;
+      renameSync(gateway.auditFile, rotated);
+      for (const pid of [gateway.running.pid, ...(await childrenOf(gateway.running.pid))])
+        process.kill(pid, 'SIGUSR1');
+      await eventually(() => statSync(gateway.auditFile, { throwIfNoEntry: false }) !== undefined);
+      assert.equal(statSync(gateway.auditFile).mode & 0o777, 0o600);
+      (await open(gateway)).destroy();
+      await audited(gateway, 1, ({ event }) => event === 'end');
+      assert.doesNotMatch(gateway.running.log(), /configuration reloaded|Debugger listening/);
+      await assertIntact(gateway.auditFile, rotated);
+      const [first] = everyRecordOf({ auditFile: rotated });
+      assert.deepEqual(
+        [first!['event'], first!['pid'], first!['others']],
+        ['start', gateway.running.pid, []],
+      );
+      assert.match(String(first!['config']), /^[\w-]{43}$/);
+    });
+
+    it('makes the file anew when it was removed: no tunnel opens without its record', async () => {
+      rmSync(gateway.auditFile);
+      (await open(gateway)).destroy();
+      await audited(gateway, 1, ({ event }) => event === 'open');
+      await logs(gateway.running, 'the audit file was removed; it continues in a new one');
+      const metrics = await fetch(`http://127.0.0.1:${gateway.adminPort}/metrics`).then((each) =>
+        each.text(),
+      );
+      assert.match(metrics, /postern_audit_file_changes_total\{how="removed"\} 1/);
+    });
+
+    it('records that the gateway starts and stops, once for all its processes', async () => {
+      await gateway.running.stop();
+      const records = everyRecordOf(gateway);
+      const last = records.at(-1)!;
+      assert.deepEqual([last['event'], last['pid'], last['cause']], ['stop', gateway.running.pid, 'SIGTERM']);
+      const life = [...everyRecordOf({ auditFile: `${gateway.auditFile}.1` }), ...records];
+      assert.equal(life.filter(({ event }) => event === 'start' || event === 'stop').length, 2);
+    });
   });
 
   it('keeps one chain over a takeover in which both generations write', async () => {

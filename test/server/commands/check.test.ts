@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
-import { chmod, mkdir, mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
+import { chmod, link, symlink, mkdir, mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -13,10 +13,13 @@ import { token } from '../../../server/commands/token.ts';
 import { defaultConfigText } from '../../../server/config/sample.ts';
 import { directoryWith, run } from './bench.ts';
 
+/** A gateway on this machine can have the default ports, also one of another test. */
+const anyPorts = { POSTERN__LISTEN: '127.0.0.1:0', POSTERN__ADMIN: '127.0.0.1:0' };
+
 describe('postern-gateway check', () => {
   it('says ok of the default settings, and makes no file', async (t) => {
     const at = await directoryWith(t, { 'postern.yaml': defaultConfigText() });
-    const { code, stdout, stderr } = await run(check, ['--config', join(at, 'postern.yaml')]);
+    const { code, stdout, stderr } = await run(check, ['--config', join(at, 'postern.yaml')], anyPorts);
     assert.deepEqual([code, stderr], [0, '']);
     assert.match(stdout, /: ok\n$/);
     assert.deepEqual(await readdir(at), ['postern.yaml']);
@@ -67,9 +70,9 @@ audit: { file: nowhere/audit.jsonl }
     const at = await directoryWith(t, { 'postern.yaml': defaultConfigText() });
     const config = ['--config', join(at, 'postern.yaml')];
     await run(token, [...config, '--subject', 'alice']);
-    assert.equal((await run(check, config)).stderr, '');
+    assert.equal((await run(check, config, anyPorts)).stderr, '');
     await chmod(join(at, 'postern-key.json'), 0o644);
-    const { code, stderr } = await run(check, config);
+    const { code, stderr } = await run(check, config, anyPorts);
     assert.equal(code, 2);
     assert.match(stderr, /keyFile: other users can read .*; run: chmod 600/);
   });
@@ -148,6 +151,55 @@ const hindrances: readonly [
     (at) => chmod(join(at, 'file.txt'), 0o600),
   ],
   ['a store that others can read', 'store: { file: file.txt }', /other users can read \S+; run: chmod 600/],
+  [
+    'an empty store that others can read',
+    'store: { file: empty.db }',
+    /other users can read \S+; run: chmod 600/,
+    (at) => writeFile(join(at, 'empty.db'), '', { mode: 0o644 }),
+  ],
+  [
+    'a store that is the audit',
+    'audit: { file: ./postern.db }',
+    /audit\.file: \S+postern\.db is the file of store\.file too; each needs/,
+  ],
+  [
+    'an audit that is a file beside the store, by a link to its folder',
+    'audit: { file: here/postern.db-wal }',
+    /audit\.file: \S+ is the file of store\.file too/,
+    (at) => symlink(at, join(at, 'here')),
+  ],
+  [
+    'a key that is the audit, by a hard link',
+    'audit: { file: a.jsonl }\nkeyFile: b.json',
+    /is not a set of|audit\.file: \S+ is the file of keyFile too/,
+    async (at) => {
+      await writeFile(join(at, 'a.jsonl'), '', { mode: 0o600 });
+      await link(join(at, 'a.jsonl'), join(at, 'b.json'));
+    },
+  ],
+  [
+    'a control socket that is the store',
+    'control: unix:./postern.db',
+    /control: \S+postern\.db is the file of store\.file too/,
+  ],
+  [
+    'an audit that is a pipe',
+    'audit: { file: pipe }',
+    /audit\.file: \S+pipe is no file; the audit needs one/,
+    async (at) => execFileSync('mkfifo', [join(at, 'pipe')]),
+  ],
+  [
+    'a key that is a link to nothing',
+    'keyFile: link.json',
+    /keyFile: \S+link\.json is a link to \/nowhere\/k, which does not exist/,
+    (at) => symlink('/nowhere/k', join(at, 'link.json')),
+  ],
+  [
+    'a store that is a link into a folder that is missing',
+    'store: { file: link.db }',
+    /store\.file: the folder \/nowhere does not exist; create it/,
+    (at) => symlink('/nowhere/s.db', join(at, 'link.db')),
+  ],
   ['a control path that is too long', `control: unix:./${'x'.repeat(100)}`, /control: \S+ is too long/],
   [
     'a file in the place of the control socket',

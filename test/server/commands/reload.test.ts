@@ -77,6 +77,7 @@ describe('a reload', () => {
     const { configFile } = gateway;
     const tunnel = await open(gateway);
     const { rules: _, ...withoutRules } = settingsOf(gateway);
+    const { network: _network, ...withoutNetwork } = settingsOf(gateway);
     const { targets: _targets, ...withoutTargets } = { ...settingsOf(gateway), rules: [] };
     for (const [text, why] of [
       ['', /is empty/],
@@ -85,6 +86,7 @@ describe('a reload', () => {
       [JSON.stringify(withoutRules), /rules: is no longer there, but is in force with 1.*write rules: \[\]/],
       [JSON.stringify(withoutTargets), /targets: is no longer there.*write targets: \{\}/],
       [good.slice(0, good.length / 2), /./],
+      [JSON.stringify(withoutNetwork), /network: is no longer there.*write network: \{\}/],
       [`# ${'x'.repeat(5 * 1024 * 1024)}\n${good}`, /larger than/],
     ] as const) {
       writeFileSync(configFile, text);
@@ -197,6 +199,11 @@ describe('a reload', () => {
     renameSync(keyFile, away);
     await assertRefused({ ...gateway, running: first }, /key.*is missing/);
     assert.throws(() => readFileSync(keyFile), { code: 'ENOENT' });
+    // A pipe that is never written to: this reload and the next ones end all the same.
+    assert.equal((await run(['mkfifo', keyFile])).code, 0);
+    await assertRefused({ ...gateway, running: first }, /key.* is not a regular file/);
+    rmSync(keyFile);
+    await assertRefused({ ...gateway, running: first }, /key.*is missing/);
     (await open(gateway)).destroy();
     await first.stop();
     const config = ['--config', gateway.configFile];

@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { chmodSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
 import { Secret } from '../../../protocol/secret.ts';
@@ -44,6 +45,22 @@ describe('postern-gateway token', () => {
     assert.equal(principal.issuer, config.publicUrl.href);
     assert.equal(principal.subject, 'ci-bot');
     assert.deepEqual([[...principal.groups], principal.targets], [['dev', 'ops'], ['box:22']]);
+  });
+
+  it('writes it to a file that only this user can read, whatever was there', async (t) => {
+    const at = await directoryWith(t, {
+      'postern.yaml': defaultConfigText(),
+      token: 'longer than any token'.repeat(99),
+    });
+    const [file, out] = [join(at, 'postern.yaml'), join(at, 'token')];
+    chmodSync(out, 0o644);
+    const args = ['--config', file, '--subject', 'ci-bot', '--out', out];
+    assert.deepEqual(await run(token, args), { code: 0, stdout: '', stderr: '' });
+    assert.match(readFileSync(out, 'utf8'), /^[\w-]+\.[\w-]+\.[\w-]+\n$/);
+    assert.equal(statSync(out).mode & 0o777, 0o600);
+    const missing = await run(token, [...args.slice(0, -1), join(at, 'no/token')]);
+    assert.deepEqual([missing.code, missing.stdout], [2, '']);
+    assert.match(missing.stderr, /--out: cannot write .*ENOENT/);
   });
 
   const wrong: readonly (readonly string[])[] = [

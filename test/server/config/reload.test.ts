@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import type { Config } from '../../../server/config/config.ts';
-import { parseConfig } from '../../../server/config/parse.ts';
-import { reloadConfig } from '../../../server/config/reload.ts';
+import { parseConfig, writtenKeys } from '../../../server/config/parse.ts';
+import { isCutOff, lostKeys, reloadConfig } from '../../../server/config/reload.ts';
 
 function parse(text: string): Config {
   return parseConfig(text, { file: '/etc/postern/postern.yaml', env: {} });
@@ -91,5 +91,59 @@ log: { level: debug }`),
     const { config, needsRestart } = reloadConfig(parse(''), parse('limits: { preAuthSeconds: 3 }'));
     assert.equal(config.limits.preAuthMs, 3000);
     assert.deepEqual(needsRestart, ['limits.preAuthSeconds']);
+  });
+});
+
+describe('a file that was cut off', () => {
+  const options = { file: '/etc/postern/postern.yaml', env: {} };
+  const keysOf = (text: string): ReadonlySet<string> => writtenKeys(text, options);
+  const text = `targets: { box: { address: 10.0.0.5 } }
+network: { deny: [10.0.0.9/32] }
+rules:
+  - groups: [dev]
+    targets: [box]
+  - groups: [ops, dev]
+    targets: [box]
+trustedProxies: [127.0.0.1]
+limits:
+  perSubject: 50
+`;
+
+  it('shows in the middle of a line, and where keys at the top are gone, wherever it still can be read', () => {
+    let readable = 0;
+    for (let length = 1; length < text.length - 1; length++) {
+      const cut = text.slice(0, length);
+      try {
+        parseConfig(cut, options);
+      } catch {
+        continue;
+      }
+      readable++;
+      assert.equal(isCutOff(text, cut, keysOf), true, JSON.stringify(cut.slice(-30)));
+    }
+    assert.ok(readable > 10, String(readable));
+  });
+
+  it('is not what an edit leaves behind', () => {
+    const lastRuleGone = 'rules:\n  - groups: [dev]\n    targets: [box]\n';
+    const both = `${lastRuleGone}  - groups: [ops]\n    targets: [box]\n`;
+    for (const [current, next] of [
+      [text, text],
+      [text, text.trimEnd()],
+      [both, lastRuleGone],
+      [both, lastRuleGone.trimEnd()],
+      [both.replaceAll('\n', '\r\n'), lastRuleGone.replaceAll('\n', '\r\n').trimEnd()],
+      [text, `${text}keyFile: other.json\n`],
+      [text, `# one\n${text.replace('perSubject: 50', 'perSubject: 5')}`],
+    ] as const)
+      assert.equal(isCutOff(current, next, keysOf), false, next);
+  });
+
+  it('can have lost network, or who signs people in', () => {
+    const current = parse(`${text}signIn: { providers: [{ name: a, issuer: https://a, clientId: c }] }`);
+    const lost = (next: string): readonly string[] => lostKeys(current, keysOf(next)).map(({ path }) => path);
+    assert.deepEqual(lost(text), ['signIn']);
+    assert.deepEqual(lost('rules: []\ntargets: {}\nsignIn: {}'), ['network']);
+    assert.deepEqual(lost('rules: []\ntargets: {}\nsignIn: {}\nnetwork: {}'), []);
   });
 });

@@ -8,8 +8,12 @@ import {
   existsSync,
   mkdirSync,
   mkdtempSync,
+  readFileSync,
   renameSync,
   rmSync,
+  statSync,
+  truncateSync,
+  utimesSync,
   writeFileSync,
 } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -139,6 +143,84 @@ describe('a store whose files change under it', () => {
     await store.close();
     const again = await open(file);
     assert.equal(await numbers(again).get('from now on'), 3);
+  });
+
+  it('is opened again when a backup was copied over its file, and plays no log into it', async () => {
+    const file = newFile();
+    const notices: string[] = [];
+    const store = await open(file, notices);
+    await numbers(store).put('of the backup', 1);
+    const backup = `${file}.backup`;
+    assert.equal(spawnSync('sqlite3', [file, `.backup ${backup}`]).status, 0);
+    for (let each = 0; each < 30; each++) await numbers(store).put(`after the backup ${each}`, each);
+    const revocations = await openRevocations(store);
+    await revocations.revoke({ kind: 'token', tokenId: 't1' }, 'after the backup');
+    let calls = 0;
+    numbers(store).watch(() => calls++);
+    // The same inode: cp and cat > write into the file that is open.
+    const seen = statSync(file).ino;
+    writeFileSync(file, readFileSync(backup));
+    assert.equal(statSync(file).ino, seen);
+    await until(() => calls > 0);
+    assert.deepEqual(await numbers(store).list(), [['of the backup', 1]]);
+    assert.match(notices.join('\n'), /was replaced/);
+    await numbers(store).put('from now on', 3);
+    await until(() => revocations.unwritten === 0 && store.failure === undefined);
+    revocations.close();
+    await store.close();
+    assert.equal(spawnSync('sqlite3', [file, 'PRAGMA integrity_check']).stdout.toString().trim(), 'ok');
+    const again = await open(file);
+    assert.deepEqual(await numbers(again).list(), [
+      ['from now on', 3],
+      ['of the backup', 1],
+    ]);
+    const about = { issuer: 'i', subject: 's', tokenId: 't1', issuedAt: new Date() };
+    const list = await openRevocations(again);
+    assert.equal(list.isRevoked(about), true);
+    list.close();
+  });
+
+  it('makes no new store of a file that was emptied, and waits for the rest of a copy', async () => {
+    const file = newFile();
+    const store = await open(file);
+    await numbers(store).put('n', 1);
+    const backup = `${file}.backup`;
+    assert.equal(spawnSync('sqlite3', [file, `.backup ${backup}`]).status, 0);
+    await delay(300);
+    const bytes = readFileSync(backup);
+    truncateSync(file, 0);
+    await until(() => store.failure !== undefined);
+    await assert.rejects(numbers(store).put('n', 2), { code: 'STORE_UNAVAILABLE' });
+    assert.equal(statSync(file).size, 0);
+    writeFileSync(file, bytes.subarray(0, 5000));
+    await delay(1500);
+    await assert.rejects(numbers(store).put('n', 2), { code: 'STORE_UNAVAILABLE' });
+    writeFileSync(file, bytes);
+    await until(() => store.failure === undefined);
+    assert.equal(await numbers(store).get('n'), 1);
+  });
+
+  it('keeps all that was written when its file is only touched, or SQLite copies its log into it', async () => {
+    const file = newFile();
+    const notices: string[] = [];
+    const store = await open(file, notices);
+    await numbers(store).put('n', 1);
+    await delay(500);
+    utimesSync(file, 1e9, 1e9);
+    await delay(1000);
+    await numbers(store).put('m', 2);
+    for (let each = 0; each < 3; each++) {
+      await numbers(store).put('o', each);
+      assert.equal(spawnSync('sqlite3', [file, 'PRAGMA wal_checkpoint(FULL)']).status, 0);
+      await delay(500);
+    }
+    assert.deepEqual(await numbers(store).list(), [
+      ['m', 2],
+      ['n', 1],
+      ['o', 2],
+    ]);
+    assert.deepEqual(notices, []);
+    assert.equal(store.failure, undefined);
   });
 
   it('writes nothing while its file is gone, and goes on when it is back', async () => {

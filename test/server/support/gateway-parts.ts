@@ -4,6 +4,7 @@ import type { Server } from 'node:http';
 import { connect, createServer as createTcpServer } from 'node:net';
 import type { AddressInfo, Server as TcpServer, Socket } from 'node:net';
 import { buffer } from 'node:stream/consumers';
+import { WorkPacer } from '../../../base/work-pacer.ts';
 import { TunnelError } from '../../../protocol/errors.ts';
 import type { AuthenticationContext, Authenticator } from '../../../server/auth/authenticator.ts';
 import { jwtAuthenticator } from '../../../server/auth/jwt/jwt-authenticator.ts';
@@ -125,6 +126,7 @@ export async function startParts(
     tunnels: (replace.tunnels ?? ((own) => own))(localLocator(relays)),
     limiter: openLimiter({ counter: undefined, sessions, peers: undefined }),
     draining: replace.draining ?? (() => false),
+    pacer: new WorkPacer(),
     // Thousands of refusals: their time is a test of its own, in test/hostile/timing.test.ts.
     minimumDelayMs: 0,
     revocations: replace.revocations ?? { isRevoked: () => false },

@@ -1,4 +1,5 @@
 import { duplexPair, PassThrough } from 'node:stream';
+import { WorkPacer } from '../../../base/work-pacer.ts';
 import type { Duplex, TransformCallback } from 'node:stream';
 import type { TunnelErrorCode } from '../../../protocol/errors.ts';
 import type { Carrier } from '../../../stream/carrier.ts';
@@ -140,6 +141,7 @@ export function createWorld(options: WorldOptions = {}): World {
       tunnels: options.tunnels ?? { find: () => Promise.reject(new TypeError('no tunnels')) },
       limiter: new TunnelLimiter({ counter, principals }),
       revocations: { isRevoked: () => options.isRevoked ?? false },
+      pacer: new WorkPacer(),
       draining: () => options.draining ?? false,
       minimumDelayMs: options.minimumDelayMs ?? 0,
     },
