@@ -27,7 +27,12 @@ export async function findAuthorizationServer(
   signal: AbortSignal,
 ): Promise<AuthorizationServerMetadata> {
   const read = (url: URL): Promise<Document> => readDocument({ gateway, egress, signal }, url);
-  const document = await read(new URL('.well-known/postern', gateway));
+  let document: Document;
+  try {
+    document = await read(new URL('.well-known/postern', gateway));
+  } catch (error) {
+    throw (await knownElsewhere(error, gateway, read)) ?? error;
+  }
   const { issuer, clientId } = readDiscovery(document.value, gateway);
   const base = gatewayUrl(gateway, issuer, 'issuer').href.replace(/\/$/, '');
   const { value } = await read(new URL(`${base}/.well-known/openid-configuration`));
@@ -51,6 +56,23 @@ export async function findAuthorizationServer(
       : { revocationEndpoint: endpoint('revocation_endpoint') }),
     clockOffsetMs: document.clockOffsetMs,
   };
+}
+
+/** The usual path is forgotten easily: where a gateway answers there, the error names it. */
+async function knownElsewhere(
+  reason: unknown,
+  gateway: URL,
+  read: (url: URL) => Promise<Document>,
+): Promise<ClientError | undefined> {
+  const usual = new URL('/ssh/', gateway);
+  if (!(reason instanceof ClientError) || reason.code !== 'HTTP_UNEXPECTED') return undefined;
+  if (usual.href === gateway.href) return undefined;
+  const found = await read(new URL('.well-known/postern', usual)).catch(() => undefined);
+  if (found?.value['publicUrl'] !== usual.href) return undefined;
+  return new ClientError('HTTP_UNEXPECTED', `${reason.message}; there is one at ${usual.href}`, {
+    cause: reason,
+    hint: `postern login ${usual.href}`,
+  });
 }
 
 interface Document {

@@ -40,6 +40,22 @@ describe('findAuthorizationServer()', () => {
     assert.equal(tokenEndpoint.pathname, '/ssh/oauth/token');
   });
 
+  it('names the gateway at the usual path where there is none at the given one', async (t) => {
+    const server = createServer((request, response) => {
+      response.statusCode = request.url === '/ssh/.well-known/postern' ? 200 : 404;
+      response.setHeader('Content-Type', 'application/json');
+      response.end(JSON.stringify({ publicUrl: usual }));
+    });
+    const origin = `http://127.0.0.1:${await listen(t, server)}/`;
+    const usual = `${origin}ssh/`;
+    for (const given of [origin, `${origin}postern/`])
+      await assert.rejects(findAuthorizationServer(new URL(given), direct, t.signal), {
+        code: 'HTTP_UNEXPECTED',
+        message: `there is no postern gateway at ${given}; there is one at ${usual}`,
+        hint: `postern login ${usual}`,
+      });
+  });
+
   for (const [what, code, change] of [
     ['is no gateway', 'HTTP_UNEXPECTED', (all) => delete all['/ssh/.well-known/postern']],
     ['says nothing of itself', 'HTTP_UNEXPECTED', (all) => (all['/ssh/.well-known/postern'] = {})],
