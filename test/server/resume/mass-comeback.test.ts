@@ -137,7 +137,7 @@ for (const [count, isTls] of [
         inTurn[inTurn.length - 1]!++;
       });
       const type = async (): Promise<void> => {
-        while (answered < count) {
+        for (let isOver = false; !isOver; isOver = answered === count) {
           neighbour.write('x');
           await once(neighbour, 'data');
           if (answered > 0 && answered < count) echoed++;
