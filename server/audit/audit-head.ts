@@ -59,7 +59,9 @@ export function readHead(path: string): NotedEnd | undefined {
   } catch {
     return undefined;
   }
-  const [, seq, hash, dev, ino, store] = /^(\d{1,16}):([\w-]{0,43}) *(\d+):(\d+) *\n(.*)\n/.exec(text) ?? [];
-  if (store === undefined) return undefined;
+  const [end = '', store, rest] = text.split('\n', 3);
+  const [, seq, hash, dev, ino] = /^(\d{1,16}):([\w-]{0,43}) +(\d{1,20}):(\d{1,20}) *$/.exec(end) ?? [];
+  // Without the second line feed it was cut off.
+  if (seq === undefined || store === undefined || rest === undefined) return undefined;
   return { seq: Number(seq), hash: hash!, dev: Number(dev), ino: Number(ino), store };
 }

@@ -114,7 +114,9 @@ export class ConnectionGuard {
     const { counter, config } = this.#options;
     const address = socket.remoteAddress;
     const bucket =
-      address === undefined || this.#isTrusted(address) ? undefined : `connection ${customerNetwork(address)}`;
+      address === undefined || this.#isTrusted(address)
+        ? undefined
+        : `connection ${customerNetwork(address)}`;
     const connection: Connection = { socket, bucket };
     const key = keyOf(socket);
     const giveBack = this.#budget.add();
