@@ -138,11 +138,7 @@ for (const [count, isTls] of [
         inTurn[inTurn.length - 1]!++;
       });
       const type = async (): Promise<void> => {
-<<<<<<< HEAD
         while (!isOver()) {
-=======
-        for (let isOver = false; !isOver; isOver = answered === count) {
->>>>>>> pacing
           neighbour.write('x');
           await once(neighbour, 'data');
           if (answered > 0 && !isOver()) echoed++;
