@@ -122,7 +122,7 @@ async function openWorker(
     reopenAudit: () => gateway.reopenAudit(),
     prepare: (text) => prepareReload(gateway, app, read(text)),
     stopAccepting() {
-      listener.close();
+      void listener.stopAccepting();
       stopped.resolve('yield');
     },
   });

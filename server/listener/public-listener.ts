@@ -1,5 +1,5 @@
-import { createServer } from 'node:net';
-import type { Server, Socket } from 'node:net';
+import { createServer, Server } from 'node:net';
+import type { Socket } from 'node:net';
 import type { FastifyInstance } from 'fastify';
 import { withDeadline } from '../../base/deadline.ts';
 import { descriptorOf } from './bound-socket.ts';
@@ -31,6 +31,7 @@ export class OwnListener implements PublicListener {
   readonly #servers: readonly Server[];
   /** Whether the files of unix sockets are this process's to remove. */
   #ownsFiles = false;
+  #hasSuccessor = false;
 
   /** `app` serves what comes in at any of them; at least one is needed. */
   constructor(app: FastifyInstance, listeners: readonly NamedListenSpec[]) {
@@ -55,7 +56,10 @@ export class OwnListener implements PublicListener {
 
   async stopAccepting(): Promise<void> {
     this.#ownsFiles = false;
-    this.close();
+    this.#hasSuccessor = true;
+    for (const server of this.#servers) closeListener(server);
+    // The next answer on each connection is its last one, and says so.
+    this.#app.server.maxRequestsPerSocket = 1;
   }
 
   /** Serves a connection that another process has accepted, as if it had come in here. Takes it over. */
@@ -72,9 +76,10 @@ export class OwnListener implements PublicListener {
   }
 
   async end(): Promise<void> {
-    await withDeadline(undefined, lastRequestsMs, () => Promise.all(this.#servers.map(closed))).catch(
-      () => {},
-    );
+    const close = this.#hasSuccessor ? closeListener : closeIdle;
+    const closed = (): Promise<unknown> =>
+      Promise.all(this.#servers.map((server) => new Promise<void>((resolve) => close(server, resolve))));
+    await withDeadline(undefined, lastRequestsMs, closed).catch(() => {});
     this.#app.server.closeAllConnections();
     await this.#app.close();
     if (this.#ownsFiles) for (const { spec } of this.#listeners) await removeSocketFile(spec);
@@ -89,6 +94,14 @@ function serverInFrontOf(http: Server): Server {
   );
 }
 
-function closed(server: Server): Promise<unknown> {
-  return new Promise((resolve) => server.close(resolve));
+/**
+ * Accepts no more; calls `then` when all connections have closed. Unlike `close` of an HTTP server, it leaves connections
+ * alone that wait for another request: that can be on its way, or the end of an answer still is, and either would be reset.
+ */
+function closeListener(server: Server, then: () => void = () => {}): void {
+  Server.prototype.close.call(server, then);
+}
+
+function closeIdle(server: Server, then: () => void): void {
+  server.close(then);
 }

@@ -1,3 +1,4 @@
+import { Agent, get } from 'node:http';
 import assert from 'node:assert/strict';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { after, before, describe, it } from 'node:test';
@@ -42,4 +43,45 @@ describe('the outcome of an upgrade', () => {
     assert.equal(await admin(gateway, '/readyz'), 'ready\ngeneration 3\n');
     await last.stop();
   });
+});
+
+/** Makes one request after the other on one connection until it is told to stop; gives the codes of those that failed. */
+async function keepAsking(gateway: Gateway, over: AbortSignal): Promise<unknown[]> {
+  const agent = new Agent({ keepAlive: true, maxSockets: 1 });
+  const failures: unknown[] = [];
+  while (!over.aborted) {
+    const options = { port: gateway.port, path: '/ssh/', agent, headers: { host: 'localhost' } };
+    await new Promise<void>((resolve, reject) => {
+      get(options, (answer) => answer.resume().on('end', resolve).on('error', reject)).on('error', reject);
+    }).catch((error: NodeJS.ErrnoException) => failures.push(error.code));
+  }
+  agent.destroy();
+  return failures;
+}
+
+describe('requests on connections that stay open', () => {
+  for (const workers of [1, 2]) {
+    it(`are answered while the next process takes over from ${workers}`, async () => {
+      const gateway = await startGateway(scratch, { targets: { box: '127.0.0.1:1' }, settings: { workers } });
+      await logs(gateway.running, 'listening');
+      const over = new AbortController();
+      const asking = Array.from({ length: 8 }, () => keepAsking(gateway, over.signal));
+      const pids = (): number[] =>
+        gateway.running
+          .log()
+          .split('\n')
+          .filter((line) => line.includes('"msg":"listening"'))
+          .map((line) => (JSON.parse(line) as { pid: number }).pid);
+      gateway.running.signal('SIGUSR2');
+      try {
+        await eventually(() => pids().length === 2, 'the next process', 60_000);
+        await logs(gateway.running, 'the upgrade has succeeded: the next process has taken over');
+      } finally {
+        over.abort();
+      }
+      assert.deepEqual((await Promise.all(asking)).flat(), []);
+      process.kill(pids()[1]!, 'SIGTERM');
+      await gateway.running.ended;
+    });
+  }
 });
