@@ -15,7 +15,7 @@ export type ConnectionLimit = 'address' | 'total';
 
 export interface ConnectionGuardOptions {
   /** The limits now; a reload can change them. */
-  readonly config: () => Pick<Config, 'limits' | 'trustedProxies'>;
+  readonly config: () => Pick<Config, 'limits' | 'trustedProxies' | 'workers'>;
   readonly counter: Counter;
   readonly budget?: DescriptorBudget;
   /** Requests that come all at once are read as these have time for them. */
@@ -40,7 +40,9 @@ interface Connection {
  * Counts the connections of each address from the first moment, before TLS and before any request, and of all together by
  * the descriptors that the process has. Where there are too many, the one that has waited longest for a request gives its place to the
  * newest: callers that have something to say get in, however many others are silent. Connections with a tunnel or a
- * request, and those of trusted proxies, are never closed for another; without any other the newest is.
+ * request, and those of trusted proxies, are never closed for another; without any other the newest is. The count of an
+ * address is that of all workers, but a worker can close its own connections only: each has room for its share of the limit,
+ * however many the others hold.
  */
 export class ConnectionGuard {
   readonly #options: ConnectionGuardOptions;
@@ -50,6 +52,8 @@ export class ConnectionGuard {
   /** Those that wait for a request, in the order in which they began to, by address and all together. */
   readonly #waiting = new Set<Connection>();
   readonly #waitingOf = new Map<string, Set<Connection>>();
+  /** The number of connections of each address in this process. */
+  readonly #countOf = new Map<string, number>();
   #count = 0;
   #isWatching = false;
   #trusted: { readonly from: readonly string[]; readonly is: (address: string) => boolean } | undefined;
@@ -123,21 +127,32 @@ export class ConnectionGuard {
     this.#count++;
     this.#open.set(key, connection);
     const ofAddress = bucket === undefined ? 0 : counter.add(bucket);
+    if (bucket !== undefined) this.#countHere(bucket, 1);
     socket.once('close', () => {
       giveBack();
       this.#count--;
       if (this.#open.get(key) === connection) this.#open.delete(key);
       this.#stopWaiting(connection);
       this.#pacer.remove(socket);
-      if (bucket !== undefined) counter.remove(bucket);
+      if (bucket === undefined) return;
+      counter.remove(bucket);
+      this.#countHere(bucket, -1);
     });
-    const { perAddress, connectionsPerAddress = 3 * perAddress } = config().limits;
-    if (bucket !== undefined && ofAddress > connectionsPerAddress)
+    const { limits, workers } = config();
+    const { perAddress, connectionsPerAddress = 3 * perAddress } = limits;
+    const share = Math.max(1, Math.floor(connectionsPerAddress / Math.max(1, workers)));
+    if (bucket !== undefined && ofAddress > connectionsPerAddress && this.#countOf.get(bucket)! > share)
       this.#makeRoom(connection, 'address', this.#waitingOf.get(bucket));
     // As many again are needed for targets.
     else if (this.#count > this.#budget.max / 2 || this.#budget.used > this.#budget.max)
       this.#makeRoom(connection, 'total', this.#waiting);
     if (bucket !== undefined && !socket.destroyed) this.#startWaiting(connection);
+  }
+
+  #countHere(bucket: string, more: number): void {
+    const count = (this.#countOf.get(bucket) ?? 0) + more;
+    if (count > 0) this.#countOf.set(bucket, count);
+    else this.#countOf.delete(bucket);
   }
 
   #makeRoom(newest: Connection, limit: ConnectionLimit, waiting: Set<Connection> | undefined): void {

@@ -121,6 +121,8 @@ describe('a request that is not what it seems', () => {
       const echo = await startEcho();
       const socket = await dial(gateway.port);
       socket.write(request(echo.port));
+      // Before the target is dialled, where the client asks for it (RFC 9110 section 10.1.1).
+      if (what.startsWith('Expect')) assert.equal(statusOf(await readHead(socket)), 100);
       assert.equal(statusOf(await readHead(socket)), 101);
       socket.destroy();
       echo.close();

@@ -50,7 +50,7 @@ describe('parseForward()', () => {
     it(`refuses ${JSON.stringify(text)}`, () => assert.throws(() => parseForward(text), { code: 'USAGE' }));
   }
 
-  for (const text of ['2222:a_b:22', '2222:box:0', '2222:0x7f.1:22'])
+  for (const text of ['2222:a$b:22', '2222:box:0', '2222:0x7f.1:22'])
     it(`refuses ${text}`, () => assert.throws(() => parseForward(text), { code: 'TARGET_INVALID' }));
 });
 

@@ -185,7 +185,7 @@ for (const [name, ask] of Object.entries(ways)) {
       '0x7f.1:22',
       'a%2eb:22',
       'user@box:22',
-      'bo_x:22',
+      'bo$x:22',
       'box.:22',
       '[::1%25lo]:22',
     ]) {
