@@ -1,4 +1,6 @@
 import type { Logger } from 'pino';
+import { TokenBucket } from '../../base/token-bucket.ts';
+import type { TokenBucketOptions } from '../../base/token-bucket.ts';
 
 export interface BoundedLogOptions {
   /** Lines of one kind that can come at once. */
@@ -10,8 +12,7 @@ export interface BoundedLogOptions {
 }
 
 interface Allowance {
-  lines: number;
-  updatedAt: number;
+  readonly lines: TokenBucket;
   omitted: number;
   summary: NodeJS.Timeout | undefined;
 }
@@ -27,25 +28,18 @@ const summaryMs = 1000;
  */
 export class BoundedLog {
   readonly #log: Levels;
-  readonly #burst: number;
-  readonly #perSecond: number;
-  readonly #now: () => number;
+  readonly #rate: TokenBucketOptions;
   readonly #allowances = new Map<string, Allowance>();
 
-  constructor(
-    log: Levels,
-    { burst = 50, perSecond = 10, now = () => performance.now() }: BoundedLogOptions = {},
-  ) {
+  constructor(log: Levels, { burst = 50, perSecond = 10, now }: BoundedLogOptions = {}) {
     this.#log = log;
-    this.#burst = burst;
-    this.#perSecond = perSecond;
-    this.#now = now;
+    this.#rate = { burst, perSecond, now };
   }
 
   /** Writes a line, or counts it. `kind` has to come from a fixed set, such as error codes: each has its own allowance. */
   write(level: keyof Levels, kind: string, fields: object, message: string): void {
     const allowance = this.#allowanceOf(kind);
-    if (allowance.lines < 1) {
+    if (!allowance.lines.take()) {
       allowance.omitted += 1;
       // Otherwise the end of a flood would be in no line.
       allowance.summary ??= setTimeout(() => {
@@ -56,22 +50,17 @@ export class BoundedLog {
       }, summaryMs).unref();
       return;
     }
-    allowance.lines -= 1;
     const { omitted } = allowance;
     allowance.omitted = 0;
     this.#log[level](omitted === 0 ? fields : { ...fields, omitted }, message);
   }
 
   #allowanceOf(kind: string): Allowance {
-    const now = this.#now();
     let allowance = this.#allowances.get(kind);
     if (!allowance) {
-      allowance = { lines: this.#burst, updatedAt: now, omitted: 0, summary: undefined };
+      allowance = { lines: new TokenBucket(this.#rate), omitted: 0, summary: undefined };
       this.#allowances.set(kind, allowance);
     }
-    const earned = ((now - allowance.updatedAt) / 1000) * this.#perSecond;
-    allowance.lines = Math.min(this.#burst, allowance.lines + earned);
-    allowance.updatedAt = now;
     return allowance;
   }
 }

@@ -1,3 +1,4 @@
+import { TokenBucket } from '../../base/token-bucket.ts';
 import { customerNetwork } from '../net/cidr.ts';
 import type { SessionRecord } from '../session/sessions.ts';
 
@@ -24,22 +25,19 @@ const summaryMs = 1000;
  */
 export class RefusalDigest {
   readonly #onSummary: (summary: RefusalSummary) => void;
-  readonly #now: () => number;
-  #tokens = burst;
-  #filledAt: number;
+  readonly #bucket: TokenBucket;
   #counts = new Map<string, RefusalSummary>();
   #timer: NodeJS.Timeout | undefined;
 
   /** `now`: a clock in milliseconds that never goes back. */
-  constructor(onSummary: (summary: RefusalSummary) => void, now: () => number = () => performance.now()) {
+  constructor(onSummary: (summary: RefusalSummary) => void, now?: () => number) {
     this.#onSummary = onSummary;
-    this.#now = now;
-    this.#filledAt = now();
+    this.#bucket = new TokenBucket({ burst, perSecond, now });
   }
 
   /** Whether the refusal is to be recorded by itself; otherwise it is counted here. */
   isSingle({ principal, remoteAddress, end }: SessionRecord): boolean {
-    if (principal !== undefined || this.#takeToken()) return true;
+    if (principal !== undefined || this.#bucket.take()) return true;
     this.#count(customerNetwork(remoteAddress), String(end));
     this.#timer ??= setTimeout(() => this.flush(), summaryMs).unref();
     return false;
@@ -52,15 +50,6 @@ export class RefusalDigest {
     const counts = this.#counts;
     this.#counts = new Map();
     for (const summary of counts.values()) this.#onSummary(summary);
-  }
-
-  #takeToken(): boolean {
-    const now = this.#now();
-    this.#tokens = Math.min(burst, this.#tokens + ((now - this.#filledAt) / 1000) * perSecond);
-    this.#filledAt = now;
-    if (this.#tokens < 1) return false;
-    this.#tokens--;
-    return true;
   }
 
   #count(client: string, code: string): void {

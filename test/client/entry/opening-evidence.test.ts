@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
+import type { TestContext } from 'node:test';
 import { direct } from '../../../client/egress/direct.ts';
 import type { Egress } from '../../../client/egress/egress.ts';
 import { openTcp } from '../../../client/egress/tcp/tcp.ts';
@@ -18,6 +19,19 @@ import { temporaryDirectory } from '../support.ts';
 import { openThrough, startEnds } from './opening-parts.ts';
 const ends = startEnds();
 
+/** The parts of an opening through this port. */
+function partsOf(t: TestContext, port: number, token = 'good') {
+  const gateway = new URL(`http://127.0.0.1:${port}/ssh/`);
+  const target = { host: '127.0.0.1', port: ends.echo.port };
+  const memory = entryCache(temporaryDirectory(t));
+  return {
+    gateway,
+    request: { gateway, target, token: new Secret(token) },
+    memory,
+    choice: { load: loadEntry, memory, signal: AbortSignal.timeout(60_000) },
+  };
+}
+
 describe('the opening of a tunnel, on final answers', () => {
   for (const [way, path] of [
     ['a token that is not valid', 'TOKEN_INVALID'],
@@ -30,14 +44,7 @@ describe('the opening of a tunnel, on final answers', () => {
         treat: () => (path === 'LIMIT_ADDRESS' ? 429 : 'pass'),
       });
       t.after(() => front.close());
-      const gateway = new URL(`http://127.0.0.1:${front.port}/ssh/`);
-      const request = {
-        gateway,
-        target: { host: '127.0.0.1', port: ends.echo.port },
-        token: new Secret('bad'),
-      };
-      const memory = entryCache(temporaryDirectory(t));
-      const choice = { load: loadEntry, memory, signal: AbortSignal.timeout(60_000) };
+      const { gateway, request, memory, choice } = partsOf(t, front.port, 'bad');
       await assert.rejects(openTunnel(request, direct, choice), { code: path });
       assert.deepEqual(front.asked, ['relay']);
       assert.equal(memory.recall(gateway), undefined);
@@ -48,14 +55,7 @@ describe('the opening of a tunnel, on final answers', () => {
     for (const status of [401, 403, 404, 409]) {
       const front = await startCuttingFront({ port: ends.parts.port, way: 'direct', treat: () => status });
       t.after(() => front.close());
-      const gateway = new URL(`http://127.0.0.1:${front.port}/ssh/`);
-      const request = {
-        gateway,
-        target: { host: '127.0.0.1', port: ends.echo.port },
-        token: new Secret('good'),
-      };
-      const memory = entryCache(temporaryDirectory(t));
-      const choice = { load: loadEntry, memory, signal: AbortSignal.timeout(60_000) };
+      const { request, choice } = partsOf(t, front.port);
       await assert.rejects(openTunnel(request, direct, choice), { code: 'HTTP_UNEXPECTED' });
       assert.deepEqual(front.asked, entriesByPreference);
     }
@@ -64,14 +64,8 @@ describe('the opening of a tunnel, on final answers', () => {
   it('ends at once when it is aborted between two requests', async (t) => {
     const front = await startCuttingFront({ port: ends.parts.port, way: 'direct', treat: () => 'lose' });
     t.after(() => front.close());
-    const gateway = new URL(`http://127.0.0.1:${front.port}/ssh/`);
-    const request = {
-      gateway,
-      target: { host: '127.0.0.1', port: ends.echo.port },
-      token: new Secret('good'),
-    };
     const abort = new AbortController();
-    const memory = entryCache(temporaryDirectory(t));
+    const { request, memory } = partsOf(t, front.port);
     const opened = openTunnel(request, direct, { load: loadEntry, memory, signal: abort.signal });
     const rejected = assert.rejects(opened, { code: 'HTTP_UNEXPECTED' });
     while (front.asked.length < 4) await new Promise((resolve) => setTimeout(resolve, 20));
@@ -113,14 +107,7 @@ describe('the opening of a tunnel, on final answers', () => {
     let isDraining = true;
     const draining = await startParts({ draining: () => isDraining });
     t.after(() => draining.close());
-    const gateway = new URL(`http://127.0.0.1:${draining.port}/ssh/`);
-    const request = {
-      gateway,
-      target: { host: '127.0.0.1', port: ends.echo.port },
-      token: new Secret('good'),
-    };
-    const memory = entryCache(temporaryDirectory(t));
-    const choice = { load: loadEntry, memory, signal: AbortSignal.timeout(60_000) };
+    const { gateway, request, memory, choice } = partsOf(t, draining.port);
     const startedAt = performance.now();
     const opened = openTunnel(request, direct, choice);
     await draining.endedCount(1);
@@ -152,14 +139,7 @@ describe('the opening of a tunnel, on final answers', () => {
           signal,
         ),
     };
-    const gateway = new URL(`http://127.0.0.1:${ends.parts.port}/ssh/`);
-    const request = {
-      gateway,
-      target: { host: '127.0.0.1', port: ends.echo.port },
-      token: new Secret('good'),
-    };
-    const memory = entryCache(temporaryDirectory(t));
-    const choice = { load: loadEntry, memory, signal: AbortSignal.timeout(60_000) };
+    const { gateway, request, memory, choice } = partsOf(t, ends.parts.port);
     (await openTunnel(request, failing, choice)).destroy();
     assert.deepEqual([lookups, memory.recall(gateway)], [3, 'relay']);
   });

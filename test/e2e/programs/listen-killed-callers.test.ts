@@ -5,24 +5,16 @@ import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
 import { before, describe, it } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
-import { makeCertificates } from '../support/certificates.ts';
-import { startGateway } from '../support/gateway.ts';
 import type { Gateway } from '../support/gateway.ts';
 import { startListener } from '../support/listener.ts';
 import type { Listener } from '../support/listener.ts';
 import { clientBundle } from '../support/needs.ts';
-import { needsNetwork, openNetwork } from '../support/network.ts';
+import { needsNetwork } from '../support/network.ts';
 import type { Network } from '../support/network.ts';
-import { eventually, freePort, output, own, start, within } from '../support/process.ts';
+import { eventually, own, within } from '../support/process.ts';
 import type { AuditRecord } from '../support/resume.ts';
 import { openScratch } from '../support/scratch.ts';
-
-/** It reads, and says nothing. */
-const silentServer = (port: number): readonly string[] => [
-  process.execPath,
-  '-e',
-  `require('node:net').createServer({ allowHalfOpen: true }, (s) => s.on('error', () => {}).resume()).listen(${port}, '127.0.0.1')`,
-];
+import { startSilentTarget } from '../support/silent-target.ts';
 
 /** Connects to a port or a path, asks by SOCKS if told to, sends bytes, says that it is ready, and does nothing more. */
 const program = `import socket, sys, time
@@ -61,25 +53,11 @@ describe(
     let listener: Listener;
 
     before(async () => {
-      network = await openNetwork(scratch);
-      // How long the kernel answers for a process that is gone; a minute by default.
-      await output(within(network.client, ['sysctl', '-qw', 'net.ipv4.tcp_fin_timeout=2']));
-      const [certificates, silent] = [await makeCertificates(scratch), await freePort()];
-      await start(scratch, silentServer(silent), { port: silent });
-      gateway = await startGateway(scratch, {
-        targets: { silent: `127.0.0.1:${silent}` },
-        tls: certificates,
-        publicHost: 'gw.example',
-        address: network.address,
-      });
+      const silent = await startSilentTarget(scratch);
+      ({ network, gateway } = silent);
       const path = `${scratch.path('silent.sock')}:silent:22`;
-      const env = {
-        POSTERN_GATEWAY: `https://gw.example:${gateway.port}/ssh/`,
-        POSTERN_TOKEN_FILE: gateway.tokenFile,
-        POSTERN_CA_FILE: certificates.authorityFile,
-      };
       const places = ['--listen', '0', '-L', '0:silent:22', '-L', path];
-      listener = await startListener(scratch, places, env, network.client);
+      listener = await startListener(scratch, places, silent.env, network.client);
     });
 
     function audited(event: string): AuditRecord[] {

@@ -3,24 +3,17 @@ import { spawn } from 'node:child_process';
 import type { ChildProcess } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { before, describe, it } from 'node:test';
-import { makeCertificates } from '../support/certificates.ts';
-import { startGateway } from '../support/gateway.ts';
 import type { Gateway } from '../support/gateway.ts';
 import { clientBundle } from '../support/needs.ts';
-import { needsNetwork, openNetwork } from '../support/network.ts';
+import { needsNetwork } from '../support/network.ts';
 import type { Network } from '../support/network.ts';
-import { eventually, freePort, output, own, start, within } from '../support/process.ts';
+import { eventually, own, within } from '../support/process.ts';
 import type { Environment } from '../support/process.ts';
 import { isLong } from '../support/resume.ts';
 import type { AuditRecord } from '../support/resume.ts';
 import { openScratch } from '../support/scratch.ts';
+import { startSilentTarget } from '../support/silent-target.ts';
 import { clientCommand } from '../support/ssh.ts';
-
-const silentServer = (port: number): readonly string[] => [
-  process.execPath,
-  '-e',
-  `require('node:net').createServer({ allowHalfOpen: true }, (s) => s.on('error', () => {}).resume()).listen(${port}, '127.0.0.1')`,
-];
 
 describe('clients that are gone after their end of input', needsNetwork(clientBundle, 'openssl'), () => {
   const scratch = openScratch();
@@ -29,23 +22,8 @@ describe('clients that are gone after their end of input', needsNetwork(clientBu
   let env: Environment;
 
   before(async () => {
-    network = await openNetwork(scratch);
-    // How long the client's kernel answers for a process that is gone; a minute by default.
-    await output(within(network.client, ['sysctl', '-qw', 'net.ipv4.tcp_fin_timeout=2']));
-    const [certificates, silent] = [await makeCertificates(scratch), await freePort()];
-    await start(scratch, silentServer(silent), { port: silent });
-    gateway = await startGateway(scratch, {
-      targets: { silent: `127.0.0.1:${silent}` },
-      tls: certificates,
-      publicHost: 'gw.example',
-      address: network.address,
-      settings: { entries: ['connect'], limits: { graceSeconds: 0 } },
-    });
-    env = {
-      POSTERN_GATEWAY: `https://gw.example:${gateway.port}/ssh/`,
-      POSTERN_TOKEN_FILE: gateway.tokenFile,
-      POSTERN_CA_FILE: certificates.authorityFile,
-    };
+    const settings = { entries: ['connect'], limits: { graceSeconds: 0 } };
+    ({ network, gateway, env } = await startSilentTarget(scratch, settings));
   });
 
   /** What the audit says, in order. */

@@ -39,6 +39,23 @@ describe('the words for a session that was killed', () => {
   });
 });
 
+/** What the client of a tunnel hears when the session is killed with this reason. */
+async function killedWith(peer: (typeof peers)[number], why: string): Promise<string> {
+  const echo = await startEcho();
+  const gateway = await startParts();
+  try {
+    const tunnel = await peer.open(gateway.port, `127.0.0.1:${echo.port}`);
+    tunnel.write('here?');
+    await once(tunnel, 'data');
+    const failed = failure(tunnel);
+    gateway.sessions.endWhere(() => true, 'KILLED', why);
+    return (await failed).message;
+  } finally {
+    await gateway.close();
+    echo.close();
+  }
+}
+
 function failure(tunnel: Duplex): Promise<Error> {
   tunnel.resume();
   return new Promise((resolve) => tunnel.once('error', resolve));
@@ -52,37 +69,14 @@ for (const peer of peers.filter(({ name }) => name !== 'connect')) {
       ['ende\u001b[2J\u009b', 'an operator ended this session: ende[2J'],
       ['ended by the operator', 'an operator ended this session'],
     ] as const) {
-      it(`brings its client ${JSON.stringify(words)}`, async () => {
-        const echo = await startEcho();
-        const gateway = await startParts();
-        try {
-          const tunnel = await peer.open(gateway.port, `127.0.0.1:${echo.port}`);
-          tunnel.write('here?');
-          await once(tunnel, 'data');
-          const failed = failure(tunnel);
-          gateway.sessions.endWhere(() => true, 'KILLED', why);
-          assert.equal((await failed).message, words);
-        } finally {
-          await gateway.close();
-          echo.close();
-        }
-      });
+      it(`brings its client ${JSON.stringify(words)}`, async () =>
+        assert.equal(await killedWith(peer, why), words));
     }
 
-    it('brings no more than fits, whatever the letters', async () => {
-      const echo = await startEcho();
-      const gateway = await startParts();
-      try {
-        const tunnel = await peer.open(gateway.port, `127.0.0.1:${echo.port}`);
-        tunnel.write('here?');
-        await once(tunnel, 'data');
-        const failed = failure(tunnel);
-        gateway.sessions.endWhere(() => true, 'KILLED', '\u{1f525}'.repeat(100));
-        assert.match((await failed).message, /^an operator ended this session: \u{1f525}{10,80}…$/u);
-      } finally {
-        await gateway.close();
-        echo.close();
-      }
-    });
+    it('brings no more than fits, whatever the letters', async () =>
+      assert.match(
+        await killedWith(peer, '\u{1f525}'.repeat(100)),
+        /^an operator ended this session: \u{1f525}{10,80}…$/u,
+      ));
   });
 }
